@@ -1,0 +1,252 @@
+//! Where the layers read the time, and how a test hands it in.
+//!
+//! A request reads its [`Clock`] once; the [`Now`] it got travels with the request through every layer, so
+//! that expiry, rate limits and the instants in header fields agree with one another.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower_api_keys::clock::{Clock, ManualClock, Timestamp};
+//!
+//! let clock = ManualClock::starting_at(Timestamp::from_unix_seconds(1_702_531_200));
+//! let before = clock.now();
+//! clock.advance(Duration::from_secs(60));
+//! let after = clock.now();
+//!
+//! assert_eq!(after.monotonic() - before.monotonic(), Duration::from_secs(60));
+//! assert_eq!(after.timestamp(), Timestamp::from_unix_seconds(1_702_531_260));
+//! ```
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A point in time: whole milliseconds since the Unix epoch, 1970-01-01T00:00:00Z.
+///
+/// What is stored with a key (when it was made, when it expires) is a `Timestamp`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// A timestamp from milliseconds since the Unix epoch.
+    pub const fn from_unix_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// A timestamp from seconds since the Unix epoch; one beyond the range of milliseconds becomes the latest.
+    pub const fn from_unix_seconds(seconds: u64) -> Self {
+        Self(seconds.saturating_mul(1000))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_unix_millis(self) -> u64 {
+        self.0
+    }
+
+    /// The point in time that lies `duration` later, or the latest there is.
+    #[must_use]
+    pub const fn saturating_add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(millis(duration)))
+    }
+
+    /// The point in time that lies `duration` earlier, or the Unix epoch.
+    #[must_use]
+    pub const fn saturating_sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(duration)))
+    }
+
+    /// How long after `earlier` this is; zero if it is before.
+    pub const fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+const fn millis(duration: Duration) -> u64 {
+    let millis = duration.as_millis();
+    if millis > u64::MAX as u128 { u64::MAX } else { millis as u64 }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Timestamp({} ms)", self.0)
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    /// A time before 1970 becomes the Unix epoch.
+    fn from(time: SystemTime) -> Self {
+        Self(millis(time.duration_since(UNIX_EPOCH).unwrap_or_default()))
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(timestamp: Timestamp) -> Self {
+        UNIX_EPOCH + Duration::from_millis(timestamp.0)
+    }
+}
+
+/// One reading of a [`Clock`]: what the calendar says, and a count that only goes forward.
+///
+/// Expiry follows the calendar. Rate limits follow the monotonic count, so that a step of the calendar clock
+/// neither locks a caller out nor lets one in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    monotonic: Duration,
+    unix: Duration,
+}
+
+impl Now {
+    /// A reading from a monotonic count since any fixed origin, and the time since the Unix epoch.
+    pub const fn new(monotonic: Duration, unix: Duration) -> Self {
+        Self { monotonic, unix }
+    }
+
+    /// Time since the clock's own fixed origin; never goes backwards.
+    pub const fn monotonic(self) -> Duration {
+        self.monotonic
+    }
+
+    /// Time since the Unix epoch, by the calendar.
+    pub const fn since_unix_epoch(self) -> Duration {
+        self.unix
+    }
+
+    /// The calendar's point in time, whole milliseconds.
+    pub const fn timestamp(self) -> Timestamp {
+        Timestamp(millis(self.unix))
+    }
+}
+
+/// Tells the time. [`SystemClock`] in production, [`ManualClock`] in tests.
+pub trait Clock: Send + Sync + 'static {
+    /// The time now. Called once for each request.
+    fn now(&self) -> Now;
+}
+
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> Now {
+        (**self).now()
+    }
+}
+
+/// The operating system's clocks.
+///
+/// Reads the monotonic clock each time, and the calendar clock at most once a second: in between, the calendar is
+/// the last reading plus what the monotonic clock has counted since. A step of the system's calendar clock is thus
+/// seen within a second.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct SystemClock;
+
+/// What all copies of [`SystemClock`] share: one origin for the whole process.
+struct Anchor {
+    origin: Instant,
+    /// Nanoseconds to add to the monotonic count to get time since the Unix epoch.
+    offset: AtomicU64,
+    /// Monotonic count at which the calendar clock is to be read again.
+    refresh_at: AtomicU64,
+}
+
+const REFRESH_NANOS: u64 = 1_000_000_000;
+
+static ANCHOR: LazyLock<Anchor> = LazyLock::new(|| Anchor {
+    origin: Instant::now(),
+    offset: AtomicU64::new(unix_nanos()),
+    refresh_at: AtomicU64::new(REFRESH_NANOS),
+});
+
+fn unix_nanos() -> u64 {
+    nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// Nanoseconds in 64 bits reach to the year 2554.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Now {
+        let anchor = &*ANCHOR;
+        let monotonic = anchor.origin.elapsed();
+        let count = nanos(monotonic);
+        if count >= anchor.refresh_at.load(Ordering::Relaxed) {
+            anchor.refresh_at.store(count.saturating_add(REFRESH_NANOS), Ordering::Relaxed);
+            anchor.offset.store(unix_nanos().saturating_sub(count), Ordering::Relaxed);
+        }
+        let offset = anchor.offset.load(Ordering::Relaxed);
+        Now::new(monotonic, Duration::from_nanos(offset.saturating_add(count)))
+    }
+}
+
+/// A clock that stands still until it is told to move. Copies share one time.
+#[derive(Clone, Debug)]
+pub struct ManualClock {
+    /// Monotonic nanoseconds and nanoseconds since the Unix epoch.
+    state: Arc<(AtomicU64, AtomicU64)>,
+}
+
+impl ManualClock {
+    /// A clock whose calendar shows `start`.
+    pub fn starting_at(start: Timestamp) -> Self {
+        let unix = start.0.saturating_mul(1_000_000);
+        Self { state: Arc::new((AtomicU64::new(0), AtomicU64::new(unix))) }
+    }
+
+    /// Lets `duration` pass.
+    pub fn advance(&self, duration: Duration) {
+        self.state.0.fetch_add(nanos(duration), Ordering::SeqCst);
+        self.state.1.fetch_add(nanos(duration), Ordering::SeqCst);
+    }
+
+    /// Sets the calendar to `to` while no time passes: what an administrator or NTP does to a running machine.
+    pub fn step_calendar(&self, to: Timestamp) {
+        self.state.1.store(to.0.saturating_mul(1_000_000), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Now {
+        Now::new(
+            Duration::from_nanos(self.state.0.load(Ordering::SeqCst)),
+            Duration::from_nanos(self.state.1.load(Ordering::SeqCst)),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_clock_agrees_with_the_calendar_and_only_goes_forward() {
+        let mut last = SystemClock.now();
+        for _ in 0..10_000 {
+            let now = SystemClock.now();
+            assert!(now.monotonic() >= last.monotonic());
+            last = now;
+        }
+        let calendar = Timestamp::from(SystemTime::now());
+        assert!(calendar.saturating_since(last.timestamp()) < Duration::from_secs(2));
+        assert!(last.timestamp().saturating_since(calendar) < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_calendar_step_leaves_the_monotonic_count_alone() {
+        let clock = ManualClock::starting_at(Timestamp::from_unix_seconds(1_000));
+        let before = clock.now();
+        clock.step_calendar(Timestamp::from_unix_seconds(10));
+        assert_eq!(clock.now().monotonic(), before.monotonic());
+        assert_eq!(clock.now().timestamp(), Timestamp::from_unix_seconds(10));
+    }
+
+    #[test]
+    fn timestamps_saturate_instead_of_wrapping() {
+        let latest = Timestamp::from_unix_millis(u64::MAX);
+        assert_eq!(latest.saturating_add(Duration::from_secs(1)), latest);
+        assert_eq!(Timestamp::from_unix_seconds(u64::MAX), latest);
+        assert_eq!(
+            Timestamp::from_unix_millis(5).saturating_sub(Duration::MAX),
+            Timestamp::from_unix_millis(0)
+        );
+    }
+}
