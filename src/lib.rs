@@ -6,3 +6,4 @@ pub mod clock;
 pub mod key;
 pub mod rate_limit;
 pub mod scope;
+mod text;

@@ -1,5 +1,36 @@
 //! What a key is: its identifier, format, secret, digest and stored record.
+//!
+//! A [`KeyFormat`] describes a family of keys: it makes them and it reads them. What it makes is a
+//! [`SecretString`], shown to its owner once. What is stored is a [`Digest`] of it, made with [`Peppers`].
+//!
+//! ```
+//! use tower_api_keys::key::{KeyFormat, Mode, Peppers};
+//!
+//! let format = KeyFormat::new("sk_").with_modes("test_", "live_").build()?;
+//! let peppers = Peppers::none();
+//!
+//! let made = format.generate(Mode::Live)?;
+//! let stored = peppers.digest(made.secret.expose_secret());
+//!
+//! let presented = format.parse(made.secret.expose_secret())?;
+//! assert_eq!(presented.mode, Some(Mode::Live));
+//! assert!(peppers.candidates(presented.secret).iter().any(|digest| digest.ct_eq(&stored)));
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
 
+mod checksum;
+mod digest;
+mod format;
+mod generate;
 mod id;
+mod mode;
+mod peppers;
+mod secret;
 
+pub use digest::{CorruptDigest, Digest, DigestAlgorithm, PepperId};
+pub use format::{InvalidKeyFormat, KeyFormat, KeyFormatBuilder, MalformedKey, ParsedKey};
+pub use generate::{GeneratedKey, RandomnessUnavailable};
 pub use id::{InvalidKeyId, KeyId};
+pub use mode::{InvalidMode, Mode};
+pub use peppers::{Candidates, InvalidPepper, Peppers};
+pub use secret::SecretString;

@@ -1,0 +1,60 @@
+//! The checksum at the end of a key: CRC-32 (ISO 3309, as in zlib) of all that precedes, in base 62.
+
+/// Six digits reach 62^6 > 2^32.
+pub(super) const LENGTH: usize = 6;
+
+pub(super) const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// The checksum of `text`: most significant digit first, filled up with `0`.
+pub(super) fn checksum(text: &[u8]) -> [u8; LENGTH] {
+    let mut rest = crc32(text);
+    let mut digits = [0; LENGTH];
+    for digit in digits.iter_mut().rev() {
+        *digit = BASE62[(rest % 62) as usize];
+        rest /= 62;
+    }
+    digits
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| TABLE[usize::from(crc as u8 ^ byte)] ^ (crc >> 8))
+}
+
+const TABLE: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut index = 0;
+    while index < table.len() {
+        let mut crc = index as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
+            bit += 1;
+        }
+        table[index] = crc;
+        index += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crc32_known_answers() {
+        // The check value of CRC-32/ISO-HDLC, and zlib.crc32 of Python.
+        for (text, crc) in [("123456789", 0xcbf4_3926), ("", 0), ("a", 0xe8b7_be43)] {
+            assert_eq!(crc32(text.as_bytes()), crc, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn digits_are_padded_and_most_significant_first() {
+        assert_eq!(&checksum(b""), b"000000");
+        // 0xcbf43926 = 3421780262 = ((((3*62 + 45)*62 + 35)*62 + 29)*62 + 10)*62 + 16
+        let value = checksum(b"123456789")
+            .iter()
+            .fold(0, |sum, digit| sum * 62 + BASE62.iter().position(|other| other == digit).unwrap() as u64);
+        assert_eq!(value, 0xcbf4_3926);
+    }
+}

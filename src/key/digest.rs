@@ -1,0 +1,202 @@
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+
+use subtle::ConstantTimeEq;
+use thiserror::Error;
+
+/// Names a pepper in stored digests, so that it can be replaced: 0 to 4 294 967 295, any order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PepperId(u32);
+
+impl PepperId {
+    /// The pepper with this number.
+    pub const fn new(id: u32) -> Self {
+        Self(id)
+    }
+
+    /// The number.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for PepperId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How a [`Digest`] was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum DigestAlgorithm {
+    /// SHA-256, FIPS 180-4.
+    Sha256,
+    /// HMAC-SHA-256, RFC 2104, under the pepper with this id.
+    HmacSha256(PepperId),
+}
+
+impl DigestAlgorithm {
+    /// The same number for no two algorithms.
+    fn tag(self) -> u64 {
+        match self {
+            Self::Sha256 => 0,
+            Self::HmacSha256(id) => 1 << 32 | u64::from(id.0),
+        }
+    }
+}
+
+impl fmt::Display for DigestAlgorithm {
+    /// `sha256`, or `hmac-sha256:` and the id of the pepper.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sha256 => f.write_str("sha256"),
+            Self::HmacSha256(id) => write!(f, "hmac-sha256:{id}"),
+        }
+    }
+}
+
+/// What a store holds instead of a key: 32 bytes, and how they were made.
+///
+/// A fast digest is enough because keys are random, with at least 128 bits: there is nothing to guess. Passwords
+/// would need a slow one.
+///
+/// Written `sha256:` or `hmac-sha256:<pepper id>:`, then 64 lower-case hexadecimal digits; nothing else parses, so
+/// one digest has one text. `Debug` shows how it was made and no bytes.
+///
+/// A verdict compares with [`ct_eq`](Self::ct_eq). `==` and `Hash` are there for maps keyed by digest; what they
+/// leak by timing is useless to a caller, who chooses keys and not their digests. `Hash` writes the first 8 bytes
+/// only, evenly spread as they are, so that a map may use them as they come.
+///
+/// ```
+/// use tower_api_keys::key::{Digest, DigestAlgorithm, Peppers};
+///
+/// let digest = Peppers::none().digest("abc");
+/// let text = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+/// assert_eq!(digest.to_string(), text);
+/// assert_eq!(format!("{digest:?}"), "Digest(sha256)");
+///
+/// let stored: Digest = text.parse()?;
+/// assert_eq!(stored.algorithm(), DigestAlgorithm::Sha256);
+/// assert!(stored.ct_eq(&digest));
+/// # Ok::<_, tower_api_keys::key::CorruptDigest>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Digest {
+    algorithm: DigestAlgorithm,
+    bytes: [u8; 32],
+}
+
+/// A stored text is no [`Digest`]. The key it belongs to cannot be verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CorruptDigest {
+    /// The text starts with the name of no known algorithm: damaged, or written by a later version of this crate.
+    #[error("a digest starts with sha256: or hmac-sha256:")]
+    Algorithm,
+    /// The id of the pepper is no decimal number of 32 bits without leading zeros.
+    #[error("the pepper id of a digest is a number from 0 to 4294967295")]
+    PepperId,
+    /// The digest itself is not 64 lower-case hexadecimal digits.
+    #[error("a digest ends in 64 lower-case hexadecimal digits")]
+    Bytes,
+}
+
+impl Digest {
+    /// A digest from how it was made and its bytes, as a store that keeps them in two columns reads it.
+    pub const fn from_parts(algorithm: DigestAlgorithm, bytes: [u8; 32]) -> Self {
+        Self { algorithm, bytes }
+    }
+
+    /// How the digest was made.
+    pub const fn algorithm(&self) -> DigestAlgorithm {
+        self.algorithm
+    }
+
+    /// The bytes, without how they were made.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.bytes
+    }
+
+    /// Whether both are the same, in a time that does not depend on where they differ.
+    pub fn ct_eq(&self, other: &Self) -> bool {
+        // One comparison of the gathered differences: `subtle` on 32 bytes takes 52 ns, this 2 ns.
+        let tags = self.algorithm.tag() ^ other.algorithm.tag();
+        let differences = self.words().zip(other.words()).fold(tags, |sum, (a, b)| sum | (a ^ b));
+        differences.ct_eq(&0).into()
+    }
+
+    fn words(&self) -> impl Iterator<Item = u64> {
+        self.bytes.as_chunks().0.iter().copied().map(u64::from_ne_bytes)
+    }
+}
+
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.words().next().unwrap_or_default());
+    }
+}
+
+impl FromStr for Digest {
+    type Err = CorruptDigest;
+
+    fn from_str(text: &str) -> Result<Self, CorruptDigest> {
+        if let Some(hex) = text.strip_prefix("sha256:") {
+            return Ok(Self::from_parts(DigestAlgorithm::Sha256, decode_hex(hex)?));
+        }
+        let rest = text.strip_prefix("hmac-sha256:").ok_or(CorruptDigest::Algorithm)?;
+        let (id, hex) = rest.split_once(':').ok_or(CorruptDigest::PepperId)?;
+        let algorithm = DigestAlgorithm::HmacSha256(pepper_id(id).ok_or(CorruptDigest::PepperId)?);
+        Ok(Self::from_parts(algorithm, decode_hex(hex)?))
+    }
+}
+
+fn pepper_id(text: &str) -> Option<PepperId> {
+    // `u32::from_str` also takes a plus sign and leading zeros.
+    let canonical = text == "0" || text.starts_with(|first| matches!(first, '1'..='9'));
+    if canonical { text.parse().ok().map(PepperId) } else { None }
+}
+
+fn decode_hex(hex: &str) -> Result<[u8; 32], CorruptDigest> {
+    let (pairs, []) = hex.as_bytes().as_chunks::<2>() else { return Err(CorruptDigest::Bytes) };
+    let pairs: &[[u8; 2]; 32] = pairs.try_into().map_err(|_| CorruptDigest::Bytes)?;
+    let mut bytes = [0; 32];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = hex_digit(*high)? << 4 | hex_digit(*low)?;
+    }
+    Ok(bytes)
+}
+
+fn hex_digit(digit: u8) -> Result<u8, CorruptDigest> {
+    match digit {
+        b'0'..=b'9' => Ok(digit - b'0'),
+        b'a'..=b'f' => Ok(digit - b'a' + 10),
+        _ => Err(CorruptDigest::Bytes),
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.algorithm)?;
+        self.bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({})", self.algorithm)
+    }
+}
+
+impl serde::Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        crate::text::deserialize(deserializer)
+    }
+}

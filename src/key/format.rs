@@ -1,0 +1,401 @@
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use thiserror::Error;
+
+use super::generate::push_random;
+use super::{GeneratedKey, KeyId, Mode, RandomnessUnavailable, SecretString, checksum};
+
+/// What the keys of one family look like: makes them, and tells them from junk without touching a store.
+///
+/// ```text
+/// sk_ test_ k7Jc0qWvTz4n . 8fXsB3vQm0LrT5yNcE2hKpWz9aGdJu4i 0Zb1Qx
+/// |   |     |            | |                                |
+/// |   |     public id      secret: letters and digits       checksum: CRC-32 of all before it, in base 62
+/// |   mode mark            separator
+/// prefix
+/// ```
+///
+/// Prefix and secret are always there; the rest is chosen with [`KeyFormatBuilder`]. The secret is made of
+/// `A-Z a-z 0-9`, 5.95 bits a character.
+///
+/// ```
+/// use tower_api_keys::key::{KeyFormat, MalformedKey, Mode};
+///
+/// let format = KeyFormat::new("sk_").with_modes("test_", "live_").with_public_id(16, '.').build()?;
+///
+/// let key = format.generate(Mode::Test)?;
+/// let parsed = format.parse(key.secret.expose_secret())?;
+/// assert_eq!(parsed.mode, Some(Mode::Test));
+/// assert_eq!(parsed.id, key.id);
+///
+/// assert_eq!(format.parse("pk_live_4f9a").unwrap_err(), MalformedKey::Prefix);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFormat {
+    prefix: String,
+    modes: Option<Modes>,
+    public_id: Option<PublicId>,
+    /// Length of the secrets made, without the checksum.
+    secret: usize,
+    /// Lengths of the secrets read, without the checksum.
+    accepted: RangeInclusive<usize>,
+    checksum: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Modes {
+    test: String,
+    live: String,
+    required: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct PublicId {
+    /// Length of the identifiers made.
+    length: usize,
+    separator: char,
+}
+
+/// Describes a [`KeyFormat`]; made by [`KeyFormat::new`].
+#[derive(Clone, Debug)]
+#[must_use = "a description is checked by `build`"]
+pub struct KeyFormatBuilder {
+    prefix: String,
+    modes: Option<Modes>,
+    public_id: Option<PublicId>,
+    secret: usize,
+    accepted: Option<RangeInclusive<usize>>,
+    checksum: bool,
+}
+
+/// A description that makes no sound [`KeyFormat`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum InvalidKeyFormat {
+    /// The prefix is empty, has other characters, or starts with `_` or `-`, where no scanner would see a word
+    /// begin.
+    #[error("a prefix is letters, digits, _ and -, and starts with a letter or digit")]
+    Prefix,
+    /// A mode mark is empty, has other characters, or one mark starts with the other.
+    #[error("mode marks are letters, digits, _ and -, and none starts with the other")]
+    ModeMark,
+    /// Identifiers of this length are not possible, or would soon repeat: at 8 characters, a million keys hold
+    /// two alike with a chance of 1 in 440.
+    #[error("the length of a public id is 8 to 32")]
+    PublicIdLength,
+    /// The separator may occur in an identifier or may not occur in a bearer token (RFC 6750, section 2.1).
+    #[error("the separator is one of . ~ + /")]
+    Separator,
+    /// Secrets below [`KeyFormat::MIN_SECRET_LENGTH`] have under 128 bits, too few for a fast digest.
+    #[error("a secret has at least {} letters and digits", KeyFormat::MIN_SECRET_LENGTH)]
+    WeakSecret,
+    /// The length of the secrets made is not among the lengths accepted.
+    #[error("the length of generated secrets is not among the accepted ones")]
+    SecretLength,
+    /// A key could have more than [`KeyFormat::MAX_LENGTH`] bytes.
+    #[error("a key has at most {} bytes", KeyFormat::MAX_LENGTH)]
+    TooLong,
+}
+
+/// Why a text is no key of a [`KeyFormat`]. For logs and metrics: to the client all of them look alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum MalformedKey {
+    /// Does not start with the prefix.
+    #[error("the key lacks its prefix")]
+    Prefix,
+    /// The required mode mark does not follow the prefix.
+    #[error("the key lacks its mode mark")]
+    ModeMark,
+    /// There is no separator, or what precedes it is no [`KeyId`].
+    #[error("the key lacks a public id")]
+    PublicId,
+    /// The secret is too short or too long.
+    #[error("the key has a wrong length")]
+    Length,
+    /// The secret has characters other than letters and digits.
+    #[error("the key has characters that do not belong there")]
+    Alphabet,
+    /// The last six characters do not fit the rest: a typing or copying mistake, or an invented key.
+    #[error("the checksum of the key does not fit")]
+    Checksum,
+}
+
+/// A text that has the shape of a key. Nothing says yet that such a key was ever issued.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ParsedKey<'k> {
+    /// The public identifier, if the format has one.
+    pub id: Option<KeyId>,
+    /// The mode the key claims, if it has a mark. The stored record decides; the two must agree.
+    pub mode: Option<Mode>,
+    /// The whole key, prefix included: what is digested.
+    pub secret: &'k str,
+}
+
+impl KeyFormat {
+    /// The longest key, in bytes. Keys of at most 55 bytes are digested in one block of SHA-256, at two thirds of
+    /// the price of two.
+    pub const MAX_LENGTH: usize = 255;
+
+    /// The shortest secret: 22 characters of 62 have 130.9 bits, 21 have 125.
+    ///
+    /// 128 bits is what OWASP ASVS 5.0 asks of secrets that are only digested fast.
+    pub const MIN_SECRET_LENGTH: usize = 22;
+
+    /// Starts to describe a family of keys: `prefix`, of `A-Z a-z 0-9 _ -`, then a secret of 32 characters
+    /// (190 bits).
+    #[expect(clippy::new_ret_no_self, reason = "a description is no format until it is checked")]
+    pub fn new(prefix: &str) -> KeyFormatBuilder {
+        KeyFormatBuilder {
+            prefix: prefix.to_owned(),
+            modes: None,
+            public_id: None,
+            secret: 32,
+            accepted: None,
+            checksum: false,
+        }
+    }
+
+    /// Makes a key, with an identifier of its own if the format has one. `mode` is written if the format has
+    /// marks.
+    ///
+    /// # Errors
+    ///
+    /// [`RandomnessUnavailable`] if the operating system gives no random bytes.
+    pub fn generate(&self, mode: Mode) -> Result<GeneratedKey, RandomnessUnavailable> {
+        let Some(public_id) = &self.public_id else { return self.write(mode, None) };
+        let mut id = String::with_capacity(public_id.length);
+        push_random(&mut id, public_id.length)?;
+        let id = id.parse().expect("8 to 32 letters and digits are a key id");
+        self.write(mode, Some(id))
+    }
+
+    /// Makes a key with a new secret for the identifier of an existing one. In a format without identifiers the
+    /// same as [`generate`](Self::generate).
+    ///
+    /// # Errors
+    ///
+    /// [`RandomnessUnavailable`] if the operating system gives no random bytes.
+    pub fn generate_with_id(&self, mode: Mode, id: &KeyId) -> Result<GeneratedKey, RandomnessUnavailable> {
+        self.write(mode, Some(*id))
+    }
+
+    fn write(&self, mode: Mode, id: Option<KeyId>) -> Result<GeneratedKey, RandomnessUnavailable> {
+        // The buffer never grows: growing would leave a copy behind that nobody wipes.
+        let mut key = SecretString::new(String::with_capacity(Self::MAX_LENGTH));
+        let id = id.filter(|_| self.public_id.is_some());
+        let text = key.as_mut_string();
+        text.push_str(&self.prefix);
+        if let Some(modes) = &self.modes {
+            text.push_str(modes.mark(mode));
+        }
+        if let (Some(public_id), Some(id)) = (&self.public_id, &id) {
+            text.push_str(id.as_str());
+            text.push(public_id.separator);
+        }
+        push_random(text, self.secret)?;
+        if self.checksum {
+            let checksum = checksum::checksum(text.as_bytes());
+            text.extend(checksum.map(char::from));
+        }
+        Ok(GeneratedKey { id, secret: key })
+    }
+
+    /// Reads a key by position. Neither digests nor allocates.
+    ///
+    /// The mode mark is read before the identifier, and the identifier ends at the first separator.
+    ///
+    /// # Errors
+    ///
+    /// [`MalformedKey`] if `text` could not have been made by this format. The bytes of `text` are not in it.
+    pub fn parse<'k>(&self, text: &'k str) -> Result<ParsedKey<'k>, MalformedKey> {
+        let rest = text.strip_prefix(&*self.prefix).ok_or(MalformedKey::Prefix)?;
+        let (mode, rest) = self.split_mode(rest)?;
+        let (id, rest) = self.split_id(rest)?;
+        let length = match self.checksum {
+            true => rest.len().checked_sub(checksum::LENGTH).ok_or(MalformedKey::Length)?,
+            false => rest.len(),
+        };
+        if !self.accepted.contains(&length) {
+            return Err(MalformedKey::Length);
+        }
+        // Without an early exit the loop is compiled to vector instructions.
+        if !rest.bytes().fold(true, |ok, byte| ok & byte.is_ascii_alphanumeric()) {
+            return Err(MalformedKey::Alphabet);
+        }
+        if self.checksum {
+            let (body, sum) = text.as_bytes().split_at(text.len() - checksum::LENGTH);
+            if checksum::checksum(body) != sum {
+                return Err(MalformedKey::Checksum);
+            }
+        }
+        Ok(ParsedKey { id, mode, secret: text })
+    }
+
+    fn split_mode<'k>(&self, rest: &'k str) -> Result<(Option<Mode>, &'k str), MalformedKey> {
+        let Some(modes) = &self.modes else { return Ok((None, rest)) };
+        for mode in [Mode::Live, Mode::Test] {
+            if let Some(rest) = rest.strip_prefix(modes.mark(mode)) {
+                return Ok((Some(mode), rest));
+            }
+        }
+        if modes.required { Err(MalformedKey::ModeMark) } else { Ok((None, rest)) }
+    }
+
+    fn split_id<'k>(&self, rest: &'k str) -> Result<(Option<KeyId>, &'k str), MalformedKey> {
+        let Some(public_id) = &self.public_id else { return Ok((None, rest)) };
+        let (id, rest) = rest.split_once(public_id.separator).ok_or(MalformedKey::PublicId)?;
+        Ok((Some(id.parse().map_err(|_| MalformedKey::PublicId)?), rest))
+    }
+
+    /// A regular expression that finds keys of this family in text: for secret scanners, which then find keys
+    /// that were committed by mistake.
+    ///
+    /// Understood by RE2 and its relatives (gitleaks, GitHub custom patterns, the `regex` crate). Begins and ends
+    /// at a word boundary. Does not check the checksum.
+    ///
+    /// ```
+    /// use tower_api_keys::key::KeyFormat;
+    ///
+    /// let format = KeyFormat::new("sk_").with_modes("test_", "live_").build()?;
+    /// assert_eq!(format.pattern(), r"\bsk_(?:test_|live_)[A-Za-z0-9]{32}\b");
+    /// # Ok::<_, tower_api_keys::key::InvalidKeyFormat>(())
+    /// ```
+    pub fn pattern(&self) -> String {
+        // Outside of brackets none of the characters of prefix and marks has a meaning of its own.
+        let mut pattern = format!(r"\b{}", self.prefix);
+        if let Some(modes) = &self.modes {
+            let optional = if modes.required { "" } else { "?" };
+            pattern += &format!("(?:{}|{}){optional}", modes.test, modes.live);
+        }
+        if let Some(public_id) = &self.public_id {
+            pattern += &format!(r"[A-Za-z0-9_-]{{1,{}}}[{}]", KeyId::MAX_LENGTH, public_id.separator);
+        }
+        let checksum = if self.checksum { checksum::LENGTH } else { 0 };
+        let (shortest, longest) = (self.accepted.start() + checksum, self.accepted.end() + checksum);
+        let count = if shortest == longest { shortest.to_string() } else { format!("{shortest},{longest}") };
+        pattern + &format!(r"[A-Za-z0-9]{{{count}}}\b")
+    }
+
+    /// What a listing may show of `key`: prefix, mode mark and the last four characters, `sk_test_…x9Qz`. Of a
+    /// text that is no key of this format, only `…`.
+    pub fn hint(&self, key: &str) -> String {
+        let Ok(parsed) = self.parse(key) else { return "…".to_owned() };
+        let mark = match (&self.modes, parsed.mode) {
+            (Some(modes), Some(mode)) => modes.mark(mode),
+            _ => "",
+        };
+        // A key that parsed ends in letters and digits.
+        let last = key.get(key.len() - 4..).unwrap_or_default();
+        format!("{}{mark}…{last}", self.prefix)
+    }
+}
+
+impl Modes {
+    fn mark(&self, mode: Mode) -> &str {
+        match mode {
+            Mode::Live => &self.live,
+            Mode::Test => &self.test,
+        }
+    }
+}
+
+impl KeyFormatBuilder {
+    /// Requires a mode mark after the prefix, such as `test_` or `live_`, of `A-Z a-z 0-9 _ -`.
+    pub fn with_modes(mut self, test: &str, live: &str) -> Self {
+        self.modes = Some(Modes { test: test.to_owned(), live: live.to_owned(), required: true });
+        self
+    }
+
+    /// Writes a mode mark after the prefix, and reads keys without one as well; their mode is then `None`.
+    pub fn with_optional_modes(mut self, test: &str, live: &str) -> Self {
+        self.modes = Some(Modes { test: test.to_owned(), live: live.to_owned(), required: false });
+        self
+    }
+
+    /// Puts a public identifier before the secret, so that a key is looked up by it: `length` letters and digits,
+    /// 8 to 32, then `separator`, one of `. ~ + /`.
+    ///
+    /// When a key is read, its identifier is any [`KeyId`].
+    pub fn with_public_id(mut self, length: usize, separator: char) -> Self {
+        self.public_id = Some(PublicId { length, separator });
+        self
+    }
+
+    /// Makes and reads secrets of `length` characters, at least [`KeyFormat::MIN_SECRET_LENGTH`]; 32 otherwise.
+    pub fn with_secret_length(mut self, length: usize) -> Self {
+        self.secret = length;
+        self
+    }
+
+    /// Reads secrets of all these lengths, for families whose keys differ in length. Those made keep the one
+    /// length, which must be among them.
+    pub fn with_secret_lengths(mut self, accepted: RangeInclusive<usize>) -> Self {
+        self.accepted = Some(accepted);
+        self
+    }
+
+    /// Ends each key with six characters computed from all that precedes, so that a mistyped or an invented key is
+    /// turned away before any look-up: one in 4 294 967 296 such texts passes.
+    pub fn with_checksum(mut self) -> Self {
+        self.checksum = true;
+        self
+    }
+
+    /// Checks the description.
+    ///
+    /// # Errors
+    ///
+    /// Any [`InvalidKeyFormat`].
+    pub fn build(self) -> Result<KeyFormat, InvalidKeyFormat> {
+        let Self { prefix, modes, public_id, secret, accepted, checksum } = self;
+        let accepted = accepted.unwrap_or(secret..=secret);
+
+        if !is_word(&prefix) || prefix.starts_with(['_', '-']) {
+            return Err(InvalidKeyFormat::Prefix);
+        }
+        if let Some(Modes { test, live, .. }) = &modes
+            && (!is_word(test) || !is_word(live) || test.starts_with(live) || live.starts_with(test))
+        {
+            return Err(InvalidKeyFormat::ModeMark);
+        }
+        if let Some(PublicId { length, separator }) = public_id {
+            if !(8..=KeyId::MAX_LENGTH).contains(&length) {
+                return Err(InvalidKeyFormat::PublicIdLength);
+            }
+            if !matches!(separator, '.' | '~' | '+' | '/') {
+                return Err(InvalidKeyFormat::Separator);
+            }
+        }
+        if secret < KeyFormat::MIN_SECRET_LENGTH || *accepted.start() < KeyFormat::MIN_SECRET_LENGTH {
+            return Err(InvalidKeyFormat::WeakSecret);
+        }
+        if !accepted.contains(&secret) {
+            return Err(InvalidKeyFormat::SecretLength);
+        }
+        let longest = [
+            prefix.len(),
+            modes.as_ref().map_or(0, |modes| modes.test.len().max(modes.live.len())),
+            public_id.as_ref().map_or(0, |_| KeyId::MAX_LENGTH + 1),
+            *accepted.end(),
+            if checksum { checksum::LENGTH } else { 0 },
+        ];
+        if longest.into_iter().fold(0, usize::saturating_add) > KeyFormat::MAX_LENGTH {
+            return Err(InvalidKeyFormat::TooLong);
+        }
+        Ok(KeyFormat { prefix, modes, public_id, secret, accepted, checksum })
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+impl fmt::Debug for ParsedKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParsedKey").field("id", &self.id).field("mode", &self.mode).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,74 @@
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::checksum::BASE62;
+use super::{KeyId, SecretString};
+
+/// A key just made by [`KeyFormat::generate`](super::KeyFormat::generate). Hand the secret to its owner and store
+/// only its digest.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct GeneratedKey {
+    /// The public identifier written in the key, if the format has one.
+    pub id: Option<KeyId>,
+    /// The whole key, as the client sends it.
+    pub secret: SecretString,
+}
+
+/// The operating system gave no random bytes, so no key was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the operating system gave no random bytes: {0}")]
+pub struct RandomnessUnavailable(getrandom::Error);
+
+/// Appends `count` random letters and digits, each equally likely.
+pub(super) fn push_random(text: &mut String, count: usize) -> Result<(), RandomnessUnavailable> {
+    push_from(text, count, |bytes| getrandom::fill(bytes).map_err(RandomnessUnavailable))
+}
+
+fn push_from<E>(
+    text: &mut String,
+    mut count: usize,
+    mut fill: impl FnMut(&mut [u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    // A byte from 248 on is dropped, since 256 is no multiple of 62: `% 62` alone would favour the first 8 digits.
+    const FAIR: u8 = 62 * 4;
+    let mut random = Zeroizing::new([0; 64]);
+    while count > 0 {
+        fill(&mut *random)?;
+        for byte in random.iter().filter(|byte| **byte < FAIR).take(count) {
+            text.push(char::from(BASE62[usize::from(byte % 62)]));
+            count -= 1;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r19_every_character_comes_from_as_many_bytes() {
+        let mut next = 0;
+        let mut text = String::new();
+        // 248 characters use up one run of all 256 bytes.
+        push_from(&mut text, 248, |bytes| {
+            bytes.fill_with(|| {
+                let byte = next;
+                next = u8::wrapping_add(next, 1);
+                byte
+            });
+            Ok::<_, ()>(())
+        })
+        .unwrap();
+        for character in BASE62 {
+            let count = text.bytes().filter(|byte| byte == character).count();
+            assert_eq!(count, 4, "{}", char::from(*character));
+        }
+    }
+
+    #[test]
+    fn a_failing_source_makes_no_key() {
+        assert_eq!(push_from(&mut String::new(), 1, |_| Err("no entropy")), Err("no entropy"));
+    }
+}

@@ -1,0 +1,219 @@
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use super::{Digest, DigestAlgorithm, PepperId, SecretString};
+
+/// How keys are digested for the store: plain SHA-256, or HMAC-SHA-256 under a secret pepper kept outside of it.
+///
+/// With a pepper, someone who can write to the store still cannot make a key that verifies. To replace a pepper,
+/// start with the new one as current and the old one [as previous](Self::with_previous), store a new digest of
+/// each key that comes in under an old one ([`is_current`](Self::is_current) tells), and drop the old pepper once
+/// no stored digest names it.
+///
+/// The digest covers the whole key as the client sends it, prefix and identifier included. A clone is cheap and
+/// shares the peppers, which are wiped from memory with the last of them.
+///
+/// ```
+/// use tower_api_keys::key::{PepperId, Peppers, SecretString};
+///
+/// # let [old_pepper, new_pepper] = ["old pepper of thirty-two bytes..", "new pepper of thirty-two bytes.."].map(SecretString::from);
+/// let before = Peppers::none().digest("wfk_4f9a");
+/// let peppers = Peppers::new(PepperId::new(2), new_pepper)?
+///     .with_previous(PepperId::new(1), old_pepper)?
+///     .accept_unpeppered();
+///
+/// assert!(peppers.digest("wfk_4f9a").to_string().starts_with("hmac-sha256:2:"));
+/// assert!(peppers.candidates("wfk_4f9a").contains(&before));
+/// assert!(!peppers.is_current(&before));
+/// # Ok::<_, tower_api_keys::key::InvalidPepper>(())
+/// ```
+#[derive(Clone)]
+pub struct Peppers {
+    methods: Arc<Methods>,
+}
+
+#[derive(Clone)]
+struct Methods {
+    current: Method,
+    /// At most [`MAX_METHODS`] with the current one.
+    accepted: Vec<Method>,
+}
+
+const MAX_METHODS: usize = 4;
+
+/// One slot is kept for [`Peppers::accept_unpeppered`].
+const MAX_PEPPERS: usize = MAX_METHODS - 1;
+
+#[derive(Clone)]
+enum Method {
+    Plain,
+    /// HMAC with the pepper already taken in, to be cloned for each digest.
+    Peppered(PepperId, Hmac<Sha256>),
+}
+
+/// A pepper that [`Peppers`] does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum InvalidPepper {
+    /// The pepper is under 32 bytes, the size of the digest: RFC 2104, section 3 advises against less. An empty
+    /// one usually means that a variable of the environment is not set.
+    #[error("a pepper has at least 32 bytes")]
+    TooShort,
+    /// Another pepper already has this id.
+    #[error("two peppers have the id {0}")]
+    DuplicateId(PepperId),
+    /// There are more than three peppers. Each makes a look-up by digest dearer.
+    #[error("more than three peppers")]
+    TooMany,
+}
+
+impl Peppers {
+    /// The fewest bytes of a pepper.
+    pub const MIN_PEPPER_LENGTH: usize = 32;
+
+    /// No pepper: keys are digested with SHA-256.
+    pub fn none() -> Self {
+        Self::with_current(Method::Plain)
+    }
+
+    /// Digests keys under `pepper`, at least 32 random bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPepper::TooShort`].
+    pub fn new(id: PepperId, pepper: SecretString) -> Result<Self, InvalidPepper> {
+        Method::peppered(id, &pepper).map(Self::with_current)
+    }
+
+    /// Adds a pepper under which stored keys still verify and no new digest is made. At most three peppers live
+    /// at once.
+    ///
+    /// # Errors
+    ///
+    /// Any [`InvalidPepper`].
+    pub fn with_previous(mut self, id: PepperId, pepper: SecretString) -> Result<Self, InvalidPepper> {
+        let method = Method::peppered(id, &pepper)?;
+        if self.method(method.algorithm()).is_some() {
+            return Err(InvalidPepper::DuplicateId(id));
+        }
+        if self.methods().filter(|method| matches!(method, Method::Peppered(..))).count() == MAX_PEPPERS {
+            return Err(InvalidPepper::TooMany);
+        }
+        Arc::make_mut(&mut self.methods).accepted.push(method);
+        Ok(self)
+    }
+
+    /// Lets keys that were stored without a pepper verify.
+    #[must_use]
+    pub fn accept_unpeppered(mut self) -> Self {
+        if self.method(DigestAlgorithm::Sha256).is_none() {
+            Arc::make_mut(&mut self.methods).accepted.push(Method::Plain);
+        }
+        self
+    }
+
+    /// The digest to store for `key`, the whole key as the client sends it.
+    pub fn digest(&self, key: &str) -> Digest {
+        self.methods.current.digest(key)
+    }
+
+    /// The digest of `key` made like a stored one, to compare the two; `None` if that pepper is not here or plain
+    /// digests are not accepted.
+    pub fn digest_with(&self, key: &str, algorithm: DigestAlgorithm) -> Option<Digest> {
+        self.method(algorithm).map(|method| method.digest(key))
+    }
+
+    /// Every digest under which `key` may be stored, the current one first.
+    pub fn candidates(&self, key: &str) -> Candidates {
+        let mut digests = [Digest::from_parts(DigestAlgorithm::Sha256, [0; 32]); MAX_METHODS];
+        let mut count = 0;
+        for (digest, method) in digests.iter_mut().zip(self.methods()) {
+            *digest = method.digest(key);
+            count += 1;
+        }
+        Candidates { digests, count }
+    }
+
+    /// Whether `digest` was made as new ones are, so that it need not be stored anew.
+    pub fn is_current(&self, digest: &Digest) -> bool {
+        self.methods.current.algorithm() == digest.algorithm()
+    }
+
+    fn with_current(current: Method) -> Self {
+        Self { methods: Arc::new(Methods { current, accepted: Vec::new() }) }
+    }
+
+    fn methods(&self) -> impl Iterator<Item = &Method> {
+        std::iter::once(&self.methods.current).chain(&self.methods.accepted)
+    }
+
+    fn method(&self, algorithm: DigestAlgorithm) -> Option<&Method> {
+        self.methods().find(|method| method.algorithm() == algorithm)
+    }
+}
+
+impl Method {
+    fn peppered(id: PepperId, pepper: &SecretString) -> Result<Self, InvalidPepper> {
+        let pepper = pepper.expose_secret().as_bytes();
+        if pepper.len() < Peppers::MIN_PEPPER_LENGTH {
+            return Err(InvalidPepper::TooShort);
+        }
+        // HMAC takes keys of any length.
+        let hmac = Hmac::new_from_slice(pepper).map_err(|_| InvalidPepper::TooShort)?;
+        Ok(Self::Peppered(id, hmac))
+    }
+
+    fn algorithm(&self) -> DigestAlgorithm {
+        match self {
+            Self::Plain => DigestAlgorithm::Sha256,
+            Self::Peppered(id, _) => DigestAlgorithm::HmacSha256(*id),
+        }
+    }
+
+    fn digest(&self, key: &str) -> Digest {
+        let bytes = match self {
+            Self::Plain => Sha256::digest(key),
+            Self::Peppered(_, hmac) => hmac.clone().chain_update(key).finalize().into_bytes(),
+        };
+        Digest::from_parts(self.algorithm(), bytes.into())
+    }
+}
+
+impl fmt::Debug for Peppers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Peppers")?;
+        f.debug_list().entries(self.methods()).finish()
+    }
+}
+
+impl fmt::Debug for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.algorithm(), f)
+    }
+}
+
+/// The digests under which a key may be stored, at least one and at most four, the current one first. Kept inline.
+#[derive(Clone, Copy)]
+pub struct Candidates {
+    digests: [Digest; MAX_METHODS],
+    count: usize,
+}
+
+impl Deref for Candidates {
+    type Target = [Digest];
+
+    fn deref(&self) -> &[Digest] {
+        &self.digests[..self.count]
+    }
+}
+
+impl fmt::Debug for Candidates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}

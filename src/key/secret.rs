@@ -1,0 +1,67 @@
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// A text that must not leak: a whole API key just made, or a pepper.
+///
+/// Wiped from memory when dropped. `Debug` prints `[redacted]`; there is no `Display`, no `==`, no copy and no
+/// serialization. [`expose_secret`](Self::expose_secret) is the only way to the text, so every use can be found
+/// by that name.
+///
+/// ```
+/// use tower_api_keys::key::SecretString;
+///
+/// let secret = SecretString::from("hunter2");
+/// assert_eq!(format!("{secret:?}"), "[redacted]");
+/// assert_eq!(secret.expose_secret(), "hunter2");
+/// ```
+pub struct SecretString(Zeroizing<String>);
+
+impl SecretString {
+    /// Takes over `secret`. Copies of it that were made earlier, by growing the string for instance, stay behind.
+    pub fn new(secret: String) -> Self {
+        Self(Zeroizing::new(secret))
+    }
+
+    /// The text itself, to hand to the client once or to digest.
+    pub fn expose_secret(&self) -> &str {
+        &self.0
+    }
+
+    /// To write a secret in place. Growing the string would leave an unwiped copy, so reserve before.
+    pub(super) fn as_mut_string(&mut self) -> &mut String {
+        &mut self.0
+    }
+}
+
+impl From<String> for SecretString {
+    fn from(secret: String) -> Self {
+        Self::new(secret)
+    }
+}
+
+impl From<&str> for SecretString {
+    fn from(secret: &str) -> Self {
+        Self::new(secret.to_owned())
+    }
+}
+
+impl fmt::Debug for SecretString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r79_debug_is_redacted_in_every_form() {
+        let secret = SecretString::from("sk_live_abc");
+        assert_eq!(
+            format!("{secret:?} {secret:#?} {:?}", Some(&secret)),
+            "[redacted] [redacted] Some([redacted])"
+        );
+    }
+}

@@ -1,0 +1,133 @@
+use std::fmt;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::scope::is_wildcard;
+use super::{Scope, ScopeSet};
+
+/// Which scopes a caller must hold: one, all of several, or any of several.
+///
+/// A requirement names concrete actions, never `*`. `Display` writes the scopes separated by spaces, the `scope`
+/// attribute of [RFC 6750, section 3](https://www.rfc-editor.org/rfc/rfc6750#section-3).
+///
+/// ```
+/// use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
+///
+/// const READ: ScopeRequirement = ScopeRequirement::from_static("workflows:read");
+///
+/// assert!(READ.is_met_by(&ScopeSet::parse_list(["workflows:*"])?));
+/// assert!(!READ.is_met_by(&ScopeSet::parse_list(["workflows:write"])?));
+/// assert_eq!(READ.to_string(), "workflows:read");
+/// # Ok::<_, tower_api_keys::scope::InvalidScope>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ScopeRequirement(Requirement);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Requirement {
+    One(Scope),
+    All(Arc<[Scope]>),
+    Any(Arc<[Scope]>),
+}
+
+/// Scopes do not make a [`ScopeRequirement`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum InvalidScopeRequirement {
+    /// A scope ends in `:*`. Name the action that the route performs.
+    #[error("a required scope names its action, not *")]
+    Wildcard,
+    /// There is no scope. All of nothing would let everyone in, any of nothing no one.
+    #[error("a requirement has at least one scope")]
+    Empty,
+}
+
+impl ScopeRequirement {
+    /// Requires one scope, given as a literal.
+    ///
+    /// # Panics
+    ///
+    /// If `scope` is malformed or a wildcard: when compiling, if the value is a constant.
+    ///
+    /// ```compile_fail
+    /// use tower_api_keys::scope::ScopeRequirement;
+    ///
+    /// const ANY: ScopeRequirement = ScopeRequirement::from_static("workflows:*");
+    /// ```
+    #[track_caller]
+    pub const fn from_static(scope: &'static str) -> Self {
+        assert!(!is_wildcard(scope), "a required scope names its action, not *");
+        Self(Requirement::One(Scope::from_static(scope)))
+    }
+
+    /// Requires `scope`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidScopeRequirement::Wildcard`].
+    pub fn scope(scope: Scope) -> Result<Self, InvalidScopeRequirement> {
+        if scope.is_wildcard() {
+            return Err(InvalidScopeRequirement::Wildcard);
+        }
+        Ok(Self(Requirement::One(scope)))
+    }
+
+    /// Requires every one of `scopes`.
+    ///
+    /// # Errors
+    ///
+    /// Any [`InvalidScopeRequirement`].
+    pub fn all_of(scopes: impl IntoIterator<Item = Scope>) -> Result<Self, InvalidScopeRequirement> {
+        Ok(Self(Requirement::All(concrete(scopes)?)))
+    }
+
+    /// Requires at least one of `scopes`.
+    ///
+    /// # Errors
+    ///
+    /// Any [`InvalidScopeRequirement`].
+    pub fn any_of(scopes: impl IntoIterator<Item = Scope>) -> Result<Self, InvalidScopeRequirement> {
+        Ok(Self(Requirement::Any(concrete(scopes)?)))
+    }
+
+    /// Whether a caller who holds `held` may pass.
+    pub fn is_met_by(&self, held: &ScopeSet) -> bool {
+        match &self.0 {
+            Requirement::One(scope) => held.contains(scope),
+            Requirement::All(scopes) => scopes.iter().all(|scope| held.contains(scope)),
+            Requirement::Any(scopes) => scopes.iter().any(|scope| held.contains(scope)),
+        }
+    }
+
+    /// The scopes named, in the order given; at least one.
+    pub fn scopes(&self) -> &[Scope] {
+        match &self.0 {
+            Requirement::One(scope) => std::slice::from_ref(scope),
+            Requirement::All(scopes) | Requirement::Any(scopes) => scopes,
+        }
+    }
+}
+
+fn concrete(scopes: impl IntoIterator<Item = Scope>) -> Result<Arc<[Scope]>, InvalidScopeRequirement> {
+    let scopes: Arc<[Scope]> = scopes.into_iter().collect();
+    if scopes.is_empty() {
+        return Err(InvalidScopeRequirement::Empty);
+    }
+    if scopes.iter().any(Scope::is_wildcard) {
+        return Err(InvalidScopeRequirement::Wildcard);
+    }
+    Ok(scopes)
+}
+
+impl fmt::Display for ScopeRequirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, scope) in self.scopes().iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(scope.as_str())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// A permission, `resource:action`, such as `workflows:read`.
+///
+/// Exactly two parts, each 1 to 64 of `a-z 0-9 _ -`. The action may be `*`, which stands for every action of
+/// exactly that resource; the resource never is. Scopes are compared whole and byte for byte: no prefix, no case
+/// folding.
+///
+/// Fits the scope token of [RFC 6749, section 3.3](https://www.rfc-editor.org/rfc/rfc6749#section-3.3), so a list
+/// of scopes may be sent in the `scope` attribute of a challenge.
+///
+/// ```
+/// use tower_api_keys::scope::Scope;
+///
+/// const READ: Scope = Scope::from_static("workflows:read");
+///
+/// let scope: Scope = "workflows:*".parse()?;
+/// assert!(scope.is_wildcard());
+/// assert_eq!(scope.resource(), READ.resource());
+/// assert!("Workflows:read".parse::<Scope>().is_err());
+/// assert!("*:read".parse::<Scope>().is_err());
+/// # Ok::<_, tower_api_keys::scope::InvalidScope>(())
+/// ```
+#[derive(Clone)]
+pub struct Scope {
+    text: Cow<'static, str>,
+    /// Where the colon is, at most [`Scope::MAX_PART_LENGTH`].
+    colon: u8,
+}
+
+/// A text is no [`Scope`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a scope is resource:action, each 1 to 64 of a-z 0-9 _ -, and the action may be *")]
+#[non_exhaustive]
+pub struct InvalidScope;
+
+impl Scope {
+    /// The longest resource and the longest action, in bytes.
+    pub const MAX_PART_LENGTH: usize = 64;
+
+    /// A scope from a literal.
+    ///
+    /// # Panics
+    ///
+    /// If `text` is no scope: when compiling, if the value is a constant. Text that is not a literal is parsed
+    /// with [`FromStr`] instead.
+    ///
+    /// ```compile_fail
+    /// use tower_api_keys::scope::Scope;
+    ///
+    /// const READ: Scope = Scope::from_static("workflows.read");
+    /// ```
+    #[track_caller]
+    pub const fn from_static(text: &'static str) -> Self {
+        match colon(text.as_bytes()) {
+            Ok(colon) => Self { text: Cow::Borrowed(text), colon },
+            Err(InvalidScope) => panic!("a scope is resource:action, each 1 to 64 of a-z 0-9 _ -"),
+        }
+    }
+
+    /// The whole scope as text.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The part before the colon.
+    pub fn resource(&self) -> &str {
+        &self.text[..usize::from(self.colon)]
+    }
+
+    /// The part after the colon, perhaps `*`.
+    pub fn action(&self) -> &str {
+        &self.text[usize::from(self.colon) + 1..]
+    }
+
+    /// Whether the action is `*`.
+    pub fn is_wildcard(&self) -> bool {
+        is_wildcard(&self.text)
+    }
+}
+
+pub(super) const fn is_wildcard(scope: &str) -> bool {
+    // Among valid scopes only a wildcard ends so: `*` is no character of a part.
+    matches!(scope.as_bytes(), [.., b'*'])
+}
+
+/// Checks the grammar; where the colon is.
+const fn colon(text: &[u8]) -> Result<u8, InvalidScope> {
+    let colon = part(text, 0);
+    if colon == 0 || colon > Scope::MAX_PART_LENGTH || colon == text.len() || text[colon] != b':' {
+        return Err(InvalidScope);
+    }
+    let start = colon + 1;
+    let end = part(text, start);
+    let named = end > start && end - start <= Scope::MAX_PART_LENGTH && end == text.len();
+    let wildcard = text.len() == start + 1 && text[start] == b'*';
+    if named || wildcard { Ok(colon as u8) } else { Err(InvalidScope) }
+}
+
+/// Where the run of part characters from `start` ends.
+const fn part(text: &[u8], start: usize) -> usize {
+    let mut end = start;
+    while end < text.len() && matches!(text[end], b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-') {
+        end += 1;
+    }
+    end
+}
+
+impl FromStr for Scope {
+    type Err = InvalidScope;
+
+    fn from_str(text: &str) -> Result<Self, InvalidScope> {
+        Ok(Self { colon: colon(text.as_bytes())?, text: Cow::Owned(text.to_owned()) })
+    }
+}
+
+impl PartialEq for Scope {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Scope {}
+
+impl Hash for Scope {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+impl Ord for Scope {
+    /// By resource, then by action.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.resource(), self.action()).cmp(&(other.resource(), other.action()))
+    }
+}
+
+impl PartialOrd for Scope {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scope({})", self.text)
+    }
+}
+
+impl serde::Serialize for Scope {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Scope {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        crate::text::deserialize(deserializer)
+    }
+}

@@ -1,0 +1,114 @@
+use std::fmt;
+use std::sync::Arc;
+
+use serde::ser::SerializeSeq;
+
+use super::{InvalidScope, Scope};
+
+/// The scopes a key holds: sorted, without duplicates, cheap to clone.
+///
+/// A held `invoice:*` grants every action of exactly `invoice`, also actions nobody has thought of yet. The
+/// reverse does not hold: however many actions of `invoice` are listed, they do not add up to `invoice:*`.
+///
+/// ```
+/// use tower_api_keys::scope::{Scope, ScopeSet};
+///
+/// let held = ScopeSet::parse_list(["invoice:*", "checkout:create"])?;
+/// assert!(held.contains(&Scope::from_static("invoice:read")));
+/// assert!(!held.contains(&Scope::from_static("invoice_item:read")));
+///
+/// let wanted = ScopeSet::parse_list(["invoice:read", "invoice:update"])?;
+/// assert!(wanted.is_subset_of(&held));
+/// assert!(!held.is_subset_of(&wanted));
+/// # Ok::<_, tower_api_keys::scope::InvalidScope>(())
+/// ```
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct ScopeSet {
+    scopes: Arc<[Scope]>,
+    has_wildcard: bool,
+}
+
+impl ScopeSet {
+    /// No scopes: grants nothing.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// A set from scopes written as text.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidScope`] if any of them is malformed; none is skipped.
+    pub fn parse_list<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidScope> {
+        scopes.into_iter().map(str::parse::<Scope>).collect()
+    }
+
+    /// Whether `scope` is held, itself or through `resource:*`. `resource:*` is held only as itself.
+    pub fn contains(&self, scope: &Scope) -> bool {
+        self.holds(scope.resource(), scope.action()) || self.has_wildcard && self.holds(scope.resource(), "*")
+    }
+
+    fn holds(&self, resource: &str, action: &str) -> bool {
+        self.scopes.binary_search_by(|held| (held.resource(), held.action()).cmp(&(resource, action))).is_ok()
+    }
+
+    /// Whether `other` [contains](Self::contains) every scope of this set. The empty set is part of every set.
+    pub fn is_subset_of(&self, other: &Self) -> bool {
+        self.iter().all(|scope| other.contains(scope))
+    }
+
+    /// The scopes, by resource and then by action.
+    pub fn iter(&self) -> std::slice::Iter<'_, Scope> {
+        self.scopes.iter()
+    }
+
+    /// How many scopes are listed; a wildcard counts as one.
+    pub fn len(&self) -> usize {
+        self.scopes.len()
+    }
+
+    /// Whether no scope is listed.
+    pub fn is_empty(&self) -> bool {
+        self.scopes.is_empty()
+    }
+}
+
+impl FromIterator<Scope> for ScopeSet {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        let mut scopes: Vec<Scope> = scopes.into_iter().collect();
+        scopes.sort_unstable();
+        scopes.dedup();
+        Self { has_wildcard: scopes.iter().any(Scope::is_wildcard), scopes: scopes.into() }
+    }
+}
+
+impl<'a> IntoIterator for &'a ScopeSet {
+    type Item = &'a Scope;
+    type IntoIter = std::slice::Iter<'a, Scope>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Debug for ScopeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(Scope::as_str)).finish()
+    }
+}
+
+impl serde::Serialize for ScopeSet {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(Some(self.len()))?;
+        for scope in self {
+            list.serialize_element(scope)?;
+        }
+        list.end()
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for ScopeSet {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(<Vec<Scope> as serde::Deserialize>::deserialize(deserializer)?.into_iter().collect())
+    }
+}
