@@ -2,8 +2,17 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+pub mod authenticate;
 pub mod clock;
+pub mod credential;
 pub mod key;
+mod log;
+mod principal;
 pub mod rate_limit;
+pub mod rejection;
 pub mod scope;
+pub mod store;
 mod text;
+
+pub use authenticate::AuthenticateLayer;
+pub use principal::Principal;

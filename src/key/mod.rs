@@ -24,7 +24,9 @@ mod format;
 mod generate;
 mod id;
 mod mode;
+mod owner;
 mod peppers;
+mod record;
 mod secret;
 
 pub use digest::{CorruptDigest, Digest, DigestAlgorithm, PepperId};
@@ -32,5 +34,7 @@ pub use format::{InvalidKeyFormat, KeyFormat, KeyFormatBuilder, MalformedKey, Pa
 pub use generate::{GeneratedKey, RandomnessUnavailable};
 pub use id::{InvalidKeyId, KeyId};
 pub use mode::{InvalidMode, Mode};
+pub use owner::{InvalidOrganizationId, OrganizationId, Owner, Tenant};
 pub use peppers::{Candidates, InvalidPepper, Peppers};
+pub use record::{KeyRecord, KeyState, LimitOverrides, PreviousSecret};
 pub use secret::SecretString;

@@ -1,0 +1,403 @@
+//! The checks from the credential to the principal, in the order that [`Check`](crate::rejection::Check) declares.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use crate::clock::{Clock, Now, Timestamp};
+use crate::credential::{
+    Challenge, CredentialExtractor, Extracted, InvalidChallenge, MAX_CREDENTIAL_LENGTH, MalformedCredential,
+    RequestView,
+};
+use crate::key::{Candidates, Digest, DigestAlgorithm, KeyId, KeyRecord, KeyState, Mode, Peppers};
+use crate::log;
+use crate::principal::{Authentication, Principal};
+use crate::rejection::{Reason, Rejection};
+use crate::store::{FindResult, KeySelector, KeyStore};
+
+/// Everything that is configured. Decides about requests, knows of no bodies and no services.
+#[derive(Clone)]
+pub(super) struct Authenticator {
+    pub(super) store: Arc<dyn KeyStore>,
+    pub(super) extractors: Vec<Extractor>,
+    pub(super) peppers: Peppers,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) allows_anonymous: bool,
+    pub(super) passes_cors_preflight: bool,
+    pub(super) realm: Option<String>,
+    /// Follows from the extractors.
+    pub(super) credential_headers: Vec<HeaderName>,
+    /// Follows from the extractors and the realm.
+    pub(super) challenges: Arc<[HeaderValue]>,
+}
+
+#[derive(Clone)]
+pub(super) struct Extractor {
+    extractor: Arc<dyn CredentialExtractor>,
+    challenge: Challenge,
+}
+
+/// How far a request gets without waiting.
+pub(super) enum Step {
+    Decided(Result<Authentication, Box<Rejection>>),
+    Waiting(Verdict),
+}
+
+/// A verdict that a store takes its time for.
+pub(super) struct Verdict(Pin<Box<dyn Future<Output = Result<Authentication, Box<Rejection>>> + Send>>);
+
+/// A credential as it goes to the store: no secret in it any more.
+struct Presented {
+    id: Option<KeyId>,
+    mode: Option<Mode>,
+    digests: Candidates,
+    scheme: &'static str,
+}
+
+/// A key whose secret was right.
+struct Verified {
+    record: Arc<KeyRecord>,
+    /// The stored digest that it was right by.
+    digest: Digest,
+}
+
+impl Authenticator {
+    pub(super) fn add_extractor(&mut self, extractor: Arc<dyn CredentialExtractor>) {
+        self.credential_headers.extend_from_slice(extractor.credential_headers());
+        self.extractors.push(Extractor { challenge: extractor.challenge(), extractor });
+        self.write_challenges();
+    }
+
+    pub(super) fn set_realm(&mut self, realm: String) -> Result<(), InvalidChallenge> {
+        Challenge::new("Any")?.with_parameter("realm", realm.clone())?;
+        self.realm = Some(realm);
+        self.write_challenges();
+        Ok(())
+    }
+
+    fn write_challenges(&mut self) {
+        let challenges = self.extractors.iter().map(|Extractor { challenge, .. }| match &self.realm {
+            Some(realm) => {
+                let with_realm = challenge.clone().with_parameter("realm", realm.clone());
+                with_realm.expect("the realm was checked when it was set").to_header_value()
+            }
+            None => challenge.to_header_value(),
+        });
+        self.challenges = challenges.collect();
+    }
+
+    /// Keeps the values of credential headers out of `Debug` output and HPACK tables.
+    pub(super) fn mark_sensitive(&self, headers: &mut HeaderMap) {
+        for name in &self.credential_headers {
+            // A second line of the field is not marked: the request is going to be refused for it.
+            if let Some(value) = headers.get_mut(name) {
+                value.set_sensitive(true);
+            }
+        }
+    }
+
+    /// Whether answers need `Cache-Control: private`. RFC 9111 section 3.5 keeps shared caches from answers to
+    /// requests with `Authorization`, and from no others.
+    pub(super) fn needs_private_answers(&self) -> bool {
+        self.credential_headers.iter().any(|name| name != http::header::AUTHORIZATION)
+    }
+
+    /// Decides about a request, as far as that takes no waiting.
+    pub(super) fn check(self: &Arc<Self>, request: RequestView<'_>) -> Step {
+        if self.passes_cors_preflight && is_cors_preflight(request) {
+            return Step::Decided(Ok(Authentication { principal: None, now: self.clock.now() }));
+        }
+        let presented = match self.extract(request) {
+            Ok(Some(presented)) => presented,
+            Ok(None) if self.allows_anonymous => {
+                return Step::Decided(Ok(Authentication { principal: None, now: self.clock.now() }));
+            }
+            Ok(None) => return self.refused(Reason::CredentialMissing),
+            Err(reason) => return self.refused(reason),
+        };
+        let now = self.clock.now();
+        let Ok(answer) = catch_unwind(AssertUnwindSafe(|| self.store.find_now(presented.selector()))) else {
+            return self.refused(Reason::StorePanicked);
+        };
+        match answer {
+            Poll::Ready(found) => match self.judge(found, &presented, now) {
+                Ok(verified) if !self.peppers.is_current(&verified.digest) => {
+                    Step::Waiting(self.clone().digest_anew(presented, verified, now))
+                }
+                result => Step::Decided(result.map(|verified| authenticated(verified, &presented, now))),
+            },
+            Poll::Pending => Step::Waiting(self.clone().look_up(presented, now)),
+        }
+    }
+
+    fn refused(&self, reason: Reason) -> Step {
+        Step::Decided(Err(self.rejection(reason)))
+    }
+
+    fn rejection(&self, reason: Reason) -> Box<Rejection> {
+        Box::new(Rejection::new(reason).with_challenges(self.challenges.clone()))
+    }
+
+    /// Extraction and format: the one credential of the request, or `None` if it has none.
+    fn extract(&self, request: RequestView<'_>) -> Result<Option<Presented>, Reason> {
+        let mut only = None;
+        for Extractor { extractor, challenge } in &self.extractors {
+            match extractor.extract(request) {
+                Extracted::Absent => {}
+                // By presence, well formed or not: who would have to decide which of the two was meant?
+                _ if only.is_some() => return Err(Reason::CredentialConflict),
+                found => only = Some((challenge.scheme(), found)),
+            }
+        }
+        let Some((scheme, found)) = only else { return Ok(None) };
+        let credential = match found {
+            Extracted::Absent => return Ok(None),
+            Extracted::Malformed(malformed) => return Err(Reason::CredentialMalformed(malformed)),
+            Extracted::Found(credential) => credential,
+        };
+        // Extractors of the host's own need not have looked.
+        let secret = credential.expose_secret();
+        match secret.len() {
+            0 => return Err(Reason::CredentialMalformed(MalformedCredential::Empty)),
+            1..=MAX_CREDENTIAL_LENGTH => {}
+            _ => return Err(Reason::CredentialMalformed(MalformedCredential::TooLong)),
+        }
+        Ok(Some(Presented {
+            id: credential.id,
+            mode: credential.mode,
+            digests: self.peppers.candidates(secret),
+            scheme,
+        }))
+    }
+
+    /// The store's answer, judged: look-up, then state.
+    fn judge(&self, found: FindResult, presented: &Presented, now: Now) -> Result<Verified, Box<Rejection>> {
+        let found = found.map_err(|error| self.rejection(Reason::StoreFailed(Arc::new(error))))?;
+        let id = found.as_ref().map(|record| record.id);
+        verify(found, presented, now.timestamp()).map_err(|reason| {
+            let mut rejection = self.rejection(reason);
+            rejection.set_key_id(id);
+            rejection
+        })
+    }
+
+    fn look_up(self: Arc<Self>, presented: Presented, now: Now) -> Verdict {
+        Verdict(Box::pin(async move {
+            let found = self.store.find(presented.selector()).await;
+            let verified = self.judge(found, &presented, now)?;
+            self.replace_digest(&presented, &verified).await;
+            Ok(authenticated(verified, &presented, now))
+        }))
+    }
+
+    fn digest_anew(self: Arc<Self>, presented: Presented, verified: Verified, now: Now) -> Verdict {
+        Verdict(Box::pin(async move {
+            self.replace_digest(&presented, &verified).await;
+            Ok(authenticated(verified, &presented, now))
+        }))
+    }
+
+    /// After a pepper change each key moves to the new pepper when it is next used: only then is its text at hand.
+    async fn replace_digest(&self, presented: &Presented, verified: &Verified) {
+        let Some(new) = presented.digests.first().filter(|_| !self.peppers.is_current(&verified.digest))
+        else {
+            return;
+        };
+        let record = &verified.record;
+        if let Err(error) = self.store.replace_digest(&record.id, &verified.digest, new).await {
+            log::digest_not_replaced(record, &error);
+        }
+    }
+
+    /// Lets a verdict go on; a store that panics is a store that does not answer.
+    pub(super) fn poll(
+        &self,
+        verdict: &mut Verdict,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Authentication, Box<Rejection>>> {
+        match catch_unwind(AssertUnwindSafe(|| verdict.0.as_mut().poll(context))) {
+            Ok(poll) => poll,
+            Err(_) => Poll::Ready(Err(self.rejection(Reason::StorePanicked))),
+        }
+    }
+}
+
+impl Presented {
+    fn selector(&self) -> KeySelector<'_> {
+        match &self.id {
+            Some(id) => KeySelector::Id(id),
+            None => KeySelector::Digests(&self.digests),
+        }
+    }
+}
+
+fn authenticated(verified: Verified, presented: &Presented, now: Now) -> Authentication {
+    log::accepted(&verified.record);
+    Authentication { principal: Some(Principal::new(verified.record, presented.scheme)), now }
+}
+
+/// `Origin` and `Access-Control-Request-Method` make an `OPTIONS` request a preflight (Fetch standard, section 3.3.2).
+fn is_cors_preflight(request: RequestView<'_>) -> bool {
+    request.method == Method::OPTIONS
+        && request.headers.contains_key(ORIGIN)
+        && request.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// Stands in where there is no secret to compare with, so that every look-up makes the same comparisons. No key is
+/// known that has it, and if there were one, there would be no record to let it in.
+const NO_SECRET: Digest = Digest::from_parts(DigestAlgorithm::Sha256, [0; 32]);
+
+fn verify(found: Option<Arc<KeyRecord>>, presented: &Presented, now: Timestamp) -> Result<Verified, Reason> {
+    let stored = match found.as_deref() {
+        Some(record) => [record.digest, previous_digest(record, now)],
+        None => [NO_SECRET; 2],
+    };
+    let mut matched = None;
+    for candidate in presented.digests.iter() {
+        for digest in &stored {
+            if same(candidate, digest) {
+                matched = Some(*digest);
+            }
+        }
+    }
+    let record = found.ok_or(Reason::KeyUnknown)?;
+    let digest = matched.ok_or(Reason::SecretMismatch)?;
+    if presented.mode.is_some_and(|mode| mode != record.owner.mode) {
+        return Err(Reason::ModeMismatch);
+    }
+    match record.state {
+        KeyState::Active => {}
+        KeyState::Disabled => return Err(Reason::KeyDisabled),
+        KeyState::Revoked { .. } => return Err(Reason::KeyRevoked),
+    }
+    if record.not_before.is_some_and(|start| now < start) {
+        return Err(Reason::KeyNotYetValid);
+    }
+    if record.expires_at.is_some_and(|end| end <= now) {
+        return Err(Reason::KeyExpired);
+    }
+    Ok(Verified { record, digest })
+}
+
+fn previous_digest(record: &KeyRecord, now: Timestamp) -> Digest {
+    match record.previous {
+        Some(previous) if now < previous.valid_until => previous.digest,
+        _ => NO_SECRET,
+    }
+}
+
+fn same(candidate: &Digest, stored: &Digest) -> bool {
+    #[cfg(test)]
+    tests::COMPARISONS.set(tests::COMPARISONS.get() + 1);
+    candidate.ct_eq(stored)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::key::{Owner, PreviousSecret};
+
+    thread_local! {
+        pub(super) static COMPARISONS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    const NOW: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
+
+    fn presented(secret: &str) -> Presented {
+        Presented {
+            id: None,
+            mode: Some(Mode::Live),
+            digests: Peppers::none().candidates(secret),
+            scheme: "ApiKey",
+        }
+    }
+
+    fn record(change: impl FnOnce(&mut KeyRecord)) -> Option<Arc<KeyRecord>> {
+        let owner = Owner::organization("acme".parse().unwrap(), Mode::Live);
+        let mut record = KeyRecord::new("k1".parse().unwrap(), owner, Peppers::none().digest("right"), NOW);
+        change(&mut record);
+        Some(Arc::new(record))
+    }
+
+    fn outcome(found: Option<Arc<KeyRecord>>, secret: &str) -> String {
+        match verify(found, &presented(secret), NOW) {
+            Ok(_) => "ok".into(),
+            Err(reason) => format!("{reason:?}"),
+        }
+    }
+
+    #[test]
+    fn states_are_judged_in_their_declared_order() {
+        let second = Duration::from_secs(1);
+        let (before, after) = (NOW.saturating_sub(second), NOW.saturating_add(second));
+        let cases: &[(&str, fn(&mut KeyRecord), &str)] = &[
+            ("as it was made", |_| {}, "ok"),
+            ("other mode", |key| key.owner.mode = Mode::Test, "ModeMismatch"),
+            ("revoked", |key| key.state = KeyState::Revoked { at: NOW }, "KeyRevoked"),
+            ("disabled", |key| key.state = KeyState::Disabled, "KeyDisabled"),
+            ("starts now", |key| key.not_before = Some(NOW), "ok"),
+            ("ends now", |key| key.expires_at = Some(NOW), "KeyExpired"),
+        ];
+        for (name, change, want) in cases {
+            assert_eq!(outcome(record(change), "right"), *want, "{name}");
+        }
+        let instants: [(&str, Option<Timestamp>, Option<Timestamp>, &str); 4] = [
+            ("starts later", Some(after), None, "KeyNotYetValid"),
+            ("ended before", None, Some(before), "KeyExpired"),
+            ("ends later", Some(before), Some(after), "ok"),
+            ("starts later and ended before", Some(after), Some(before), "KeyNotYetValid"),
+        ];
+        for (name, not_before, expires_at, want) in instants {
+            let found = record(|key| (key.not_before, key.expires_at) = (not_before, expires_at));
+            assert_eq!(outcome(found, "right"), want, "{name}");
+        }
+        let worst = record(|key| {
+            key.owner.mode = Mode::Test;
+            key.state = KeyState::Revoked { at: NOW };
+            key.expires_at = Some(NOW);
+        });
+        assert_eq!(
+            outcome(worst.clone(), "wrong"),
+            "SecretMismatch",
+            "a wrong secret learns nothing of the state"
+        );
+        assert_eq!(outcome(worst, "right"), "ModeMismatch");
+        assert_eq!(outcome(None, "right"), "KeyUnknown");
+    }
+
+    #[test]
+    fn r58_the_previous_secret_verifies_until_its_grace_ends() {
+        let rotated = |valid_until: Timestamp| {
+            record(|key| {
+                key.previous = Some(PreviousSecret { digest: Peppers::none().digest("old"), valid_until });
+            })
+        };
+        let grace = NOW.saturating_add(Duration::from_millis(1));
+        assert_eq!(outcome(rotated(grace), "old"), "ok");
+        assert_eq!(outcome(rotated(grace), "right"), "ok");
+        assert_eq!(outcome(rotated(NOW), "old"), "SecretMismatch");
+        assert_eq!(outcome(rotated(NOW), "right"), "ok");
+    }
+
+    #[test]
+    fn r18_an_unknown_key_costs_the_comparisons_of_a_known_one() {
+        let comparisons = |found, secret| {
+            COMPARISONS.set(0);
+            let _ = verify(found, &presented(secret), NOW);
+            COMPARISONS.get()
+        };
+        let expected = comparisons(record(|_| {}), "right");
+        assert_eq!(expected, 2, "the current secret and the previous one");
+        assert_eq!(comparisons(None, "right"), expected, "unknown");
+        assert_eq!(comparisons(record(|_| {}), "wrong"), expected, "wrong secret");
+        assert_eq!(comparisons(record(|key| key.state = KeyState::Disabled), "right"), expected, "disabled");
+    }
+}

@@ -1,0 +1,118 @@
+use http::HeaderValue;
+use thiserror::Error;
+
+/// One challenge of a `WWW-Authenticate` field (RFC 9110 section 11.6.1): a scheme and its parameters.
+///
+/// ```
+/// use tower_api_keys::credential::Challenge;
+///
+/// let challenge = Challenge::new("ApiKey")?.with_parameter("realm", "workflows")?;
+/// assert_eq!(challenge.to_header_value(), r#"ApiKey realm="workflows""#);
+/// # Ok::<_, tower_api_keys::credential::InvalidChallenge>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    scheme: &'static str,
+    parameters: Vec<(&'static str, String)>,
+}
+
+/// A challenge can't be written as a header field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a challenge needs tokens as scheme and parameter names, and visible ASCII or spaces as values")]
+#[non_exhaustive]
+pub struct InvalidChallenge;
+
+impl Challenge {
+    /// A challenge of `scheme`, for example `Basic`, without parameters.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidChallenge`] if `scheme` is no token (RFC 9110 section 5.6.2).
+    pub fn new(scheme: &'static str) -> Result<Self, InvalidChallenge> {
+        Ok(Self { scheme: token(scheme)?, parameters: Vec::new() })
+    }
+
+    /// A challenge that names the header field in which a key is expected.
+    pub(super) fn api_key(header: &http::HeaderName) -> Self {
+        // A field name is a token, so it needs no check.
+        Self { scheme: "ApiKey", parameters: vec![("header", header.as_str().to_owned())] }
+    }
+
+    /// Sets a parameter, which is written as a quoted string. One of the same name is replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidChallenge`] if `name` is no token, or `value` has other characters than visible ASCII and spaces.
+    pub fn with_parameter(
+        mut self,
+        name: &'static str,
+        value: impl Into<String>,
+    ) -> Result<Self, InvalidChallenge> {
+        let (name, value) = (token(name)?, value.into());
+        if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Err(InvalidChallenge);
+        }
+        self.parameters.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.parameters.push((name, value));
+        Ok(self)
+    }
+
+    /// The scheme's name.
+    pub fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
+    /// The challenge as the field's value.
+    pub fn to_header_value(&self) -> HeaderValue {
+        let mut text = self.scheme.to_owned();
+        for (position, (name, value)) in self.parameters.iter().enumerate() {
+            text.push_str(if position == 0 { " " } else { ", " });
+            text.push_str(name);
+            text.push_str("=\"");
+            for character in value.chars() {
+                if matches!(character, '"' | '\\') {
+                    text.push('\\');
+                }
+                text.push(character);
+            }
+            text.push('"');
+        }
+        HeaderValue::try_from(text).expect("the parts of a challenge were checked when it was made")
+    }
+}
+
+fn token(text: &'static str) -> Result<&'static str, InvalidChallenge> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.is_empty() || !text.bytes().all(allowed) {
+        return Err(InvalidChallenge);
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_quoted_strings() {
+        let quoted = Challenge::new("Basic").unwrap().with_parameter("realm", r#"a "b" \c"#).unwrap();
+        assert_eq!(quoted.to_header_value(), r#"Basic realm="a \"b\" \\c""#);
+        let two = Challenge::api_key(&http::HeaderName::from_static("x-api-key"));
+        let two = two.with_parameter("realm", "r").unwrap();
+        assert_eq!(two.to_header_value(), r#"ApiKey header="x-api-key", realm="r""#);
+        let again = two.with_parameter("HEADER", "x-key").unwrap();
+        assert_eq!(again.to_header_value(), r#"ApiKey realm="r", HEADER="x-key""#);
+    }
+
+    #[test]
+    fn refuses_what_would_break_the_field() {
+        let basic = Challenge::new("Basic").unwrap();
+        assert_eq!(Challenge::new(""), Err(InvalidChallenge));
+        assert_eq!(Challenge::new("a b"), Err(InvalidChallenge));
+        for (name, value) in
+            [("realm", "a\r\nb"), ("realm", "é"), ("realm", "\u{7f}"), ("re alm", "a"), ("", "a")]
+        {
+            assert_eq!(basic.clone().with_parameter(name, value), Err(InvalidChallenge), "{name}: {value:?}");
+        }
+    }
+}

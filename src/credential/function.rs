@@ -1,0 +1,75 @@
+use std::fmt;
+
+use http::HeaderName;
+
+use super::{Challenge, CredentialExtractor, Extracted, RequestView};
+
+/// Makes an extractor out of a closure and the challenge that belongs to it.
+///
+/// ```
+/// use http::HeaderName;
+/// use tower_api_keys::credential::{self, Challenge, Credential, Extracted, MalformedCredential};
+///
+/// const X_TOKEN: HeaderName = HeaderName::from_static("x-token");
+///
+/// let extractor = credential::from_fn(Challenge::new("Token")?, |request| {
+///     let mut values = request.headers.get_all(X_TOKEN).iter();
+///     match (values.next(), values.next()) {
+///         (None, _) => Extracted::Absent,
+///         (Some(_), Some(_)) => Extracted::Malformed(MalformedCredential::Repeated),
+///         (Some(value), None) => match value.to_str() {
+///             Ok(text) if text.len() == 40 => Extracted::Found(Credential::borrowed(text)),
+///             _ => Extracted::Malformed(MalformedCredential::Other("a token has 40 characters")),
+///         },
+///     }
+/// })
+/// .with_credential_header(X_TOKEN);
+/// # let _: &dyn credential::CredentialExtractor = &extractor;
+/// # Ok::<_, credential::InvalidChallenge>(())
+/// ```
+pub fn from_fn<F>(challenge: Challenge, extract: F) -> FromFn<F>
+where
+    F: for<'r> Fn(RequestView<'r>) -> Extracted<'r> + Send + Sync + 'static,
+{
+    FromFn { extract, challenge, headers: Vec::new() }
+}
+
+/// An extractor made by [`from_fn`].
+#[derive(Clone)]
+pub struct FromFn<F> {
+    extract: F,
+    challenge: Challenge,
+    headers: Vec<HeaderName>,
+}
+
+impl<F> FromFn<F> {
+    /// Names a header field that the closure reads a secret from, so that it is marked sensitive.
+    #[must_use]
+    pub fn with_credential_header(mut self, name: HeaderName) -> Self {
+        self.headers.push(name);
+        self
+    }
+}
+
+impl<F> CredentialExtractor for FromFn<F>
+where
+    F: for<'r> Fn(RequestView<'r>) -> Extracted<'r> + Send + Sync + 'static,
+{
+    fn extract<'r>(&self, request: RequestView<'r>) -> Extracted<'r> {
+        (self.extract)(request)
+    }
+
+    fn challenge(&self) -> Challenge {
+        self.challenge.clone()
+    }
+
+    fn credential_headers(&self) -> &[HeaderName] {
+        &self.headers
+    }
+}
+
+impl<F> fmt::Debug for FromFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FromFn").field("challenge", &self.challenge).finish_non_exhaustive()
+    }
+}

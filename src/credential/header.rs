@@ -1,0 +1,141 @@
+use http::{HeaderMap, HeaderName};
+
+use super::{
+    Challenge, Credential, CredentialExtractor, Extracted, MAX_CREDENTIAL_LENGTH, MalformedCredential,
+    RequestView,
+};
+use crate::key::KeyFormat;
+
+/// Reads a key from a header field of its own: `x-api-key: wfk_abc123def456ghi789jkl012mno345pq`.
+///
+/// The value is the whole key; spaces and tabs around it are not part of it (HTTP/1 strips them, HTTP/2 does
+/// not). A field that comes twice, an empty one and one that is not of the format are malformed.
+///
+/// ```
+/// use http::{HeaderName, Request};
+/// use tower_api_keys::credential::{CredentialExtractor, Extracted, HeaderKey, RequestView};
+/// use tower_api_keys::key::KeyFormat;
+///
+/// let format = KeyFormat::new("wfk_").build()?;
+/// let extractor = HeaderKey::new(HeaderName::from_static("x-api-key"), format);
+///
+/// let request = Request::builder().header("x-api-key", "wfk_abc123def456ghi789jkl012mno345pq").body(())?;
+/// assert!(matches!(extractor.extract(RequestView::of(&request)), Extracted::Found(_)));
+///
+/// let request = Request::builder().header("x-api-key", "Bearer 123").body(())?;
+/// assert!(matches!(extractor.extract(RequestView::of(&request)), Extracted::Malformed(_)));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct HeaderKey {
+    /// One name; a slice of it is what the trait asks for.
+    name: [HeaderName; 1],
+    format: KeyFormat,
+}
+
+impl HeaderKey {
+    /// Reads keys of `format` from the field `name`.
+    pub fn new(name: HeaderName, format: KeyFormat) -> Self {
+        Self { name: [name], format }
+    }
+}
+
+impl CredentialExtractor for HeaderKey {
+    fn extract<'r>(&self, request: RequestView<'r>) -> Extracted<'r> {
+        match single_value(request.headers, &self.name[0]) {
+            Ok(None) => Extracted::Absent,
+            Ok(Some(value)) => match self.format.parse(value) {
+                Ok(key) => Extracted::Found(Credential::from(key)),
+                Err(malformed) => Extracted::Malformed(malformed.into()),
+            },
+            Err(malformed) => Extracted::Malformed(malformed),
+        }
+    }
+
+    /// `ApiKey header="x-api-key"`. No scheme is registered for keys in a field of their own; this one is in wide
+    /// use, and RFC 9110 section 11.6.1 asks for a challenge on every 401.
+    fn challenge(&self) -> Challenge {
+        Challenge::api_key(&self.name[0])
+    }
+
+    fn credential_headers(&self) -> &[HeaderName] {
+        &self.name
+    }
+}
+
+/// The value of a field that may come once, without the white space around it.
+pub(super) fn single_value<'r>(
+    headers: &'r HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'r str>, MalformedCredential> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(MalformedCredential::Repeated);
+    }
+    if value.len() > MAX_CREDENTIAL_LENGTH {
+        return Err(MalformedCredential::TooLong);
+    }
+    let text = value.to_str().map_err(|_| MalformedCredential::NotVisibleAscii)?.trim_matches([' ', '\t']);
+    if text.is_empty() {
+        return Err(MalformedCredential::Empty);
+    }
+    Ok(Some(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Request};
+
+    use super::*;
+
+    const KEY: &str = "wfk_abc123def456ghi789jkl012mno345pq";
+
+    fn extract(values: &[&[u8]]) -> Result<Option<String>, MalformedCredential> {
+        let mut request = Request::new(());
+        for value in values {
+            request.headers_mut().append("x-api-key", HeaderValue::from_bytes(value).unwrap());
+        }
+        let format = KeyFormat::new("wfk_").build().unwrap();
+        match HeaderKey::new(HeaderName::from_static("x-api-key"), format).extract(RequestView::of(&request))
+        {
+            Extracted::Absent => Ok(None),
+            Extracted::Malformed(reason) => Err(reason),
+            Extracted::Found(credential) => Ok(Some(credential.expose_secret().to_owned())),
+        }
+    }
+
+    #[test]
+    fn the_value_is_the_key_without_the_space_around_it() {
+        let spaced = format!(" \t{KEY} ");
+        for value in [KEY, spaced.as_str()] {
+            assert_eq!(extract(&[value.as_bytes()]), Ok(Some(KEY.into())), "{value:?}");
+        }
+        assert_eq!(extract(&[]), Ok(None));
+    }
+
+    #[test]
+    fn r7_r9_r10_r12_r13_refuses_what_is_not_exactly_one_key() {
+        use MalformedCredential as M;
+        let twice = format!("{KEY},{KEY}");
+        let inner_space = KEY.replace('1', " ");
+        let longest = "x".repeat(MAX_CREDENTIAL_LENGTH);
+        let too_long = "x".repeat(MAX_CREDENTIAL_LENGTH + 1);
+        assert_eq!(extract(&[KEY.as_bytes(), KEY.as_bytes()]), Err(M::Repeated), "the same key twice");
+        assert_eq!(extract(&[KEY.as_bytes(), b""]), Err(M::Repeated), "an empty second line");
+        assert_eq!(extract(&[b""]), Err(M::Empty), "empty");
+        assert_eq!(extract(&[b" \t "]), Err(M::Empty), "blank");
+        assert_eq!(extract(&[too_long.as_bytes()]), Err(M::TooLong), "4097 bytes");
+        assert_eq!(extract(&[b"wfk_\xff"]), Err(M::NotVisibleAscii), "obs-text");
+        for (name, value) in [
+            ("4096 bytes", longest.as_str()),
+            ("joined by a comma", twice.as_str()),
+            ("space inside", inner_space.as_str()),
+            ("upper-case prefix", "WFK_abc123def456ghi789jkl012mno345pq"),
+            ("prefix only", "wfk_"),
+            ("one short", &KEY[..KEY.len() - 1]),
+        ] {
+            assert!(matches!(extract(&[value.as_bytes()]), Err(M::Key(_))), "{name}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What a request presents to say who is calling, and how it is found.
+//!
+//! A [`CredentialExtractor`] reads the head of a request and gives one of three answers ([`Extracted`]):
+//!
+//! - *absent*: there is nothing of this kind; another extractor may look.
+//! - *malformed*: there is something, and it can't be right. The request is refused; no other extractor is asked to
+//!   make up for it.
+//! - *found*: a [`Credential`], well formed as far as can be told without a store.
+//!
+//! Every configured extractor looks at every request. If two of them find something (well formed or not), the request
+//! is ambiguous and is refused: nobody has to know which of two callers the host would have believed.
+//!
+//! [`HeaderKey`] reads a key from a header of its own, such as `x-api-key`. [`from_fn`] turns a closure into an
+//! extractor, and the trait can be implemented by any type.
+
+mod challenge;
+mod function;
+mod header;
+
+use std::fmt;
+
+pub use challenge::{Challenge, InvalidChallenge};
+pub use function::{FromFn, from_fn};
+pub use header::HeaderKey;
+use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
+use thiserror::Error;
+
+use crate::key::{KeyId, MalformedKey, Mode, ParsedKey, SecretString};
+
+/// The longest credential that is looked at, in bytes. A longer one is malformed, before anything is decoded,
+/// hashed or logged.
+///
+/// hyper passes HTTP/1 field values of several hundred kilobytes, so the bound has to stand here.
+pub const MAX_CREDENTIAL_LENGTH: usize = 4096;
+
+/// The head of a request, borrowed: everything an extractor or a classifier may look at.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestView<'r> {
+    /// The method.
+    pub method: &'r Method,
+    /// The request target. Match rules on its path only: authority and scheme are the client's to write.
+    pub uri: &'r Uri,
+    /// The header fields. A field may have several lines: read with `get_all` whatever decides something.
+    pub headers: &'r HeaderMap,
+    /// What outer layers have attached.
+    pub extensions: &'r Extensions,
+}
+
+impl<'r> RequestView<'r> {
+    /// The head of `request`.
+    pub fn of<B>(request: &'r Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        }
+    }
+}
+
+/// Finds one kind of credential in a request.
+pub trait CredentialExtractor: Send + Sync + 'static {
+    /// Looks for the credential. Must not block.
+    fn extract<'r>(&self, request: RequestView<'r>) -> Extracted<'r>;
+
+    /// What a `WWW-Authenticate` field says about this kind of credential.
+    fn challenge(&self) -> Challenge;
+
+    /// The header fields that carry the credential. They are marked sensitive before anything else happens, so
+    /// that their values show neither in `Debug` output nor in HPACK's tables.
+    fn credential_headers(&self) -> &[HeaderName] {
+        &[]
+    }
+}
+
+/// What an extractor found.
+#[derive(Debug)]
+pub enum Extracted<'r> {
+    /// Nothing of this kind.
+    Absent,
+    /// Something that can't be a credential of this kind.
+    Malformed(MalformedCredential),
+    /// A well-formed credential.
+    Found(Credential<'r>),
+}
+
+/// A well-formed credential, not yet verified. `Debug` shows nothing of the secret.
+#[derive(Debug)]
+pub struct Credential<'r> {
+    pub(crate) id: Option<KeyId>,
+    pub(crate) mode: Option<Mode>,
+    secret: Secret<'r>,
+}
+
+enum Secret<'r> {
+    Borrowed(&'r str),
+    Owned(SecretString),
+}
+
+impl<'r> Credential<'r> {
+    /// A credential that stands in the request as it is. `secret` is the whole key.
+    pub fn borrowed(secret: &'r str) -> Self {
+        Self { id: None, mode: None, secret: Secret::Borrowed(secret) }
+    }
+
+    /// A credential that had to be decoded first.
+    pub fn owned(secret: SecretString) -> Self {
+        Self { id: None, mode: None, secret: Secret::Owned(secret) }
+    }
+
+    /// Says under which public identifier to look the key up. Without one it is found by its digest.
+    #[must_use]
+    pub fn with_id(self, id: KeyId) -> Self {
+        Self { id: Some(id), ..self }
+    }
+
+    /// Says which mode the credential claims. The stored key must be of that mode.
+    #[must_use]
+    pub fn with_mode(self, mode: Mode) -> Self {
+        Self { mode: Some(mode), ..self }
+    }
+
+    pub(crate) fn expose_secret(&self) -> &str {
+        match &self.secret {
+            Secret::Borrowed(secret) => secret,
+            Secret::Owned(secret) => secret.expose_secret(),
+        }
+    }
+}
+
+impl<'r> From<ParsedKey<'r>> for Credential<'r> {
+    fn from(key: ParsedKey<'r>) -> Self {
+        Self { id: key.id, mode: key.mode, secret: Secret::Borrowed(key.secret) }
+    }
+}
+
+impl fmt::Debug for Secret<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Why something can't be a credential. Never holds any of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum MalformedCredential {
+    /// The field came more than once (RFC 9110 section 5.3), so there is no telling which line counts.
+    #[error("the credential's header field came more than once")]
+    Repeated,
+    /// The field is there and has nothing in it.
+    #[error("the credential is empty")]
+    Empty,
+    /// It is longer than [`MAX_CREDENTIAL_LENGTH`].
+    #[error("the credential is longer than 4096 bytes")]
+    TooLong,
+    /// It has characters other than visible ASCII.
+    #[error("the credential has characters other than visible ASCII")]
+    NotVisibleAscii,
+    /// It does not have the shape of the host's keys.
+    #[error("the credential is no key of this host: {0}")]
+    Key(#[from] MalformedKey),
+    /// What an extractor of the host's own says.
+    #[error("the credential is malformed: {0}")]
+    Other(&'static str),
+}

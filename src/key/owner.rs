@@ -1,0 +1,114 @@
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::Mode;
+
+/// Names an organization (a company, a tenant, an account): whatever owns keys and resources.
+///
+/// 1 to 128 visible ASCII characters, compared byte for byte. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OrganizationId(Arc<str>);
+
+/// A text is no [`OrganizationId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("an organization id is 1 to 128 visible ASCII characters")]
+#[non_exhaustive]
+pub struct InvalidOrganizationId;
+
+impl OrganizationId {
+    /// The identifier as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for OrganizationId {
+    type Err = InvalidOrganizationId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidOrganizationId> {
+        if text.is_empty() || text.len() > 128 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(InvalidOrganizationId);
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for OrganizationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for OrganizationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OrganizationId({})", self.0)
+    }
+}
+
+/// Whom a key acts for: one organization, or the system above all of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tenant {
+    /// One organization. The key sees nothing of any other.
+    Organization(OrganizationId),
+    /// The host itself. Such a key belongs to no organization and has none implicitly.
+    System,
+}
+
+/// The space in which a key lives: a tenant, in one mode.
+///
+/// Every administrative store method takes the owner it acts for, so that a key of another organization or of
+/// the other mode can't even be named.
+///
+/// ```
+/// use tower_api_keys::key::{Mode, Owner, Tenant};
+///
+/// let acme = Owner::organization("acme".parse()?, Mode::Live);
+/// assert_eq!(acme.mode, Mode::Live);
+/// assert!(matches!(acme.tenant, Tenant::Organization(ref id) if id.as_str() == "acme"));
+/// # Ok::<_, tower_api_keys::key::InvalidOrganizationId>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    /// Whom the key acts for.
+    pub tenant: Tenant,
+    /// Live data or test data. A host without modes uses [`Mode::Live`] for everything.
+    pub mode: Mode,
+}
+
+impl Owner {
+    /// An organization, in one mode.
+    pub fn organization(organization: OrganizationId, mode: Mode) -> Self {
+        Self { tenant: Tenant::Organization(organization), mode }
+    }
+
+    /// The system, in one mode.
+    pub fn system(mode: Mode) -> Self {
+        Self { tenant: Tenant::System, mode }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn organization_ids_are_visible_ascii() {
+        let longest = "o".repeat(128);
+        let too_long = "o".repeat(129);
+        for (text, ok) in [
+            ("acme", true),
+            ("org_9f/…", false),
+            ("org:1", true),
+            (longest.as_str(), true),
+            (too_long.as_str(), false),
+            ("", false),
+            ("a b", false),
+            ("a\u{1b}[31m", false),
+        ] {
+            assert_eq!(text.parse::<OrganizationId>().is_ok(), ok, "{text:?}");
+        }
+    }
+}

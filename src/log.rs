@@ -1,0 +1,43 @@
+//! What the crate logs, in one place: key identifiers, owners and reasons; never a secret, nor text of the client's.
+//!
+//! Without the feature `tracing` all of this is nothing.
+
+use crate::key::KeyRecord;
+use crate::rejection::{Rejection, RejectionKind};
+
+#[cfg(feature = "tracing")]
+pub(crate) fn refused(rejection: &Rejection) {
+    let (reason, key_id) = (rejection.reason(), rejection.key_id().map(tracing::field::display));
+    let status = rejection.kind().status().as_u16();
+    match rejection.kind() {
+        RejectionKind::Misconfigured => {
+            tracing::error!(status, %reason, key_id, "request refused: the layers are set up wrongly");
+        }
+        RejectionKind::Unavailable => {
+            let source = std::error::Error::source(reason).map(tracing::field::display);
+            tracing::error!(status, %reason, source, "request refused: the key store failed");
+        }
+        _ => tracing::info!(status, %reason, key_id, "request refused"),
+    }
+}
+
+#[cfg(feature = "tracing")]
+pub(crate) fn accepted(record: &KeyRecord) {
+    tracing::debug!(key_id = %record.id, owner = ?record.owner, "request authenticated");
+}
+
+#[cfg(feature = "tracing")]
+pub(crate) fn digest_not_replaced(record: &KeyRecord, error: &crate::store::StoreError) {
+    tracing::warn!(key_id = %record.id, %error, "the key could not be digested anew under the current pepper");
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn refused(rejection: &Rejection) {
+    let _ = (rejection, RejectionKind::Misconfigured);
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn accepted(_: &KeyRecord) {}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn digest_not_replaced(_: &KeyRecord, _: &crate::store::StoreError) {}

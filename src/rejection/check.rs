@@ -1,0 +1,37 @@
+/// The checks that a request goes through, in their order.
+///
+/// A request with several faults is refused by the first check that finds one; what it would have failed later has no
+/// influence on the answer. The order is the same whatever is configured; a check that is not configured is left out.
+///
+/// | | check | refused with | why here |
+/// |---|---|---|---|
+/// | 1 | [`Extraction`](Self::Extraction) | 400 or 401 | two credentials are two callers: nobody is |
+/// | 2 | [`Format`](Self::Format) | 401 | junk costs no look-up |
+/// | 3 | [`LookUp`](Self::LookUp) | 401, 503 | a wrong secret gets the comparison of a right one |
+/// | 4 | [`State`](Self::State) | 401 | revoked and expired look like unknown from outside |
+/// | 5 | [`RateLimit`](Self::RateLimit) | 429 | a 401 spends nobody's window; a 403 does |
+/// | 6 | [`Scope`](Self::Scope) | 403 | only who may ask is told what is missing |
+///
+/// A true CORS preflight, where the host lets it pass, goes through none of them.
+///
+/// ```
+/// use tower_api_keys::rejection::Check;
+///
+/// assert!(Check::State < Check::RateLimit && Check::RateLimit < Check::Scope);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Check {
+    /// Exactly one credential is there.
+    Extraction,
+    /// It has the shape of a key.
+    Format,
+    /// The store knows it, and the secret is right.
+    LookUp,
+    /// The key is neither revoked, disabled, expired nor yet to come, and of the mode it claims.
+    State,
+    /// The caller has not used up the window.
+    RateLimit,
+    /// The caller has the scope that the route needs.
+    Scope,
+}

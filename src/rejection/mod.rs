@@ -1,0 +1,177 @@
+//! A refused request: why, and what the client is told.
+//!
+//! A [`Rejection`] keeps two things apart. Its [`Reason`] is for the host: it goes to the log and, inside the
+//! rejection, into the extensions of the response, where an outer layer finds it for metrics. Its [`RejectionKind`]
+//! is what the client may know, and decides the status. A [`RejectionFormat`] makes the response from it:
+//! [`ProblemDetails`] unless the host says otherwise, or a closure.
+//!
+//! Whatever the format writes, the layers add what no refusal may lack: `Cache-Control: no-store`, a
+//! `WWW-Authenticate` challenge for every configured scheme on 401, and `Retry-After` on 429 and 503.
+
+mod check;
+mod problem;
+mod reason;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use check::Check;
+use http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+pub use problem::ProblemDetails;
+pub use reason::{RateLimited, Reason};
+
+use crate::key::KeyId;
+
+/// Why a request was refused.
+///
+/// Every response that a layer of this crate refuses a request with carries one in its extensions.
+#[derive(Clone, Debug)]
+pub struct Rejection {
+    reason: Reason,
+    key_id: Option<KeyId>,
+    challenges: Arc<[HeaderValue]>,
+}
+
+/// What a client may know of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RejectionKind {
+    /// 401: there is no credential, or it is not good. Which of the many reasons it was stays inside.
+    Unauthenticated,
+    /// 400: there is more than one credential.
+    AmbiguousCredentials,
+    /// 429: the caller is over a rate limit. Never means that the limiter failed.
+    RateLimited,
+    /// 403: the caller is known and may not do this.
+    Forbidden,
+    /// 503: the caller can't be told apart right now, because the key store does not answer.
+    Unavailable,
+    /// 500: the host has put its layers together wrongly. The log says how.
+    Misconfigured,
+}
+
+impl RejectionKind {
+    /// The status that belongs to the kind.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::AmbiguousCredentials => StatusCode::BAD_REQUEST,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl Rejection {
+    pub(crate) fn new(reason: Reason) -> Self {
+        Self { reason, key_id: None, challenges: Arc::default() }
+    }
+
+    pub(crate) fn set_key_id(&mut self, key_id: Option<KeyId>) {
+        self.key_id = key_id;
+    }
+
+    pub(crate) fn with_challenges(self, challenges: Arc<[HeaderValue]>) -> Self {
+        Self { challenges, ..self }
+    }
+
+    /// Why, for the host's eyes.
+    pub fn reason(&self) -> &Reason {
+        &self.reason
+    }
+
+    /// What the client may know.
+    pub fn kind(&self) -> RejectionKind {
+        self.reason.kind()
+    }
+
+    /// The check that the request failed; `None` if the host's layers are to blame.
+    pub fn check(&self) -> Option<Check> {
+        self.reason.check()
+    }
+
+    /// The key, if the request got far enough for it to be known. For the host's eyes.
+    pub fn key_id(&self) -> Option<&KeyId> {
+        self.key_id.as_ref()
+    }
+
+    /// How long the client should wait before it tries again, if waiting helps.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match &self.reason {
+            Reason::RateLimited(limited) => limited.retry_after,
+            Reason::StoreFailed(_) | Reason::StorePanicked => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+
+    /// The response in `format`, with what no refusal may lack.
+    pub(crate) fn into_response<B>(self, format: &impl RejectionFormat<B>) -> Response<B> {
+        crate::log::refused(&self);
+        let mut response = format.response(&self);
+        let status = response.status();
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if status == StatusCode::UNAUTHORIZED {
+            for challenge in self.challenges.iter() {
+                headers.append(WWW_AUTHENTICATE, challenge.clone());
+            }
+        }
+        if let Some(delay) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(delay)));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Seconds, rounded up: a client that waits that long has waited long enough.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+/// Makes the response to a refused request.
+///
+/// Implemented for closures:
+///
+/// ```
+/// use http::Response;
+/// use tower_api_keys::rejection::{Rejection, RejectionFormat};
+///
+/// let format = |rejection: &Rejection| {
+///     let mut response = Response::new(format!("sorry: {:?}", rejection.kind()));
+///     *response.status_mut() = rejection.kind().status();
+///     response
+/// };
+/// # fn is_format<B>(_: &impl RejectionFormat<B>) {}
+/// # is_format::<String>(&format);
+/// ```
+///
+/// Write nothing of [`Rejection::reason`] to the client: whether a key is unknown, revoked or expired is nobody's
+/// business but the host's.
+pub trait RejectionFormat<B>: Clone {
+    /// The response to `rejection`.
+    fn response(&self, rejection: &Rejection) -> Response<B>;
+}
+
+impl<F, B> RejectionFormat<B> for F
+where
+    F: Fn(&Rejection) -> Response<B> + Clone,
+{
+    fn response(&self, rejection: &Rejection) -> Response<B> {
+        self(rejection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_rounded_up() {
+        for (millis, seconds) in [(0, 0), (1, 1), (999, 1), (1000, 1), (1001, 2)] {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds, "{millis} ms");
+        }
+    }
+}

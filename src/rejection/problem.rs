@@ -1,0 +1,54 @@
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
+
+use super::{Rejection, RejectionFormat, RejectionKind};
+
+/// Refusals as problem details (RFC 9457): the default format.
+///
+/// ```text
+/// HTTP/1.1 401 Unauthorized
+/// content-type: application/problem+json
+///
+/// {"type":"about:blank","title":"Unauthorized","status":401,"code":"unauthenticated","detail":"…"}
+/// ```
+///
+/// `code` is one word a kind: `unauthenticated`, `ambiguous_credentials`, `rate_limited`, `forbidden`,
+/// `unavailable`, `misconfigured`. Works with every body that can be made from [`Bytes`].
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ProblemDetails;
+
+impl<B: From<Bytes>> RejectionFormat<B> for ProblemDetails {
+    fn response(&self, rejection: &Rejection) -> Response<B> {
+        let kind = rejection.kind();
+        let mut response = Response::new(B::from(Bytes::from_static(body(kind).as_bytes())));
+        *response.status_mut() = kind.status();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+    }
+}
+
+/// Ready-made, so that a flood of bad requests costs no formatting.
+fn body(kind: RejectionKind) -> &'static str {
+    match kind {
+        RejectionKind::Unauthenticated => {
+            r#"{"type":"about:blank","title":"Unauthorized","status":401,"code":"unauthenticated","detail":"The credential is missing or not valid."}"#
+        }
+        RejectionKind::AmbiguousCredentials => {
+            r#"{"type":"about:blank","title":"Bad Request","status":400,"code":"ambiguous_credentials","detail":"More than one credential was sent. Send exactly one."}"#
+        }
+        RejectionKind::RateLimited => {
+            r#"{"type":"about:blank","title":"Too Many Requests","status":429,"code":"rate_limited","detail":"The rate limit is used up. Try again after the time in Retry-After."}"#
+        }
+        RejectionKind::Forbidden => {
+            r#"{"type":"about:blank","title":"Forbidden","status":403,"code":"forbidden","detail":"The key may not do this."}"#
+        }
+        RejectionKind::Unavailable => {
+            r#"{"type":"about:blank","title":"Service Unavailable","status":503,"code":"unavailable","detail":"The credential can't be checked right now. Try again."}"#
+        }
+        RejectionKind::Misconfigured => {
+            r#"{"type":"about:blank","title":"Internal Server Error","status":500,"code":"misconfigured","detail":"The server is set up wrongly."}"#
+        }
+    }
+}

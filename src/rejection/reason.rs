@@ -1,0 +1,128 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::{Check, RejectionKind};
+use crate::credential::MalformedCredential;
+use crate::scope::ScopeRequirement;
+use crate::store::StoreError;
+
+/// Why a request was refused, for the host's log and metrics. Never holds a secret, nor text of the client's.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Nothing was presented. Usually a client that forgot the header.
+    #[error("no credential was presented")]
+    CredentialMissing,
+    /// Two extractors found a credential each. Usually a client library and a proxy that both add one.
+    #[error("credentials of two kinds were presented")]
+    CredentialConflict,
+    /// What was presented can't be a key of this host. Usually a placeholder, or a key cut off when it was copied.
+    #[error(transparent)]
+    CredentialMalformed(MalformedCredential),
+    /// No stored key matches. A deleted key, one of another installation, or a guess.
+    #[error("no such key")]
+    KeyUnknown,
+    /// The identifier is stored, the secret is another. Rotated away long ago, or a guess.
+    #[error("the secret is wrong")]
+    SecretMismatch,
+    /// The mark in the key says test or live, and the stored key is of the other mode. Somebody edited it.
+    #[error("the key is of another mode than it says")]
+    ModeMismatch,
+    /// The key was revoked.
+    #[error("the key is revoked")]
+    KeyRevoked,
+    /// The key is switched off.
+    #[error("the key is disabled")]
+    KeyDisabled,
+    /// The key is not valid yet. Perhaps a clock is wrong.
+    #[error("the key is not valid yet")]
+    KeyNotYetValid,
+    /// The key has expired.
+    #[error("the key has expired")]
+    KeyExpired,
+    /// The store failed to answer. Look at the store.
+    #[error("{0}")]
+    StoreFailed(Arc<StoreError>),
+    /// The store panicked while it was asked. A bug in the store; the panic's own message is in the log.
+    #[error("the key store panicked")]
+    StorePanicked,
+    /// The caller used up a window.
+    #[error("over the rate limit of category {}", .0.category)]
+    RateLimited(RateLimited),
+    /// The caller lacks a scope.
+    #[error("the key lacks the scope: {0}")]
+    ScopeMissing(Arc<ScopeRequirement>),
+    /// The route table has no rule for this method and route. Add one, if the route is meant to be reachable.
+    #[error("no rule covers this method and route")]
+    RouteNotCovered,
+    /// Rules are matched on paths here, and this one could be read in two ways (`//`, `%`, `;`, a `.` or `..` segment).
+    #[error("the path is not canonical")]
+    PathNotCanonical,
+    /// The host's layers are in the wrong order, or one is missing.
+    #[error("{0}")]
+    LayerMissing(&'static str),
+}
+
+/// Which limit a request was over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RateLimited {
+    /// The category's name.
+    pub category: Arc<str>,
+    /// Requests per window.
+    pub limit: u32,
+    /// The length of the window.
+    pub window: Duration,
+    /// How long until the same request would be let through; `None` if it costs more than a whole window.
+    pub retry_after: Option<Duration>,
+}
+
+impl Reason {
+    /// What the client may know of it.
+    pub fn kind(&self) -> RejectionKind {
+        // No `_` arm: a new reason has to choose its kind here.
+        match self {
+            Self::CredentialMalformed(MalformedCredential::Repeated) | Self::CredentialConflict => {
+                RejectionKind::AmbiguousCredentials
+            }
+            Self::CredentialMissing
+            | Self::CredentialMalformed(_)
+            | Self::KeyUnknown
+            | Self::SecretMismatch
+            | Self::ModeMismatch
+            | Self::KeyRevoked
+            | Self::KeyDisabled
+            | Self::KeyNotYetValid
+            | Self::KeyExpired => RejectionKind::Unauthenticated,
+            Self::RateLimited(_) => RejectionKind::RateLimited,
+            Self::ScopeMissing(_) | Self::RouteNotCovered | Self::PathNotCanonical => {
+                RejectionKind::Forbidden
+            }
+            Self::StoreFailed(_) | Self::StorePanicked => RejectionKind::Unavailable,
+            Self::LayerMissing(_) => RejectionKind::Misconfigured,
+        }
+    }
+
+    /// The check that it comes from; `None` if the host's layers are to blame.
+    pub fn check(&self) -> Option<Check> {
+        Some(match self {
+            Self::CredentialMissing
+            | Self::CredentialConflict
+            | Self::CredentialMalformed(MalformedCredential::Repeated) => Check::Extraction,
+            Self::CredentialMalformed(_) => Check::Format,
+            Self::KeyUnknown | Self::SecretMismatch | Self::StoreFailed(_) | Self::StorePanicked => {
+                Check::LookUp
+            }
+            Self::ModeMismatch
+            | Self::KeyRevoked
+            | Self::KeyDisabled
+            | Self::KeyNotYetValid
+            | Self::KeyExpired => Check::State,
+            Self::RateLimited(_) => Check::RateLimit,
+            Self::ScopeMissing(_) | Self::RouteNotCovered | Self::PathNotCanonical => Check::Scope,
+            Self::LayerMissing(_) => return None,
+        })
+    }
+}

@@ -1,0 +1,142 @@
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use super::{KeyStore, StoreError};
+use crate::clock::Timestamp;
+use crate::key::{KeyId, KeyRecord, Owner};
+
+/// What managing keys needs of a store, beyond the look-up.
+///
+/// Every method is atomic: it happens whole or not at all, and when it has answered, a following
+/// [`find`](KeyStore::find) on this store sees it. None reads a clock; the instants come with the records.
+#[async_trait]
+pub trait KeyAdministration: KeyStore {
+    /// Stores a new key.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](super::StoreErrorKind::Conflict) if the identifier, or a digest, is stored already, in
+    /// whatever organization; nothing is changed then.
+    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError>;
+
+    /// The key `id` of `owner`, or `None` if `owner` has no such key.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store can't tell.
+    async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError>;
+
+    /// One page of `owner`'s keys, oldest first (by creation, then identifier).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store can't tell.
+    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError>;
+
+    /// Replaces the stored record of the same identifier and owner, if its version is still `record.version`.
+    ///
+    /// What is then stored has the next version. A record's identifier, owner and creation never change.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](super::StoreErrorKind::Conflict) if the owner has no such key, or its version is another, or a
+    /// digest belongs to another key; nothing is changed then.
+    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError>;
+
+    /// Deletes the key `id` of `owner` for good. `false` if `owner` has no such key.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it could not be deleted.
+    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError>;
+}
+
+/// Which keys to list, and from where on.
+///
+/// ```
+/// use tower_api_keys::clock::Timestamp;
+/// use tower_api_keys::store::KeyQuery;
+///
+/// let first_page = KeyQuery::default();
+/// assert_eq!(first_page.limit, 100);
+///
+/// let mut to_rotate = KeyQuery::default();
+/// to_rotate.secret_created_before = Some(Timestamp::from_unix_seconds(1_702_531_200));
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct KeyQuery {
+    /// Start behind this place, the [`KeyPage::next`] of the page before.
+    pub after: Option<Cursor>,
+    /// Only keys whose secret in use was made before this instant.
+    pub secret_created_before: Option<Timestamp>,
+    /// How many keys at the most, 1 to 1000 (what lies outside is taken as the nearest of the two).
+    pub limit: usize,
+}
+
+impl Default for KeyQuery {
+    /// The first hundred of all keys.
+    fn default() -> Self {
+        Self { after: None, secret_created_before: None, limit: 100 }
+    }
+}
+
+impl KeyQuery {
+    /// The largest page.
+    pub const MAX_LIMIT: usize = 1000;
+}
+
+/// One page of keys.
+#[derive(Clone, Debug)]
+pub struct KeyPage {
+    /// The keys, oldest first.
+    pub keys: Vec<Arc<KeyRecord>>,
+    /// Where the next page starts; `None` on the last page.
+    pub next: Option<Cursor>,
+}
+
+/// A place in a listing: behind the key that was created at one instant with one identifier.
+///
+/// Its text, `<milliseconds>.<key id>`, is what a client sends back to get the next page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    /// When the last key of the page was created.
+    pub created_at: Timestamp,
+    /// Its identifier.
+    pub id: KeyId,
+}
+
+impl Cursor {
+    /// The place behind `record`.
+    pub fn behind(record: &KeyRecord) -> Self {
+        Self { created_at: record.created_at, id: record.id }
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.created_at.as_unix_millis(), self.id)
+    }
+}
+
+/// A text is no [`Cursor`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a cursor is the text that a listing gave as its next page")]
+#[non_exhaustive]
+pub struct InvalidCursor;
+
+impl FromStr for Cursor {
+    type Err = InvalidCursor;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
+        let (millis, id) = text.split_once('.').ok_or(InvalidCursor)?;
+        Ok(Self {
+            created_at: Timestamp::from_unix_millis(millis.parse().map_err(|_| InvalidCursor)?),
+            id: id.parse().map_err(|_| InvalidCursor)?,
+        })
+    }
+}

@@ -1,0 +1,366 @@
+//! What every store must do, as a test that a store's author runs.
+//!
+//! ```
+//! use tower_api_keys::store::{MemoryStore, conformance};
+//!
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! conformance::check(async || MemoryStore::new()).await;
+//! # });
+//! ```
+
+use std::future::{Future, poll_fn};
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::{KeyAdministration, KeyQuery, KeySelector, StoreErrorKind};
+use crate::clock::Timestamp;
+use crate::key::{
+    Digest, KeyId, KeyRecord, KeyState, Mode, Owner, PepperId, Peppers, PreviousSecret, SecretString,
+};
+use crate::scope::ScopeSet;
+
+const START: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
+
+/// Runs the whole suite, each part on an empty store of its own from `new_store`.
+///
+/// # Panics
+///
+/// If the store breaks a rule; the message says which.
+pub async fn check<S: KeyAdministration>(new_store: impl AsyncFn() -> S) {
+    finds_what_was_inserted(&new_store().await).await;
+    inserts_only_what_is_absent(&new_store().await).await;
+    keeps_owners_apart(&new_store().await).await;
+    replaces_only_the_version_it_was_given(&new_store().await).await;
+    lets_one_of_many_writers_win(&new_store().await).await;
+    finds_both_secrets_of_a_rotated_key(&new_store().await).await;
+    replaces_a_digest_only_where_it_stands(&new_store().await).await;
+    forgets_what_was_deleted(&new_store().await).await;
+    lists_page_by_page(&new_store().await).await;
+}
+
+async fn finds_what_was_inserted<S: KeyAdministration>(store: &S) {
+    let record = full_record();
+    assert_eq!(find(store, &record.digest).await, None, "an empty store must find nothing");
+    insert(store, &record).await;
+
+    let by_digest = find(store, &record.digest).await.expect("a stored key must be found by its digest");
+    assert_eq!(by_digest, record, "a look-up must return every field as it was stored");
+    let by_id = find_id(store, &record.id).await.expect("a stored key must be found by its identifier");
+    assert_eq!(by_id, record, "both look-ups must return the same record");
+    let got = get(store, &record.owner, &record.id).await.expect("`get` must return a stored key");
+    assert_eq!(got, record, "`get` must return the same record");
+
+    let unknown = digest("unknown");
+    let among = [unknown, record.digest];
+    let found = store.find(KeySelector::Digests(&among)).await.expect("a look-up by two digests must work");
+    assert!(found.is_some(), "a look-up by several digests must find a key by any of them");
+    let found = store.find(KeySelector::Digests(&[])).await.expect("a look-up by no digest must work");
+    assert!(found.is_none(), "a look-up by no digest must find nothing");
+    assert_eq!(find(store, &unknown).await, None, "a digest that is not stored must find nothing");
+    let same_bytes = peppered("a", 2);
+    assert_eq!(
+        find(store, &same_bytes).await,
+        None,
+        "a digest of another algorithm or pepper is another digest"
+    );
+
+    for selector in [KeySelector::Digests(&[record.digest]), KeySelector::Id(&record.id)] {
+        if let Poll::Ready(answer) = store.find_now(selector) {
+            let found = answer.expect("`find_now` must not fail where `find` works");
+            assert_eq!(
+                found.as_deref(),
+                Some(&record),
+                "what `find_now` answers must be what `find` answers"
+            );
+        }
+    }
+}
+
+async fn inserts_only_what_is_absent<S: KeyAdministration>(store: &S) {
+    let first = record("first", &acme(), 0);
+    insert(store, &first).await;
+
+    let mut same_id = record("second", &globex(), 1);
+    same_id.id = first.id;
+    conflicts(store.insert(same_id).await, "an insert must not take over a stored identifier");
+    let mut same_digest = record("second", &globex(), 1);
+    same_digest.digest = first.digest;
+    conflicts(store.insert(same_digest).await, "an insert must not take over a stored digest");
+
+    assert_eq!(find_id(store, &first.id).await, Some(first), "a refused insert must change nothing");
+    assert!(
+        list(store, &globex(), None, 10).await.0.is_empty(),
+        "a refused insert must leave nothing behind"
+    );
+}
+
+async fn keeps_owners_apart<S: KeyAdministration>(store: &S) {
+    let mine = record("mine", &acme(), 0);
+    insert(store, &mine).await;
+    let strangers = [
+        globex(),
+        Owner { mode: Mode::Test, ..acme() },
+        Owner::system(Mode::Live),
+        Owner::organization(parse("ACME"), Mode::Live),
+    ];
+    for stranger in strangers {
+        assert_eq!(
+            get(store, &stranger, &mine.id).await,
+            None,
+            "{stranger:?} must not get another owner's key"
+        );
+        assert!(
+            list(store, &stranger, None, 10).await.0.is_empty(),
+            "{stranger:?} must not list another owner's key"
+        );
+        let taken_over = KeyRecord { owner: stranger.clone(), ..mine.clone() };
+        conflicts(store.replace(taken_over).await, "a replace must not move a key to another owner");
+        let deleted = store.delete(&stranger, &mine.id).await.expect("a delete that finds nothing must work");
+        assert!(!deleted, "{stranger:?} must not delete another owner's key");
+    }
+    assert_eq!(find_id(store, &mine.id).await, Some(mine), "strangers must change nothing");
+}
+
+async fn replaces_only_the_version_it_was_given<S: KeyAdministration>(store: &S) {
+    let original = record("key", &acme(), 0);
+    insert(store, &original).await;
+    let renamed = KeyRecord { name: "renamed".into(), ..original.clone() };
+    store.replace(renamed.clone()).await.expect("a replace of the stored version must work");
+
+    let stored = find_id(store, &original.id).await.expect("a replaced key must still be there");
+    assert_eq!(stored.name, "renamed", "a replace must store the new record");
+    assert_eq!(stored.version, original.version + 1, "a replace must count the version up by one");
+
+    let late = KeyRecord { name: "late".into(), ..original.clone() };
+    conflicts(store.replace(late).await, "a replace of an older version must be refused");
+    let unknown = record("unknown", &acme(), 0);
+    conflicts(store.replace(unknown).await, "a replace must not insert");
+    let other = record("other", &acme(), 0);
+    insert(store, &other).await;
+    let stolen = KeyRecord { digest: other.digest, ..stored.clone() };
+    conflicts(store.replace(stolen).await, "a replace must not take over another key's digest");
+    assert_eq!(find_id(store, &original.id).await, Some(stored), "a refused replace must change nothing");
+}
+
+async fn lets_one_of_many_writers_win<S: KeyAdministration>(store: &S) {
+    let original = record("key", &acme(), 0);
+    insert(store, &original).await;
+    let attempts = (0..8).map(|number| {
+        let mut record = original.clone();
+        record.name = number.to_string();
+        if number % 2 == 0 {
+            record.state = KeyState::Revoked { at: START };
+        }
+        store.replace(record)
+    });
+    let results = join_all(attempts.collect()).await;
+    let winners = results.iter().filter(|result| result.is_ok()).count();
+    assert_eq!(winners, 1, "of several replaces of one version exactly one must win");
+    for result in results.into_iter().filter(Result::is_err) {
+        conflicts(result, "a replace that lost the race must say so");
+    }
+
+    let inserts = (0..8).map(|_| store.insert(record("new", &acme(), 1)));
+    let results = join_all(inserts.collect()).await;
+    let winners = results.iter().filter(|result| result.is_ok()).count();
+    assert_eq!(winners, 1, "of several inserts of one key exactly one must win");
+}
+
+async fn finds_both_secrets_of_a_rotated_key<S: KeyAdministration>(store: &S) {
+    let mut key = record("first secret", &acme(), 0);
+    let first = key.digest;
+    insert(store, &key).await;
+    let (second, third) = (digest("second secret"), digest("third secret"));
+
+    key.digest = second;
+    key.previous = Some(PreviousSecret { digest: first, valid_until: START });
+    store.replace(key.clone()).await.expect("a rotation must be stored");
+    assert!(find(store, &second).await.is_some(), "the new secret must be found");
+    assert!(find(store, &first).await.is_some(), "the previous secret must be found");
+    let mut thief = record("thief", &globex(), 0);
+    thief.digest = first;
+    conflicts(store.insert(thief).await, "the digest of a previous secret is taken");
+
+    key.version += 1;
+    key.digest = third;
+    key.previous = Some(PreviousSecret { digest: second, valid_until: START });
+    store.replace(key).await.expect("a second rotation must be stored");
+    assert!(find(store, &third).await.is_some(), "the newest secret must be found");
+    assert!(find(store, &second).await.is_some(), "the secret before it must be found");
+    assert_eq!(find(store, &first).await, None, "a third secret must not be found");
+}
+
+async fn replaces_a_digest_only_where_it_stands<S: KeyAdministration>(store: &S) {
+    let key = record("key", &acme(), 0);
+    insert(store, &key).await;
+    let new = peppered("key", 2);
+    let elsewhere = digest("elsewhere");
+    store
+        .replace_digest(&key.id, &elsewhere, &new)
+        .await
+        .expect("a digest that is not there must be no error");
+    assert!(find(store, &key.digest).await.is_some(), "a digest must only be replaced where it stands");
+
+    store.replace_digest(&key.id, &key.digest, &new).await.expect("a digest must be replaced");
+    // A store that can't write keeps the old digest, which is allowed; both at once are not.
+    match find(store, &new).await {
+        Some(stored) => {
+            assert_eq!(stored.digest, new, "the record must hold the new digest");
+            assert_eq!(find(store, &key.digest).await, None, "the old digest must be gone");
+            assert_ne!(stored.version, key.version, "a new digest is a change, so the version must move");
+        }
+        None => assert!(find(store, &key.digest).await.is_some(), "a key must not be lost"),
+    }
+}
+
+async fn forgets_what_was_deleted<S: KeyAdministration>(store: &S) {
+    let mut key = record("key", &acme(), 0);
+    key.previous = Some(PreviousSecret { digest: digest("before"), valid_until: START });
+    insert(store, &key).await;
+    assert!(
+        store.delete(&key.owner, &key.id).await.expect("a delete must work"),
+        "a delete must say that it did"
+    );
+    assert!(
+        !store.delete(&key.owner, &key.id).await.expect("a second delete must work"),
+        "and then that it did not"
+    );
+    assert_eq!(find(store, &key.digest).await, None, "a deleted key must not be found by its digest");
+    assert_eq!(find(store, &digest("before")).await, None, "nor by its previous digest");
+    assert_eq!(find_id(store, &key.id).await, None, "nor by its identifier");
+    assert!(list(store, &key.owner, None, 10).await.0.is_empty(), "nor listed");
+    conflicts(store.replace(key.clone()).await, "a replace must not bring a deleted key back");
+    insert(store, &key).await;
+}
+
+async fn lists_page_by_page<S: KeyAdministration>(store: &S) {
+    // Three share one instant, so that the identifier has to break the tie.
+    let mut ages = vec![5, 3, 3, 3, 1, 0, 9];
+    let mut expected: Vec<_> =
+        ages.drain(..).enumerate().map(|(n, age)| record(&format!("key {n}"), &acme(), age)).collect();
+    for key in &expected {
+        insert(store, key).await;
+    }
+    insert(store, &record("foreign", &globex(), 2)).await;
+    expected.sort_by_key(|key| (key.created_at, key.id));
+    let expected: Vec<_> = expected.iter().map(|key| key.id).collect();
+
+    for limit in [1, 2, 3, 7, 100] {
+        let mut listed = Vec::new();
+        let mut after = None;
+        loop {
+            let (keys, next) = list(store, &acme(), after, limit).await;
+            assert!(keys.len() <= limit, "a page must not be longer than asked for");
+            listed.extend(keys.iter().map(|key| key.id));
+            match next {
+                Some(cursor) => after = Some(cursor),
+                None => break,
+            }
+            assert!(listed.len() <= expected.len(), "a listing must come to an end");
+        }
+        assert_eq!(listed, expected, "pages of {limit} must give each key once, oldest first");
+    }
+
+    let mut query = KeyQuery::default();
+    query.secret_created_before = Some(START.saturating_add(Duration::from_secs(3)));
+    let page = store.list(&acme(), &query).await.expect("a listing by age must work");
+    assert_eq!(page.keys.len(), 2, "a listing by age must hold exactly the keys whose secret is older");
+}
+
+fn record(secret: &str, owner: &Owner, age: u64) -> KeyRecord {
+    let digest = digest(secret);
+    let id: String = digest.as_bytes()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    KeyRecord::new(parse(&id), owner.clone(), digest, START.saturating_add(Duration::from_secs(age)))
+}
+
+fn full_record() -> KeyRecord {
+    let mut record = record("full", &Owner::organization(parse("acme"), Mode::Test), 0);
+    record.name = "Tëst ✓ 'quoted' \"name\"; --".into();
+    record.hint = "wfk_…45pq".into();
+    record.digest = peppered("a", 1);
+    record.previous = Some(PreviousSecret { digest: digest("previous"), valid_until: START });
+    record.scopes = ScopeSet::parse_list(["workflows:read", "runs:*"]).expect("these are scopes");
+    record.state = KeyState::Revoked { at: START.saturating_add(Duration::from_millis(7)) };
+    record.secret_created_at = START.saturating_add(Duration::from_millis(3));
+    record.not_before = Some(START);
+    record.expires_at = Some(START.saturating_add(Duration::from_secs(1)));
+    record.limits.set("read", NonZeroU32::new(5_000));
+    record
+}
+
+fn acme() -> Owner {
+    Owner::organization(parse("acme"), Mode::Live)
+}
+
+fn globex() -> Owner {
+    Owner::organization(parse("globex"), Mode::Live)
+}
+
+fn parse<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().expect("the suite's own names are well formed")
+}
+
+fn digest(secret: &str) -> Digest {
+    Peppers::none().digest(secret)
+}
+
+fn peppered(secret: &str, pepper: u32) -> Digest {
+    let bytes = SecretString::from("a pepper of thirty-two bytes, or more");
+    Peppers::new(PepperId::new(pepper), bytes).expect("the pepper is long enough").digest(secret)
+}
+
+async fn insert<S: KeyAdministration>(store: &S, record: &KeyRecord) {
+    store.insert(record.clone()).await.expect("an insert of a new key must work");
+}
+
+async fn find<S: KeyAdministration>(store: &S, digest: &Digest) -> Option<KeyRecord> {
+    let found = store.find(KeySelector::Digests(&[*digest])).await.expect("a look-up by digest must work");
+    found.map(Arc::unwrap_or_clone)
+}
+
+async fn find_id<S: KeyAdministration>(store: &S, id: &KeyId) -> Option<KeyRecord> {
+    let found = store.find(KeySelector::Id(id)).await.expect("a look-up by identifier must work");
+    found.map(Arc::unwrap_or_clone)
+}
+
+async fn get<S: KeyAdministration>(store: &S, owner: &Owner, id: &KeyId) -> Option<KeyRecord> {
+    store.get(owner, id).await.expect("`get` must work").map(Arc::unwrap_or_clone)
+}
+
+async fn list<S: KeyAdministration>(
+    store: &S,
+    owner: &Owner,
+    after: Option<super::Cursor>,
+    limit: usize,
+) -> (Vec<Arc<KeyRecord>>, Option<super::Cursor>) {
+    let query = KeyQuery { after, limit, ..KeyQuery::default() };
+    let page = store.list(owner, &query).await.expect("a listing must work");
+    (page.keys, page.next)
+}
+
+fn conflicts(result: Result<(), super::StoreError>, rule: &str) {
+    let error = result.expect_err(rule);
+    assert_eq!(error.kind(), StoreErrorKind::Conflict, "{rule}");
+}
+
+/// Polls all of them in turn until all are done, so that they run into each other.
+async fn join_all<T>(mut futures: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> Vec<T> {
+    let mut results: Vec<Option<T>> = futures.iter().map(|_| None).collect();
+    poll_fn(move |context| {
+        for (future, result) in futures.iter_mut().zip(&mut results) {
+            if result.is_none() {
+                if let Poll::Ready(value) = future.as_mut().poll(context) {
+                    *result = Some(value);
+                }
+            }
+        }
+        if results.iter().any(Option::is_none) {
+            return Poll::Pending;
+        }
+        Poll::Ready(results.iter_mut().filter_map(Option::take).collect())
+    })
+    .await
+}
