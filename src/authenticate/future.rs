@@ -127,9 +127,7 @@ fn complete<B>(response: &mut Response<B>, authenticator: &Authenticator, privat
             response.headers_mut().append(WWW_AUTHENTICATE, challenge.clone());
         }
     }
-    if private {
-        if let Entry::Vacant(entry) = response.headers_mut().entry(CACHE_CONTROL) {
-            entry.insert(HeaderValue::from_static("private"));
-        }
+    if private && let Entry::Vacant(entry) = response.headers_mut().entry(CACHE_CONTROL) {
+        entry.insert(HeaderValue::from_static("private"));
     }
 }

@@ -264,8 +264,8 @@ async fn lists_page_by_page<S: KeyAdministration>(store: &S) {
         assert_eq!(listed, expected, "pages of {limit} must give each key once, oldest first");
     }
 
-    let mut query = KeyQuery::default();
-    query.secret_created_before = Some(START.saturating_add(Duration::from_secs(3)));
+    let before = START.saturating_add(Duration::from_secs(3));
+    let query = KeyQuery { secret_created_before: Some(before), ..KeyQuery::default() };
     let page = store.list(&acme(), &query).await.expect("a listing by age must work");
     assert_eq!(page.keys.len(), 2, "a listing by age must hold exactly the keys whose secret is older");
 }
@@ -351,10 +351,10 @@ async fn join_all<T>(mut futures: Vec<Pin<Box<dyn Future<Output = T> + Send + '_
     let mut results: Vec<Option<T>> = futures.iter().map(|_| None).collect();
     poll_fn(move |context| {
         for (future, result) in futures.iter_mut().zip(&mut results) {
-            if result.is_none() {
-                if let Poll::Ready(value) = future.as_mut().poll(context) {
-                    *result = Some(value);
-                }
+            if result.is_none()
+                && let Poll::Ready(value) = future.as_mut().poll(context)
+            {
+                *result = Some(value);
             }
         }
         if results.iter().any(Option::is_none) {
