@@ -1,1 +1,26 @@
-//! Rate limits.
+//! Rate limits: how much each subject may do in a span of time, counted in this process.
+//!
+//! * [`Quota`]: so much cost in any window of such a length.
+//! * [`Subject`]: whose requests are counted together: a key, an address, or what the host names.
+//! * [`MemoryRateLimiter`]: one category of requests; counts, and answers with a [`Decision`].
+//! * [`Algorithm`]: how it counts; by default never more than the limit in any window.
+//! * [`ClientAddressSource`]: which address a request comes from, also behind proxies.
+//!
+//! Time is handed in as [`Now`](crate::clock::Now). Only its monotonic count matters, so a step of the calendar neither
+//! locks a subject out nor lets one in.
+
+mod client_address;
+mod decision;
+mod limiter;
+mod network;
+mod quota;
+mod subject;
+mod window;
+
+pub use client_address::{ClientAddress, ClientAddressSource, InvalidClientAddressSource};
+pub use decision::{Decision, Verdict};
+pub use limiter::{MemoryRateLimiter, MemoryRateLimiterBuilder, Permit, TooManyQuotas};
+pub use network::{InvalidNetwork, Network};
+pub use quota::{InvalidQuota, Quota};
+pub use subject::Subject;
+pub use window::Algorithm;

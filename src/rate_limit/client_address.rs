@@ -1,0 +1,203 @@
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
+use thiserror::Error;
+
+use super::network::{Network, masked_v6};
+
+/// Where a request comes from, in the form requests are counted by.
+///
+/// An IPv4 address is itself, also when written as IPv6 (`::ffff:192.0.2.1`). Of an IPv6 address only the network part
+/// is kept, 64 bits unless configured, since whoever has one address there has all of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientAddress(IpAddr);
+
+impl ClientAddress {
+    /// The address as counted: IPv4, or IPv6 with zeros after the network part.
+    pub fn ip(self) -> IpAddr {
+        self.0
+    }
+}
+
+impl fmt::Display for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClientAddress({})", self.0)
+    }
+}
+
+/// How to find the address of the client behind a request.
+///
+/// 1. The address of the connection's peer, unless the peer is a proxy the host named. By default none is named, so
+///    that no header field is read.
+/// 2. Behind a named proxy, `X-Forwarded-For` is read from its right end, where the nearest proxy wrote: the first
+///    address that is not a named proxy's is the client. What a client wrote itself stands further left. Or else, if
+///    configured so, one field with one address, which the proxy must overwrite.
+/// 3. If the field is missing, names no client, or cannot be read up to the client, the peer's address stands for all
+///    of its clients: they share a limit, and nobody escapes it.
+/// 4. IPv4 written as IPv6 becomes IPv4; then IPv6 is cut to its network part.
+///
+/// Field names are taken exactly: `X_Forwarded_For`, which some servers take for the same, is not read.
+///
+/// ```
+/// use http::HeaderMap;
+/// use tower_api_keys::rate_limit::ClientAddressSource;
+///
+/// let source = ClientAddressSource::forwarded_for(["10.0.0.0/8".parse()?]);
+/// let mut headers = HeaderMap::new();
+/// headers.insert("x-forwarded-for", "1.1.1.1, 203.0.113.9, 10.0.0.2".parse()?);
+///
+/// // Through our proxies: what stands left of the client's address, the client made up.
+/// let client = source.find("10.0.0.1".parse()?, &headers);
+/// assert_eq!(client.to_string(), "203.0.113.9");
+///
+/// // Past our proxies.
+/// let client = source.find("198.51.100.7".parse()?, &headers);
+/// assert_eq!(client.to_string(), "198.51.100.7");
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct ClientAddressSource {
+    proxies: Vec<Network>,
+    field: Field,
+    ipv6_prefix: u8,
+}
+
+/// A [`ClientAddressSource`] was configured in a way that would not be safe.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum InvalidClientAddressSource {
+    /// The prefix length is not 32 to 128 bits.
+    #[error("the network part of an IPv6 address is 32 to 128 bits, not {bits}")]
+    Ipv6Prefix {
+        /// What was asked for.
+        bits: u8,
+    },
+    /// The field name has an underscore. Proxies that overwrite `X-Real-IP` may let `X_Real_IP` of a client through.
+    #[error("the field {name} has an underscore in its name, so a proxy may not protect it")]
+    Underscore {
+        /// What was asked for.
+        name: HeaderName,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Field {
+    ForwardedFor,
+    Single(HeaderName),
+}
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+impl ClientAddressSource {
+    /// The address of the connection's peer. No header field is read.
+    pub fn peer() -> Self {
+        Self::forwarded_for([])
+    }
+
+    /// `X-Forwarded-For`, if the peer is one of `proxies`.
+    pub fn forwarded_for(proxies: impl IntoIterator<Item = Network>) -> Self {
+        Self { proxies: proxies.into_iter().collect(), field: Field::ForwardedFor, ipv6_prefix: 64 }
+    }
+
+    /// A field with one address, such as `x-real-ip` or `cf-connecting-ip`, if the peer is one of `proxies`. The proxy
+    /// must overwrite what a client sends there.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidClientAddressSource::Underscore`] if the name has an underscore.
+    pub fn single_field(
+        name: HeaderName,
+        proxies: impl IntoIterator<Item = Network>,
+    ) -> Result<Self, InvalidClientAddressSource> {
+        if name.as_str().contains('_') {
+            return Err(InvalidClientAddressSource::Underscore { name });
+        }
+        Ok(Self { field: Field::Single(name), ..Self::forwarded_for(proxies) })
+    }
+
+    /// How many bits of an IPv6 address are counted by: 32 to 128, 64 unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidClientAddressSource::Ipv6Prefix`] if `bits` is out of range.
+    pub fn with_ipv6_prefix(mut self, bits: u8) -> Result<Self, InvalidClientAddressSource> {
+        if !(32..=128).contains(&bits) {
+            return Err(InvalidClientAddressSource::Ipv6Prefix { bits });
+        }
+        self.ipv6_prefix = bits;
+        Ok(self)
+    }
+
+    /// The client of a request with `headers` on a connection from `peer`.
+    pub fn find(&self, peer: IpAddr, headers: &HeaderMap) -> ClientAddress {
+        self.canonical(self.behind_proxy(peer, headers).unwrap_or(peer))
+    }
+
+    fn behind_proxy(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
+        if !self.is_proxy(peer) {
+            return None;
+        }
+        match &self.field {
+            Field::ForwardedFor => self.rightmost_client(headers),
+            Field::Single(name) => {
+                let mut values = headers.get_all(name).iter();
+                let only = values.next().filter(|_| values.next().is_none())?;
+                address(text(only)?)
+            }
+        }
+    }
+
+    fn rightmost_client(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        for line in headers.get_all(FORWARDED_FOR).iter().rev() {
+            for element in text(line)?.rsplit(',') {
+                let address = address(element)?;
+                if !self.is_proxy(address) {
+                    return Some(address);
+                }
+            }
+        }
+        None
+    }
+
+    fn is_proxy(&self, address: IpAddr) -> bool {
+        self.proxies.iter().any(|network| network.contains(address))
+    }
+
+    fn canonical(&self, address: IpAddr) -> ClientAddress {
+        ClientAddress(match address.to_canonical() {
+            IpAddr::V6(address) => IpAddr::V6(masked_v6(address, self.ipv6_prefix)),
+            address => address,
+        })
+    }
+}
+
+impl Default for ClientAddressSource {
+    /// [`ClientAddressSource::peer`].
+    fn default() -> Self {
+        Self::peer()
+    }
+}
+
+fn text(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok()
+}
+
+/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
+fn address(element: &str) -> Option<IpAddr> {
+    let element = element.trim_matches([' ', '\t']);
+    let unbracketed = || element.strip_prefix('[')?.strip_suffix(']')?.parse().map(IpAddr::V6).ok();
+    element
+        .parse()
+        .ok()
+        .or_else(|| element.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
+        .or_else(unbracketed)
+}

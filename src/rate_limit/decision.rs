@@ -1,0 +1,59 @@
+use std::time::Duration;
+
+use super::Quota;
+
+/// What a limiter decided, with what a response tells about it.
+///
+/// Under several quotas this is about the one that matters most to the caller: if denied, the one to wait longest
+/// for; if admitted, the one with the least remaining.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub(super) verdict: Verdict,
+    pub(super) quota: Quota,
+    pub(super) remaining: u32,
+    pub(super) reset: Duration,
+}
+
+/// Whether a request may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It may.
+    Admitted,
+    /// Not now: the same request is admitted once [`Decision::reset`] has passed and nothing else was counted.
+    Denied,
+    /// Never: it costs more than the limit. Waiting does not help.
+    NeverFits,
+}
+
+impl Decision {
+    /// Whether the request may pass, and if not, whether waiting helps.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// Whether the request may pass.
+    pub fn is_admitted(&self) -> bool {
+        self.verdict == Verdict::Admitted
+    }
+
+    /// The quota this is about, with the limit that applied to this subject.
+    pub fn quota(&self) -> Quota {
+        self.quota
+    }
+
+    /// The limit that applied, in units of cost.
+    pub fn limit(&self) -> u32 {
+        self.quota.limit().get()
+    }
+
+    /// How much cost would still be admitted now, after this request.
+    pub fn remaining(&self) -> u32 {
+        self.remaining
+    }
+
+    /// Counted from the time handed to the check. If denied, until the same cost would be admitted; otherwise until
+    /// [`remaining`](Self::remaining) rises, or zero if nothing is counted and it cannot rise.
+    pub fn reset(&self) -> Duration {
+        self.reset
+    }
+}

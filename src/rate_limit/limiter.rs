@@ -1,0 +1,489 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::window::{Reading, Timeline, Window, nanos};
+use super::{Algorithm, Decision, Quota, Subject, Verdict};
+use crate::clock::Now;
+
+/// Limits one category of requests, for each subject on its own, with its state in this process.
+///
+/// A category has one quota or several. Under several a request is admitted if it fits all of them, and is counted by
+/// all or by none. A denied request counts nothing.
+///
+/// Memory is bounded: at most `capacity` subjects ([`MemoryRateLimiter::DEFAULT_CAPACITY`] unless set) have a count of
+/// their own. When there are more, those for which nothing counts any more make room; if that is not enough, the
+/// newcomers share a few counts, which is stricter for them. A subject with anything counted is never dropped.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_api_keys::clock::{Clock, ManualClock, Timestamp};
+/// use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota, Subject};
+///
+/// let clock = ManualClock::starting_at(Timestamp::from_unix_seconds(1_702_531_200));
+/// let limiter = MemoryRateLimiter::builder("write", Quota::per_minute(100)?)
+///     .quota(Quota::new(500.try_into()?, Duration::from_secs(300))?)?
+///     .build(clock.now());
+///
+/// let key = Subject::Key("k7Jc0qWvTz4n8XsB".parse()?);
+/// let (decision, permit) = limiter.check(&key, None, 1, clock.now());
+/// assert!(decision.is_admitted());
+/// assert_eq!((decision.limit(), decision.remaining()), (100, 99));
+///
+/// // The request turned out not to count.
+/// limiter.refund(permit.expect("admitted"));
+/// assert_eq!(limiter.peek(&key, None, 1, clock.now()).remaining(), 100);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+pub struct MemoryRateLimiter {
+    category: Arc<str>,
+    rules: Box<[Rule]>,
+    algorithm: Algorithm,
+    hasher: RandomState,
+    /// A power of two of them.
+    shards: Box<[Shard]>,
+    capacity_per_shard: usize,
+    /// How long to leave a full shard alone after looking for idle subjects in vain.
+    sweep_interval: u64,
+}
+
+/// Sets up a [`MemoryRateLimiter`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct MemoryRateLimiterBuilder {
+    category: Arc<str>,
+    quotas: Vec<Quota>,
+    algorithm: Algorithm,
+    capacity: NonZeroUsize,
+}
+
+/// A category was given more than [`MemoryRateLimiter::MAX_QUOTAS`] quotas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a category has at most {} quotas", MemoryRateLimiter::MAX_QUOTAS)]
+#[non_exhaustive]
+pub struct TooManyQuotas;
+
+/// What one admitted request counted. Hand it to [`MemoryRateLimiter::refund`] to take that back; dropped, it counts.
+///
+/// Not `Clone`, so nothing is taken back twice.
+#[derive(Debug)]
+pub struct Permit {
+    entry: Entry,
+    shared: bool,
+    cost: u32,
+    places: Places,
+}
+
+impl MemoryRateLimiterBuilder {
+    /// One more quota, which requests must fit as well. An override replaces only the limit of the first quota.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyQuotas`] if there are [`MemoryRateLimiter::MAX_QUOTAS`] already.
+    pub fn quota(mut self, quota: Quota) -> Result<Self, TooManyQuotas> {
+        if self.quotas.len() == MemoryRateLimiter::MAX_QUOTAS {
+            return Err(TooManyQuotas);
+        }
+        self.quotas.push(quota);
+        Ok(self)
+    }
+
+    /// How to count; [`Algorithm::Sliding`] unless set.
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
+
+    /// The most subjects with a count of their own; [`MemoryRateLimiter::DEFAULT_CAPACITY`] unless set. Rounded down to
+    /// a multiple of the number of shards, a power of two up to 64.
+    pub fn capacity(mut self, subjects: NonZeroUsize) -> Self {
+        self.capacity = subjects;
+        self
+    }
+
+    /// An empty limiter. Sub-windows are aligned to the calendar of `now`, here and never again.
+    pub fn build(self, now: Now) -> MemoryRateLimiter {
+        let rules: Box<[Rule]> = self
+            .quotas
+            .into_iter()
+            .map(|quota| Rule { quota, timeline: Timeline::new(quota.window(), now) })
+            .collect();
+        let wanted = (self.capacity.get() / MIN_SUBJECTS_PER_SHARD).clamp(1, MAX_SHARDS);
+        let shard_count = 1 << wanted.ilog2();
+        let time = nanos(now.monotonic());
+        let shards = (0..shard_count)
+            .map(|_| {
+                let shared = Windows::new(self.algorithm, &rules, time);
+                Shard(RwLock::new(State { subjects: HashMap::default(), shared, next_sweep: 0 }))
+            })
+            .collect();
+        MemoryRateLimiter {
+            category: self.category,
+            sweep_interval: rules.iter().map(|rule| rule.timeline.sub_window()).max().unwrap_or_default(),
+            rules,
+            algorithm: self.algorithm,
+            hasher: RandomState::new(),
+            shards,
+            capacity_per_shard: self.capacity.get() / shard_count,
+        }
+    }
+}
+
+impl MemoryRateLimiter {
+    /// How many subjects have a count of their own unless set otherwise.
+    pub const DEFAULT_CAPACITY: usize = 100_000;
+
+    /// How many quotas a category may have.
+    pub const MAX_QUOTAS: usize = 4;
+
+    /// A limiter for the category named `category`, such as `read`, with its first quota.
+    pub fn builder(category: impl Into<Arc<str>>, quota: Quota) -> MemoryRateLimiterBuilder {
+        MemoryRateLimiterBuilder {
+            category: category.into(),
+            quotas: vec![quota],
+            algorithm: Algorithm::default(),
+            capacity: NonZeroUsize::new(Self::DEFAULT_CAPACITY).unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+
+    /// The name of the category.
+    pub fn category(&self) -> &str {
+        &self.category
+    }
+
+    /// The quotas, in the order they were given.
+    pub fn quotas(&self) -> impl ExactSizeIterator<Item = Quota> + '_ {
+        self.rules.iter().map(|rule| rule.quota)
+    }
+
+    /// Counts a request of `cost` units if it fits, and says what came of it. There is a [`Permit`] if, and only if, it
+    /// was admitted.
+    ///
+    /// `limit_override`, such as one stored with a key, replaces the limit of the first quota; above
+    /// [`Quota::MAX_LIMIT`] it is that. It may change from one request to the next: what was counted stays counted. A
+    /// cost of zero is admitted unless more than the limit is counted.
+    ///
+    /// `now` comes from one clock, the same for all calls. If threads hand in times out of order, the latest prevails.
+    pub fn check(
+        &self,
+        subject: &Subject,
+        limit_override: Option<NonZeroU32>,
+        cost: u32,
+        now: Now,
+    ) -> (Decision, Option<Permit>) {
+        let request = Request { limit_override, cost, time: nanos(now.monotonic()) };
+        let entry = self.entry(subject);
+        let shard = self.shard(&entry);
+
+        // The lock is held during the check, so that no sweep drops a count somebody is adding to.
+        let state = shard.read();
+        if let Some(windows) = state.subjects.get(&entry) {
+            return self.admit(windows, request, entry, false);
+        }
+        if state.subjects.len() >= self.capacity_per_shard && request.time < state.next_sweep {
+            return self.admit(&state.shared, request, entry, true);
+        }
+        drop(state);
+
+        let mut state = shard.write();
+        if !state.subjects.contains_key(&entry) {
+            if state.subjects.len() >= self.capacity_per_shard {
+                self.sweep(&mut state, request.time);
+            }
+            if state.subjects.len() >= self.capacity_per_shard {
+                return self.admit(&state.shared, request, entry, true);
+            }
+            // The newcomer may be among those that shared a count until now.
+            let windows = if self.is_idle(state.shared.as_slice(), request.time) {
+                Windows::new(self.algorithm, &self.rules, request.time)
+            } else {
+                state.shared.snapshot()
+            };
+            state.subjects.insert(entry.clone(), windows);
+        }
+        match state.subjects.get(&entry) {
+            Some(windows) => self.admit(windows, request, entry, false),
+            None => self.admit(&state.shared, request, entry, true),
+        }
+    }
+
+    /// What [`check`](Self::check) would decide, with nothing counted: `remaining` is without this request's cost.
+    pub fn peek(
+        &self,
+        subject: &Subject,
+        limit_override: Option<NonZeroU32>,
+        cost: u32,
+        now: Now,
+    ) -> Decision {
+        let request = Request { limit_override, cost, time: nanos(now.monotonic()) };
+        let entry = self.entry(subject);
+        let state = self.shard(&entry).read();
+        // One that is not held has at most what the shared count holds, and begins with that.
+        let windows = state.subjects.get(&entry).unwrap_or(&state.shared);
+        self.preview(windows.as_slice(), request)
+    }
+
+    /// Takes back what an admitted request counted. Does nothing if it no longer counts.
+    ///
+    /// The permit must come from this limiter.
+    pub fn refund(&self, permit: Permit) {
+        let state = self.shard(&permit.entry).read();
+        let windows = if permit.shared { Some(&state.shared) } else { state.subjects.get(&permit.entry) };
+        if let Some(windows) = windows {
+            give_back(windows.as_slice(), &permit.places, permit.cost);
+        }
+    }
+
+    /// How many subjects have a count of their own.
+    pub fn subject_count(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().subjects.len()).sum()
+    }
+
+    fn entry(&self, subject: &Subject) -> Entry {
+        Entry { hash: self.hasher.hash_one(subject), subject: subject.clone() }
+    }
+
+    fn shard(&self, entry: &Entry) -> &Shard {
+        // The map takes its place from the lowest bits and its tag from the highest seven.
+        let index = (entry.hash >> 40) as usize & (self.shards.len() - 1);
+        &self.shards[index]
+    }
+
+    fn admit(
+        &self,
+        windows: &Windows,
+        request: Request,
+        entry: Entry,
+        shared: bool,
+    ) -> (Decision, Option<Permit>) {
+        let (decision, places) = self.reserve(windows.as_slice(), request);
+        let permit = places.map(|places| Permit { entry, shared, cost: request.cost, places });
+        (decision, permit)
+    }
+
+    /// Counts in all windows or in none.
+    fn reserve(&self, windows: &[Window], request: Request) -> (Decision, Option<Places>) {
+        if let Some(never) = self.never_fits(windows, request) {
+            return (never, None);
+        }
+        let mut places = Places::default();
+        let mut so_far = self.unlimited();
+        for (index, (rule, window)) in self.rules.iter().zip(windows).enumerate() {
+            let quota = rule.quota_for(index, request);
+            let reading = window.check(&rule.timeline, request.time, quota.limit().get(), request.cost);
+            let decision = decision(reading, quota, request);
+            if !reading.admitted {
+                give_back(&windows[..index], &places, request.cost);
+                // A later quota may ask for a longer wait.
+                return (self.looks(windows, request).skip(index + 1).fold(decision, weightier), None);
+            }
+            places[index] = reading.place;
+            so_far = weightier(so_far, decision);
+        }
+        (so_far, Some(places))
+    }
+
+    fn preview(&self, windows: &[Window], request: Request) -> Decision {
+        self.never_fits(windows, request)
+            .unwrap_or_else(|| self.looks(windows, request).fold(self.unlimited(), weightier))
+    }
+
+    /// What each quota says, with nothing counted.
+    fn looks(&self, windows: &[Window], request: Request) -> impl Iterator<Item = Decision> {
+        self.rules.iter().zip(windows).enumerate().map(move |(index, (rule, window))| {
+            let quota = rule.quota_for(index, request);
+            let reading = window.peek(&rule.timeline, request.time, quota.limit().get(), request.cost);
+            decision(reading, quota, request)
+        })
+    }
+
+    fn never_fits(&self, windows: &[Window], request: Request) -> Option<Decision> {
+        let too_small =
+            |(index, rule): (usize, &Rule)| request.cost > rule.quota_for(index, request).limit().get();
+        let index = self.rules.iter().enumerate().position(too_small)?;
+        let free = Request { cost: 0, ..request };
+        let look = self.looks(windows, free).nth(index)?;
+        Some(Decision { verdict: Verdict::NeverFits, ..look })
+    }
+
+    /// What any decision about a quota outweighs.
+    fn unlimited(&self) -> Decision {
+        // The builder starts with one quota, so there is a first.
+        let quota = self.rules[0].quota;
+        Decision { verdict: Verdict::Admitted, quota, remaining: u32::MAX, reset: Duration::ZERO }
+    }
+
+    /// Drops the subjects for which nothing counts. Costs time in proportion to the shard, so it is done once a
+    /// sub-window at most: no sooner can many more have become idle.
+    fn sweep(&self, state: &mut State, time: u64) {
+        if time < state.next_sweep {
+            return;
+        }
+        state.subjects.retain(|_, windows| !self.is_idle(windows.as_slice(), time));
+        state.next_sweep = time.saturating_add(self.sweep_interval);
+    }
+
+    fn is_idle(&self, windows: &[Window], time: u64) -> bool {
+        self.rules.iter().zip(windows).all(|(rule, window)| window.is_idle(&rule.timeline, time))
+    }
+}
+
+impl fmt::Debug for MemoryRateLimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryRateLimiter")
+            .field("category", &self.category)
+            .field("quotas", &self.quotas().collect::<Vec<_>>())
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
+    }
+}
+
+fn give_back(windows: &[Window], places: &Places, cost: u32) {
+    for (window, place) in windows.iter().zip(places) {
+        window.refund(*place, cost);
+    }
+}
+
+fn decision(reading: Reading, quota: Quota, request: Request) -> Decision {
+    Decision {
+        verdict: if reading.admitted { Verdict::Admitted } else { Verdict::Denied },
+        quota,
+        remaining: quota.limit().get().saturating_sub(reading.used),
+        reset: Duration::from_nanos(reading.frees.map_or(0, |time| time.saturating_sub(request.time))),
+    }
+}
+
+/// A denial before an admission, the longer wait of two denials, the lesser rest of two admissions.
+fn weightier(one: Decision, other: Decision) -> Decision {
+    let other_prevails = match (one.is_admitted(), other.is_admitted()) {
+        (true, true) => other.remaining < one.remaining,
+        (false, false) => other.reset > one.reset,
+        (one_admitted, _) => one_admitted,
+    };
+    if other_prevails { other } else { one }
+}
+
+/// What one check asks for.
+#[derive(Clone, Copy)]
+struct Request {
+    limit_override: Option<NonZeroU32>,
+    cost: u32,
+    time: u64,
+}
+
+struct Rule {
+    quota: Quota,
+    timeline: Timeline,
+}
+
+impl Rule {
+    fn quota_for(&self, index: usize, request: Request) -> Quota {
+        match request.limit_override {
+            Some(limit) if index == 0 => self.quota.with_limit(limit),
+            _ => self.quota,
+        }
+    }
+}
+
+/// Where each quota counted a request.
+type Places = [u64; MemoryRateLimiter::MAX_QUOTAS];
+
+/// What counts for one subject, under each quota. One quota, the common case, costs no further pointer.
+#[derive(Debug)]
+enum Windows {
+    One(Window),
+    Several(Box<[Window]>),
+}
+
+impl Windows {
+    fn new(algorithm: Algorithm, rules: &[Rule], time: u64) -> Self {
+        rules.iter().map(|rule| Window::new(algorithm, &rule.timeline, time)).collect()
+    }
+
+    fn snapshot(&self) -> Self {
+        self.as_slice().iter().map(Window::snapshot).collect()
+    }
+
+    fn as_slice(&self) -> &[Window] {
+        match self {
+            Self::One(window) => std::slice::from_ref(window),
+            Self::Several(windows) => windows,
+        }
+    }
+}
+
+impl FromIterator<Window> for Windows {
+    fn from_iter<I: IntoIterator<Item = Window>>(windows: I) -> Self {
+        let mut windows: Vec<Window> = windows.into_iter().collect();
+        match windows.pop() {
+            Some(only) if windows.is_empty() => Self::One(only),
+            last => {
+                windows.extend(last);
+                Self::Several(windows.into())
+            }
+        }
+    }
+}
+
+/// A subject with its hash, which is computed once and finds both the shard and the place in its map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    hash: u64,
+    subject: Subject,
+}
+
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// Passes on what [`RandomState`] computed.
+#[derive(Default)]
+struct Computed(u64);
+
+impl Hasher for Computed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+/// On cache lines of its own, so that threads with different subjects do not slow each other down.
+#[repr(align(128))]
+struct Shard(RwLock<State>);
+
+struct State {
+    subjects: HashMap<Entry, Windows, BuildHasherDefault<Computed>>,
+    /// For subjects that found no room.
+    shared: Windows,
+    next_sweep: u64,
+}
+
+impl Shard {
+    // Counts are whole at any time, so a panic elsewhere leaves nothing to be wary of.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const MAX_SHARDS: usize = 64;
+const MIN_SUBJECTS_PER_SHARD: usize = 64;

@@ -1,0 +1,148 @@
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// A range of addresses: `192.0.2.0/24`, `2001:db8::/32`, or one address such as `10.0.0.7`.
+///
+/// IPv4 addresses written as IPv6 (`::ffff:192.0.2.0/120`) are IPv4, here and where an address is compared.
+///
+/// ```
+/// use tower_api_keys::rate_limit::Network;
+///
+/// let network: Network = "10.0.0.0/8".parse()?;
+/// assert!(network.contains("10.1.2.3".parse().unwrap()));
+/// assert!(network.contains("::ffff:10.1.2.3".parse().unwrap()));
+/// assert!(!network.contains("11.0.0.1".parse().unwrap()));
+///
+/// // One host or a whole network? Not guessed.
+/// assert!("10.0.0.7/8".parse::<Network>().is_err());
+/// # Ok::<_, tower_api_keys::rate_limit::InvalidNetwork>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// A text is no [`Network`], or has bits set beyond its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a network is an address, or one followed by / and its prefix length, with no bits set beyond that")]
+#[non_exhaustive]
+pub struct InvalidNetwork;
+
+impl Network {
+    /// Whether `address` lies in this network.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        address.is_ipv4() == self.address.is_ipv4() && masked(address, self.prefix) == self.address
+    }
+}
+
+impl FromStr for Network {
+    type Err = InvalidNetwork;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let written: IpAddr = address.parse().map_err(|_| InvalidNetwork)?;
+        let written_bits = if written.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().map_err(|_| InvalidNetwork)?
+            }
+            Some(_) => return Err(InvalidNetwork),
+            None => written_bits,
+        };
+        let address = written.to_canonical();
+        // Nonzero only for an IPv4 address written as IPv6.
+        let unwrapped_bits = if written.is_ipv6() && address.is_ipv4() { 96 } else { 0 };
+        if prefix > written_bits || prefix < unwrapped_bits {
+            return Err(InvalidNetwork);
+        }
+        let prefix = prefix - unwrapped_bits;
+        if masked(address, prefix) == address { Ok(Self { address, prefix }) } else { Err(InvalidNetwork) }
+    }
+}
+
+impl From<IpAddr> for Network {
+    /// The network of one address.
+    fn from(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Network({self})")
+    }
+}
+
+/// The first `prefix` bits of `address`, zeros after.
+pub(super) fn masked(address: IpAddr, prefix: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let bits = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+            IpAddr::V4((address.to_bits() & bits).into())
+        }
+        IpAddr::V6(address) => IpAddr::V6(masked_v6(address, prefix)),
+    }
+}
+
+pub(super) fn masked_v6(address: Ipv6Addr, prefix: u8) -> Ipv6Addr {
+    let bits = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
+    (address.to_bits() & bits).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_only_networks() {
+        for (text, want) in [
+            ("10.0.0.0/8", Some("10.0.0.0/8")),
+            ("0.0.0.0/0", Some("0.0.0.0/0")),
+            ("10.0.0.7", Some("10.0.0.7/32")),
+            ("2001:db8::/32", Some("2001:db8::/32")),
+            ("::/0", Some("::/0")),
+            ("::1", Some("::1/128")),
+            ("::ffff:10.0.0.0/104", Some("10.0.0.0/8")),
+            ("::ffff:10.0.0.7", Some("10.0.0.7/32")),
+            ("::ffff:0.0.0.0/95", None),
+            ("10.0.0.7/8", None),
+            ("10.0.0.0/33", None),
+            ("::/129", None),
+            ("10.0.0.0/", None),
+            ("10.0.0.0/+8", None),
+            ("10.0.0.0/8/8", None),
+            ("10.0.0", None),
+            ("", None),
+            ("proxy.example", None),
+        ] {
+            assert_eq!(
+                text.parse::<Network>().ok().map(|network| network.to_string()).as_deref(),
+                want,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_prefix_contains_its_family_only() {
+        let every_v4: Network = "0.0.0.0/0".parse().unwrap();
+        assert!(every_v4.contains("255.255.255.255".parse().unwrap()));
+        assert!(every_v4.contains("::ffff:1.2.3.4".parse().unwrap()));
+        assert!(!every_v4.contains("::1".parse().unwrap()));
+    }
+}

@@ -1,0 +1,135 @@
+//! The state of one subject under one quota: what counts now, in one of three ways of counting.
+
+mod counter;
+mod exact;
+mod sliding;
+mod timeline;
+
+/// Under a name of its own so that a model checker can put its own in place.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+}
+
+use self::counter::Counter;
+use self::exact::Exact;
+use self::sliding::Sliding;
+pub(crate) use self::timeline::{Timeline, nanos};
+
+/// How admitted cost is counted.
+///
+/// | | most admitted in any window | a request counts for | bytes for each subject | without a lock |
+/// |---|---|---|---|---|
+/// | [`Sliding`](Self::Sliding) | limit | window, plus less than 1/30 of it | about 270 | yes |
+/// | [`Exact`](Self::Exact) | limit | window | 16 for each request counted | no |
+/// | [`Counter`](Self::Counter) | 2 × limit | fading over the window after its own | 8 | yes |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// Sub-windows, each counted until all of it has left the window. Never admits more than the limit in any span
+    /// as long as the window, whatever the threads do.
+    ///
+    /// A window has 30 to 120 sub-windows, 60 if possible: 1 second in a minute, 5 in five minutes. From a minute
+    /// up their edges lie on whole Unix seconds where that is possible.
+    #[default]
+    Sliding,
+    /// A log of everything that counts: the limit and the window to the nanosecond, at the price of a lock and of
+    /// memory that grows with the limit.
+    Exact,
+    /// Two counts in one word, for very many subjects such as addresses: of the present window and of the one
+    /// before, the latter weighted by how much of it is less than a window ago. Assumes that requests are spread
+    /// evenly; at worst a burst at the end of one window and the limit over the next are both admitted, so up to
+    /// twice the limit within one window's length. Steady traffic just above half the limit in bursts may be denied
+    /// though an exact count would admit it.
+    Counter,
+}
+
+/// What a check found. Times are nanoseconds on the timeline of the time handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) admitted: bool,
+    /// Cost that counts, with that of this check if it was admitted.
+    pub(crate) used: u32,
+    /// Where the cost was counted, to be handed back with a refund.
+    pub(crate) place: u64,
+    /// Admitted: when less will count. Denied: when the same cost fits. None if nothing counts.
+    pub(crate) frees: Option<u64>,
+}
+
+/// What counts for one subject under one quota.
+///
+/// The timeline is handed in with each call, always the same; limit and cost are at most 2^20 − 1.
+#[derive(Debug)]
+pub(crate) enum Window {
+    Sliding(Sliding),
+    Exact(Box<Exact>),
+    Counter(Counter),
+}
+
+impl Window {
+    pub(crate) fn new(algorithm: Algorithm, timeline: &Timeline, now: u64) -> Self {
+        match algorithm {
+            Algorithm::Sliding => Self::Sliding(Sliding::new(timeline.span(), timeline.tick(now))),
+            Algorithm::Exact => Self::Exact(Box::default()),
+            Algorithm::Counter => Self::Counter(Counter::new(timeline.window(), now)),
+        }
+    }
+
+    /// Counts `cost` if it fits.
+    #[inline]
+    pub(crate) fn check(&self, timeline: &Timeline, now: u64, limit: u32, cost: u32) -> Reading {
+        match self {
+            Self::Sliding(window) => reading(window.check(timeline.tick(now), limit, cost), timeline),
+            Self::Exact(window) => window.check(timeline.window(), now, limit, cost),
+            Self::Counter(window) => window.check(timeline.window(), now, limit, cost),
+        }
+    }
+
+    /// Whether `cost` would fit, with nothing counted.
+    pub(crate) fn peek(&self, timeline: &Timeline, now: u64, limit: u32, cost: u32) -> Reading {
+        match self {
+            Self::Sliding(window) => reading(window.peek(timeline.tick(now), limit, cost), timeline),
+            Self::Exact(window) => window.peek(timeline.window(), now, limit, cost),
+            Self::Counter(window) => window.peek(timeline.window(), now, limit, cost),
+        }
+    }
+
+    /// Takes back what one check counted, unless it has left the window. At most once for each check.
+    pub(crate) fn refund(&self, place: u64, cost: u32) {
+        match self {
+            Self::Sliding(window) => window.refund(place, cost),
+            Self::Exact(window) => window.refund(place, cost),
+            Self::Counter(window) => window.refund(place, cost),
+        }
+    }
+
+    /// Whether nothing counts.
+    pub(crate) fn is_idle(&self, timeline: &Timeline, now: u64) -> bool {
+        match self {
+            Self::Sliding(window) => window.is_idle(timeline.tick(now)),
+            Self::Exact(window) => window.is_idle(timeline.window(), now),
+            Self::Counter(window) => window.is_idle(timeline.window(), now),
+        }
+    }
+
+    /// A copy of what counts; exact if nobody else is using this window meanwhile.
+    pub(crate) fn snapshot(&self) -> Self {
+        match self {
+            Self::Sliding(window) => Self::Sliding(window.snapshot()),
+            Self::Exact(window) => Self::Exact(Box::new(window.snapshot())),
+            Self::Counter(window) => Self::Counter(window.snapshot()),
+        }
+    }
+}
+
+#[inline]
+fn reading(found: sliding::Reading, timeline: &Timeline) -> Reading {
+    Reading {
+        admitted: found.admitted,
+        used: found.used,
+        place: found.tick,
+        frees: found.frees.map(|tick| timeline.start(tick)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

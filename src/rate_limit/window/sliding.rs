@@ -1,0 +1,335 @@
+//! A sliding window of sub-windows that is never exceeded, without a lock.
+//!
+//! Time comes in as ticks, the numbers of sub-windows; a window spans `span` of them. Cost admitted in tick `k` counts
+//! until tick `k + span` is over, so whatever lies in the last `span` sub-windows' time is counted, and the part of one
+//! more sub-window that has already left the window is counted too: at most one sub-window too long, never too short.
+//!
+//! One word, the gate, holds the newest tick seen and the total that counts. A ring of `span + 1` cells remembers how
+//! much of the total belongs to which tick. To admit is to add to the total, then to the cell of the gate's tick; to
+//! let cost expire is to empty its cell, then to subtract from the total.
+//!
+//! Why the limit holds for every interleaving:
+//!
+//! * A unit of cost is in the total from before it is admitted until it is released, and is released once.
+//! * A unit of tick `k` is released only after the gate has shown a tick above `k + span` (or by its own refund).
+//!   Tick and total share a word, so whoever adds to a total that lacks the unit does so in a tick above `k + span`.
+//! * Hence all that was admitted in `span + 1` neighbouring ticks was in the total when the last of it was added.
+//!
+//! Cells keep only the low 12 bits of their tick. A unit's tick never exceeds the gate's when the gate is read after
+//! the cell, so the difference of the low bits is the true age modulo 4096: above `span`, the true age is too. The
+//! opposite mistake, an old unit taken for a young one, counts it longer than need be. A thread may stop for any
+//! length of time between its read of a cell and its exchange, and find the same bits there with another meaning;
+//! therefore what was taken out of a cell is judged anew, against the gate as it is afterwards, and if it is not
+//! certainly expired it is counted again, in the current tick.
+//!
+//! The hint is advice only: a wrong one costs a scan or names a later instant.
+
+use super::atomic::{AtomicU32, AtomicU64, Ordering};
+
+const TOTAL_BITS: u32 = 24;
+const COUNT_BITS: u32 = 20;
+const TAG_MASK: u32 = (1 << (32 - COUNT_BITS)) - 1;
+
+/// The state of one subject under one quota.
+#[derive(Debug)]
+pub(crate) struct Sliding {
+    gate: AtomicU64,
+    hint: AtomicU64,
+    cells: Box<[AtomicU32]>,
+}
+
+/// What a check found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) admitted: bool,
+    /// Cost that counts, with that of this check if it was admitted.
+    pub(crate) used: u32,
+    /// The tick the cost was counted in; never before the tick asked about.
+    pub(crate) tick: u64,
+    /// Admitted: the tick with which less will count. Denied: the tick with which the same cost fits. None if nothing
+    /// counts.
+    pub(crate) frees: Option<u64>,
+}
+
+impl Sliding {
+    /// An empty window that spans `span` ticks (1 to 4000), beginning no later than `tick` (below 2^40).
+    pub(crate) fn new(span: u64, tick: u64) -> Self {
+        Self {
+            gate: AtomicU64::new(Gate { tick, total: 0 }.pack()),
+            hint: AtomicU64::new(Hint { reclaimed: tick, lag: 0 }.pack()),
+            cells: (0..=span).map(|_| AtomicU32::new(0)).collect(),
+        }
+    }
+
+    /// Counts `cost` in `tick`, or the newest tick seen if that is later, if the total stays within `limit`.
+    ///
+    /// Cost and limit are at most 2^20 − 1.
+    #[inline]
+    pub(crate) fn check(&self, tick: u64, limit: u32, cost: u32) -> Reading {
+        loop {
+            let gate = self.advance(tick);
+            if gate.total + cost > limit {
+                return self.denied(gate, limit, cost);
+            }
+            let taken = Gate { tick: gate.tick, total: gate.total + cost };
+            if self.exchange_gate(gate, taken).is_ok() {
+                if cost > 0 {
+                    self.record(taken.tick, cost);
+                }
+                return self.admitted(taken);
+            }
+        }
+    }
+
+    /// What [`check`](Self::check) would find, with nothing counted.
+    pub(crate) fn peek(&self, tick: u64, limit: u32, cost: u32) -> Reading {
+        let gate = self.advance(tick);
+        if gate.total + cost > limit { self.denied(gate, limit, cost) } else { self.admitted(gate) }
+    }
+
+    /// Takes back `cost` that was counted in `tick`. Does nothing once the window has moved past it.
+    ///
+    /// To be called at most once for what one check admitted.
+    pub(crate) fn refund(&self, tick: u64, cost: u32) {
+        let cell = self.cell(tick);
+        let mut seen = cell.load(Ordering::Acquire);
+        loop {
+            let held = Cell::unpack(seen);
+            if self.is_past(tick) || held.tag != tag(tick) || held.count < cost {
+                return;
+            }
+            let left = Cell { tag: held.tag, count: held.count - cost };
+            match cell.compare_exchange(seen, left.pack(), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => break,
+                Err(newer) => seen = newer,
+            }
+        }
+        if self.is_past(tick) {
+            self.settle(Cell { tag: tag(tick), count: cost });
+        } else {
+            self.release(cost);
+        }
+    }
+
+    /// Whether nothing counts at `tick`.
+    pub(crate) fn is_idle(&self, tick: u64) -> bool {
+        self.advance(tick).total == 0
+    }
+
+    /// A copy of the state; exact if nobody else is using this window meanwhile.
+    pub(crate) fn snapshot(&self) -> Self {
+        let copy = |cell: &AtomicU32| AtomicU32::new(cell.load(Ordering::Acquire));
+        Self {
+            gate: AtomicU64::new(self.gate.load(Ordering::Acquire)),
+            hint: AtomicU64::new(self.hint.load(Ordering::Acquire)),
+            cells: self.cells.iter().map(copy).collect(),
+        }
+    }
+
+    fn span(&self) -> u64 {
+        self.cells.len() as u64 - 1
+    }
+
+    fn cell(&self, tick: u64) -> &AtomicU32 {
+        &self.cells[(tick % self.cells.len() as u64) as usize]
+    }
+
+    fn gate(&self) -> Gate {
+        Gate::unpack(self.gate.load(Ordering::Acquire))
+    }
+
+    fn exchange_gate(&self, from: Gate, to: Gate) -> Result<u64, u64> {
+        self.gate.compare_exchange(from.pack(), to.pack(), Ordering::AcqRel, Ordering::Acquire)
+    }
+
+    /// Whether the window no longer reaches back to `tick`. Compares whole ticks, so it is never mistaken.
+    fn is_past(&self, tick: u64) -> bool {
+        self.gate().tick.saturating_sub(tick) > self.span()
+    }
+
+    /// Makes `tick` the gate's, if it is newer, and lets expire what that makes expire.
+    #[inline]
+    fn advance(&self, tick: u64) -> Gate {
+        let mut gate = self.gate();
+        while gate.tick < tick {
+            let moved = Gate { tick, total: gate.total };
+            gate = match self.exchange_gate(gate, moved) {
+                Ok(_) => moved,
+                Err(newer) => Gate::unpack(newer),
+            };
+        }
+        let hint = self.hint.load(Ordering::Acquire);
+        if Hint::unpack(hint).reclaimed < gate.tick {
+            self.reclaim(gate.tick, hint);
+            gate = self.gate();
+        }
+        gate
+    }
+
+    /// Empties the cells of all ticks that expired since the last time. The gate shows `tick` or a later one.
+    #[cold]
+    fn reclaim(&self, tick: u64, stored: u64) {
+        let hint = Hint::unpack(stored);
+        let live = tick.saturating_sub(self.span());
+        let unseen = hint.reclaimed.saturating_sub(self.span());
+        for expired in unseen.max(live.saturating_sub(self.cells.len() as u64))..live {
+            self.reclaim_cell(self.cell(expired));
+        }
+        let oldest = (hint.oldest().max(live)..tick).find(|tick| self.count(*tick) > 0).unwrap_or(tick);
+        let done = Hint { reclaimed: tick, lag: tick - oldest };
+        // Should another thread have been faster, its word stands.
+        let _ = self.hint.compare_exchange(stored, done.pack(), Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    fn reclaim_cell(&self, cell: &AtomicU32) {
+        let mut seen = cell.load(Ordering::Acquire);
+        loop {
+            let held = Cell::unpack(seen);
+            if held.count == 0 || !held.is_expired(self.gate().tick, self.span()) {
+                return;
+            }
+            let emptied = Cell { tag: held.tag, count: 0 };
+            match cell.compare_exchange(seen, emptied.pack(), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return self.settle(held),
+                Err(newer) => seen = newer,
+            }
+        }
+    }
+
+    /// Adds cost that the total already holds to the cell of `tick`, which the gate has shown.
+    #[inline]
+    fn record(&self, tick: u64, cost: u32) {
+        let cell = self.cell(tick);
+        let mut seen = cell.load(Ordering::Acquire);
+        loop {
+            if self.is_past(tick) {
+                return self.release(cost);
+            }
+            let held = Cell::unpack(seen);
+            // Of another tick in this slot: an older one, since with a newer one `tick` would be past.
+            let replaced = if held.tag == tag(tick) { 0 } else { held.count };
+            let next = Cell { tag: tag(tick), count: held.count - replaced + cost };
+            match cell.compare_exchange(seen, next.pack(), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) if replaced > 0 => return self.settle(held),
+                Ok(_) => return,
+                Err(newer) => seen = newer,
+            }
+        }
+    }
+
+    /// Releases what was taken out of a cell if it has expired, or else counts it again.
+    #[cold]
+    fn settle(&self, taken: Cell) {
+        let tick = self.gate().tick;
+        if taken.is_expired(tick, self.span()) {
+            self.release(taken.count);
+        } else {
+            self.record(tick, taken.count);
+        }
+    }
+
+    /// Subtracts from the total, which is at least `cost` as every unit in flight or in a cell is part of it.
+    fn release(&self, cost: u32) {
+        self.gate.fetch_sub(u64::from(cost), Ordering::AcqRel);
+    }
+
+    /// What the cell of `tick` holds for that tick.
+    fn count(&self, tick: u64) -> u32 {
+        let held = Cell::unpack(self.cell(tick).load(Ordering::Acquire));
+        if held.tag == tag(tick) { held.count } else { 0 }
+    }
+
+    /// Ticks up to the gate's that may count, oldest first, each with what it holds.
+    fn counts(&self, gate: Gate) -> impl Iterator<Item = (u64, u32)> {
+        let oldest = Hint::unpack(self.hint.load(Ordering::Acquire)).oldest();
+        let live = gate.tick.saturating_sub(self.span());
+        (oldest.max(live)..=gate.tick).map(|tick| (tick, self.count(tick))).filter(|(_, count)| *count > 0)
+    }
+
+    #[inline]
+    fn admitted(&self, gate: Gate) -> Reading {
+        // What is in no cell yet is on its way to one no later than the gate's tick.
+        let oldest = self.counts(gate).next().map_or(gate.tick, |(tick, _)| tick);
+        let frees = (gate.total > 0).then_some(oldest + self.span() + 1);
+        Reading { admitted: true, used: gate.total, tick: gate.tick, frees }
+    }
+
+    #[inline]
+    fn denied(&self, gate: Gate, limit: u32, cost: u32) -> Reading {
+        let mut excess = gate.total + cost - limit;
+        let mut enough = gate.tick;
+        for (tick, count) in self.counts(gate) {
+            excess = excess.saturating_sub(count);
+            if excess == 0 {
+                enough = tick;
+                break;
+            }
+        }
+        Reading { admitted: false, used: gate.total, tick: gate.tick, frees: Some(enough + self.span() + 1) }
+    }
+}
+
+/// `{ tick: 40 bits, total: 24 bits }`
+#[derive(Clone, Copy)]
+struct Gate {
+    tick: u64,
+    total: u32,
+}
+
+impl Gate {
+    fn pack(self) -> u64 {
+        self.tick << TOTAL_BITS | u64::from(self.total)
+    }
+
+    fn unpack(word: u64) -> Self {
+        Self { tick: word >> TOTAL_BITS, total: word as u32 & ((1 << TOTAL_BITS) - 1) }
+    }
+}
+
+/// `{ tag: 12 bits, count: 20 bits }`
+#[derive(Clone, Copy)]
+struct Cell {
+    tag: u32,
+    count: u32,
+}
+
+impl Cell {
+    fn pack(self) -> u32 {
+        self.tag << COUNT_BITS | self.count
+    }
+
+    fn unpack(word: u32) -> Self {
+        Self { tag: word >> COUNT_BITS, count: word & ((1 << COUNT_BITS) - 1) }
+    }
+
+    /// Whether the window that ends with `tick` certainly does not reach back to this cell's tick.
+    fn is_expired(self, tick: u64, span: u64) -> bool {
+        u64::from(tag(tick).wrapping_sub(self.tag) & TAG_MASK) > span
+    }
+}
+
+fn tag(tick: u64) -> u32 {
+    tick as u32 & TAG_MASK
+}
+
+/// `{ reclaimed: 40 bits, lag: 24 bits }`: the tick for which expired cells were last emptied, and how many ticks
+/// before it the oldest cell lies that may not be empty.
+#[derive(Clone, Copy)]
+struct Hint {
+    reclaimed: u64,
+    lag: u64,
+}
+
+impl Hint {
+    fn oldest(self) -> u64 {
+        self.reclaimed.saturating_sub(self.lag)
+    }
+
+    fn pack(self) -> u64 {
+        self.reclaimed << TOTAL_BITS | self.lag
+    }
+
+    fn unpack(word: u64) -> Self {
+        Self { reclaimed: word >> TOTAL_BITS, lag: word & ((1 << TOTAL_BITS) - 1) }
+    }
+}

@@ -1,0 +1,122 @@
+//! Model checks the sliding window: its very source, on loom's atomics, in every order threads can take its steps.
+//!
+//! Windows are as small as can be: a span of one tick (two cells) and limits of one or two.
+
+mod sound;
+mod torn;
+
+/// `[(tick, cost)]`: fails if more than `limit` was admitted in a tick and the `span` ticks before it.
+fn assert_within(limit: u32, span: u64, admitted: &[(u64, u32)]) {
+    for (last, _) in admitted {
+        let in_window = |(tick, _): &&(u64, u32)| (last.saturating_sub(span)..=*last).contains(tick);
+        let sum: u32 = admitted.iter().filter(in_window).map(|(_, cost)| cost).sum();
+        assert!(sum <= limit, "more than the limit in one window: {admitted:?}");
+    }
+}
+
+fn explore(scenario: impl Fn() + Send + Sync + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(scenario);
+}
+
+/// One admitted at tick 0 fills the window. At once, one thread still asks at tick 1, where that counts, and one at
+/// tick 2, where it has expired.
+macro_rules! edge {
+    ($sliding:ty) => {
+        || {
+            let window = std::sync::Arc::new(<$sliding>::new(1, 0));
+            let first = window.check(0, 1, 1);
+            assert!(first.admitted);
+            let late = {
+                let window = window.clone();
+                loom::thread::spawn(move || window.check(1, 1, 1))
+            };
+            let mut admitted = vec![(first.tick, 1)];
+            let readings = [window.check(2, 1, 1), late.join().unwrap()];
+            admitted
+                .extend(readings.iter().filter(|reading| reading.admitted).map(|reading| (reading.tick, 1)));
+            $crate::assert_within(1, 1, &admitted);
+            // Nothing is lost and nothing stays: at rest the total is what was admitted, and it expires.
+            assert_eq!(window.peek(2, 1, 1).used, admitted[1..].iter().map(|(_, cost)| cost).sum::<u32>());
+            assert!(window.is_idle(4));
+        }
+    };
+}
+use edge;
+
+#[test]
+fn r72_never_more_than_the_limit_across_a_tick_edge() {
+    explore(edge!(sound::sliding::Sliding));
+}
+
+/// The proof that the test above can fail: the same source over a gate whose tick and total are two words.
+#[test]
+#[should_panic(expected = "more than the limit in one window")]
+fn r72_a_gate_torn_in_two_is_caught() {
+    explore(edge!(torn::sliding::Sliding));
+}
+
+#[test]
+fn r72_two_threads_in_one_tick_share_the_limit() {
+    explore(|| {
+        let window = std::sync::Arc::new(sound::sliding::Sliding::new(1, 0));
+        let other = {
+            let window = window.clone();
+            loom::thread::spawn(move || window.check(1, 2, 2))
+        };
+        let here = window.check(1, 2, 1);
+        let there = other.join().unwrap();
+        assert!(here.admitted != there.admitted, "exactly one fits");
+        assert_eq!(window.peek(1, 2, 0).used, if here.admitted { 1 } else { 2 });
+        assert!(window.is_idle(3));
+    });
+}
+
+/// A refund, an admission in the tick in which what is refunded expires, and the reclaiming of its cell, at once.
+#[test]
+fn r72_a_refund_across_a_tick_edge_frees_once() {
+    explore(|| {
+        let window = std::sync::Arc::new(sound::sliding::Sliding::new(1, 0));
+        let first = window.check(0, 2, 1);
+        let kept = window.check(0, 2, 1);
+        assert!(first.admitted && kept.admitted);
+        let other = {
+            let window = window.clone();
+            loom::thread::spawn(move || window.refund(first.tick, 1))
+        };
+        let next = window.check(2, 2, 1);
+        other.join().unwrap();
+        assert!(next.admitted, "two had expired");
+        let full = window.check(2, 2, 1);
+        assert!(full.admitted, "one of two counts");
+        assert!(!window.check(2, 2, 1).admitted, "neither the refund nor the reclaim freed twice");
+        assert!(window.is_idle(4));
+    });
+}
+
+/// A thread reserves at tick 0 and may stop before it records, while another goes on for more than a window.
+#[test]
+fn r72_a_thread_that_stops_for_a_window_leaves_nothing_behind() {
+    explore(|| {
+        let window = std::sync::Arc::new(sound::sliding::Sliding::new(1, 0));
+        let slow = {
+            let window = window.clone();
+            loom::thread::spawn(move || window.check(0, 1, 1))
+        };
+        let mut admitted = Vec::new();
+        for tick in [2, 4] {
+            let reading = window.check(tick, 1, 1);
+            if reading.admitted {
+                admitted.push((reading.tick, 1));
+            }
+        }
+        let slow = slow.join().unwrap();
+        if slow.admitted {
+            admitted.push((slow.tick, 1));
+        }
+        assert_within(1, 1, &admitted);
+        assert!(window.is_idle(8), "whatever was recorded late has left with the next turn of the ring");
+        assert!(window.check(8, 1, 1).admitted);
+    });
+}

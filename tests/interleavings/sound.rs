@@ -1,0 +1,7 @@
+mod atomic {
+    pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+}
+
+#[allow(dead_code)]
+#[path = "../../src/rate_limit/window/sliding.rs"]
+pub(crate) mod sliding;
