@@ -1,0 +1,187 @@
+//! Which limiter counts a request, for whom, and what it decides. Knows of no bodies and no services.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+
+use super::fields::Fields;
+use super::{ClientAddressSource, Decision, MemoryRateLimiter, Permit, Subject, Verdict};
+use crate::clock::{Clock, Now};
+use crate::credential::RequestView;
+use crate::principal::{Authentication, Principal};
+use crate::rejection::{RateLimited, Reason, Rejection};
+use crate::route::{RouteMatch, RouteTable};
+
+/// The address at the other end of the connection, for hosts to attach to each request.
+///
+/// With axum and its `into_make_service_with_connect_info` that is done already.
+///
+/// ```
+/// use http::Request;
+/// use tower_api_keys::rate_limit::PeerAddress;
+///
+/// let peer: std::net::SocketAddr = "203.0.113.9:40112".parse()?;
+/// let mut request = Request::new(());
+/// request.extensions_mut().insert(PeerAddress(peer.ip()));
+/// # Ok::<_, std::net::AddrParseError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddress(pub IpAddr);
+
+/// Everything that is configured.
+#[derive(Clone)]
+pub(super) struct Classifier {
+    pub(super) counts: Counts,
+    pub(super) routes: RouteTable<Arc<MemoryRateLimiter>>,
+    /// `None` for a method that is not counted.
+    pub(super) methods: Vec<(Method, Option<Arc<MemoryRateLimiter>>)>,
+    pub(super) otherwise: Arc<MemoryRateLimiter>,
+    pub(super) cost: Option<Arc<CostFn>>,
+    pub(super) refund: Option<Arc<RefundFn>>,
+    pub(super) ietf: bool,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+type CostFn = dyn Fn(RequestView<'_>) -> u32 + Send + Sync;
+type RefundFn = dyn Fn(StatusCode) -> bool + Send + Sync;
+
+/// Whose requests are counted together.
+#[derive(Clone, Debug)]
+pub(super) enum Counts {
+    Key,
+    Organization,
+    Address(ClientAddressSource),
+}
+
+/// A request that was counted and may pass.
+pub(super) struct Counted {
+    pub(super) limiter: Arc<MemoryRateLimiter>,
+    pub(super) fields: Fields,
+    /// Kept where it may be given back.
+    pub(super) permit: Option<(Permit, Arc<RefundFn>)>,
+}
+
+/// A request that may not, with what its answer says of the limit.
+pub(super) struct Refused {
+    pub(super) rejection: Rejection,
+    pub(super) fields: Option<(Arc<MemoryRateLimiter>, Fields)>,
+}
+
+/// Whom to count a request for.
+struct Caller {
+    subject: Subject,
+    principal: Option<Principal>,
+    now: Now,
+}
+
+impl Classifier {
+    /// `None` if the request is not counted.
+    pub(super) fn check(&self, request: RequestView<'_>) -> Result<Option<Counted>, Box<Refused>> {
+        let Some(limiter) = self.limiter(request) else { return Ok(None) };
+        let Some(caller) = self.caller(request)? else { return Ok(None) };
+        let own_limit = caller.principal.as_ref().and_then(|caller| own_limit(caller, limiter));
+        let cost = self.cost.as_ref().map_or(1, |cost| cost(request));
+        let (decision, permit) = limiter.check(&caller.subject, own_limit, cost, caller.now);
+        let fields = Fields { decision, now: caller.now, ietf: self.ietf };
+        match permit {
+            Some(permit) => {
+                let permit = self.refund.clone().map(|refund| (permit, refund));
+                Ok(Some(Counted { limiter: limiter.clone(), fields, permit }))
+            }
+            None => {
+                let mut rejection = Rejection::new(over_limit(limiter, decision));
+                rejection.set_key_id(caller.principal.map(|principal| *principal.key_id()));
+                Err(Box::new(Refused { rejection, fields: Some((limiter.clone(), fields)) }))
+            }
+        }
+    }
+
+    /// A route's limiter before a method's, before the one for the rest.
+    fn limiter(&self, request: RequestView<'_>) -> Option<&Arc<MemoryRateLimiter>> {
+        if !self.routes.is_empty()
+            && let RouteMatch::Found(limiter) = self.routes.find(request)
+        {
+            return Some(limiter);
+        }
+        let method = if request.method == Method::HEAD { &Method::GET } else { request.method };
+        match self.methods.iter().find(|(listed, _)| listed == method) {
+            Some((_, limiter)) => limiter.as_ref(),
+            None => Some(&self.otherwise),
+        }
+    }
+
+    /// `None` if nobody is known to be calling, and the host lets that pass.
+    fn caller(&self, request: RequestView<'_>) -> Result<Option<Caller>, Box<Refused>> {
+        let authentication = Authentication::of(request.extensions);
+        let now = || authentication.map_or_else(|| self.clock.now(), |authentication| authentication.now);
+        if let Counts::Address(source) = &self.counts {
+            let peer = peer_address(request).ok_or_else(|| {
+                misplaced(
+                    "a rate limit by client address needs the peer's address: insert a PeerAddress into the request's \
+                     extensions, or serve with axum's into_make_service_with_connect_info::<SocketAddr>()",
+                )
+            })?;
+            let subject = Subject::Address(source.find(peer, request.headers));
+            return Ok(Some(Caller { subject, principal: None, now: now() }));
+        }
+        let authentication = authentication.ok_or_else(|| {
+            misplaced("RateLimitLayer finds no principal: put an AuthenticateLayer outside of it")
+        })?;
+        let Some(principal) = authentication.principal.clone() else { return Ok(None) };
+        let subject = match self.counts {
+            Counts::Organization => {
+                let owner = principal.owner();
+                let organization = principal.organization().map_or("", |organization| organization.as_str());
+                Subject::other(format!("{}:{organization}", owner.mode))
+            }
+            _ => Subject::Key(*principal.key_id()),
+        };
+        Ok(Some(Caller { subject, principal: Some(principal), now: authentication.now }))
+    }
+}
+
+impl MemoryRateLimiter {
+    /// What this limiter would decide about one more request of `principal`, with nothing counted.
+    pub fn peek_for(&self, principal: &Principal, now: Now) -> Decision {
+        self.peek(&Subject::Key(*principal.key_id()), own_limit(principal, self), 1, now)
+    }
+}
+
+/// The limit stored with the key, if it has one for this category.
+fn own_limit(principal: &Principal, limiter: &MemoryRateLimiter) -> Option<NonZeroU32> {
+    principal.record().limits.get(limiter.category())
+}
+
+fn over_limit(limiter: &MemoryRateLimiter, decision: Decision) -> Reason {
+    Reason::RateLimited(RateLimited {
+        category: limiter.shared_category(),
+        limit: decision.limit(),
+        window: decision.quota().window(),
+        retry_after: (decision.verdict() != Verdict::NeverFits).then(|| decision.reset()),
+    })
+}
+
+fn misplaced(message: &'static str) -> Box<Refused> {
+    Box::new(Refused { rejection: Rejection::new(Reason::LayerMissing(message)), fields: None })
+}
+
+fn peer_address(request: RequestView<'_>) -> Option<IpAddr> {
+    let attached = request.extensions.get().map(|PeerAddress(address)| *address);
+    #[cfg(feature = "axum")]
+    let attached = attached.or_else(|| crate::axum::peer_address(request.extensions));
+    attached
+}
+
+impl fmt::Debug for Classifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Classifier")
+            .field("counts", &self.counts)
+            .field("methods", &self.methods)
+            .field("otherwise", &self.otherwise)
+            .field("ietf", &self.ietf)
+            .finish_non_exhaustive()
+    }
+}
