@@ -254,8 +254,8 @@ impl KeyFormat {
     /// A regular expression that finds keys of this family in text: for secret scanners, which then find keys
     /// that were committed by mistake.
     ///
-    /// Understood by RE2 and its relatives (gitleaks, GitHub custom patterns, the `regex` crate). Begins and ends
-    /// at a word boundary. Does not check the checksum.
+    /// Understood by RE2 and its relatives, such as Go's `regexp`, which gitleaks runs, and the `regex` crate.
+    /// Begins and ends at a word boundary. Does not check the checksum.
     ///
     /// ```
     /// use tower_api_keys::key::KeyFormat;

@@ -170,3 +170,85 @@ impl<'de> serde::Deserialize<'de> for Scope {
         crate::text::deserialize(deserializer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r37_exactly_two_parts_of_the_small_alphabet() {
+        let longest = format!("{0}:{0}", "x".repeat(64));
+        for text in ["a:b", "data_io:execute", "api-keys:read", "r2:0", "-:_", &longest] {
+            let scope: Scope = text.parse().unwrap();
+            assert_eq!(scope.as_str(), text);
+            assert_eq!(format!("{}:{}", scope.resource(), scope.action()), text);
+            assert!(!scope.is_wildcard());
+        }
+        let long_resource = format!("{}:read", "x".repeat(65));
+        let long_action = format!("read:{}", "x".repeat(65));
+        for text in [
+            "",
+            ":",
+            "a",
+            "a:",
+            ":b",
+            "a:b:c",
+            "a::b",
+            "a:b:",
+            ":a:b",
+            "a.b",
+            "a b:c",
+            " a:b",
+            "a:b ",
+            "a:b\n",
+            "a:\0",
+            "A:b",
+            "a:B",
+            "\u{e4}:b",
+            "a:\u{e4}",
+            "\u{ff41}:b",
+            "\u{430}:b",
+            "a\u{ff1a}b",
+            "a/b:c",
+            "a:b,c:d",
+            &long_resource,
+            &long_action,
+        ] {
+            assert_eq!(text.parse::<Scope>(), Err(InvalidScope), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn r38_wildcard_only_as_action() {
+        let scope: Scope = "invoice:*".parse().unwrap();
+        assert!(scope.is_wildcard());
+        assert_eq!((scope.resource(), scope.action()), ("invoice", "*"));
+        for text in ["*", "*:*", "*:read", ":*", "a:**", "a:r*", "a:*r", "a*:b", "a:*:*", "a:b:*", "a:*:b"] {
+            assert_eq!(text.parse::<Scope>(), Err(InvalidScope), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn text_and_literal_are_the_same_scope() {
+        const READ: Scope = Scope::from_static("runs:read");
+        let read: Scope = "runs:read".parse().unwrap();
+        assert_eq!(read, READ);
+        assert_eq!(READ.cmp(&read), Ordering::Equal);
+        assert_eq!(std::collections::HashSet::from([READ, read]).len(), 1);
+    }
+
+    #[test]
+    fn json_is_the_text_and_errors_do_not_repeat_it() {
+        let scope = Scope::from_static("invoice:*");
+        assert_eq!(serde_json::to_string(&scope).unwrap(), r#""invoice:*""#);
+        assert_eq!(serde_json::from_str::<Scope>(r#""invoice:*""#).unwrap(), scope);
+        let error = serde_json::from_str::<Scope>(r#""bad scope""#).unwrap_err().to_string();
+        assert!(error.starts_with("a scope is resource:action") && !error.contains("bad"), "{error}");
+        assert!(serde_json::from_str::<Scope>("7").is_err());
+    }
+
+    #[test]
+    fn debug_names_the_scope() {
+        assert_eq!(format!("{:?}", Scope::from_static("runs:read")), "Scope(runs:read)");
+    }
+}
