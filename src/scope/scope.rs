@@ -1,7 +1,5 @@
 use std::borrow::Cow;
-use std::cmp::Ordering;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use thiserror::Error;
@@ -10,7 +8,7 @@ use thiserror::Error;
 ///
 /// Exactly two parts, each 1 to 64 of `a-z 0-9 _ -`. The action may be `*`, which stands for every action of
 /// exactly that resource; the resource never is. Scopes are compared whole and byte for byte: no prefix, no case
-/// folding.
+/// folding. They are ordered by their text.
 ///
 /// Fits the scope token of [RFC 6749, section 3.3](https://www.rfc-editor.org/rfc/rfc6749#section-3.3), so a list
 /// of scopes may be sent in the `scope` attribute of a challenge.
@@ -27,7 +25,7 @@ use thiserror::Error;
 /// assert!("*:read".parse::<Scope>().is_err());
 /// # Ok::<_, tower_api_keys::scope::InvalidScope>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
     text: Cow<'static, str>,
     /// Where the colon is, at most [`Scope::MAX_PART_LENGTH`].
@@ -120,33 +118,6 @@ impl FromStr for Scope {
     }
 }
 
-impl PartialEq for Scope {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl Eq for Scope {}
-
-impl Hash for Scope {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.text.hash(state);
-    }
-}
-
-impl Ord for Scope {
-    /// By resource, then by action.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.resource(), self.action()).cmp(&(other.resource(), other.action()))
-    }
-}
-
-impl PartialOrd for Scope {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.text)
@@ -233,7 +204,7 @@ mod tests {
         const READ: Scope = Scope::from_static("runs:read");
         let read: Scope = "runs:read".parse().unwrap();
         assert_eq!(read, READ);
-        assert_eq!(READ.cmp(&read), Ordering::Equal);
+        assert_eq!(READ.cmp(&read), std::cmp::Ordering::Equal);
         assert_eq!(std::collections::HashSet::from([READ, read]).len(), 1);
     }
 
