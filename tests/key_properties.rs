@@ -235,6 +235,7 @@ fn parsing_names_the_first_fault() {
         ("empty", &plain, String::new(), MalformedKey::Prefix),
         ("other prefix", &plain, format!("sk_{secret}"), MalformedKey::Prefix),
         ("prefix in capitals", &plain, format!("WFK_{secret}"), MalformedKey::Prefix),
+        ("256 bytes", &id, format!("sk_{}.{secret}", "a".repeat(220)), MalformedKey::Length),
         ("prefix alone", &plain, "wfk_".to_owned(), MalformedKey::Length),
         ("one short", &plain, format!("wfk_{}", &secret[1..]), MalformedKey::Length),
         ("one long", &plain, format!("wfk_{secret}0"), MalformedKey::Length),
@@ -328,6 +329,7 @@ fn formats_that_are_unsound_do_not_build() {
         ("empty mark", KeyFormat::new("sk_").with_modes("", "live_"), InvalidKeyFormat::ModeMark),
         ("same marks", KeyFormat::new("sk_").with_modes("m_", "m_"), InvalidKeyFormat::ModeMark),
         ("nested marks", KeyFormat::new("sk_").with_modes("t", "test"), InvalidKeyFormat::ModeMark),
+        ("nested marks", KeyFormat::new("sk_").with_modes("test", "t"), InvalidKeyFormat::ModeMark),
         ("odd mark", KeyFormat::new("sk_").with_optional_modes("t|", "l"), InvalidKeyFormat::ModeMark),
         ("id too short", KeyFormat::new("sk_").with_public_id(7, '.'), InvalidKeyFormat::PublicIdLength),
         ("id too long", KeyFormat::new("sk_").with_public_id(33, '.'), InvalidKeyFormat::PublicIdLength),
@@ -431,6 +433,7 @@ fn r22_candidates_hold_every_living_pepper_and_the_current_one_first() {
         assert_eq!(peppers.digest_with("key", digest.algorithm()), Some(*digest));
         assert_eq!(peppers.is_current(digest), *digest == candidates[0]);
     }
+    assert_eq!(Peppers::none().accept_unpeppered().candidates("key").len(), 1);
     assert_eq!(candidates[1], Peppers::new(id(1), pepper('a')).unwrap().digest("key"));
     assert_eq!(candidates[2], Peppers::none().digest("key"));
 }

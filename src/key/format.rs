@@ -112,7 +112,7 @@ pub enum MalformedKey {
     /// There is no separator, or what precedes it is no [`KeyId`].
     #[error("the key lacks a public id")]
     PublicId,
-    /// The secret is too short or too long.
+    /// The secret is too short or too long, or the whole text is.
     #[error("the key has a wrong length")]
     Length,
     /// The secret has characters other than letters and digits.
@@ -212,6 +212,9 @@ impl KeyFormat {
     ///
     /// [`MalformedKey`] if `text` could not have been made by this format. The bytes of `text` are not in it.
     pub fn parse<'k>(&self, text: &'k str) -> Result<ParsedKey<'k>, MalformedKey> {
+        if text.len() > Self::MAX_LENGTH {
+            return Err(MalformedKey::Length);
+        }
         let rest = text.strip_prefix(&*self.prefix).ok_or(MalformedKey::Prefix)?;
         let (mode, rest) = self.split_mode(rest)?;
         let (id, rest) = self.split_id(rest)?;

@@ -81,7 +81,8 @@ impl Peppers {
         Self::with_current(Method::Plain)
     }
 
-    /// Digests keys under `pepper`, at least 32 random bytes.
+    /// Digests keys under `pepper`: a text of at least 32 bytes, each from a random source, such as the base64 of
+    /// 32 random bytes.
     ///
     /// # Errors
     ///
