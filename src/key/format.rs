@@ -8,11 +8,15 @@ use super::{GeneratedKey, KeyId, Mode, RandomnessUnavailable, SecretString, chec
 
 /// What the keys of one family look like: makes them, and tells them from junk without touching a store.
 ///
+/// Written without the spaces:
+///
 /// ```text
 /// sk_ test_ k7Jc0qWvTz4n . 8fXsB3vQm0LrT5yNcE2hKpWz9aGdJu4i 0Zb1Qx
 /// |   |     |            | |                                |
-/// |   |     public id      secret: letters and digits       checksum: CRC-32 of all before it, in base 62
-/// |   mode mark            separator
+/// |   |     |            | secret: letters and digits       checksum: CRC-32 of all before it, in base 62
+/// |   |     |            separator
+/// |   |     public id
+/// |   mode mark
 /// prefix
 /// ```
 ///
@@ -123,8 +127,9 @@ pub enum MalformedKey {
     Checksum,
 }
 
-/// A text that has the shape of a key. Nothing says yet that such a key was ever issued.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// A text that has the shape of a key. Nothing says yet that such a key was ever issued. `Debug` leaves the secret
+/// out.
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct ParsedKey<'k> {
     /// The public identifier, if the format has one.
