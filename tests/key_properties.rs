@@ -315,6 +315,8 @@ fn patterns_find_whole_keys_only() {
     }
     let lengths = KeyFormat::new("x").with_secret_lengths(22..=40).with_checksum().build().unwrap();
     assert_eq!(lengths.pattern(), r"\bx[A-Za-z0-9]{28,46}\b");
+    let optional = KeyFormat::new("sk_").with_optional_modes("test_", "live_").build().unwrap();
+    assert_eq!(optional.pattern(), r"\bsk_(?:test_|live_)?[A-Za-z0-9]{32}\b");
 }
 
 #[test]
@@ -400,6 +402,15 @@ fn r23_corrupt_digests_are_refused() {
             .parse::<Digest>()
             .is_ok()
     );
+}
+
+#[test]
+fn r15_the_key_is_digested_as_it_is_sent() {
+    for peppers in [Peppers::none(), Peppers::new(PepperId::new(1), pepper('a')).unwrap()] {
+        for other in ["key ", " key", "KEY", "key\0", "ke", ""] {
+            assert_ne!(peppers.digest(other), peppers.digest("key"), "{other:?}");
+        }
+    }
 }
 
 #[test]
