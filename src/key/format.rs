@@ -147,7 +147,8 @@ impl KeyFormat {
 
     /// The shortest secret: 22 characters of 62 have 130.9 bits, 21 have 125.
     ///
-    /// 128 bits is what OWASP ASVS 5.0 asks of secrets that are only digested fast.
+    /// OWASP ASVS 5.0 asks for 128 bits in what must not be guessed (11.5.1), and for a slow digest of secrets
+    /// under 112 (6.5.2).
     pub const MIN_SECRET_LENGTH: usize = 22;
 
     /// Starts to describe a family of keys: `prefix`, of `A-Z a-z 0-9 _ -`, then a secret of 32 characters
