@@ -200,3 +200,33 @@ impl<'de> serde::Deserialize<'de> for Digest {
         crate::text::deserialize(deserializer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_is_given_the_first_eight_bytes_to_hash() {
+        struct Words(Vec<u64>);
+
+        impl Hasher for Words {
+            fn finish(&self) -> u64 {
+                0
+            }
+
+            fn write(&mut self, _: &[u8]) {
+                self.0.push(0);
+            }
+
+            fn write_u64(&mut self, word: u64) {
+                self.0.push(word);
+            }
+        }
+
+        let mut bytes = [9; 32];
+        bytes[..8].copy_from_slice(&7_u64.to_ne_bytes());
+        let mut words = Words(Vec::new());
+        Digest::from_parts(DigestAlgorithm::Sha256, bytes).hash(&mut words);
+        assert_eq!(words.0, [7]);
+    }
+}

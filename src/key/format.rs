@@ -8,11 +8,15 @@ use super::{GeneratedKey, KeyId, Mode, RandomnessUnavailable, SecretString, chec
 
 /// What the keys of one family look like: makes them, and tells them from junk without touching a store.
 ///
+/// Written without the spaces:
+///
 /// ```text
 /// sk_ test_ k7Jc0qWvTz4n . 8fXsB3vQm0LrT5yNcE2hKpWz9aGdJu4i 0Zb1Qx
 /// |   |     |            | |                                |
-/// |   |     public id      secret: letters and digits       checksum: CRC-32 of all before it, in base 62
-/// |   mode mark            separator
+/// |   |     |            | secret: letters and digits       checksum: CRC-32 of all before it, in base 62
+/// |   |     |            separator
+/// |   |     public id
+/// |   mode mark
 /// prefix
 /// ```
 ///
@@ -112,7 +116,7 @@ pub enum MalformedKey {
     /// There is no separator, or what precedes it is no [`KeyId`].
     #[error("the key lacks a public id")]
     PublicId,
-    /// The secret is too short or too long.
+    /// The secret is too short or too long, or the whole text is.
     #[error("the key has a wrong length")]
     Length,
     /// The secret has characters other than letters and digits.
@@ -123,8 +127,9 @@ pub enum MalformedKey {
     Checksum,
 }
 
-/// A text that has the shape of a key. Nothing says yet that such a key was ever issued.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// A text that has the shape of a key. Nothing says yet that such a key was ever issued. `Debug` leaves the secret
+/// out.
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct ParsedKey<'k> {
     /// The public identifier, if the format has one.
@@ -142,7 +147,8 @@ impl KeyFormat {
 
     /// The shortest secret: 22 characters of 62 have 130.9 bits, 21 have 125.
     ///
-    /// 128 bits is what OWASP ASVS 5.0 asks of secrets that are only digested fast.
+    /// OWASP ASVS 5.0 asks for 128 bits in what must not be guessed (11.5.1), and for a slow digest of secrets
+    /// under 112 (6.5.2).
     pub const MIN_SECRET_LENGTH: usize = 22;
 
     /// Starts to describe a family of keys: `prefix`, of `A-Z a-z 0-9 _ -`, then a secret of 32 characters
@@ -212,6 +218,9 @@ impl KeyFormat {
     ///
     /// [`MalformedKey`] if `text` could not have been made by this format. The bytes of `text` are not in it.
     pub fn parse<'k>(&self, text: &'k str) -> Result<ParsedKey<'k>, MalformedKey> {
+        if text.len() > Self::MAX_LENGTH {
+            return Err(MalformedKey::Length);
+        }
         let rest = text.strip_prefix(&*self.prefix).ok_or(MalformedKey::Prefix)?;
         let (mode, rest) = self.split_mode(rest)?;
         let (id, rest) = self.split_id(rest)?;
@@ -254,8 +263,8 @@ impl KeyFormat {
     /// A regular expression that finds keys of this family in text: for secret scanners, which then find keys
     /// that were committed by mistake.
     ///
-    /// Understood by RE2 and its relatives (gitleaks, GitHub custom patterns, the `regex` crate). Begins and ends
-    /// at a word boundary. Does not check the checksum.
+    /// Understood by RE2 and its relatives, such as Go's `regexp`, which gitleaks runs, and the `regex` crate.
+    /// Begins and ends at a word boundary. Does not check the checksum.
     ///
     /// ```
     /// use tower_api_keys::key::KeyFormat;

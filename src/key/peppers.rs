@@ -81,7 +81,8 @@ impl Peppers {
         Self::with_current(Method::Plain)
     }
 
-    /// Digests keys under `pepper`, at least 32 random bytes.
+    /// Digests keys under `pepper`: a text of at least 32 bytes, each from a random source, such as the base64 of
+    /// 32 random bytes.
     ///
     /// # Errors
     ///
@@ -215,5 +216,52 @@ impl Deref for Candidates {
 impl fmt::Debug for Candidates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc_4231_test_cases() {
+        // Cases 1, 2, 6 and 7. Their keys are no text, or too short for a pepper.
+        for (key, data, hex) in [
+            (&[0x0b; 20][..], "Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
+            (
+                b"Jefe",
+                "what do ya want for nothing?",
+                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            ),
+            (
+                &[0xaa; 131],
+                "Test Using Larger Than Block-Size Key - Hash Key First",
+                "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+            ),
+            (
+                &[0xaa; 131],
+                "This is a test using a larger than block-size key and a larger than block-size data. The key \
+                 needs to be hashed before being used by the HMAC algorithm.",
+                "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2",
+            ),
+        ] {
+            let method = Method::Peppered(PepperId::new(1), Hmac::new_from_slice(key).unwrap());
+            assert_eq!(method.digest(data).to_string(), format!("hmac-sha256:1:{hex}"), "{data}");
+        }
+    }
+
+    #[test]
+    fn a_pepper_is_the_key_of_hmac() {
+        // Computed with the hmac module of Python.
+        let peppers = Peppers::new(PepperId::new(9), "0123456789abcdef0123456789abcdef".into()).unwrap();
+        let text = "hmac-sha256:9:454b8b8cb82dbd745c2c1f83e59baaf7c205e38868ca94d65db3883c244b9a65";
+        assert_eq!(peppers.digest("wfk_4f9a").to_string(), text);
+    }
+
+    #[test]
+    fn r82_the_keyed_state_is_wiped_on_drop() {
+        fn wiped<T: zeroize::ZeroizeOnDrop>() {}
+        // `Hmac` bears no such mark itself; all it consists of are two states of this and a buffer of it.
+        wiped::<Sha256>();
     }
 }

@@ -64,4 +64,10 @@ mod tests {
             "[redacted] [redacted] Some([redacted])"
         );
     }
+
+    #[test]
+    fn r82_the_text_is_wiped_on_drop() {
+        fn wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        wiped(&SecretString::from("sk_live_abc").0);
+    }
 }

@@ -1,7 +1,5 @@
 use std::borrow::Cow;
-use std::cmp::Ordering;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use thiserror::Error;
@@ -10,7 +8,7 @@ use thiserror::Error;
 ///
 /// Exactly two parts, each 1 to 64 of `a-z 0-9 _ -`. The action may be `*`, which stands for every action of
 /// exactly that resource; the resource never is. Scopes are compared whole and byte for byte: no prefix, no case
-/// folding.
+/// folding. They are ordered by their text.
 ///
 /// Fits the scope token of [RFC 6749, section 3.3](https://www.rfc-editor.org/rfc/rfc6749#section-3.3), so a list
 /// of scopes may be sent in the `scope` attribute of a challenge.
@@ -27,7 +25,7 @@ use thiserror::Error;
 /// assert!("*:read".parse::<Scope>().is_err());
 /// # Ok::<_, tower_api_keys::scope::InvalidScope>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
     text: Cow<'static, str>,
     /// Where the colon is, at most [`Scope::MAX_PART_LENGTH`].
@@ -120,33 +118,6 @@ impl FromStr for Scope {
     }
 }
 
-impl PartialEq for Scope {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl Eq for Scope {}
-
-impl Hash for Scope {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.text.hash(state);
-    }
-}
-
-impl Ord for Scope {
-    /// By resource, then by action.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.resource(), self.action()).cmp(&(other.resource(), other.action()))
-    }
-}
-
-impl PartialOrd for Scope {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.text)
@@ -168,5 +139,87 @@ impl serde::Serialize for Scope {
 impl<'de> serde::Deserialize<'de> for Scope {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         crate::text::deserialize(deserializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r37_exactly_two_parts_of_the_small_alphabet() {
+        let longest = format!("{0}:{0}", "x".repeat(64));
+        for text in ["a:b", "data_io:execute", "api-keys:read", "r2:0", "-:_", &longest] {
+            let scope: Scope = text.parse().unwrap();
+            assert_eq!(scope.as_str(), text);
+            assert_eq!(format!("{}:{}", scope.resource(), scope.action()), text);
+            assert!(!scope.is_wildcard());
+        }
+        let long_resource = format!("{}:read", "x".repeat(65));
+        let long_action = format!("read:{}", "x".repeat(65));
+        for text in [
+            "",
+            ":",
+            "a",
+            "a:",
+            ":b",
+            "a:b:c",
+            "a::b",
+            "a:b:",
+            ":a:b",
+            "a.b",
+            "a b:c",
+            " a:b",
+            "a:b ",
+            "a:b\n",
+            "a:\0",
+            "A:b",
+            "a:B",
+            "\u{e4}:b",
+            "a:\u{e4}",
+            "\u{ff41}:b",
+            "\u{430}:b",
+            "a\u{ff1a}b",
+            "a/b:c",
+            "a:b,c:d",
+            &long_resource,
+            &long_action,
+        ] {
+            assert_eq!(text.parse::<Scope>(), Err(InvalidScope), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn r38_wildcard_only_as_action() {
+        let scope: Scope = "invoice:*".parse().unwrap();
+        assert!(scope.is_wildcard());
+        assert_eq!((scope.resource(), scope.action()), ("invoice", "*"));
+        for text in ["*", "*:*", "*:read", ":*", "a:**", "a:r*", "a:*r", "a*:b", "a:*:*", "a:b:*", "a:*:b"] {
+            assert_eq!(text.parse::<Scope>(), Err(InvalidScope), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn text_and_literal_are_the_same_scope() {
+        const READ: Scope = Scope::from_static("runs:read");
+        let read: Scope = "runs:read".parse().unwrap();
+        assert_eq!(read, READ);
+        assert_eq!(READ.cmp(&read), std::cmp::Ordering::Equal);
+        assert_eq!(std::collections::HashSet::from([READ, read]).len(), 1);
+    }
+
+    #[test]
+    fn json_is_the_text_and_errors_do_not_repeat_it() {
+        let scope = Scope::from_static("invoice:*");
+        assert_eq!(serde_json::to_string(&scope).unwrap(), r#""invoice:*""#);
+        assert_eq!(serde_json::from_str::<Scope>(r#""invoice:*""#).unwrap(), scope);
+        let error = serde_json::from_str::<Scope>(r#""bad scope""#).unwrap_err().to_string();
+        assert!(error.starts_with("a scope is resource:action") && !error.contains("bad"), "{error}");
+        assert!(serde_json::from_str::<Scope>("7").is_err());
+    }
+
+    #[test]
+    fn debug_names_the_scope() {
+        assert_eq!(format!("{:?}", Scope::from_static("runs:read")), "Scope(runs:read)");
     }
 }

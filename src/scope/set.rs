@@ -45,11 +45,16 @@ impl ScopeSet {
 
     /// Whether `scope` is held, itself or through `resource:*`. `resource:*` is held only as itself.
     pub fn contains(&self, scope: &Scope) -> bool {
-        self.holds(scope.resource(), scope.action()) || self.has_wildcard && self.holds(scope.resource(), "*")
+        self.scopes.binary_search(scope).is_ok() || self.has_wildcard && self.holds_wildcard(scope.resource())
     }
 
-    fn holds(&self, resource: &str, action: &str) -> bool {
-        self.scopes.binary_search_by(|held| (held.resource(), held.action()).cmp(&(resource, action))).is_ok()
+    fn holds_wildcard(&self, resource: &str) -> bool {
+        // Compares with `resource:*` without putting it together.
+        let compare = |held: &Scope| {
+            let (head, tail) = held.as_str().split_at_checked(resource.len()).unwrap_or((held.as_str(), ""));
+            head.cmp(resource).then_with(|| tail.cmp(":*"))
+        };
+        self.scopes.binary_search_by(compare).is_ok()
     }
 
     /// Whether `other` [contains](Self::contains) every scope of this set. The empty set is part of every set.
@@ -57,7 +62,7 @@ impl ScopeSet {
         self.iter().all(|scope| other.contains(scope))
     }
 
-    /// The scopes, by resource and then by action.
+    /// The scopes in the order of their text.
     pub fn iter(&self) -> std::slice::Iter<'_, Scope> {
         self.scopes.iter()
     }
