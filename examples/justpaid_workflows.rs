@@ -55,7 +55,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let all = mint("All scopes", justpaid::all_scopes()).await?;
     let read_only = mint("Read only", ScopeSet::parse_list(["workflows:read", "runs:read"])?).await?;
 
-    let listener = tokio::net::TcpListener::bind(variable("LISTEN_ADDR", "127.0.0.1:3000".to_owned())?).await?;
+    let listener =
+        tokio::net::TcpListener::bind(variable("LISTEN_ADDR", "127.0.0.1:3000".to_owned())?).await?;
     let app = app(&justpaid)?;
     introduce(listener.local_addr()?, all.secret.expose_secret(), read_only.secret.expose_secret());
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
@@ -195,7 +196,11 @@ async fn list_workflows(principal: Principal, State(company): State<Company>) ->
     success(StatusCode::OK, workflows.collect::<Vec<_>>())
 }
 
-async fn create_workflow(principal: Principal, State(company): State<Company>, body: Body<WorkflowDefinition>) -> Response {
+async fn create_workflow(
+    principal: Principal,
+    State(company): State<Company>,
+    body: Body<WorkflowDefinition>,
+) -> Response {
     let definition = match named(body, |workflow| &workflow.name) {
         Ok(definition) => definition,
         Err(response) => return response,
@@ -208,7 +213,11 @@ async fn create_workflow(principal: Principal, State(company): State<Company>, b
     success(StatusCode::CREATED, workflow)
 }
 
-async fn read_workflow(principal: Principal, State(company): State<Company>, Path(id): Path<String>) -> Response {
+async fn read_workflow(
+    principal: Principal,
+    State(company): State<Company>,
+    Path(id): Path<String>,
+) -> Response {
     match company.data().workflows.get(&id).filter(|workflow| workflow.organization == owner(&principal)) {
         Some(workflow) => success(StatusCode::OK, workflow),
         None => not_found("Workflow"),
@@ -236,7 +245,11 @@ async fn update_workflow(
     }
 }
 
-async fn delete_workflow(principal: Principal, State(company): State<Company>, Path(id): Path<String>) -> Response {
+async fn delete_workflow(
+    principal: Principal,
+    State(company): State<Company>,
+    Path(id): Path<String>,
+) -> Response {
     let mut data = company.data();
     if !data.workflows.get(&id).is_some_and(|workflow| workflow.organization == owner(&principal)) {
         return not_found("Workflow");
@@ -245,7 +258,11 @@ async fn delete_workflow(principal: Principal, State(company): State<Company>, P
     success(StatusCode::OK, json!({ "id": id, "deleted": true }))
 }
 
-async fn run_workflow(principal: Principal, State(company): State<Company>, Path(id): Path<String>) -> Response {
+async fn run_workflow(
+    principal: Principal,
+    State(company): State<Company>,
+    Path(id): Path<String>,
+) -> Response {
     let mut data = company.data();
     if !data.workflows.get(&id).is_some_and(|workflow| workflow.organization == owner(&principal)) {
         return not_found("Workflow");
@@ -266,7 +283,11 @@ async fn read_run(principal: Principal, State(company): State<Company>, Path(id)
     }
 }
 
-async fn cancel_run(principal: Principal, State(company): State<Company>, Path(id): Path<String>) -> Response {
+async fn cancel_run(
+    principal: Principal,
+    State(company): State<Company>,
+    Path(id): Path<String>,
+) -> Response {
     match company.data().runs.get_mut(&id).filter(|run| run.organization == owner(&principal)) {
         Some(run) if run.clone().at(now()).status == "running" => {
             run.status = "cancelled";
@@ -290,7 +311,8 @@ async fn retry_run(principal: Principal, State(company): State<Company>, Path(id
 
 async fn list_connections(principal: Principal, State(company): State<Company>) -> Response {
     let data = company.data();
-    let connections = data.connections.values().filter(|connection| connection.organization == owner(&principal));
+    let connections =
+        data.connections.values().filter(|connection| connection.organization == owner(&principal));
     success(StatusCode::OK, connections.collect::<Vec<_>>())
 }
 
@@ -310,7 +332,11 @@ async fn create_connection(
     success(StatusCode::CREATED, connection)
 }
 
-async fn delete_connection(principal: Principal, State(company): State<Company>, Path(id): Path<String>) -> Response {
+async fn delete_connection(
+    principal: Principal,
+    State(company): State<Company>,
+    Path(id): Path<String>,
+) -> Response {
     let mut data = company.data();
     if !data.connections.get(&id).is_some_and(|connection| connection.organization == owner(&principal)) {
         return not_found("Connection");

@@ -228,7 +228,7 @@ impl<S: KeyAdministration + Clone> JustPaid<S> {
     }
 
     fn limiter(&self, category: &str, limit: u32) -> Result<MemoryRateLimiterBuilder, InvalidQuota> {
-        let limit = NonZeroU32::new(limit).ok_or(InvalidQuota::Limit)?;
+        let limit = NonZeroU32::new(limit).ok_or(InvalidQuota::Limit { limit })?;
         Ok(MemoryRateLimiter::builder(category, Quota::new(limit, self.limits.window)?))
     }
 }

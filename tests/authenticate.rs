@@ -1,0 +1,424 @@
+//! The authentication layer, seen from outside.
+
+mod support;
+
+use std::convert::Infallible;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use support::*;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_api_keys::clock::ManualClock;
+use tower_api_keys::credential::{self, Challenge, Credential, Extracted, HeaderKey, MAX_CREDENTIAL_LENGTH};
+use tower_api_keys::key::{KeyFormat, KeyState, Mode, PepperId, Peppers, SecretString};
+use tower_api_keys::rejection::{Check, Rejection};
+use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, MemoryStore};
+use tower_api_keys::{AuthenticateLayer, Principal};
+
+async fn call(layer: &AuthenticateLayer, request: Request<()>) -> Response<Bytes> {
+    layer.layer(service_fn(whoami)).oneshot(request).await.unwrap()
+}
+
+fn reason(response: &Response<Bytes>) -> String {
+    format!(
+        "{:?}",
+        response.extensions().get::<Rejection>().expect("a refusal carries its rejection").reason()
+    )
+}
+
+#[tokio::test]
+async fn a_good_key_reaches_the_handler_as_its_principal() {
+    for answers in [Answers::AtOnce, Answers::Later] {
+        let record = record(KEY, |_| {});
+        let store = TestStore::new(store([record.clone()]).await, answers);
+        let layer = AuthenticateLayer::new(store.clone(), header_key());
+        let response = call(&layer, request(KEY)).await;
+        assert_eq!(response.status(), StatusCode::OK, "{answers:?}");
+        assert_eq!(response.body(), record.id.as_str(), "{answers:?}");
+        assert_eq!(store.look_ups(), 1, "{answers:?}: one look-up");
+    }
+}
+
+#[tokio::test]
+async fn r18_every_bad_key_gets_the_same_answer() {
+    let clock = ManualClock::starting_at(START);
+    let bad = [
+        ("unknown", None),
+        ("revoked", Some(record(KEY, |key| key.state = KeyState::Revoked { at: START }))),
+        ("disabled", Some(record(KEY, |key| key.state = KeyState::Disabled))),
+        ("expired", Some(record(KEY, |key| key.expires_at = Some(START)))),
+        (
+            "yet to come",
+            Some(record(KEY, |key| key.not_before = Some(START.saturating_add(Duration::from_secs(1))))),
+        ),
+    ];
+    let mut answers = Vec::new();
+    let mut reasons = Vec::new();
+    for (name, record) in bad {
+        let layer = AuthenticateLayer::new(store(record).await, header_key()).with_clock(clock.clone());
+        let response = call(&layer, request(KEY)).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{name}");
+        reasons.push(reason(&response));
+        answers.push((name, response.status(), response.headers().clone(), response.body().clone()));
+    }
+    for (name, status, headers, body) in &answers {
+        let (_, first_status, first_headers, first_body) = &answers[0];
+        assert_eq!((status, headers, body), (first_status, first_headers, first_body), "{name}");
+    }
+    assert_eq!(reasons, ["KeyUnknown", "KeyRevoked", "KeyDisabled", "KeyExpired", "KeyNotYetValid"]);
+}
+
+#[tokio::test]
+async fn r26_expiry_is_judged_when_the_request_comes() {
+    let clock = ManualClock::starting_at(START);
+    let expiring = record(KEY, |key| key.expires_at = Some(START.saturating_add(Duration::from_secs(1))));
+    let layer = AuthenticateLayer::new(store([expiring]).await, header_key()).with_clock(clock.clone());
+    assert_eq!(call(&layer, request(KEY)).await.status(), StatusCode::OK);
+    clock.advance(Duration::from_millis(999));
+    assert_eq!(call(&layer, request(KEY)).await.status(), StatusCode::OK);
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(call(&layer, request(KEY)).await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn malformed_credentials_cost_no_look_up_and_others_cost_one() {
+    let store = TestStore::new(store([record(KEY, |_| {})]).await, Answers::AtOnce);
+    let layer = AuthenticateLayer::new(store.clone(), header_key());
+    let long = "x".repeat(MAX_CREDENTIAL_LENGTH + 1);
+    for value in ["", " ", "wfk_", "Bearer abc", "wfk_abc123def456ghi789jkl012mno345p!", &long] {
+        let mut request = request(None);
+        request.headers_mut().insert(X_API_KEY, value.parse().unwrap());
+        assert_eq!(call(&layer, request).await.status(), StatusCode::UNAUTHORIZED, "{value:.40}");
+    }
+    assert_eq!(call(&layer, request(None)).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(store.look_ups(), 0);
+    call(&layer, request(UNKNOWN_KEY)).await;
+    assert_eq!(store.look_ups(), 1);
+    call(&layer, request(KEY)).await;
+    assert_eq!(store.look_ups(), 2);
+}
+
+#[tokio::test]
+async fn r9_r11_two_credentials_are_refused_by_presence() {
+    let x_token = HeaderName::from_static("x-token");
+    let format = KeyFormat::new("tok_").build().unwrap();
+    let store = TestStore::new(store([record(KEY, |_| {})]).await, Answers::AtOnce);
+    let layer = AuthenticateLayer::new(store.clone(), header_key())
+        .add_extractor(HeaderKey::new(x_token.clone(), format));
+
+    let mut twice = request(KEY);
+    twice.headers_mut().append(X_API_KEY, HeaderValue::from_static(KEY));
+    for (name, other) in
+        [("junk", "junk"), ("empty", ""), ("well formed", "tok_00000000000000000000000000000000")]
+    {
+        let mut both = request(KEY);
+        both.headers_mut().insert(x_token.clone(), other.parse().unwrap());
+        let response = call(&layer, both).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "a good key beside a {name} token");
+        assert_eq!(reason(&response), "CredentialConflict");
+        let body = std::str::from_utf8(response.body()).unwrap();
+        assert!(body.contains(r#""code":"ambiguous_credentials""#), "{body}");
+    }
+    let response = call(&layer, twice).await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(reason(&response), "CredentialMalformed(Repeated)");
+    assert_eq!(store.look_ups(), 0);
+
+    assert_eq!(call(&layer, request(KEY)).await.status(), StatusCode::OK, "one of the two is enough");
+}
+
+#[tokio::test]
+async fn a_closure_is_an_extractor() {
+    let by_query = credential::from_fn(Challenge::new("Query").unwrap(), |request| {
+        match request.uri.query().and_then(|query| query.strip_prefix("key=")) {
+            Some(key) => Extracted::Found(Credential::owned(SecretString::from(key.to_uppercase().as_str()))),
+            None => Extracted::Absent,
+        }
+    });
+    let layer = AuthenticateLayer::new(store([record("SESAME", |_| {})]).await, by_query);
+    let get = |uri: &str| Request::builder().uri(uri).body(()).unwrap();
+    assert_eq!(call(&layer, get("/?key=sesame")).await.status(), StatusCode::OK);
+    assert_eq!(reason(&call(&layer, get("/?key=radish")).await), "KeyUnknown");
+    assert_eq!(reason(&call(&layer, get("/")).await), "CredentialMissing");
+    assert_eq!(reason(&call(&layer, get("/?key=")).await), "CredentialMalformed(Empty)");
+    let long = format!("/?key={}", "x".repeat(MAX_CREDENTIAL_LENGTH + 1));
+    assert_eq!(reason(&call(&layer, get(&long)).await), "CredentialMalformed(TooLong)");
+}
+
+#[tokio::test]
+async fn keys_with_a_public_id_are_found_by_it() {
+    let format = KeyFormat::new("sk_").with_public_id(12, '.').build().unwrap();
+    let made = format.generate(Mode::Live).unwrap();
+    let id = made.id.unwrap();
+    let key: &'static str = made.secret.expose_secret().to_owned().leak();
+    let wrong: &'static str =
+        format.generate_with_id(Mode::Live, &id).unwrap().secret.expose_secret().to_owned().leak();
+    let store = store([record(key, |record| record.id = id)]).await;
+    let layer = AuthenticateLayer::new(store, HeaderKey::new(X_API_KEY, format));
+    assert_eq!(call(&layer, request(key)).await.body(), id.as_str());
+    assert_eq!(reason(&call(&layer, request(wrong)).await), "SecretMismatch", "the id alone opens nothing");
+}
+
+#[tokio::test]
+async fn r25_the_stored_mode_is_the_truth() {
+    let format = KeyFormat::new("sk_").with_modes("test_", "live_").build().unwrap();
+    let live: &'static str = format.generate(Mode::Live).unwrap().secret.expose_secret().to_owned().leak();
+    let store = store([record(live, |record| record.owner.mode = Mode::Test)]).await;
+    let layer = AuthenticateLayer::new(store, HeaderKey::new(X_API_KEY, format));
+    assert_eq!(reason(&call(&layer, request(live)).await), "ModeMismatch");
+}
+
+#[tokio::test]
+async fn r27_a_store_that_fails_is_503_and_never_401() {
+    for answers in [Answers::WithAnError, Answers::WithAPanic, Answers::WithAPanicLater] {
+        let store = TestStore::new(store([record(KEY, |_| {})]).await, answers);
+        let layer = AuthenticateLayer::new(store, header_key());
+        let response = call(&layer, request(KEY)).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{answers:?}");
+        assert_eq!(response.headers()["retry-after"], "1", "{answers:?}");
+        assert!(!response.headers().contains_key("www-authenticate"), "{answers:?}");
+        let body = std::str::from_utf8(response.body()).unwrap();
+        assert!(!body.contains("refused") && !body.contains("bug"), "no internals: {body}");
+    }
+}
+
+#[tokio::test]
+async fn r63_r64_refusals_carry_a_challenge_for_each_scheme_and_are_not_stored() {
+    let token = HeaderKey::new(HeaderName::from_static("x-token"), KeyFormat::new("tok_").build().unwrap());
+    let layer = AuthenticateLayer::new(MemoryStore::new(), header_key())
+        .with_realm("workflows")
+        .unwrap()
+        .add_extractor(token);
+    for request in [request(None), request("junk"), request(KEY)] {
+        let response = call(&layer, request).await;
+        let challenges: Vec<_> = response.headers().get_all("www-authenticate").iter().collect();
+        assert_eq!(
+            challenges,
+            [
+                r#"ApiKey header="x-api-key", realm="workflows""#,
+                r#"ApiKey header="x-token", realm="workflows""#
+            ]
+        );
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+    }
+    assert!(AuthenticateLayer::new(MemoryStore::new(), header_key()).with_realm("a\r\nb").is_err());
+}
+
+#[tokio::test]
+async fn r67_answers_to_a_key_in_its_own_header_are_private_unless_the_handler_says_otherwise() {
+    let layer = AuthenticateLayer::new(store([record(KEY, |_| {})]).await, header_key());
+    assert_eq!(call(&layer, request(KEY)).await.headers()["cache-control"], "private");
+
+    let handler = service_fn(async |_: Request<()>| {
+        Ok::<_, Infallible>(
+            Response::builder().header("cache-control", "no-cache").body(Bytes::new()).unwrap(),
+        )
+    });
+    let response = layer.layer(handler).oneshot(request(KEY)).await.unwrap();
+    assert_eq!(response.headers()["cache-control"], "no-cache");
+
+    let authorization = HeaderKey::new(http::header::AUTHORIZATION, format());
+    let layer = AuthenticateLayer::new(store([record(KEY, |_| {})]).await, authorization);
+    let request = Request::builder().header("authorization", KEY).body(()).unwrap();
+    let response = call(&layer, request).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(!response.headers().contains_key("cache-control"), "caches know about Authorization");
+}
+
+#[tokio::test]
+async fn a_401_from_inside_gets_the_challenge_too() {
+    let handler = service_fn(async |_: Request<()>| {
+        Ok::<_, Infallible>(Response::builder().status(401).body(Bytes::new()).unwrap())
+    });
+    let layer = AuthenticateLayer::new(store([record(KEY, |_| {})]).await, header_key());
+    let response = layer.layer(handler).oneshot(request(KEY)).await.unwrap();
+    assert_eq!(response.headers()["www-authenticate"], r#"ApiKey header="x-api-key""#);
+}
+
+#[tokio::test]
+async fn anonymous_requests_pass_only_where_allowed_and_bad_keys_never() {
+    let layer = AuthenticateLayer::new(store([record(KEY, |_| {})]).await, header_key()).allow_anonymous();
+    assert_eq!(call(&layer, request(None)).await.body(), "nobody");
+    assert_ne!(call(&layer, request(KEY)).await.body(), "nobody");
+    for bad in [UNKNOWN_KEY, "junk", ""] {
+        assert_eq!(call(&layer, request(bad)).await.status(), StatusCode::UNAUTHORIZED, "{bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn r43_only_a_true_preflight_passes_and_only_where_allowed() {
+    let preflight = |method: Method, headers: &[&'static str]| {
+        let mut request = Request::builder().method(method);
+        for name in headers {
+            request = request.header(*name, "https://example.com");
+        }
+        request.body(()).unwrap()
+    };
+    let both = ["origin", "access-control-request-method"];
+    let closed = AuthenticateLayer::new(MemoryStore::new(), header_key());
+    assert_eq!(call(&closed, preflight(Method::OPTIONS, &both)).await.status(), StatusCode::UNAUTHORIZED);
+
+    let open = closed.pass_cors_preflight();
+    assert_eq!(call(&open, preflight(Method::OPTIONS, &both)).await.body(), "nobody");
+    for (name, request) in [
+        ("no Origin", preflight(Method::OPTIONS, &both[1..])),
+        ("no Access-Control-Request-Method", preflight(Method::OPTIONS, &both[..1])),
+        ("another method", preflight(Method::GET, &both)),
+    ] {
+        assert_eq!(call(&open, request).await.status(), StatusCode::UNAUTHORIZED, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn r44_r45_no_header_makes_a_principal_or_skips_the_check() {
+    let layer = AuthenticateLayer::new(store([record(KEY, |_| {})]).await, header_key());
+    for name in
+        ["x-middleware-subrequest", "x-user-id", "auth-key", "x-forwarded-uri", "x_api_key", "authorization"]
+    {
+        let request = Request::builder().header(name, KEY).body(()).unwrap();
+        assert_eq!(call(&layer, request).await.status(), StatusCode::UNAUTHORIZED, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn r79_credential_headers_are_sensitive_inside() {
+    let handler = service_fn(async |request: Request<()>| {
+        Ok::<_, Infallible>(Response::new(Bytes::from(format!("{request:?}"))))
+    });
+    let layer = AuthenticateLayer::new(store([record(KEY, |_| {})]).await, header_key());
+    let response = layer.layer(handler).oneshot(request(KEY)).await.unwrap();
+    let debug = std::str::from_utf8(response.body()).unwrap();
+    assert!(debug.contains(r#""x-api-key": Sensitive"#), "{debug}");
+    assert!(!debug.contains("abc123"), "{debug}");
+}
+
+#[tokio::test]
+async fn r46_principals_are_not_taken_from_what_others_insert() {
+    let record = record(KEY, |_| {});
+    let layer = AuthenticateLayer::new(store([record]).await, header_key());
+    let stolen = service_fn(async |request: Request<()>| {
+        let principal = Principal::from_extensions(request.extensions()).unwrap().clone();
+        let mut forged = Request::new(());
+        forged.extensions_mut().insert(principal);
+        Ok::<_, Infallible>(Response::new(Bytes::from(
+            Principal::from_extensions(forged.extensions()).is_some().to_string(),
+        )))
+    });
+    assert_eq!(layer.layer(stolen).oneshot(request(KEY)).await.unwrap().body(), "false");
+}
+
+#[tokio::test]
+async fn r22_keys_move_to_the_current_pepper_when_they_are_used() {
+    let pepper = |text: &str| SecretString::from(format!("{text:-<32}").as_str());
+    let old = Peppers::new(PepperId::new(1), pepper("old")).unwrap();
+    let new = Peppers::new(PepperId::new(2), pepper("new")).unwrap();
+    let both = new.clone().with_previous(PepperId::new(1), pepper("old")).unwrap();
+    for answers in [Answers::AtOnce, Answers::Later] {
+        let keys = store([record(KEY, |key| key.digest = old.digest(KEY))]).await;
+        let store = TestStore::new(keys.clone(), answers);
+        let with = |peppers: &Peppers| {
+            AuthenticateLayer::new(store.clone(), header_key()).with_peppers(peppers.clone())
+        };
+        assert_eq!(
+            call(&with(&new), request(KEY)).await.status(),
+            StatusCode::UNAUTHORIZED,
+            "the old pepper is gone"
+        );
+        assert_eq!(call(&with(&both), request(KEY)).await.status(), StatusCode::OK);
+        assert_eq!(store.digests_replaced.load(Ordering::SeqCst), 1);
+        assert!(keys.find(KeySelector::Digests(&[new.digest(KEY)])).await.unwrap().is_some());
+        assert_eq!(
+            call(&with(&new), request(KEY)).await.status(),
+            StatusCode::OK,
+            "now the new one is enough"
+        );
+        assert_eq!(call(&with(&both), request(KEY)).await.status(), StatusCode::OK);
+        assert_eq!(store.digests_replaced.load(Ordering::SeqCst), 1, "once is enough");
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_refused_from_the_next_request_on() {
+    let store = store([record(KEY, |_| {})]).await;
+    let layer = AuthenticateLayer::new(store.clone(), header_key());
+    assert_eq!(call(&layer, request(KEY)).await.status(), StatusCode::OK);
+    let mut revoked = record(KEY, |_| {});
+    revoked.state = KeyState::Revoked { at: START };
+    store.replace(revoked).await.unwrap();
+    assert_eq!(call(&layer, request(KEY)).await.status(), StatusCode::UNAUTHORIZED);
+}
+
+/// A service that panics if it is called without having been polled ready, as the ones below it do.
+#[tokio::test]
+async fn the_service_that_was_polled_ready_is_the_one_that_is_called() {
+    for answers in [Answers::AtOnce, Answers::Later] {
+        let store = TestStore::new(store([record(KEY, |_| {})]).await, answers);
+        let layer = AuthenticateLayer::new(store, header_key());
+        let limited = ServiceBuilder::new().layer(layer.clone()).concurrency_limit(1).service_fn(whoami);
+        let buffered = ServiceBuilder::new().layer(layer).buffer(1).service_fn(whoami);
+        three_requests(limited, "ConcurrencyLimit").await;
+        let buffered = buffered.map_err(|error| panic!("{error}"));
+        three_requests(buffered, "Buffer").await;
+    }
+
+    async fn three_requests<S>(mut service: S, name: &str)
+    where
+        S: Service<Request<()>, Response = Response<Bytes>, Error = Infallible>,
+    {
+        for key in [KEY, UNKNOWN_KEY, KEY] {
+            let want = if key == KEY { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+            let response = service.ready().await.unwrap().call(request(key)).await.unwrap();
+            assert_eq!(response.status(), want, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_frees_the_capacity_it_reserved() {
+    let store = TestStore::new(MemoryStore::new(), Answers::Later);
+    let layer = AuthenticateLayer::new(store, header_key());
+    let mut service = ServiceBuilder::new().layer(layer).concurrency_limit(1).service_fn(whoami);
+    for _ in 0..3 {
+        let ready = tokio::time::timeout(Duration::from_secs(5), service.ready()).await;
+        let response =
+            ready.expect("the permit of the refused request is free again").unwrap().call(request(KEY)).await;
+        assert_eq!(response.unwrap().status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
+async fn one_s_own_format_gets_the_fields_that_no_refusal_may_lack() {
+    let layer = AuthenticateLayer::new(MemoryStore::new(), header_key()).with_rejection_format(
+        |rejection: &Rejection| {
+            let mut response = Response::new(format!("{:?}", rejection.kind()));
+            *response.status_mut() = rejection.kind().status();
+            response
+        },
+    );
+    let handler = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new())));
+    let response = layer.layer(handler).oneshot(request(None)).await.unwrap();
+    assert_eq!(response.body(), "Unauthenticated");
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    assert!(response.headers().contains_key("www-authenticate"));
+    let rejection = response.extensions().get::<Rejection>().unwrap();
+    assert_eq!(rejection.check(), Some(Check::Extraction));
+}
+
+#[test]
+fn layers_and_services_are_what_frameworks_ask_for() {
+    fn is_static<T: Clone + Send + Sync + 'static>() {}
+    fn is_send<T: Send>(_: &T) {}
+    is_static::<AuthenticateLayer>();
+    is_static::<
+        tower_api_keys::authenticate::Authenticate<tower::util::BoxCloneSyncService<(), (), Infallible>>,
+    >();
+    is_static::<Principal>();
+    let layer = AuthenticateLayer::new(MemoryStore::new(), header_key());
+    let mut service = layer.layer(service_fn(whoami::<()>));
+    is_send(&service.call(request(None)));
+    let debug = format!("{layer:?}");
+    assert!(debug.contains("AuthenticateLayer"), "{debug}");
+}

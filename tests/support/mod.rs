@@ -1,0 +1,129 @@
+//! What several test files share.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderName, Request, Response};
+use tower_api_keys::Principal;
+use tower_api_keys::clock::Timestamp;
+use tower_api_keys::credential::HeaderKey;
+use tower_api_keys::key::{Digest, KeyFormat, KeyId, KeyRecord, Mode, Owner, Peppers};
+use tower_api_keys::scope::ScopeSet;
+use tower_api_keys::store::{
+    FindResult, KeyAdministration, KeySelector, KeyStore, MemoryStore, StoreError, StoreErrorKind,
+};
+
+pub const KEY: &str = "wfk_abc123def456ghi789jkl012mno345pq";
+pub const OTHER_KEY: &str = "wfk_ABC123def456ghi789jkl012mno345pq";
+pub const UNKNOWN_KEY: &str = "wfk_00000000000000000000000000000000";
+pub const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+pub const START: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
+
+pub fn format() -> KeyFormat {
+    KeyFormat::new("wfk_").build().unwrap()
+}
+
+pub fn header_key() -> HeaderKey {
+    HeaderKey::new(X_API_KEY, format())
+}
+
+pub fn acme() -> Owner {
+    Owner::organization("acme".parse().unwrap(), Mode::Live)
+}
+
+/// An active key of acme's, changed as the test needs it.
+pub fn record(key: &str, change: impl FnOnce(&mut KeyRecord)) -> KeyRecord {
+    let digest = Peppers::none().digest(key);
+    let id: String = digest.as_bytes()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut record = KeyRecord::new(id.parse().unwrap(), acme(), digest, START);
+    record.scopes = ScopeSet::parse_list(["workflows:read"]).unwrap();
+    change(&mut record);
+    record
+}
+
+pub async fn store(records: impl IntoIterator<Item = KeyRecord>) -> MemoryStore {
+    let store = MemoryStore::new();
+    for record in records {
+        store.insert(record).await.unwrap();
+    }
+    store
+}
+
+pub fn request(key: impl Into<Option<&'static str>>) -> Request<()> {
+    let mut request = Request::new(());
+    if let Some(key) = key.into() {
+        request.headers_mut().insert(X_API_KEY, key.parse().unwrap());
+    }
+    request
+}
+
+/// Answers with the key's identifier, or `nobody`.
+pub async fn whoami<B>(request: Request<B>) -> Result<Response<Bytes>, Infallible> {
+    let principal = Principal::from_extensions(request.extensions());
+    let name = principal.map_or("nobody".into(), |principal| principal.key_id().to_string());
+    Ok(Response::new(Bytes::from(name)))
+}
+
+/// How a [`TestStore`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    AtOnce,
+    /// Only when it is awaited, and not at the first poll.
+    Later,
+    WithAnError,
+    WithAPanic,
+    WithAPanicLater,
+}
+
+/// A store that does as told, and counts how often it is asked.
+#[derive(Clone)]
+pub struct TestStore {
+    pub keys: MemoryStore,
+    pub answers: Answers,
+    pub look_ups: Arc<AtomicUsize>,
+    pub digests_replaced: Arc<AtomicUsize>,
+}
+
+impl TestStore {
+    pub fn new(keys: MemoryStore, answers: Answers) -> Self {
+        Self { keys, answers, look_ups: Arc::default(), digests_replaced: Arc::default() }
+    }
+
+    pub fn look_ups(&self) -> usize {
+        self.look_ups.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl KeyStore for TestStore {
+    fn find_now(&self, selector: KeySelector<'_>) -> Poll<FindResult> {
+        if matches!(self.answers, Answers::Later | Answers::WithAPanicLater) {
+            return Poll::Pending;
+        }
+        self.look_ups.fetch_add(1, Ordering::SeqCst);
+        match self.answers {
+            Answers::WithAnError => Poll::Ready(Err(
+                StoreError::new(StoreErrorKind::Unavailable).with_source("connection refused")
+            )),
+            Answers::WithAPanic => panic!("the store has a bug"),
+            _ => self.keys.find_now(selector),
+        }
+    }
+
+    async fn find(&self, selector: KeySelector<'_>) -> FindResult {
+        self.look_ups.fetch_add(1, Ordering::SeqCst);
+        tokio::task::yield_now().await;
+        assert!(self.answers != Answers::WithAPanicLater, "the store has a bug");
+        self.keys.find(selector).await
+    }
+
+    async fn replace_digest(&self, id: &KeyId, old: &Digest, new: &Digest) -> Result<(), StoreError> {
+        self.digests_replaced.fetch_add(1, Ordering::SeqCst);
+        self.keys.replace_digest(id, old, new).await
+    }
+}
