@@ -381,6 +381,12 @@ impl KeyManager {
         Ok(())
     }
 
+    /// Whether the authority may do this at all. For routes, which answer so before they read a body.
+    #[cfg(feature = "axum")]
+    pub(super) fn permit(&self, authority: &Authority, action: KeyAction) -> Result<(), ManageError> {
+        self.begin(authority, action, None).map(|_| ())
+    }
+
     /// Reads the clock, once for the operation, and checks the scope for managing keys.
     fn begin<'a>(
         &'a self,

@@ -39,12 +39,16 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! With the feature `axum`, [`key_routes`] serves the same over HTTP.
 
 mod audit;
 mod authority;
 mod error;
 mod manager;
 mod new_key;
+#[cfg(feature = "axum")]
+mod routes;
 mod rules;
 mod view;
 
@@ -53,4 +57,7 @@ pub use authority::{Actor, Authority};
 pub use error::{FieldError, Forbidden, ManageError};
 pub use manager::KeyManager;
 pub use new_key::{ExistingKey, NewKey};
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+pub use routes::{KeyRoutesFormat, PlainJson, key_routes};
 pub use view::{CreatedKey, KeyStatus, KeyView, KeyViewPage};
