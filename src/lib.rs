@@ -8,6 +8,7 @@ pub mod clock;
 pub mod credential;
 pub mod key;
 mod log;
+pub mod manage;
 mod principal;
 pub mod rate_limit;
 pub mod rejection;

@@ -3,6 +3,9 @@
 //! Without the feature `tracing` all of this is nothing.
 
 use crate::key::KeyRecord;
+use crate::manage::AuditEvent;
+#[cfg(feature = "tracing")]
+use crate::manage::AuditOutcome;
 use crate::rejection::{Rejection, RejectionKind};
 
 #[cfg(feature = "tracing")]
@@ -31,6 +34,18 @@ pub(crate) fn digest_not_replaced(record: &KeyRecord, error: &crate::store::Stor
     tracing::warn!(key_id = %record.id, %error, "the key could not be digested anew under the current pepper");
 }
 
+#[cfg(feature = "tracing")]
+pub(crate) fn audited(event: &AuditEvent) {
+    let AuditEvent { action, outcome, key_id, owner, actor, at } = event;
+    let (key_id, at) = (key_id.map(tracing::field::display), at.as_unix_millis());
+    match outcome {
+        AuditOutcome::Done => tracing::info!(%action, key_id, ?owner, %actor, at, "key managed"),
+        AuditOutcome::Forbidden(reason) => {
+            tracing::warn!(%action, key_id, ?owner, %actor, at, %reason, "key not managed: forbidden");
+        }
+    }
+}
+
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn refused(rejection: &Rejection) {
     let _ = (rejection, RejectionKind::Misconfigured);
@@ -41,3 +56,6 @@ pub(crate) fn accepted(_: &KeyRecord) {}
 
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn digest_not_replaced(_: &KeyRecord, _: &crate::store::StoreError) {}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn audited(_: &AuditEvent) {}

@@ -20,6 +20,15 @@ pub struct GeneratedKey {
 #[error("the operating system gave no random bytes: {0}")]
 pub struct RandomnessUnavailable(getrandom::Error);
 
+impl KeyId {
+    /// An identifier for a key whose format has none: 16 letters and digits, 95 bits.
+    pub(crate) fn random() -> Result<Self, RandomnessUnavailable> {
+        let mut id = String::with_capacity(16);
+        push_random(&mut id, 16)?;
+        Ok(id.parse().expect("16 letters and digits are a key id"))
+    }
+}
+
 /// Appends `count` random letters and digits, each equally likely.
 pub(super) fn push_random(text: &mut String, count: usize) -> Result<(), RandomnessUnavailable> {
     push_from(text, count, |bytes| getrandom::fill(bytes).map_err(RandomnessUnavailable))

@@ -1,0 +1,109 @@
+use std::fmt;
+
+use super::{Actor, Forbidden};
+use crate::clock::Timestamp;
+use crate::key::{KeyId, Owner};
+
+/// Something that was done to a key, or that a caller was not allowed to do.
+///
+/// Has no secret and no text of a client's in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuditEvent {
+    /// What.
+    pub action: KeyAction,
+    /// Whether it was done.
+    pub outcome: AuditOutcome,
+    /// Which key; `None` if there is none yet, or all were meant.
+    pub key_id: Option<KeyId>,
+    /// Whose.
+    pub owner: Owner,
+    /// Who.
+    pub actor: Actor,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What can be done with keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyAction {
+    /// List keys, or look at one. Audited only if it was forbidden.
+    Read,
+    /// Make a key.
+    Create,
+    /// Store a key that was made elsewhere.
+    Import,
+    /// Give a key a new secret.
+    Rotate,
+    /// Switch a key off.
+    Disable,
+    /// Switch a key on again.
+    Enable,
+    /// End a key for good.
+    Revoke,
+    /// Remove a key from the store.
+    Delete,
+}
+
+/// How it went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AuditOutcome {
+    /// It was done.
+    Done,
+    /// The caller was not allowed to.
+    Forbidden(Forbidden),
+}
+
+/// Takes note of each [`AuditEvent`].
+///
+/// Called after the store has made the change, on the thread that made it, so it must not block: hand the event to a
+/// queue. Implemented for closures.
+///
+/// ```
+/// use std::sync::mpsc;
+/// use tower_api_keys::key::KeyFormat;
+/// use tower_api_keys::manage::{AuditEvent, KeyManager};
+/// use tower_api_keys::store::MemoryStore;
+///
+/// let (sender, _receiver) = mpsc::channel();
+/// let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("wfk_").build()?)
+///     .with_audit(move |event: &AuditEvent| {
+///         // A receiver that has gone is no reason not to manage keys.
+///         let _ = sender.send(event.clone());
+///     });
+/// # Ok::<_, tower_api_keys::key::InvalidKeyFormat>(())
+/// ```
+pub trait AuditSink: Send + Sync + 'static {
+    /// Takes note of `event`.
+    fn record(&self, event: &AuditEvent);
+}
+
+impl<F: Fn(&AuditEvent) + Send + Sync + 'static> AuditSink for F {
+    fn record(&self, event: &AuditEvent) {
+        self(event);
+    }
+}
+
+impl KeyAction {
+    /// `read`, `create`, `import`, `rotate`, `disable`, `enable`, `revoke` or `delete`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Create => "create",
+            Self::Import => "import",
+            Self::Rotate => "rotate",
+            Self::Disable => "disable",
+            Self::Enable => "enable",
+            Self::Revoke => "revoke",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+impl fmt::Display for KeyAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}

@@ -1,0 +1,76 @@
+use std::fmt;
+
+use crate::Principal;
+use crate::key::{KeyId, KeyRecord, Owner};
+
+/// On whose behalf keys are managed, and thereby whose keys.
+///
+/// There is no way to make one out of "nobody": a request without a [`Principal`] has no authority.
+#[derive(Clone, Debug)]
+pub struct Authority(Holder);
+
+#[derive(Clone, Debug)]
+enum Holder {
+    Principal(Principal),
+    Operator(Owner),
+}
+
+/// Who did something, as the audit tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Actor {
+    /// The caller that presented this key.
+    Key(KeyId),
+    /// The host's own code or command line.
+    Operator,
+}
+
+impl Authority {
+    /// The caller of a request. Every rule of the [module docs](crate::manage) applies.
+    pub fn principal(principal: &Principal) -> Self {
+        Self(Holder::Principal(principal.clone()))
+    }
+
+    /// The host itself, acting for `owner`: to make the first key, from a command line, from an administrator's page
+    /// that has checked its user.
+    ///
+    /// Needs no scope and can hand out everything that the host's
+    /// [grantable scopes](super::KeyManager::with_grantable_scopes) allow, but only to `owner`. Never make one from
+    /// what a client has sent.
+    pub fn operator(owner: Owner) -> Self {
+        Self(Holder::Operator(owner))
+    }
+
+    /// Whose keys are managed.
+    pub fn owner(&self) -> &Owner {
+        match &self.0 {
+            Holder::Principal(principal) => principal.owner(),
+            Holder::Operator(owner) => owner,
+        }
+    }
+
+    /// Who manages them.
+    pub fn actor(&self) -> Actor {
+        match &self.0 {
+            Holder::Principal(principal) => Actor::Key(*principal.key_id()),
+            Holder::Operator(_) => Actor::Operator,
+        }
+    }
+
+    /// The key whose rights bound what this authority can hand out; `None` for the operator.
+    pub(super) fn bound(&self) -> Option<&KeyRecord> {
+        match &self.0 {
+            Holder::Principal(principal) => Some(principal.record()),
+            Holder::Operator(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Actor {
+    /// `key` and the identifier, or `operator`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(id) => write!(f, "key {id}"),
+            Self::Operator => f.write_str("operator"),
+        }
+    }
+}

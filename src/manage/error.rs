@@ -1,0 +1,124 @@
+use std::borrow::Cow;
+use std::fmt;
+
+use http::StatusCode;
+use thiserror::Error;
+
+use crate::key::RandomnessUnavailable;
+use crate::scope::{ScopeRequirement, ScopeSet};
+use crate::store::StoreError;
+
+/// Why keys were not managed as asked. Nothing was changed, unless the store failed half way.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ManageError {
+    /// The request has no [`Principal`](crate::Principal). Only routes answer this; without a principal there is no
+    /// [`Authority`](super::Authority) to ask the manager with.
+    #[error("nobody is known to be calling")]
+    Unauthenticated,
+    /// The caller may not do this.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    /// The owner has no such key, or it has ended: a revoked key can only be looked at and deleted.
+    #[error("there is no such key")]
+    NotFound,
+    /// What was asked for can't be. At least one field says why.
+    #[error("{}", Fields(.0))]
+    Invalid(Vec<FieldError>),
+    /// The very key to [import](super::KeyManager::import) is stored for this owner already. Whoever imports a key
+    /// each time a program starts takes this for success.
+    #[error("the key is stored already")]
+    AlreadyExists,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The operating system gave no random bytes.
+    #[error(transparent)]
+    Randomness(#[from] RandomnessUnavailable),
+}
+
+/// What a caller lacks to manage keys as asked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Forbidden {
+    /// The scope for managing keys.
+    #[error("managing keys so needs the scope: {0}")]
+    ManagementScope(ScopeRequirement),
+    /// Scopes of the key, listed here, that the caller does not hold.
+    #[error("the caller does not hold all scopes of the key: {0:?}")]
+    Scopes(ScopeSet),
+    /// The key would work longer than the caller's own.
+    #[error("the key would outlive the caller's own")]
+    Expiry,
+    /// The key has a higher rate limit of its own than the caller's.
+    #[error("the key has higher rate limits than the caller's own")]
+    Limits,
+    /// Only the host itself, as [`Authority::operator`](super::Authority::operator), does this.
+    #[error("only the operator may do this")]
+    OperatorOnly,
+}
+
+/// What is wrong with one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FieldError {
+    /// The field: `name`, `scopes`, `expiresAt`, `notBefore`, `limits`, `grace`, `key`, `digest`, `hint`; from
+    /// routes also `body`, `limit`, `cursor`, `olderThanDays`, or an unknown member's name as it was sent.
+    pub field: Cow<'static, str>,
+    /// What it should be, to go behind the field's name: `must be in the future`.
+    pub message: Cow<'static, str>,
+}
+
+impl FieldError {
+    pub(super) fn new(field: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+impl ManageError {
+    pub(super) fn invalid(field: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::Invalid(vec![FieldError::new(field, message)])
+    }
+
+    /// The status of an HTTP answer.
+    ///
+    /// | error | status |
+    /// |---|---|
+    /// | [`Unauthenticated`](Self::Unauthenticated) | 401 |
+    /// | [`Forbidden`](Self::Forbidden) | 403 |
+    /// | [`NotFound`](Self::NotFound) | 404 |
+    /// | [`Invalid`](Self::Invalid) | 400 |
+    /// | [`AlreadyExists`](Self::AlreadyExists) | 409 |
+    /// | [`Store`](Self::Store), [`Randomness`](Self::Randomness) | 503 |
+    pub fn status(&self) -> StatusCode {
+        // No `_` arm: a new error has to choose its status here.
+        match self {
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::AlreadyExists => StatusCode::CONFLICT,
+            Self::Store(_) | Self::Randomness(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.field, self.message)
+    }
+}
+
+struct Fields<'a>(&'a [FieldError]);
+
+impl fmt::Display for Fields<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, field) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("; ")?;
+            }
+            field.fmt(f)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,519 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{
+    AuditEvent, AuditOutcome, AuditSink, Authority, CreatedKey, ExistingKey, Forbidden, KeyAction, KeyStatus,
+    KeyView, KeyViewPage, ManageError, NewKey, rules,
+};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::key::{Digest, KeyFormat, KeyId, KeyRecord, KeyState, Owner, Peppers, PreviousSecret};
+use crate::scope::{ScopeRequirement, ScopeSet};
+use crate::store::{KeyAdministration, KeyQuery, KeySelector, StoreError, StoreErrorKind};
+
+/// Makes keys and looks after them.
+///
+/// A clone is cheap and works on the same store. See the [module docs](crate::manage) for the rules and an example.
+///
+/// An operation that is dropped before it has finished may or may not have changed the store, and its event may be
+/// missing from the audit. Where that matters, run it in a task of its own.
+#[derive(Clone)]
+pub struct KeyManager(Arc<Parts>);
+
+#[derive(Clone)]
+struct Parts {
+    store: Arc<dyn KeyAdministration>,
+    format: KeyFormat,
+    peppers: Peppers,
+    clock: Arc<dyn Clock>,
+    grantable: Option<ScopeSet>,
+    max_lifetime: Option<Duration>,
+    read: ScopeRequirement,
+    write: ScopeRequirement,
+    audit: Option<Arc<dyn AuditSink>>,
+}
+
+/// How often a change is tried that others overtake. Each lost race means that another change was made.
+const MAX_ATTEMPTS: usize = 16;
+
+impl KeyManager {
+    /// How long the old secret verifies after a rotation, if there is nothing to say for another time: 24 hours.
+    pub const DEFAULT_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// The longest that an old secret can go on after a rotation: 7 days.
+    pub const MAX_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+    /// Manages keys of `format` in `store`.
+    ///
+    /// Unless set otherwise: digests are plain SHA-256, the clock is the system's, every well-formed scope can be
+    /// granted, a key may last for ever, and callers need `api-keys:read` to look and `api-keys:write` to change.
+    pub fn new(store: impl KeyAdministration, format: KeyFormat) -> Self {
+        Self(Arc::new(Parts {
+            store: Arc::new(store),
+            format,
+            peppers: Peppers::none(),
+            clock: Arc::new(SystemClock),
+            grantable: None,
+            max_lifetime: None,
+            read: ScopeRequirement::from_static("api-keys:read"),
+            write: ScopeRequirement::from_static("api-keys:write"),
+            audit: None,
+        }))
+    }
+
+    fn change_parts(mut self, change: impl FnOnce(&mut Parts)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+
+    /// Digests new secrets under these peppers: the same that the
+    /// [layer](crate::AuthenticateLayer::with_peppers) verifies with.
+    #[must_use]
+    pub fn with_peppers(self, peppers: Peppers) -> Self {
+        self.change_parts(|to| to.peppers = peppers)
+    }
+
+    /// Reads the time from this clock.
+    #[must_use]
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        self.change_parts(|to| to.clock = Arc::new(clock))
+    }
+
+    /// Lets keys be made with scopes of this catalog only, whoever makes them; the operator, too.
+    #[must_use]
+    pub fn with_grantable_scopes(self, scopes: ScopeSet) -> Self {
+        self.change_parts(|to| to.grantable = Some(scopes))
+    }
+
+    /// Lets no new key last longer than this, whoever makes it. A key that is made without an end gets this one; a
+    /// later end is refused.
+    #[must_use]
+    pub fn with_max_lifetime(self, lifetime: Duration) -> Self {
+        self.change_parts(|to| to.max_lifetime = Some(lifetime))
+    }
+
+    /// What callers need to look at keys, and what to change them.
+    #[must_use]
+    pub fn with_management_scopes(self, read: ScopeRequirement, write: ScopeRequirement) -> Self {
+        self.change_parts(|to| (to.read, to.write) = (read, write))
+    }
+
+    /// Tells `sink` of everything that is done, and of everything that a caller was not allowed to do.
+    #[must_use]
+    pub fn with_audit(self, sink: impl AuditSink) -> Self {
+        self.change_parts(|to| to.audit = Some(Arc::new(sink)))
+    }
+
+    /// Makes a key.
+    ///
+    /// A caller can give the key only scopes that it holds itself. A key whose caller expires expires with it, at the
+    /// latest: a later end is refused, none is taken as the caller's. Limits of its own can be as high as the
+    /// caller's own, and are those where none are asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ManageError::Invalid) if a field of `key` is out of bounds, [`Forbidden`](ManageError::Forbidden)
+    /// if the caller may not make such a key; [`Store`](ManageError::Store), [`Randomness`](ManageError::Randomness).
+    pub async fn create(&self, authority: &Authority, key: NewKey) -> Result<CreatedKey, ManageError> {
+        let mut attempt = self.begin(authority, KeyAction::Create, None)?;
+        for _ in 0..MAX_ATTEMPTS {
+            let made = self.0.format.generate(authority.owner().mode)?;
+            let id = made.id.map_or_else(KeyId::random, Ok)?;
+            let digest = self.0.peppers.digest(made.secret.expose_secret());
+            let mut record = attempt.new_record(key.clone(), id, digest)?;
+            record.hint = self.0.format.hint(made.secret.expose_secret());
+            let view = KeyView::new(&record, attempt.now);
+            match self.0.store.insert(record).await {
+                Ok(()) => {
+                    attempt.key_id = Some(view.id);
+                    attempt.done();
+                    return Ok(CreatedKey { key: view, secret: made.secret });
+                }
+                // Short identifiers do repeat.
+                Err(error) if error.kind() == StoreErrorKind::Conflict => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::new(StoreErrorKind::Conflict).into())
+    }
+
+    /// Stores a key that was made elsewhere: one of another system, or one from an environment variable.
+    ///
+    /// For the operator only. How hard such a key is to guess is in the host's hands, not in this crate's.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyExists`](ManageError::AlreadyExists) if this very key is stored for this owner, whatever has become
+    /// of it since; [`Invalid`](ManageError::Invalid) if it is not of the manager's format, is of the other mode, was
+    /// digested under an unknown pepper, or has an identifier or a digest that belongs to another key;
+    /// [`Forbidden`](ManageError::Forbidden) for a caller; [`Store`](ManageError::Store),
+    /// [`Randomness`](ManageError::Randomness).
+    ///
+    /// ```
+    /// use tower_api_keys::key::{KeyFormat, Mode, Owner};
+    /// use tower_api_keys::manage::{Authority, ExistingKey, KeyManager, ManageError, NewKey};
+    /// use tower_api_keys::scope::ScopeSet;
+    /// use tower_api_keys::store::MemoryStore;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let from_environment = "wfk_abc123def456ghi789jkl012mno345pq";
+    /// let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("wfk_").build()?);
+    /// let operator = Authority::operator(Owner::organization("acme".parse()?, Mode::Live));
+    /// for _start in 1..=2 {
+    ///     let key = ExistingKey::Plaintext(from_environment.into());
+    ///     match manager.import(&operator, NewKey::new("First key", ScopeSet::empty()), key).await {
+    ///         Ok(_) | Err(ManageError::AlreadyExists) => {}
+    ///         Err(error) => return Err(error.into()),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn import(
+        &self,
+        authority: &Authority,
+        key: NewKey,
+        existing: ExistingKey,
+    ) -> Result<KeyView, ManageError> {
+        let mut attempt = self.begin(authority, KeyAction::Import, None)?;
+        if authority.bound().is_some() {
+            return Err(attempt.forbidden(Forbidden::OperatorOnly));
+        }
+        let (id, hint, digests) = self.read_existing(authority.owner(), &existing)?;
+        let mut record = attempt.new_record(key, id, digests[0])?;
+        record.hint = hint;
+        attempt.key_id = Some(record.id);
+        let view = KeyView::new(&record, attempt.now);
+
+        // The same key may be stored under another pepper, which is no conflict for the store.
+        let stored = async || self.0.store.find(KeySelector::Digests(&digests)).await;
+        if let Some(stored) = stored().await? {
+            return Err(already_stored(&stored, authority.owner()));
+        }
+        match self.0.store.insert(record).await {
+            Ok(()) => {
+                attempt.done();
+                Ok(view)
+            }
+            Err(error) if error.kind() == StoreErrorKind::Conflict => Err(match stored().await? {
+                Some(stored) => already_stored(&stored, authority.owner()),
+                None => ManageError::invalid("key", "must not have the identifier of another key"),
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Identifier, hint, and the digests under which the key may be stored already, the one to store first.
+    fn read_existing(
+        &self,
+        owner: &Owner,
+        existing: &ExistingKey,
+    ) -> Result<(KeyId, String, Vec<Digest>), ManageError> {
+        let Parts { format, peppers, .. } = &*self.0;
+        match existing {
+            ExistingKey::Plaintext(secret) => {
+                let text = secret.expose_secret();
+                let parsed = format.parse(text).map_err(|fault| {
+                    ManageError::invalid("key", format!("must be a key of this host: {fault}"))
+                })?;
+                if parsed.mode.is_some_and(|mode| mode != owner.mode) {
+                    return Err(ManageError::invalid("key", "must be of the mode it is stored for"));
+                }
+                let id = parsed.id.map_or_else(KeyId::random, Ok)?;
+                Ok((id, format.hint(text), peppers.candidates(text).to_vec()))
+            }
+            ExistingKey::Digest { id, digest, hint } => {
+                if peppers.digest_with("", digest.algorithm()).is_none() {
+                    return Err(ManageError::invalid("digest", "must be made under a pepper that is in use"));
+                }
+                match rules::hint_fault(hint) {
+                    Some(fault) => Err(ManageError::Invalid(vec![fault])),
+                    None => Ok((*id, hint.clone(), vec![*digest])),
+                }
+            }
+        }
+    }
+
+    /// One page of the owner's keys, oldest first, ended ones too.
+    ///
+    /// # Errors
+    ///
+    /// [`Forbidden`](ManageError::Forbidden), [`Store`](ManageError::Store).
+    pub async fn list(&self, authority: &Authority, query: &KeyQuery) -> Result<KeyViewPage, ManageError> {
+        let attempt = self.begin(authority, KeyAction::Read, None)?;
+        let page = self.0.store.list(authority.owner(), query).await?;
+        let keys = page.keys.iter().map(|record| KeyView::new(record, attempt.now)).collect();
+        Ok(KeyViewPage { keys, next: page.next })
+    }
+
+    /// The query for keys whose secret is older than `age`: those whose rotation is due.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_api_keys::manage::{Authority, KeyManager, KeyViewPage, ManageError};
+    /// # async fn due(manager: KeyManager, authority: Authority) -> Result<KeyViewPage, ManageError> {
+    /// let ninety_days = Duration::from_secs(90 * 24 * 60 * 60);
+    /// manager.list(&authority, &manager.older_than(ninety_days)).await
+    /// # }
+    /// ```
+    pub fn older_than(&self, age: Duration) -> KeyQuery {
+        let now = self.0.clock.now().timestamp();
+        KeyQuery { secret_created_before: Some(now.saturating_sub(age)), ..KeyQuery::default() }
+    }
+
+    /// One key, an ended one too.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ManageError::NotFound), [`Forbidden`](ManageError::Forbidden), [`Store`](ManageError::Store).
+    pub async fn get(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
+        let attempt = self.begin(authority, KeyAction::Read, Some(*id))?;
+        let record = self.0.store.get(authority.owner(), id).await?.ok_or(ManageError::NotFound)?;
+        Ok(KeyView::new(&record, attempt.now))
+    }
+
+    /// Gives a key a new secret. The identifier stays; the old secret verifies for `grace` more, at most
+    /// [`MAX_GRACE`](Self::MAX_GRACE), and never past the key's own end. Zero ends it at once.
+    ///
+    /// A secret that was still in its grace from an earlier rotation ends: at most two verify at a time. To replace a
+    /// key that has leaked, therefore, use a grace of zero.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ManageError::NotFound), also for a key that has expired or was revoked;
+    /// [`Invalid`](ManageError::Invalid) if `grace` is too long; [`Forbidden`](ManageError::Forbidden) also if the key
+    /// may do more than the caller, who would otherwise get a secret to it; [`Store`](ManageError::Store),
+    /// [`Randomness`](ManageError::Randomness).
+    pub async fn rotate(
+        &self,
+        authority: &Authority,
+        id: &KeyId,
+        grace: Duration,
+    ) -> Result<CreatedKey, ManageError> {
+        let attempt = self.begin(authority, KeyAction::Rotate, Some(*id))?;
+        if grace > Self::MAX_GRACE {
+            return Err(ManageError::invalid("grace", "must be at most 7 days"));
+        }
+        let now = attempt.now;
+        let made = self.0.format.generate_with_id(authority.owner().mode, id)?;
+        let digest = self.0.peppers.digest(made.secret.expose_secret());
+        let hint = self.0.format.hint(made.secret.expose_secret());
+        let key = attempt
+            .change(|record| {
+                if KeyStatus::of(record, now) == KeyStatus::Expired {
+                    return Err(ManageError::NotFound);
+                }
+                rules::may_hand_out(authority, record)?;
+                let grace_end = now.saturating_add(grace);
+                let valid_until = record.expires_at.map_or(grace_end, |end| end.min(grace_end));
+                record.previous =
+                    (valid_until > now).then_some(PreviousSecret { digest: record.digest, valid_until });
+                record.digest = digest;
+                record.hint.clone_from(&hint);
+                record.secret_created_at = now;
+                Ok(Change::Store)
+            })
+            .await?;
+        Ok(CreatedKey { key, secret: made.secret })
+    }
+
+    /// Switches a key off, until it is [enabled](Self::enable) again. Does nothing to one that is off.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ManageError::NotFound), also for a revoked key; [`Forbidden`](ManageError::Forbidden),
+    /// [`Store`](ManageError::Store).
+    pub async fn disable(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
+        let attempt = self.begin(authority, KeyAction::Disable, Some(*id))?;
+        attempt.change(|record| Ok(set_state(record, KeyState::Disabled))).await
+    }
+
+    /// Switches a key on again. Does nothing to one that is on, and never brings back a revoked one.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ManageError::NotFound), also for a revoked key; [`Forbidden`](ManageError::Forbidden) also if the
+    /// key may do more than the caller; [`Store`](ManageError::Store).
+    pub async fn enable(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
+        let attempt = self.begin(authority, KeyAction::Enable, Some(*id))?;
+        attempt
+            .change(|record| {
+                rules::may_hand_out(authority, record)?;
+                Ok(set_state(record, KeyState::Active))
+            })
+            .await
+    }
+
+    /// Ends a key for good, with all of its secrets. It stays in listings. A caller may revoke its own key.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ManageError::NotFound), also for a key that was revoked before;
+    /// [`Forbidden`](ManageError::Forbidden), [`Store`](ManageError::Store).
+    pub async fn revoke(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
+        let attempt = self.begin(authority, KeyAction::Revoke, Some(*id))?;
+        let at = attempt.now;
+        attempt
+            .change(|record| {
+                record.previous = None;
+                Ok(set_state(record, KeyState::Revoked { at }))
+            })
+            .await
+    }
+
+    /// Removes a key from the store and from listings. One that has not been revoked is revoked first.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ManageError::NotFound), [`Forbidden`](ManageError::Forbidden), [`Store`](ManageError::Store).
+    pub async fn delete(&self, authority: &Authority, id: &KeyId) -> Result<(), ManageError> {
+        let attempt = self.begin(authority, KeyAction::Delete, Some(*id))?;
+        match self.revoke(authority, id).await {
+            // Revoked before, or not there at all; the store's own answer tells which.
+            Ok(_) | Err(ManageError::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+        if !self.0.store.delete(authority.owner(), id).await? {
+            return Err(ManageError::NotFound);
+        }
+        attempt.done();
+        Ok(())
+    }
+
+    /// Whether the authority may do this at all. For routes, which answer so before they read a body.
+    #[cfg(feature = "axum")]
+    pub(super) fn permit(&self, authority: &Authority, action: KeyAction) -> Result<(), ManageError> {
+        self.begin(authority, action, None).map(|_| ())
+    }
+
+    /// Reads the clock, once for the operation, and checks the scope for managing keys.
+    fn begin<'a>(
+        &'a self,
+        authority: &'a Authority,
+        action: KeyAction,
+        key_id: Option<KeyId>,
+    ) -> Result<Attempt<'a>, ManageError> {
+        let now = self.0.clock.now().timestamp();
+        let attempt = Attempt { parts: &self.0, authority, action, key_id, now };
+        let needed = if action == KeyAction::Read { &self.0.read } else { &self.0.write };
+        match authority.bound() {
+            Some(own) if !needed.is_met_by(&own.scopes) => {
+                Err(attempt.forbidden(Forbidden::ManagementScope(needed.clone())))
+            }
+            _ => Ok(attempt),
+        }
+    }
+}
+
+impl fmt::Debug for KeyManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyManager").field("format", &self.0.format).finish_non_exhaustive()
+    }
+}
+
+/// One operation under way: who does what to which key, at one instant.
+struct Attempt<'a> {
+    parts: &'a Parts,
+    authority: &'a Authority,
+    action: KeyAction,
+    key_id: Option<KeyId>,
+    now: Timestamp,
+}
+
+/// What is to become of a record that was looked at.
+enum Change {
+    Store,
+    Nothing,
+}
+
+impl Attempt<'_> {
+    /// The record of a new key, if it may be made.
+    fn new_record(&self, key: NewKey, id: KeyId, digest: Digest) -> Result<KeyRecord, ManageError> {
+        let latest_expiry = self.parts.max_lifetime.map(|lifetime| self.now.saturating_add(lifetime));
+        let faults = rules::faults(&key, self.parts.grantable.as_ref(), latest_expiry, self.now);
+        if !faults.is_empty() {
+            return Err(ManageError::Invalid(faults));
+        }
+        let own_expiry = self.authority.bound().and_then(|own| own.expires_at);
+        let mut record = KeyRecord::new(id, self.authority.owner().clone(), digest, self.now);
+        record.expires_at = key.expires_at.or_else(|| rules::earlier(own_expiry, latest_expiry));
+        record.limits = rules::inherited_limits(self.authority, &key.limits);
+        record.name = key.name;
+        record.scopes = key.scopes;
+        record.not_before = key.not_before;
+        rules::may_hand_out(self.authority, &record).map_err(|forbidden| self.forbidden(forbidden))?;
+        Ok(record)
+    }
+
+    /// Changes a key that has not ended, by compare-and-swap.
+    async fn change(
+        &self,
+        mut change: impl FnMut(&mut KeyRecord) -> Result<Change, ManageError>,
+    ) -> Result<KeyView, ManageError> {
+        let id = self.key_id.ok_or(ManageError::NotFound)?;
+        for _ in 0..MAX_ATTEMPTS {
+            let stored = self.parts.store.get(self.authority.owner(), &id).await?;
+            let mut record = stored.map(Arc::unwrap_or_clone).ok_or(ManageError::NotFound)?;
+            if matches!(record.state, KeyState::Revoked { .. }) {
+                return Err(ManageError::NotFound);
+            }
+            let change = change(&mut record).map_err(|error| match error {
+                ManageError::Forbidden(forbidden) => self.forbidden(forbidden),
+                error => error,
+            })?;
+            let view = KeyView::new(&record, self.now);
+            if matches!(change, Change::Nothing) {
+                return Ok(view);
+            }
+            match self.parts.store.replace(record).await {
+                Ok(()) => {
+                    self.done();
+                    return Ok(view);
+                }
+                Err(error) if error.kind() == StoreErrorKind::Conflict => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::new(StoreErrorKind::Conflict).into())
+    }
+
+    fn done(&self) {
+        self.audit(AuditOutcome::Done);
+    }
+
+    fn forbidden(&self, forbidden: Forbidden) -> ManageError {
+        self.audit(AuditOutcome::Forbidden(forbidden.clone()));
+        forbidden.into()
+    }
+
+    fn audit(&self, outcome: AuditOutcome) {
+        let event = AuditEvent {
+            action: self.action,
+            outcome,
+            key_id: self.key_id,
+            owner: self.authority.owner().clone(),
+            actor: self.authority.actor(),
+            at: self.now,
+        };
+        crate::log::audited(&event);
+        if let Some(sink) = &self.parts.audit {
+            sink.record(&event);
+        }
+    }
+}
+
+fn set_state(record: &mut KeyRecord, state: KeyState) -> Change {
+    if record.state == state {
+        return Change::Nothing;
+    }
+    record.state = state;
+    Change::Store
+}
+
+fn already_stored(stored: &KeyRecord, owner: &Owner) -> ManageError {
+    if stored.owner == *owner {
+        return ManageError::AlreadyExists;
+    }
+    ManageError::invalid("key", "must not be the key of another owner")
+}

@@ -1,0 +1,63 @@
+//! Managing keys: create, list, rotate, switch off, revoke, delete.
+//!
+//! [`KeyManager`] does it, and knows nothing of HTTP. Each operation says on whose [`Authority`] it is done, and sees
+//! and changes only what belongs to that authority's owner: an organization or the system, in one mode.
+//!
+//! What holds for every operation on a [`Principal`](crate::Principal)'s authority, in the order it is checked:
+//!
+//! 1. Managing keys needs a scope of its own, `api-keys:read` or `api-keys:write` unless the host says otherwise.
+//!    Holding a key is not enough.
+//! 2. A key of another organization or mode is not there, exactly as if it did not exist.
+//! 3. Nobody hands out more than they have. Whoever gets a secret (create, rotate) or brings a key back (enable) must
+//!    hold each of its scopes, must not expire before it does, and must not have smaller limits.
+//!
+//! Revoking is final. Changes are made by compare-and-swap: one that was overtaken looks again at what is stored, so
+//! that nothing that happens at the same time as a revocation undoes it.
+//!
+//! ```
+//! use tower_api_keys::key::{KeyFormat, Mode, Owner};
+//! use tower_api_keys::manage::{Authority, KeyManager, ManageError, NewKey};
+//! use tower_api_keys::scope::ScopeSet;
+//! use tower_api_keys::store::{KeyQuery, MemoryStore};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("wfk_").build()?);
+//!
+//! // The first key of an organization comes from the host's own code.
+//! let operator = Authority::operator(Owner::organization("acme".parse()?, Mode::Live));
+//! let scopes = ScopeSet::parse_list(["workflows:read", "api-keys:write"])?;
+//! let created = manager.create(&operator, NewKey::new("Production", scopes)).await?;
+//! assert!(created.secret.expose_secret().starts_with("wfk_"));
+//!
+//! // From now on nobody can see the secret again.
+//! let page = manager.list(&operator, &KeyQuery::default()).await?;
+//! assert_eq!(page.keys[0].name, "Production");
+//!
+//! manager.revoke(&operator, &created.key.id).await?;
+//! assert!(matches!(manager.revoke(&operator, &created.key.id).await, Err(ManageError::NotFound)));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With the feature `axum`, [`key_routes`] serves the same over HTTP.
+
+mod audit;
+mod authority;
+mod error;
+mod manager;
+mod new_key;
+#[cfg(feature = "axum")]
+mod routes;
+mod rules;
+mod view;
+
+pub use audit::{AuditEvent, AuditOutcome, AuditSink, KeyAction};
+pub use authority::{Actor, Authority};
+pub use error::{FieldError, Forbidden, ManageError};
+pub use manager::KeyManager;
+pub use new_key::{ExistingKey, NewKey};
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+pub use routes::{KeyRoutesFormat, PlainJson, key_routes};
+pub use view::{CreatedKey, KeyStatus, KeyView, KeyViewPage};

@@ -1,0 +1,133 @@
+//! The body of a creation.
+
+use std::fmt;
+
+use axum::body::to_bytes;
+use axum::extract::Request;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::manage::{FieldError, ManageError, NewKey};
+use crate::scope::{Scope, ScopeSet};
+
+/// Far more than a key needs, far less than harm.
+const MAX_LENGTH: usize = 16 * 1024;
+
+/// Longer names of unknown members are not repeated to the client.
+const MAX_NAME_LENGTH: usize = 64;
+
+pub(super) async fn read(request: Request) -> Result<NewKey, ManageError> {
+    if !is_json(request.headers()) {
+        return Err(ManageError::invalid("body", "must be sent as application/json"));
+    }
+    let bytes = to_bytes(request.into_body(), MAX_LENGTH)
+        .await
+        .map_err(|_| ManageError::invalid("body", "must be sent whole, and at most 16384 bytes"))?;
+    let Members(members) = serde_json::from_slice(&bytes)
+        .map_err(|_| ManageError::invalid("body", "must be one JSON object"))?;
+    parse(&members).map_err(ManageError::Invalid)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// A JSON object as it was sent: a map would have dropped all but one of equal names.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// Reads every member, so that the client learns of all faults at once.
+fn parse(members: &[(String, Value)]) -> Result<NewKey, Vec<FieldError>> {
+    let mut faults = Vec::new();
+    for (index, (name, _)) in members.iter().enumerate() {
+        if !matches!(name.as_str(), "name" | "scopes" | "expiresAt") {
+            faults.push(unknown(name));
+        } else if members[..index].iter().any(|(earlier, _)| earlier == name) {
+            faults.push(FieldError::new(name.clone(), "must not come twice"));
+        }
+    }
+    let member = |name: &str| members.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+    let mut fault = |field, message| faults.push(FieldError::new(field, message));
+
+    let name = match member("name") {
+        Some(Value::String(name)) => name.clone(),
+        Some(_) => {
+            fault("name", "must be a string");
+            String::new()
+        }
+        None => {
+            fault("name", "is required");
+            String::new()
+        }
+    };
+    let scopes = match member("scopes") {
+        Some(scopes) => scopes_of(scopes).unwrap_or_else(|message| {
+            fault("scopes", message);
+            ScopeSet::empty()
+        }),
+        None => {
+            fault("scopes", "is required");
+            ScopeSet::empty()
+        }
+    };
+    let mut key = NewKey::new(name, scopes);
+    match member("expiresAt") {
+        None | Some(Value::Null) => {}
+        Some(value) => match value.as_str().and_then(timestamp) {
+            Some(expires_at) => key.expires_at = Some(expires_at),
+            None => fault("expiresAt", "must be an RFC 3339 date and time such as 2030-01-31T12:00:00Z"),
+        },
+    }
+    if faults.is_empty() { Ok(key) } else { Err(faults) }
+}
+
+fn unknown(name: &str) -> FieldError {
+    let shown = name.len() <= MAX_NAME_LENGTH && !name.chars().any(char::is_control);
+    FieldError::new(if shown { name.to_owned() } else { "body".to_owned() }, "is not a member of a new key")
+}
+
+fn scopes_of(value: &Value) -> Result<ScopeSet, &'static str> {
+    let Value::Array(scopes) = value else { return Err("must be an array of strings") };
+    scopes
+        .iter()
+        .map(|scope| {
+            let scope = scope.as_str().ok_or("must be an array of strings")?;
+            scope.parse::<Scope>().map_err(|_| "must be scopes of the form resource:action")
+        })
+        .collect()
+}
+
+/// An instant before 1970 becomes the epoch, which is as much in the past.
+fn timestamp(text: &str) -> Option<Timestamp> {
+    let parsed: jiff::Timestamp = text.parse().ok()?;
+    Some(Timestamp::from_unix_millis(u64::try_from(parsed.as_millisecond()).unwrap_or(0)))
+}

@@ -1,0 +1,189 @@
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{Query, RawPathParams, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{delete, get};
+use http::header::{CACHE_CONTROL, RETRY_AFTER};
+use http::{Extensions, HeaderValue, StatusCode, Uri};
+
+mod body;
+mod format;
+mod json;
+mod query;
+
+pub use format::{KeyRoutesFormat, PlainJson};
+
+use super::{Authority, KeyAction, KeyManager, ManageError};
+use crate::Principal;
+use crate::key::KeyId;
+use crate::principal::Authentication;
+use crate::rejection::{Reason, Rejection};
+
+/// Serves [`KeyManager`] over HTTP, to be nested where the host wants it, inside of
+/// [`AuthenticateLayer`](crate::AuthenticateLayer).
+///
+/// | route | does | needs |
+/// |---|---|---|
+/// | `GET /?limit=&cursor=&olderThanDays=` | lists keys, oldest first, 100 at a time | the scope to read |
+/// | `POST /` with `{"name": …, "scopes": […], "expiresAt": …}` | makes a key; 201, the only answer with `key` in it | the scope to write |
+/// | `DELETE /{id}` | revokes a key | the scope to write |
+///
+/// A key is shown as
+///
+/// ```json
+/// {"id":"k7Jc0qWvTz4n8XsB","name":"Production","hint":"wfk_…45pq","scopes":["workflows:read"],"status":"active",
+///  "createdAt":"2023-12-14T05:20:00Z","secretCreatedAt":"2023-12-14T05:20:00Z","ageDays":0,"expiresAt":null}
+/// ```
+///
+/// 1. A request without a principal is 401, whatever else it is.
+/// 2. A caller without the scope for managing keys is 403; the body has not been read yet.
+/// 3. An identifier that is malformed, unknown, of another owner or of a revoked key is one and the same 404.
+/// 4. A body is one JSON object of at most 16 KiB, sent as `application/json`. `name` and `scopes` must be there,
+///    `expiresAt` (RFC 3339) may. An unknown member, one that comes twice, or one of a wrong type is 400, with every
+///    fault listed, and nothing is stored.
+/// 5. No answer may be cached.
+///
+/// `format` decides about the shape of answers: [`PlainJson`], or one of the host's own.
+///
+/// ```
+/// use axum::Router;
+/// use http::HeaderName;
+/// use tower_api_keys::AuthenticateLayer;
+/// use tower_api_keys::credential::HeaderKey;
+/// use tower_api_keys::key::KeyFormat;
+/// use tower_api_keys::manage::{KeyManager, PlainJson, key_routes};
+/// use tower_api_keys::store::MemoryStore;
+///
+/// let (store, format) = (MemoryStore::new(), KeyFormat::new("wfk_").build()?);
+/// let manager = KeyManager::new(store.clone(), format.clone());
+/// let app: Router = Router::new()
+///     .nest("/auth/api-keys", key_routes(manager, PlainJson))
+///     .layer(AuthenticateLayer::new(store, HeaderKey::new(HeaderName::from_static("x-api-key"), format)));
+/// # Ok::<_, tower_api_keys::key::InvalidKeyFormat>(())
+/// ```
+pub fn key_routes<F, S>(manager: KeyManager, format: F) -> Router<S>
+where
+    F: KeyRoutesFormat,
+    S: Clone + Send + Sync + 'static,
+{
+    let routes = Arc::new(Routes { manager, format });
+    Router::new()
+        .route("/", get(list::<F>).post(create::<F>))
+        .route("/{key_id}", delete(revoke::<F>))
+        .layer(middleware::from_fn_with_state(routes.clone(), guard::<F>))
+        .with_state(routes)
+}
+
+struct Routes<F> {
+    manager: KeyManager,
+    format: F,
+}
+
+impl<F: KeyRoutesFormat> Routes<F> {
+    fn answer(&self, result: Result<Success, ManageError>) -> Response {
+        match result {
+            Ok(Success { status, data, next_cursor }) => self.format.success(status, data, next_cursor),
+            Err(error) => self.format.failure(&error),
+        }
+    }
+}
+
+struct Success {
+    status: StatusCode,
+    data: serde_json::Value,
+    next_cursor: Option<String>,
+}
+
+/// Stands before all routes and all other methods: nobody without a principal gets any further, and no answer is kept
+/// by a cache.
+async fn guard<F: KeyRoutesFormat>(
+    State(routes): State<Arc<Routes<F>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = match authority(request.extensions()) {
+        Ok(_) => next.run(request).await,
+        Err(error) => {
+            if Authentication::of(request.extensions()).is_none() {
+                let missing = Reason::LayerMissing("key routes stand outside of the authentication layer");
+                crate::log::refused(&Rejection::new(missing));
+            }
+            routes.format.failure(&error)
+        }
+    };
+    let unavailable = response.status() == StatusCode::SERVICE_UNAVAILABLE;
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if unavailable {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+fn authority(extensions: &Extensions) -> Result<Authority, ManageError> {
+    let principal = Principal::from_extensions(extensions).ok_or(ManageError::Unauthenticated)?;
+    Ok(Authority::principal(principal))
+}
+
+async fn list<F: KeyRoutesFormat>(
+    State(routes): State<Arc<Routes<F>>>,
+    extensions: Extensions,
+    uri: Uri,
+) -> Response {
+    let result = async {
+        let authority = authority(&extensions)?;
+        routes.manager.permit(&authority, KeyAction::Read)?;
+        let Query(parameters) = Query::try_from_uri(&uri)
+            .map_err(|_| ManageError::invalid("query", "must be form-urlencoded"))?;
+        let query = query::parse(parameters, &routes.manager)?;
+        let page = routes.manager.list(&authority, &query).await?;
+        Ok(Success {
+            status: StatusCode::OK,
+            data: page.keys.iter().map(json::key).collect(),
+            next_cursor: page.next.map(|cursor| cursor.to_string()),
+        })
+    };
+    routes.answer(result.await)
+}
+
+async fn create<F: KeyRoutesFormat>(
+    State(routes): State<Arc<Routes<F>>>,
+    extensions: Extensions,
+    request: Request,
+) -> Response {
+    let result = async {
+        let authority = authority(&extensions)?;
+        routes.manager.permit(&authority, KeyAction::Create)?;
+        let key = body::read(request).await?;
+        let created = routes.manager.create(&authority, key).await?;
+        let mut data = json::key(&created.key);
+        data["key"] = created.secret.expose_secret().into();
+        Ok(Success { status: StatusCode::CREATED, data, next_cursor: None })
+    };
+    routes.answer(result.await)
+}
+
+async fn revoke<F: KeyRoutesFormat>(
+    State(routes): State<Arc<Routes<F>>>,
+    extensions: Extensions,
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
+) -> Response {
+    let result = async {
+        let authority = authority(&extensions)?;
+        routes.manager.permit(&authority, KeyAction::Revoke)?;
+        let id = parameters.ok().and_then(key_id).ok_or(ManageError::NotFound)?;
+        let key = routes.manager.revoke(&authority, &id).await?;
+        Ok(Success { status: StatusCode::OK, data: json::key(&key), next_cursor: None })
+    };
+    routes.answer(result.await)
+}
+
+/// By name, since the router may be nested below paths with parameters of their own; the last, since the innermost is
+/// ours.
+fn key_id(parameters: RawPathParams) -> Option<KeyId> {
+    let (_, id) = parameters.iter().filter(|(name, _)| *name == "key_id").last()?;
+    id.parse().ok()
+}

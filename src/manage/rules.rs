@@ -1,0 +1,84 @@
+//! The rules about what may be made and handed out, without a store and without a clock.
+
+use super::{Authority, FieldError, Forbidden, NewKey};
+use crate::clock::Timestamp;
+use crate::key::{KeyRecord, LimitOverrides};
+use crate::scope::ScopeSet;
+
+/// Whoever gets a key's secret, or brings the key back, has to have what the key has.
+pub(super) fn may_hand_out(authority: &Authority, key: &KeyRecord) -> Result<(), Forbidden> {
+    let Some(own) = authority.bound() else { return Ok(()) };
+    let missing: ScopeSet = key.scopes.iter().filter(|scope| !own.scopes.contains(scope)).cloned().collect();
+    if !missing.is_empty() {
+        return Err(Forbidden::Scopes(missing));
+    }
+    if own.expires_at.is_some_and(|own_end| key.expires_at.is_none_or(|end| end > own_end)) {
+        return Err(Forbidden::Expiry);
+    }
+    // Without a limit of its own the caller has the category's, which is not known here: no number is then known not
+    // to be above it.
+    if key.limits.iter().any(|(category, limit)| own.limits.get(category).is_none_or(|own| limit > own)) {
+        return Err(Forbidden::Limits);
+    }
+    Ok(())
+}
+
+/// The earlier of the two ends, where `None` is no end.
+pub(super) fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// `asked` for, and for the categories not named there, the caller's own limits. A caller that is held to less than a
+/// category's limit does not get away from that with a new key.
+pub(super) fn inherited_limits(authority: &Authority, asked: &LimitOverrides) -> LimitOverrides {
+    let mut limits = asked.clone();
+    let own = authority.bound().map(|own| &own.limits);
+    for (category, limit) in own.into_iter().flat_map(LimitOverrides::iter) {
+        if asked.get(category).is_none() {
+            limits.set(category, Some(limit));
+        }
+    }
+    limits
+}
+
+/// Everything that is wrong with `key`, whoever asks for it.
+pub(super) fn faults(
+    key: &NewKey,
+    grantable: Option<&ScopeSet>,
+    latest_expiry: Option<Timestamp>,
+    now: Timestamp,
+) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    let mut fault = |field, message| faults.push(FieldError::new(field, message));
+    if key.name.trim().is_empty() || key.name.chars().count() > 100 {
+        fault("name", "must be 1 to 100 characters, not all of them blank");
+    } else if key.name.chars().any(char::is_control) {
+        fault("name", "must have no control characters");
+    }
+    if grantable.is_some_and(|grantable| !key.scopes.is_subset_of(grantable)) {
+        fault("scopes", "must be scopes that keys can have here");
+    }
+    if let Some(end) = key.expires_at {
+        if end <= now {
+            fault("expiresAt", "must be in the future");
+        } else if latest_expiry.is_some_and(|latest| end > latest) {
+            fault("expiresAt", "must not be later than keys can last here");
+        }
+        if key.not_before.is_some_and(|start| start >= end) {
+            fault("notBefore", "must be before the key expires");
+        }
+    }
+    faults
+}
+
+/// What is wrong with the hint of an imported key.
+pub(super) fn hint_fault(hint: &str) -> Option<FieldError> {
+    let fits = hint.chars().count() <= 64 && !hint.chars().any(char::is_control);
+    if fits {
+        return None;
+    }
+    Some(FieldError::new("hint", "must be at most 64 characters, none of them a control character"))
+}

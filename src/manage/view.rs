@@ -1,0 +1,118 @@
+use std::fmt;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::key::{KeyId, KeyRecord, KeyState, LimitOverrides, SecretString};
+use crate::scope::ScopeSet;
+use crate::store::Cursor;
+
+/// What may be shown of a key: neither secret nor digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyView {
+    /// The public identifier.
+    pub id: KeyId,
+    /// What people call the key.
+    pub name: String,
+    /// Prefix and last four characters, `wfk_…45pq`.
+    pub hint: String,
+    /// What it may do.
+    pub scopes: ScopeSet,
+    /// Whether it works now.
+    pub status: KeyStatus,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its secret was made: at creation or by the last rotation.
+    pub secret_created_at: Timestamp,
+    /// How old the secret is.
+    pub age: Duration,
+    /// The first instant at which it verifies.
+    pub not_before: Option<Timestamp>,
+    /// The first instant at which it no longer verifies.
+    pub expires_at: Option<Timestamp>,
+    /// Rate limits of its own.
+    pub limits: LimitOverrides,
+}
+
+/// Whether a key works, and if not, why. If there are several reasons, the one that lasts longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyStatus {
+    /// It works.
+    Active,
+    /// It does not work yet.
+    NotYetValid,
+    /// It is switched off.
+    Disabled,
+    /// Its time is over.
+    Expired,
+    /// It has ended for good.
+    Revoked,
+}
+
+/// A key with its secret, which is shown this once.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CreatedKey {
+    /// The key.
+    pub key: KeyView,
+    /// The whole key, as the client sends it. The store has only its digest.
+    pub secret: SecretString,
+}
+
+/// One page of a listing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct KeyViewPage {
+    /// The keys, oldest first.
+    pub keys: Vec<KeyView>,
+    /// Where the next page starts; `None` on the last page.
+    pub next: Option<Cursor>,
+}
+
+impl KeyView {
+    pub(super) fn new(record: &KeyRecord, now: Timestamp) -> Self {
+        Self {
+            id: record.id,
+            name: record.name.clone(),
+            hint: record.hint.clone(),
+            scopes: record.scopes.clone(),
+            status: KeyStatus::of(record, now),
+            created_at: record.created_at,
+            secret_created_at: record.secret_created_at,
+            age: now.saturating_since(record.secret_created_at),
+            not_before: record.not_before,
+            expires_at: record.expires_at,
+            limits: record.limits.clone(),
+        }
+    }
+}
+
+impl KeyStatus {
+    pub(super) fn of(record: &KeyRecord, now: Timestamp) -> Self {
+        match record.state {
+            KeyState::Revoked { .. } => Self::Revoked,
+            _ if record.expires_at.is_some_and(|end| end <= now) => Self::Expired,
+            KeyState::Disabled => Self::Disabled,
+            KeyState::Active if record.not_before.is_some_and(|start| now < start) => Self::NotYetValid,
+            KeyState::Active => Self::Active,
+        }
+    }
+
+    /// `active`, `not_yet_valid`, `disabled`, `expired` or `revoked`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Disabled => "disabled",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+impl fmt::Display for KeyStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
