@@ -50,7 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let company = Owner::organization("company_demo".parse()?, Mode::Live);
     let mint = async |name: &str, scopes: ScopeSet| {
         let authority = Authority::operator(company.clone());
-        justpaid.key_manager().create(&authority, NewKey::new(name).with_scopes(scopes)).await
+        justpaid.key_manager().create(&authority, NewKey::new(name, scopes)).await
     };
     let all = mint("All scopes", justpaid::all_scopes()).await?;
     let read_only = mint("Read only", ScopeSet::parse_list(["workflows:read", "runs:read"])?).await?;

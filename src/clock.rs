@@ -135,7 +135,6 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 /// the last reading plus what the monotonic clock has counted since. A step of the system's calendar clock is thus
 /// seen within a second.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct SystemClock;
 
 /// What all copies of [`SystemClock`] share: one origin for the whole process.

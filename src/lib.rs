@@ -9,6 +9,7 @@ pub mod credential;
 pub mod key;
 mod log;
 pub mod manage;
+pub mod presets;
 mod principal;
 pub mod rate_limit;
 pub mod rejection;
@@ -18,4 +19,6 @@ pub mod store;
 mod text;
 
 pub use authenticate::AuthenticateLayer;
+pub use authorize::RequireScopeLayer;
 pub use principal::Principal;
+pub use rate_limit::RateLimitLayer;

@@ -32,7 +32,7 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use thiserror::Error;
 
 use crate::authenticate::AuthenticateLayer;
-use crate::authorize::{Access, RouteScopesLayer};
+use crate::authorize::{Access, RequireScopeLayer};
 use crate::clock::{Clock, SystemClock};
 use crate::credential::HeaderKey;
 use crate::key::{KeyFormat, Peppers};
@@ -196,13 +196,14 @@ impl<S: KeyAdministration + Clone> JustPaid<S> {
     /// # Errors
     ///
     /// [`InvalidPreset`] if the prefix is no path.
-    pub fn scopes(&self) -> Result<RouteScopesLayer<JustPaidFormat>, InvalidPreset> {
+    pub fn scopes(&self) -> Result<RequireScopeLayer<JustPaidFormat>, InvalidPreset> {
         let mut table = RouteTable::new();
         for (method, pattern, scope) in ROUTES {
             let access = Access::Scope(ScopeRequirement::from_static(scope));
             table = table.add(method, &format!("{}{pattern}", self.prefix), access)?;
         }
-        Ok(RouteScopesLayer::new(table)?.with_rejection_format(JustPaidFormat))
+        let layer = RequireScopeLayer::by_route(table).expect("the table has routes");
+        Ok(layer.with_rejection_format(JustPaidFormat))
     }
 
     /// The layer round the webhooks, which carry no key: how often, by client address.
@@ -249,31 +250,25 @@ pub enum InvalidPreset {
 
 /// Refusals in the published envelope: `{"success":false,"error":{"code":"…","message":"…"}}`.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct JustPaidFormat;
 
 impl<B: From<Bytes>> RejectionFormat<B> for JustPaidFormat {
     fn response(&self, rejection: &Rejection) -> Response<B> {
-        let (status, body) = match rejection.kind() {
+        match rejection.kind() {
             RejectionKind::Unauthenticated | RejectionKind::AmbiguousCredentials => {
-                (StatusCode::UNAUTHORIZED, Bytes::from_static(UNAUTHORIZED.as_bytes()))
+                json(StatusCode::UNAUTHORIZED, UNAUTHORIZED)
             }
-            RejectionKind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, rate_limited(rejection)),
-            RejectionKind::Forbidden => (StatusCode::FORBIDDEN, Bytes::from_static(FORBIDDEN.as_bytes())),
-            kind @ RejectionKind::Unavailable => (kind.status(), Bytes::from_static(UNAVAILABLE.as_bytes())),
-            kind @ RejectionKind::Misconfigured => (kind.status(), Bytes::from_static(INTERNAL_ERROR.as_bytes())),
-        };
-        let mut response = Response::new(B::from(body));
-        *response.status_mut() = status;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response
+            RejectionKind::RateLimited => json(StatusCode::TOO_MANY_REQUESTS, rate_limited(rejection)),
+            RejectionKind::Forbidden => json(StatusCode::FORBIDDEN, FORBIDDEN),
+            RejectionKind::Unavailable => json(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
+            RejectionKind::Misconfigured => json(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL_ERROR),
+        }
     }
 }
 
 const UNAUTHORIZED: &str =
     r#"{"success":false,"error":{"code":"UNAUTHORIZED","message":"Invalid or missing API key"}}"#;
-const FORBIDDEN: &str =
-    r#"{"success":false,"error":{"code":"FORBIDDEN","message":"Insufficient permissions for this operation"}}"#;
+const FORBIDDEN: &str = r#"{"success":false,"error":{"code":"FORBIDDEN","message":"Insufficient permissions for this operation"}}"#;
 const UNAVAILABLE: &str =
     r#"{"success":false,"error":{"code":"SERVICE_UNAVAILABLE","message":"Service temporarily unavailable"}}"#;
 const INTERNAL_ERROR: &str =
@@ -281,7 +276,9 @@ const INTERNAL_ERROR: &str =
 
 /// `Rate limit exceeded. Limit: 100 requests per minute.`
 fn rate_limited(rejection: &Rejection) -> Bytes {
-    let Reason::RateLimited(RateLimited { limit, window, .. }) = rejection.reason() else { return Bytes::new() };
+    let Reason::RateLimited(RateLimited { limit, window, .. }) = rejection.reason() else {
+        return Bytes::new();
+    };
     let per = match window.as_secs() {
         60 => "minute".to_owned(),
         1 => "second".to_owned(),
@@ -290,4 +287,55 @@ fn rate_limited(rejection: &Rejection) -> Bytes {
     Bytes::from(format!(
         r#"{{"success":false,"error":{{"code":"RATE_LIMITED","message":"Rate limit exceeded. Limit: {limit} requests per {per}."}}}}"#
     ))
+}
+
+/// Answers about keys in the published envelopes; the place of the next page, if there is one, in `nextCursor`.
+#[cfg(feature = "axum")]
+impl crate::manage::KeyRoutesFormat for JustPaidFormat {
+    fn success(
+        &self,
+        status: StatusCode,
+        data: serde_json::Value,
+        next_cursor: Option<String>,
+    ) -> axum::response::Response {
+        let mut body = serde_json::json!({ "success": true, "data": data });
+        if let Some(cursor) = next_cursor {
+            body["nextCursor"] = cursor.into();
+        }
+        json(status, body.to_string())
+    }
+
+    fn failure(&self, error: &crate::manage::ManageError) -> axum::response::Response {
+        use crate::manage::ManageError;
+
+        let envelope = |code, message: String| {
+            serde_json::json!({ "success": false, "error": { "code": code, "message": message } }).to_string()
+        };
+        let body = match error {
+            ManageError::Unauthenticated => UNAUTHORIZED.to_owned(),
+            ManageError::Forbidden(_) => FORBIDDEN.to_owned(),
+            ManageError::NotFound => envelope("NOT_FOUND", "API key not found".to_owned()),
+            ManageError::Invalid(fields) => {
+                let details = fields
+                    .iter()
+                    .map(|error| serde_json::json!({ "field": error.field, "message": error.message }));
+                let error = serde_json::json!({
+                    "code": "VALIDATION_ERROR",
+                    "message": "Invalid request",
+                    "details": details.collect::<Vec<_>>(),
+                });
+                serde_json::json!({ "success": false, "error": error }).to_string()
+            }
+            ManageError::AlreadyExists => envelope("CONFLICT", "API key already exists".to_owned()),
+            ManageError::Store(_) | ManageError::Randomness(_) => UNAVAILABLE.to_owned(),
+        };
+        json(error.status(), body)
+    }
+}
+
+fn json<B: From<Bytes>>(status: StatusCode, body: impl Into<Bytes>) -> Response<B> {
+    let mut response = Response::new(B::from(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }

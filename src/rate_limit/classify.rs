@@ -171,7 +171,11 @@ fn misplaced(message: &'static str) -> Box<Refused> {
 fn peer_address(request: RequestView<'_>) -> Option<IpAddr> {
     let attached = request.extensions.get().map(|PeerAddress(address)| *address);
     #[cfg(feature = "axum")]
-    let attached = attached.or_else(|| crate::axum::peer_address(request.extensions));
+    let attached = attached.or_else(|| {
+        let axum::extract::ConnectInfo(peer) =
+            request.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>()?;
+        Some(peer.ip())
+    });
     attached
 }
 

@@ -156,6 +156,10 @@ impl MemoryRateLimiter {
         &self.category
     }
 
+    pub(super) fn shared_category(&self) -> Arc<str> {
+        self.category.clone()
+    }
+
     /// The quotas, in the order they were given.
     pub fn quotas(&self) -> impl ExactSizeIterator<Item = Quota> + '_ {
         self.rules.iter().map(|rule| rule.quota)

@@ -9,18 +9,27 @@
 //! Time is handed in as [`Now`](crate::clock::Now). Only its monotonic count matters, so a step of the calendar neither
 //! locks a subject out nor lets one in.
 
+mod classify;
 mod client_address;
 mod decision;
+mod fields;
+mod future;
+mod layer;
 mod limiter;
 mod network;
 mod quota;
+mod service;
 mod subject;
 mod window;
 
+pub use classify::PeerAddress;
 pub use client_address::{ClientAddress, ClientAddressSource, InvalidClientAddressSource};
 pub use decision::{Decision, Verdict};
+pub use future::ResponseFuture;
+pub use layer::RateLimitLayer;
 pub use limiter::{MemoryRateLimiter, MemoryRateLimiterBuilder, Permit, TooManyQuotas};
 pub use network::{InvalidNetwork, Network};
 pub use quota::{InvalidQuota, Quota};
+pub use service::RateLimit;
 pub use subject::Subject;
 pub use window::Algorithm;

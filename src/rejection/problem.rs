@@ -16,7 +16,6 @@ use super::{Rejection, RejectionFormat, RejectionKind};
 /// `code` is one word a kind: `unauthenticated`, `ambiguous_credentials`, `rate_limited`, `forbidden`,
 /// `unavailable`, `misconfigured`. Works with every body that can be made from [`Bytes`].
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct ProblemDetails;
 
 impl<B: From<Bytes>> RejectionFormat<B> for ProblemDetails {
