@@ -16,7 +16,7 @@ fn assert_within(limit: u32, span: u64, admitted: &[(u64, u32)]) {
 
 fn explore(scenario: impl Fn() + Send + Sync + 'static) {
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
+    model.preemption_bound = Some(2);
     model.check(scenario);
 }
 
@@ -43,7 +43,6 @@ macro_rules! edge {
         }
     };
 }
-use edge;
 
 #[test]
 fn r72_never_more_than_the_limit_across_a_tick_edge() {
