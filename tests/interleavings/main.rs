@@ -122,3 +122,23 @@ fn r72_a_thread_that_stops_for_a_window_leaves_nothing_behind() {
         assert!(window.check(8, 1, 1).admitted);
     });
 }
+
+/// A thread stops while it empties a cell, and finds it 4096 ticks later with the same bits, which then mean a live
+/// count: slot, tag and count agree.
+#[test]
+fn r72_a_thread_that_stops_until_tags_recur_frees_nothing() {
+    explore(|| {
+        let window = std::sync::Arc::new(sound::sliding::Sliding::new(1, 0));
+        assert!(window.check(0, 1, 1).admitted);
+        let slow = {
+            let window = window.clone();
+            loom::thread::spawn(move || window.peek(2, 1, 1))
+        };
+        let admitted = [2, 4096].map(|tick| window.peek(tick, 1, 1).admitted);
+        assert!(admitted[1], "nothing counts any more");
+        assert!(window.check(4096, 1, 1).admitted);
+        slow.join().unwrap();
+        assert!(!window.check(4096, 1, 1).admitted, "what the slow thread took out still counts");
+        assert!(window.is_idle(4098));
+    });
+}
