@@ -145,3 +145,21 @@ fn r72_a_thread_that_stops_until_tags_recur_frees_nothing() {
         assert!(window.is_idle(4098));
     });
 }
+
+/// A thread stops while it empties the cell of tick 0, which by then belongs to tick 2, and the gate shows tick 3.
+#[test]
+fn r72_a_slow_reclaim_leaves_a_newer_count_alone() {
+    explore(|| {
+        let window = std::sync::Arc::new(sound::sliding::Sliding::new(1, 0));
+        assert!(window.check(0, 1, 1).admitted);
+        let slow = {
+            let window = window.clone();
+            loom::thread::spawn(move || window.peek(2, 1, 1))
+        };
+        let newer = window.check(2, 1, 1).admitted;
+        let newest = window.check(3, 1, 1).admitted;
+        slow.join().unwrap();
+        assert!(!(newer && newest), "tick 2 counts in tick 3");
+        assert!(!window.check(3, 1, 1).admitted || !(newer || newest), "more than the limit in one window");
+    });
+}
