@@ -17,11 +17,13 @@
 //!
 //! Cells keep only the low 12 bits of their tick. A unit's tick never exceeds the gate's when the gate is read after
 //! the cell, so the difference of the low bits is the true age modulo 4096: above `span`, the true age is too. The
-//! opposite mistake, an old unit taken for a young one, would count it longer than need be; a pause of any length
-//! does not lead to it, since the gate goes no further than a window at a time until all is reclaimed. A thread may stop for any
-//! length of time between its read of a cell and its exchange, and find the same bits there with another meaning;
-//! therefore what was taken out of a cell is judged anew, against the gate as it is afterwards, and if it is not
-//! certainly expired it is counted again, in the current tick.
+//! opposite mistake, an old unit taken for a young one, would count it longer than need be. A pause does not lead to
+//! it, since the gate goes no further than a window at a time until all is reclaimed; only a thread that stopped for
+//! a window before it recorded may.
+//!
+//! A thread may stop for any length of time between its read of a cell and its exchange, and find the same bits there
+//! with another meaning. Therefore what was taken out of a cell is judged anew, against the gate as it is afterwards,
+//! and if it is not certainly expired it is counted again, in the current tick.
 //!
 //! The hint is advice only: a wrong one costs a scan or names a later instant.
 
