@@ -60,7 +60,9 @@ impl FromStr for KeyId {
 
 impl Hash for KeyId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
+        // The zero byte after the identifier, of which there is one in no identifier, keeps a neighbour apart.
+        state.write(&self.bytes[..usize::from(self.length)]);
+        state.write_u8(0);
     }
 }
 

@@ -38,8 +38,7 @@ pub enum Algorithm {
     /// Two counts in one word, for very many subjects such as addresses: of the present window and of the one
     /// before, the latter weighted by how much of it is less than a window ago. Assumes that requests are spread
     /// evenly; at worst a burst at the end of one window and the limit over the next are both admitted, so up to
-    /// twice the limit within one window's length. Steady traffic just above half the limit in bursts may be denied
-    /// though an exact count would admit it.
+    /// twice the limit within one window's length. Bursts that an exact count would admit may be denied.
     Counter,
 }
 

@@ -17,10 +17,13 @@
 //!
 //! Cells keep only the low 12 bits of their tick. A unit's tick never exceeds the gate's when the gate is read after
 //! the cell, so the difference of the low bits is the true age modulo 4096: above `span`, the true age is too. The
-//! opposite mistake, an old unit taken for a young one, counts it longer than need be. A thread may stop for any
-//! length of time between its read of a cell and its exchange, and find the same bits there with another meaning;
-//! therefore what was taken out of a cell is judged anew, against the gate as it is afterwards, and if it is not
-//! certainly expired it is counted again, in the current tick.
+//! opposite mistake, an old unit taken for a young one, would count it longer than need be. A pause does not lead to
+//! it, since the gate goes no further than a window at a time until all is reclaimed; only a thread that stopped for
+//! a window before it recorded may.
+//!
+//! A thread may stop for any length of time between its read of a cell and its exchange, and find the same bits there
+//! with another meaning. Therefore what was taken out of a cell is judged anew, against the gate as it is afterwards,
+//! and if it is not certainly expired it is counted again, in the current tick.
 //!
 //! The hint is advice only: a wrong one costs a scan or names a later instant.
 
@@ -150,33 +153,36 @@ impl Sliding {
     /// Makes `tick` the gate's, if it is newer, and lets expire what that makes expire.
     #[inline]
     fn advance(&self, tick: u64) -> Gate {
-        let mut gate = self.gate();
-        while gate.tick < tick {
-            let moved = Gate { tick, total: gate.total };
-            gate = match self.exchange_gate(gate, moved) {
-                Ok(_) => moved,
-                Err(newer) => Gate::unpack(newer),
-            };
+        loop {
+            let gate = self.gate();
+            let hint = self.hint.load(Ordering::Acquire);
+            if Hint::unpack(hint).reclaimed < gate.tick {
+                self.reclaim(gate, hint);
+            } else if gate.tick >= tick {
+                return gate;
+            } else {
+                // No further than what counts can be told from what does not by 12 bits; if nothing counts, at once.
+                let next = if gate.total == 0 { tick } else { tick.min(gate.tick + self.span() + 1) };
+                let _ = self.exchange_gate(gate, Gate { tick: next, total: gate.total });
+            }
         }
-        let hint = self.hint.load(Ordering::Acquire);
-        if Hint::unpack(hint).reclaimed < gate.tick {
-            self.reclaim(gate.tick, hint);
-            gate = self.gate();
-        }
-        gate
     }
 
-    /// Empties the cells of all ticks that expired since the last time. The gate shows `tick` or a later one.
+    /// Empties the cells of all ticks that expired between the stored hint's tick and the gate's.
     #[cold]
-    fn reclaim(&self, tick: u64, stored: u64) {
+    fn reclaim(&self, gate: Gate, stored: u64) {
         let hint = Hint::unpack(stored);
-        let live = tick.saturating_sub(self.span());
-        let unseen = hint.reclaimed.saturating_sub(self.span());
-        for expired in unseen.max(live.saturating_sub(self.cells.len() as u64))..live {
-            self.reclaim_cell(self.cell(expired));
+        let live = gate.tick.saturating_sub(self.span());
+        let mut oldest = gate.tick;
+        if gate.total > 0 {
+            let unseen = hint.reclaimed.saturating_sub(self.span());
+            for expired in unseen.max(live.saturating_sub(self.cells.len() as u64))..live {
+                self.reclaim_cell(self.cell(expired));
+            }
+            oldest =
+                (hint.oldest().max(live)..gate.tick).find(|tick| self.count(*tick) > 0).unwrap_or(oldest);
         }
-        let oldest = (hint.oldest().max(live)..tick).find(|tick| self.count(*tick) > 0).unwrap_or(tick);
-        let done = Hint { reclaimed: tick, lag: tick - oldest };
+        let done = Hint { reclaimed: gate.tick, lag: gate.tick - oldest };
         // Should another thread have been faster, its word stands.
         let _ = self.hint.compare_exchange(stored, done.pack(), Ordering::AcqRel, Ordering::Acquire);
     }
