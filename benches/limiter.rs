@@ -1,0 +1,171 @@
+//! One check of a rate limiter: mostly allowed and always denied, with one key and with 100 000, on one thread and two.
+//! governor's keyed limiter stands beside this crate's in the same run.
+//!
+//! `cargo bench --bench limiter`. Time is made up, a millisecond more for each allowed check: windows fill and empty as in
+//! service, and reading a clock is not part of the figures (the rows `clock` give it on its own). Rows of two threads are
+//! wall time of the slower one, a check; they depend on what else the machine does, far more than the others.
+#![allow(clippy::unwrap_used, reason = "a failing setup is a failing bench")]
+
+use std::hint::black_box;
+use std::num::NonZeroU32;
+use std::ops::Range;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use governor::clock::{Clock as _, DefaultClock, FakeRelativeClock};
+use tower_api_keys::clock::{Clock, Now, SystemClock};
+use tower_api_keys::rate_limit::{Algorithm, MemoryRateLimiter, Quota, Subject};
+
+const KEYS: [usize; 2] = [1, 100_000];
+const ALGORITHMS: [(&str, Algorithm); 3] =
+    [("sliding", Algorithm::Sliding), ("exact", Algorithm::Exact), ("counter", Algorithm::Counter)];
+const STEP: Duration = Duration::from_millis(1);
+const GOVERNOR: &str = "governor";
+
+fn limiter(algorithm: Algorithm, limit: u32) -> MemoryRateLimiter {
+    // More room than keys, as they do not spread evenly over the shards.
+    let capacity = (4 * KEYS[1]).try_into().unwrap();
+    let builder = MemoryRateLimiter::builder("read", Quota::per_minute(limit).unwrap());
+    builder.algorithm(algorithm).capacity(capacity).build(at(0))
+}
+
+fn at(step: u32) -> Now {
+    Now::new(STEP * step, Duration::from_secs(1_702_531_200) + STEP * step)
+}
+
+fn subjects(count: usize) -> Vec<Subject> {
+    (0..count).map(|index| Subject::Key(format!("{index:016}").parse().unwrap())).collect()
+}
+
+type Governor = governor::RateLimiter<
+    Subject,
+    governor::state::keyed::DashMapStateStore<Subject>,
+    FakeRelativeClock,
+    governor::middleware::NoOpMiddleware<<FakeRelativeClock as governor::clock::Clock>::Instant>,
+>;
+
+fn governor(limit: u32) -> Governor {
+    let quota = governor::Quota::per_minute(NonZeroU32::new(limit).unwrap());
+    governor::RateLimiter::dashmap_with_clock(quota, FakeRelativeClock::default())
+}
+
+fn allow(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("allow");
+    group.throughput(Throughput::Elements(1));
+    for count in KEYS {
+        let subjects = subjects(count);
+        for (name, algorithm) in ALGORITHMS {
+            let limiter = limiter(algorithm, Quota::MAX_LIMIT);
+            let mut subjects = subjects.iter().cycle();
+            let mut step = 0;
+            group.bench_function(BenchmarkId::new(name, count), |bencher| {
+                bencher.iter(|| {
+                    step += 1;
+                    limiter.check(subjects.next().unwrap(), None, 1, at(step))
+                });
+            });
+        }
+        let limiter = governor(Quota::MAX_LIMIT);
+        let mut subjects = subjects.iter().cycle();
+        group.bench_function(BenchmarkId::new(GOVERNOR, count), |bencher| {
+            bencher.iter(|| {
+                limiter.clock().advance(STEP);
+                limiter.check_key(subjects.next().unwrap())
+            });
+        });
+    }
+    group.finish();
+}
+
+fn deny(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("deny");
+    group.throughput(Throughput::Elements(1));
+    for count in KEYS {
+        let subjects = subjects(count);
+        for (name, algorithm) in ALGORITHMS {
+            let limiter = limiter(algorithm, 1);
+            for subject in &subjects {
+                assert!(limiter.check(subject, None, 1, at(0)).0.is_admitted());
+            }
+            let mut subjects = subjects.iter().cycle();
+            group.bench_function(BenchmarkId::new(name, count), |bencher| {
+                bencher.iter(|| limiter.check(subjects.next().unwrap(), None, 1, at(1)));
+            });
+        }
+        let limiter = governor(1);
+        for subject in &subjects {
+            assert!(limiter.check_key(subject).is_ok());
+        }
+        let mut subjects = subjects.iter().cycle();
+        group.bench_function(BenchmarkId::new(GOVERNOR, count), |bencher| {
+            bencher.iter(|| limiter.check_key(subjects.next().unwrap()));
+        });
+    }
+    group.finish();
+}
+
+fn two_threads(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("two threads");
+    group.throughput(Throughput::Elements(1));
+    let subjects = subjects(512);
+    for (keys, halves) in
+        [("own keys", subjects.split_at(256)), ("one key", (&subjects[..1], &subjects[..1]))]
+    {
+        for (name, algorithm) in ALGORITHMS {
+            let limiter = limiter(algorithm, Quota::MAX_LIMIT);
+            let mut steps = 0..0;
+            group.bench_function(BenchmarkId::new(name, keys), |bencher| {
+                bencher.iter_custom(|checks| {
+                    steps = steps.end..steps.end + checks as u32;
+                    on_two_threads(halves, steps.clone(), |subject, step| {
+                        black_box(limiter.check(subject, None, 1, at(step)));
+                    })
+                });
+            });
+        }
+        // Time stands still here, as governor's clock would be a third thing that both threads write to.
+        let limiter = governor(u32::MAX);
+        group.bench_function(BenchmarkId::new(GOVERNOR, keys), |bencher| {
+            bencher.iter_custom(|checks| {
+                on_two_threads(halves, 0..checks as u32, |subject, _| {
+                    let _ = black_box(limiter.check_key(subject));
+                })
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Each thread makes a check a step; the slower one's time.
+fn on_two_threads(
+    (one, other): (&[Subject], &[Subject]),
+    steps: Range<u32>,
+    check: impl Fn(&Subject, u32) + Sync,
+) -> Duration {
+    let start = Barrier::new(2);
+    let run = |subjects: &[Subject]| {
+        start.wait();
+        let begin = Instant::now();
+        for (subject, step) in subjects.iter().cycle().zip(steps.clone()) {
+            check(subject, step);
+        }
+        begin.elapsed()
+    };
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| run(one));
+        run(other).max(thread.join().unwrap())
+    })
+}
+
+fn clock(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("clock");
+    group.bench_function("SystemClock", |bencher| bencher.iter(|| SystemClock.now()));
+    let clock = DefaultClock::default();
+    group.bench_function(GOVERNOR, |bencher| bencher.iter(|| clock.now()));
+    group.finish();
+}
+
+criterion_group!(benches, allow, deny, two_threads, clock);
+criterion_main!(benches);

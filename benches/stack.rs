@@ -1,0 +1,20 @@
+//! Time of a request through each stack of [`support`]: accepted, refused in each way, and through the peers.
+//!
+//! `cargo bench --bench stack`. Rows measured one after another on a shared machine differ by the machine's mood; for
+//! ratios between them run the bench `ratios`.
+
+mod support;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+
+fn stacks(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("stack");
+    group.throughput(Throughput::Elements(1));
+    for mut stack in support::stacks() {
+        group.bench_function(stack.name, |bencher| bencher.iter(|| stack.send()));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, stacks);
+criterion_main!(benches);

@@ -1,0 +1,236 @@
+//! What the benches drive: this crate's layers and their peers, each round the same inner service.
+//!
+//! Every stack is driven as tower services are: clone a request with five header fields, `poll_ready`, `call`, poll the
+//! future, read the status, drop the response. That frame is what the row `inner service alone` costs; take it off to
+//! get what a stack adds. 256 keys take turns, out of 10 000 stored, so records and windows come from the nearer caches.
+#![allow(dead_code, reason = "each bench uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a failing setup is a failing bench")]
+
+pub(crate) mod peers;
+
+use std::convert::Infallible;
+use std::future::{Future, Ready, ready};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use axum::body::Body;
+use http::header::{ACCEPT, ACCEPT_ENCODING, HOST, USER_AGENT};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use tower::{Service, ServiceBuilder};
+use tower_api_keys::RateLimitLayer;
+use tower_api_keys::clock::{Clock, SystemClock, Timestamp};
+use tower_api_keys::key::{KeyRecord, KeyState, Mode, Owner, Peppers};
+use tower_api_keys::presets::justpaid::{JustPaid, JustPaidFormat, Limits};
+use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota};
+use tower_api_keys::scope::ScopeSet;
+use tower_api_keys::store::{KeyAdministration, MemoryStore};
+
+pub(crate) type Request = http::Request<()>;
+
+pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+const KEYS: usize = 10_000;
+const IN_TURN: usize = 256;
+
+/// A service with the requests that are sent to it in turn.
+pub(crate) struct Stack {
+    pub(crate) name: &'static str,
+    send: Box<dyn FnMut() -> StatusCode>,
+}
+
+impl Stack {
+    /// Sends every request twice, so that what follows is the steady state: a limit of one is used up, every caller has
+    /// a window, and every answer has the status that is looked for.
+    fn new<S>(name: &'static str, status: StatusCode, mut service: S, requests: Vec<Request>) -> Self
+    where
+        S: Service<Request, Response = Response<Body>, Error = Infallible> + 'static,
+    {
+        let count = requests.len();
+        let mut turns = (0..count).cycle();
+        let mut send = move || {
+            let mut context = Context::from_waker(Waker::noop());
+            let request = requests[turns.next().unwrap()].clone();
+            assert!(service.poll_ready(&mut context).is_ready());
+            match pin!(service.call(request)).poll(&mut context) {
+                Poll::Ready(Ok(response)) => response.status(),
+                Poll::Pending => panic!("nothing here waits"),
+            }
+        };
+        for _ in 0..count {
+            send();
+        }
+        assert!((0..count).all(|_| send() == status), "{name} does not answer {status}");
+        Self { name, send: Box::new(send) }
+    }
+
+    pub(crate) fn send(&mut self) -> StatusCode {
+        (self.send)()
+    }
+}
+
+pub(crate) const BASELINE: &str = "inner service alone";
+pub(crate) const WHOLE: &str = "whole stack, accepted";
+pub(crate) const ASSEMBLED: &str = "peers: async auth, sha256 + tower_governor";
+
+/// All stacks, the baseline first.
+pub(crate) fn stacks() -> Vec<Stack> {
+    let mut stacks = own_stacks();
+    stacks.extend(peers::stacks());
+    stacks
+}
+
+/// This crate's stacks: each layer added in turn, then each way to be refused.
+pub(crate) fn own_stacks() -> Vec<Stack> {
+    const OK: StatusCode = StatusCode::OK;
+    const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
+
+    let store = store();
+    let generous = JustPaid::new(store.clone()).with_limits(limits(Quota::MAX_LIMIT));
+    let strict = JustPaid::new(store).with_limits(limits(1));
+    let whole = |preset: &JustPaid<MemoryStore>| {
+        ServiceBuilder::new()
+            .layer(preset.authenticate())
+            .layer(preset.rate_limit().unwrap())
+            .layer(preset.scopes().unwrap())
+            .service(Inner)
+    };
+    let authenticate = ServiceBuilder::new().layer(generous.authenticate());
+    let without_ietf_fields = authenticate.clone().layer(without_ietf_fields());
+
+    vec![
+        Stack::new(BASELINE, OK, Inner, good_keys()),
+        Stack::new("authenticate", OK, authenticate.clone().service(Inner), good_keys()),
+        Stack::new(
+            "authenticate, scopes",
+            OK,
+            authenticate.clone().layer(generous.scopes().unwrap()).service(Inner),
+            good_keys(),
+        ),
+        Stack::new(
+            "authenticate, rate limit",
+            OK,
+            authenticate.layer(generous.rate_limit().unwrap()).service(Inner),
+            good_keys(),
+        ),
+        Stack::new(
+            "authenticate, rate limit without IETF fields",
+            OK,
+            without_ietf_fields.clone().service(Inner),
+            good_keys(),
+        ),
+        Stack::new(
+            "whole stack without IETF fields, accepted",
+            OK,
+            without_ietf_fields.layer(generous.scopes().unwrap()).service(Inner),
+            good_keys(),
+        ),
+        Stack::new(WHOLE, OK, whole(&generous), good_keys()),
+        Stack::new("no credential, 401", UNAUTHORIZED, whole(&generous), vec![request(None)]),
+        Stack::new("malformed key, 401", UNAUTHORIZED, whole(&generous), malformed_keys()),
+        Stack::new("unknown key, 401", UNAUTHORIZED, whole(&generous), unknown_keys()),
+        Stack::new("revoked key, 401", UNAUTHORIZED, whole(&generous), revoked_keys()),
+        Stack::new("over the limit, 429", StatusCode::TOO_MANY_REQUESTS, whole(&strict), good_keys()),
+        Stack::new("scope missing, 403", StatusCode::FORBIDDEN, whole(&generous), keys_without_scope()),
+    ]
+}
+
+/// The limits of a day, so that a bench does not outlast them.
+fn limits(limit: u32) -> Limits {
+    let window = Duration::from_secs(24 * 60 * 60);
+    Limits { read: limit, write: limit, execute: limit, window, ..Limits::default() }
+}
+
+/// The preset's layer for reads, but for the fields.
+fn without_ietf_fields() -> RateLimitLayer<JustPaidFormat> {
+    let quota = Quota::new(Quota::MAX_LIMIT.try_into().unwrap(), limits(1).window).unwrap();
+    let limiter = MemoryRateLimiter::builder("read", quota).build(SystemClock.now());
+    RateLimitLayer::by_key(limiter).with_rejection_format(JustPaidFormat)
+}
+
+/// Answers at once with an empty 200.
+#[derive(Clone, Copy)]
+pub(crate) struct Inner;
+
+impl Service<Request> for Inner {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request) -> Self::Future {
+        ready(Ok(Response::new(Body::empty())))
+    }
+}
+
+fn key(index: usize) -> String {
+    format!("wfk_{index:032}")
+}
+
+/// The first `IN_TURN` keys are good, the next are revoked, those after them lack the scope.
+fn store() -> MemoryStore {
+    let store = MemoryStore::new();
+    for index in 0..KEYS {
+        let owner = Owner::organization("acme".parse().unwrap(), Mode::Live);
+        let id = format!("{index:016}").parse().unwrap();
+        let mut record = KeyRecord::new(id, owner, Peppers::none().digest(&key(index)), START);
+        record.scopes = ScopeSet::parse_list(["runs:read", "workflows:read", "workflows:write"]).unwrap();
+        match index / IN_TURN {
+            1 => record.state = KeyState::Revoked { at: START },
+            2 => record.scopes = ScopeSet::parse_list(["runs:read"]).unwrap(),
+            _ => {}
+        }
+        at_once(store.insert(record)).unwrap();
+    }
+    store
+}
+
+const START: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
+
+fn at_once<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("nothing here waits"),
+    }
+}
+
+fn request(key: Option<String>) -> Request {
+    let mut request = http::Request::get("/workflows/wf_8Qm2").body(()).unwrap();
+    let headers = request.headers_mut();
+    headers.insert(HOST, HeaderValue::from_static("api.justpaid.io"));
+    headers.insert(USER_AGENT, HeaderValue::from_static("justpaid-node/3.2.1"));
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, br"));
+    if let Some(key) = key {
+        headers.insert(X_API_KEY, key.parse().unwrap());
+    }
+    request
+}
+
+fn requests(keys: impl Iterator<Item = String>) -> Vec<Request> {
+    keys.map(|key| request(Some(key))).collect()
+}
+
+pub(crate) fn good_keys() -> Vec<Request> {
+    requests((0..IN_TURN).map(key))
+}
+
+fn revoked_keys() -> Vec<Request> {
+    requests((IN_TURN..2 * IN_TURN).map(key))
+}
+
+fn keys_without_scope() -> Vec<Request> {
+    requests((2 * IN_TURN..3 * IN_TURN).map(key))
+}
+
+fn unknown_keys() -> Vec<Request> {
+    requests((KEYS..KEYS + IN_TURN).map(key))
+}
+
+/// Good but for the last character.
+fn malformed_keys() -> Vec<Request> {
+    requests((0..IN_TURN).map(|index| key(index).split_at(35).0.to_owned() + "-"))
+}
