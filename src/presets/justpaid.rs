@@ -37,9 +37,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::credential::HeaderKey;
 use crate::key::{KeyFormat, Peppers};
 use crate::manage::KeyManager;
-use crate::rate_limit::{
-    ClientAddressSource, InvalidQuota, MemoryRateLimiter, MemoryRateLimiterBuilder, Quota, RateLimitLayer,
-};
+use crate::rate_limit::{ClientAddressSource, InvalidQuota, MemoryRateLimiter, Quota, RateLimitLayer};
 use crate::rejection::{RateLimited, Reason, Rejection, RejectionFormat, RejectionKind};
 use crate::route::{InvalidRoute, RouteTable};
 use crate::scope::{ScopeRequirement, ScopeSet};
@@ -177,9 +175,9 @@ impl<S: KeyAdministration + Clone> JustPaid<S> {
     ///
     /// [`InvalidPreset`] if a limit is zero, the window is out of range, or the prefix is no path.
     pub fn rate_limit(&self) -> Result<RateLimitLayer<JustPaidFormat>, InvalidPreset> {
-        let execute = Arc::new(self.limiter("execute", self.limits.execute)?.build(self.clock.now()));
-        let read = self.limiter("read", self.limits.read)?.build(self.clock.now());
-        let write = self.limiter("write", self.limits.write)?.build(self.clock.now());
+        let execute = Arc::new(self.limiter("execute", self.limits.execute)?);
+        let read = self.limiter("read", self.limits.read)?;
+        let write = self.limiter("write", self.limits.write)?;
         let mut layer = RateLimitLayer::by_key(write)
             .with_methods([Method::GET], read)
             .without_limit(Method::OPTIONS)
@@ -215,7 +213,7 @@ impl<S: KeyAdministration + Clone> JustPaid<S> {
         &self,
         source: ClientAddressSource,
     ) -> Result<RateLimitLayer<JustPaidFormat>, InvalidPreset> {
-        let webhooks = self.limiter("webhooks", self.limits.webhooks)?.build(self.clock.now());
+        let webhooks = self.limiter("webhooks", self.limits.webhooks)?;
         let layer = RateLimitLayer::by_client_address(source, webhooks).with_clock(self.clock.clone());
         Ok(layer.with_rejection_format(JustPaidFormat))
     }
@@ -228,9 +226,10 @@ impl<S: KeyAdministration + Clone> JustPaid<S> {
             .with_grantable_scopes(all_scopes())
     }
 
-    fn limiter(&self, category: &str, limit: u32) -> Result<MemoryRateLimiterBuilder, InvalidQuota> {
+    fn limiter(&self, category: &str, limit: u32) -> Result<MemoryRateLimiter, InvalidQuota> {
         let limit = NonZeroU32::new(limit).ok_or(InvalidQuota::Limit { limit })?;
-        Ok(MemoryRateLimiter::builder(category, Quota::new(limit, self.limits.window)?))
+        let quota = Quota::new(limit, self.limits.window)?;
+        Ok(MemoryRateLimiter::builder(category, quota).build_at(self.clock.now()))
     }
 }
 
