@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod authenticate;
+pub mod authorize;
 pub mod clock;
 pub mod credential;
 pub mod key;
@@ -10,6 +11,7 @@ mod log;
 mod principal;
 pub mod rate_limit;
 pub mod rejection;
+pub mod route;
 pub mod scope;
 pub mod store;
 mod text;

@@ -1,0 +1,51 @@
+//! The layer that lets a caller through who may do what the route does.
+//!
+//! [`RequireScopeLayer`] stands inside [`AuthenticateLayer`](crate::AuthenticateLayer) and outside the routes. It is
+//! made for one route or a group of them ([`RequireScopeLayer::new`]), or for a whole router from a table that refuses
+//! whatever it does not list ([`RequireScopeLayer::by_route`]).
+//!
+//! There is no way to list a route as public: public routes belong outside the layers.
+//!
+//! A request is refused, in this order, if
+//!
+//! 1. no authentication layer stands outside (500: the host's mistake);
+//! 2. nobody is calling, where the authentication layer lets requests without a credential through (401);
+//! 3. the table lists no such method and route, or the path is not canonical (403), see [`route`](crate::route);
+//! 4. the caller lacks the scope (403).
+//!
+//! Nothing in the request's header fields has an influence: not `X-HTTP-Method-Override`, not `X-Original-URL`, not
+//! `X-Forwarded-Uri`.
+//!
+//! # Where to put it
+//!
+//! axum's `Router::layer` covers what was added before it, the fallback included; routes added or merged later stay
+//! outside, and `Router::route_layer` leaves the fallback outside. So add routes first, this layer next, and the
+//! authentication layer last. Middleware that rewrites the path belongs outside this layer.
+//!
+//! ```
+//! use http::Method;
+//! use tower_api_keys::authorize::{Access, RequireScopeLayer};
+//! use tower_api_keys::route::RouteTable;
+//! use tower_api_keys::scope::ScopeRequirement;
+//!
+//! const READ: ScopeRequirement = ScopeRequirement::from_static("workflows:read");
+//! const WRITE: ScopeRequirement = ScopeRequirement::from_static("workflows:write");
+//!
+//! let table = RouteTable::new()
+//!     .add(Method::GET, "/workflows", READ.into())?
+//!     .add(Method::POST, "/workflows", WRITE.into())?
+//!     .add(Method::GET, "/whoami", Access::AnyKey)?;
+//! let layer = RequireScopeLayer::by_route(table)?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+
+mod access;
+mod check;
+mod future;
+mod layer;
+mod service;
+
+pub use access::{Access, EmptyRouteTable};
+pub use future::ResponseFuture;
+pub use layer::RequireScopeLayer;
+pub use service::RequireScope;

@@ -1,0 +1,40 @@
+//! Tables of routes: a method and a path pattern, and what holds there.
+//!
+//! A [`RouteTable`] says for each route of an API which scope it needs, or which rate limit applies. It is asked per
+//! request and answers one of three things ([`RouteMatch`]): what was found, that nothing covers the request, or that
+//! its path could be read in two ways and is not matched at all.
+//!
+//! # Patterns
+//!
+//! | segment | matches |
+//! |---|---|
+//! | `workflows` | exactly that, byte for byte |
+//! | `{id}` or `:id` | one segment that is not empty; the name means nothing |
+//! | `{*rest}`, last only | one segment or more |
+//!
+//! The path is matched before the method, as routers do: a literal wins over a parameter, a parameter over the rest,
+//! segment by segment and with backtracking. So with `GET /users/me` and `POST /users/{id}` in the table, nothing
+//! covers `POST /users/me`. `HEAD` is what `GET` is ([RFC 9110, section
+//! 9.3.2](https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2)). `TRACE` and `CONNECT` can't be in a table.
+//!
+//! # What is matched
+//!
+//! 1. With the feature `axum`, inside a router: the route that the router chose (`MatchedPath`), not the path. Patterns
+//!    are compared with the route's own: a parameter is only ever a parameter, a literal only that literal, while
+//!    `{*rest}` stands for every route below. Nested routes have their full pattern, `/api/v1/workflows/{id}`.
+//! 2. Otherwise the path, if it is canonical: it starts with `/` and has no `%`, `;`, `\`, no segment `.` or `..`, and
+//!    no empty segment but a last one that the pattern has too. Routers and proxies disagree on how to read the others.
+//!    In a service that an axum router nests, the prefix it is nested at comes before the path.
+//!
+//! Authority, scheme, query and header fields have no influence.
+
+mod pattern;
+#[expect(clippy::module_inception, reason = "the file is named for the type in it")]
+mod route;
+mod table;
+mod target;
+mod tree;
+
+pub use pattern::InvalidRoute;
+pub use route::Route;
+pub use table::{RouteMatch, RouteTable};

@@ -1,0 +1,52 @@
+use std::fmt;
+
+use http::Method;
+
+/// A route of the host's, to compare a [`RouteTable`](super::RouteTable) with: a method and a path pattern.
+///
+/// ```
+/// use http::Method;
+/// use tower_api_keys::route::Route;
+///
+/// assert_eq!(Route::from((Method::GET, "/workflows/{id}")).to_string(), "GET /workflows/{id}");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// `None` if the route answers every method.
+    pub(crate) method: Option<Method>,
+    pub(crate) pattern: String,
+    /// Whether another service stands below the pattern, whose routes nobody knows.
+    pub(crate) is_mount: bool,
+}
+
+impl Route {
+    /// A route that leaves it to its handler which methods there are.
+    pub fn any_method(pattern: impl Into<String>) -> Self {
+        Self { method: None, pattern: pattern.into(), is_mount: false }
+    }
+
+    /// The method; `None` if the route answers every method.
+    pub fn method(&self) -> Option<&Method> {
+        self.method.as_ref()
+    }
+
+    /// The path pattern, `/workflows/{id}`.
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+}
+
+impl<P: Into<String>> From<(Method, P)> for Route {
+    fn from((method, pattern): (Method, P)) -> Self {
+        Self { method: Some(method), pattern: pattern.into(), is_mount: false }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.method {
+            Some(method) => write!(f, "{method} {}", self.pattern),
+            None => write!(f, "any method {}", self.pattern),
+        }
+    }
+}

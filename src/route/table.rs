@@ -1,0 +1,189 @@
+use std::fmt;
+
+use http::Method;
+
+use super::pattern::{PatternSegment, parse};
+use super::target::Target;
+use super::tree::Node;
+use super::{InvalidRoute, Route};
+use crate::credential::RequestView;
+
+/// What holds for each route: a method and a path pattern lead to a `T`.
+///
+/// See the [module docs](super) for the patterns and for what of a request is matched.
+///
+/// ```
+/// use http::{Method, Request};
+/// use tower_api_keys::credential::RequestView;
+/// use tower_api_keys::route::{RouteMatch, RouteTable};
+///
+/// let table = RouteTable::new()
+///     .add(Method::GET, "/workflows", "list")?
+///     .add(Method::GET, "/workflows/{id}", "read")?
+///     .nest("/api/v1")?;
+///
+/// let request = Request::head("/api/v1/workflows/wf_1").body(()).unwrap();
+/// assert_eq!(table.find(RequestView::of(&request)), RouteMatch::Found(&"read"));
+///
+/// let request = Request::post("/api/v1/workflows").body(()).unwrap();
+/// assert_eq!(table.find(RequestView::of(&request)), RouteMatch::NotCovered);
+///
+/// let request = Request::get("/api/v1/../v1/workflows").body(()).unwrap();
+/// assert_eq!(table.find(RequestView::of(&request)), RouteMatch::PathNotCanonical);
+/// # Ok::<_, tower_api_keys::route::InvalidRoute>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct RouteTable<T> {
+    rules: Vec<Rule<T>>,
+    tree: Node,
+}
+
+#[derive(Clone)]
+struct Rule<T> {
+    method: Method,
+    pattern: String,
+    value: T,
+}
+
+/// What a [`RouteTable`] says to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteMatch<'t, T> {
+    /// This is what holds.
+    Found(&'t T),
+    /// No rule covers the method and the route.
+    NotCovered,
+    /// There is only the path to go by, and it could be read in two ways.
+    PathNotCanonical,
+}
+
+impl<T> RouteTable<T> {
+    /// A table that covers nothing.
+    pub fn new() -> Self {
+        Self { rules: Vec::new(), tree: Node::default() }
+    }
+
+    /// Says what holds for a method and a pattern.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRoute`] if the pattern is malformed, the table has it with that method, or no rule can be for that
+    /// method: `HEAD` follows `GET`, and `TRACE` and `CONNECT` are never covered.
+    pub fn add(mut self, method: Method, pattern: &str, value: T) -> Result<Self, InvalidRoute> {
+        match method {
+            Method::HEAD => return Err(InvalidRoute::Head),
+            Method::TRACE | Method::CONNECT => return Err(InvalidRoute::Method(method)),
+            _ => {}
+        }
+        let rules = self.tree.rules_mut(&parse(pattern)?);
+        if rules.iter().any(|(other, _)| *other == method) {
+            return Err(InvalidRoute::Duplicate { method, pattern: pattern.to_owned() });
+        }
+        rules.push((method.clone(), self.rules.len()));
+        self.rules.push(Rule { method, pattern: pattern.to_owned(), value });
+        Ok(self)
+    }
+
+    /// Puts `prefix` before every pattern that is in the table so far; the pattern `/` becomes the prefix itself.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRoute::Pattern`] if it is malformed, [`InvalidRoute::Prefix`] if it ends in a slash or has a `{*rest}`.
+    pub fn nest(self, prefix: &str) -> Result<Self, InvalidRoute> {
+        let segments = parse(prefix)?;
+        if let Some(PatternSegment::Rest | PatternSegment::Literal("")) = segments.last() {
+            return Err(InvalidRoute::Prefix(prefix.to_owned()));
+        }
+        if segments.is_empty() {
+            return Ok(self);
+        }
+        let nest = |rule: Rule<T>| Rule {
+            pattern: if rule.pattern == "/" {
+                prefix.to_owned()
+            } else {
+                format!("{prefix}{}", rule.pattern)
+            },
+            ..rule
+        };
+        Ok(Self { tree: self.tree.under(&segments), rules: self.rules.into_iter().map(nest).collect() })
+    }
+
+    /// Whether there is no rule, so that nothing is covered.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// What holds for a request.
+    pub fn find(&self, request: RequestView<'_>) -> RouteMatch<'_, T> {
+        let Some(target) = Target::of(request) else { return RouteMatch::PathNotCanonical };
+        match self.tree.find(target) {
+            Some(rules) => match rules.iter().find(|(method, _)| method == followed(request.method)) {
+                Some((_, rule)) => RouteMatch::Found(&self.rules[*rule].value),
+                None => RouteMatch::NotCovered,
+            },
+            None if target.ends_in_slash() => RouteMatch::PathNotCanonical,
+            None => RouteMatch::NotCovered,
+        }
+    }
+
+    /// Those of the host's `routes` that no rule covers: routes forgotten. For a test of the host's.
+    ///
+    /// The patterns are matched as a router's are: a parameter is covered by a parameter, a literal by that literal,
+    /// both by a `{*rest}`. A route that answers any method is covered if there is a rule for one method or more.
+    ///
+    /// ```
+    /// use http::Method;
+    /// use tower_api_keys::route::{Route, RouteTable};
+    ///
+    /// let table = RouteTable::new().add(Method::GET, "/runs/{id}", ())?;
+    /// let routes = [(Method::GET, "/runs/{run}"), (Method::POST, "/runs/{run}/cancel")];
+    /// assert_eq!(table.uncovered(routes), [Route::from((Method::POST, "/runs/{run}/cancel"))]);
+    /// # Ok::<_, tower_api_keys::route::InvalidRoute>(())
+    /// ```
+    pub fn uncovered<R: Into<Route>>(&self, routes: impl IntoIterator<Item = R>) -> Vec<Route> {
+        routes.into_iter().map(Into::into).filter(|route| self.covering(route).is_empty()).collect()
+    }
+
+    /// The rules that cover none of the host's `routes`: usually a slip in a pattern. For a test of the host's.
+    pub fn unused<R: Into<Route>>(&self, routes: impl IntoIterator<Item = R>) -> Vec<Route> {
+        let mut is_used = vec![false; self.rules.len()];
+        for route in routes {
+            self.covering(&route.into()).into_iter().for_each(|rule| is_used[rule] = true);
+        }
+        let unused = self.rules.iter().zip(is_used).filter(|(_, is_used)| !is_used);
+        unused.map(|(rule, _)| Route::from((rule.method.clone(), rule.pattern.clone()))).collect()
+    }
+
+    /// The numbers of the rules that cover a route.
+    fn covering(&self, route: &Route) -> Vec<usize> {
+        let target = Target::route(&route.pattern);
+        let mut covering = Vec::new();
+        if let Some(rules) = self.tree.find(target) {
+            let covers = |method: &Method| route.method.as_ref().is_none_or(|of| followed(of) == method);
+            covering.extend(rules.iter().filter(|(method, _)| covers(method)).map(|(_, rule)| *rule));
+        }
+        if let Some(below) = self.tree.descend(target).filter(|_| route.is_mount) {
+            below.for_each(&mut |rule| covering.push(rule));
+        }
+        covering
+    }
+}
+
+/// The method whose rule counts.
+fn followed(method: &Method) -> &Method {
+    if method == Method::HEAD { &Method::GET } else { method }
+}
+
+impl<T> Default for RouteTable<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for RouteTable<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(self.rules.iter().map(|rule| (format!("{} {}", rule.method, rule.pattern), &rule.value)))
+            .finish()
+    }
+}

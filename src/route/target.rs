@@ -1,0 +1,137 @@
+//! What of a request is matched.
+
+use crate::credential::RequestView;
+
+/// The way to a route: at first as a router's patterns name it, then as the request's path does. Either may be empty.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target<'r> {
+    route: &'r str,
+    path: &'r str,
+}
+
+/// A segment of the way.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Segment<'r> {
+    /// Of a path: what a literal or a parameter may match.
+    Text(&'r str),
+    /// Of a route: only the same literal matches.
+    Literal(&'r str),
+    /// Of a route: only a parameter matches.
+    Parameter,
+    /// Of a route: only a `{*rest}` matches.
+    Rest,
+}
+
+impl<'r> Target<'r> {
+    /// The router's pattern where it left one, else the path; `None` if that is not canonical.
+    pub(super) fn of(request: RequestView<'r>) -> Option<Self> {
+        if let Some(route) = router::matched_route(request) {
+            return Some(Self::route(route));
+        }
+        let path = request.uri.path();
+        is_canonical(path)
+            .then(|| Self { route: without_root(router::stripped_prefix(request)), path: without_root(path) })
+    }
+
+    pub(super) fn route(pattern: &'r str) -> Self {
+        Self { route: without_root(pattern), path: "" }
+    }
+
+    /// Whether this is a path with a slash at its end, which is one thing to some routers and another to others.
+    pub(super) fn ends_in_slash(&self) -> bool {
+        self.path.ends_with('/')
+    }
+}
+
+impl<'r> Iterator for Target<'r> {
+    type Item = Segment<'r>;
+
+    fn next(&mut self) -> Option<Segment<'r>> {
+        if let Some(text) = next_segment(&mut self.route) {
+            return Some(match text.strip_prefix('{') {
+                Some(text) if text.starts_with('*') => Segment::Rest,
+                // `{{` is how routers write a literal brace.
+                Some(text) if !text.starts_with('{') => Segment::Parameter,
+                _ => Segment::Literal(text),
+            });
+        }
+        next_segment(&mut self.path).map(Segment::Text)
+    }
+}
+
+/// The segments of a path or pattern that starts with a slash; `/` has none.
+pub(super) fn segments(path: &str) -> impl Iterator<Item = &str> {
+    let mut rest = without_root(path);
+    std::iter::from_fn(move || next_segment(&mut rest))
+}
+
+fn without_root(path: &str) -> &str {
+    if path == "/" { "" } else { path }
+}
+
+/// Takes the slash and the segment that `rest` starts with.
+fn next_segment<'p>(rest: &mut &'p str) -> Option<&'p str> {
+    let text = rest.strip_prefix('/')?;
+    let end = text.bytes().position(|byte| byte == b'/').unwrap_or(text.len());
+    let (segment, after) = text.split_at(end);
+    *rest = after;
+    Some(segment)
+}
+
+/// Whether every router reads the path in the same way, but for a slash at its end.
+fn is_canonical(path: &str) -> bool {
+    let Some(inner) = path.strip_prefix('/') else { return false };
+    let inner = inner.strip_suffix('/').unwrap_or(inner);
+    if path.len() > 1 && inner.is_empty() {
+        return false;
+    }
+    // One pass: `start` is where the segment starts that the byte is in.
+    let bytes = inner.as_bytes();
+    let mut start = 0;
+    for (index, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'/' if is_dots(&bytes[start..index]) => return false,
+            b'/' => start = index + 1,
+            b'%' | b';' | b'\\' => return false,
+            _ => {}
+        }
+    }
+    inner.is_empty() || !is_dots(&bytes[start..])
+}
+
+/// Whether a segment is empty, `.` or `..`.
+fn is_dots(segment: &[u8]) -> bool {
+    matches!(segment, b"" | b"." | b"..")
+}
+
+/// What an axum router leaves in a request's extensions.
+#[cfg(feature = "axum")]
+mod router {
+    use axum::extract::{MatchedPath, NestedPath};
+
+    use crate::credential::RequestView;
+
+    /// The full pattern of the route that was chosen.
+    pub(super) fn matched_route(request: RequestView<'_>) -> Option<&str> {
+        request.extensions.get::<MatchedPath>().map(MatchedPath::as_str)
+    }
+
+    /// The pattern at which this service is nested, which the path lacks.
+    pub(super) fn stripped_prefix(request: RequestView<'_>) -> &str {
+        let nested = request.extensions.get::<NestedPath>().map_or("", NestedPath::as_str);
+        nested.strip_suffix('/').unwrap_or(nested)
+    }
+}
+
+#[cfg(not(feature = "axum"))]
+mod router {
+    use crate::credential::RequestView;
+
+    pub(super) fn matched_route(_: RequestView<'_>) -> Option<&str> {
+        None
+    }
+
+    pub(super) fn stripped_prefix(_: RequestView<'_>) -> &str {
+        ""
+    }
+}

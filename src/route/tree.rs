@@ -1,0 +1,100 @@
+use http::Method;
+
+use super::pattern::PatternSegment;
+use super::target::{Segment, Target};
+
+/// The patterns of a table as a tree of segments. A rule is a number.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Node {
+    /// Sorted by text.
+    literals: Vec<(Box<str>, Node)>,
+    parameter: Option<Box<Node>>,
+    rest: Rules,
+    here: Rules,
+}
+
+/// The rules of one pattern, one a method; none if the table does not have the pattern.
+pub(super) type Rules = Vec<(Method, usize)>;
+
+impl Node {
+    /// The rules of a pattern, to add to.
+    pub(super) fn rules_mut(&mut self, pattern: &[PatternSegment<'_>]) -> &mut Rules {
+        let Some((first, others)) = pattern.split_first() else { return &mut self.here };
+        match first {
+            PatternSegment::Rest => &mut self.rest,
+            PatternSegment::Parameter => self.parameter.get_or_insert_default().rules_mut(others),
+            PatternSegment::Literal(text) => {
+                let index = match self.literal(text) {
+                    Ok(index) => index,
+                    Err(index) => {
+                        self.literals.insert(index, ((*text).into(), Self::default()));
+                        index
+                    }
+                };
+                self.literals[index].1.rules_mut(others)
+            }
+        }
+    }
+
+    /// The same tree with `prefix` before every pattern.
+    pub(super) fn under(self, prefix: &[PatternSegment<'_>]) -> Self {
+        prefix.iter().rev().fold(self, |node, segment| match segment {
+            PatternSegment::Literal(text) => {
+                Self { literals: vec![((*text).into(), node)], ..Self::default() }
+            }
+            PatternSegment::Parameter | PatternSegment::Rest => {
+                Self { parameter: Some(Box::new(node)), ..Self::default() }
+            }
+        })
+    }
+
+    /// The rules of the most specific pattern that matches. Visits a node at most once.
+    pub(super) fn find(&self, target: Target<'_>) -> Option<&Rules> {
+        let mut further = target;
+        let Some(segment) = further.next() else { return non_empty(&self.here) };
+        let (literal, parameter) = match segment {
+            Segment::Text(text) => (Some(text), !text.is_empty()),
+            Segment::Literal(text) => (Some(text), false),
+            Segment::Parameter => (None, true),
+            Segment::Rest => (None, false),
+        };
+        literal
+            .and_then(|text| self.literals[self.literal(text).ok()?].1.find(further))
+            .or_else(|| self.parameter.as_ref().filter(|_| parameter)?.find(further))
+            .or_else(|| {
+                // A slash at the end could also be read away, and what is left could have stricter rules.
+                let is_empty = literal.is_some_and(str::is_empty);
+                non_empty(&self.rest).filter(|_| !is_empty && !target.ends_in_slash())
+            })
+    }
+
+    fn literal(&self, text: &str) -> Result<usize, usize> {
+        self.literals.binary_search_by(|(literal, _)| (**literal).cmp(text))
+    }
+
+    /// The node that a route leads to.
+    pub(super) fn descend(&self, mut target: Target<'_>) -> Option<&Self> {
+        match target.next() {
+            None => Some(self),
+            Some(Segment::Literal(text) | Segment::Text(text)) => {
+                self.literals[self.literal(text).ok()?].1.descend(target)
+            }
+            Some(Segment::Parameter) => self.parameter.as_ref()?.descend(target),
+            Some(Segment::Rest) => None,
+        }
+    }
+
+    /// Calls `f` with every rule in the tree.
+    pub(super) fn for_each(&self, f: &mut impl FnMut(usize)) {
+        self.here.iter().chain(&self.rest).for_each(|(_, rule)| f(*rule));
+        self.literals
+            .iter()
+            .map(|(_, node)| node)
+            .chain(self.parameter.as_deref())
+            .for_each(|node| node.for_each(f));
+    }
+}
+
+fn non_empty(rules: &Rules) -> Option<&Rules> {
+    (!rules.is_empty()).then_some(rules)
+}
