@@ -1,5 +1,7 @@
 //! An example server as a process of its own, and a client that writes raw requests.
 
+#![allow(dead_code, unreachable_pub, clippy::print_stderr, reason = "each test file uses its own part")]
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
