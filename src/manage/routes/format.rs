@@ -53,7 +53,6 @@ pub trait KeyRoutesFormat: Send + Sync + 'static {
 /// `nextCursor` is `null` on the last page. `code` is one of `unauthenticated`, `forbidden`, `not_found`, `invalid`,
 /// `already_exists`, `unavailable`.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct PlainJson;
 
 impl KeyRoutesFormat for PlainJson {
