@@ -103,6 +103,7 @@
 //! | `full` | all of them |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod authenticate;
 pub mod authorize;

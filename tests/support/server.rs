@@ -1,6 +1,6 @@
 //! An example server as a process of its own, and a client that writes raw requests.
 
-#![allow(dead_code, unreachable_pub, clippy::print_stderr, reason = "each test file uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};

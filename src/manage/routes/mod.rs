@@ -5,8 +5,8 @@ use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{Query, RawPathParams, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{delete, get};
-use http::header::{CACHE_CONTROL, RETRY_AFTER};
+use axum::routing::{MethodRouter, any};
+use http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER};
 use http::{Extensions, HeaderValue, StatusCode, Uri};
 
 mod body;
@@ -71,10 +71,15 @@ where
 {
     let routes = Arc::new(Routes { manager, format });
     Router::new()
-        .route("/", get(list::<F>).post(create::<F>))
-        .route("/{key_id}", delete(revoke::<F>))
+        .route("/", only("GET,HEAD,POST").get(list::<F>).post(create::<F>))
+        .route("/{key_id}", only("DELETE").delete(revoke::<F>))
         .layer(middleware::from_fn_with_state(routes.clone(), guard::<F>))
         .with_state(routes)
+}
+
+/// axum would write `Allow` on the guard's 401, too, and so tell anybody that there is a route.
+fn only<S: Clone + Send + Sync + 'static>(allowed: &'static str) -> MethodRouter<S> {
+    any(async move || (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, allowed)]))
 }
 
 struct Routes<F> {
