@@ -432,13 +432,8 @@ fn r53_r54_r55_a_key_gives_no_more_than_it_has() {
         server.send("POST", "/auth/api-keys", &[("x-api-key", key), JSON], Some(body))
     };
     let manager = server.mint(&["api-keys:read", "api-keys:write", "workflows:read"]).1;
-    for (name, body) in [
-        ("a scope it lacks", r#"{"name":"x","scopes":["workflows:write"]}"#),
-        ("a wildcard over one it has", r#"{"name":"x","scopes":["workflows:*"]}"#),
-    ] {
-        let answer = create(&manager, body);
-        assert_eq!((answer.status, answer.body.as_str()), (403, FORBIDDEN), "{name}");
-    }
+    let more = create(&manager, r#"{"name":"x","scopes":["workflows:read","workflows:write"]}"#);
+    assert_eq!((more.status, more.body.as_str()), (403, FORBIDDEN));
     for (name, body) in [
         ("an unknown member", r#"{"name":"x","scopes":[],"admin":true}"#),
         ("the organization", r#"{"name":"x","scopes":[],"organization":"other"}"#),
@@ -447,6 +442,7 @@ fn r53_r54_r55_a_key_gives_no_more_than_it_has() {
         ("scopes twice", r#"{"name":"x","scopes":[],"scopes":["workflows:read"]}"#),
         ("no scopes", r#"{"name":"x"}"#),
         ("null scopes", r#"{"name":"x","scopes":null}"#),
+        ("a wildcard over one it has", r#"{"name":"x","scopes":["workflows:*"]}"#),
         ("a bare star", r#"{"name":"x","scopes":["*"]}"#),
         ("no name", r#"{"scopes":[]}"#),
         ("no JSON", "scopes"),

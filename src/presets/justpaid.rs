@@ -297,40 +297,38 @@ impl crate::manage::KeyRoutesFormat for JustPaidFormat {
         data: serde_json::Value,
         next_cursor: Option<String>,
     ) -> axum::response::Response {
-        let mut body = serde_json::json!({ "success": true, "data": data });
-        if let Some(cursor) = next_cursor {
-            body["nextCursor"] = cursor.into();
-        }
-        json(status, body.to_string())
+        let next = next_cursor.map(|cursor| format!(r#","nextCursor":"{cursor}""#)).unwrap_or_default();
+        json(status, format!(r#"{{"success":true,"data":{data}{next}}}"#))
     }
 
     fn failure(&self, error: &crate::manage::ManageError) -> axum::response::Response {
         use crate::manage::ManageError;
 
-        let envelope = |code, message: String| {
-            serde_json::json!({ "success": false, "error": { "code": code, "message": message } }).to_string()
-        };
         let body = match error {
             ManageError::Unauthenticated => UNAUTHORIZED.to_owned(),
             ManageError::Forbidden(_) => FORBIDDEN.to_owned(),
-            ManageError::NotFound => envelope("NOT_FOUND", "API key not found".to_owned()),
+            ManageError::NotFound => KEY_NOT_FOUND.to_owned(),
             ManageError::Invalid(fields) => {
-                let details = fields
-                    .iter()
-                    .map(|error| serde_json::json!({ "field": error.field, "message": error.message }));
-                let error = serde_json::json!({
-                    "code": "VALIDATION_ERROR",
-                    "message": "Invalid request",
-                    "details": details.collect::<Vec<_>>(),
+                let details = fields.iter().map(|error| {
+                    serde_json::json!({ "field": error.field, "message": error.message }).to_string()
                 });
-                serde_json::json!({ "success": false, "error": error }).to_string()
+                let details = details.collect::<Vec<_>>().join(",");
+                format!(
+                    r#"{{"success":false,"error":{{"code":"VALIDATION_ERROR","message":"Invalid request","details":[{details}]}}}}"#
+                )
             }
-            ManageError::AlreadyExists => envelope("CONFLICT", "API key already exists".to_owned()),
+            ManageError::AlreadyExists => KEY_EXISTS.to_owned(),
             ManageError::Store(_) | ManageError::Randomness(_) => UNAVAILABLE.to_owned(),
         };
         json(error.status(), body)
     }
 }
+
+#[cfg(feature = "axum")]
+const KEY_NOT_FOUND: &str = r#"{"success":false,"error":{"code":"NOT_FOUND","message":"API key not found"}}"#;
+#[cfg(feature = "axum")]
+const KEY_EXISTS: &str =
+    r#"{"success":false,"error":{"code":"CONFLICT","message":"API key already exists"}}"#;
 
 fn json<B: From<Bytes>>(status: StatusCode, body: impl Into<Bytes>) -> Response<B> {
     let mut response = Response::new(B::from(body.into()));
