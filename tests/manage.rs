@@ -1,4 +1,5 @@
 //! What holds when keys are managed, told through the public API alone.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::convert::Infallible;
 use std::num::NonZeroU32;
@@ -783,7 +784,7 @@ async fn an_imported_key_verifies_and_importing_it_again_says_so() {
         ("again", &operator(), FOREIGN, "already exists"),
         ("for another owner", &globex, FOREIGN, "key"),
         ("another secret of the same id", &operator(), same_id.as_str(), "key"),
-        ("the other mode", &test_mode, FOREIGN, "key"),
+        ("the other mode", &test_mode, &FOREIGN.replace("system1", "system4"), "key"),
         ("not of the format", &operator(), "hunter2", "key"),
         ("too weak", &operator(), "sk_live_oldsystem2.short", "key"),
         ("by a caller", &caller, &FOREIGN.replace("system1", "system3"), "operator only"),
@@ -792,6 +793,9 @@ async fn an_imported_key_verifies_and_importing_it_again_says_so() {
         assert_eq!(outcome(&import(authority, plaintext(text)).await), want, "{name}");
         assert_eq!(world.store.len(), before, "{name}");
     }
+    let refused = world.take_events().pop().unwrap();
+    assert_eq!(refused.outcome, AuditOutcome::Forbidden(Forbidden::OperatorOnly));
+    assert_eq!((refused.action, refused.actor), (KeyAction::Import, caller.actor()));
     world.manager.revoke(&operator(), &imported.id).await.unwrap();
     let again = import(&operator(), plaintext(FOREIGN)).await;
     assert_eq!(outcome(&again), "already exists", "importing does not bring a revoked key back");
@@ -822,6 +826,22 @@ async fn a_digest_can_be_imported_if_it_can_ever_verify() {
     let again = import(&manager, ExistingKey::Plaintext(text.into())).await;
     assert_eq!(outcome(&again), "already exists");
     assert_eq!(world.store.len(), 1);
+}
+
+#[test]
+fn every_operation_can_run_in_a_task_of_its_own() {
+    fn is_send<T: Send>(_: T) {}
+    let (world, authority, query) = (World::new(), operator(), KeyQuery::default());
+    let (manager, id) = (&world.manager, "k1".parse().unwrap());
+    is_send(manager.create(&authority, new_key(&[])));
+    is_send(manager.import(&authority, new_key(&[]), ExistingKey::Plaintext(FOREIGN.into())));
+    is_send(manager.list(&authority, &query));
+    is_send(manager.get(&authority, &id));
+    is_send(manager.rotate(&authority, &id, HOUR));
+    is_send(manager.disable(&authority, &id));
+    is_send(manager.enable(&authority, &id));
+    is_send(manager.revoke(&authority, &id));
+    is_send(manager.delete(&authority, &id));
 }
 
 fn any_scopes() -> impl Strategy<Value = ScopeSet> {

@@ -1,4 +1,5 @@
 //! The axum routes for managing keys, behind the real authentication layer.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(feature = "axum")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -299,7 +300,9 @@ async fn r55_without_the_management_scope_everything_is_403_before_the_body_is_l
         assert_eq!(answer.status, StatusCode::FORBIDDEN);
         assert_eq!(answer.json()["code"], "forbidden");
     }
-    assert_eq!(world.events.lock().unwrap().len(), 2 + 7, "each attempt is audited, once");
+    let events = std::mem::take(&mut *world.events.lock().unwrap());
+    assert_eq!(events.len(), 2 + 7, "each attempt is audited, once");
+    assert!(events[2..].iter().any(|event| event.key_id == Some(target)), "with the key it was about");
     let never = Body::from_stream(Never);
     let answer = world.send(Method::POST, "/auth/api-keys", key, "application/json", never);
     let answer =
@@ -533,7 +536,7 @@ impl KeyRoutesFormat for Envelope {
         if let Some(next_cursor) = next_cursor {
             body["nextCursor"] = next_cursor.into();
         }
-        (status, axum::Json(body)).into_response()
+        (status, [("cache-control", "max-age=60")], axum::Json(body)).into_response()
     }
 
     fn failure(&self, error: &ManageError) -> Response {
@@ -551,7 +554,10 @@ async fn a_host_gives_answers_a_shape_of_its_own() {
     let world = World::with_format(Envelope);
     let caller = world.caller().await;
     world.create(&acme(), &[]).await;
-    let page = world.get("?limit=1", &caller).await.json();
+    let page = world.get("?limit=1", &caller).await;
+    let caching: Vec<_> = page.headers.iter().filter(|(name, _)| name == "cache-control").collect();
+    assert_eq!(caching, [&("cache-control".to_owned(), "no-store".to_owned())], "not for a format to decide");
+    let page = page.json();
     assert_eq!((&page["success"], page["data"].as_array().unwrap().len()), (&json!(true), 1));
     assert!(page["nextCursor"].is_string());
     let made = world.post(&caller, json!({"name": "CI", "scopes": []})).await;

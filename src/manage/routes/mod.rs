@@ -140,7 +140,7 @@ async fn list<F: KeyRoutesFormat>(
 ) -> Response {
     let result = async {
         let authority = authority(&extensions)?;
-        routes.manager.permit(&authority, KeyAction::Read)?;
+        routes.manager.permit(&authority, KeyAction::Read, None)?;
         let Query(parameters) = Query::try_from_uri(&uri)
             .map_err(|_| ManageError::invalid("query", "must be form-urlencoded"))?;
         let query = query::parse(parameters, &routes.manager)?;
@@ -161,7 +161,7 @@ async fn create<F: KeyRoutesFormat>(
 ) -> Response {
     let result = async {
         let authority = authority(&extensions)?;
-        routes.manager.permit(&authority, KeyAction::Create)?;
+        routes.manager.permit(&authority, KeyAction::Create, None)?;
         let key = body::read(request).await?;
         let created = routes.manager.create(&authority, key).await?;
         let mut data = json::key(&created.key);
@@ -178,8 +178,9 @@ async fn revoke<F: KeyRoutesFormat>(
 ) -> Response {
     let result = async {
         let authority = authority(&extensions)?;
-        routes.manager.permit(&authority, KeyAction::Revoke)?;
-        let id = parameters.ok().and_then(key_id).ok_or(ManageError::NotFound)?;
+        let id = parameters.ok().and_then(key_id);
+        routes.manager.permit(&authority, KeyAction::Revoke, id)?;
+        let id = id.ok_or(ManageError::NotFound)?;
         let key = routes.manager.revoke(&authority, &id).await?;
         Ok(Success { status: StatusCode::OK, data: json::key(&key), next_cursor: None })
     };
