@@ -4,6 +4,8 @@
 
 pub mod authenticate;
 pub mod authorize;
+#[cfg(feature = "axum")]
+pub mod axum;
 pub mod clock;
 pub mod credential;
 pub mod key;
