@@ -1,5 +1,6 @@
 //! What a host that uses axum sees: extractors, tables in nested routers, and the lists for its own tests.
 #![cfg(feature = "axum")]
+#![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
 use axum::body::Body;
 use axum::extract::MatchedPath;

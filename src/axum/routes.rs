@@ -321,11 +321,9 @@ mod tests {
         for at in 0..shown.len() {
             let cut = &shown[..at];
             assert!(Reader { rest: cut }.router().is_err(), "{cut}");
-            let changed = format!("{}~{}", &shown[..at], &shown[at..]);
-            let in_text = ["/a", "GET", "RouteId("].iter().any(|text| {
-                shown.match_indices(text).any(|(start, _)| (start..=start + text.len() + 1).contains(&at))
-            });
-            assert!(in_text || Reader { rest: &changed }.router().is_err(), "{changed}");
+            let is_in_quotes = cut.matches('"').count() % 2 == 1;
+            let changed = format!("{cut}~{}", &shown[at..]);
+            assert!(is_in_quotes || Reader { rest: &changed }.router().is_err(), "{changed}");
         }
         let error = UnreadableRouter("its Debug output has no RouteId at byte 9".into());
         assert!(error.to_string().contains("or list the routes by hand"), "{error}");
