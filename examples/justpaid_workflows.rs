@@ -10,13 +10,14 @@
 //! `WEBHOOK_LIMIT` (requests per window: 1000, 100, 500, 10000) and `WINDOW_SECONDS` (60).
 
 // An example talks to its reader on standard output.
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::rejection::JsonRejection;
@@ -37,7 +38,17 @@ use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::MemoryStore;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("justpaid_workflows: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve() -> Result<(), Box<dyn Error>> {
     let mut limits = justpaid::Limits::default();
     limits.read = variable("READ_LIMIT", limits.read)?;
     limits.write = variable("WRITE_LIMIT", limits.write)?;
@@ -57,10 +68,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let listener =
         tokio::net::TcpListener::bind(variable("LISTEN_ADDR", "127.0.0.1:3000".to_owned())?).await?;
-    let app = app(&justpaid)?;
+    let (app, stopped) = (app(&justpaid)?, stopped()?);
     introduce(listener.local_addr()?, all.secret.expose_secret(), read_only.secret.expose_secret());
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(stopped()?)
+        .with_graceful_shutdown(stopped)
         .await?;
     Ok(())
 }
@@ -77,13 +88,11 @@ fn app(justpaid: &JustPaid<MemoryStore>) -> Result<Router, Box<dyn Error>> {
         .route("/runs/{id}/retry", post(retry_run))
         .route("/connections", get(list_connections).post(create_connection))
         .route("/connections/{id}", axum::routing::delete(delete_connection))
-        .with_state(Company::default())
+        .with_state(Companies::default())
         .nest("/auth/api-keys", key_routes(justpaid.key_manager(), JustPaidFormat))
         .route_layer(justpaid.scopes()?)
-        .fallback(async || failure(StatusCode::NOT_FOUND, "NOT_FOUND", "Resource not found"))
-        .method_not_allowed_fallback(async || {
-            failure(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Method not allowed")
-        })
+        .fallback(async || Failure::NotFound("Resource"))
+        .method_not_allowed_fallback(async || Failure::MethodNotAllowed)
         .layer(justpaid.rate_limit()?)
         .layer(justpaid.authenticate());
     // Webhooks carry no key and are limited by address. Behind a proxy, name it in the source.
@@ -93,12 +102,12 @@ fn app(justpaid: &JustPaid<MemoryStore>) -> Result<Router, Box<dyn Error>> {
     Ok(Router::new().nest("/api/v1", api.merge(webhooks)))
 }
 
-/// What the company has. A real host has a database here.
+/// What each company has. A real host has a database here.
 #[derive(Clone, Default)]
-struct Company(Arc<Mutex<Data>>);
+struct Companies(Arc<Mutex<HashMap<Owner, Company>>>);
 
 #[derive(Default)]
-struct Data {
+struct Company {
     last_number: u64,
     workflows: BTreeMap<String, Workflow>,
     runs: BTreeMap<String, Run>,
@@ -113,8 +122,6 @@ struct Workflow {
     definition: WorkflowDefinition,
     created_at: u64,
     updated_at: u64,
-    #[serde(skip)]
-    organization: String,
 }
 
 #[derive(Clone, Deserialize, Serialize)]
@@ -135,8 +142,6 @@ struct Run {
     status: &'static str,
     started_at: u64,
     retry_of: Option<String>,
-    #[serde(skip)]
-    organization: String,
 }
 
 #[derive(Clone, Serialize)]
@@ -146,8 +151,6 @@ struct Connection {
     #[serde(flatten)]
     definition: ConnectionDefinition,
     created_at: u64,
-    #[serde(skip)]
-    organization: String,
 }
 
 #[derive(Clone, Deserialize, Serialize)]
@@ -157,202 +160,195 @@ struct ConnectionDefinition {
     provider: String,
 }
 
-/// A run takes as long as this, unless it is cancelled before.
-const RUN_SECONDS: u64 = 30;
-
-impl Company {
-    fn data(&self) -> MutexGuard<'_, Data> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Companies {
+    /// Does something with what the caller's company has: nobody else's is in reach.
+    fn of<T>(&self, principal: &Principal, act: impl FnOnce(&mut Company) -> T) -> T {
+        let mut companies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        act(companies.entry(principal.owner().clone()).or_default())
     }
 }
 
-impl Data {
+impl Company {
     fn new_id(&mut self, kind: &str) -> String {
         self.last_number += 1;
         format!("{kind}_{}", self.last_number)
     }
 
-    fn start_run(&mut self, workflow_id: String, retry_of: Option<String>, organization: String) -> Run {
+    fn start_run(&mut self, workflow_id: String, retry_of: Option<String>) -> Run {
         let id = self.new_id("run");
-        let run = Run { id, workflow_id, status: "running", started_at: now(), retry_of, organization };
+        let run = Run { id, workflow_id, status: "running", started_at: now(), retry_of };
         self.runs.insert(run.id.clone(), run.clone());
         run
+    }
+
+    /// The run, completed if it has run long enough.
+    fn run(&mut self, id: &str) -> Result<&mut Run, Failure> {
+        let run = self.runs.get_mut(id).ok_or(Failure::NotFound("Run"))?;
+        run.complete();
+        Ok(run)
     }
 }
 
 impl Run {
-    /// The run as it stands now: one that ran long enough is completed.
-    fn at(mut self, now: u64) -> Self {
-        if self.status == "running" && now >= self.started_at + RUN_SECONDS {
+    /// A run takes half a minute, unless it is cancelled before.
+    fn complete(&mut self) {
+        if self.status == "running" && now() >= self.started_at + 30 {
             self.status = "completed";
         }
-        self
     }
 }
 
-async fn list_workflows(principal: Principal, State(company): State<Company>) -> Response {
-    let data = company.data();
-    let workflows = data.workflows.values().filter(|workflow| workflow.organization == owner(&principal));
-    success(StatusCode::OK, workflows.collect::<Vec<_>>())
+type Answer = Result<Response, Failure>;
+
+async fn list_workflows(principal: Principal, State(companies): State<Companies>) -> Answer {
+    companies
+        .of(&principal, |company| success(StatusCode::OK, company.workflows.values().collect::<Vec<_>>()))
 }
 
 async fn create_workflow(
     principal: Principal,
-    State(company): State<Company>,
+    State(companies): State<Companies>,
     body: Body<WorkflowDefinition>,
-) -> Response {
-    let definition = match named(body, |workflow| &workflow.name) {
-        Ok(definition) => definition,
-        Err(response) => return response,
-    };
-    let mut data = company.data();
-    let (id, now) = (data.new_id("workflow"), now());
-    let workflow =
-        Workflow { id, definition, created_at: now, updated_at: now, organization: owner(&principal) };
-    data.workflows.insert(workflow.id.clone(), workflow.clone());
-    success(StatusCode::CREATED, workflow)
+) -> Answer {
+    let definition = named(body, |workflow| &workflow.name)?;
+    companies.of(&principal, |company| {
+        let (id, now) = (company.new_id("workflow"), now());
+        let workflow = Workflow { id, definition, created_at: now, updated_at: now };
+        company.workflows.insert(workflow.id.clone(), workflow.clone());
+        success(StatusCode::CREATED, workflow)
+    })
 }
 
 async fn read_workflow(
     principal: Principal,
-    State(company): State<Company>,
+    State(companies): State<Companies>,
     Path(id): Path<String>,
-) -> Response {
-    match company.data().workflows.get(&id).filter(|workflow| workflow.organization == owner(&principal)) {
-        Some(workflow) => success(StatusCode::OK, workflow),
-        None => not_found("Workflow"),
-    }
+) -> Answer {
+    companies.of(&principal, |company| {
+        success(StatusCode::OK, company.workflows.get(&id).ok_or(Failure::NotFound("Workflow"))?)
+    })
 }
 
 async fn update_workflow(
     principal: Principal,
-    State(company): State<Company>,
+    State(companies): State<Companies>,
     Path(id): Path<String>,
     body: Body<WorkflowDefinition>,
-) -> Response {
-    let definition = match named(body, |workflow| &workflow.name) {
-        Ok(definition) => definition,
-        Err(response) => return response,
-    };
-    let mut data = company.data();
-    match data.workflows.get_mut(&id).filter(|workflow| workflow.organization == owner(&principal)) {
-        Some(workflow) => {
-            workflow.definition = definition;
-            workflow.updated_at = now();
-            success(StatusCode::OK, &*workflow)
-        }
-        None => not_found("Workflow"),
-    }
+) -> Answer {
+    let definition = named(body, |workflow| &workflow.name)?;
+    companies.of(&principal, |company| {
+        let workflow = company.workflows.get_mut(&id).ok_or(Failure::NotFound("Workflow"))?;
+        workflow.definition = definition;
+        workflow.updated_at = now();
+        success(StatusCode::OK, workflow)
+    })
 }
 
 async fn delete_workflow(
     principal: Principal,
-    State(company): State<Company>,
+    State(companies): State<Companies>,
     Path(id): Path<String>,
-) -> Response {
-    let mut data = company.data();
-    if !data.workflows.get(&id).is_some_and(|workflow| workflow.organization == owner(&principal)) {
-        return not_found("Workflow");
-    }
-    data.workflows.remove(&id);
-    success(StatusCode::OK, json!({ "id": id, "deleted": true }))
+) -> Answer {
+    companies.of(&principal, |company| {
+        company.workflows.remove(&id).ok_or(Failure::NotFound("Workflow"))?;
+        success(StatusCode::OK, json!({ "id": id, "deleted": true }))
+    })
 }
 
 async fn run_workflow(
     principal: Principal,
-    State(company): State<Company>,
+    State(companies): State<Companies>,
     Path(id): Path<String>,
-) -> Response {
-    let mut data = company.data();
-    if !data.workflows.get(&id).is_some_and(|workflow| workflow.organization == owner(&principal)) {
-        return not_found("Workflow");
-    }
-    success(StatusCode::CREATED, data.start_run(id, None, owner(&principal)))
+) -> Answer {
+    companies.of(&principal, |company| {
+        company.workflows.get(&id).ok_or(Failure::NotFound("Workflow"))?;
+        success(StatusCode::CREATED, company.start_run(id, None))
+    })
 }
 
-async fn list_runs(principal: Principal, State(company): State<Company>) -> Response {
-    let data = company.data();
-    let runs = data.runs.values().filter(|run| run.organization == owner(&principal));
-    success(StatusCode::OK, runs.map(|run| run.clone().at(now())).collect::<Vec<_>>())
+async fn list_runs(principal: Principal, State(companies): State<Companies>) -> Answer {
+    companies.of(&principal, |company| {
+        company.runs.values_mut().for_each(Run::complete);
+        success(StatusCode::OK, company.runs.values().collect::<Vec<_>>())
+    })
 }
 
-async fn read_run(principal: Principal, State(company): State<Company>, Path(id): Path<String>) -> Response {
-    match company.data().runs.get(&id).filter(|run| run.organization == owner(&principal)) {
-        Some(run) => success(StatusCode::OK, run.clone().at(now())),
-        None => not_found("Run"),
-    }
+async fn read_run(
+    principal: Principal,
+    State(companies): State<Companies>,
+    Path(id): Path<String>,
+) -> Answer {
+    companies.of(&principal, |company| success(StatusCode::OK, company.run(&id)?))
 }
 
 async fn cancel_run(
     principal: Principal,
-    State(company): State<Company>,
+    State(companies): State<Companies>,
     Path(id): Path<String>,
-) -> Response {
-    match company.data().runs.get_mut(&id).filter(|run| run.organization == owner(&principal)) {
-        Some(run) if run.clone().at(now()).status == "running" => {
-            run.status = "cancelled";
-            success(StatusCode::OK, &*run)
+) -> Answer {
+    companies.of(&principal, |company| {
+        let run = company.run(&id)?;
+        if run.status != "running" {
+            return Err(Failure::Conflict("Only a running run can be cancelled"));
         }
-        Some(_) => failure(StatusCode::CONFLICT, "CONFLICT", "Only a running run can be cancelled"),
-        None => not_found("Run"),
-    }
+        run.status = "cancelled";
+        success(StatusCode::OK, run)
+    })
 }
 
-async fn retry_run(principal: Principal, State(company): State<Company>, Path(id): Path<String>) -> Response {
-    let mut data = company.data();
-    let Some(run) = data.runs.get(&id).filter(|run| run.organization == owner(&principal)).cloned() else {
-        return not_found("Run");
-    };
-    if run.clone().at(now()).status == "running" {
-        return failure(StatusCode::CONFLICT, "CONFLICT", "A running run cannot be retried");
-    }
-    success(StatusCode::CREATED, data.start_run(run.workflow_id, Some(run.id), run.organization))
+async fn retry_run(
+    principal: Principal,
+    State(companies): State<Companies>,
+    Path(id): Path<String>,
+) -> Answer {
+    companies.of(&principal, |company| {
+        let run = company.run(&id)?.clone();
+        if run.status == "running" {
+            return Err(Failure::Conflict("A running run cannot be retried"));
+        }
+        success(StatusCode::CREATED, company.start_run(run.workflow_id, Some(run.id)))
+    })
 }
 
-async fn list_connections(principal: Principal, State(company): State<Company>) -> Response {
-    let data = company.data();
-    let connections =
-        data.connections.values().filter(|connection| connection.organization == owner(&principal));
-    success(StatusCode::OK, connections.collect::<Vec<_>>())
+async fn list_connections(principal: Principal, State(companies): State<Companies>) -> Answer {
+    companies
+        .of(&principal, |company| success(StatusCode::OK, company.connections.values().collect::<Vec<_>>()))
 }
 
 async fn create_connection(
     principal: Principal,
-    State(company): State<Company>,
+    State(companies): State<Companies>,
     body: Body<ConnectionDefinition>,
-) -> Response {
-    let definition = match named(body, |connection| &connection.name) {
-        Ok(definition) => definition,
-        Err(response) => return response,
-    };
-    let mut data = company.data();
-    let id = data.new_id("connection");
-    let connection = Connection { id, definition, created_at: now(), organization: owner(&principal) };
-    data.connections.insert(connection.id.clone(), connection.clone());
-    success(StatusCode::CREATED, connection)
+) -> Answer {
+    let definition = named(body, |connection| &connection.name)?;
+    companies.of(&principal, |company| {
+        let id = company.new_id("connection");
+        let connection = Connection { id, definition, created_at: now() };
+        company.connections.insert(connection.id.clone(), connection.clone());
+        success(StatusCode::CREATED, connection)
+    })
 }
 
 async fn delete_connection(
     principal: Principal,
-    State(company): State<Company>,
+    State(companies): State<Companies>,
     Path(id): Path<String>,
-) -> Response {
-    let mut data = company.data();
-    if !data.connections.get(&id).is_some_and(|connection| connection.organization == owner(&principal)) {
-        return not_found("Connection");
-    }
-    data.connections.remove(&id);
-    success(StatusCode::OK, json!({ "id": id, "deleted": true }))
+) -> Answer {
+    companies.of(&principal, |company| {
+        company.connections.remove(&id).ok_or(Failure::NotFound("Connection"))?;
+        success(StatusCode::OK, json!({ "id": id, "deleted": true }))
+    })
 }
 
-async fn receive_webhook(Path(source): Path<String>) -> Response {
+async fn receive_webhook(Path(source): Path<String>) -> Answer {
     success(StatusCode::OK, json!({ "source": source, "received": true }))
 }
 
 type Body<T> = Result<Json<T>, JsonRejection>;
 
 /// The body, if it could be read and has a name.
-fn named<T>(body: Body<T>, name: impl Fn(&T) -> &String) -> Result<T, Response> {
+fn named<T>(body: Body<T>, name: impl Fn(&T) -> &String) -> Result<T, Failure> {
+    let invalid = |field, message| Failure::Invalid { field, message };
     let Json(body) = body.map_err(|rejection| invalid("body", rejection.body_text()))?;
     if name(&body).trim().is_empty() {
         return Err(invalid("name", "must not be empty".into()));
@@ -360,27 +356,54 @@ fn named<T>(body: Body<T>, name: impl Fn(&T) -> &String) -> Result<T, Response> 
     Ok(body)
 }
 
-fn success(status: StatusCode, data: impl Serialize) -> Response {
-    (status, Json(json!({ "success": true, "data": data }))).into_response()
+fn success(status: StatusCode, data: impl Serialize) -> Answer {
+    Ok((status, Json(Success { success: true, data })).into_response())
 }
 
-fn failure(status: StatusCode, code: &str, message: &str) -> Response {
-    (status, Json(json!({ "success": false, "error": { "code": code, "message": message } }))).into_response()
+#[derive(Serialize)]
+struct Success<T> {
+    success: bool,
+    data: T,
 }
 
-fn not_found(what: &str) -> Response {
-    failure(StatusCode::NOT_FOUND, "NOT_FOUND", &format!("{what} not found"))
+#[derive(Serialize)]
+struct Failed<'a> {
+    success: bool,
+    error: Problem<'a>,
 }
 
-fn invalid(field: &str, message: String) -> Response {
-    let details = json!([{ "field": field, "message": message }]);
-    let error = json!({ "code": "VALIDATION_ERROR", "message": "Invalid request", "details": details });
-    (StatusCode::BAD_REQUEST, Json(json!({ "success": false, "error": error }))).into_response()
+#[derive(Serialize)]
+struct Problem<'a> {
+    code: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Value>,
 }
 
-/// The organization of the caller: every row is read and written under it.
-fn owner(principal: &Principal) -> String {
-    principal.organization().map(ToString::to_string).unwrap_or_default()
+/// What can go wrong behind the layers.
+enum Failure {
+    NotFound(&'static str),
+    MethodNotAllowed,
+    Conflict(&'static str),
+    Invalid { field: &'static str, message: String },
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let (status, code, message) = match &self {
+            Self::NotFound(what) => (StatusCode::NOT_FOUND, "NOT_FOUND", &*format!("{what} not found")),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Method not allowed")
+            }
+            Self::Conflict(message) => (StatusCode::CONFLICT, "CONFLICT", *message),
+            Self::Invalid { .. } => (StatusCode::BAD_REQUEST, "VALIDATION_ERROR", "Invalid request"),
+        };
+        let details = match &self {
+            Self::Invalid { field, message } => Some(json!([{ "field": field, "message": message }])),
+            _ => None,
+        };
+        (status, Json(Failed { success: false, error: Problem { code, message, details } })).into_response()
+    }
 }
 
 fn now() -> u64 {

@@ -103,9 +103,12 @@
 //! | `full` | all of them |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod authenticate;
 pub mod authorize;
+#[cfg(feature = "axum")]
+pub mod axum;
 pub mod clock;
 pub mod credential;
 pub mod key;

@@ -29,7 +29,7 @@ fn per_minute(limit: u32) -> Quota {
 }
 
 fn limiter(quota: Quota, now: Now) -> MemoryRateLimiter {
-    MemoryRateLimiter::builder("read", quota).build(now)
+    MemoryRateLimiter::builder("read", quota).build_at(now)
 }
 
 fn alice() -> Subject {
@@ -50,7 +50,7 @@ fn counts_down_denies_and_admits_again_at_reset() {
     for algorithm in EVERY_ALGORITHM {
         let clock = clock();
         let limiter =
-            MemoryRateLimiter::builder("read", per_minute(3)).algorithm(algorithm).build(clock.now());
+            MemoryRateLimiter::builder("read", per_minute(3)).algorithm(algorithm).build_at(clock.now());
         for remaining in [2, 1, 0] {
             let decision = check(&limiter, &alice(), clock.now());
             assert!(decision.is_admitted());
@@ -72,7 +72,7 @@ fn after_a_pause_the_full_quota_is_shown_at_once() {
     for algorithm in EVERY_ALGORITHM {
         let clock = clock();
         let limiter =
-            MemoryRateLimiter::builder("read", per_minute(100)).algorithm(algorithm).build(clock.now());
+            MemoryRateLimiter::builder("read", per_minute(100)).algorithm(algorithm).build_at(clock.now());
         exhaust(&limiter, &alice(), clock.now());
         clock.advance(120 * SECOND);
         assert_eq!(check(&limiter, &alice(), clock.now()).remaining(), 99, "{algorithm:?}");
@@ -137,7 +137,7 @@ fn peek_and_refund() {
     for algorithm in EVERY_ALGORITHM {
         let clock = clock();
         let limiter =
-            MemoryRateLimiter::builder("read", per_minute(2)).algorithm(algorithm).build(clock.now());
+            MemoryRateLimiter::builder("read", per_minute(2)).algorithm(algorithm).build_at(clock.now());
         let fresh = limiter.peek(&alice(), None, 1, clock.now());
         assert_eq!((fresh.is_admitted(), fresh.remaining(), fresh.reset()), (true, 2, Duration::ZERO));
         assert_eq!(limiter.subject_count(), 0, "a look holds nothing");
@@ -163,7 +163,7 @@ fn several_quotas_are_counted_all_or_none() {
         MemoryRateLimiter::builder("export", Quota::new(5.try_into().unwrap(), 300 * SECOND).unwrap())
             .quota(per_minute(2))
             .unwrap()
-            .build(clock.now());
+            .build_at(clock.now());
     let both = |cost| limiter.peek(&alice(), None, cost, clock.now());
 
     assert_eq!(check(&limiter, &alice(), clock.now()).remaining(), 1, "the least of 4 and 1");
@@ -194,7 +194,7 @@ fn several_quotas_are_counted_all_or_none() {
 fn a_permit_under_several_quotas_refunds_each() {
     let clock = clock();
     let limiter =
-        MemoryRateLimiter::builder("x", per_minute(3)).quota(per_minute(2)).unwrap().build(clock.now());
+        MemoryRateLimiter::builder("x", per_minute(3)).quota(per_minute(2)).unwrap().build_at(clock.now());
     let (_, permit) = limiter.check(&alice(), None, 2, clock.now());
     limiter.refund(permit.unwrap());
     let (again, _) = limiter.check(&alice(), None, 2, clock.now());
@@ -223,7 +223,7 @@ fn r75_a_flood_is_held_in_bounded_memory_and_frees_no_exhausted_key() {
         let limiter = MemoryRateLimiter::builder("read", per_minute(3))
             .algorithm(algorithm)
             .capacity(NonZeroUsize::new(capacity).unwrap())
-            .build(clock.now());
+            .build_at(clock.now());
         assert_eq!(exhaust(&limiter, &alice(), clock.now()), 3);
 
         let mut admitted = vec![0; 10 * capacity];
@@ -256,7 +256,7 @@ fn r75_a_flood_is_held_in_bounded_memory_and_frees_no_exhausted_key() {
 fn r75_moving_from_the_shared_count_frees_nothing() {
     let clock = clock();
     let limiter =
-        MemoryRateLimiter::builder("read", per_minute(4)).capacity(NonZeroUsize::MIN).build(clock.now());
+        MemoryRateLimiter::builder("read", per_minute(4)).capacity(NonZeroUsize::MIN).build_at(clock.now());
     let bob = Subject::other("bob");
     exhaust(&limiter, &alice(), clock.now());
     clock.advance(40 * SECOND);
@@ -281,7 +281,7 @@ fn r78_a_calendar_step_neither_locks_out_nor_frees() {
         for step_to in [0, 1_000, 1_702_531_100, 1_702_531_230, 1_702_617_600, 4_000_000_000] {
             let clock = clock();
             let limiter =
-                MemoryRateLimiter::builder("read", per_minute(3)).algorithm(algorithm).build(clock.now());
+                MemoryRateLimiter::builder("read", per_minute(3)).algorithm(algorithm).build_at(clock.now());
             exhaust(&limiter, &alice(), clock.now());
             let before = check(&limiter, &alice(), clock.now());
             clock.step_calendar(Timestamp::from_unix_seconds(step_to));
@@ -299,7 +299,7 @@ fn r78_a_time_gone_by_frees_nothing() {
         let clock = clock();
         clock.advance(3_600 * SECOND);
         let limiter =
-            MemoryRateLimiter::builder("read", per_minute(3)).algorithm(algorithm).build(clock.now());
+            MemoryRateLimiter::builder("read", per_minute(3)).algorithm(algorithm).build_at(clock.now());
         let stale = clock.now();
         clock.advance(61 * SECOND);
         exhaust(&limiter, &alice(), clock.now());
@@ -314,7 +314,7 @@ fn r72_threads_share_one_limit_while_others_flood() {
     let clock = clock();
     let limiter = MemoryRateLimiter::builder("read", per_minute(500))
         .capacity(NonZeroUsize::new(64).unwrap())
-        .build(clock.now());
+        .build_at(clock.now());
     check(&limiter, &alice(), clock.now());
     let admitted = AtomicU32::new(1);
     std::thread::scope(|scope| {

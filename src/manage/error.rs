@@ -42,7 +42,7 @@ pub enum ManageError {
 #[non_exhaustive]
 pub enum Forbidden {
     /// The scope for managing keys.
-    #[error("managing keys so needs the scope: {0}")]
+    #[error("this needs the scope: {0}")]
     ManagementScope(ScopeRequirement),
     /// Scopes of the key, listed here, that the caller does not hold.
     #[error("the caller does not hold all scopes of the key: {0:?}")]

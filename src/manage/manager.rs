@@ -383,8 +383,13 @@ impl KeyManager {
 
     /// Whether the authority may do this at all. For routes, which answer so before they read a body.
     #[cfg(feature = "axum")]
-    pub(super) fn permit(&self, authority: &Authority, action: KeyAction) -> Result<(), ManageError> {
-        self.begin(authority, action, None).map(|_| ())
+    pub(super) fn permit(
+        &self,
+        authority: &Authority,
+        action: KeyAction,
+        key_id: Option<KeyId>,
+    ) -> Result<(), ManageError> {
+        self.begin(authority, action, key_id).map(|_| ())
     }
 
     /// Reads the clock, once for the operation, and checks the scope for managing keys.

@@ -40,7 +40,7 @@
 //! # }
 //! ```
 //!
-//! With the feature `axum`, [`key_routes`] serves the same over HTTP.
+//! With the feature `axum`, `key_routes` serves the same over HTTP.
 
 mod audit;
 mod authority;

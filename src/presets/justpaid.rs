@@ -37,9 +37,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::credential::HeaderKey;
 use crate::key::{KeyFormat, Peppers};
 use crate::manage::KeyManager;
-use crate::rate_limit::{
-    ClientAddressSource, InvalidQuota, MemoryRateLimiter, MemoryRateLimiterBuilder, Quota, RateLimitLayer,
-};
+use crate::rate_limit::{ClientAddressSource, InvalidQuota, MemoryRateLimiter, Quota, RateLimitLayer};
 use crate::rejection::{RateLimited, Reason, Rejection, RejectionFormat, RejectionKind};
 use crate::route::{InvalidRoute, RouteTable};
 use crate::scope::{ScopeRequirement, ScopeSet};
@@ -177,9 +175,9 @@ impl<S: KeyAdministration + Clone> JustPaid<S> {
     ///
     /// [`InvalidPreset`] if a limit is zero, the window is out of range, or the prefix is no path.
     pub fn rate_limit(&self) -> Result<RateLimitLayer<JustPaidFormat>, InvalidPreset> {
-        let execute = Arc::new(self.limiter("execute", self.limits.execute)?.build(self.clock.now()));
-        let read = self.limiter("read", self.limits.read)?.build(self.clock.now());
-        let write = self.limiter("write", self.limits.write)?.build(self.clock.now());
+        let execute = Arc::new(self.limiter("execute", self.limits.execute)?);
+        let read = self.limiter("read", self.limits.read)?;
+        let write = self.limiter("write", self.limits.write)?;
         let mut layer = RateLimitLayer::by_key(write)
             .with_methods([Method::GET], read)
             .without_limit(Method::OPTIONS)
@@ -215,7 +213,7 @@ impl<S: KeyAdministration + Clone> JustPaid<S> {
         &self,
         source: ClientAddressSource,
     ) -> Result<RateLimitLayer<JustPaidFormat>, InvalidPreset> {
-        let webhooks = self.limiter("webhooks", self.limits.webhooks)?.build(self.clock.now());
+        let webhooks = self.limiter("webhooks", self.limits.webhooks)?;
         let layer = RateLimitLayer::by_client_address(source, webhooks).with_clock(self.clock.clone());
         Ok(layer.with_rejection_format(JustPaidFormat))
     }
@@ -228,9 +226,10 @@ impl<S: KeyAdministration + Clone> JustPaid<S> {
             .with_grantable_scopes(all_scopes())
     }
 
-    fn limiter(&self, category: &str, limit: u32) -> Result<MemoryRateLimiterBuilder, InvalidQuota> {
+    fn limiter(&self, category: &str, limit: u32) -> Result<MemoryRateLimiter, InvalidQuota> {
         let limit = NonZeroU32::new(limit).ok_or(InvalidQuota::Limit { limit })?;
-        Ok(MemoryRateLimiter::builder(category, Quota::new(limit, self.limits.window)?))
+        let quota = Quota::new(limit, self.limits.window)?;
+        Ok(MemoryRateLimiter::builder(category, quota).build_at(self.clock.now()))
     }
 }
 
@@ -298,40 +297,38 @@ impl crate::manage::KeyRoutesFormat for JustPaidFormat {
         data: serde_json::Value,
         next_cursor: Option<String>,
     ) -> axum::response::Response {
-        let mut body = serde_json::json!({ "success": true, "data": data });
-        if let Some(cursor) = next_cursor {
-            body["nextCursor"] = cursor.into();
-        }
-        json(status, body.to_string())
+        let next = next_cursor.map(|cursor| format!(r#","nextCursor":"{cursor}""#)).unwrap_or_default();
+        json(status, format!(r#"{{"success":true,"data":{data}{next}}}"#))
     }
 
     fn failure(&self, error: &crate::manage::ManageError) -> axum::response::Response {
         use crate::manage::ManageError;
 
-        let envelope = |code, message: String| {
-            serde_json::json!({ "success": false, "error": { "code": code, "message": message } }).to_string()
-        };
         let body = match error {
             ManageError::Unauthenticated => UNAUTHORIZED.to_owned(),
             ManageError::Forbidden(_) => FORBIDDEN.to_owned(),
-            ManageError::NotFound => envelope("NOT_FOUND", "API key not found".to_owned()),
+            ManageError::NotFound => KEY_NOT_FOUND.to_owned(),
             ManageError::Invalid(fields) => {
-                let details = fields
-                    .iter()
-                    .map(|error| serde_json::json!({ "field": error.field, "message": error.message }));
-                let error = serde_json::json!({
-                    "code": "VALIDATION_ERROR",
-                    "message": "Invalid request",
-                    "details": details.collect::<Vec<_>>(),
+                let details = fields.iter().map(|error| {
+                    serde_json::json!({ "field": error.field, "message": error.message }).to_string()
                 });
-                serde_json::json!({ "success": false, "error": error }).to_string()
+                let details = details.collect::<Vec<_>>().join(",");
+                format!(
+                    r#"{{"success":false,"error":{{"code":"VALIDATION_ERROR","message":"Invalid request","details":[{details}]}}}}"#
+                )
             }
-            ManageError::AlreadyExists => envelope("CONFLICT", "API key already exists".to_owned()),
+            ManageError::AlreadyExists => KEY_EXISTS.to_owned(),
             ManageError::Store(_) | ManageError::Randomness(_) => UNAVAILABLE.to_owned(),
         };
         json(error.status(), body)
     }
 }
+
+#[cfg(feature = "axum")]
+const KEY_NOT_FOUND: &str = r#"{"success":false,"error":{"code":"NOT_FOUND","message":"API key not found"}}"#;
+#[cfg(feature = "axum")]
+const KEY_EXISTS: &str =
+    r#"{"success":false,"error":{"code":"CONFLICT","message":"API key already exists"}}"#;
 
 fn json<B: From<Bytes>>(status: StatusCode, body: impl Into<Bytes>) -> Response<B> {
     let mut response = Response::new(B::from(body.into()));

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::window::{Reading, Timeline, Window, nanos};
 use super::{Algorithm, Decision, Quota, Subject, Verdict};
-use crate::clock::Now;
+use crate::clock::{Clock, Now, SystemClock};
 
 /// Limits one category of requests, for each subject on its own, with its state in this process.
 ///
@@ -28,7 +28,7 @@ use crate::clock::Now;
 /// let clock = ManualClock::starting_at(Timestamp::from_unix_seconds(1_702_531_200));
 /// let limiter = MemoryRateLimiter::builder("write", Quota::per_minute(100)?)
 ///     .quota(Quota::new(500.try_into()?, Duration::from_secs(300))?)?
-///     .build(clock.now());
+///     .build_at(clock.now());
 ///
 /// let key = Subject::Key("k7Jc0qWvTz4n8XsB".parse()?);
 /// let (decision, permit) = limiter.check(&key, None, 1, clock.now());
@@ -106,8 +106,14 @@ impl MemoryRateLimiterBuilder {
         self
     }
 
-    /// An empty limiter. Sub-windows are aligned to the calendar of `now`, here and never again.
-    pub fn build(self, now: Now) -> MemoryRateLimiter {
+    /// An empty limiter, for times of [`SystemClock`].
+    pub fn build(self) -> MemoryRateLimiter {
+        self.build_at(SystemClock.now())
+    }
+
+    /// An empty limiter, for times of the clock that `now` is from; a test's own, say. Sub-windows are aligned to the
+    /// calendar of `now`, here and never again.
+    pub fn build_at(self, now: Now) -> MemoryRateLimiter {
         let rules: Box<[Rule]> = self
             .quotas
             .into_iter()

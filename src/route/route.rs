@@ -13,9 +13,9 @@ use http::Method;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
     /// `None` if the route answers every method.
-    pub(crate) method: Option<Method>,
-    pub(crate) pattern: String,
-    /// Whether another service stands below the pattern, whose routes nobody knows.
+    method: Option<Method>,
+    pattern: String,
+    /// Whether a service stands here and below whose own routes nobody knows.
     pub(crate) is_mount: bool,
 }
 
@@ -23,6 +23,12 @@ impl Route {
     /// A route that leaves it to its handler which methods there are.
     pub fn any_method(pattern: impl Into<String>) -> Self {
         Self { method: None, pattern: pattern.into(), is_mount: false }
+    }
+
+    /// A service at `prefix` and whatever is below.
+    #[cfg(feature = "axum")]
+    pub(crate) fn mount(prefix: impl Into<String>) -> Self {
+        Self { method: None, pattern: prefix.into(), is_mount: true }
     }
 
     /// The method; `None` if the route answers every method.
@@ -46,6 +52,7 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.method {
             Some(method) => write!(f, "{method} {}", self.pattern),
+            None if self.is_mount => write!(f, "any method {} and below", self.pattern),
             None => write!(f, "any method {}", self.pattern),
         }
     }

@@ -156,10 +156,10 @@ impl<T> RouteTable<T> {
 
     /// The numbers of the rules that cover a route.
     fn covering(&self, route: &Route) -> Vec<usize> {
-        let target = Target::route(&route.pattern);
+        let target = Target::route(route.pattern());
         let mut covering = Vec::new();
         if let Some(rules) = self.tree.find(target) {
-            let covers = |method: &Method| route.method.as_ref().is_none_or(|of| followed(of) == method);
+            let covers = |method: &Method| route.method().is_none_or(|of| followed(of) == method);
             covering.extend(rules.iter().filter(|(method, _)| covers(method)).map(|(_, rule)| *rule));
         }
         if let Some(below) = self.tree.descend(target).filter(|_| route.is_mount) {

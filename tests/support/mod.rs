@@ -1,6 +1,5 @@
 //! What several test files share.
-#![allow(dead_code, reason = "each test file uses its own part")]
-#![allow(clippy::unwrap_used, reason = "a failing helper is a failing test")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -5,8 +5,8 @@ use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{Query, RawPathParams, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{delete, get};
-use http::header::{CACHE_CONTROL, RETRY_AFTER};
+use axum::routing::{MethodRouter, any};
+use http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER};
 use http::{Extensions, HeaderValue, StatusCode, Uri};
 
 mod body;
@@ -71,10 +71,15 @@ where
 {
     let routes = Arc::new(Routes { manager, format });
     Router::new()
-        .route("/", get(list::<F>).post(create::<F>))
-        .route("/{key_id}", delete(revoke::<F>))
+        .route("/", only("GET,HEAD,POST").get(list::<F>).post(create::<F>))
+        .route("/{key_id}", only("DELETE").delete(revoke::<F>))
         .layer(middleware::from_fn_with_state(routes.clone(), guard::<F>))
         .with_state(routes)
+}
+
+/// axum would write `Allow` on the guard's 401, too, and so tell anybody that there is a route.
+fn only<S: Clone + Send + Sync + 'static>(allowed: &'static str) -> MethodRouter<S> {
+    any(async move || (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, allowed)]))
 }
 
 struct Routes<F> {
@@ -135,7 +140,7 @@ async fn list<F: KeyRoutesFormat>(
 ) -> Response {
     let result = async {
         let authority = authority(&extensions)?;
-        routes.manager.permit(&authority, KeyAction::Read)?;
+        routes.manager.permit(&authority, KeyAction::Read, None)?;
         let Query(parameters) = Query::try_from_uri(&uri)
             .map_err(|_| ManageError::invalid("query", "must be form-urlencoded"))?;
         let query = query::parse(parameters, &routes.manager)?;
@@ -156,7 +161,7 @@ async fn create<F: KeyRoutesFormat>(
 ) -> Response {
     let result = async {
         let authority = authority(&extensions)?;
-        routes.manager.permit(&authority, KeyAction::Create)?;
+        routes.manager.permit(&authority, KeyAction::Create, None)?;
         let key = body::read(request).await?;
         let created = routes.manager.create(&authority, key).await?;
         let mut data = json::key(&created.key);
@@ -173,8 +178,9 @@ async fn revoke<F: KeyRoutesFormat>(
 ) -> Response {
     let result = async {
         let authority = authority(&extensions)?;
-        routes.manager.permit(&authority, KeyAction::Revoke)?;
-        let id = parameters.ok().and_then(key_id).ok_or(ManageError::NotFound)?;
+        let id = parameters.ok().and_then(key_id);
+        routes.manager.permit(&authority, KeyAction::Revoke, id)?;
+        let id = id.ok_or(ManageError::NotFound)?;
         let key = routes.manager.revoke(&authority, &id).await?;
         Ok(Success { status: StatusCode::OK, data: json::key(&key), next_cursor: None })
     };

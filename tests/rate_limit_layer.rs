@@ -1,0 +1,292 @@
+//! The rate limit layer, seen from outside.
+
+mod support;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use support::*;
+use tower::util::BoxCloneService;
+use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_api_keys::AuthenticateLayer;
+use tower_api_keys::clock::{Clock, ManualClock};
+use tower_api_keys::key::Mode;
+use tower_api_keys::rate_limit::{
+    ClientAddressSource, MemoryRateLimiter, PeerAddress, Quota, RateLimitLayer,
+};
+
+type Stack = BoxCloneService<Request<()>, Response<Bytes>, Infallible>;
+
+fn limiter(category: &str, limit: u32, clock: &ManualClock) -> MemoryRateLimiter {
+    MemoryRateLimiter::builder(category, Quota::per_minute(limit).unwrap()).build_at(clock.now())
+}
+
+async fn stack(clock: &ManualClock, layer: RateLimitLayer) -> Stack {
+    let mut test_mode = record(OTHER_KEY, |key| key.owner.mode = Mode::Test);
+    test_mode.name = "test".into();
+    let keys = store([record(KEY, |_| {}), test_mode]).await;
+    let authenticate = AuthenticateLayer::new(keys, header_key()).with_clock(clock.clone());
+    let handler = service_fn(async |request: Request<()>| {
+        let status = request.uri().path().trim_start_matches('/').parse().unwrap_or(200);
+        Ok::<_, Infallible>(Response::builder().status(status).body(Bytes::new()).unwrap())
+    });
+    BoxCloneService::new(ServiceBuilder::new().layer(authenticate).layer(layer).service(handler))
+}
+
+fn send(method: Method, path: &str, key: &'static str) -> Request<()> {
+    Request::builder().method(method).uri(path).header(X_API_KEY, key).body(()).unwrap()
+}
+
+fn fields(response: &Response<Bytes>) -> [String; 3] {
+    ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"].map(|name| {
+        response.headers().get(name).map_or("-".into(), |value| value.to_str().unwrap().to_owned())
+    })
+}
+
+#[tokio::test]
+async fn every_counted_answer_tells_limit_remaining_and_reset_whatever_its_status() {
+    let clock = ManualClock::starting_at(START);
+    let mut stack = stack(&clock, RateLimitLayer::by_key(limiter("all", 10, &clock))).await;
+    for (spent, path) in ["/", "/201", "/400", "/403", "/404", "/500"].into_iter().enumerate() {
+        let response = stack.call(send(Method::GET, path, KEY)).await.unwrap();
+        let remaining = 9 - spent;
+        // The first request stops counting 60 s after the second it came in is over.
+        assert_eq!(fields(&response), ["10", &remaining.to_string(), "1702531261"], "{path}");
+        assert!(!response.headers().contains_key("retry-after"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn r68_a_client_that_sleeps_until_reset_and_tries_once_is_admitted() {
+    for offset in [0, 1, 250, 500, 999] {
+        let clock = ManualClock::starting_at(START);
+        clock.advance(Duration::from_millis(offset));
+        let mut stack = stack(&clock, RateLimitLayer::by_key(limiter("all", 3, &clock))).await;
+        for _ in 0..3 {
+            assert_eq!(stack.call(send(Method::GET, "/", KEY)).await.unwrap().status(), StatusCode::OK);
+            clock.advance(Duration::from_millis(300));
+        }
+        let denied = stack.call(send(Method::GET, "/", KEY)).await.unwrap();
+        assert_eq!(denied.status(), StatusCode::TOO_MANY_REQUESTS);
+        let [limit, remaining, reset] = fields(&denied);
+        assert_eq!((limit.as_str(), remaining.as_str()), ("3", "0"));
+        assert_eq!(denied.headers()["cache-control"], "no-store");
+
+        let now = clock.now().since_unix_epoch();
+        let wait = Duration::from_secs(reset.parse().unwrap()) - now;
+        let retry_after: u64 = denied.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!(Duration::from_secs(retry_after) >= wait, "Retry-After is not before Reset");
+        assert!(retry_after <= 61);
+
+        clock.advance(wait - Duration::from_millis(1001));
+        let early = stack.call(send(Method::GET, "/", KEY)).await.unwrap();
+        assert_eq!(
+            early.status(),
+            StatusCode::TOO_MANY_REQUESTS,
+            "{offset} ms: a second before it is too early"
+        );
+        clock.advance(Duration::from_millis(1001));
+        let retry = stack.call(send(Method::GET, "/", KEY)).await.unwrap();
+        assert_eq!(retry.status(), StatusCode::OK, "{offset} ms");
+    }
+}
+
+#[tokio::test]
+async fn the_most_specific_category_counts_and_only_that_one() {
+    let clock = ManualClock::starting_at(START);
+    let layer = RateLimitLayer::by_key(limiter("write", 20, &clock))
+        .with_methods([Method::GET], limiter("read", 30, &clock))
+        .with_route(Method::POST, "/workflows/:id/run", limiter("execute", 10, &clock))
+        .unwrap()
+        .without_limit(Method::OPTIONS);
+    let mut stack = stack(&clock, layer).await;
+    for (method, path, limit, remaining) in [
+        (Method::GET, "/workflows", "30", "29"),
+        (Method::HEAD, "/workflows", "30", "28"),
+        (Method::POST, "/workflows", "20", "19"),
+        (Method::PATCH, "/workflows/1", "20", "18"),
+        (Method::DELETE, "/workflows/1", "20", "17"),
+        (Method::from_bytes(b"PURGE").unwrap(), "/workflows/1", "20", "16"),
+        (Method::POST, "/workflows/1/run", "10", "9"),
+        (Method::POST, "/workflows/2/run", "10", "8"),
+        (Method::GET, "/workflows/2/run", "30", "27"),
+        (Method::POST, "/workflows//run", "20", "15"),
+        (Method::OPTIONS, "/workflows", "-", "-"),
+    ] {
+        let response = stack.call(send(method.clone(), path, KEY)).await.unwrap();
+        let [told_limit, told_remaining, _] = fields(&response);
+        assert_eq!((told_limit.as_str(), told_remaining.as_str()), (limit, remaining), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn r51_r73_each_key_has_its_own_window_and_an_organization_shares_one_in_each_mode() {
+    let clock = ManualClock::starting_at(START);
+    let mut by_key = stack(&clock, RateLimitLayer::by_key(limiter("all", 1, &clock))).await;
+    assert_eq!(by_key.call(send(Method::GET, "/", KEY)).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(
+        by_key.call(send(Method::GET, "/", KEY)).await.unwrap().status(),
+        StatusCode::TOO_MANY_REQUESTS
+    );
+    assert_eq!(by_key.call(send(Method::GET, "/", OTHER_KEY)).await.unwrap().status(), StatusCode::OK);
+
+    // The other key is of the same organization, in test mode.
+    let mut shared = stack(&clock, RateLimitLayer::by_organization(limiter("all", 1, &clock))).await;
+    assert_eq!(shared.call(send(Method::GET, "/", KEY)).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(shared.call(send(Method::GET, "/", OTHER_KEY)).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(
+        shared.call(send(Method::GET, "/", KEY)).await.unwrap().status(),
+        StatusCode::TOO_MANY_REQUESTS
+    );
+}
+
+#[tokio::test]
+async fn r70_what_fails_authentication_spends_nothing_and_learns_nothing() {
+    let clock = ManualClock::starting_at(START);
+    let mut stack = stack(&clock, RateLimitLayer::by_key(limiter("all", 2, &clock))).await;
+    for key in ["", "junk", UNKNOWN_KEY] {
+        let response = stack.call(send(Method::GET, "/", key)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(fields(&response), ["-", "-", "-"]);
+    }
+    let response = stack.call(send(Method::GET, "/", KEY)).await.unwrap();
+    assert_eq!(fields(&response)[1], "1");
+}
+
+#[tokio::test]
+async fn r69_the_ietf_fields_are_structured_fields_and_say_the_same() {
+    let clock = ManualClock::starting_at(START);
+    let layer = RateLimitLayer::by_key(limiter("read", 2, &clock)).with_ietf_fields();
+    let mut stack = stack(&clock, layer).await;
+    for (remaining, status) in [("1", 200), ("0", 200), ("0", 429)] {
+        let response = stack.call(send(Method::GET, "/", KEY)).await.unwrap();
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers()["ratelimit-policy"], r#""read";q=2;w=60"#);
+        assert_eq!(
+            response.headers()["ratelimit"].to_str().unwrap(),
+            format!(r#""read";r={remaining};t=61"#)
+        );
+    }
+    let odd = limiter("a \"b\" \\ é\n", 2, &clock);
+    let mut stack = self::stack(&clock, RateLimitLayer::by_key(odd).with_ietf_fields()).await;
+    let response = stack.call(send(Method::GET, "/", KEY)).await.unwrap();
+    assert_eq!(response.headers()["ratelimit"], r#""a \"b\" \\ ??";r=1;t=61"#);
+}
+
+#[tokio::test]
+async fn several_quotas_are_told_as_several_policies() {
+    let clock = ManualClock::starting_at(START);
+    let both = MemoryRateLimiter::builder("api", Quota::per_minute(100).unwrap())
+        .quota(Quota::new(500.try_into().unwrap(), Duration::from_secs(300)).unwrap())
+        .unwrap()
+        .build_at(clock.now());
+    let mut stack = stack(&clock, RateLimitLayer::by_key(both).with_ietf_fields()).await;
+    let response = stack.call(send(Method::GET, "/", KEY)).await.unwrap();
+    assert_eq!(response.headers()["ratelimit-policy"], r#""api";q=100;w=60, "api";q=500;w=300"#);
+    assert_eq!(fields(&response)[0], "100");
+}
+
+#[tokio::test]
+async fn requests_may_cost_more_and_may_be_given_back() {
+    let clock = ManualClock::starting_at(START);
+    let limiter = Arc::new(limiter("all", 10, &clock));
+    let layer = RateLimitLayer::by_key(limiter)
+        .with_cost(|request| if request.method == Method::POST { 4 } else { 1 })
+        .with_refund(|status| status.is_server_error());
+    let mut stack = stack(&clock, layer).await;
+    for (method, path, status, remaining) in [
+        (Method::POST, "/", 200, "6"),
+        (Method::POST, "/503", 503, "2"),
+        (Method::GET, "/", 200, "5"),
+        (Method::POST, "/", 200, "1"),
+        (Method::POST, "/", 429, "1"),
+        (Method::GET, "/", 200, "0"),
+    ] {
+        let response = stack.call(send(method.clone(), path, KEY)).await.unwrap();
+        assert_eq!(response.status(), status, "{method} {path}");
+        assert_eq!(fields(&response)[1], remaining, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_costs_more_than_a_window_is_not_told_to_wait() {
+    let clock = ManualClock::starting_at(START);
+    let layer = RateLimitLayer::by_key(limiter("all", 2, &clock)).with_cost(|_| 3);
+    let response = stack(&clock, layer).await.call(send(Method::GET, "/", KEY)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(!response.headers().contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn r74_addresses_are_limited_without_authentication() {
+    let clock = ManualClock::starting_at(START);
+    let layer =
+        RateLimitLayer::by_client_address(ClientAddressSource::peer(), limiter("webhooks", 2, &clock))
+            .with_clock(clock.clone());
+    let mut service = ServiceBuilder::new().layer(layer).service(service_fn(whoami));
+    for (peer, forwarded, status) in [
+        ("192.0.2.1", "203.0.113.1", 200),
+        ("192.0.2.1", "203.0.113.2", 200),
+        ("192.0.2.1", "203.0.113.3", 429),
+        ("192.0.2.2", "203.0.113.3", 200),
+        ("2001:db8::1", "203.0.113.3", 200),
+        ("2001:db8::2", "203.0.113.3", 200),
+        ("2001:db8::3", "203.0.113.3", 429),
+    ] {
+        let mut request = Request::builder().header("x-forwarded-for", forwarded).body(()).unwrap();
+        request.extensions_mut().insert(PeerAddress(peer.parse().unwrap()));
+        assert_eq!(service.call(request).await.unwrap().status(), status, "{peer}");
+    }
+}
+
+#[tokio::test]
+async fn the_limit_nearest_to_the_handler_is_the_one_that_is_told() {
+    let clock = ManualClock::starting_at(START);
+    let outer = RateLimitLayer::by_key(limiter("outer", 100, &clock));
+    let inner = RateLimitLayer::by_key(limiter("inner", 5, &clock));
+    let keys = store([record(KEY, |_| {})]).await;
+    let authenticate = AuthenticateLayer::new(keys, header_key()).with_clock(clock.clone());
+    let service =
+        ServiceBuilder::new().layer(authenticate).layer(outer).layer(inner).service(service_fn(whoami));
+    let response = service.oneshot(request(KEY)).await.unwrap();
+    assert_eq!(fields(&response), ["5", "4", "1702531261"]);
+}
+
+#[tokio::test]
+async fn r78_a_step_of_the_calendar_neither_locks_out_nor_lets_in() {
+    let clock = ManualClock::starting_at(START);
+    let mut stack = stack(&clock, RateLimitLayer::by_key(limiter("all", 1, &clock))).await;
+    assert_eq!(stack.call(send(Method::GET, "/", KEY)).await.unwrap().status(), StatusCode::OK);
+    for step in [Duration::from_secs(3600), Duration::ZERO] {
+        clock.step_calendar(START.saturating_add(step));
+        let denied = stack.call(send(Method::GET, "/", KEY)).await.unwrap();
+        assert_eq!(denied.status(), StatusCode::TOO_MANY_REQUESTS);
+        let reset: u64 = fields(&denied)[2].parse().unwrap();
+        assert_eq!(
+            reset - clock.now().since_unix_epoch().as_secs(),
+            61,
+            "reset follows the calendar as it now is"
+        );
+    }
+    clock.advance(Duration::from_secs(61));
+    assert_eq!(stack.call(send(Method::GET, "/", KEY)).await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn readiness_is_that_of_the_service_inside() {
+    let clock = ManualClock::starting_at(START);
+    let keys = store([record(KEY, |_| {})]).await;
+    let mut service = ServiceBuilder::new()
+        .layer(AuthenticateLayer::new(keys, header_key()).with_clock(clock.clone()))
+        .layer(RateLimitLayer::by_key(limiter("all", 2, &clock)))
+        .concurrency_limit(1)
+        .service(service_fn(whoami));
+    for status in [200, 200, 429, 429] {
+        let ready = tokio::time::timeout(Duration::from_secs(5), service.ready()).await;
+        let response = ready.expect("the permit is free").unwrap().call(request(KEY)).await.unwrap();
+        assert_eq!(response.status(), status);
+    }
+}
