@@ -28,7 +28,7 @@ fn limiter(algorithm: Algorithm, limit: u32) -> MemoryRateLimiter {
     // More room than keys, as they do not spread evenly over the shards.
     let capacity = (4 * KEYS[1]).try_into().unwrap();
     let builder = MemoryRateLimiter::builder("read", Quota::per_minute(limit).unwrap());
-    builder.algorithm(algorithm).capacity(capacity).build(at(0))
+    builder.algorithm(algorithm).capacity(capacity).build_at(at(0))
 }
 
 fn at(step: u32) -> Now {

@@ -19,7 +19,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, HOST, USER_AGENT};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tower::{Service, ServiceBuilder};
 use tower_api_keys::RateLimitLayer;
-use tower_api_keys::clock::{Clock, SystemClock, Timestamp};
+use tower_api_keys::clock::Timestamp;
 use tower_api_keys::key::{KeyRecord, KeyState, Mode, Owner, Peppers};
 use tower_api_keys::presets::justpaid::{JustPaid, JustPaidFormat, Limits};
 use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota};
@@ -144,7 +144,7 @@ fn limits(limit: u32) -> Limits {
 /// The preset's layer for reads, but for the fields.
 fn without_ietf_fields() -> RateLimitLayer<JustPaidFormat> {
     let quota = Quota::new(Quota::MAX_LIMIT.try_into().unwrap(), limits(1).window).unwrap();
-    let limiter = MemoryRateLimiter::builder("read", quota).build(SystemClock.now());
+    let limiter = MemoryRateLimiter::builder("read", quota).build();
     RateLimitLayer::by_key(limiter).with_rejection_format(JustPaidFormat)
 }
 
