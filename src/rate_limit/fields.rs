@@ -1,12 +1,11 @@
 //! The header fields that tell a client about its limit.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use http::header::Entry;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{Decision, MemoryRateLimiter};
+use super::{Decision, MemoryRateLimiter, Quota};
 use crate::clock::Now;
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -23,17 +22,42 @@ pub(super) struct Fields {
     pub(super) ietf: bool,
 }
 
+/// What the fields say alike of everybody without a limit of their own. Made once for a limiter, as making it takes
+/// longer than deciding about a request.
+#[derive(Debug)]
+pub(super) struct CommonFields {
+    /// As a structured field's String.
+    category: String,
+    /// Of the first quota.
+    limit: HeaderValue,
+    policy: HeaderValue,
+}
+
+impl CommonFields {
+    pub(super) fn new(category: &str, quotas: &[Quota]) -> Self {
+        let category = string(category);
+        let limit = number(quotas[0].limit().get().into());
+        let policies: Vec<String> = quotas.iter().map(|quota| policy(&category, *quota)).collect();
+        Self { limit, policy: value(policies.join(", ")), category }
+    }
+}
+
 impl Fields {
     /// Writes the fields, but none that an inner layer has written: the limit that stands nearest to the handler is
     /// the one that the client cares about.
     pub(super) fn write(&self, limiter: &MemoryRateLimiter, headers: &mut HeaderMap) {
         let Entry::Vacant(limit) = headers.entry(LIMIT) else { return };
-        limit.insert(number(self.decision.limit().into()));
+        let common = limiter.common_fields();
+        let quota = self.decision.quota();
+        let is_first = limiter.quotas().next() == Some(quota);
+        limit.insert(if is_first { common.limit.clone() } else { number(quota.limit().get().into()) });
         headers.insert(REMAINING, number(self.decision.remaining().into()));
         headers.insert(RESET, number(self.reset_at()));
         if self.ietf {
-            headers.insert(IETF_POLICY, policy(limiter, self.decision.limit()));
-            headers.insert(IETF_STATE, self.state(limiter));
+            let is_own = !is_first && limiter.quotas().len() == 1;
+            let policy = if is_own { value(policy(&common.category, quota)) } else { common.policy.clone() };
+            headers.insert(IETF_POLICY, policy);
+            headers.insert(IETF_STATE, self.state(&common.category));
         }
     }
 
@@ -45,33 +69,22 @@ impl Fields {
     }
 
     /// `RateLimit: "read";r=950;t=12` (draft-ietf-httpapi-ratelimit-headers-10).
-    fn state(&self, limiter: &MemoryRateLimiter) -> HeaderValue {
-        let mut text = String::with_capacity(64);
-        push_string(&mut text, limiter.category());
-        let (remaining, seconds) = (self.decision.remaining(), whole_seconds(self.decision.reset()).max(1));
-        let _ = write!(text, ";r={remaining};t={seconds}");
-        value(text)
+    fn state(&self, category: &str) -> HeaderValue {
+        let (mut remaining, mut seconds) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let remaining = remaining.format(self.decision.remaining());
+        let seconds = seconds.format(whole_seconds(self.decision.reset()).max(1));
+        value([category, ";r=", remaining, ";t=", seconds].concat())
     }
 }
 
-/// `RateLimit-Policy: "read";q=1000;w=60`, one item for each quota; `limit` is the one that applied.
-fn policy(limiter: &MemoryRateLimiter, limit: u32) -> HeaderValue {
-    let mut text = String::with_capacity(64);
-    let only = limiter.quotas().len() == 1;
-    for (index, quota) in limiter.quotas().enumerate() {
-        if index > 0 {
-            text.push_str(", ");
-        }
-        push_string(&mut text, limiter.category());
-        let quota_limit = if only { limit } else { quota.limit().get() };
-        let _ = write!(text, ";q={quota_limit};w={}", whole_seconds(quota.window()));
-    }
-    value(text)
+/// `"read";q=1000;w=60`, an item of `RateLimit-Policy`.
+fn policy(category: &str, quota: Quota) -> String {
+    format!("{category};q={};w={}", quota.limit(), whole_seconds(quota.window()))
 }
 
 /// A structured field's String (RFC 9651 section 3.3.3), which has visible ASCII and spaces only.
-fn push_string(text: &mut String, content: &str) {
-    text.push('"');
+fn string(content: &str) -> String {
+    let mut text = String::from('"');
     for character in content.chars() {
         match character {
             '"' | '\\' => text.extend(['\\', character]),
@@ -80,6 +93,7 @@ fn push_string(text: &mut String, content: &str) {
         }
     }
     text.push('"');
+    text
 }
 
 fn value(text: String) -> HeaderValue {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::fields::CommonFields;
 use super::window::{Reading, Timeline, Window, nanos};
 use super::{Algorithm, Decision, Quota, Subject, Verdict};
 use crate::clock::{Clock, Now, SystemClock};
@@ -42,6 +43,7 @@ use crate::clock::{Clock, Now, SystemClock};
 /// ```
 pub struct MemoryRateLimiter {
     category: Arc<str>,
+    common_fields: CommonFields,
     rules: Box<[Rule]>,
     algorithm: Algorithm,
     hasher: RandomState,
@@ -114,6 +116,7 @@ impl MemoryRateLimiterBuilder {
     /// An empty limiter, for times of the clock that `now` is from; a test's own, say. Sub-windows are aligned to the
     /// calendar of `now`, here and never again.
     pub fn build_at(self, now: Now) -> MemoryRateLimiter {
+        let common_fields = CommonFields::new(&self.category, &self.quotas);
         let rules: Box<[Rule]> = self
             .quotas
             .into_iter()
@@ -130,6 +133,7 @@ impl MemoryRateLimiterBuilder {
             .collect();
         MemoryRateLimiter {
             category: self.category,
+            common_fields,
             sweep_interval: rules.iter().map(|rule| rule.timeline.sub_window()).max().unwrap_or_default(),
             rules,
             algorithm: self.algorithm,
@@ -164,6 +168,10 @@ impl MemoryRateLimiter {
 
     pub(super) fn shared_category(&self) -> Arc<str> {
         self.category.clone()
+    }
+
+    pub(super) fn common_fields(&self) -> &CommonFields {
+        &self.common_fields
     }
 
     /// The quotas, in the order they were given.
