@@ -71,9 +71,9 @@ pub(super) struct Refused {
 }
 
 /// Whom to count a request for.
-struct Caller {
+struct Caller<'r> {
     subject: Subject,
-    principal: Option<Principal>,
+    principal: Option<&'r Principal>,
     now: Now,
 }
 
@@ -82,7 +82,7 @@ impl Classifier {
     pub(super) fn check(&self, request: RequestView<'_>) -> Result<Option<Counted>, Box<Refused>> {
         let Some(limiter) = self.limiter(request) else { return Ok(None) };
         let Some(caller) = self.caller(request)? else { return Ok(None) };
-        let own_limit = caller.principal.as_ref().and_then(|caller| own_limit(caller, limiter));
+        let own_limit = caller.principal.and_then(|principal| own_limit(principal, limiter));
         let cost = self.cost.as_ref().map_or(1, |cost| cost(request));
         let (decision, permit) = limiter.check(&caller.subject, own_limit, cost, caller.now);
         let fields = Fields { decision, now: caller.now, ietf: self.ietf };
@@ -101,7 +101,7 @@ impl Classifier {
 
     /// A route's limiter before a method's, before the one for the rest.
     fn limiter(&self, request: RequestView<'_>) -> Option<&Arc<MemoryRateLimiter>> {
-        if !self.routes.is_empty()
+        if self.routes.has_method(request.method)
             && let RouteMatch::Found(limiter) = self.routes.find(request)
         {
             return Some(limiter);
@@ -114,7 +114,7 @@ impl Classifier {
     }
 
     /// `None` if nobody is known to be calling, and the host lets that pass.
-    fn caller(&self, request: RequestView<'_>) -> Result<Option<Caller>, Box<Refused>> {
+    fn caller<'r>(&self, request: RequestView<'r>) -> Result<Option<Caller<'r>>, Box<Refused>> {
         let authentication = Authentication::of(request.extensions);
         let now = || authentication.map_or_else(|| self.clock.now(), |authentication| authentication.now);
         if let Counts::Address(source) = &self.counts {
@@ -130,7 +130,7 @@ impl Classifier {
         let authentication = authentication.ok_or_else(|| {
             misplaced("RateLimitLayer finds no principal: put an AuthenticateLayer outside of it")
         })?;
-        let Some(principal) = authentication.principal.clone() else { return Ok(None) };
+        let Some(principal) = &authentication.principal else { return Ok(None) };
         let subject = match self.counts {
             Counts::Organization => {
                 let owner = principal.owner();
