@@ -1,0 +1,93 @@
+//! What allocates, and how often: counted, so the same on every machine.
+
+#[path = "../benches/support/mod.rs"]
+mod stacks;
+
+use allocation_counter::measure;
+use http::Request;
+use tower_api_keys::clock::{Clock, SystemClock, Timestamp};
+use tower_api_keys::credential::{CredentialExtractor, Extracted, HeaderKey, RequestView};
+use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
+use tower_api_keys::rate_limit::{Algorithm, MemoryRateLimiter, Quota, Subject};
+use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
+use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, MemoryStore};
+
+const KEY: &str = "wfk_abc123def456ghi789jkl012mno345pq";
+
+fn allocations<T>(f: impl FnOnce() -> T) -> u64 {
+    measure(|| {
+        std::hint::black_box(f());
+    })
+    .count_total
+}
+
+#[tokio::test]
+async fn deciding_about_a_good_key_allocates_nothing() {
+    let peppers = Peppers::none();
+    let store = MemoryStore::new();
+    let owner = Owner::organization("acme".parse().unwrap(), Mode::Live);
+    let mut record =
+        KeyRecord::new("k1".parse().unwrap(), owner, peppers.digest(KEY), Timestamp::from_unix_seconds(0));
+    record.scopes = ScopeSet::parse_list(["runs:*", "workflows:read"]).unwrap();
+    store.insert(record.clone()).await.unwrap();
+
+    let request = Request::builder().header("x-api-key", KEY).body(()).unwrap();
+    let extractor = HeaderKey::new("x-api-key".parse().unwrap(), KeyFormat::new("wfk_").build().unwrap());
+    let extract = || matches!(extractor.extract(RequestView::of(&request)), Extracted::Found(_));
+    assert!(extract());
+    assert_eq!(allocations(extract), 0, "extraction and format");
+
+    let digests = peppers.candidates(KEY);
+    assert_eq!(allocations(|| peppers.candidates(KEY)), 0, "digest");
+    let find = || store.find_now(KeySelector::Digests(&digests));
+    assert!(find().is_ready());
+    assert_eq!(allocations(find), 0, "look-up");
+    assert_eq!(allocations(|| digests[0].ct_eq(&record.digest)), 0, "comparison");
+
+    for scope in ["workflows:read", "runs:read", "connections:read"] {
+        let requirement: ScopeRequirement = ScopeRequirement::scope(scope.parse().unwrap()).unwrap();
+        assert_eq!(allocations(|| requirement.is_met_by(&record.scopes)), 0, "scope {scope}");
+    }
+    assert_eq!(allocations(|| SystemClock.now()), 0, "clock");
+}
+
+#[test]
+fn a_warm_limiter_allocates_nothing() {
+    let subject = Subject::Key("k1".parse().unwrap());
+    for algorithm in [Algorithm::Sliding, Algorithm::Counter] {
+        let limiter =
+            MemoryRateLimiter::builder("read", Quota::per_minute(3).unwrap()).algorithm(algorithm).build();
+        let check = || limiter.check(&subject, None, 1, SystemClock.now());
+        check();
+        assert_eq!(allocations(check), 0, "{algorithm:?}, admitted");
+        check();
+        assert!(!check().0.is_admitted());
+        assert_eq!(allocations(check), 0, "{algorithm:?}, denied");
+    }
+}
+
+/// Whatever changes a figure here has to say why. Less the inner service's own allocations; most are the response's
+/// header values, which is what the host asked for.
+#[test]
+fn stacks_allocate_as_often_as_they_did() {
+    let mut counts =
+        stacks::own_stacks().into_iter().map(|mut stack| (stack.name, allocations(|| stack.send())));
+    let (_, alone) = counts.next().unwrap();
+    let counts: Vec<(&str, u64)> = counts.map(|(name, count)| (name, count - alone)).collect();
+    let expected = [
+        // The principal in the request's extensions, and `Cache-Control` in a response that had no field.
+        ("authenticate", 5),
+        ("authenticate, scopes", 5),
+        ("authenticate, rate limit", 8),
+        ("authenticate, rate limit without IETF fields", 7),
+        ("whole stack without IETF fields, accepted", 7),
+        ("whole stack, accepted", 8),
+        ("no credential, 401", 7),
+        ("malformed key, 401", 7),
+        ("unknown key, 401", 7),
+        ("revoked key, 401", 7),
+        ("over the limit, 429", 21),
+        ("scope missing, 403", 16),
+    ];
+    assert_eq!(counts, expected);
+}
