@@ -17,6 +17,8 @@ use thiserror::Error;
 /// # Ok::<_, tower_api_keys::key::InvalidKeyId>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+// Behind the tag of an enum, unaligned bytes are copied in odd pieces, and reading those back together stalls.
+#[repr(align(8))]
 pub struct KeyId {
     /// The identifier, then zero bytes, which no identifier contains.
     bytes: [u8; KeyId::MAX_LENGTH],
