@@ -12,7 +12,7 @@ pub(super) struct Target<'r> {
 /// A segment of the way.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Segment<'r> {
-    /// Of a path: what a literal or a parameter may match.
+    /// Of a path: whatever matches.
     Text(&'r str),
     /// Of a route: only the same literal matches.
     Literal(&'r str),
@@ -33,8 +33,14 @@ impl<'r> Target<'r> {
             .then(|| Self { route: without_root(router::stripped_prefix(request)), path: without_root(path) })
     }
 
+    /// A route as a router names it.
     pub(super) fn route(pattern: &'r str) -> Self {
         Self { route: without_root(pattern), path: "" }
+    }
+
+    /// A path known to be canonical.
+    pub(super) fn path(path: &'r str) -> Self {
+        Self { route: "", path: without_root(path) }
     }
 
     /// Whether this is a path with a slash at its end, which is one thing to some routers and another to others.
