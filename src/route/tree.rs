@@ -6,7 +6,7 @@ use super::target::{Segment, Target};
 /// The patterns of a table as a tree of segments. A rule is a number.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
-    /// Sorted by text.
+    /// Sorted by length, then by text: most comparisons then end at the length.
     literals: Vec<(Box<str>, Node)>,
     parameter: Option<Box<Node>>,
     rest: Rules,
@@ -70,7 +70,7 @@ impl Node {
     }
 
     fn literal(&self, text: &str) -> Result<usize, usize> {
-        self.literals.binary_search_by(|(literal, _)| (**literal).cmp(text))
+        self.literals.binary_search_by(|(literal, _)| (literal.len(), &**literal).cmp(&(text.len(), text)))
     }
 
     /// The node that a route leads to.
