@@ -1,4 +1,4 @@
-//! For hosts that use axum: [`Principal`] as an argument of handlers, and a router's own list of its routes.
+//! For hosts that use axum: [`Principal`](crate::Principal) as an argument of handlers, and a router's own list of its routes.
 //!
 //! ```
 //! use axum::Router;

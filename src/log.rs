@@ -17,7 +17,9 @@ pub(crate) fn refused(rejection: &Rejection) {
             tracing::error!(status, %reason, key_id, "request refused: the layers are set up wrongly");
         }
         RejectionKind::Unavailable => {
-            let source = std::error::Error::source(reason).map(tracing::field::display);
+            // The reason says what the store's error says; the causes behind that are what somebody has to look at.
+            let source = std::error::Error::source(reason).and_then(std::error::Error::source);
+            let source = source.map(tracing::field::display);
             tracing::error!(status, %reason, source, "request refused: the key store failed");
         }
         _ => tracing::info!(status, %reason, key_id, "request refused"),

@@ -184,6 +184,7 @@ async fn r40_rules_bind_to_the_route_that_the_router_chose() {
         (Method::GET, "/workflows/{id}"),
         (Method::GET, "/api/v1/runs/:run"),
         (Method::GET, "/assets/{*path}"),
+        (Method::GET, "/api/{*rest}"),
         (Method::GET, "/mounted/keys"),
         (Method::GET, "/service"),
         (Method::GET, "/all"),
@@ -326,6 +327,7 @@ async fn r36_a_forgotten_route_and_a_dead_rule_are_named() {
         .route("/any", any(ok))
         .route("/any-forgotten", any(ok))
         .nest_service("/mount", service())
+        .nest_service("/rest/mount", service())
         .nest_service("/mount-forgotten", service())
         .fallback(ok);
     let table = table(&[
@@ -334,6 +336,7 @@ async fn r36_a_forgotten_route_and_a_dead_rule_are_named() {
         (Method::DELETE, "/runs/{run}"),
         (Method::POST, "/any"),
         (Method::GET, "/mount/keys"),
+        (Method::GET, "/rest/{*rest}"),
         (Method::POST, "/rnus"),
     ]);
     let uncovered = ["any method /any-forgotten", "any method /mount-forgotten and below", "POST /runs"];

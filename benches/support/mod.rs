@@ -141,7 +141,7 @@ fn limits(limit: u32) -> Limits {
     Limits { read: limit, write: limit, execute: limit, window, ..Limits::default() }
 }
 
-/// The preset's layer for reads, but for the fields.
+/// The preset's layer for reads, but for the fields and for routes with a limit of their own.
 fn without_ietf_fields() -> RateLimitLayer<JustPaidFormat> {
     let quota = Quota::new(Quota::MAX_LIMIT.try_into().unwrap(), limits(1).window).unwrap();
     let limiter = MemoryRateLimiter::builder("read", quota).build();

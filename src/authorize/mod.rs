@@ -20,7 +20,11 @@
 //!
 //! axum's `Router::layer` covers what was added before it, the fallback included; routes added or merged later stay
 //! outside, and `Router::route_layer` leaves the fallback outside. So add routes first, this layer next, and the
-//! authentication layer last. Middleware that rewrites the path belongs outside this layer.
+//! authentication layer last. Middleware that rewrites the path belongs outside this layer. A CORS layer belongs outside
+//! it too: a preflight has no key, and is refused here.
+//!
+//! With the feature `axum`, `axum::routes` and `RouteTable::uncovered` name in a test the routes that were forgotten in
+//! the table, and `axum::unguarded` those that were left outside the layers.
 //!
 //! ```
 //! use http::Method;

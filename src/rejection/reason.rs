@@ -44,7 +44,7 @@ pub enum Reason {
     KeyExpired,
     /// The store failed to answer. Look at the store.
     #[error("{0}")]
-    StoreFailed(Arc<StoreError>),
+    StoreFailed(#[source] Arc<StoreError>),
     /// The store panicked while it was asked. A bug in the store; the panic's own message is in the log.
     #[error("the key store panicked")]
     StorePanicked,

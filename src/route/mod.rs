@@ -19,9 +19,9 @@
 //!
 //! # What is matched
 //!
-//! 1. With the feature `axum`, inside a router: the route that the router chose (`MatchedPath`), not the path. Patterns
-//!    are compared with the route's own: a parameter is only ever a parameter, a literal only that literal, while
-//!    `{*rest}` stands for every route below. Nested routes have their full pattern, `/api/v1/workflows/{id}`.
+//! 1. With the feature `axum`, inside a router: the route that the router chose (`MatchedPath`), not the path. It has
+//!    to be written like the pattern, but for the names of parameters: `/users/{id}` is not for the route `/users/me`,
+//!    nor `/{*rest}` for `/users`. Nested routes have their full pattern, `/api/v1/users/{id}`.
 //! 2. Otherwise the path, if it is canonical: it starts with `/` and has no `%`, `;`, `\`, no segment `.` or `..`, and
 //!    no empty segment but a last one that the pattern has too. Routers and proxies disagree on how to read the others.
 //!    In a service that an axum router nests, the prefix it is nested at comes before the path.

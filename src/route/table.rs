@@ -133,8 +133,7 @@ impl<T> RouteTable<T> {
 
     /// Those of the host's `routes` that no rule covers: routes forgotten. For a test of the host's.
     ///
-    /// The patterns are matched as a router's are: a parameter is covered by a parameter, a literal by that literal,
-    /// both by a `{*rest}`. A route that answers any method is covered if there is a rule for one method or more.
+    /// A rule covers the route that is written alike, whatever the parameters are called. A route that answers any method is covered if there is a rule for one method or more.
     ///
     /// ```
     /// use http::Method;
@@ -161,13 +160,14 @@ impl<T> RouteTable<T> {
 
     /// The numbers of the rules that cover a route.
     fn covering(&self, route: &Route) -> Vec<usize> {
-        let target = Target::route(route.pattern());
-        let mut covering = Vec::new();
-        if let Some(rules) = self.tree.find(target) {
-            let covers = |method: &Method| route.method().is_none_or(|of| followed(of) == method);
-            covering.extend(rules.iter().filter(|(method, _)| covers(method)).map(|(_, rule)| *rule));
-        }
-        if let Some(below) = self.tree.descend(target).filter(|_| route.is_mount) {
+        let pattern = Target::route(route.pattern());
+        // A service below a prefix is matched by path.
+        let target = if route.is_mount { Target::path(route.pattern()) } else { pattern };
+        let covers = |method: &Method| route.method().is_none_or(|of| followed(of) == method);
+        let rules = self.tree.find(target).into_iter().flatten();
+        let mut covering: Vec<usize> =
+            rules.filter(|(method, _)| covers(method)).map(|(_, rule)| *rule).collect();
+        if let Some(below) = self.tree.descend(pattern).filter(|_| route.is_mount) {
             below.for_each(&mut |rule| covering.push(rule));
         }
         covering

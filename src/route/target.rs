@@ -12,7 +12,7 @@ pub(super) struct Target<'r> {
 /// A segment of the way.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Segment<'r> {
-    /// Of a path: what a literal or a parameter may match.
+    /// Of a path: whatever matches.
     Text(&'r str),
     /// Of a route: only the same literal matches.
     Literal(&'r str),
@@ -33,8 +33,14 @@ impl<'r> Target<'r> {
             .then(|| Self { route: without_root(router::stripped_prefix(request)), path: without_root(path) })
     }
 
+    /// A route as a router names it.
     pub(super) fn route(pattern: &'r str) -> Self {
         Self { route: without_root(pattern), path: "" }
+    }
+
+    /// A path known to be canonical.
+    pub(super) fn path(path: &'r str) -> Self {
+        Self { route: "", path: without_root(path) }
     }
 
     /// Whether this is a path with a slash at its end, which is one thing to some routers and another to others.
@@ -80,28 +86,21 @@ fn next_segment<'p>(rest: &mut &'p str) -> Option<&'p str> {
 
 /// Whether every router reads the path in the same way, but for a slash at its end.
 fn is_canonical(path: &str) -> bool {
-    let Some(inner) = path.strip_prefix('/') else { return false };
-    let inner = inner.strip_suffix('/').unwrap_or(inner);
-    if path.len() > 1 && inner.is_empty() {
-        return false;
-    }
-    // One pass: `start` is where the segment starts that the byte is in.
-    let bytes = inner.as_bytes();
-    let mut start = 0;
-    for (index, byte) in bytes.iter().enumerate() {
-        match byte {
-            b'/' if is_dots(&bytes[start..index]) => return false,
-            b'/' => start = index + 1,
-            b'%' | b';' | b'\\' => return false,
-            _ => {}
-        }
-    }
-    inner.is_empty() || !is_dots(&bytes[start..])
+    let bytes = path.as_bytes();
+    // Without an early exit, so that the compiler makes vector instructions of the two loops.
+    let is_ambiguous = bytes.iter().fold(false, |found, byte| found | matches!(byte, b'%' | b';' | b'\\'));
+    let is_suspect = bytes
+        .iter()
+        .zip(bytes.iter().skip(1))
+        .fold(false, |found, (byte, next)| found | ((*byte == b'/') & matches!(next, b'/' | b'.')));
+    let is_dots = |segment| matches!(segment, "" | "." | "..");
+    path.starts_with('/')
+        && !is_ambiguous
+        && !(is_suspect && without_last_slash(path).split('/').skip(1).any(is_dots))
 }
 
-/// Whether a segment is empty, `.` or `..`.
-fn is_dots(segment: &[u8]) -> bool {
-    matches!(segment, b"" | b"." | b"..")
+fn without_last_slash(path: &str) -> &str {
+    path.strip_suffix('/').unwrap_or(path)
 }
 
 /// What an axum router leaves in a request's extensions.

@@ -6,7 +6,7 @@ use super::target::{Segment, Target};
 /// The patterns of a table as a tree of segments. A rule is a number.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
-    /// Sorted by text.
+    /// Sorted by length, then by text: most comparisons then end at the length.
     literals: Vec<(Box<str>, Node)>,
     parameter: Option<Box<Node>>,
     rest: Rules,
@@ -52,24 +52,25 @@ impl Node {
     pub(super) fn find(&self, target: Target<'_>) -> Option<&Rules> {
         let mut further = target;
         let Some(segment) = further.next() else { return non_empty(&self.here) };
-        let (literal, parameter) = match segment {
-            Segment::Text(text) => (Some(text), !text.is_empty()),
-            Segment::Literal(text) => (Some(text), false),
-            Segment::Parameter => (None, true),
-            Segment::Rest => (None, false),
-        };
-        literal
-            .and_then(|text| self.literals[self.literal(text).ok()?].1.find(further))
-            .or_else(|| self.parameter.as_ref().filter(|_| parameter)?.find(further))
-            .or_else(|| {
-                // A slash at the end could also be read away, and what is left could have stricter rules.
-                let is_empty = literal.is_some_and(str::is_empty);
-                non_empty(&self.rest).filter(|_| !is_empty && !target.ends_in_slash())
-            })
+        match segment {
+            Segment::Literal(text) => self.find_literal(text, further),
+            Segment::Parameter => self.parameter.as_ref()?.find(further),
+            Segment::Rest => non_empty(&self.rest),
+            // An empty last segment could also be read away, and what is left could have stricter rules.
+            Segment::Text("") => self.find_literal("", further),
+            Segment::Text(text) => self
+                .find_literal(text, further)
+                .or_else(|| self.parameter.as_ref()?.find(further))
+                .or_else(|| non_empty(&self.rest).filter(|_| !target.ends_in_slash())),
+        }
+    }
+
+    fn find_literal(&self, text: &str, further: Target<'_>) -> Option<&Rules> {
+        self.literals[self.literal(text).ok()?].1.find(further)
     }
 
     fn literal(&self, text: &str) -> Result<usize, usize> {
-        self.literals.binary_search_by(|(literal, _)| (**literal).cmp(text))
+        self.literals.binary_search_by(|(literal, _)| (literal.len(), &**literal).cmp(&(text.len(), text)))
     }
 
     /// The node that a route leads to.
