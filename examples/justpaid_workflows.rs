@@ -454,3 +454,21 @@ fn stopped() -> Result<impl Future<Output = ()>, std::io::Error> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tower_api_keys::route::Route;
+
+    use super::*;
+
+    /// What every host should have: a route that nobody gave a scope is found here, and not by an attacker.
+    #[test]
+    fn every_route_has_a_scope_or_is_meant_to_have_none() {
+        let justpaid = JustPaid::new(MemoryStore::new()).with_prefix("/api/v1");
+        let routes = tower_api_keys::axum::routes(&app(&justpaid).unwrap()).unwrap();
+        let table = justpaid.route_scopes().unwrap();
+        let names = |routes: Vec<Route>| routes.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names(table.uncovered(routes.clone())), ["POST /api/v1/webhooks/{source}"]);
+        assert_eq!(names(table.unused(routes)), [""; 0], "rules that no route goes by");
+    }
+}

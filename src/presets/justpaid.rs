@@ -195,13 +195,21 @@ impl<S: KeyAdministration + Clone> JustPaid<S> {
     ///
     /// [`InvalidPreset`] if the prefix is no path.
     pub fn scopes(&self) -> Result<RequireScopeLayer<JustPaidFormat>, InvalidPreset> {
-        let mut table = RouteTable::new();
-        for (method, pattern, scope) in ROUTES {
-            let access = Access::Scope(ScopeRequirement::from_static(scope));
-            table = table.add(method, &format!("{}{pattern}", self.prefix), access)?;
-        }
-        let layer = RequireScopeLayer::by_route(table).expect("the table has routes");
+        let layer = RequireScopeLayer::by_route(self.route_scopes()?).expect("the table has routes");
         Ok(layer.with_rejection_format(JustPaidFormat))
+    }
+
+    /// The routes with their scopes: what [`scopes`](Self::scopes) goes by, for a test of the host's that no route of
+    /// its router is forgotten.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPreset`] if the prefix is no path.
+    pub fn route_scopes(&self) -> Result<RouteTable<Access>, InvalidPreset> {
+        ROUTES.into_iter().try_fold(RouteTable::new(), |table, (method, pattern, scope)| {
+            let access = Access::Scope(ScopeRequirement::from_static(scope));
+            Ok(table.add(method, &format!("{}{pattern}", self.prefix), access)?)
+        })
     }
 
     /// The layer round the webhooks, which carry no key: how often, by client address.
