@@ -290,3 +290,26 @@ async fn readiness_is_that_of_the_service_inside() {
         assert_eq!(response.status(), status);
     }
 }
+
+#[tokio::test]
+async fn r72_no_spelling_of_a_path_leaves_the_category_of_its_route() {
+    // As routers read them: by the path as it is written.
+    for (pattern, path) in [
+        ("/workflows/{id}/run", "/workflows/1/run"),
+        ("/workflows/{id}/run", "/workflows/%31/run"),
+        ("/workflows/{id}/run", "/workflows/1;x/run"),
+        ("/workflows/{id}/run", "/workflows/../run"),
+        ("/files/{*path}", "/files/a/"),
+        ("/files/{*path}", "/files/a//b"),
+        ("/files/{*path}", "/files//a"),
+        ("/files/{*path}", "/files/%61"),
+    ] {
+        let clock = ManualClock::starting_at(START);
+        let layer = RateLimitLayer::by_key(limiter("rest", 20, &clock))
+            .with_route(Method::POST, pattern, limiter("route", 10, &clock))
+            .unwrap();
+        let mut stack = stack(&clock, layer).await;
+        let response = stack.call(send(Method::POST, path, KEY)).await.unwrap();
+        assert_eq!(fields(&response)[0], "10", "{pattern}: {path}");
+    }
+}
