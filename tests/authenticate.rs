@@ -289,10 +289,23 @@ async fn r79_credential_headers_are_sensitive_inside() {
         Ok::<_, Infallible>(Response::new(Bytes::from(format!("{request:?}"))))
     });
     let layer = AuthenticateLayer::new(store([record(KEY, |_| {})]).await, header_key());
-    let response = layer.layer(handler).oneshot(request(KEY)).await.unwrap();
+    let response = layer.clone().layer(handler).oneshot(request(KEY)).await.unwrap();
     let debug = std::str::from_utf8(response.body()).unwrap();
     assert!(debug.contains(r#""x-api-key": Sensitive"#), "{debug}");
     assert!(!debug.contains("abc123"), "{debug}");
+
+    // A preflight passes whatever else it has, so every line counts.
+    let mut twice = request(OTHER_KEY);
+    *twice.method_mut() = Method::OPTIONS;
+    for (name, value) in
+        [("x-api-key", KEY), ("origin", "https://a.example"), ("access-control-request-method", "GET")]
+    {
+        twice.headers_mut().append(name, value.parse().unwrap());
+    }
+    let response = layer.pass_cors_preflight().layer(handler).oneshot(twice).await.unwrap();
+    let debug = std::str::from_utf8(response.body()).unwrap();
+    assert_eq!(debug.matches("Sensitive").count(), 2, "{debug}");
+    assert!(!debug.contains(KEY) && !debug.contains(OTHER_KEY), "{debug}");
 }
 
 #[tokio::test]
