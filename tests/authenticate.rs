@@ -10,10 +10,12 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use support::*;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_api_keys::authorize::RequireScopeLayer;
 use tower_api_keys::clock::ManualClock;
 use tower_api_keys::credential::{self, Challenge, Credential, Extracted, HeaderKey, MAX_CREDENTIAL_LENGTH};
 use tower_api_keys::key::{KeyFormat, KeyState, Mode, PepperId, Peppers, SecretString};
 use tower_api_keys::rejection::{Check, Rejection};
+use tower_api_keys::scope::ScopeRequirement;
 use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, MemoryStore};
 use tower_api_keys::{AuthenticateLayer, Principal};
 
@@ -289,10 +291,23 @@ async fn r79_credential_headers_are_sensitive_inside() {
         Ok::<_, Infallible>(Response::new(Bytes::from(format!("{request:?}"))))
     });
     let layer = AuthenticateLayer::new(store([record(KEY, |_| {})]).await, header_key());
-    let response = layer.layer(handler).oneshot(request(KEY)).await.unwrap();
+    let response = layer.clone().layer(handler).oneshot(request(KEY)).await.unwrap();
     let debug = std::str::from_utf8(response.body()).unwrap();
     assert!(debug.contains(r#""x-api-key": Sensitive"#), "{debug}");
     assert!(!debug.contains("abc123"), "{debug}");
+
+    // A preflight passes whatever else it has, so every line counts.
+    let mut twice = request(OTHER_KEY);
+    *twice.method_mut() = Method::OPTIONS;
+    for (name, value) in
+        [("x-api-key", KEY), ("origin", "https://a.example"), ("access-control-request-method", "GET")]
+    {
+        twice.headers_mut().append(name, value.parse().unwrap());
+    }
+    let response = layer.pass_cors_preflight().layer(handler).oneshot(twice).await.unwrap();
+    let debug = std::str::from_utf8(response.body()).unwrap();
+    assert_eq!(debug.matches("Sensitive").count(), 2, "{debug}");
+    assert!(!debug.contains(KEY) && !debug.contains(OTHER_KEY), "{debug}");
 }
 
 #[tokio::test]
@@ -421,4 +436,72 @@ fn layers_and_services_are_what_frameworks_ask_for() {
     is_send(&service.call(request(None)));
     let debug = format!("{layer:?}");
     assert!(debug.contains("AuthenticateLayer"), "{debug}");
+}
+
+#[tokio::test]
+async fn r14_keys_are_read_from_nowhere_but_their_header() {
+    let store = TestStore::new(store([record(KEY, |_| {})]).await, Answers::AtOnce);
+    let layer = AuthenticateLayer::new(store.clone(), header_key());
+    for uri in [format!("/?x-api-key={KEY}&api_key={KEY}"), format!("/{KEY}"), format!("http://{KEY}/")] {
+        let mut elsewhere = Request::new(());
+        *elsewhere.uri_mut() = uri.parse().unwrap();
+        for name in ["authorization", "cookie", "x_api_key", "api-key", "proxy-authorization"] {
+            elsewhere.headers_mut().insert(name, KEY.parse().unwrap());
+        }
+        let response = call(&layer, elsewhere).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{uri}");
+        assert_eq!(reason(&response), "CredentialMissing", "{uri}");
+    }
+    assert_eq!(store.look_ups(), 0);
+}
+
+#[tokio::test]
+async fn r47_upgrades_and_streams_are_authenticated_before_they_begin() {
+    let layer = AuthenticateLayer::new(store([record(KEY, |_| {})]).await, header_key());
+    let upgrade = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")];
+    let stream = [("accept", "text/event-stream")];
+    for (method, headers) in
+        [(Method::GET, &upgrade[..]), (Method::CONNECT, &upgrade[1..]), (Method::GET, &stream[..])]
+    {
+        for (key, status) in [(None, 401), (Some(UNKNOWN_KEY), 401), (Some(KEY), 200)] {
+            let mut request = request(key);
+            *request.method_mut() = method.clone();
+            for (name, value) in headers {
+                request.headers_mut().insert(*name, value.parse().unwrap());
+            }
+            assert_eq!(call(&layer, request).await.status(), status, "{method} {headers:?} {key:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn r65_r66_refusals_are_problem_details_and_a_missing_scope_is_403() {
+    let keys = store([record(KEY, |_| {})]).await;
+    let scope = ScopeRequirement::from_static("runs:write");
+    let layers = |answers| {
+        ServiceBuilder::new()
+            .layer(AuthenticateLayer::new(TestStore::new(keys.clone(), answers), header_key()))
+            .layer(RequireScopeLayer::new(scope.clone()))
+            .service(service_fn(whoami))
+    };
+    let mut twice = request(KEY);
+    twice.headers_mut().append(X_API_KEY, KEY.parse().unwrap());
+    let outside = RequireScopeLayer::new(scope.clone()).layer(service_fn(whoami));
+    for (status, response) in [
+        (401, layers(Answers::AtOnce).oneshot(request(None)).await),
+        (401, layers(Answers::AtOnce).oneshot(request(UNKNOWN_KEY)).await),
+        (400, layers(Answers::AtOnce).oneshot(twice).await),
+        (403, layers(Answers::AtOnce).oneshot(request(KEY)).await),
+        (503, layers(Answers::WithAnError).oneshot(request(KEY)).await),
+        (500, outside.oneshot(request(KEY)).await),
+    ] {
+        let response = response.unwrap();
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{status}");
+        assert_eq!(response.headers().contains_key("www-authenticate"), status == 401, "{status}");
+        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(body["status"], status, "the real one");
+        let text = body.to_string();
+        assert!(!text.contains("runs:write") && !text.contains("refused"), "no internals: {text}");
+    }
 }

@@ -388,3 +388,26 @@ async fn the_matched_path_is_what_axum_says_it_is() {
     );
     assert_eq!(text(send(&app, "GET", "/a/1/b/2", None).await).await, "/a/{x}/b/{y}");
 }
+
+#[tokio::test]
+async fn r71_refusals_tell_strangers_no_methods_of_a_route() {
+    let app = handlers().fallback(ok).layer(authenticate().await);
+    let other = KEY.replace('1', "2");
+    for method in ["GET", "POST", "OPTIONS", "TRACE", "PURGE"] {
+        for (kind, keys) in [("none", vec![]), ("unknown", vec![other.as_str()]), ("two", vec![KEY, KEY])] {
+            let mut answers = Vec::new();
+            for path in ["/whoami", "/no/such/path"] {
+                let mut request = Request::builder().method(method).uri(path);
+                for key in &keys {
+                    request = request.header("x-api-key", *key);
+                }
+                let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+                answers.push((response.status(), response.headers().clone()));
+            }
+            assert!(answers[0].0.is_client_error(), "{method}, {kind}");
+            assert_eq!(answers[0], answers[1], "{method}, {kind}: a route is told from none");
+        }
+    }
+    let response = send(&app, "POST", "/whoami", Some(KEY)).await;
+    assert_eq!((response.status().as_u16(), &response.headers()["allow"]), (405, &"GET,HEAD".parse().unwrap()));
+}

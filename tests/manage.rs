@@ -149,6 +149,7 @@ fn outcome<T>(result: &Result<T, ManageError>) -> String {
         Ok(_) => "ok".into(),
         Err(ManageError::Forbidden(Forbidden::ManagementScope(_))) => "management scope".into(),
         Err(ManageError::Forbidden(Forbidden::Scopes(missing))) => format!("scopes {missing:?}"),
+        Err(ManageError::Forbidden(Forbidden::Ended)) => "ended".into(),
         Err(ManageError::Forbidden(Forbidden::Expiry)) => "expiry".into(),
         Err(ManageError::Forbidden(Forbidden::Limits)) => "limits".into(),
         Err(ManageError::Forbidden(Forbidden::OperatorOnly)) => "operator only".into(),
@@ -508,6 +509,31 @@ async fn a_caller_may_revoke_its_own_key() {
     let caller = Authority::principal(&world.principal(key.secret.expose_secret()).await.unwrap());
     world.manager.revoke(&caller, &key.key.id).await.unwrap();
     assert!(!world.verifies(key.secret.expose_secret()).await);
+}
+
+#[tokio::test]
+async fn r32_r57_a_caller_whose_key_has_ended_brings_none_to_life() {
+    for ending in [KeyAction::Revoke, KeyAction::Disable, KeyAction::Delete, KeyAction::Rotate] {
+        let world = World::new();
+        let sleeping = world.create(|_| {}).await.key.id;
+        world.manager.disable(&operator(), &sleeping).await.unwrap();
+        let caller = world.caller(|_| {}).await;
+        let own = match caller.actor() {
+            Actor::Key(id) => id,
+            Actor::Operator => panic!("a caller has a key"),
+        };
+        world.clock.advance(Duration::from_secs(1));
+        world.change(&operator(), ending, &own).await.unwrap();
+
+        assert_eq!(outcome(&world.manager.create(&caller, new_key(&[])).await), "ended", "{ending}");
+        assert_eq!(outcome(&world.manager.rotate(&caller, &sleeping, HOUR).await), "ended", "{ending}");
+        assert_eq!(outcome(&world.manager.enable(&caller, &sleeping).await), "ended", "{ending}");
+    }
+    let world = World::new();
+    let end = START.saturating_add(HOUR);
+    let caller = world.caller(|key| key.expires_at = Some(end)).await;
+    world.clock.advance(HOUR);
+    assert_eq!(outcome(&world.manager.create(&caller, new_key(&[])).await), "ended", "expired");
 }
 
 #[tokio::test]

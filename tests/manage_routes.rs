@@ -2,14 +2,20 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(feature = "axum")]
 
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_core::Stream;
 use http::{HeaderName, Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -18,7 +24,7 @@ use tower_api_keys::clock::{ManualClock, Timestamp};
 use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{KeyFormat, KeyId, KeyRecord, Mode, Owner};
 use tower_api_keys::manage::{
-    AuditEvent, Authority, CreatedKey, KeyManager, KeyRoutesFormat, ManageError, NewKey, PlainJson,
+    AuditEvent, AuditOutcome, Authority, CreatedKey, Forbidden, KeyManager, KeyRoutesFormat, ManageError, NewKey, PlainJson,
     key_routes,
 };
 use tower_api_keys::scope::ScopeSet;
@@ -524,6 +530,52 @@ async fn r27_a_store_that_is_down_is_503_and_keeps_its_words_to_itself() {
         assert_eq!(answer.header("retry-after"), "1");
         assert_eq!(answer.json()["code"], "unavailable");
         assert!(!answer.text.contains("internal"), "{answer:?}");
+    }
+}
+
+/// A body that does something, and only then ends.
+struct Meanwhile(Pin<Box<dyn Future<Output = ()> + Send>>, Option<Bytes>);
+
+impl Stream for Meanwhile {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.1.is_some() {
+            ready!(self.0.as_mut().poll(context));
+        }
+        Poll::Ready(self.1.take().map(Ok))
+    }
+}
+
+#[tokio::test]
+async fn r32_r57_a_key_that_ends_while_its_request_is_on_the_way_makes_no_other() {
+    for action in ["nothing", "revoke", "disable", "delete", "rotate"] {
+        let world = World::new();
+        let caller = world.create(&acme(), MANAGER).await;
+        world.clock.advance(Duration::from_secs(1));
+        let (manager, id) = (world.manager.clone(), caller.key.id);
+        let meanwhile = async move {
+            let operator = Authority::operator(acme());
+            match action {
+                "revoke" => drop(manager.revoke(&operator, &id).await.unwrap()),
+                "disable" => drop(manager.disable(&operator, &id).await.unwrap()),
+                "delete" => manager.delete(&operator, &id).await.unwrap(),
+                "rotate" => drop(manager.rotate(&operator, &id, Duration::ZERO).await.unwrap()),
+                _ => {}
+            }
+        };
+        let body = json!({"name": "successor", "scopes": ["workflows:read"]}).to_string();
+        let body = Body::from_stream(Meanwhile(Box::pin(meanwhile), Some(body.into())));
+        let secret = caller.secret.expose_secret();
+        let answer = world.send(Method::POST, "/auth/api-keys", secret, "application/json", body).await;
+
+        let want = if action == "nothing" { StatusCode::CREATED } else { StatusCode::FORBIDDEN };
+        assert_eq!(answer.status, want, "{action}: {answer:?}");
+        let others = world.store.len() - usize::from(action != "delete");
+        assert_eq!(others, usize::from(action == "nothing"), "{action}: nothing is stored");
+        let audited = world.events.lock().unwrap().pop().unwrap();
+        let ended = AuditOutcome::Forbidden(Forbidden::Ended);
+        assert_eq!(audited.outcome, if action == "nothing" { AuditOutcome::Done } else { ended }, "{action}");
     }
 }
 

@@ -13,7 +13,7 @@ use tower::util::BoxCloneService;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::AuthenticateLayer;
 use tower_api_keys::clock::{Clock, ManualClock};
-use tower_api_keys::key::Mode;
+use tower_api_keys::key::{Mode, Peppers, PreviousSecret};
 use tower_api_keys::rate_limit::{
     ClientAddressSource, MemoryRateLimiter, PeerAddress, Quota, RateLimitLayer,
 };
@@ -288,5 +288,46 @@ async fn readiness_is_that_of_the_service_inside() {
         let ready = tokio::time::timeout(Duration::from_secs(5), service.ready()).await;
         let response = ready.expect("the permit is free").unwrap().call(request(KEY)).await.unwrap();
         assert_eq!(response.status(), status);
+    }
+}
+
+#[tokio::test]
+async fn r72_no_spelling_of_a_path_leaves_the_category_of_its_route() {
+    // As routers read them: by the path as it is written.
+    for (pattern, path) in [
+        ("/workflows/{id}/run", "/workflows/1/run"),
+        ("/workflows/{id}/run", "/workflows/%31/run"),
+        ("/workflows/{id}/run", "/workflows/1;x/run"),
+        ("/workflows/{id}/run", "/workflows/../run"),
+        ("/files/{*path}", "/files/a/"),
+        ("/files/{*path}", "/files/a//b"),
+        ("/files/{*path}", "/files//a"),
+        ("/files/{*path}", "/files/%61"),
+    ] {
+        let clock = ManualClock::starting_at(START);
+        let layer = RateLimitLayer::by_key(limiter("rest", 20, &clock))
+            .with_route(Method::POST, pattern, limiter("route", 10, &clock))
+            .unwrap();
+        let mut stack = stack(&clock, layer).await;
+        let response = stack.call(send(Method::POST, path, KEY)).await.unwrap();
+        assert_eq!(fields(&response)[0], "10", "{pattern}: {path}");
+    }
+}
+
+#[tokio::test]
+async fn r76_spellings_and_secrets_of_one_key_share_a_limit() {
+    let clock = ManualClock::starting_at(START);
+    let rotated = record(KEY, |key| {
+        let valid_until = START.saturating_add(Duration::from_secs(60));
+        key.previous = Some(PreviousSecret { digest: Peppers::none().digest(OTHER_KEY), valid_until });
+    });
+    let authenticate = AuthenticateLayer::new(store([rotated]).await, header_key()).with_clock(clock.clone());
+    let limit = RateLimitLayer::by_key(limiter("all", 10, &clock));
+    let service = ServiceBuilder::new().layer(authenticate).layer(limit).service_fn(whoami);
+    let spellings = [KEY.to_owned(), format!(" {KEY}"), format!("{KEY}\t "), OTHER_KEY.to_owned()];
+    for (spent, spelling) in spellings.into_iter().enumerate() {
+        let request = Request::builder().header("X-API-KEY", &spelling).body(()).unwrap();
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(fields(&response)[1], (9 - spent).to_string(), "{spelling:?}");
     }
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, Entry, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::clock::{Clock, Now, Timestamp};
@@ -94,9 +94,13 @@ impl Authenticator {
     /// Keeps the values of credential headers out of `Debug` output and HPACK tables.
     pub(super) fn mark_sensitive(&self, headers: &mut HeaderMap) {
         for name in &self.credential_headers {
-            // A second line of the field is not marked: the request is going to be refused for it.
-            if let Some(value) = headers.get_mut(name) {
-                value.set_sensitive(true);
+            let Some(value) = headers.get_mut(name) else { continue };
+            value.set_sensitive(true);
+            // Further lines: preflights pass with what they have, and an extractor of the host's own may allow two.
+            if headers.len() > headers.keys_len()
+                && let Ok(Entry::Occupied(mut lines)) = headers.try_entry(name)
+            {
+                lines.iter_mut().for_each(|line| line.set_sensitive(true));
             }
         }
     }

@@ -116,6 +116,7 @@ impl KeyManager {
     /// if the caller may not make such a key; [`Store`](ManageError::Store), [`Randomness`](ManageError::Randomness).
     pub async fn create(&self, authority: &Authority, key: NewKey) -> Result<CreatedKey, ManageError> {
         let mut attempt = self.begin(authority, KeyAction::Create, None)?;
+        attempt.caller_still_stands().await?;
         for _ in 0..MAX_ATTEMPTS {
             let made = self.0.format.generate(authority.owner().mode)?;
             let id = made.id.map_or_else(KeyId::random, Ok)?;
@@ -295,6 +296,7 @@ impl KeyManager {
         if grace > Self::MAX_GRACE {
             return Err(ManageError::invalid("grace", "must be at most 7 days"));
         }
+        attempt.caller_still_stands().await?;
         let now = attempt.now;
         let made = self.0.format.generate_with_id(authority.owner().mode, id)?;
         let digest = self.0.peppers.digest(made.secret.expose_secret());
@@ -337,6 +339,7 @@ impl KeyManager {
     /// key may do more than the caller; [`Store`](ManageError::Store).
     pub async fn enable(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
         let attempt = self.begin(authority, KeyAction::Enable, Some(*id))?;
+        attempt.caller_still_stands().await?;
         attempt
             .change(|record| {
                 rules::may_hand_out(authority, record)?;
@@ -433,6 +436,18 @@ enum Change {
 }
 
 impl Attempt<'_> {
+    /// Whether the caller's own key is still what it was when the request came, which may be long ago: a body can take
+    /// any time to arrive. Otherwise whoever sees a revocation coming could make the next key after it.
+    async fn caller_still_stands(&self) -> Result<(), ManageError> {
+        let Some(own) = self.authority.bound() else { return Ok(()) };
+        let stored = self.parts.store.get(&own.owner, &own.id).await?;
+        let stands = stored.is_some_and(|stored| {
+            KeyStatus::of(&stored, self.now) == KeyStatus::Active
+                && stored.secret_created_at == own.secret_created_at
+        });
+        if stands { Ok(()) } else { Err(self.forbidden(Forbidden::Ended)) }
+    }
+
     /// The record of a new key, if it may be made.
     fn new_record(&self, key: NewKey, id: KeyId, digest: Digest) -> Result<KeyRecord, ManageError> {
         let latest_expiry = self.parts.max_lifetime.map(|lifetime| self.now.saturating_add(lifetime));

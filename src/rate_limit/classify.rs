@@ -13,7 +13,7 @@ use crate::clock::{Clock, Now};
 use crate::credential::RequestView;
 use crate::principal::{Authentication, Principal};
 use crate::rejection::{RateLimited, Reason, Rejection};
-use crate::route::{RouteMatch, RouteTable};
+use crate::route::RouteTable;
 
 /// The address at the other end of the connection, for hosts to attach to each request.
 ///
@@ -102,7 +102,7 @@ impl Classifier {
     /// A route's limiter before a method's, before the one for the rest.
     fn limiter(&self, request: RequestView<'_>) -> Option<&Arc<MemoryRateLimiter>> {
         if self.routes.has_method(request.method)
-            && let RouteMatch::Found(limiter) = self.routes.find(request)
+            && let Some(limiter) = self.routes.find_as_written(request)
         {
             return Some(limiter);
         }

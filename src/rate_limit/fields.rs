@@ -65,7 +65,7 @@ impl Fields {
     /// waits for it does not come too early; and in the future, so that it does wait.
     fn reset_at(&self) -> u64 {
         let now = self.now.since_unix_epoch();
-        whole_seconds(now.saturating_add(self.decision.reset())).max(now.as_secs() + 1)
+        whole_seconds(now.saturating_add(self.decision.reset())).max(now.as_secs().saturating_add(1))
     }
 
     /// `RateLimit: "read";r=950;t=12` (draft-ietf-httpapi-ratelimit-headers-10).

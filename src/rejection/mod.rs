@@ -6,7 +6,9 @@
 //! [`ProblemDetails`] unless the host says otherwise, or a closure.
 //!
 //! Whatever the format writes, the layers add what no refusal may lack: `Cache-Control: no-store`, a
-//! `WWW-Authenticate` challenge for every configured scheme on 401, and `Retry-After` on 429 and 503.
+//! `WWW-Authenticate` challenge for every configured scheme on 401, and `Retry-After` on 429 and 503. With the feature
+//! `axum` an empty `Allow` too, where nobody is known to be calling: axum writes the methods of a route into every
+//! answer to another method that has no such field, and would so tell strangers which routes there are.
 
 mod check;
 mod problem;
@@ -120,6 +122,10 @@ impl Rejection {
         }
         if let Some(delay) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(delay)));
+        }
+        #[cfg(feature = "axum")]
+        if self.key_id.is_none() || self.kind() == RejectionKind::Unauthenticated {
+            headers.insert(http::header::ALLOW, HeaderValue::from_static(""));
         }
         response.extensions_mut().insert(self);
         response

@@ -26,6 +26,10 @@
 //!    no empty segment but a last one that the pattern has too. Routers and proxies disagree on how to read the others.
 //!    In a service that an axum router nests, the prefix it is nested at comes before the path.
 //!
+//! Which rate limit applies is asked of the path as it is written, canonical or not, as axum's router would: nothing is
+//! refused for a spelling, and none escapes the limit of its route. Behind a router that decodes paths, or under
+//! middleware that rewrites them, put the rate limit inside.
+//!
 //! Authority, scheme, query and header fields have no influence.
 
 mod pattern;

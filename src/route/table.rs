@@ -131,6 +131,14 @@ impl<T> RouteTable<T> {
         }
     }
 
+    /// What holds for a request, going by its path as it is written where there is only a path: as routers do that
+    /// neither decode nor clean it. For what may be looser than a refusal, and must not be escaped by a spelling.
+    pub(crate) fn find_as_written(&self, request: RequestView<'_>) -> Option<&T> {
+        let rules = self.tree.find(Target::as_written(request))?;
+        let (_, rule) = rules.iter().find(|(method, _)| method == followed(request.method))?;
+        Some(&self.rules[*rule].value)
+    }
+
     /// Those of the host's `routes` that no rule covers: routes forgotten. For a test of the host's.
     ///
     /// A rule covers the route that is written alike, whatever the parameters are called. A route that answers any method is covered if there is a rule for one method or more.

@@ -7,6 +7,8 @@ use crate::credential::RequestView;
 pub(super) struct Target<'r> {
     route: &'r str,
     path: &'r str,
+    /// Whether an empty segment is one like others, and not a reason to match nothing.
+    is_lenient: bool,
 }
 
 /// A segment of the way.
@@ -29,23 +31,42 @@ impl<'r> Target<'r> {
             return Some(Self::route(route));
         }
         let path = request.uri.path();
-        is_canonical(path)
-            .then(|| Self { route: without_root(router::stripped_prefix(request)), path: without_root(path) })
+        is_canonical(path).then(|| Self {
+            route: without_root(router::stripped_prefix(request)),
+            path: without_root(path),
+            is_lenient: false,
+        })
+    }
+
+    /// The router's pattern where it left one, else the path as it is written, canonical or not.
+    pub(super) fn as_written(request: RequestView<'r>) -> Self {
+        match router::matched_route(request) {
+            Some(route) => Self::route(route),
+            None => Self {
+                route: without_root(router::stripped_prefix(request)),
+                path: without_root(request.uri.path()),
+                is_lenient: true,
+            },
+        }
     }
 
     /// A route as a router names it.
     pub(super) fn route(pattern: &'r str) -> Self {
-        Self { route: without_root(pattern), path: "" }
+        Self { route: without_root(pattern), path: "", is_lenient: false }
     }
 
     /// A path known to be canonical.
     pub(super) fn path(path: &'r str) -> Self {
-        Self { route: "", path: without_root(path) }
+        Self { route: "", path: without_root(path), is_lenient: false }
     }
 
     /// Whether this is a path with a slash at its end, which is one thing to some routers and another to others.
     pub(super) fn ends_in_slash(&self) -> bool {
         self.path.ends_with('/')
+    }
+
+    pub(super) fn is_lenient(&self) -> bool {
+        self.is_lenient
     }
 }
 

@@ -57,11 +57,11 @@ impl Node {
             Segment::Parameter => self.parameter.as_ref()?.find(further),
             Segment::Rest => non_empty(&self.rest),
             // An empty last segment could also be read away, and what is left could have stricter rules.
-            Segment::Text("") => self.find_literal("", further),
+            Segment::Text("") if !target.is_lenient() => self.find_literal("", further),
             Segment::Text(text) => self
                 .find_literal(text, further)
-                .or_else(|| self.parameter.as_ref()?.find(further))
-                .or_else(|| non_empty(&self.rest).filter(|_| !target.ends_in_slash())),
+                .or_else(|| self.parameter.as_ref().filter(|_| !text.is_empty())?.find(further))
+                .or_else(|| non_empty(&self.rest).filter(|_| target.is_lenient() || !target.ends_in_slash())),
         }
     }
 

@@ -37,6 +37,8 @@ pub async fn check<S: KeyAdministration>(new_store: impl AsyncFn() -> S) {
     lets_one_of_many_writers_win(&new_store().await).await;
     finds_both_secrets_of_a_rotated_key(&new_store().await).await;
     replaces_a_digest_only_where_it_stands(&new_store().await).await;
+    replaces_nothing_but_the_digest(&new_store().await).await;
+    lets_no_digest_undo_a_revocation(&new_store().await).await;
     forgets_what_was_deleted(&new_store().await).await;
     lists_page_by_page(&new_store().await).await;
 }
@@ -66,17 +68,6 @@ async fn finds_what_was_inserted<S: KeyAdministration>(store: &S) {
         None,
         "a digest of another algorithm or pepper is another digest"
     );
-
-    for selector in [KeySelector::Digests(&[record.digest]), KeySelector::Id(&record.id)] {
-        if let Poll::Ready(answer) = store.find_now(selector) {
-            let found = answer.expect("`find_now` must not fail where `find` works");
-            assert_eq!(
-                found.as_deref(),
-                Some(&record),
-                "what `find_now` answers must be what `find` answers"
-            );
-        }
-    }
 }
 
 async fn inserts_only_what_is_absent<S: KeyAdministration>(store: &S) {
@@ -89,6 +80,12 @@ async fn inserts_only_what_is_absent<S: KeyAdministration>(store: &S) {
     let mut same_digest = record("second", &globex(), 1);
     same_digest.digest = first.digest;
     conflicts(store.insert(same_digest).await, "an insert must not take over a stored digest");
+    let mut same_previous = record("third", &globex(), 1);
+    same_previous.previous = Some(PreviousSecret { digest: first.digest, valid_until: START });
+    conflicts(
+        store.insert(same_previous).await,
+        "an insert must not take over a stored digest as a previous one",
+    );
 
     assert_eq!(find_id(store, &first.id).await, Some(first), "a refused insert must change nothing");
     assert!(
@@ -142,6 +139,12 @@ async fn replaces_only_the_version_it_was_given<S: KeyAdministration>(store: &S)
     insert(store, &other).await;
     let stolen = KeyRecord { digest: other.digest, ..stored.clone() };
     conflicts(store.replace(stolen).await, "a replace must not take over another key's digest");
+    let previous = Some(PreviousSecret { digest: other.digest, valid_until: START });
+    let stolen = KeyRecord { previous, ..stored.clone() };
+    conflicts(
+        store.replace(stolen).await,
+        "a replace must not take over another key's digest as a previous one",
+    );
     assert_eq!(find_id(store, &original.id).await, Some(stored), "a refused replace must change nothing");
 }
 
@@ -216,6 +219,60 @@ async fn replaces_a_digest_only_where_it_stands<S: KeyAdministration>(store: &S)
     }
 }
 
+async fn replaces_nothing_but_the_digest<S: KeyAdministration>(store: &S) {
+    let other = record("other", &acme(), 0);
+    insert(store, &other).await;
+    let key = full_record();
+    insert(store, &key).await;
+    let previous = key.previous.expect("the full record has a previous secret");
+    let unchanged = |record: KeyRecord| KeyRecord { version: key.version, ..record };
+
+    let new = peppered("other", 2);
+    store.replace_digest(&key.id, &other.digest, &new).await.expect("another key's digest must be no error");
+    assert_eq!(find_id(store, &other.id).await, Some(other), "a digest of another key must stay");
+    assert_eq!(find_id(store, &key.id).await.as_ref(), Some(&key), "and the key named must stay as it is");
+
+    let new = peppered("previous", 2);
+    store.replace_digest(&key.id, &previous.digest, &new).await.expect("a previous digest must be replaced");
+    let stored = find_id(store, &key.id).await.map(unchanged);
+    let moved = KeyRecord { previous: Some(PreviousSecret { digest: new, ..previous }), ..key.clone() };
+    assert!(
+        stored.as_ref() == Some(&key) || stored == Some(moved),
+        "a new digest of the previous secret must take its place and no other, or be left out"
+    );
+
+    let new = peppered("full", 2);
+    store.replace_digest(&key.id, &key.digest, &new).await.expect("a digest must be replaced");
+    let stored = find_id(store, &key.id).await.expect("the key must still be there");
+    let rest = KeyRecord { digest: key.digest, previous: key.previous, ..unchanged(stored) };
+    assert_eq!(rest, key, "a new digest must change nothing else; a revoked key stays revoked");
+}
+
+async fn lets_no_digest_undo_a_revocation<S: KeyAdministration>(store: &S) {
+    for number in 0..8 {
+        let secret = format!("key {number}");
+        let key = record(&secret, &acme(), number);
+        insert(store, &key).await;
+        let revoked = KeyRecord { state: KeyState::Revoked { at: START }, ..key.clone() };
+        let new = peppered(&secret, 2);
+        let mut at_once = vec![store.replace_digest(&key.id, &key.digest, &new), store.replace(revoked)];
+        if number % 2 == 1 {
+            at_once.reverse();
+        }
+        let revocation = 1 - (number % 2) as usize;
+        let results = join_all(at_once).await;
+        let stored = find_id(store, &key.id).await.expect("the key must still be there");
+        if results[revocation].is_ok() {
+            assert_ne!(stored.state, KeyState::Active, "a new digest must not undo a revocation");
+        }
+        assert_eq!(
+            find(store, &stored.digest).await,
+            Some(stored),
+            "the digest must lead to what is stored"
+        );
+    }
+}
+
 async fn forgets_what_was_deleted<S: KeyAdministration>(store: &S) {
     let mut key = record("key", &acme(), 0);
     key.previous = Some(PreviousSecret { digest: digest("before"), valid_until: START });
@@ -268,6 +325,13 @@ async fn lists_page_by_page<S: KeyAdministration>(store: &S) {
     let query = KeyQuery { secret_created_before: Some(before), ..KeyQuery::default() };
     let page = store.list(&acme(), &query).await.expect("a listing by age must work");
     assert_eq!(page.keys.len(), 2, "a listing by age must hold exactly the keys whose secret is older");
+    let query = KeyQuery { limit: 1, ..query };
+    let first = store.list(&acme(), &query).await.expect("a listing by age must work");
+    let query = KeyQuery { after: first.next, ..query };
+    let second = store.list(&acme(), &query).await.expect("a listing by age must go on");
+    let listed: Vec<_> = first.keys.iter().chain(&second.keys).cloned().collect();
+    assert_eq!(listed, page.keys, "a listing by age must give the same keys page by page");
+    assert!(second.next.is_none(), "a listing by age must come to an end");
 }
 
 fn record(secret: &str, owner: &Owner, age: u64) -> KeyRecord {
@@ -317,12 +381,23 @@ async fn insert<S: KeyAdministration>(store: &S, record: &KeyRecord) {
 }
 
 async fn find<S: KeyAdministration>(store: &S, digest: &Digest) -> Option<KeyRecord> {
-    let found = store.find(KeySelector::Digests(&[*digest])).await.expect("a look-up by digest must work");
-    found.map(Arc::unwrap_or_clone)
+    look_up(store, KeySelector::Digests(&[*digest])).await
 }
 
 async fn find_id<S: KeyAdministration>(store: &S, id: &KeyId) -> Option<KeyRecord> {
-    let found = store.find(KeySelector::Id(id)).await.expect("a look-up by identifier must work");
+    look_up(store, KeySelector::Id(id)).await
+}
+
+/// What `find` answers, and `find_now` too if it answers at all: before as well as after, since either may fill a cache.
+async fn look_up<S: KeyAdministration>(store: &S, selector: KeySelector<'_>) -> Option<KeyRecord> {
+    let before = store.find_now(selector);
+    let found = store.find(selector).await.expect("a look-up must work");
+    for answer in [before, store.find_now(selector)] {
+        if let Poll::Ready(answer) = answer {
+            let now = answer.expect("`find_now` must not fail where `find` works");
+            assert_eq!(now, found, "what `find_now` answers must be what `find` answers");
+        }
+    }
     found.map(Arc::unwrap_or_clone)
 }
 

@@ -147,7 +147,7 @@ impl KeyStore for MemoryStore {
         } else {
             return Ok(());
         }
-        record.version += 1;
+        record.version = record.version.wrapping_add(1);
         let listing = owners.entry(record.owner.clone()).or_default();
         self.0.store(listing, Some(&stored), Arc::new(record));
         Ok(())
@@ -203,7 +203,7 @@ impl KeyAdministration for MemoryStore {
         let Some(stored) = stored.filter(|_| !self.0.digest_is_taken(&record)) else {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         };
-        record.version += 1;
+        record.version = record.version.wrapping_add(1);
         let listing = owners.entry(record.owner.clone()).or_default();
         self.0.store(listing, Some(&stored), Arc::new(record));
         Ok(())
@@ -232,6 +232,21 @@ impl KeyAdministration for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_last_version_is_followed_by_the_first() {
+        let store = MemoryStore::new();
+        let owner = Owner::system(crate::key::Mode::Live);
+        let digest = crate::key::Peppers::none().digest("a");
+        let mut record =
+            KeyRecord::new("k1".parse().unwrap(), owner, digest, Timestamp::from_unix_millis(u64::MAX));
+        record.version = u64::MAX;
+        store.insert(record.clone()).await.unwrap();
+        store.replace(record.clone()).await.unwrap();
+        let stored = store.get(&record.owner, &record.id).await.unwrap().unwrap();
+        assert_eq!(stored.version, 0);
+        store.replace(record).await.unwrap_err();
+    }
 
     #[tokio::test]
     async fn conforms() {

@@ -44,7 +44,8 @@ use crate::rejection::{Reason, Rejection};
 /// 4. A body is one JSON object of at most 16 KiB, sent as `application/json`. `name` and `scopes` must be there,
 ///    `expiresAt` (RFC 3339) may. An unknown member, one that comes twice, or one of a wrong type is 400, with every
 ///    fault listed, and nothing is stored.
-/// 5. No answer may be cached.
+/// 5. A caller whose key ends while the body is still on its way gets no new one: 403.
+/// 6. No answer may be cached.
 ///
 /// `format` decides about the shape of answers: [`PlainJson`], or one of the host's own.
 ///

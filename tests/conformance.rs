@@ -1,0 +1,168 @@
+//! Stores with one fault each: the conformance suite has to find it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+
+use async_trait::async_trait;
+use tower_api_keys::key::{Digest, KeyId, KeyRecord, Owner};
+use tower_api_keys::store::{
+    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, MemoryStore, StoreError,
+    StoreErrorKind, conformance,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    None,
+    /// Look-ups by identifier are kept, and not dropped when the key changes.
+    StaleCache,
+    /// `UPDATE … SET digest = new WHERE digest = old`
+    IgnoresTheId,
+    /// `UPDATE … SET digest = new WHERE id = id AND old IN (digest, previous)`
+    PromotesThePrevious,
+    /// A new digest makes a new record of what is known about the key.
+    ForgetsTheState,
+    /// A new digest is written over whatever was changed since it was read.
+    WritesBackWhatItRead,
+    /// A unique index on one column of two.
+    AllowsPreviousTwice,
+    /// `… LIMIT n` first, and the age after it.
+    FiltersAfterThePage,
+}
+
+struct Faulty(MemoryStore, Fault, Mutex<HashMap<KeyId, Arc<KeyRecord>>>);
+
+impl Faulty {
+    fn is(&self, fault: Fault) -> bool {
+        self.1 == fault
+    }
+
+    async fn by_id(&self, id: &KeyId) -> Option<KeyRecord> {
+        self.0.find(KeySelector::Id(id)).await.unwrap().map(Arc::unwrap_or_clone)
+    }
+
+    /// Stores `record` whatever is there.
+    async fn force(&self, mut record: KeyRecord) {
+        if let Some(stored) = self.by_id(&record.id).await {
+            record.version = stored.version;
+            self.0.replace(record).await.unwrap();
+        }
+    }
+}
+
+#[async_trait]
+impl KeyStore for Faulty {
+    fn find_now(&self, selector: KeySelector<'_>) -> Poll<FindResult> {
+        match selector {
+            KeySelector::Id(id) if self.is(Fault::StaleCache) => {
+                let cached = self.2.lock().unwrap().get(id).cloned();
+                cached.map_or(Poll::Pending, |record| Poll::Ready(Ok(Some(record))))
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    async fn find(&self, selector: KeySelector<'_>) -> FindResult {
+        let found = self.0.find(selector).await?;
+        if let Some(record) = &found {
+            self.2.lock().unwrap().entry(record.id).or_insert_with(|| record.clone());
+        }
+        Ok(found)
+    }
+
+    async fn replace_digest(&self, id: &KeyId, old: &Digest, new: &Digest) -> Result<(), StoreError> {
+        let Some(mut read) = self.by_id(id).await else { return Ok(()) };
+        match self.1 {
+            Fault::IgnoresTheId => {
+                if let Some(any) = self.0.find(KeySelector::Digests(&[*old])).await? {
+                    self.0.replace_digest(&any.id, old, new).await?;
+                }
+            }
+            Fault::PromotesThePrevious if read.previous.is_some_and(|previous| previous.digest == *old) => {
+                read.digest = *new;
+                self.force(read).await;
+            }
+            Fault::ForgetsTheState if read.digest == *old => {
+                let mut record = KeyRecord::new(read.id, read.owner, *new, read.created_at);
+                record.scopes = read.scopes;
+                self.force(record).await;
+            }
+            Fault::WritesBackWhatItRead if read.digest == *old => {
+                tokio::task::yield_now().await;
+                read.digest = *new;
+                self.force(read).await;
+            }
+            _ => self.0.replace_digest(id, old, new).await?,
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl KeyAdministration for Faulty {
+    async fn insert(&self, mut record: KeyRecord) -> Result<(), StoreError> {
+        if self.is(Fault::AllowsPreviousTwice)
+            && let Some(previous) = record.previous
+            && self.0.find(KeySelector::Digests(&[previous.digest])).await?.is_some()
+        {
+            record.previous = None;
+        }
+        self.0.insert(record).await
+    }
+
+    async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
+        self.0.get(owner, id).await
+    }
+
+    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+        let mut all = query.clone();
+        let Some(before) = all.secret_created_before.take_if(|_| self.is(Fault::FiltersAfterThePage)) else {
+            return self.0.list(owner, query).await;
+        };
+        let mut page = self.0.list(owner, &all).await?;
+        page.keys.retain(|record| record.secret_created_at < before);
+        Ok(page)
+    }
+
+    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
+        if self.by_id(&record.id).await.is_none() {
+            return Err(StoreError::new(StoreErrorKind::Conflict));
+        }
+        self.0.replace(record).await
+    }
+
+    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
+        self.0.delete(owner, id).await
+    }
+}
+
+async fn verdict(fault: Fault) -> Result<(), String> {
+    let suite = async move {
+        conformance::check(async || Faulty(MemoryStore::new(), fault, Mutex::default())).await;
+    };
+    let tasks = tokio::task::LocalSet::new();
+    let ended = tasks.run_until(async { tokio::task::spawn_local(suite).await }).await;
+    ended.map_err(|error| {
+        let panic = error.into_panic();
+        let literal = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        panic.downcast_ref::<String>().cloned().or(literal).unwrap_or_default()
+    })
+}
+
+#[tokio::test]
+async fn r32_r60_a_store_with_one_fault_does_not_conform() {
+    assert_eq!(verdict(Fault::None).await, Ok(()));
+    for (fault, message) in [
+        (Fault::StaleCache, "what `find_now` answers must be what `find` answers"),
+        (Fault::IgnoresTheId, "a digest of another key must stay"),
+        (Fault::PromotesThePrevious, "must take its place and no other"),
+        (Fault::ForgetsTheState, "a new digest must change nothing else"),
+        (Fault::WritesBackWhatItRead, "a new digest must not undo a revocation"),
+        (Fault::AllowsPreviousTwice, "an insert must not take over a stored digest as a previous one"),
+        (Fault::FiltersAfterThePage, "a listing by age"),
+    ] {
+        let found = verdict(fault).await.expect_err(&format!("{fault:?} must be found"));
+        assert!(found.contains(message), "{fault:?}: {found}");
+    }
+}
