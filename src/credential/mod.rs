@@ -18,6 +18,7 @@ mod function;
 mod header;
 
 use std::fmt;
+use std::sync::Arc;
 
 pub use challenge::{Challenge, InvalidChallenge};
 pub use function::{FromFn, from_fn};
@@ -70,6 +71,20 @@ pub trait CredentialExtractor: Send + Sync + 'static {
     /// that their values show neither in `Debug` output nor in HPACK's tables.
     fn credential_headers(&self) -> &[HeaderName] {
         &[]
+    }
+}
+
+impl<E: CredentialExtractor + ?Sized> CredentialExtractor for Arc<E> {
+    fn extract<'r>(&self, request: RequestView<'r>) -> Extracted<'r> {
+        (**self).extract(request)
+    }
+
+    fn challenge(&self) -> Challenge {
+        (**self).challenge()
+    }
+
+    fn credential_headers(&self) -> &[HeaderName] {
+        (**self).credential_headers()
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A store has two faces. [`KeyStore`] is the one that each request meets: a single look-up. [`KeyAdministration`]
 //! is the one that [`KeyManager`](crate::manage::KeyManager) works with: insert, list, replace, delete. Both are
-//! usable as `dyn` and are written with `async fn` under [`async_trait`](macro@async_trait).
+//! usable as `dyn`, are implemented for `Arc`s of what implements them, and are written with `async fn` under
+//! [`async_trait`](macro@async_trait).
 //!
 //! A store decides nothing. It returns what it holds, revoked and expired keys too, and the layer judges.
 //!
