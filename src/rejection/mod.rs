@@ -242,7 +242,7 @@ fn whole_seconds(duration: Duration) -> u64 {
 /// # is_format::<String>(&format);
 /// ```
 ///
-/// In an axum handler's terms, `|rejection: &Rejection| (rejection.kind().status(), "sorry").into_response()`.
+/// With axum such a closure can end in `.into_response()`. The [module docs](self) have a type that implements the trait.
 ///
 /// Write nothing of [`Rejection::reason`] to the client: whether a key is unknown, revoked or expired is nobody's
 /// business but the host's.

@@ -240,9 +240,7 @@ mod tests {
 
     #[tokio::test]
     async fn conforms_behind_an_arc_of_a_trait_object() {
-        crate::store::conformance::check(async || -> Arc<dyn KeyAdministration> {
-            Arc::new(MemoryStore::new())
-        })
-        .await;
+        crate::store::conformance::check(async || Arc::new(MemoryStore::new()) as Arc<dyn KeyAdministration>)
+            .await;
     }
 }
