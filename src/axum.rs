@@ -22,8 +22,8 @@
 //!
 //! # A test that no route was forgotten
 //!
-//! [`routes`] lists what a router has, and the table says which of it no rule covers, and which rules cover nothing.
-//! [`unguarded`] sends requests and names what answers without a key.
+//! [`routes`] lists what a router has, and the table says which of it no rule covers, and which rules cover
+//! nothing. [`unguarded`] sends requests and names what answers without a key.
 //!
 //! ```
 //! use axum::Router;

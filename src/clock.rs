@@ -20,7 +20,8 @@
 //!
 //! Give the one clock to the authentication layer, to the [`KeyManager`](crate::manage::KeyManager) and, by
 //! [`build_at`](crate::rate_limit::MemoryRateLimiterBuilder::build_at), to each limiter. A
-//! [`RateLimitLayer`](crate::RateLimitLayer) has a clock of its own for requests that no authentication layer has seen.
+//! [`RateLimitLayer`](crate::RateLimitLayer) has a clock of its own for requests that no authentication layer
+//! has seen.
 //!
 //! ```
 //! use std::time::Duration;

@@ -79,8 +79,8 @@
 //!
 //! # Outside and inside
 //!
-//! The layer that stands outside sees a request first. An axum `Router` is covered by a layer added later, so the outermost
-//! is written last; a `ServiceBuilder`, as above, has the outermost first. From the outside in:
+//! The layer that stands outside sees a request first. An axum `Router` is covered by a layer added later, so
+//! the outermost is written last; a `ServiceBuilder`, as above, has the outermost first. From the outside in:
 //!
 //! 1. CORS, tracing, metrics: refusals pass through them, too.
 //! 2. [`RateLimitLayer::by_client_address`], if any: counts whoever calls.
@@ -88,13 +88,15 @@
 //! 4. [`RateLimitLayer::by_key`] or [`by_organization`](RateLimitLayer::by_organization).
 //! 5. [`RequireScopeLayer`].
 //!
-//! In the wrong order nothing is let through: every request gets 500, and the log says which layer is missing.
+//! Where 4 or 5 has no [`AuthenticateLayer`] outside it, nothing is let through: every request gets 500, and
+//! the log says what is missing.
 //!
 //! The layers are types that can be named, stored and returned, `AuthenticateLayer` for instance. With a
-//! [format of their own](rejection#a-format-of-ones-own) that type is a parameter: `AuthenticateLayer<MyFormat>`.
+//! [format of their own](rejection#a-format-of-ones-own) that type is a parameter:
+//! `AuthenticateLayer<MyFormat>`.
 //!
-//! Bodies can be of any type. Only the default format of refusals asks for one that is `From<Bytes>`, such as axum's or
-//! `Full<Bytes>`; for others, tonic's among them, give the layers a format of their own.
+//! Bodies can be of any type. Only the default format of refusals asks for one that is `From<Bytes>`, such as
+//! axum's or `Full<Bytes>`; for others, tonic's among them, give the layers a format of their own.
 //!
 //! # How to
 //!

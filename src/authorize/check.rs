@@ -19,8 +19,8 @@ impl Rules {
     pub(super) fn check(&self, request: RequestView<'_>) -> Result<(), Box<Rejection>> {
         let Some(authentication) = Authentication::of(request.extensions) else {
             let reason = Reason::LayerMissing(
-                "RequireScopeLayer needs AuthenticateLayer outside it: add that one later to an axum router, or earlier \
-                 to a ServiceBuilder",
+                "RequireScopeLayer needs AuthenticateLayer outside it: add that one later to an axum router, or \
+                 earlier to a ServiceBuilder",
             );
             return Err(Box::new(Rejection::new(reason)));
         };

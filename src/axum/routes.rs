@@ -43,11 +43,11 @@ pub fn routes<S>(router: &Router<S>) -> Result<Vec<Route>, UnreadableRouter> {
 
 /// The routes that answer a request without a credential: those that the layers do not cover.
 ///
-/// A route added or merged after `layer` stays outside of it, and no table knows. So every route, and every fallback of
-/// the host's own, gets a request without a credential, each from a [`PeerAddress`] of its own, and is named if the
-/// answer is not a refusal by a layer of this crate. Being over a rate limit does not count as one: the next request
-/// may pass. **The handlers of such routes run.** For a test of the host's, which compares with the routes meant to be
-/// public.
+/// A route added or merged after `layer` stays outside of it, and no table knows. So every route, and every
+/// fallback of the host's own, gets a request without a credential, each from a [`PeerAddress`] of its own,
+/// and is named if the answer is not a refusal by a layer of this crate. Being over a rate limit does not
+/// count as one: the next request may pass. **The handlers of such routes run.** For a test of the host's,
+/// which compares with the routes meant to be public.
 ///
 /// ```
 /// use axum::Router;
@@ -98,7 +98,8 @@ pub async fn unguarded(router: &Router) -> Result<Vec<Route>, UnreadableRouter> 
 #[non_exhaustive]
 pub struct UnreadableRouter(String);
 
-/// A client of its own for each request, so that a limit by client address neither misses one nor is used up by them.
+/// A client of its own for each request, so that a limit by client address neither misses one nor is used up
+/// by them.
 fn sample_peer(number: usize) -> PeerAddress {
     let network = 0x2001_0db8 << 96; // RFC 3849
     PeerAddress(IpAddr::V6(Ipv6Addr::from_bits(network | (number as u128) << 64)))

@@ -33,8 +33,8 @@ use super::{Challenge, CredentialExtractor, Extracted, RequestView};
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Write the closure where it is handed over, or a function in its place: of a closure in a variable, the compiler does
-/// not see that it takes requests of any lifetime.
+/// Write the closure where it is handed over, or a function in its place: of a closure in a variable, the
+/// compiler does not see that it takes requests of any lifetime.
 pub fn from_fn<F>(challenge: Challenge, extract: F) -> FromFn<F>
 where
     F: for<'r> Fn(RequestView<'r>) -> Extracted<'r> + Send + Sync + 'static,

@@ -129,8 +129,8 @@ impl Classifier {
         }
         let authentication = authentication.ok_or_else(|| {
             misplaced(
-                "RateLimitLayer needs AuthenticateLayer outside it: add that one later to an axum router, or earlier to \
-                 a ServiceBuilder",
+                "RateLimitLayer needs AuthenticateLayer outside it: add that one later to an axum router, or \
+                 earlier to a ServiceBuilder",
             )
         })?;
         let Some(principal) = authentication.principal.clone() else { return Ok(None) };

@@ -5,7 +5,8 @@
 //! * [`MemoryRateLimiter`]: one category of requests; counts, and answers with a [`Decision`].
 //! * [`Algorithm`]: how it counts; by default never more than the limit in any window.
 //! * [`ClientAddressSource`]: which address a request comes from, also behind proxies.
-//! * [`RateLimitLayer`]: puts limiters in front of a service, by method and route, and writes the header fields.
+//! * [`RateLimitLayer`]: puts limiters in front of a service, by method and route, and writes the header
+//!   fields.
 //!
 //! ```
 //! use http::Method;

@@ -10,10 +10,11 @@
 //!
 //! # Finding out why
 //!
-//! The client is told little. The reason is in the log, with the feature `tracing` and a subscriber: an event of the
-//! target `tower_api_keys` for each refusal, `INFO` if the client is to blame and `ERROR` if the host is. The event does
-//! not name the method and the path, which are the client's words; a layer that opens a span for each request, such as
-//! tower-http's `TraceLayer`, does if it stands outside. Without `tracing` the reason is in the response's extensions.
+//! The client is told little. The reason is in the log, with the feature `tracing` and a subscriber: an event
+//! of the target `tower_api_keys` for each refusal, `INFO` if the client is to blame and `ERROR` if the host
+//! is. The event does not name the method and the path, which are the client's words; a layer that opens a
+//! span for each request, such as tower-http's `TraceLayer`, does if it stands outside. Without `tracing` the
+//! reason is in the response's extensions.
 //!
 //! | status | reason | look at |
 //! |---|---|---|
@@ -52,8 +53,8 @@
 //!
 //! # A format of one's own
 //!
-//! Each layer has its own format, so give the same to all of them. Write out the type of a closure's parameter, and
-//! name a function or a type if the layer is to stand in a struct or be returned:
+//! Each layer has its own format, so give the same to all of them. Write out the type of a closure's
+//! parameter, and name a function or a type if the layer is to stand in a struct or be returned:
 //!
 //! ```
 //! use bytes::Bytes;
@@ -242,7 +243,8 @@ fn whole_seconds(duration: Duration) -> u64 {
 /// # is_format::<String>(&format);
 /// ```
 ///
-/// With axum such a closure can end in `.into_response()`. The [module docs](self) have a type that implements the trait.
+/// With axum such a closure can end in `.into_response()`. The [module docs](self) have a type that
+/// implements the trait.
 ///
 /// Write nothing of [`Rejection::reason`] to the client: whether a key is unknown, revoked or expired is nobody's
 /// business but the host's.

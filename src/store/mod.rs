@@ -9,8 +9,8 @@
 //!
 //! # Writing a store
 //!
-//! Implement both traits and run [`conformance::check`] on the store in a test. A service that only looks keys up, because
-//! they are managed elsewhere, needs [`KeyStore`] alone.
+//! Implement both traits and run [`conformance::check`] on the store in a test. A service that only looks
+//! keys up, because they are managed elsewhere, needs [`KeyStore`] alone.
 //!
 //! A schema that does what the traits ask, here for SQLite:
 //!
@@ -26,19 +26,22 @@
 //! CREATE INDEX listing ON keys (organization, mode, created_at, id);
 //! ```
 //!
-//! - Compare and order texts byte for byte: `Ab` and `aB` are two identifiers. That is SQLite's default, `COLLATE "C"` in
-//!   PostgreSQL and a `_bin` collation in MySQL.
+//! - Compare and order texts byte for byte: `Ab` and `aB` are two identifiers. That is SQLite's default,
+//!   `COLLATE "C"` in PostgreSQL and a `_bin` collation in MySQL.
 //! - A key of the system has no organization, so compare `organization IS ?`: with `=` it is never found.
-//! - A digest is unique among all current and previous ones, whence the second table. Both tables change in one
-//!   transaction. (SQLite heeds `ON DELETE CASCADE` only after `PRAGMA foreign_keys = ON`.)
-//! - [`replace`](KeyAdministration::replace) is `UPDATE … SET version = version + 1 WHERE id = ? AND version = ?` and the
-//!   owner; [`Conflict`](StoreErrorKind::Conflict) if no row was changed. A violated constraint is a `Conflict`, too.
-//! - [`list`](KeyAdministration::list) asks for one row more than the limit to see whether there is a next page.
+//! - A digest is unique among all current and previous ones, whence the second table. Both tables change in
+//!   one transaction. (SQLite heeds `ON DELETE CASCADE` only after `PRAGMA foreign_keys = ON`.)
+//! - [`replace`](KeyAdministration::replace) is an `UPDATE` that sets `version = version + 1` and asks for
+//!   identifier, owner and `version = ?`; [`Conflict`](StoreErrorKind::Conflict) if it changed no row. A
+//!   violated constraint is a `Conflict`, too.
+//! - [`list`](KeyAdministration::list) asks for one row more than the limit to see whether there is a next
+//!   page.
 //! - [`find`](KeyStore::find) returns revoked and expired keys as well.
-//! - With more than one [pepper](crate::key::Peppers) in use, write [`replace_digest`](KeyStore::replace_digest); with its
-//!   default the old pepper is needed for ever.
+//! - With more than one [pepper](crate::key::Peppers) in use, write
+//!   [`replace_digest`](KeyStore::replace_digest); with its default the old pepper is needed for ever.
 //!
-//! Fields have a text or a number that reads back the same. A record starts with [`KeyRecord::new`]; set the rest:
+//! Fields have a text or a number that reads back the same. A record starts with [`KeyRecord::new`]; set the
+//! rest:
 //!
 //! ```
 //! use tower_api_keys::clock::Timestamp;
