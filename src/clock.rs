@@ -15,6 +15,61 @@
 //! assert_eq!(after.monotonic() - before.monotonic(), Duration::from_secs(60));
 //! assert_eq!(after.timestamp(), Timestamp::from_unix_seconds(1_702_531_260));
 //! ```
+//!
+//! # Testing limits and expiry
+//!
+//! Give the one clock to the authentication layer, to the [`KeyManager`](crate::manage::KeyManager) and, by
+//! [`build_at`](crate::rate_limit::MemoryRateLimiterBuilder::build_at), to each limiter. A
+//! [`RateLimitLayer`](crate::RateLimitLayer) has a clock of its own for requests that no authentication layer
+//! has seen.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use bytes::Bytes;
+//! use http::{HeaderName, Request, Response, StatusCode};
+//! use tower::{Service, ServiceBuilder, service_fn};
+//! use tower_api_keys::clock::{Clock, ManualClock, Timestamp};
+//! use tower_api_keys::credential::HeaderKey;
+//! use tower_api_keys::key::{KeyFormat, Mode, Owner};
+//! use tower_api_keys::manage::{Authority, KeyManager, NewKey};
+//! use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota};
+//! use tower_api_keys::scope::ScopeSet;
+//! use tower_api_keys::store::MemoryStore;
+//! use tower_api_keys::{AuthenticateLayer, RateLimitLayer};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let clock = ManualClock::starting_at(Timestamp::from_unix_seconds(1_702_531_200));
+//! let (store, format) = (MemoryStore::new(), KeyFormat::new("acme_").build()?);
+//! let manager = KeyManager::new(store.clone(), format.clone()).with_clock(clock.clone());
+//! let header = HeaderKey::new(HeaderName::from_static("x-api-key"), format);
+//! let limiter = MemoryRateLimiter::builder("requests", Quota::per_minute(1)?).build_at(clock.now());
+//! let mut service = ServiceBuilder::new()
+//!     .layer(AuthenticateLayer::new(store, header).with_clock(clock.clone()))
+//!     .layer(RateLimitLayer::by_key(limiter))
+//!     .service(service_fn(async |_: Request<()>| Ok::<_, std::convert::Infallible>(Response::new(Bytes::new()))));
+//!
+//! // A key for one hour.
+//! let operator = Authority::operator(Owner::organization("org_1".parse()?, Mode::Live));
+//! let mut new = NewKey::new("First key", ScopeSet::empty());
+//! new.expires_at = Some(clock.now().timestamp().saturating_add(Duration::from_secs(60 * 60)));
+//! let key = manager.create(&operator, new).await?;
+//! let request = || Request::builder().header("x-api-key", key.secret.expose_secret()).body(());
+//!
+//! assert_eq!(service.call(request()?).await?.status(), StatusCode::OK);
+//! let refused = service.call(request()?).await?;
+//! assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+//!
+//! let retry_after = refused.headers()["retry-after"].to_str()?.parse()?;
+//! clock.advance(Duration::from_secs(retry_after));
+//! assert_eq!(service.call(request()?).await?.status(), StatusCode::OK);
+//!
+//! clock.advance(Duration::from_secs(60 * 60));
+//! assert_eq!(service.call(request()?).await?.status(), StatusCode::UNAUTHORIZED);
+//! # Ok(())
+//! # }
+//! ```
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -77,6 +77,44 @@
 //! # }
 //! ```
 //!
+//! # Outside and inside
+//!
+//! The layer that stands outside sees a request first. An axum `Router` is covered by a layer added later, so
+//! the outermost is written last; a `ServiceBuilder`, as above, has the outermost first. From the outside in:
+//!
+//! 1. CORS, tracing, metrics: refusals pass through them, too.
+//! 2. [`RateLimitLayer::by_client_address`], if any: counts whoever calls.
+//! 3. [`AuthenticateLayer`].
+//! 4. [`RateLimitLayer::by_key`] or [`by_organization`](RateLimitLayer::by_organization).
+//! 5. [`RequireScopeLayer`].
+//!
+//! Where 4 or 5 has no [`AuthenticateLayer`] outside it, nothing is let through: every request gets 500, and
+//! the log says what is missing.
+//!
+//! The layers are types that can be named, stored and returned, `AuthenticateLayer` for instance. With a
+//! [format of their own](rejection#a-format-of-ones-own) that type is a parameter:
+//! `AuthenticateLayer<MyFormat>`.
+//!
+//! Bodies can be of any type. Only the default format of refusals asks for one that is `From<Bytes>`, such as
+//! axum's or `Full<Bytes>`; for others, tonic's among them, give the layers a format of their own.
+//!
+//! # How to
+//!
+//! | | |
+//! |---|---|
+//! | put the layers round a router, with nested routers and a fallback | [`authorize`](authorize#where-to-put-it) |
+//! | test that no route was forgotten | the page of the module `axum`, or [`RouteTable::uncovered`](route::RouteTable::uncovered) |
+//! | let requests without a key through | [`allow_anonymous`](AuthenticateLayer::allow_anonymous) |
+//! | accept `Authorization: Bearer` | [`CredentialExtractor`](credential::CredentialExtractor) |
+//! | keep keys in a database | [writing a store](store#writing-a-store) |
+//! | make, rotate and revoke keys in code | [`manage`] |
+//! | take a key from an environment variable | [`KeyManager::import`](manage::KeyManager::import) |
+//! | limit reads, writes and single routes apart | [`rate_limit`] |
+//! | test limits and expiry | [testing with a clock](clock#testing-limits-and-expiry) |
+//! | find out why a request was refused | [finding out why](rejection#finding-out-why) |
+//! | count refusals | [counting refusals](rejection#counting-refusals) |
+//! | write refusals in another format | [a format of one's own](rejection#a-format-of-ones-own) |
+//!
 //! # Where to find what
 //!
 //! | to | look at |

@@ -15,6 +15,9 @@ use tower_api_keys::axum::{LayerMissing, PrincipalRejection, routes, unguarded};
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
+use tower_api_keys::rate_limit::{
+    ClientAddressSource, MemoryRateLimiter, PeerAddress, Quota, RateLimitLayer,
+};
 use tower_api_keys::rejection::{Reason, Rejection};
 use tower_api_keys::route::{Route, RouteTable};
 use tower_api_keys::store::{KeyAdministration, MemoryStore};
@@ -375,6 +378,18 @@ async fn routes_added_after_the_layer_are_named() {
         Router::new().route("/a", get(ok)).fallback(ok).route_layer(authenticate().await);
     assert_eq!(named(unguarded(&route_layer).await.unwrap()), ["any method /{*__private__axum_fallback}"]);
 
+    let limited = |limit| {
+        let limiter = MemoryRateLimiter::builder("address", Quota::per_minute(limit).unwrap()).build();
+        let by_address = RateLimitLayer::by_client_address(ClientAddressSource::peer(), limiter);
+        Router::new().route("/a", get(ok)).route("/b", get(ok)).layer(by_address)
+    };
+    assert_eq!(named(unguarded(&limited(1)).await.unwrap()), ["GET /a", "GET /b"]);
+    let nothing_left = limited(1).layer(axum::middleware::map_request(|mut request: Request<Body>| async {
+        request.extensions_mut().insert(PeerAddress([192, 0, 2, 1].into()));
+        request
+    }));
+    assert_eq!(named(unguarded(&nothing_left).await.unwrap()), ["GET /a", "GET /b"]);
+
     let no_path: Router = Router::new().route("/a b", get(ok));
     assert!(unguarded(&no_path).await.unwrap_err().to_string().contains("/a b"));
 }
@@ -409,5 +424,8 @@ async fn r71_refusals_tell_strangers_no_methods_of_a_route() {
         }
     }
     let response = send(&app, "POST", "/whoami", Some(KEY)).await;
-    assert_eq!((response.status().as_u16(), &response.headers()["allow"]), (405, &"GET,HEAD".parse().unwrap()));
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["allow"]),
+        (405, &"GET,HEAD".parse().unwrap())
+    );
 }

@@ -112,7 +112,11 @@ async fn layers_in_the_wrong_order_refuse_everything_and_say_what_is_missing() {
 
     let limit_outside = ServiceBuilder::new().layer(RateLimitLayer::by_key(limiter())).layer(keys());
     let response = limit_outside.service(service_fn(whoami)).oneshot(request(None)).await.unwrap();
-    refused(response, "RateLimitLayer finds no principal: put an AuthenticateLayer outside of it");
+    refused(
+        response,
+        "RateLimitLayer needs AuthenticateLayer outside it: add that one later to an axum router, or earlier to a \
+         ServiceBuilder",
+    );
 
     let scope_alone = ServiceBuilder::new().layer(RequireScopeLayer::by_route(table).unwrap());
     let response = scope_alone.service(service_fn(whoami)).oneshot(request(None)).await.unwrap();

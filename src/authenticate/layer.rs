@@ -78,6 +78,11 @@ impl<R> AuthenticateLayer<R> {
 
     /// Lets requests without a credential pass, without a [`Principal`](crate::Principal). A bad credential is still
     /// refused: it is never taken for none.
+    ///
+    /// A handler then takes an `Option<Principal>`, or asks
+    /// [`from_extensions`](crate::Principal::from_extensions). Under a
+    /// [`RequireScopeLayer`](crate::RequireScopeLayer) a request without a principal is 401; a
+    /// [`RateLimitLayer`](crate::RateLimitLayer) by key does not count it, one by client address does.
     pub fn allow_anonymous(self) -> Self {
         self.change(|to| to.allows_anonymous = true)
     }

@@ -18,7 +18,10 @@ impl Rules {
     /// Decides about a request.
     pub(super) fn check(&self, request: RequestView<'_>) -> Result<(), Box<Rejection>> {
         let Some(authentication) = Authentication::of(request.extensions) else {
-            let reason = Reason::LayerMissing("RequireScopeLayer needs AuthenticateLayer outside it");
+            let reason = Reason::LayerMissing(
+                "RequireScopeLayer needs AuthenticateLayer outside it: add that one later to an axum router, or \
+                 earlier to a ServiceBuilder",
+            );
             return Err(Box::new(Rejection::new(reason)));
         };
         let Some(principal) = &authentication.principal else {

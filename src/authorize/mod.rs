@@ -18,10 +18,15 @@
 //!
 //! # Where to put it
 //!
-//! axum's `Router::layer` covers what was added before it, the fallback included; routes added or merged later stay
-//! outside, and `Router::route_layer` leaves the fallback outside. So add routes first, this layer next, and the
-//! authentication layer last. Middleware that rewrites the path belongs outside this layer. A CORS layer belongs outside
-//! it too: a preflight has no key, and is refused here.
+//! axum's `Router::layer` covers what was added before it, the fallback included; routes added or merged
+//! later stay outside, and `Router::route_layer` leaves the fallback outside. So add routes first, this layer
+//! next, and the authentication layer last. Which of the two methods adds a layer with a table decides about
+//! paths that no route has: a caller with a key gets 403 under `layer`, and what the fallback says, usually
+//! 404, under `route_layer`. The authentication layer belongs in `layer`, so that nobody without a key learns
+//! which routes there are.
+//!
+//! Middleware that rewrites the path belongs outside this layer. A CORS layer belongs outside it too: a
+//! preflight has no key, and is refused here.
 //!
 //! With the feature `axum`, `axum::routes` and `RouteTable::uncovered` name in a test the routes that were forgotten in
 //! the table, and `axum::unguarded` those that were left outside the layers.

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
 
 use axum::Router;
 use axum::body::Body;
@@ -6,7 +7,8 @@ use http::{Method, Request, Uri};
 use thiserror::Error;
 use tower::Service;
 
-use crate::rejection::Rejection;
+use crate::rate_limit::PeerAddress;
+use crate::rejection::{Rejection, RejectionKind};
 use crate::route::Route;
 
 /// The routes of a router, to compare a [`RouteTable`](crate::route::RouteTable) with in a test: nothing has to be
@@ -41,10 +43,11 @@ pub fn routes<S>(router: &Router<S>) -> Result<Vec<Route>, UnreadableRouter> {
 
 /// The routes that answer a request without a credential: those that the layers do not cover.
 ///
-/// A route added or merged after `layer` stays outside of it, and no table knows. So every route, and every fallback of
-/// the host's own, gets a request without a credential, and is named if the answer is not a refusal by a layer of this
-/// crate. **The handlers of such routes run.** For a test of the host's, which compares with the routes meant to be
-/// public.
+/// A route added or merged after `layer` stays outside of it, and no table knows. So every route, and every
+/// fallback of the host's own, gets a request without a credential, each from a [`PeerAddress`] of its own,
+/// and is named if the answer is not a refusal by a layer of this crate. Being over a rate limit does not
+/// count as one: the next request may pass. **The handlers of such routes run.** For a test of the host's,
+/// which compares with the routes meant to be public.
 ///
 /// ```
 /// use axum::Router;
@@ -67,12 +70,15 @@ pub fn routes<S>(router: &Router<S>) -> Result<Vec<Route>, UnreadableRouter> {
 pub async fn unguarded(router: &Router) -> Result<Vec<Route>, UnreadableRouter> {
     let Routes { routes, fallbacks } = read(router)?;
     let mut unguarded = Vec::new();
-    for route in routes.into_iter().chain(fallbacks) {
+    for (number, route) in routes.into_iter().chain(fallbacks).enumerate() {
         let mut request = Request::new(Body::empty());
+        request.extensions_mut().insert(sample_peer(number));
         *request.uri_mut() = sample(&route)?;
         *request.method_mut() = route.method().cloned().unwrap_or(Method::GET);
         let Ok(response) = router.clone().call(request).await;
-        if response.extensions().get::<Rejection>().is_none() {
+        // Being over a limit says nothing about the next request.
+        let rejection = response.extensions().get::<Rejection>();
+        if rejection.is_none_or(|rejection| rejection.kind() == RejectionKind::RateLimited) {
             unguarded.push(route);
         }
     }
@@ -91,6 +97,13 @@ pub async fn unguarded(router: &Router) -> Result<Vec<Route>, UnreadableRouter> 
 )]
 #[non_exhaustive]
 pub struct UnreadableRouter(String);
+
+/// A client of its own for each request, so that a limit by client address neither misses one nor is used up
+/// by them.
+fn sample_peer(number: usize) -> PeerAddress {
+    let network = 0x2001_0db8 << 96; // RFC 3849
+    PeerAddress(IpAddr::V6(Ipv6Addr::from_bits(network | (number as u128) << 64)))
+}
 
 /// A path that the route answers.
 fn sample(route: &Route) -> Result<Uri, UnreadableRouter> {

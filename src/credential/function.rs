@@ -7,8 +7,10 @@ use super::{Challenge, CredentialExtractor, Extracted, RequestView};
 /// Makes an extractor out of a closure and the challenge that belongs to it.
 ///
 /// ```
-/// use http::HeaderName;
-/// use tower_api_keys::credential::{self, Challenge, Credential, Extracted, MalformedCredential};
+/// use http::{HeaderName, Request};
+/// use tower_api_keys::credential::{
+///     self, Challenge, Credential, CredentialExtractor, Extracted, MalformedCredential, RequestView,
+/// };
 ///
 /// const X_TOKEN: HeaderName = HeaderName::from_static("x-token");
 ///
@@ -24,9 +26,15 @@ use super::{Challenge, CredentialExtractor, Extracted, RequestView};
 ///     }
 /// })
 /// .with_credential_header(X_TOKEN);
-/// # let _: &dyn credential::CredentialExtractor = &extractor;
-/// # Ok::<_, credential::InvalidChallenge>(())
+///
+/// // In a test of the host's:
+/// let request = Request::builder().header("x-token", "too short").body(())?;
+/// assert!(matches!(extractor.extract(RequestView::of(&request)), Extracted::Malformed(_)));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
+///
+/// Write the closure where it is handed over, or a function in its place: of a closure in a variable, the
+/// compiler does not see that it takes requests of any lifetime.
 pub fn from_fn<F>(challenge: Challenge, extract: F) -> FromFn<F>
 where
     F: for<'r> Fn(RequestView<'r>) -> Extracted<'r> + Send + Sync + 'static,

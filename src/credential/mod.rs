@@ -11,13 +11,15 @@
 //! is ambiguous and is refused: nobody has to know which of two callers the host would have believed.
 //!
 //! [`HeaderKey`] reads a key from a header of its own, such as `x-api-key`. [`from_fn`] turns a closure into an
-//! extractor, and the trait can be implemented by any type.
+//! extractor, and the trait can be implemented by any type; [its page](CredentialExtractor) shows one for
+//! `Authorization: Bearer`.
 
 mod challenge;
 mod function;
 mod header;
 
 use std::fmt;
+use std::sync::Arc;
 
 pub use challenge::{Challenge, InvalidChallenge};
 pub use function::{FromFn, from_fn};
@@ -59,6 +61,73 @@ impl<'r> RequestView<'r> {
 }
 
 /// Finds one kind of credential in a request.
+///
+/// An example, keys as bearer tokens (RFC 6750, section 2.1): `Authorization: Bearer acme_7f3kQ…`.
+///
+/// ```
+/// use http::header::AUTHORIZATION;
+/// use http::{HeaderName, Request};
+/// use tower_api_keys::credential::{
+///     Challenge, CredentialExtractor, Extracted, InvalidChallenge, MalformedCredential, RequestView,
+/// };
+/// use tower_api_keys::key::KeyFormat;
+///
+/// #[derive(Clone, Debug)]
+/// struct BearerKey {
+///     format: KeyFormat,
+///     challenge: Challenge,
+/// }
+///
+/// impl BearerKey {
+///     fn new(format: KeyFormat) -> Result<Self, InvalidChallenge> {
+///         Ok(Self { format, challenge: Challenge::new("Bearer")? })
+///     }
+/// }
+///
+/// impl CredentialExtractor for BearerKey {
+///     fn extract<'r>(&self, request: RequestView<'r>) -> Extracted<'r> {
+///         let mut values = request.headers.get_all(AUTHORIZATION).iter();
+///         let value = match (values.next(), values.next()) {
+///             (None, _) => return Extracted::Absent,
+///             (Some(value), None) => value,
+///             (Some(_), Some(_)) => return Extracted::Malformed(MalformedCredential::Repeated),
+///         };
+///         let Ok(text) = value.to_str() else {
+///             return Extracted::Malformed(MalformedCredential::NotVisibleAscii);
+///         };
+///         // Another scheme, such as Basic, may be meant for another extractor.
+///         let (scheme, key) = text.split_once(' ').unwrap_or((text, ""));
+///         if !scheme.eq_ignore_ascii_case("Bearer") {
+///             return Extracted::Absent;
+///         }
+///         match self.format.parse(key.trim_matches(' ')) {
+///             Ok(key) => Extracted::Found(key.into()),
+///             Err(malformed) => Extracted::Malformed(malformed.into()),
+///         }
+///     }
+///
+///     fn challenge(&self) -> Challenge {
+///         self.challenge.clone()
+///     }
+///
+///     fn credential_headers(&self) -> &[HeaderName] {
+///         &[AUTHORIZATION]
+///     }
+/// }
+///
+/// let extractor = BearerKey::new(KeyFormat::new("acme_").build()?)?;
+/// for (value, is_found) in [
+///     ("Bearer acme_abc123def456ghi789jkl012mno345pq", true),
+///     ("bearer  acme_abc123def456ghi789jkl012mno345pq", true),
+///     ("Bearer", false),
+///     ("Basic dXNlcjpwYXNz", false),
+/// ] {
+///     let request = Request::builder().header(AUTHORIZATION, value).body(())?;
+///     let extracted = extractor.extract(RequestView::of(&request));
+///     assert_eq!(matches!(extracted, Extracted::Found(_)), is_found, "{value}");
+/// }
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 pub trait CredentialExtractor: Send + Sync + 'static {
     /// Looks for the credential. Must not block.
     fn extract<'r>(&self, request: RequestView<'r>) -> Extracted<'r>;
@@ -70,6 +139,20 @@ pub trait CredentialExtractor: Send + Sync + 'static {
     /// that their values show neither in `Debug` output nor in HPACK's tables.
     fn credential_headers(&self) -> &[HeaderName] {
         &[]
+    }
+}
+
+impl<E: CredentialExtractor + ?Sized> CredentialExtractor for Arc<E> {
+    fn extract<'r>(&self, request: RequestView<'r>) -> Extracted<'r> {
+        (**self).extract(request)
+    }
+
+    fn challenge(&self) -> Challenge {
+        (**self).challenge()
+    }
+
+    fn credential_headers(&self) -> &[HeaderName] {
+        (**self).credential_headers()
     }
 }
 

@@ -36,11 +36,17 @@
 //! let page = manager.list(&operator, &KeyQuery::default()).await?;
 //! assert_eq!(page.keys[0].name, "Production");
 //!
+//! // A new secret; the old one goes on for a day.
+//! let rotated = manager.rotate(&operator, &created.key.id, KeyManager::DEFAULT_GRACE).await?;
+//! assert_eq!(rotated.key.id, created.key.id);
+//!
 //! manager.revoke(&operator, &created.key.id).await?;
 //! assert!(matches!(manager.revoke(&operator, &created.key.id).await, Err(ManageError::NotFound)));
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A key that is there already, in an environment variable for instance, is [imported](KeyManager::import).
 //!
 //! With the feature `axum`, `key_routes` serves the same over HTTP.
 

@@ -6,12 +6,15 @@ use crate::scope::ScopeSet;
 /// [`Authority`](super::Authority).
 ///
 /// ```
+/// use std::time::{Duration, SystemTime};
+///
 /// use tower_api_keys::clock::Timestamp;
 /// use tower_api_keys::manage::NewKey;
 /// use tower_api_keys::scope::ScopeSet;
 ///
 /// let mut key = NewKey::new("Nightly export", ScopeSet::parse_list(["runs:read"])?);
-/// key.expires_at = Some(Timestamp::from_unix_seconds(4_102_444_800));
+/// let ninety_days = Duration::from_secs(90 * 24 * 60 * 60);
+/// key.expires_at = Some(Timestamp::from(SystemTime::now()).saturating_add(ninety_days));
 /// # Ok::<_, tower_api_keys::scope::InvalidScope>(())
 /// ```
 #[derive(Clone, Debug)]

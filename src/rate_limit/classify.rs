@@ -128,7 +128,10 @@ impl Classifier {
             return Ok(Some(Caller { subject, principal: None, now: now() }));
         }
         let authentication = authentication.ok_or_else(|| {
-            misplaced("RateLimitLayer finds no principal: put an AuthenticateLayer outside of it")
+            misplaced(
+                "RateLimitLayer needs AuthenticateLayer outside it: add that one later to an axum router, or \
+                 earlier to a ServiceBuilder",
+            )
         })?;
         let Some(principal) = &authentication.principal else { return Ok(None) };
         let subject = match self.counts {

@@ -5,6 +5,33 @@
 //! * [`MemoryRateLimiter`]: one category of requests; counts, and answers with a [`Decision`].
 //! * [`Algorithm`]: how it counts; by default never more than the limit in any window.
 //! * [`ClientAddressSource`]: which address a request comes from, also behind proxies.
+//! * [`RateLimitLayer`]: puts limiters in front of a service, by method and route, and writes the header
+//!   fields.
+//!
+//! ```
+//! use http::Method;
+//! use tower_api_keys::rate_limit::{ClientAddressSource, MemoryRateLimiter, Quota, RateLimitLayer};
+//!
+//! let read = MemoryRateLimiter::builder("read", Quota::per_minute(1_000)?).build();
+//! let write = MemoryRateLimiter::builder("write", Quota::per_minute(100)?).build();
+//! let run = MemoryRateLimiter::builder("run", Quota::per_hour(50)?).build();
+//!
+//! // For each key: 1000 reads a minute, 50 runs an hour, 100 of anything else. Goes inside AuthenticateLayer.
+//! let by_key = RateLimitLayer::by_key(write)
+//!     .with_methods([Method::GET], read)
+//!     .with_route(Method::POST, "/workflows/{id}/run", run)?;
+//!
+//! // For each address, whoever calls. Goes outside AuthenticateLayer, and so limits guesses at keys, too.
+//! let requests = MemoryRateLimiter::builder("address", Quota::per_minute(5_000)?).build();
+//! let proxies = ClientAddressSource::forwarded_for(["10.0.0.0/8".parse()?]);
+//! let by_address = RateLimitLayer::by_client_address(proxies, requests);
+//!
+//! # let _ = (by_key, by_address);
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A limiter counts for as long as it lives: make it once, outside of what is built for each connection. An
+//! `Arc<MemoryRateLimiter>` can stand in several layers, which then share its counts.
 //!
 //! Time is handed in as [`Now`](crate::clock::Now). Only its monotonic count matters, so a step of the calendar neither
 //! locks a subject out nor lets one in.

@@ -9,6 +9,101 @@
 //! `WWW-Authenticate` challenge for every configured scheme on 401, and `Retry-After` on 429 and 503. With the feature
 //! `axum` an empty `Allow` too, where nobody is known to be calling: axum writes the methods of a route into every
 //! answer to another method that has no such field, and would so tell strangers which routes there are.
+//!
+//! # Finding out why
+//!
+//! The client is told little. The reason is in the log, with the feature `tracing` and a subscriber: an event
+//! of the target `tower_api_keys` for each refusal, `INFO` if the client is to blame and `ERROR` if the host
+//! is. The event does not name the method and the path, which are the client's words; a layer that opens a
+//! span for each request, such as tower-http's `TraceLayer`, does if it stands outside. Without `tracing` the
+//! reason is in the response's extensions.
+//!
+//! | status | reason | look at |
+//! |---|---|---|
+//! | 500 | [`LayerMissing`](Reason::LayerMissing): `… needs AuthenticateLayer outside it` | the order of the layers: a `Router` is covered by the layer added last, a `ServiceBuilder` by the one added first |
+//! | 500 | [`LayerMissing`](Reason::LayerMissing): `… needs the peer's address` | [`PeerAddress`](crate::rate_limit::PeerAddress), or axum's `into_make_service_with_connect_info`; tests without a connection need it, too |
+//! | 503 | [`StoreFailed`](Reason::StoreFailed), [`StorePanicked`](Reason::StorePanicked) | the store; the cause is in the event's `source` |
+//! | 401 for every key | [`KeyUnknown`](Reason::KeyUnknown), [`SecretMismatch`](Reason::SecretMismatch) | whether layer and [`KeyManager`](crate::manage::KeyManager) have the same store and the same [`Peppers`](crate::key::Peppers) |
+//! | 401 for every key | [`CredentialMalformed`](Reason::CredentialMalformed) | whether they have the same [`KeyFormat`](crate::key::KeyFormat) |
+//! | 401 for one key | [`KeyRevoked`](Reason::KeyRevoked), [`KeyExpired`](Reason::KeyExpired) and others | the key that the event names |
+//! | 401 or 400 | [`CredentialMissing`](Reason::CredentialMissing), [`CredentialMalformed`](Reason::CredentialMalformed), [`CredentialConflict`](Reason::CredentialConflict) | what the client sends, or a proxy drops or adds |
+//! | 401 on `OPTIONS` | [`CredentialMissing`](Reason::CredentialMissing) | a CORS layer, which belongs outside |
+//! | 403 | [`RouteNotCovered`](Reason::RouteNotCovered) | the [route table](crate::route), which needs a rule for the method and the route with all its prefixes |
+//! | 403 | [`PathNotCanonical`](Reason::PathNotCanonical) | the path: a `//`, a `%`, or a last `/` that the rule does not have |
+//! | 403 | [`ScopeMissing`](Reason::ScopeMissing) | the key's scopes; the reason names the one that is missing |
+//!
+//! # Counting refusals
+//!
+//! An outer layer finds the [`Rejection`] in the extensions of the response, whatever its format:
+//!
+//! ```
+//! use http::Response;
+//! use tower::ServiceBuilder;
+//! use tower_api_keys::rejection::Rejection;
+//!
+//! fn count<B>(response: Response<B>) -> Response<B> {
+//!     if let Some(rejection) = response.extensions().get::<Rejection>() {
+//!         let labels = (rejection.kind().status(), rejection.reason().to_string());
+//!         # let _ = labels; // to the metrics
+//!     }
+//!     response
+//! }
+//!
+//! let layers = ServiceBuilder::new().map_response(count::<axum::body::Body>); // and then the layers of this crate
+//! # let _ = layers;
+//! ```
+//!
+//! # A format of one's own
+//!
+//! Each layer has its own format, so give the same to all of them. Write out the type of a closure's
+//! parameter, and name a function or a type if the layer is to stand in a struct or be returned:
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::Response;
+//! use tower_api_keys::rejection::{Rejection, RejectionFormat};
+//! use tower_api_keys::{AuthenticateLayer, RateLimitLayer, RequireScopeLayer};
+//!
+//! /// Trailers only, as gRPC wants it: any body that can be empty will do, for example tonic's.
+//! #[derive(Clone)]
+//! struct GrpcStatus;
+//!
+//! impl<B: Default> RejectionFormat<B> for GrpcStatus {
+//!     fn response(&self, rejection: &Rejection) -> Response<B> {
+//!         use tower_api_keys::rejection::RejectionKind as Kind;
+//!         let code = match rejection.kind() {
+//!             Kind::AmbiguousCredentials => "3",
+//!             Kind::Forbidden => "7",
+//!             Kind::RateLimited => "8",
+//!             Kind::Misconfigured => "13",
+//!             Kind::Unavailable => "14",
+//!             Kind::Unauthenticated => "16",
+//!         };
+//!         let response = Response::builder().header("content-type", "application/grpc").header("grpc-status", code);
+//!         response.body(B::default()).expect("the header fields are well formed")
+//!     }
+//! }
+//!
+//! struct Layers {
+//!     authenticate: AuthenticateLayer<GrpcStatus>,
+//!     rate_limit: RateLimitLayer<GrpcStatus>,
+//!     scope: RequireScopeLayer<GrpcStatus>,
+//! }
+//!
+//! fn with_grpc_status(
+//!     authenticate: AuthenticateLayer,
+//!     rate_limit: RateLimitLayer,
+//!     scope: RequireScopeLayer,
+//! ) -> Layers {
+//!     Layers {
+//!         authenticate: authenticate.with_rejection_format(GrpcStatus),
+//!         rate_limit: rate_limit.with_rejection_format(GrpcStatus),
+//!         scope: scope.with_rejection_format(GrpcStatus),
+//!     }
+//! }
+//! # fn is_format<B>(_: &impl RejectionFormat<B>) {}
+//! # is_format::<http_body_util::Full<Bytes>>(&GrpcStatus);
+//! ```
 
 mod check;
 mod problem;
@@ -154,8 +249,17 @@ fn whole_seconds(duration: Duration) -> u64 {
 /// # is_format::<String>(&format);
 /// ```
 ///
+/// With axum such a closure can end in `.into_response()`. The [module docs](self) have a type that
+/// implements the trait.
+///
 /// Write nothing of [`Rejection::reason`] to the client: whether a key is unknown, revoked or expired is nobody's
 /// business but the host's.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't make refusals with a body of type `{B}`",
+    note = "`ProblemDetails` needs a body that is `From<bytes::Bytes>`",
+    note = "for other bodies, call `with_rejection_format` on each layer, with a closure \
+            `|rejection: &Rejection| -> Response<{B}>` or a type of your own"
+)]
 pub trait RejectionFormat<B>: Clone {
     /// The response to `rejection`.
     fn response(&self, rejection: &Rejection) -> Response<B>;

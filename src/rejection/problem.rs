@@ -14,7 +14,9 @@ use super::{Rejection, RejectionFormat, RejectionKind};
 /// ```
 ///
 /// `code` is one word a kind: `unauthenticated`, `ambiguous_credentials`, `rate_limited`, `forbidden`,
-/// `unavailable`, `misconfigured`. Works with every body that can be made from [`Bytes`].
+/// `unavailable`, `misconfigured`. Works with every body that can be made from [`Bytes`]: axum's, or
+/// `Full<Bytes>`. Boxed bodies and tonic's can't; give their layers a [format of their
+/// own](crate::rejection#a-format-of-ones-own).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProblemDetails;
 

@@ -55,6 +55,29 @@ pub trait KeyAdministration: KeyStore {
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError>;
 }
 
+#[async_trait]
+impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
+    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
+        (**self).insert(record).await
+    }
+
+    async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        (**self).get(owner, id).await
+    }
+
+    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+        (**self).list(owner, query).await
+    }
+
+    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
+        (**self).replace(record).await
+    }
+
+    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
+        (**self).delete(owner, id).await
+    }
+}
+
 /// Which keys to list, and from where on.
 ///
 /// ```

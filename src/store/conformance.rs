@@ -32,6 +32,7 @@ const START: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
 pub async fn check<S: KeyAdministration>(new_store: impl AsyncFn() -> S) {
     finds_what_was_inserted(&new_store().await).await;
     inserts_only_what_is_absent(&new_store().await).await;
+    tells_identifiers_apart_by_case(&new_store().await).await;
     keeps_owners_apart(&new_store().await).await;
     replaces_only_the_version_it_was_given(&new_store().await).await;
     lets_one_of_many_writers_win(&new_store().await).await;
@@ -92,6 +93,20 @@ async fn inserts_only_what_is_absent<S: KeyAdministration>(store: &S) {
         list(store, &globex(), None, 10).await.0.is_empty(),
         "a refused insert must leave nothing behind"
     );
+}
+
+async fn tells_identifiers_apart_by_case<S: KeyAdministration>(store: &S) {
+    // A listing is in the order of bytes, `B` before `a`; a database may order and compare texts in another way.
+    let keys = ["Ba", "aB", "ab"].map(|id| KeyRecord { id: parse(id), ..record(id, &acme(), 0) });
+    for key in keys.iter().rev() {
+        store.insert(key.clone()).await.expect("identifiers that differ in case are two identifiers");
+    }
+    for key in &keys {
+        assert_eq!(find_id(store, &key.id).await.as_ref(), Some(key), "a look-up must heed the case");
+    }
+    let (listed, _) = list(store, &acme(), None, 10).await;
+    let listed: Vec<_> = listed.iter().map(|key| key.id).collect();
+    assert_eq!(listed, keys.map(|key| key.id), "identifiers must be ordered by their bytes");
 }
 
 async fn keeps_owners_apart<S: KeyAdministration>(store: &S) {

@@ -252,4 +252,10 @@ mod tests {
     async fn conforms() {
         crate::store::conformance::check(async || MemoryStore::new()).await;
     }
+
+    #[tokio::test]
+    async fn conforms_behind_an_arc_of_a_trait_object() {
+        crate::store::conformance::check(async || Arc::new(MemoryStore::new()) as Arc<dyn KeyAdministration>)
+            .await;
+    }
 }

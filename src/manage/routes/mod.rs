@@ -114,7 +114,9 @@ async fn guard<F: KeyRoutesFormat>(
         Ok(_) => next.run(request).await,
         Err(error) => {
             if Authentication::of(request.extensions()).is_none() {
-                let missing = Reason::LayerMissing("key routes stand outside of the authentication layer");
+                let missing = Reason::LayerMissing(
+                    "key_routes needs AuthenticateLayer outside it: add that one to the router after nesting them",
+                );
                 crate::log::refused(&Rejection::new(missing));
             }
             routes.format.failure(&error)
