@@ -24,8 +24,8 @@ use tower_api_keys::clock::{ManualClock, Timestamp};
 use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{KeyFormat, KeyId, KeyRecord, Mode, Owner};
 use tower_api_keys::manage::{
-    AuditEvent, AuditOutcome, Authority, CreatedKey, Forbidden, KeyManager, KeyRoutesFormat, ManageError, NewKey, PlainJson,
-    key_routes,
+    AuditEvent, AuditOutcome, Authority, CreatedKey, Forbidden, KeyManager, KeyRoutesFormat, ManageError,
+    NewKey, PlainJson, key_routes,
 };
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
