@@ -540,3 +540,11 @@ fn types_are_what_servers_need() {
     is_shareable::<EmptyRouteTable>();
     is_sendable::<ResponseFuture<(), ()>>();
 }
+
+#[test]
+fn r40_a_slash_at_the_end_leads_from_a_rest_to_no_other_rule() {
+    let table = table(&[(Method::GET, "/admin/{*rest}"), (Method::GET, "/{x}/{y}/")]);
+    assert_eq!(outcome(&table, "GET", "/admin/users"), "/admin/{*rest}");
+    assert_eq!(outcome(&table, "GET", "/admin/users/"), "not canonical", "routers take it for the first");
+    assert_eq!(outcome(&table, "GET", "/home/users/"), "/{x}/{y}/");
+}

@@ -2,6 +2,8 @@
 #![cfg(feature = "axum")]
 #![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
+use std::num::NonZeroUsize;
+
 use axum::body::Body;
 use axum::extract::MatchedPath;
 use axum::response::Response;
@@ -9,17 +11,18 @@ use axum::routing::{MethodRouter, any, get, post};
 use axum::{Extension, Router};
 use http::{HeaderName, Method, Request, StatusCode};
 use http_body_util::BodyExt;
+use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
 use tower::{Layer, ServiceExt};
 use tower_api_keys::authorize::{Access, RequireScopeLayer};
 use tower_api_keys::axum::{LayerMissing, PrincipalRejection, routes, unguarded};
 use tower_api_keys::clock::Timestamp;
-use tower_api_keys::credential::HeaderKey;
+use tower_api_keys::credential::{HeaderKey, RequestView};
 use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
 use tower_api_keys::rate_limit::{
     ClientAddressSource, MemoryRateLimiter, PeerAddress, Quota, RateLimitLayer,
 };
 use tower_api_keys::rejection::{Reason, Rejection};
-use tower_api_keys::route::{Route, RouteTable};
+use tower_api_keys::route::{Route, RouteMatch, RouteTable};
 use tower_api_keys::store::{KeyAdministration, MemoryStore};
 use tower_api_keys::{AuthenticateLayer, Principal};
 
@@ -428,4 +431,77 @@ async fn r71_refusals_tell_strangers_no_methods_of_a_route() {
         (response.status().as_u16(), &response.headers()["allow"]),
         (405, &"GET,HEAD".parse().unwrap())
     );
+}
+
+const PATTERNS: [&str; 12] = [
+    "/",
+    "/a",
+    "/a/",
+    "/b",
+    "/{x}",
+    "/a/b",
+    "/a/{x}",
+    "/{x}/b",
+    "/{x}/{y}/",
+    "/a/b/{*rest}",
+    "/b/{*rest}",
+    "/{x}/{y}/{*rest}",
+];
+
+proptest! {
+    /// Whatever handler a router chooses, the table judges by the rule of that handler's route, or not at all; inside
+    /// of the router by the route it chose, outside by the path. And its rate limit is the one of that route.
+    #[test]
+    fn r40_router_and_table_never_choose_different_routes(
+        chosen in prop::collection::vec(prop::bool::ANY, PATTERNS.len()),
+        paths in prop::collection::vec("(/(a|b|c|%61|a;b|\\.|\\.\\.|)){1,4}/?", 20),
+    ) {
+        let patterns = PATTERNS.into_iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(pattern, _)| pattern);
+        let (mut app, mut table) = (Router::<()>::new(), RouteTable::new());
+        // Each route has a category of its own, told by its limit.
+        let limiter = |limit: usize| {
+            let quota = Quota::per_minute(limit as u32).unwrap();
+            MemoryRateLimiter::builder("route", quota).capacity(NonZeroUsize::MIN).build()
+        };
+        let mut limits = RateLimitLayer::by_client_address(ClientAddressSource::peer(), limiter(999));
+        for pattern in patterns {
+            let says = move || async move { pattern };
+            app = app.route(pattern, get(says));
+            table = table.add(Method::GET, pattern, pattern).unwrap();
+            let index = PATTERNS.iter().position(|other| *other == pattern).unwrap();
+            limits = limits.with_route(Method::GET, pattern, limiter(100 + index)).unwrap();
+        }
+        let inner = table.clone();
+        let judge = axum::middleware::from_fn(move |request: axum::extract::Request, next: axum::middleware::Next| {
+            let rule = match inner.find(RequestView::of(&request)) {
+                RouteMatch::Found(rule) => *rule,
+                _ => "none",
+            };
+            async move {
+                let mut response = next.run(request).await;
+                response.extensions_mut().insert(rule);
+                response
+            }
+        });
+        let app = limits.layer(app.layer(judge));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for path in paths {
+            let mut request = Request::get(path.as_str()).body(Body::empty()).unwrap();
+            request.extensions_mut().insert(PeerAddress([203, 0, 113, 9].into()));
+            let outside = table.find(RequestView::of(&request));
+            let response = runtime.block_on(app.clone().oneshot(request)).unwrap();
+            let inside = response.extensions().get::<&'static str>().copied();
+            let limit: usize = response.headers()["x-ratelimit-limit"].to_str().unwrap().parse().unwrap();
+            let is_served = response.status() == StatusCode::OK;
+            let served = runtime.block_on(text(response));
+            if is_served {
+                prop_assert_eq!(inside, Some(served.as_str()), "{}", &path);
+                let category = limit.checked_sub(100).and_then(|index| PATTERNS.get(index).copied());
+                prop_assert_eq!(category, Some(served.as_str()), "{}: the limit", &path);
+            }
+            if let RouteMatch::Found(rule) = outside {
+                prop_assert!(!is_served || *rule == served, "{}: {} is judged by {}", path, served, rule);
+            }
+        }
+    }
 }

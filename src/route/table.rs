@@ -122,12 +122,14 @@ impl<T> RouteTable<T> {
     pub fn find(&self, request: RequestView<'_>) -> RouteMatch<'_, T> {
         let Some(target) = Target::of(request) else { return RouteMatch::PathNotCanonical };
         match self.tree.find(target) {
-            Some(rules) => match rules.iter().find(|(method, _)| method == followed(request.method)) {
-                Some((_, rule)) => RouteMatch::Found(&self.rules[*rule].value),
-                None => RouteMatch::NotCovered,
-            },
-            None if target.ends_in_slash() => RouteMatch::PathNotCanonical,
-            None => RouteMatch::NotCovered,
+            Some(rules) if !rules.is_empty() => {
+                match rules.iter().find(|(method, _)| method == followed(request.method)) {
+                    Some((_, rule)) => RouteMatch::Found(&self.rules[*rule].value),
+                    None => RouteMatch::NotCovered,
+                }
+            }
+            _ if target.ends_in_slash() => RouteMatch::PathNotCanonical,
+            _ => RouteMatch::NotCovered,
         }
     }
 

@@ -65,6 +65,12 @@ impl<'r> Target<'r> {
         self.path.ends_with('/')
     }
 
+    /// Whether nothing is left of a path but a slash: no parameter and no rest matches that, though axum lets a parameter
+    /// match an empty segment further up.
+    pub(super) fn is_root(&self) -> bool {
+        self.path == "/"
+    }
+
     pub(super) fn is_lenient(&self) -> bool {
         self.is_lenient
     }

@@ -16,6 +16,9 @@ pub(super) struct Node {
 /// The rules of one pattern, one a method; none if the table does not have the pattern.
 pub(super) type Rules = Vec<(Method, usize)>;
 
+/// Stands for rules where there can't be any.
+static AMBIGUOUS: Rules = Vec::new();
+
 impl Node {
     /// The rules of a pattern, to add to.
     pub(super) fn rules_mut(&mut self, pattern: &[PatternSegment<'_>]) -> &mut Rules {
@@ -48,7 +51,8 @@ impl Node {
         })
     }
 
-    /// The rules of the most specific pattern that matches. Visits a node at most once.
+    /// The rules of the most specific pattern that matches, or none if it can't be told which does. Visits a node at
+    /// most once.
     pub(super) fn find(&self, target: Target<'_>) -> Option<&Rules> {
         let mut further = target;
         let Some(segment) = further.next() else { return non_empty(&self.here) };
@@ -60,8 +64,18 @@ impl Node {
             Segment::Text("") if !target.is_lenient() => self.find_literal("", further),
             Segment::Text(text) => self
                 .find_literal(text, further)
-                .or_else(|| self.parameter.as_ref().filter(|_| !text.is_empty())?.find(further))
-                .or_else(|| non_empty(&self.rest).filter(|_| target.is_lenient() || !target.ends_in_slash())),
+                .or_else(|| self.parameter.as_ref().filter(|_| !target.is_root())?.find(further))
+                .or_else(|| self.find_rest(target)),
+        }
+    }
+
+    /// A path with a slash at its end may or may not be below the rest, so nothing less specific may be found for it.
+    fn find_rest(&self, target: Target<'_>) -> Option<&Rules> {
+        let rest = non_empty(&self.rest)?;
+        match target.ends_in_slash() {
+            true if target.is_root() => None,
+            true if !target.is_lenient() => Some(&AMBIGUOUS),
+            _ => Some(rest),
         }
     }
 

@@ -280,11 +280,7 @@ async fn lets_no_digest_undo_a_revocation<S: KeyAdministration>(store: &S) {
         if results[revocation].is_ok() {
             assert_ne!(stored.state, KeyState::Active, "a new digest must not undo a revocation");
         }
-        assert_eq!(
-            find(store, &stored.digest).await,
-            Some(stored),
-            "the digest must lead to what is stored"
-        );
+        assert_eq!(find(store, &stored.digest).await, Some(stored), "the digest must lead to what is stored");
     }
 }
 
