@@ -32,6 +32,11 @@ impl Challenge {
         Ok(Self { scheme: token(scheme)?, parameters: Vec::new() })
     }
 
+    /// A challenge of a scheme of this crate's own extractors.
+    pub(super) fn of_scheme(scheme: &'static str) -> Self {
+        Self { scheme, parameters: Vec::new() }
+    }
+
     /// A challenge that names the header field in which a key is expected.
     pub(super) fn api_key(header: &http::HeaderName) -> Self {
         // A field name is a token, so it needs no check.

@@ -10,10 +10,18 @@
 //! Every configured extractor looks at every request. If two of them find something (well formed or not), the request
 //! is ambiguous and is refused: nobody has to know which of two callers the host would have believed.
 //!
-//! [`HeaderKey`] reads a key from a header of its own, such as `x-api-key`. [`from_fn`] turns a closure into an
-//! extractor, and the trait can be implemented by any type; [its page](CredentialExtractor) shows one for
-//! `Authorization: Bearer`.
+//! | extractor | reads |
+//! |---|---|
+//! | [`HeaderKey`] | a key from a header of its own: `x-api-key: wfk_…` |
+//! | [`BearerKey`] | a key from `Authorization: Bearer sk_…` (RFC 6750) |
+//! | [`BasicKey`] | a key as the user name of `Authorization: Basic …` (RFC 7617), with an empty password |
+//! | [`from_fn`] | what a closure finds |
+//!
+//! The trait can be implemented by any type.
 
+mod authorization;
+mod basic;
+mod bearer;
 mod challenge;
 mod function;
 mod header;
@@ -21,6 +29,8 @@ mod header;
 use std::fmt;
 use std::sync::Arc;
 
+pub use basic::BasicKey;
+pub use bearer::BearerKey;
 pub use challenge::{Challenge, InvalidChallenge};
 pub use function::{FromFn, from_fn};
 pub use header::HeaderKey;
@@ -242,6 +252,21 @@ pub enum MalformedCredential {
     /// It does not have the shape of the host's keys.
     #[error("the credential is no key of this host: {0}")]
     Key(#[from] MalformedKey),
+    /// The scheme is followed by something else than spaces and a credential (RFC 9110 section 11.4).
+    #[error("the scheme is not followed by spaces and a credential")]
+    Scheme,
+    /// It is not Base64 with the standard alphabet and padding (RFC 7617 section 2).
+    #[error("the credential is not Base64")]
+    Base64,
+    /// User name or password have control characters, or are not UTF-8 (RFC 7617 section 2).
+    #[error("user name or password have control characters, or are not UTF-8")]
+    ControlCharacter,
+    /// There is no colon between user name and password.
+    #[error("there is no colon after the user name")]
+    Colon,
+    /// The password is not empty. Somebody has put the key into the wrong field.
+    #[error("the password is not empty")]
+    Password,
     /// What an extractor of the host's own says.
     #[error("the credential is malformed: {0}")]
     Other(&'static str),

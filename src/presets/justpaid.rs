@@ -266,7 +266,10 @@ impl<B: From<Bytes>> RejectionFormat<B> for JustPaidFormat {
                 json(StatusCode::UNAUTHORIZED, UNAUTHORIZED)
             }
             RejectionKind::RateLimited => json(StatusCode::TOO_MANY_REQUESTS, rate_limited(rejection)),
-            RejectionKind::Forbidden => json(StatusCode::FORBIDDEN, FORBIDDEN),
+            // This API names organizations nowhere but in the key.
+            RejectionKind::OrganizationMissing
+            | RejectionKind::OrganizationMismatch
+            | RejectionKind::Forbidden => json(StatusCode::FORBIDDEN, FORBIDDEN),
             RejectionKind::Unavailable => json(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
             RejectionKind::Misconfigured => json(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL_ERROR),
         }

@@ -7,10 +7,13 @@
 /// |---|---|---|---|
 /// | 1 | [`Extraction`](Self::Extraction) | 400 or 401 | two credentials are two callers: nobody is |
 /// | 2 | [`Format`](Self::Format) | 401 | junk costs no look-up |
-/// | 3 | [`LookUp`](Self::LookUp) | 401, 503 | a wrong secret gets the comparison of a right one |
-/// | 4 | [`State`](Self::State) | 401 | revoked and expired look like unknown from outside |
-/// | 5 | [`RateLimit`](Self::RateLimit) | 429 | a 401 spends nobody's window; a 403 does |
-/// | 6 | [`Scope`](Self::Scope) | 403 | only who may ask is told what is missing |
+/// | 3 | [`Throttle`](Self::Throttle) | 429 | who guesses has to slow down before the store is asked |
+/// | 4 | [`LookUp`](Self::LookUp) | 401, 503 | a wrong secret gets the comparison of a right one |
+/// | 5 | [`State`](Self::State) | 401 | revoked and expired look like unknown from outside |
+/// | 6 | [`AddressAllowList`](Self::AddressAllowList) | 403 | a stolen key must not spend its owner's limit |
+/// | 7 | [`RateLimit`](Self::RateLimit) | 429 | a 401 spends nobody's window; a 403 for a scope does |
+/// | 8 | [`Organization`](Self::Organization) | 400, 403 | a good key with a wrong organization is still limited |
+/// | 9 | [`Scope`](Self::Scope) | 403 | only who may ask is told what is missing |
 ///
 /// A true CORS preflight, where the host lets it pass, goes through none of them.
 ///
@@ -26,12 +29,18 @@ pub enum Check {
     Extraction,
     /// It has the shape of a key.
     Format,
+    /// The client's address has not presented too many bad credentials lately.
+    Throttle,
     /// The store knows it, and the secret is right.
     LookUp,
     /// The key is neither revoked, disabled, expired nor yet to come, and of the mode it claims.
     State,
+    /// The client's address is one of those that the key may be used from.
+    AddressAllowList,
     /// The caller has not used up the window.
     RateLimit,
+    /// The organization that the request names is the caller's.
+    Organization,
     /// The caller has the scope that the route needs.
     Scope,
 }

@@ -139,6 +139,10 @@ pub enum RejectionKind {
     AmbiguousCredentials,
     /// 429: the caller is over a rate limit. Never means that the limiter failed.
     RateLimited,
+    /// 400: the request has to name the organization it is for, and does not.
+    OrganizationMissing,
+    /// 403: the organization that the request names is not the caller's.
+    OrganizationMismatch,
     /// 403: the caller is known and may not do this.
     Forbidden,
     /// 503: the caller can't be told apart right now, because the key store does not answer.
@@ -154,7 +158,8 @@ impl RejectionKind {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::AmbiguousCredentials => StatusCode::BAD_REQUEST,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::OrganizationMissing => StatusCode::BAD_REQUEST,
+            Self::OrganizationMismatch | Self::Forbidden => StatusCode::FORBIDDEN,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -197,7 +202,7 @@ impl Rejection {
     /// How long the client should wait before it tries again, if waiting helps.
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.reason {
-            Reason::RateLimited(limited) => limited.retry_after,
+            Reason::RateLimited(limited) | Reason::Throttled(limited) => limited.retry_after,
             Reason::StoreFailed(_) | Reason::StorePanicked => Some(Duration::from_secs(1)),
             _ => None,
         }

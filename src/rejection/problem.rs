@@ -13,9 +13,9 @@ use super::{Rejection, RejectionFormat, RejectionKind};
 /// {"type":"about:blank","title":"Unauthorized","status":401,"code":"unauthenticated","detail":"…"}
 /// ```
 ///
-/// `code` is one word a kind: `unauthenticated`, `ambiguous_credentials`, `rate_limited`, `forbidden`,
-/// `unavailable`, `misconfigured`. Works with every body that can be made from [`Bytes`]: axum's, or
-/// `Full<Bytes>`. Boxed bodies and tonic's can't; give their layers a [format of their
+/// `code` is one word a kind: `unauthenticated`, `ambiguous_credentials`, `rate_limited`, `organization_missing`,
+/// `organization_mismatch`, `forbidden`, `unavailable`, `misconfigured`. Works with every body that can be made from
+/// [`Bytes`]: axum's, or `Full<Bytes>`. Boxed bodies and tonic's can't; give their layers a [format of their
 /// own](crate::rejection#a-format-of-ones-own).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProblemDetails;
@@ -41,6 +41,12 @@ fn body(kind: RejectionKind) -> &'static str {
         }
         RejectionKind::RateLimited => {
             r#"{"type":"about:blank","title":"Too Many Requests","status":429,"code":"rate_limited","detail":"The rate limit is used up. Try again after the time in Retry-After."}"#
+        }
+        RejectionKind::OrganizationMissing => {
+            r#"{"type":"about:blank","title":"Bad Request","status":400,"code":"organization_missing","detail":"The request has to name an organization."}"#
+        }
+        RejectionKind::OrganizationMismatch => {
+            r#"{"type":"about:blank","title":"Forbidden","status":403,"code":"organization_mismatch","detail":"The organization is not that of the key."}"#
         }
         RejectionKind::Forbidden => {
             r#"{"type":"about:blank","title":"Forbidden","status":403,"code":"forbidden","detail":"The key may not do this."}"#

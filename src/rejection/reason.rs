@@ -42,6 +42,19 @@ pub enum Reason {
     /// The key has expired.
     #[error("the key has expired")]
     KeyExpired,
+    /// Too many bad credentials came from the client's address. Somebody guesses, or a client goes on with a key that
+    /// has ended.
+    #[error("too many bad credentials from one address")]
+    Throttled(RateLimited),
+    /// The key may only be used from other addresses. It was moved, or stolen.
+    #[error("the key may not be used from this address")]
+    AddressNotAllowed,
+    /// The request does not name the organization it is for, and has to.
+    #[error("the request names no organization")]
+    OrganizationMissing,
+    /// The request names another organization than the caller's, or several.
+    #[error("the request names another organization than the caller's")]
+    OrganizationMismatch,
     /// The store failed to answer. Look at the store.
     #[error("{0}")]
     StoreFailed(#[source] Arc<StoreError>),
@@ -96,7 +109,10 @@ impl Reason {
             | Self::KeyDisabled
             | Self::KeyNotYetValid
             | Self::KeyExpired => RejectionKind::Unauthenticated,
-            Self::RateLimited(_) => RejectionKind::RateLimited,
+            Self::RateLimited(_) | Self::Throttled(_) => RejectionKind::RateLimited,
+            Self::OrganizationMissing => RejectionKind::OrganizationMissing,
+            Self::OrganizationMismatch => RejectionKind::OrganizationMismatch,
+            Self::AddressNotAllowed => RejectionKind::Forbidden,
             Self::ScopeMissing(_) | Self::RouteNotCovered | Self::PathNotCanonical => {
                 RejectionKind::Forbidden
             }
@@ -120,6 +136,9 @@ impl Reason {
             | Self::KeyDisabled
             | Self::KeyNotYetValid
             | Self::KeyExpired => Check::State,
+            Self::Throttled(_) => Check::Throttle,
+            Self::AddressNotAllowed => Check::AddressAllowList,
+            Self::OrganizationMissing | Self::OrganizationMismatch => Check::Organization,
             Self::RateLimited(_) => Check::RateLimit,
             Self::ScopeMissing(_) | Self::RouteNotCovered | Self::PathNotCanonical => Check::Scope,
             Self::LayerMissing(_) => return None,

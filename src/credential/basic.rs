@@ -1,0 +1,141 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+use zeroize::Zeroizing;
+
+use super::authorization::credential;
+use super::{Challenge, Credential, CredentialExtractor, Extracted, MalformedCredential, RequestView};
+use crate::key::{KeyFormat, SecretString};
+
+/// Reads a key as the user name of `Authorization: Basic …` (RFC 7617), with an empty password.
+///
+/// What is encoded is the key, a colon, and nothing: `sk_test_abc123:` is `c2tfdGVzdF9hYmMxMjM6`. HTTP clients do so
+/// when the key is the user name and the password is left empty.
+///
+/// The rules, each a refusal: Base64 has the standard alphabet and padding; the text is UTF-8 without control
+/// characters; it is split at the first colon, and there is one; the password is empty; the user name is of the
+/// format.
+///
+/// ```
+/// use http::Request;
+/// use tower_api_keys::credential::{BasicKey, CredentialExtractor, Extracted, RequestView};
+/// use tower_api_keys::key::KeyFormat;
+///
+/// let basic = BasicKey::new(KeyFormat::new("sk_").with_modes("test_", "live_").build()?);
+/// // sk_test_abc123def456ghi789jkl012mno345pq:
+/// let value = "Basic c2tfdGVzdF9hYmMxMjNkZWY0NTZnaGk3ODlqa2wwMTJtbm8zNDVwcTo=";
+/// let request = Request::builder().header("authorization", value).body(())?;
+/// assert!(matches!(basic.extract(RequestView::of(&request)), Extracted::Found(_)));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct BasicKey {
+    format: KeyFormat,
+    colon_may_be_missing: bool,
+}
+
+impl BasicKey {
+    /// Reads keys of `format`.
+    pub fn new(format: KeyFormat) -> Self {
+        Self { format, colon_may_be_missing: false }
+    }
+
+    /// Also takes a key without the colon behind it, as some client libraries send it against RFC 7617.
+    #[must_use]
+    pub fn accept_missing_colon(self) -> Self {
+        Self { colon_may_be_missing: true, ..self }
+    }
+
+    fn read(&self, encoded: &str) -> Result<Credential<'static>, MalformedCredential> {
+        let decoded = STANDARD.decode(encoded).map_err(|_| MalformedCredential::Base64)?;
+        let decoded = Zeroizing::new(decoded);
+        let text = std::str::from_utf8(&decoded).map_err(|_| MalformedCredential::ControlCharacter)?;
+        if text.chars().any(char::is_control) {
+            return Err(MalformedCredential::ControlCharacter);
+        }
+        let key = match text.split_once(':') {
+            Some((key, "")) => key,
+            Some(_) => return Err(MalformedCredential::Password),
+            None if self.colon_may_be_missing => text,
+            None => return Err(MalformedCredential::Colon),
+        };
+        if key.is_empty() {
+            return Err(MalformedCredential::Empty);
+        }
+        let parsed = self.format.parse(key)?;
+        let mut credential = Credential::owned(SecretString::from(parsed.secret));
+        (credential.id, credential.mode) = (parsed.id, parsed.mode);
+        Ok(credential)
+    }
+}
+
+impl CredentialExtractor for BasicKey {
+    fn extract<'r>(&self, request: RequestView<'r>) -> Extracted<'r> {
+        match credential(request.headers, "Basic") {
+            Ok(None) => Extracted::Absent,
+            Ok(Some(encoded)) => match self.read(encoded) {
+                Ok(credential) => Extracted::Found(credential),
+                Err(malformed) => Extracted::Malformed(malformed),
+            },
+            Err(malformed) => Extracted::Malformed(malformed),
+        }
+    }
+
+    fn challenge(&self) -> Challenge {
+        // RFC 7617 section 2 requires a realm; the layer's replaces this one.
+        Challenge::of_scheme("Basic").with_parameter("realm", "api").expect("the parameter is well formed")
+    }
+
+    fn credential_headers(&self) -> &[HeaderName] {
+        &[AUTHORIZATION]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    const KEY: &str = "sk_test_abc123def456ghi789jkl012mno345pq";
+
+    fn extract(extractor: &BasicKey, encoded: &str) -> Result<String, MalformedCredential> {
+        let request = Request::builder().header(AUTHORIZATION, format!("Basic {encoded}")).body(()).unwrap();
+        match extractor.extract(RequestView::of(&request)) {
+            Extracted::Found(credential) => Ok(credential.expose_secret().to_owned()),
+            Extracted::Malformed(reason) => Err(reason),
+            Extracted::Absent => panic!("there is a credential"),
+        }
+    }
+
+    #[test]
+    fn r3_r4_r5_r6_r7_the_key_then_a_colon_then_nothing() {
+        use MalformedCredential as M;
+        let strict = BasicKey::new(KeyFormat::new("sk_").with_modes("test_", "live_").build().unwrap());
+        let of = |text: &str| extract(&strict, &STANDARD.encode(text));
+        assert_eq!(of(&format!("{KEY}:")), Ok(KEY.into()));
+        assert_eq!(of(KEY), Err(M::Colon));
+        assert_eq!(of(&format!("{KEY}:password")), Err(M::Password));
+        assert_eq!(of(&format!("{KEY}::")), Err(M::Password), "split at the first colon");
+        assert_eq!(of(&format!(":{KEY}")), Err(M::Password));
+        assert_eq!(of(":"), Err(M::Empty), "Basic Og==");
+        assert_eq!(of(&format!("{KEY}\r\n:")), Err(M::ControlCharacter));
+        assert_eq!(of(&format!("{KEY}\0:")), Err(M::ControlCharacter));
+        assert_eq!(extract(&strict, &STANDARD.encode(b"\xff:")), Err(M::ControlCharacter));
+        for (name, encoded) in [
+            ("no padding", STANDARD.encode(format!("{KEY}:")).trim_end_matches('=').to_owned()),
+            ("the other alphabet", "____".into()),
+            ("too much padding", "YTo==".into()),
+            ("trailing bits", "YTp=".into()),
+        ] {
+            assert_eq!(extract(&strict, &encoded), Err(M::Base64), "{name}: {encoded}");
+        }
+        assert!(matches!(of("pk_test_abc123def456ghi789jkl012mno345pq:"), Err(M::Key(_))));
+        assert!(matches!(of("sk_foo_abc123def456ghi789jkl012mno345pq:"), Err(M::Key(_))));
+
+        let lenient = strict.clone().accept_missing_colon();
+        assert_eq!(extract(&lenient, &STANDARD.encode(KEY)), Ok(KEY.into()));
+        assert_eq!(extract(&lenient, &STANDARD.encode(format!("{KEY}:x"))), Err(M::Password));
+    }
+}
