@@ -87,6 +87,7 @@
 //! | find out who is calling | [`authenticate`], [`Principal`] |
 //! | limit how often | [`rate_limit`] |
 //! | limit what for | [`scope`], [`authorize`], [`route`] |
+//! | keep one organization's data from another's | [`isolation`] |
 //! | answer in your API's own words | [`rejection`] |
 //! | create, rotate and revoke keys | [`manage`] |
 //! | see a whole system assembled | [`presets`] |
@@ -111,6 +112,7 @@ pub mod authorize;
 pub mod axum;
 pub mod clock;
 pub mod credential;
+pub mod isolation;
 pub mod key;
 mod log;
 pub mod manage;
