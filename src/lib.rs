@@ -87,7 +87,7 @@
 //! | find out who is calling | [`authenticate`], [`Principal`] |
 //! | limit how often | [`rate_limit`] |
 //! | limit what for | [`scope`], [`authorize`], [`route`] |
-//! | keep one organization's data from another's | [`isolation`] |
+//! | keep one organization's data from another's | [`isolation`], [`OrganizationLayer`] |
 //! | answer in your API's own words | [`rejection`] |
 //! | create, rotate and revoke keys | [`manage`] |
 //! | see a whole system assembled | [`presets`] |
@@ -126,7 +126,7 @@ pub mod store;
 mod text;
 
 pub use authenticate::AuthenticateLayer;
-pub use authorize::RequireScopeLayer;
+pub use authorize::{OrganizationLayer, RequireScopeLayer};
 pub use principal::Principal;
 pub use rate_limit::RateLimitLayer;
 
