@@ -6,7 +6,8 @@
 //! [`ProblemDetails`] unless the host says otherwise, or a closure.
 //!
 //! Whatever the format writes, the layers add what no refusal may lack: `Cache-Control: no-store`, a
-//! `WWW-Authenticate` challenge for every configured scheme on 401, and `Retry-After` on 429 and 503.
+//! `WWW-Authenticate` challenge for every configured scheme on 401 (unless the host leaves it out), and `Retry-After` on
+//! 429 and 503.
 
 mod check;
 mod problem;
