@@ -125,6 +125,7 @@
 //! | find out who is calling | [`authenticate`], [`Principal`] |
 //! | limit how often | [`rate_limit`] |
 //! | limit what for | [`scope`], [`authorize`], [`route`] |
+//! | keep one organization's data from another's | [`isolation`], [`OrganizationLayer`] |
 //! | answer in your API's own words | [`rejection`] |
 //! | create, rotate and revoke keys | [`manage`] |
 //! | see a whole system assembled | [`presets`] |
@@ -149,6 +150,7 @@ pub mod authorize;
 pub mod axum;
 pub mod clock;
 pub mod credential;
+pub mod isolation;
 pub mod key;
 mod log;
 pub mod manage;
@@ -162,7 +164,7 @@ pub mod store;
 mod text;
 
 pub use authenticate::AuthenticateLayer;
-pub use authorize::RequireScopeLayer;
+pub use authorize::{OrganizationLayer, RequireScopeLayer};
 pub use principal::Principal;
 pub use rate_limit::RateLimitLayer;
 

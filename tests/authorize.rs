@@ -9,7 +9,7 @@ use http::{HeaderName, Method, Request, Response, StatusCode};
 use proptest::prelude::*;
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt};
 use tower_api_keys::AuthenticateLayer;
-use tower_api_keys::authorize::{Access, EmptyRouteTable, RequireScope, RequireScopeLayer, ResponseFuture};
+use tower_api_keys::authorize::{Access, Authorize, EmptyRouteTable, RequireScopeLayer, ResponseFuture};
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::credential::{HeaderKey, RequestView};
 use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
@@ -532,8 +532,8 @@ fn types_are_what_servers_need() {
     fn is_shareable<T: Clone + Send + Sync + std::fmt::Debug + 'static>() {}
     fn is_sendable<T: Send + Sync>() {}
     is_shareable::<RequireScopeLayer>();
-    is_shareable::<RequireScope<()>>();
-    is_shareable::<RequireScope<(), ProblemDetails>>();
+    is_shareable::<Authorize<()>>();
+    is_shareable::<Authorize<(), ProblemDetails>>();
     is_shareable::<RouteTable<Access>>();
     is_shareable::<Route>();
     is_shareable::<InvalidRoute>();

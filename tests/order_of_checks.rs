@@ -8,7 +8,7 @@ use http::{HeaderName, Method, Request, StatusCode};
 use support::*;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::AuthenticateLayer;
-use tower_api_keys::authorize::RequireScopeLayer;
+use tower_api_keys::authorize::{OrganizationLayer, RequireScopeLayer};
 use tower_api_keys::clock::{Clock, ManualClock};
 use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{KeyFormat, KeyState};
@@ -19,12 +19,13 @@ use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::store::MemoryStore;
 
 /// One fault for each check, in the declared order.
-const FAULTS: [(Check, StatusCode); 6] = [
+const FAULTS: [(Check, StatusCode); 7] = [
     (Check::Extraction, StatusCode::BAD_REQUEST),
     (Check::Format, StatusCode::UNAUTHORIZED),
     (Check::LookUp, StatusCode::UNAUTHORIZED),
     (Check::State, StatusCode::UNAUTHORIZED),
     (Check::RateLimit, StatusCode::TOO_MANY_REQUESTS),
+    (Check::Organization, StatusCode::FORBIDDEN),
     (Check::Scope, StatusCode::FORBIDDEN),
 ];
 
@@ -37,7 +38,7 @@ async fn the_first_failed_check_answers_for_every_combination_of_faults() {
                 let position = FAULTS.iter().position(|(check, _)| *check == fault).unwrap();
                 combination & 1 << position != 0
             };
-            let name = format!("{combination:06b} {answers:?}");
+            let name = format!("{combination:07b} {answers:?}");
             let (status, check, remaining) = outcome(has, answers).await;
             match FAULTS.iter().find(|(check, _)| has(*check)) {
                 Some((first, expected)) => {
@@ -82,10 +83,12 @@ async fn outcome(has: impl Fn(Check) -> bool, answers: Answers) -> (StatusCode, 
     let authenticate = AuthenticateLayer::new(store, header_key())
         .add_extractor(HeaderKey::new(HeaderName::from_static("x-token"), tokens))
         .with_clock(clock.clone());
+    let organization_id = HeaderName::from_static("organization-id");
     let read = ScopeRequirement::from_static("workflows:read");
     let service = ServiceBuilder::new()
         .layer(authenticate)
         .layer(RateLimitLayer::by_key(limiter.clone()))
+        .layer(OrganizationLayer::required(organization_id.clone()))
         .layer(RequireScopeLayer::new(read))
         .service(service_fn(whoami));
 
@@ -93,6 +96,8 @@ async fn outcome(has: impl Fn(Check) -> bool, answers: Answers) -> (StatusCode, 
     if has(Check::Extraction) {
         request.headers_mut().insert("x-token", "junk".parse().unwrap());
     }
+    let named = if has(Check::Organization) { "other" } else { "acme" };
+    request.headers_mut().insert(organization_id, named.parse().unwrap());
     let response = service.oneshot(request).await.unwrap();
     let check = response.extensions().get::<Rejection>().and_then(Rejection::check);
     let known = has(Check::Extraction) || has(Check::Format) || has(Check::LookUp) || has(Check::State);

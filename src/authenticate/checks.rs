@@ -30,9 +30,10 @@ pub(super) struct Authenticator {
     pub(super) allows_anonymous: bool,
     pub(super) passes_cors_preflight: bool,
     pub(super) realm: Option<String>,
+    pub(super) challenges_clients: bool,
     /// Follows from the extractors.
     pub(super) credential_headers: Vec<HeaderName>,
-    /// Follows from the extractors and the realm.
+    /// Follows from the extractors and the realm; none if clients are not to be challenged.
     pub(super) challenges: Arc<[HeaderValue]>,
 }
 
@@ -80,8 +81,14 @@ impl Authenticator {
         Ok(())
     }
 
+    pub(super) fn leave_challenges_out(&mut self) {
+        self.challenges_clients = false;
+        self.write_challenges();
+    }
+
     fn write_challenges(&mut self) {
-        let challenges = self.extractors.iter().map(|Extractor { challenge, .. }| match &self.realm {
+        let challenged = self.extractors.iter().filter(|_| self.challenges_clients);
+        let challenges = challenged.map(|Extractor { challenge, .. }| match &self.realm {
             Some(realm) => {
                 let with_realm = challenge.clone().with_parameter("realm", realm.clone());
                 with_realm.expect("the realm was checked when it was set").to_header_value()

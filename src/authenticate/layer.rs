@@ -35,6 +35,7 @@ impl AuthenticateLayer {
             allows_anonymous: false,
             passes_cors_preflight: false,
             realm: None,
+            challenges_clients: true,
             credential_headers: Vec::new(),
             challenges: Arc::default(),
         };
@@ -74,6 +75,13 @@ impl<R> AuthenticateLayer<R> {
     pub fn with_realm(mut self, realm: impl Into<String>) -> Result<Self, InvalidChallenge> {
         Arc::make_mut(&mut self.authenticator).set_realm(realm.into())?;
         Ok(self)
+    }
+
+    /// Leaves `WWW-Authenticate` out of every 401, against RFC 9110 section 11.6.1.
+    ///
+    /// For pages in a browser, which otherwise answers a `Basic` challenge with a log-in window of its own.
+    pub fn without_challenge(self) -> Self {
+        self.change(Authenticator::leave_challenges_out)
     }
 
     /// Lets requests without a credential pass, without a [`Principal`](crate::Principal). A bad credential is still

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// Response future of [`RequireScope`](super::RequireScope).
+    /// Response future of [`Authorize`](super::Authorize).
     #[derive(Debug)]
     pub struct ResponseFuture<F, P> {
         #[pin]

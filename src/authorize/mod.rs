@@ -1,8 +1,12 @@
-//! The layer that lets a caller through who may do what the route does.
+//! The layers that let a caller through who may do what the route does.
 //!
 //! [`RequireScopeLayer`] stands inside [`AuthenticateLayer`](crate::AuthenticateLayer) and outside the routes. It is
 //! made for one route or a group of them ([`RequireScopeLayer::new`]), or for a whole router from a table that refuses
 //! whatever it does not list ([`RequireScopeLayer::by_route`]).
+//!
+//! [`OrganizationLayer`] stands between the two, inside a rate limit if there is one: for an API whose clients name
+//! their organization in a header field as well. Which *resources* a caller reaches is the business of the handlers; see
+//! [`isolation`](crate::isolation).
 //!
 //! There is no way to list a route as public: public routes belong outside the layers.
 //!
@@ -10,10 +14,11 @@
 //!
 //! 1. no authentication layer stands outside (500: the host's mistake);
 //! 2. nobody is calling, where the authentication layer lets requests without a credential through (401);
-//! 3. the table lists no such method and route, or the path is not canonical (403), see [`route`](crate::route);
-//! 4. the caller lacks the scope (403).
+//! 3. it has to name the caller's organization and does not (400), or names another (403);
+//! 4. the table lists no such method and route, or the path is not canonical (403), see [`route`](crate::route);
+//! 5. the caller lacks the scope (403).
 //!
-//! Nothing in the request's header fields has an influence: not `X-HTTP-Method-Override`, not `X-Original-URL`, not
+//! Nothing in the request's header fields has an influence on what a route needs: not `X-HTTP-Method-Override`, not `X-Original-URL`, not
 //! `X-Forwarded-Uri`.
 //!
 //! # Where to put it
@@ -51,10 +56,12 @@
 mod access;
 mod check;
 mod future;
-mod layer;
+mod organization;
+mod scope;
 mod service;
 
 pub use access::{Access, EmptyRouteTable};
 pub use future::ResponseFuture;
-pub use layer::RequireScopeLayer;
-pub use service::RequireScope;
+pub use organization::OrganizationLayer;
+pub use scope::RequireScopeLayer;
+pub use service::Authorize;

@@ -4,29 +4,30 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower::Service;
 
-use super::check::Rules;
+use super::check::Rule;
 use super::future::ResponseFuture;
 use crate::credential::RequestView;
 use crate::rejection::{ProblemDetails, RejectionFormat};
 
-/// Middleware that lets a caller through who holds the scope that is needed.
+/// Middleware that lets a caller through who may pass.
 ///
-/// See the [module docs](crate::authorize).
+/// Both [`RequireScopeLayer`](super::RequireScopeLayer) and [`OrganizationLayer`](super::OrganizationLayer) make it. See
+/// the [module docs](crate::authorize).
 #[derive(Clone)]
 #[must_use]
-pub struct RequireScope<S, R = ProblemDetails> {
+pub struct Authorize<S, R = ProblemDetails> {
     inner: S,
-    rules: Rules,
+    rule: Rule,
     format: R,
 }
 
-impl<S, R> RequireScope<S, R> {
-    pub(super) fn new(inner: S, rules: Rules, format: R) -> Self {
-        Self { inner, rules, format }
+impl<S, R> Authorize<S, R> {
+    pub(super) fn new(inner: S, rule: Rule, format: R) -> Self {
+        Self { inner, rule, format }
     }
 }
 
-impl<S, R, ReqBody, ResBody> Service<Request<ReqBody>> for RequireScope<S, R>
+impl<S, R, ReqBody, ResBody> Service<Request<ReqBody>> for Authorize<S, R>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     R: RejectionFormat<ResBody>,
@@ -40,18 +41,18 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        match self.rules.check(RequestView::of(&request)) {
+        match self.rule.check(RequestView::of(&request)) {
             Ok(()) => ResponseFuture::called(self.inner.call(request)),
             Err(rejection) => ResponseFuture::rejected(rejection.into_response(&self.format)),
         }
     }
 }
 
-impl<S: fmt::Debug, R> fmt::Debug for RequireScope<S, R> {
+impl<S: fmt::Debug, R> fmt::Debug for Authorize<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequireScope")
+        f.debug_struct("Authorize")
             .field("inner", &self.inner)
-            .field("rules", &self.rules)
+            .field("rule", &self.rule)
             .finish_non_exhaustive()
     }
 }

@@ -4,3 +4,4 @@
 //! limits; read one to see how to write your own.
 
 pub mod justpaid;
+pub mod paymongo;

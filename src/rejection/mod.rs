@@ -6,8 +6,8 @@
 //! [`ProblemDetails`] unless the host says otherwise, or a closure.
 //!
 //! Whatever the format writes, the layers add what no refusal may lack: `Cache-Control: no-store`, a
-//! `WWW-Authenticate` challenge for every configured scheme on 401, and `Retry-After` on 429 and 503. With the feature
-//! `axum` an empty `Allow` too, where nobody is known to be calling: axum writes the methods of a route into every
+//! `WWW-Authenticate` challenge for every configured scheme on 401 (unless the host leaves it out), and `Retry-After` on
+//! 429 and 503. With the feature `axum` an empty `Allow` too, where nobody is known to be calling: axum writes the methods of a route into every
 //! answer to another method that has no such field, and would so tell strangers which routes there are.
 //!
 //! # Finding out why
@@ -59,50 +59,39 @@
 //! parameter, and name a function or a type if the layer is to stand in a struct or be returned:
 //!
 //! ```
-//! use bytes::Bytes;
 //! use http::Response;
 //! use tower_api_keys::rejection::{Rejection, RejectionFormat};
 //! use tower_api_keys::{AuthenticateLayer, RateLimitLayer, RequireScopeLayer};
 //!
-//! /// Trailers only, as gRPC wants it: any body that can be empty will do, for example tonic's.
+//! /// No body at all: any body that can be empty will do.
 //! #[derive(Clone)]
-//! struct GrpcStatus;
+//! struct StatusOnly;
 //!
-//! impl<B: Default> RejectionFormat<B> for GrpcStatus {
+//! impl<B: Default> RejectionFormat<B> for StatusOnly {
 //!     fn response(&self, rejection: &Rejection) -> Response<B> {
-//!         use tower_api_keys::rejection::RejectionKind as Kind;
-//!         let code = match rejection.kind() {
-//!             Kind::AmbiguousCredentials => "3",
-//!             Kind::Forbidden => "7",
-//!             Kind::RateLimited => "8",
-//!             Kind::Misconfigured => "13",
-//!             Kind::Unavailable => "14",
-//!             Kind::Unauthenticated => "16",
-//!         };
-//!         let response = Response::builder().header("content-type", "application/grpc").header("grpc-status", code);
-//!         response.body(B::default()).expect("the header fields are well formed")
+//!         let mut response = Response::new(B::default());
+//!         *response.status_mut() = rejection.kind().status();
+//!         response
 //!     }
 //! }
 //!
 //! struct Layers {
-//!     authenticate: AuthenticateLayer<GrpcStatus>,
-//!     rate_limit: RateLimitLayer<GrpcStatus>,
-//!     scope: RequireScopeLayer<GrpcStatus>,
+//!     authenticate: AuthenticateLayer<StatusOnly>,
+//!     rate_limit: RateLimitLayer<StatusOnly>,
+//!     scope: RequireScopeLayer<StatusOnly>,
 //! }
 //!
-//! fn with_grpc_status(
-//!     authenticate: AuthenticateLayer,
-//!     rate_limit: RateLimitLayer,
-//!     scope: RequireScopeLayer,
-//! ) -> Layers {
-//!     Layers {
-//!         authenticate: authenticate.with_rejection_format(GrpcStatus),
-//!         rate_limit: rate_limit.with_rejection_format(GrpcStatus),
-//!         scope: scope.with_rejection_format(GrpcStatus),
+//! impl Layers {
+//!     fn new(authenticate: AuthenticateLayer, rate_limit: RateLimitLayer, scope: RequireScopeLayer) -> Self {
+//!         Self {
+//!             authenticate: authenticate.with_rejection_format(StatusOnly),
+//!             rate_limit: rate_limit.with_rejection_format(StatusOnly),
+//!             scope: scope.with_rejection_format(StatusOnly),
+//!         }
 //!     }
 //! }
 //! # fn is_format<B>(_: &impl RejectionFormat<B>) {}
-//! # is_format::<http_body_util::Full<Bytes>>(&GrpcStatus);
+//! # is_format::<String>(&StatusOnly);
 //! ```
 
 mod check;

@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use tower_layer::Layer;
 
-use super::check::Rules;
-use super::{Access, EmptyRouteTable, RequireScope};
+use super::check::Rule;
+use super::{Access, Authorize, EmptyRouteTable};
 use crate::rejection::ProblemDetails;
 use crate::route::RouteTable;
 use crate::scope::ScopeRequirement;
@@ -15,7 +15,7 @@ use crate::scope::ScopeRequirement;
 #[derive(Clone)]
 #[must_use]
 pub struct RequireScopeLayer<R = ProblemDetails> {
-    rules: Rules,
+    rule: Rule,
     format: R,
 }
 
@@ -29,7 +29,7 @@ impl RequireScopeLayer {
     /// let layer = RequireScopeLayer::new(ScopeRequirement::from_static("workflows:read"));
     /// ```
     pub fn new(requirement: ScopeRequirement) -> Self {
-        Self { rules: Rules::One(Arc::new(requirement)), format: ProblemDetails }
+        Self { rule: Rule::Scope(Arc::new(requirement)), format: ProblemDetails }
     }
 
     /// Requires of each request what the table says of its method and route, and refuses what the table does not
@@ -42,27 +42,27 @@ impl RequireScopeLayer {
         if table.is_empty() {
             return Err(EmptyRouteTable);
         }
-        Ok(Self { rules: Rules::ByRoute(Arc::new(table)), format: ProblemDetails })
+        Ok(Self { rule: Rule::Route(Arc::new(table)), format: ProblemDetails })
     }
 }
 
 impl<R> RequireScopeLayer<R> {
     /// Makes the responses to refused requests with `format`.
     pub fn with_rejection_format<F>(self, format: F) -> RequireScopeLayer<F> {
-        RequireScopeLayer { rules: self.rules, format }
+        RequireScopeLayer { rule: self.rule, format }
     }
 }
 
 impl<S, R: Clone> Layer<S> for RequireScopeLayer<R> {
-    type Service = RequireScope<S, R>;
+    type Service = Authorize<S, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireScope::new(inner, self.rules.clone(), self.format.clone())
+        Authorize::new(inner, self.rule.clone(), self.format.clone())
     }
 }
 
 impl<R> fmt::Debug for RequireScopeLayer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequireScopeLayer").field("rules", &self.rules).finish_non_exhaustive()
+        f.debug_struct("RequireScopeLayer").field("rule", &self.rule).finish_non_exhaustive()
     }
 }
