@@ -85,6 +85,7 @@
 //! | describe, make and digest keys | [`key`] |
 //! | keep keys somewhere else | [`store`] |
 //! | find out who is calling | [`authenticate`], [`Principal`] |
+//! | tell where a request comes from | [`address`] |
 //! | limit how often | [`rate_limit`] |
 //! | limit what for | [`scope`], [`authorize`], [`route`] |
 //! | answer in your API's own words | [`rejection`] |
@@ -105,6 +106,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod address;
 pub mod authenticate;
 pub mod authorize;
 #[cfg(feature = "axum")]

@@ -119,7 +119,7 @@ async fn layers_in_the_wrong_order_refuse_everything_and_say_what_is_missing() {
     refused(response, "AuthenticateLayer");
 
     let no_peer =
-        RateLimitLayer::by_client_address(tower_api_keys::rate_limit::ClientAddressSource::peer(), limiter());
+        RateLimitLayer::by_client_address(tower_api_keys::address::ClientAddressSource::peer(), limiter());
     let response = ServiceBuilder::new()
         .layer(no_peer)
         .service(service_fn(whoami))

@@ -31,13 +31,14 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use thiserror::Error;
 
+use crate::address::ClientAddressSource;
 use crate::authenticate::AuthenticateLayer;
 use crate::authorize::{Access, RequireScopeLayer};
 use crate::clock::{Clock, SystemClock};
 use crate::credential::HeaderKey;
 use crate::key::{KeyFormat, Peppers};
 use crate::manage::KeyManager;
-use crate::rate_limit::{ClientAddressSource, InvalidQuota, MemoryRateLimiter, Quota, RateLimitLayer};
+use crate::rate_limit::{InvalidQuota, MemoryRateLimiter, Quota, RateLimitLayer};
 use crate::rejection::{RateLimited, Reason, Rejection, RejectionFormat, RejectionKind};
 use crate::route::{InvalidRoute, RouteTable};
 use crate::scope::{ScopeRequirement, ScopeSet};
