@@ -1,6 +1,7 @@
 //! The checks from the credential to the principal, in the order that [`Check`](crate::rejection::Check) declares.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::task::{Context, Poll};
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use crate::address::{ClientAddressSource, PeerAddress};
 use crate::clock::{Clock, Now, Timestamp};
 use crate::credential::{
     Challenge, CredentialExtractor, Extracted, InvalidChallenge, MAX_CREDENTIAL_LENGTH, MalformedCredential,
@@ -30,6 +32,7 @@ pub(super) struct Authenticator {
     pub(super) allows_anonymous: bool,
     pub(super) passes_cors_preflight: bool,
     pub(super) realm: Option<String>,
+    pub(super) client_address: Option<ClientAddressSource>,
     /// Follows from the extractors.
     pub(super) credential_headers: Vec<HeaderName>,
     /// Follows from the extractors and the realm.
@@ -58,6 +61,9 @@ struct Presented {
     digests: Candidates,
     scheme: &'static str,
 }
+
+/// Where a request comes from: `None` if a proxy does not say so.
+type Client = Result<Option<IpAddr>, Reason>;
 
 /// A key whose secret was right.
 struct Verified {
@@ -125,13 +131,13 @@ impl Authenticator {
             return self.refused(Reason::StorePanicked);
         };
         match answer {
-            Poll::Ready(found) => match self.judge(found, &presented, now) {
+            Poll::Ready(found) => match self.judge(found, &presented, now, || self.client(request)) {
                 Ok(verified) if !self.peppers.is_current(&verified.digest) => {
                     Step::Waiting(self.clone().digest_anew(presented, verified, now))
                 }
                 result => Step::Decided(result.map(|verified| authenticated(verified, &presented, now))),
             },
-            Poll::Pending => Step::Waiting(self.clone().look_up(presented, now)),
+            Poll::Pending => Step::Waiting(self.clone().look_up(presented, now, self.client(request))),
         }
     }
 
@@ -175,21 +181,45 @@ impl Authenticator {
         }))
     }
 
-    /// The store's answer, judged: look-up, then state.
-    fn judge(&self, found: FindResult, presented: &Presented, now: Now) -> Result<Verified, Box<Rejection>> {
+    fn client(&self, request: RequestView<'_>) -> Client {
+        let (source, peer) = self.source_and_peer(request)?;
+        Ok(source.find_exact(peer, request.headers))
+    }
+
+    fn source_and_peer(&self, request: RequestView<'_>) -> Result<(&ClientAddressSource, IpAddr), Reason> {
+        let source = self.client_address.as_ref().ok_or(Reason::LayerMissing(
+            "AuthenticateLayer needs with_client_address, for keys that have allowed addresses",
+        ))?;
+        let PeerAddress(peer) = PeerAddress::from_extensions(request.extensions)
+            .ok_or(Reason::LayerMissing(PeerAddress::MISSING))?;
+        Ok((source, peer))
+    }
+
+    /// The store's answer, judged: look-up, then state, then address.
+    fn judge(
+        &self,
+        found: FindResult,
+        presented: &Presented,
+        now: Now,
+        client: impl FnOnce() -> Client,
+    ) -> Result<Verified, Box<Rejection>> {
         let found = found.map_err(|error| self.rejection(Reason::StoreFailed(Arc::new(error))))?;
         let id = found.as_ref().map(|record| record.id);
-        verify(found, presented, now.timestamp()).map_err(|reason| {
+        let allowed = verify(found, presented, now.timestamp()).and_then(|verified| {
+            check_address(&verified.record, client)?;
+            Ok(verified)
+        });
+        allowed.map_err(|reason| {
             let mut rejection = self.rejection(reason);
             rejection.set_key_id(id);
             rejection
         })
     }
 
-    fn look_up(self: Arc<Self>, presented: Presented, now: Now) -> Verdict {
+    fn look_up(self: Arc<Self>, presented: Presented, now: Now, client: Client) -> Verdict {
         Verdict(Box::pin(async move {
             let found = self.store.find(presented.selector()).await;
-            let verified = self.judge(found, &presented, now)?;
+            let verified = self.judge(found, &presented, now, || client)?;
             self.replace_digest(&presented, &verified).await;
             Ok(authenticated(verified, &presented, now))
         }))
@@ -282,6 +312,18 @@ fn verify(found: Option<Arc<KeyRecord>>, presented: &Presented, now: Timestamp) 
         return Err(Reason::KeyExpired);
     }
     Ok(Verified { record, digest })
+}
+
+/// Asks for the client only if the key is not for everywhere.
+fn check_address(record: &KeyRecord, client: impl FnOnce() -> Client) -> Result<(), Reason> {
+    let allowed = &record.allowed_addresses;
+    if allowed.is_empty() {
+        return Ok(());
+    }
+    match client()? {
+        Some(address) if allowed.iter().any(|network| network.contains(address)) => Ok(()),
+        _ => Err(Reason::AddressNotAllowed),
+    }
 }
 
 fn previous_digest(record: &KeyRecord, now: Timestamp) -> Digest {

@@ -5,6 +5,7 @@ use tower_layer::Layer;
 
 use super::Authenticate;
 use super::checks::Authenticator;
+use crate::address::ClientAddressSource;
 use crate::clock::{Clock, SystemClock};
 use crate::credential::{CredentialExtractor, InvalidChallenge};
 use crate::key::Peppers;
@@ -35,6 +36,7 @@ impl AuthenticateLayer {
             allows_anonymous: false,
             passes_cors_preflight: false,
             realm: None,
+            client_address: None,
             credential_headers: Vec::new(),
             challenges: Arc::default(),
         };
@@ -74,6 +76,31 @@ impl<R> AuthenticateLayer<R> {
     pub fn with_realm(mut self, realm: impl Into<String>) -> Result<Self, InvalidChallenge> {
         Arc::make_mut(&mut self.authenticator).set_realm(realm.into())?;
         Ok(self)
+    }
+
+    /// Says how to tell where a request comes from, for keys that may be used from
+    /// [some addresses](crate::key::KeyRecord::allowed_addresses) only.
+    ///
+    /// Such a key is refused with 403 from everywhere else, and also where a proxy does not say who its client is. Where
+    /// this is not set, or the request has no [`PeerAddress`](crate::address::PeerAddress) and (with the feature `axum`)
+    /// no `ConnectInfo<SocketAddr>`, it is refused with 500, and the log says what is missing. Keys for everywhere are
+    /// good in any case.
+    ///
+    /// ```
+    /// use tower_api_keys::AuthenticateLayer;
+    /// use tower_api_keys::address::ClientAddressSource;
+    /// # use tower_api_keys::credential::CredentialExtractor;
+    /// # use tower_api_keys::store::KeyStore;
+    ///
+    /// # fn example(store: impl KeyStore, extractor: impl CredentialExtractor) -> Result<(), Box<dyn std::error::Error>> {
+    /// // Our load balancer, which appends the client's address to X-Forwarded-For.
+    /// let source = ClientAddressSource::forwarded_for(["10.0.0.2".parse()?]);
+    /// let layer = AuthenticateLayer::new(store, extractor).with_client_address(source);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_client_address(self, source: ClientAddressSource) -> Self {
+        self.change(|to| to.client_address = Some(source))
     }
 
     /// Lets requests without a credential pass, without a [`Principal`](crate::Principal). A bad credential is still
