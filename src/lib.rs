@@ -6,12 +6,14 @@
 //! ```text
 //!             AuthenticateLayer          RateLimitLayer         RequireScopeLayer
 //!            ┌──────────────────┐       ┌──────────────┐       ┌──────────────────┐
-//!  request ─▶│ 1 extraction     │──────▶│ 5 rate limit │──────▶│ 6 scope          │──────▶ handler
+//!  request ─▶│ 1 extraction     │──────▶│ 7 rate limit │──────▶│ 9 scope          │──────▶ handler
 //!            │ 2 format         │       └──────┬───────┘       └────────┬─────────┘       with a
-//!            │ 3 look-up        │              │                        │                 Principal
-//!            │ 4 state          │              │                        │
+//!            │ 3 throttle       │              │                        │                 Principal
+//!            │ 4 look-up        │              │                        │
+//!            │ 5 state          │              │                        │
+//!            │ 6 addresses      │              │                        │
 //!            └───────┬──────────┘              │                        │
-//!                 401, 400, 503               429                      403
+//!            400, 401, 403, 429, 503          429                      403
 //!                    └─────────────────────────┴────────────────────────┘
 //!                           Rejection ─▶ your format ─▶ response
 //! ```

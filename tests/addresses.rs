@@ -1,10 +1,11 @@
-//! Where keys may be used from: the authentication layer, seen from
+//! Where keys may be used from, and how often one address may present bad ones: the authentication layer, seen from
 //! outside.
 
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, Request, Response, StatusCode};
@@ -18,6 +19,7 @@ use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{KeyFormat, KeyRecord, KeyState, Mode};
 use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota, RateLimitLayer, Subject};
 use tower_api_keys::rejection::{Check, Reason, Rejection};
+use tower_api_keys::store::{KeyStore, MemoryStore};
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 const HOME: &str = "192.0.2.10";
@@ -320,5 +322,262 @@ mod allowed {
             let expected = same_family && inner_bits.starts_with(&outer_bits);
             prop_assert_eq!(outer.contains_network(&inner), expected);
         }
+    }
+}
+
+mod throttled {
+    use super::*;
+
+    struct World {
+        layer: AuthenticateLayer,
+        store: TestStore,
+        clock: ManualClock,
+        guesses: Arc<MemoryRateLimiter>,
+    }
+
+    /// A layer with a limit of three bad credentials a minute.
+    async fn world(answers: Answers, records: impl IntoIterator<Item = KeyRecord>) -> World {
+        let clock = ManualClock::starting_at(START);
+        let store = TestStore::new(store(records).await, answers);
+        let guesses = MemoryRateLimiter::builder("bad credentials", Quota::per_minute(3).unwrap());
+        let guesses = Arc::new(guesses.build_at(clock.now()));
+        let layer = layer(store.clone(), &clock, &guesses);
+        World { layer, store, clock, guesses }
+    }
+
+    fn layer(
+        store: impl KeyStore,
+        clock: &ManualClock,
+        guesses: &Arc<MemoryRateLimiter>,
+    ) -> AuthenticateLayer {
+        AuthenticateLayer::new(store, header_key())
+            .with_clock(clock.clone())
+            .with_client_address(ClientAddressSource::peer())
+            .with_bad_credential_limit(guesses.clone())
+    }
+
+    #[tokio::test]
+    async fn who_guesses_is_refused_before_the_store_is_asked_until_the_guesses_no_longer_count() {
+        for answers in [Answers::AtOnce, Answers::Later] {
+            let World { layer, store, clock, .. } = world(answers, [record(KEY, |_| {})]).await;
+            for _ in 0..3 {
+                assert_eq!(outcome(&call(&layer, from(HOME, UNKNOWN_KEY)).await), "KeyUnknown");
+            }
+            assert_eq!(store.look_ups(), 3);
+            for key in [UNKNOWN_KEY, KEY] {
+                let response = call(&layer, from(HOME, key)).await;
+                assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS, "{key}");
+                let rejection = response.extensions().get::<Rejection>().unwrap();
+                assert_eq!(rejection.check(), Some(Check::Throttle));
+                assert!(matches!(rejection.reason(), Reason::Throttled(limited) if limited.limit == 3));
+                assert_eq!(rejection.key_id(), None, "nobody knows whose key it is");
+                assert_eq!(response.headers()["retry-after"], "61");
+                assert_eq!(response.headers()["cache-control"], "no-store");
+                assert!(!response.headers().contains_key("www-authenticate"));
+            }
+            assert_eq!(store.look_ups(), 3, "{answers:?}: the store was not asked");
+
+            clock.advance(Duration::from_secs(61));
+            assert_eq!(outcome(&call(&layer, from(HOME, KEY)).await), "ok", "after Retry-After");
+        }
+    }
+
+    #[tokio::test]
+    async fn bad_credentials_count_and_nothing_else_does() {
+        let soon = START.saturating_add(Duration::from_secs(1));
+        for (name, stored, key, counts) in [
+            ("good", record(KEY, |_| {}), Some(KEY), 0),
+            ("unknown", record(KEY, |_| {}), Some(UNKNOWN_KEY), 1),
+            ("revoked", record(KEY, |key| key.state = KeyState::Revoked { at: START }), Some(KEY), 1),
+            ("disabled", record(KEY, |key| key.state = KeyState::Disabled), Some(KEY), 1),
+            ("expired", record(KEY, |key| key.expires_at = Some(START)), Some(KEY), 1),
+            ("yet to come", record(KEY, |key| key.not_before = Some(soon)), Some(KEY), 1),
+            ("good, from elsewhere", key_for(&[ELSEWHERE]), Some(KEY), 0),
+            ("malformed", record(KEY, |_| {}), Some("junk"), 0),
+            ("missing", record(KEY, |_| {}), None, 0),
+        ] {
+            for answers in [Answers::AtOnce, Answers::Later] {
+                let World { layer, clock, guesses, .. } = world(answers, [stored.clone()]).await;
+                let mut request = request(key);
+                request.extensions_mut().insert(PeerAddress(address(HOME)));
+                call(&layer, request).await;
+                let home = ClientAddressSource::peer().find(address(HOME), &http::HeaderMap::new());
+                let left = guesses.peek(&home.into(), None, 1, clock.now()).remaining();
+                assert_eq!(3 - left, counts, "{name}, {answers:?}");
+                assert_eq!(guesses.subject_count(), counts as usize, "{name}: no memory for the innocent");
+            }
+        }
+        for answers in [Answers::WithAnError, Answers::WithAPanic, Answers::WithAPanicLater] {
+            let World { layer, guesses, .. } = world(answers, []).await;
+            assert_eq!(call(&layer, from(HOME, KEY)).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(guesses.subject_count(), 0, "{answers:?}: the store is to blame");
+        }
+    }
+
+    #[tokio::test]
+    async fn good_requests_are_never_counted_however_many() {
+        let World { layer, .. } = world(Answers::AtOnce, [record(KEY, |_| {})]).await;
+        for _ in 0..2 {
+            assert_eq!(outcome(&call(&layer, from(HOME, UNKNOWN_KEY)).await), "KeyUnknown");
+        }
+        for _ in 0..100 {
+            assert_eq!(outcome(&call(&layer, from(HOME, KEY)).await), "ok");
+        }
+        assert_eq!(outcome(&call(&layer, from(HOME, UNKNOWN_KEY)).await), "KeyUnknown", "the third");
+        assert_eq!(outcome(&call(&layer, from(HOME, UNKNOWN_KEY)).await), "Throttled");
+    }
+
+    #[tokio::test]
+    async fn r70_a_stranger_who_knows_the_public_id_locks_nobody_out() {
+        let format = KeyFormat::new("sk_").with_public_id(12, '.').build().unwrap();
+        let made = format.generate(Mode::Live).unwrap();
+        let id = made.id.unwrap();
+        let text = |key: &tower_api_keys::key::GeneratedKey| -> &'static str {
+            key.secret.expose_secret().to_owned().leak()
+        };
+        let stored = record(text(&made), |key| key.id = id);
+        let clock = ManualClock::starting_at(START);
+        let quota = Quota::per_minute(3).unwrap();
+        let guesses = MemoryRateLimiter::builder("bad credentials", quota).build_at(clock.now());
+        let layer = AuthenticateLayer::new(store([stored]).await, HeaderKey::new(X_API_KEY, format.clone()))
+            .with_clock(clock.clone())
+            .with_client_address(ClientAddressSource::peer())
+            .with_bad_credential_limit(guesses);
+        for network in 0..10 {
+            let stranger = format!("203.0.113.{network}");
+            for attempt in 0..5 {
+                let wrong = format.generate_with_id(Mode::Live, &id).unwrap();
+                let response = call(&layer, from(&stranger, text(&wrong))).await;
+                let want = if attempt < 3 { "SecretMismatch" } else { "Throttled" };
+                assert_eq!(outcome(&response), want, "{stranger}");
+            }
+            assert_eq!(outcome(&call(&layer, from(HOME, text(&made))).await), "ok", "the owner");
+        }
+    }
+
+    /// R75: the limiter holds no more addresses than it has room for, and a flood of them shuts nobody else out.
+    #[tokio::test]
+    async fn r75_a_flood_of_guessing_addresses_shuts_nobody_else_out() {
+        let clock = ManualClock::starting_at(START);
+        let guesses = MemoryRateLimiter::builder("bad credentials", Quota::per_minute(3).unwrap())
+            .capacity(std::num::NonZeroUsize::MIN);
+        let guesses = Arc::new(guesses.build_at(clock.now()));
+        let layer = layer(store([record(KEY, |_| {})]).await, &clock, &guesses);
+        let first = "203.0.113.0";
+        for _ in 0..3 {
+            call(&layer, from(first, UNKNOWN_KEY)).await;
+        }
+        for host in 1..=50 {
+            call(&layer, from(&format!("203.0.113.{host}"), UNKNOWN_KEY)).await;
+        }
+        assert_eq!(guesses.subject_count(), 1);
+        assert_eq!(outcome(&call(&layer, from(first, KEY)).await), "Throttled", "still blocked");
+        assert_eq!(outcome(&call(&layer, from(HOME, KEY)).await), "ok", "has done nothing");
+    }
+
+    #[tokio::test]
+    async fn r73_r74_one_client_is_one_count_whatever_it_writes() {
+        let spellings = [
+            ("203.0.113.1", "::ffff:203.0.113.1", "one IPv4 address, mapped"),
+            ("2001:db8::1", "2001:db8::ffff:1", "one IPv6 network"),
+        ];
+        for (one, other, name) in spellings {
+            let World { layer, .. } = world(Answers::AtOnce, []).await;
+            for peer in [one, other, one] {
+                assert_eq!(outcome(&call(&layer, from(peer, UNKNOWN_KEY)).await), "KeyUnknown", "{name}");
+            }
+            for peer in [one, other] {
+                assert_eq!(outcome(&call(&layer, from(peer, UNKNOWN_KEY)).await), "Throttled", "{name}");
+            }
+            assert_eq!(outcome(&call(&layer, from("2001:db9::1", UNKNOWN_KEY)).await), "KeyUnknown");
+        }
+
+        let World { layer, .. } = world(Answers::AtOnce, []).await;
+        let behind =
+            layer.clone().with_client_address(ClientAddressSource::forwarded_for(networks(&["10.0.0.1"])));
+        for (name, layer, peer, other_peer) in [
+            ("past the proxies", &layer, ELSEWHERE, HOME),
+            ("through a proxy", &behind, "10.0.0.1", ELSEWHERE),
+        ] {
+            let guess = |number: usize| {
+                let client = if peer == "10.0.0.1" { ", 203.0.113.7" } else { "" };
+                let spoofed: &'static str = format!("192.0.2.{number}{client}").leak();
+                forwarded(peer, &[spoofed])
+            };
+            for number in 0..3 {
+                assert_eq!(outcome(&call(layer, guess(number)).await), "KeyUnknown", "{name}");
+            }
+            assert_eq!(outcome(&call(layer, guess(3)).await), "Throttled", "{name}");
+            let unlike = if peer == "10.0.0.1" { "10.0.0.1" } else { other_peer };
+            assert_eq!(outcome(&call(layer, from(unlike, KEY)).await), "KeyUnknown", "{name}: others");
+        }
+    }
+
+    /// R76: spellings of a credential do not get counts of their own.
+    #[tokio::test]
+    async fn r76_variants_of_a_credential_share_one_count() {
+        let World { layer, store, .. } = world(Answers::AtOnce, [record(KEY, |_| {})]).await;
+        let mut look_ups = 0;
+        for number in 0..10 {
+            let guess: &'static str = format!("wfk_{number:0>32}").leak();
+            look_ups += usize::from(outcome(&call(&layer, from(HOME, guess)).await) == "KeyUnknown");
+        }
+        let upper: &'static str = KEY.to_uppercase().leak();
+        call(&layer, from(HOME, upper)).await;
+        assert_eq!((look_ups, store.look_ups()), (3, 3));
+    }
+
+    #[tokio::test]
+    async fn r27_where_no_address_is_known_nobody_gets_in_to_guess() {
+        let clock = ManualClock::starting_at(START);
+        let guesses = || MemoryRateLimiter::builder("bad credentials", Quota::per_minute(3).unwrap()).build();
+        let keys = TestStore::new(store([record(KEY, |_| {})]).await, Answers::AtOnce);
+        let no_source = AuthenticateLayer::new(keys.clone(), header_key())
+            .with_clock(clock.clone())
+            .with_bad_credential_limit(guesses());
+        let no_peer = no_source.clone().with_client_address(ClientAddressSource::peer());
+        for (layer, request, word) in
+            [(&no_source, from(HOME, KEY), "with_client_address"), (&no_peer, request(KEY), "PeerAddress")]
+        {
+            let response = call(layer, request).await;
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            assert!(reason(&response).to_string().contains(word), "{}", reason(&response));
+        }
+        assert_eq!(keys.look_ups(), 0);
+        assert_eq!(call(&no_source, request("junk")).await.status(), StatusCode::UNAUTHORIZED);
+    }
+
+    #[cfg(feature = "axum")]
+    #[tokio::test]
+    async fn axum_s_connection_info_is_the_peer() {
+        let World { layer, .. } = world(Answers::AtOnce, [key_for(&[HOME])]).await;
+        for (peer, want) in [(HOME, "ok"), (ELSEWHERE, "AddressNotAllowed")] {
+            let mut request = request(KEY);
+            let peer = std::net::SocketAddr::new(address(peer), 40112);
+            request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
+            assert_eq!(outcome(&call(&layer, request).await), want);
+        }
+    }
+
+    #[tokio::test]
+    async fn justpaid_words_a_throttled_request_as_one_over_a_limit() {
+        use tower_api_keys::presets::justpaid::JustPaid;
+
+        let clock = ManualClock::starting_at(START);
+        let guesses = MemoryRateLimiter::builder("bad credentials", Quota::per_minute(3).unwrap());
+        let mut service = JustPaid::new(MemoryStore::new())
+            .with_clock(clock.clone())
+            .authenticate()
+            .with_client_address(ClientAddressSource::peer())
+            .with_bad_credential_limit(guesses.build_at(clock.now()))
+            .layer(service_fn(whoami));
+        for _ in 0..3 {
+            let response = service.call(from(HOME, UNKNOWN_KEY)).await.unwrap();
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        }
+        let response = service.call(from(HOME, UNKNOWN_KEY)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        let body = std::str::from_utf8(response.body()).unwrap();
+        assert!(body.contains("Limit: 3 requests per minute."), "{body}");
     }
 }

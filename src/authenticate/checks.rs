@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use crate::address::{ClientAddressSource, PeerAddress};
+use super::throttle::Throttle;
+use crate::address::{ClientAddress, ClientAddressSource, PeerAddress};
 use crate::clock::{Clock, Now, Timestamp};
 use crate::credential::{
     Challenge, CredentialExtractor, Extracted, InvalidChallenge, MAX_CREDENTIAL_LENGTH, MalformedCredential,
@@ -33,6 +34,7 @@ pub(super) struct Authenticator {
     pub(super) passes_cors_preflight: bool,
     pub(super) realm: Option<String>,
     pub(super) client_address: Option<ClientAddressSource>,
+    pub(super) throttle: Option<Throttle>,
     /// Follows from the extractors.
     pub(super) credential_headers: Vec<HeaderName>,
     /// Follows from the extractors and the realm.
@@ -60,6 +62,8 @@ struct Presented {
     mode: Option<Mode>,
     digests: Candidates,
     scheme: &'static str,
+    /// Who is counted if it is bad; `None` where nobody is.
+    counted: Option<ClientAddress>,
 }
 
 /// Where a request comes from: `None` if a proxy does not say so.
@@ -118,7 +122,7 @@ impl Authenticator {
         if self.passes_cors_preflight && is_cors_preflight(request) {
             return Step::Decided(Ok(Authentication { principal: None, now: self.clock.now() }));
         }
-        let presented = match self.extract(request) {
+        let mut presented = match self.extract(request) {
             Ok(Some(presented)) => presented,
             Ok(None) if self.allows_anonymous => {
                 return Step::Decided(Ok(Authentication { principal: None, now: self.clock.now() }));
@@ -127,6 +131,10 @@ impl Authenticator {
             Err(reason) => return self.refused(reason),
         };
         let now = self.clock.now();
+        match self.throttle(request, now) {
+            Ok(counted) => presented.counted = counted,
+            Err(reason) => return self.refused(reason),
+        }
         let Ok(answer) = catch_unwind(AssertUnwindSafe(|| self.store.find_now(presented.selector()))) else {
             return self.refused(Reason::StorePanicked);
         };
@@ -178,7 +186,16 @@ impl Authenticator {
             mode: credential.mode,
             digests: self.peppers.candidates(secret),
             scheme,
+            counted: None,
         }))
+    }
+
+    /// The address to count a bad credential for, if the host counts them, and this one has not used up its limit.
+    fn throttle(&self, request: RequestView<'_>, now: Now) -> Result<Option<ClientAddress>, Reason> {
+        let Some(throttle) = &self.throttle else { return Ok(None) };
+        let (source, peer) = self.source_and_peer(request)?;
+        let address = source.find(peer, request.headers);
+        throttle.check(address, now).map(|()| Some(address))
     }
 
     fn client(&self, request: RequestView<'_>) -> Client {
@@ -188,7 +205,8 @@ impl Authenticator {
 
     fn source_and_peer(&self, request: RequestView<'_>) -> Result<(&ClientAddressSource, IpAddr), Reason> {
         let source = self.client_address.as_ref().ok_or(Reason::LayerMissing(
-            "AuthenticateLayer needs with_client_address, for keys that have allowed addresses",
+            "AuthenticateLayer needs with_client_address, for keys that have allowed addresses and for a limit on bad \
+             credentials",
         ))?;
         let PeerAddress(peer) = PeerAddress::from_extensions(request.extensions)
             .ok_or(Reason::LayerMissing(PeerAddress::MISSING))?;
@@ -205,7 +223,11 @@ impl Authenticator {
     ) -> Result<Verified, Box<Rejection>> {
         let found = found.map_err(|error| self.rejection(Reason::StoreFailed(Arc::new(error))))?;
         let id = found.as_ref().map(|record| record.id);
-        let allowed = verify(found, presented, now.timestamp()).and_then(|verified| {
+        let verified = verify(found, presented, now.timestamp());
+        if let (Err(_), Some(throttle), Some(address)) = (&verified, &self.throttle, presented.counted) {
+            throttle.count(address, now);
+        }
+        let allowed = verified.and_then(|verified| {
             check_address(&verified.record, client)?;
             Ok(verified)
         });
@@ -359,6 +381,7 @@ mod tests {
             mode: Some(Mode::Live),
             digests: Peppers::none().candidates(secret),
             scheme: "ApiKey",
+            counted: None,
         }
     }
 

@@ -279,9 +279,10 @@ const INTERNAL_ERROR: &str =
 
 /// `Rate limit exceeded. Limit: 100 requests per minute.`
 fn rate_limited(rejection: &Rejection) -> Bytes {
-    let Reason::RateLimited(RateLimited { limit, window, .. }) = rejection.reason() else {
+    let (Reason::RateLimited(limited) | Reason::Throttled(limited)) = rejection.reason() else {
         return Bytes::new();
     };
+    let RateLimited { limit, window, .. } = limited;
     let per = match window.as_secs() {
         60 => "minute".to_owned(),
         1 => "second".to_owned(),

@@ -76,7 +76,7 @@ impl Classifier {
                 Ok(Some(Counted { limiter: limiter.clone(), fields, permit }))
             }
             None => {
-                let mut rejection = Rejection::new(over_limit(limiter, decision));
+                let mut rejection = Rejection::new(Reason::RateLimited(over_limit(limiter, decision)));
                 rejection.set_key_id(caller.principal.map(|principal| *principal.key_id()));
                 Err(Box::new(Refused { rejection, fields: Some((limiter.clone(), fields)) }))
             }
@@ -135,13 +135,14 @@ fn own_limit(principal: &Principal, limiter: &MemoryRateLimiter) -> Option<NonZe
     principal.record().limits.get(limiter.category())
 }
 
-fn over_limit(limiter: &MemoryRateLimiter, decision: Decision) -> Reason {
-    Reason::RateLimited(RateLimited {
+/// What is told of a denial by `limiter`.
+pub(crate) fn over_limit(limiter: &MemoryRateLimiter, decision: Decision) -> RateLimited {
+    RateLimited {
         category: limiter.shared_category(),
         limit: decision.limit(),
         window: decision.quota().window(),
         retry_after: (decision.verdict() != Verdict::NeverFits).then(|| decision.reset()),
-    })
+    }
 }
 
 fn misplaced(message: &'static str) -> Box<Refused> {

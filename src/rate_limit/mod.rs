@@ -22,6 +22,7 @@ mod service;
 mod subject;
 mod window;
 
+pub(crate) use classify::over_limit;
 pub use decision::{Decision, Verdict};
 pub use future::ResponseFuture;
 pub use layer::RateLimitLayer;
