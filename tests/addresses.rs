@@ -493,24 +493,23 @@ mod throttled {
         }
 
         let World { layer, .. } = world(Answers::AtOnce, []).await;
-        let behind =
-            layer.clone().with_client_address(ClientAddressSource::forwarded_for(networks(&["10.0.0.1"])));
-        for (name, layer, peer, other_peer) in [
-            ("past the proxies", &layer, ELSEWHERE, HOME),
-            ("through a proxy", &behind, "10.0.0.1", ELSEWHERE),
+        let proxies = ClientAddressSource::forwarded_for(networks(&["10.0.0.1"]));
+        let behind = layer.clone().with_client_address(proxies);
+        for (name, layer, peer, appended) in [
+            ("past the proxies", &layer, ELSEWHERE, ""),
+            ("through a proxy", &behind, "10.0.0.1", ", 203.0.113.7"),
         ] {
-            let guess = |number: usize| {
-                let client = if peer == "10.0.0.1" { ", 203.0.113.7" } else { "" };
-                let spoofed: &'static str = format!("192.0.2.{number}{client}").leak();
-                forwarded(peer, &[spoofed])
+            let guess = |made_up: usize| {
+                let line: &'static str = format!("192.0.2.{made_up}{appended}").leak();
+                forwarded(peer, &[line])
             };
-            for number in 0..3 {
-                assert_eq!(outcome(&call(layer, guess(number)).await), "KeyUnknown", "{name}");
+            for made_up in 0..3 {
+                assert_eq!(outcome(&call(layer, guess(made_up)).await), "KeyUnknown", "{name}");
             }
             assert_eq!(outcome(&call(layer, guess(3)).await), "Throttled", "{name}");
-            let unlike = if peer == "10.0.0.1" { "10.0.0.1" } else { other_peer };
-            assert_eq!(outcome(&call(layer, from(unlike, KEY)).await), "KeyUnknown", "{name}: others");
         }
+        let neighbour = forwarded("10.0.0.1", &["203.0.113.8"]);
+        assert_eq!(outcome(&call(&behind, neighbour).await), "KeyUnknown", "others behind the proxy");
     }
 
     /// R76: spellings of a credential do not get counts of their own.
