@@ -30,10 +30,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tower_api_keys::Principal;
+use tower_api_keys::address::ClientAddressSource;
 use tower_api_keys::key::{Mode, Owner};
 use tower_api_keys::manage::{Authority, NewKey, key_routes};
 use tower_api_keys::presets::justpaid::{self, JustPaid, JustPaidFormat};
-use tower_api_keys::rate_limit::ClientAddressSource;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::MemoryStore;
 

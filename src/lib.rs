@@ -6,12 +6,14 @@
 //! ```text
 //!             AuthenticateLayer          RateLimitLayer         RequireScopeLayer
 //!            ┌──────────────────┐       ┌──────────────┐       ┌──────────────────┐
-//!  request ─▶│ 1 extraction     │──────▶│ 5 rate limit │──────▶│ 6 scope          │──────▶ handler
+//!  request ─▶│ 1 extraction     │──────▶│ 7 rate limit │──────▶│ 9 scope          │──────▶ handler
 //!            │ 2 format         │       └──────┬───────┘       └────────┬─────────┘       with a
-//!            │ 3 look-up        │              │                        │                 Principal
-//!            │ 4 state          │              │                        │
+//!            │ 3 throttle       │              │                        │                 Principal
+//!            │ 4 look-up        │              │                        │
+//!            │ 5 state          │              │                        │
+//!            │ 6 addresses      │              │                        │
 //!            └───────┬──────────┘              │                        │
-//!                 401, 400, 503               429                      403
+//!            400, 401, 403, 429, 503          429                      403
 //!                    └─────────────────────────┴────────────────────────┘
 //!                           Rejection ─▶ your format ─▶ response
 //! ```
@@ -123,6 +125,7 @@
 //! | describe, make and digest keys | [`key`] |
 //! | keep keys somewhere else | [`store`] |
 //! | find out who is calling | [`authenticate`], [`Principal`] |
+//! | tell where a request comes from | [`address`] |
 //! | limit how often | [`rate_limit`] |
 //! | limit what for | [`scope`], [`authorize`], [`route`] |
 //! | keep one organization's data from another's | [`isolation`], [`OrganizationLayer`] |
@@ -144,6 +147,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod address;
 pub mod authenticate;
 pub mod authorize;
 #[cfg(feature = "axum")]

@@ -13,14 +13,13 @@ use http::{HeaderName, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
 use tower::{Layer, ServiceExt};
+use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::authorize::{Access, RequireScopeLayer};
 use tower_api_keys::axum::{LayerMissing, PrincipalRejection, routes, unguarded};
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::credential::{HeaderKey, RequestView};
 use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
-use tower_api_keys::rate_limit::{
-    ClientAddressSource, MemoryRateLimiter, PeerAddress, Quota, RateLimitLayer,
-};
+use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota, RateLimitLayer};
 use tower_api_keys::rejection::{Reason, Rejection};
 use tower_api_keys::route::{Route, RouteMatch, RouteTable};
 use tower_api_keys::store::{KeyAdministration, MemoryStore};

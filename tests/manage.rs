@@ -13,6 +13,7 @@ use http::{HeaderName, Request, Response};
 use proptest::prelude::*;
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
+use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
 use tower_api_keys::clock::{ManualClock, Timestamp};
 use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{
@@ -62,14 +63,17 @@ impl World {
     /// Who calls with this key; `None` if it does not verify.
     async fn principal(&self, secret: &str) -> Option<Principal> {
         let extractor = HeaderKey::new(HeaderName::from_static("x-api-key"), self.format.clone());
-        let layer = AuthenticateLayer::new(self.store.clone(), extractor).with_clock(self.clock.clone());
+        let layer = AuthenticateLayer::new(self.store.clone(), extractor)
+            .with_clock(self.clock.clone())
+            .with_client_address(ClientAddressSource::peer());
         let service = layer.layer(tower::service_fn(async |request: Request<()>| {
             let mut response = Response::new(Bytes::new());
             let principal = Principal::from_extensions(request.extensions()).cloned();
             response.extensions_mut().insert(principal.expect("the layer stands outside"));
             Ok::<_, Infallible>(response)
         }));
-        let request = Request::builder().header("x-api-key", secret).body(()).unwrap();
+        let mut request = Request::builder().header("x-api-key", secret).body(()).unwrap();
+        request.extensions_mut().insert(PeerAddress("10.0.0.1".parse().unwrap()));
         service.oneshot(request).await.unwrap().extensions().get::<Principal>().cloned()
     }
 
@@ -135,6 +139,10 @@ fn new_key(list: &[&str]) -> NewKey {
     NewKey::new("key", scopes(list))
 }
 
+fn networks(list: &[&str]) -> Vec<Network> {
+    list.iter().map(|network| network.parse().unwrap()).collect()
+}
+
 fn limits(list: &[(&str, u32)]) -> LimitOverrides {
     let mut limits = LimitOverrides::default();
     for (category, limit) in list {
@@ -152,6 +160,7 @@ fn outcome<T>(result: &Result<T, ManageError>) -> String {
         Err(ManageError::Forbidden(Forbidden::Ended)) => "ended".into(),
         Err(ManageError::Forbidden(Forbidden::Expiry)) => "expiry".into(),
         Err(ManageError::Forbidden(Forbidden::Limits)) => "limits".into(),
+        Err(ManageError::Forbidden(Forbidden::Addresses)) => "addresses".into(),
         Err(ManageError::Forbidden(Forbidden::OperatorOnly)) => "operator only".into(),
         Err(ManageError::NotFound) => "not found".into(),
         Err(ManageError::AlreadyExists) => "already exists".into(),
@@ -288,6 +297,72 @@ async fn r54_limits_are_never_above_the_callers() {
 }
 
 #[tokio::test]
+async fn r54_a_key_is_for_no_more_addresses_than_the_one_that_made_it() {
+    let home = &["10.0.0.0/8", "2001:db8::/32"][..];
+    for (own, asked, want) in [
+        (&[][..], &[][..], Ok(&[][..])),
+        (&[], &["10.1.0.0/16"], Ok(&["10.1.0.0/16"])),
+        (home, &[], Ok(home)),
+        (home, home, Ok(home)),
+        (home, &["10.0.0.0/8"], Ok(&["10.0.0.0/8"])),
+        (home, &["10.1.0.0/16", "2001:db8::1", "10.0.0.1"], Ok(&["10.1.0.0/16", "2001:db8::1", "10.0.0.1"])),
+        (home, &["::ffff:10.1.0.0/112"], Ok(&["10.1.0.0/16"])),
+        (home, &["10.0.0.0/7"], Err("addresses")),
+        (home, &["11.0.0.0/8"], Err("addresses")),
+        (home, &["10.1.0.0/16", "11.0.0.1"], Err("addresses")),
+        (home, &["0.0.0.0/0"], Err("addresses")),
+        (home, &["::/0"], Err("addresses")),
+        // Together they are all of 10.0.0.0/8. Not found out, and so refused.
+        (&["10.0.0.0/9", "10.128.0.0/9"], &["10.0.0.0/8"], Err("addresses")),
+    ] {
+        let name = format!("own {own:?}, asked {asked:?}");
+        let world = World::new();
+        let caller = world.caller(|key| key.allowed_addresses = networks(own)).await;
+        let key = || {
+            let mut key = new_key(&[]);
+            key.allowed_addresses = networks(asked);
+            key
+        };
+        let before = world.store.len();
+        let result = world.manager.create(&caller, key()).await;
+        match want {
+            Ok(want) => {
+                let made = result.unwrap().key;
+                assert_eq!(made.allowed_addresses, networks(want), "{name}");
+                let stored = world.record(&made.id).await.unwrap();
+                assert_eq!(stored.allowed_addresses, networks(want), "{name}");
+            }
+            Err(want) => {
+                assert_eq!(outcome(&result), want, "{name}");
+                assert_eq!(world.store.len(), before, "{name}");
+            }
+        }
+        let made = world.manager.create(&operator(), key()).await.unwrap().key;
+        assert_eq!(made.allowed_addresses, networks(asked), "the operator: {name}");
+    }
+}
+
+/// Whoever gets a secret to a key, or brings it back, could use it from wherever it is good.
+#[tokio::test]
+async fn r54_a_key_for_more_addresses_is_neither_rotated_nor_enabled() {
+    let world = World::new();
+    let caller = world.caller(|key| key.allowed_addresses = networks(&["10.0.0.0/8"])).await;
+    for (target, want) in
+        [(&[][..], "addresses"), (&["10.0.0.0/8", "192.0.2.1"], "addresses"), (&["10.1.0.0/16"], "ok")]
+    {
+        let target = world.create(|key| key.allowed_addresses = networks(target)).await.key.id;
+        for action in CHANGES {
+            let result = world.change(&caller, action, &target).await;
+            let hands_out = matches!(action, KeyAction::Rotate | KeyAction::Enable);
+            assert_eq!(outcome(&result), if hands_out { want } else { "ok" }, "{action}");
+            if action == KeyAction::Revoke {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_new_key_is_told_field_by_field() {
     let hundred = "é".repeat(100);
     let over = "é".repeat(101);
@@ -314,6 +389,12 @@ async fn what_is_wrong_with_a_new_key_is_told_field_by_field() {
     key.not_before = key.expires_at;
     let manager = world.manager.clone().with_grantable_scopes(ScopeSet::empty());
     assert_eq!(outcome(&manager.create(&operator(), key).await), "name scopes notBefore");
+
+    for (count, want) in [(100, "ok"), (101, "allowedAddresses")] {
+        let mut key = new_key(&[]);
+        key.allowed_addresses = vec!["192.0.2.1".parse().unwrap(); count];
+        assert_eq!(outcome(&world.manager.create(&operator(), key).await), want, "{count} networks");
+    }
 }
 
 #[tokio::test]

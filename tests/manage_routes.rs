@@ -20,6 +20,7 @@ use http::{HeaderName, Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_api_keys::AuthenticateLayer;
+use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::{ManualClock, Timestamp};
 use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{KeyFormat, KeyId, KeyRecord, Mode, Owner};
@@ -66,7 +67,10 @@ impl World {
             .nest("/auth/api-keys", routes.clone())
             .nest("/companies/{id}/{key}/api-keys", routes)
             .layer(
-                AuthenticateLayer::new(store.clone(), extractor).with_clock(clock.clone()).allow_anonymous(),
+                AuthenticateLayer::new(store.clone(), extractor)
+                    .with_clock(clock.clone())
+                    .with_client_address(ClientAddressSource::peer())
+                    .allow_anonymous(),
             );
         Self { app, manager, store, clock, store_is_down, events }
     }
@@ -99,6 +103,16 @@ impl World {
     async fn post(&self, key: &str, body: impl ToString) -> Answer {
         let body = Body::from(body.to_string());
         self.send(Method::POST, "/auth/api-keys", key, "application/json", body).await
+    }
+
+    async fn post_from(&self, peer: &str, key: &str, body: Value) -> Answer {
+        let mut request = Request::post("/auth/api-keys")
+            .header("x-api-key", key)
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_string()))
+            .unwrap();
+        request.extensions_mut().insert(PeerAddress(peer.parse().unwrap()));
+        Answer::of(self.app.clone().oneshot(request).await.unwrap()).await
     }
 
     async fn delete(&self, id: &str, key: &str) -> Answer {
@@ -197,7 +211,7 @@ async fn a_key_is_made_listed_used_and_revoked() {
         json!({
             "id": id, "key": key, "name": "CI", "hint": hint, "scopes": ["workflows:read"], "status": "active",
             "createdAt": "2023-12-14T05:20:00Z", "secretCreatedAt": "2023-12-14T05:20:00Z", "ageDays": 0,
-            "expiresAt": null,
+            "expiresAt": null, "allowedAddresses": null,
         })
     );
     assert_eq!(
@@ -364,6 +378,20 @@ async fn r54_bad_bodies_are_400_with_every_fault_and_nothing_is_stored() {
         (r#"{"name":"CI","scopes":[],"expiresAt":"2030-01-31"}"#, &["expiresAt"]),
         (r#"{"name":"CI","scopes":[],"expiresAt":"2023-12-14T05:20:00Z"}"#, &["expiresAt"]),
         (r#"{"name":"CI","scopes":[],"expiresAt":"1960-01-01T00:00:00Z"}"#, &["expiresAt"]),
+        (r#"{"name":"CI","scopes":[],"allowedAddresses":"192.0.2.1"}"#, &["allowedAddresses"]),
+        (r#"{"name":"CI","scopes":[],"allowedAddresses":{}}"#, &["allowedAddresses"]),
+        (r#"{"name":"CI","scopes":[],"allowedAddresses":[]}"#, &["allowedAddresses"]),
+        (r#"{"name":"CI","scopes":[],"allowedAddresses":[null]}"#, &["allowedAddresses"]),
+        (r#"{"name":"CI","scopes":[],"allowedAddresses":[3221225985]}"#, &["allowedAddresses"]),
+        (r#"{"name":"CI","scopes":[],"allowedAddresses":["192.0.2.1/24"]}"#, &["allowedAddresses"]),
+        (r#"{"name":"CI","scopes":[],"allowedAddresses":["192.0.2.0/33"]}"#, &["allowedAddresses"]),
+        (r#"{"name":"CI","scopes":[],"allowedAddresses":["::1","example.com"]}"#, &["allowedAddresses"]),
+        (r#"{"name":"CI","scopes":[],"allowedAddresses":[" 192.0.2.1"]}"#, &["allowedAddresses"]),
+        (
+            r#"{"name":"CI","scopes":[],"allowedAddresses":null,"allowedAddresses":["::1"]}"#,
+            &["allowedAddresses"],
+        ),
+        (r#"{"name":"CI","scopes":[],"allowed_addresses":["::1"]}"#, &["allowed_addresses"]),
         (r#"{"name":"CI","scopes":[],"id":"k1"}"#, &["id"]),
         (r#"{"name":"CI","scopes":[],"mode":"live","owner":"globex"}"#, &["mode", "owner"]),
         (r#"{"name":"CI","scopes":[],"limits":{"read":9},"key":"wfk_x"}"#, &["limits", "key"]),
@@ -410,6 +438,34 @@ async fn an_expiry_is_taken_with_its_offset() {
     let caller = world.caller().await;
     let body = json!({"name": "CI", "scopes": [], "expiresAt": "2030-01-31T14:00:00.5+02:00"});
     assert_eq!(world.post(&caller, body).await.json()["expiresAt"], "2030-01-31T12:00:00.5Z");
+}
+
+#[tokio::test]
+async fn r54_allowed_addresses_are_taken_shown_and_bounded_by_the_callers() {
+    let world = World::new();
+    let caller = world.caller().await;
+    let create = |allowed: Value| json!({"name": "CI", "scopes": MANAGER, "allowedAddresses": allowed});
+
+    let made = world.post(&caller, create(json!(["10.0.0.0/8", "::ffff:192.0.2.1", "2001:db8::/32"]))).await;
+    assert_eq!(made.status, StatusCode::CREATED);
+    let shown = json!(["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
+    assert_eq!(made.json()["allowedAddresses"], shown);
+    let listed = world.get("", &caller).await.json();
+    assert!(listed["data"].as_array().unwrap().iter().any(|key| key["allowedAddresses"] == shown));
+    let bounded = made.json()["key"].as_str().unwrap().to_owned();
+
+    for (asked, status, want) in [
+        (Value::Null, 201, shown),
+        (json!(["10.1.0.0/16"]), 201, json!(["10.1.0.0/16"])),
+        (json!(["10.0.0.0/7"]), 403, Value::Null),
+        (json!(["0.0.0.0/0", "::/0"]), 403, Value::Null),
+    ] {
+        let answer = world.post_from("10.9.9.9", &bounded, create(asked.clone())).await;
+        assert_eq!(answer.status, status, "{asked}");
+        assert_eq!(answer.json()["allowedAddresses"], want, "{asked}");
+    }
+    let elsewhere = world.post_from("198.51.100.1", &bounded, create(Value::Null)).await;
+    assert_eq!(elsewhere.status, StatusCode::FORBIDDEN, "the bounded key itself is bounded");
 }
 
 #[tokio::test]

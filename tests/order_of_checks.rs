@@ -8,6 +8,7 @@ use http::{HeaderName, Method, Request, StatusCode};
 use support::*;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::AuthenticateLayer;
+use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::authorize::{OrganizationLayer, RequireScopeLayer};
 use tower_api_keys::clock::{Clock, ManualClock};
 use tower_api_keys::credential::HeaderKey;
@@ -19,11 +20,13 @@ use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::store::MemoryStore;
 
 /// One fault for each check, in the declared order.
-const FAULTS: [(Check, StatusCode); 7] = [
+const FAULTS: [(Check, StatusCode); 9] = [
     (Check::Extraction, StatusCode::BAD_REQUEST),
     (Check::Format, StatusCode::UNAUTHORIZED),
+    (Check::Throttle, StatusCode::TOO_MANY_REQUESTS),
     (Check::LookUp, StatusCode::UNAUTHORIZED),
     (Check::State, StatusCode::UNAUTHORIZED),
+    (Check::AddressAllowList, StatusCode::FORBIDDEN),
     (Check::RateLimit, StatusCode::TOO_MANY_REQUESTS),
     (Check::Organization, StatusCode::FORBIDDEN),
     (Check::Scope, StatusCode::FORBIDDEN),
@@ -38,8 +41,8 @@ async fn the_first_failed_check_answers_for_every_combination_of_faults() {
                 let position = FAULTS.iter().position(|(check, _)| *check == fault).unwrap();
                 combination & 1 << position != 0
             };
-            let name = format!("{combination:07b} {answers:?}");
-            let (status, check, remaining) = outcome(has, answers).await;
+            let name = format!("{combination:09b} {answers:?}");
+            let Outcome { status, check, remaining, guesses } = outcome(has, answers).await;
             match FAULTS.iter().find(|(check, _)| has(*check)) {
                 Some((first, expected)) => {
                     assert_eq!((check, status), (Some(*first), *expected), "{name}");
@@ -47,22 +50,31 @@ async fn the_first_failed_check_answers_for_every_combination_of_faults() {
                 None => assert_eq!(status, StatusCode::OK, "{name}"),
             }
             // R70: only who is known learns of a limit, and only a known request spends one.
-            let spent = if has(Check::RateLimit)
-                || status == StatusCode::UNAUTHORIZED
-                || status == StatusCode::BAD_REQUEST
-            {
-                0
-            } else {
-                1
+            let spent = match check {
+                Some(check) if check <= Check::RateLimit => 0,
+                _ => 1,
             };
             let before = if has(Check::RateLimit) { 0 } else { 2 };
             assert_eq!(remaining, before - spent, "{name}: what is left of the limit");
+            // Only a look-up that ends badly counts as a guess.
+            let counted = u32::from(matches!(check, Some(Check::LookUp | Check::State)));
+            let before = if has(Check::Throttle) { 0 } else { 2 };
+            assert_eq!(guesses, before - counted, "{name}: what is left of the guesses");
         }
     }
 }
 
-/// Status, the check that refused, and what is left of the key's limit.
-async fn outcome(has: impl Fn(Check) -> bool, answers: Answers) -> (StatusCode, Option<Check>, u32) {
+struct Outcome {
+    status: StatusCode,
+    /// The check that refused.
+    check: Option<Check>,
+    /// What is left of the key's limit.
+    remaining: u32,
+    /// What is left of the address's.
+    guesses: u32,
+}
+
+async fn outcome(has: impl Fn(Check) -> bool, answers: Answers) -> Outcome {
     let clock = ManualClock::starting_at(START);
     let stored = record(if has(Check::LookUp) { OTHER_KEY } else { KEY }, |key| {
         if has(Check::State) {
@@ -70,6 +82,8 @@ async fn outcome(has: impl Fn(Check) -> bool, answers: Answers) -> (StatusCode, 
         }
         let scope = if has(Check::Scope) { "workflows:write" } else { "workflows:read" };
         key.scopes = ScopeSet::parse_list([scope]).unwrap();
+        let allowed = if has(Check::AddressAllowList) { "198.51.100.0/24" } else { "192.0.2.0/24" };
+        key.allowed_addresses = vec![allowed.parse().unwrap()];
     });
     let quota = Quota::per_minute(2).unwrap();
     let limiter = std::sync::Arc::new(MemoryRateLimiter::builder("all", quota).build_at(clock.now()));
@@ -77,11 +91,20 @@ async fn outcome(has: impl Fn(Check) -> bool, answers: Answers) -> (StatusCode, 
     if has(Check::RateLimit) {
         limiter.check(&subject, None, 2, clock.now());
     }
+    let source = ClientAddressSource::peer();
+    let peer = PeerAddress("192.0.2.1".parse().unwrap());
+    let bad = std::sync::Arc::new(MemoryRateLimiter::builder("bad credentials", quota).build_at(clock.now()));
+    let address = Subject::Address(source.find(peer.0, &http::HeaderMap::new()));
+    if has(Check::Throttle) {
+        bad.check(&address, None, 2, clock.now());
+    }
 
     let tokens = KeyFormat::new("tok_").build().unwrap();
     let store = TestStore::new(store([stored]).await, answers);
     let authenticate = AuthenticateLayer::new(store, header_key())
         .add_extractor(HeaderKey::new(HeaderName::from_static("x-token"), tokens))
+        .with_client_address(source)
+        .with_bad_credential_limit(bad.clone())
         .with_clock(clock.clone());
     let organization_id = HeaderName::from_static("organization-id");
     let read = ScopeRequirement::from_static("workflows:read");
@@ -98,15 +121,20 @@ async fn outcome(has: impl Fn(Check) -> bool, answers: Answers) -> (StatusCode, 
     }
     let named = if has(Check::Organization) { "other" } else { "acme" };
     request.headers_mut().insert(organization_id, named.parse().unwrap());
+    request.extensions_mut().insert(peer);
     let response = service.oneshot(request).await.unwrap();
     let check = response.extensions().get::<Rejection>().and_then(Rejection::check);
-    let known = has(Check::Extraction) || has(Check::Format) || has(Check::LookUp) || has(Check::State);
     assert_eq!(
         response.headers().contains_key("x-ratelimit-limit"),
-        !known,
+        check.is_none_or(|check| check >= Check::RateLimit),
         "limits are told to known callers"
     );
-    (response.status(), check, limiter.peek(&subject, None, 1, clock.now()).remaining())
+    Outcome {
+        status: response.status(),
+        check,
+        remaining: limiter.peek(&subject, None, 1, clock.now()).remaining(),
+        guesses: bad.peek(&address, None, 1, clock.now()).remaining(),
+    }
 }
 
 #[tokio::test]
@@ -127,8 +155,7 @@ async fn layers_in_the_wrong_order_refuse_everything_and_say_what_is_missing() {
     let response = scope_alone.service(service_fn(whoami)).oneshot(request(None)).await.unwrap();
     refused(response, "AuthenticateLayer");
 
-    let no_peer =
-        RateLimitLayer::by_client_address(tower_api_keys::rate_limit::ClientAddressSource::peer(), limiter());
+    let no_peer = RateLimitLayer::by_client_address(ClientAddressSource::peer(), limiter());
     let response = ServiceBuilder::new()
         .layer(no_peer)
         .service(service_fn(whoami))

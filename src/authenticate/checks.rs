@@ -1,6 +1,7 @@
 //! The checks from the credential to the principal, in the order that [`Check`](crate::rejection::Check) declares.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use std::task::{Context, Poll};
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, Entry, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use super::throttle::Throttle;
+use crate::address::{ClientAddress, ClientAddressSource, PeerAddress};
 use crate::clock::{Clock, Now, Timestamp};
 use crate::credential::{
     Challenge, CredentialExtractor, Extracted, InvalidChallenge, MAX_CREDENTIAL_LENGTH, MalformedCredential,
@@ -31,6 +34,8 @@ pub(super) struct Authenticator {
     pub(super) passes_cors_preflight: bool,
     pub(super) realm: Option<String>,
     pub(super) challenges_clients: bool,
+    pub(super) client_address: Option<ClientAddressSource>,
+    pub(super) throttle: Option<Throttle>,
     /// Follows from the extractors.
     pub(super) credential_headers: Vec<HeaderName>,
     /// Follows from the extractors and the realm; none if clients are not to be challenged.
@@ -58,7 +63,12 @@ struct Presented {
     mode: Option<Mode>,
     digests: Candidates,
     scheme: &'static str,
+    /// Who is counted if it is bad; `None` where nobody is.
+    counted: Option<ClientAddress>,
 }
+
+/// Where a request comes from: `None` if a proxy does not say so.
+type Client = Result<Option<IpAddr>, Reason>;
 
 /// A key whose secret was right.
 struct Verified {
@@ -123,7 +133,7 @@ impl Authenticator {
         if self.passes_cors_preflight && is_cors_preflight(request) {
             return Step::Decided(Ok(Authentication { principal: None, now: self.clock.now() }));
         }
-        let presented = match self.extract(request) {
+        let mut presented = match self.extract(request) {
             Ok(Some(presented)) => presented,
             Ok(None) if self.allows_anonymous => {
                 return Step::Decided(Ok(Authentication { principal: None, now: self.clock.now() }));
@@ -132,17 +142,21 @@ impl Authenticator {
             Err(reason) => return self.refused(reason),
         };
         let now = self.clock.now();
+        match self.throttle(request, now) {
+            Ok(counted) => presented.counted = counted,
+            Err(reason) => return self.refused(reason),
+        }
         let Ok(answer) = catch_unwind(AssertUnwindSafe(|| self.store.find_now(presented.selector()))) else {
             return self.refused(Reason::StorePanicked);
         };
         match answer {
-            Poll::Ready(found) => match self.judge(found, &presented, now) {
+            Poll::Ready(found) => match self.judge(found, &presented, now, || self.client(request)) {
                 Ok(verified) if !self.peppers.is_current(&verified.digest) => {
                     Step::Waiting(self.clone().digest_anew(presented, verified, now))
                 }
                 result => Step::Decided(result.map(|verified| authenticated(verified, &presented, now))),
             },
-            Poll::Pending => Step::Waiting(self.clone().look_up(presented, now)),
+            Poll::Pending => Step::Waiting(self.clone().look_up(presented, now, self.client(request))),
         }
     }
 
@@ -183,24 +197,62 @@ impl Authenticator {
             mode: credential.mode,
             digests: self.peppers.candidates(secret),
             scheme,
+            counted: None,
         }))
     }
 
-    /// The store's answer, judged: look-up, then state.
-    fn judge(&self, found: FindResult, presented: &Presented, now: Now) -> Result<Verified, Box<Rejection>> {
+    /// The address to count a bad credential for, if the host counts them, and this one has not used up its limit.
+    fn throttle(&self, request: RequestView<'_>, now: Now) -> Result<Option<ClientAddress>, Reason> {
+        let Some(throttle) = &self.throttle else { return Ok(None) };
+        let (source, peer) = self.source_and_peer(request)?;
+        let address = source.find(peer, request.headers);
+        throttle.check(address, now).map(|()| Some(address))
+    }
+
+    fn client(&self, request: RequestView<'_>) -> Client {
+        let (source, peer) = self.source_and_peer(request)?;
+        Ok(source.find_exact(peer, request.headers))
+    }
+
+    fn source_and_peer(&self, request: RequestView<'_>) -> Result<(&ClientAddressSource, IpAddr), Reason> {
+        let source = self.client_address.as_ref().ok_or(Reason::LayerMissing(
+            "AuthenticateLayer needs with_client_address, for keys that have allowed addresses and for a limit on bad \
+             credentials",
+        ))?;
+        let PeerAddress(peer) = PeerAddress::from_extensions(request.extensions)
+            .ok_or(Reason::LayerMissing(PeerAddress::MISSING))?;
+        Ok((source, peer))
+    }
+
+    /// The store's answer, judged: look-up, then state, then address.
+    fn judge(
+        &self,
+        found: FindResult,
+        presented: &Presented,
+        now: Now,
+        client: impl FnOnce() -> Client,
+    ) -> Result<Verified, Box<Rejection>> {
         let found = found.map_err(|error| self.rejection(Reason::StoreFailed(Arc::new(error))))?;
         let id = found.as_ref().map(|record| record.id);
-        verify(found, presented, now.timestamp()).map_err(|reason| {
+        let verified = verify(found, presented, now.timestamp());
+        if let (Err(_), Some(throttle), Some(address)) = (&verified, &self.throttle, presented.counted) {
+            throttle.count(address, now);
+        }
+        let allowed = verified.and_then(|verified| {
+            check_address(&verified.record, client)?;
+            Ok(verified)
+        });
+        allowed.map_err(|reason| {
             let mut rejection = self.rejection(reason);
             rejection.set_key_id(id);
             rejection
         })
     }
 
-    fn look_up(self: Arc<Self>, presented: Presented, now: Now) -> Verdict {
+    fn look_up(self: Arc<Self>, presented: Presented, now: Now, client: Client) -> Verdict {
         Verdict(Box::pin(async move {
             let found = self.store.find(presented.selector()).await;
-            let verified = self.judge(found, &presented, now)?;
+            let verified = self.judge(found, &presented, now, || client)?;
             self.replace_digest(&presented, &verified).await;
             Ok(authenticated(verified, &presented, now))
         }))
@@ -295,6 +347,18 @@ fn verify(found: Option<Arc<KeyRecord>>, presented: &Presented, now: Timestamp) 
     Ok(Verified { record, digest })
 }
 
+/// Asks for the client only if the key is not for everywhere.
+fn check_address(record: &KeyRecord, client: impl FnOnce() -> Client) -> Result<(), Reason> {
+    let allowed = &record.allowed_addresses;
+    if allowed.is_empty() {
+        return Ok(());
+    }
+    match client()? {
+        Some(address) if allowed.iter().any(|network| network.contains(address)) => Ok(()),
+        _ => Err(Reason::AddressNotAllowed),
+    }
+}
+
 fn previous_digest(record: &KeyRecord, now: Timestamp) -> Digest {
     match record.previous {
         Some(previous) if now < previous.valid_until => previous.digest,
@@ -328,6 +392,7 @@ mod tests {
             mode: Some(Mode::Live),
             digests: Peppers::none().candidates(secret),
             scheme: "ApiKey",
+            counted: None,
         }
     }
 

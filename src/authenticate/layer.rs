@@ -5,9 +5,12 @@ use tower_layer::Layer;
 
 use super::Authenticate;
 use super::checks::Authenticator;
+use super::throttle::Throttle;
+use crate::address::ClientAddressSource;
 use crate::clock::{Clock, SystemClock};
 use crate::credential::{CredentialExtractor, InvalidChallenge};
 use crate::key::Peppers;
+use crate::rate_limit::MemoryRateLimiter;
 use crate::rejection::ProblemDetails;
 use crate::store::KeyStore;
 
@@ -36,6 +39,8 @@ impl AuthenticateLayer {
             passes_cors_preflight: false,
             realm: None,
             challenges_clients: true,
+            client_address: None,
+            throttle: None,
             credential_headers: Vec::new(),
             challenges: Arc::default(),
         };
@@ -82,6 +87,71 @@ impl<R> AuthenticateLayer<R> {
     /// For pages in a browser, which otherwise answers a `Basic` challenge with a log-in window of its own.
     pub fn without_challenge(self) -> Self {
         self.change(Authenticator::leave_challenges_out)
+    }
+
+    /// Says how to tell where a request comes from, for keys that may be used from
+    /// [some addresses](crate::key::KeyRecord::allowed_addresses) only.
+    ///
+    /// Such a key is refused with 403 from everywhere else, and also where a proxy does not say who its client is. Where
+    /// this is not set, or the request has no [`PeerAddress`](crate::address::PeerAddress) and (with the feature `axum`)
+    /// no `ConnectInfo<SocketAddr>`, it is refused with 500, and the log says what is missing. Keys for everywhere are
+    /// good in any case.
+    ///
+    /// ```
+    /// use tower_api_keys::AuthenticateLayer;
+    /// use tower_api_keys::address::ClientAddressSource;
+    /// # use tower_api_keys::credential::CredentialExtractor;
+    /// # use tower_api_keys::store::KeyStore;
+    ///
+    /// # fn example(store: impl KeyStore, extractor: impl CredentialExtractor) -> Result<(), Box<dyn std::error::Error>> {
+    /// // Our load balancer, which appends the client's address to X-Forwarded-For.
+    /// let source = ClientAddressSource::forwarded_for(["10.0.0.2".parse()?]);
+    /// let layer = AuthenticateLayer::new(store, extractor).with_client_address(source);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_client_address(self, source: ClientAddressSource) -> Self {
+        self.change(|to| to.client_address = Some(source))
+    }
+
+    /// Slows down who guesses: an address that has presented as many bad credentials as `limiter` allows is refused with
+    /// 429, and the store is not asked, until some of them no longer count.
+    ///
+    /// Needs [`with_client_address`](Self::with_client_address); without it, or without the peer's address, every
+    /// credential is refused with 500, and the log says what is missing.
+    ///
+    /// 1. A credential is bad if it was looked up and no key is known by it, or the key's secret, mode or state is not
+    ///    right. One that is malformed counts nothing, since it costs nothing. Nor does a good one, even from an address
+    ///    that its key may not be used from.
+    /// 2. Credentials are counted by address alone, and never by the key they name: no stranger can lock a key's owner
+    ///    out.
+    /// 3. Whoever shares a used-up address, behind one NAT or in one IPv6 network, waits with it, good key or not. So the
+    ///    limit should leave room for the mistakes of an office: 20 a minute is nothing to who has to guess
+    ///    [a secret](crate::key::KeyFormat), and enough for a deployment that goes on with a key that has ended.
+    /// 4. Look-ups that are under way when the limit is used up are still answered. To bound those as well, put a
+    ///    [`RateLimitLayer::by_client_address`](crate::RateLimitLayer::by_client_address) outside.
+    /// 5. When as many addresses are counted as the limiter has room for, further ones are not refused.
+    ///
+    /// The limiter's time is that of the layer's [clock](Self::with_clock).
+    ///
+    /// ```
+    /// use tower_api_keys::AuthenticateLayer;
+    /// use tower_api_keys::address::ClientAddressSource;
+    /// use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota};
+    /// # use tower_api_keys::credential::CredentialExtractor;
+    /// # use tower_api_keys::store::KeyStore;
+    ///
+    /// # fn example(store: impl KeyStore, extractor: impl CredentialExtractor) -> Result<(), Box<dyn std::error::Error>> {
+    /// let guesses = MemoryRateLimiter::builder("bad credentials", Quota::per_minute(20)?).build();
+    /// let layer = AuthenticateLayer::new(store, extractor)
+    ///     .with_client_address(ClientAddressSource::peer())
+    ///     .with_bad_credential_limit(guesses);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_bad_credential_limit(self, limiter: impl Into<Arc<MemoryRateLimiter>>) -> Self {
+        let throttle = Throttle(limiter.into());
+        self.change(|to| to.throttle = Some(throttle))
     }
 
     /// Lets requests without a credential pass, without a [`Principal`](crate::Principal). A bad credential is still

@@ -51,6 +51,7 @@ mod checks;
 mod future;
 mod layer;
 mod service;
+mod throttle;
 
 pub use future::ResponseFuture;
 pub use layer::AuthenticateLayer;

@@ -7,7 +7,7 @@ use http::{Method, Request, Uri};
 use thiserror::Error;
 use tower::Service;
 
-use crate::rate_limit::PeerAddress;
+use crate::address::PeerAddress;
 use crate::rejection::{Rejection, RejectionKind};
 use crate::route::Route;
 

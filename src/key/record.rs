@@ -1,6 +1,7 @@
 use std::num::NonZeroU32;
 
 use super::{Digest, KeyId, Owner};
+use crate::address::Network;
 use crate::clock::Timestamp;
 use crate::scope::ScopeSet;
 
@@ -51,12 +52,14 @@ pub struct KeyRecord {
     pub expires_at: Option<Timestamp>,
     /// Requests per window that this key gets instead of a rate limit category's own.
     pub limits: LimitOverrides,
+    /// The networks that the key may be used from. Empty, as unless set: from anywhere.
+    pub allowed_addresses: Vec<Network>,
     /// Counts the changes; a store replaces a record only if this is still the number it holds.
     pub version: u64,
 }
 
 impl KeyRecord {
-    /// An active key without a name, without scopes and without an end.
+    /// An active key without a name, without scopes and without an end, to be used from anywhere.
     pub fn new(id: KeyId, owner: Owner, digest: Digest, created_at: Timestamp) -> Self {
         Self {
             id,
@@ -72,6 +75,7 @@ impl KeyRecord {
             not_before: None,
             expires_at: None,
             limits: LimitOverrides::default(),
+            allowed_addresses: Vec::new(),
             version: 0,
         }
     }

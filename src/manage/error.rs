@@ -57,6 +57,9 @@ pub enum Forbidden {
     /// The key has a higher rate limit of its own than the caller's.
     #[error("the key has higher rate limits than the caller's own")]
     Limits,
+    /// The key could be used from addresses that the caller's own can't be used from.
+    #[error("the key could be used from more addresses than the caller's own")]
+    Addresses,
     /// Only the host itself, as [`Authority::operator`](super::Authority::operator), does this.
     #[error("only the operator may do this")]
     OperatorOnly,
@@ -66,8 +69,8 @@ pub enum Forbidden {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FieldError {
-    /// The field: `name`, `scopes`, `expiresAt`, `notBefore`, `limits`, `grace`, `key`, `digest`, `hint`; from
-    /// routes also `body`, `limit`, `cursor`, `olderThanDays`, or an unknown member's name as it was sent.
+    /// The field: `name`, `scopes`, `expiresAt`, `notBefore`, `limits`, `allowedAddresses`, `grace`, `key`, `digest`,
+    /// `hint`; from routes also `body`, `limit`, `cursor`, `olderThanDays`, or an unknown member's name as it was sent.
     pub field: Cow<'static, str>,
     /// What it should be, to go behind the field's name: `must be in the future`.
     pub message: Cow<'static, str>,

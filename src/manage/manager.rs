@@ -108,7 +108,8 @@ impl KeyManager {
     ///
     /// A caller can give the key only scopes that it holds itself. A key whose caller expires expires with it, at the
     /// latest: a later end is refused, none is taken as the caller's. Limits of its own can be as high as the
-    /// caller's own, and are those where none are asked for.
+    /// caller's own, and are those where none are asked for. So with the addresses it may be used from: each network
+    /// lies within one of the caller's.
     ///
     /// # Errors
     ///
@@ -459,6 +460,7 @@ impl Attempt<'_> {
         let mut record = KeyRecord::new(id, self.authority.owner().clone(), digest, self.now);
         record.expires_at = key.expires_at.or_else(|| rules::earlier(own_expiry, latest_expiry));
         record.limits = rules::inherited_limits(self.authority, &key.limits);
+        record.allowed_addresses = rules::inherited_addresses(self.authority, key.allowed_addresses);
         record.name = key.name;
         record.scopes = key.scopes;
         record.not_before = key.not_before;

@@ -9,7 +9,8 @@
 //!    Holding a key is not enough.
 //! 2. A key of another organization or mode is not there, exactly as if it did not exist.
 //! 3. Nobody hands out more than they have. Whoever gets a secret (create, rotate) or brings a key back (enable) must
-//!    hold each of its scopes, must not expire before it does, and must not have smaller limits.
+//!    hold each of its scopes, must not expire before it does, must not have smaller limits, and must not be held to
+//!    fewer addresses.
 //! 4. Whoever gets a secret or brings a key back must hold a good key when that is done, not only when the request came:
 //!    a revocation also ends requests for keys that are still on their way.
 //!

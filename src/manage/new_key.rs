@@ -1,3 +1,4 @@
+use crate::address::Network;
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, LimitOverrides, SecretString};
 use crate::scope::ScopeSet;
@@ -32,10 +33,13 @@ pub struct NewKey {
     /// Requests per window instead of a rate limit category's own. A category that is not named has the limit of the
     /// key that creates this one.
     pub limits: LimitOverrides,
+    /// The networks that it may be used from, at most 100. Empty: those of the key that creates this one; anywhere, if
+    /// that one is for everywhere.
+    pub allowed_addresses: Vec<Network>,
 }
 
 impl NewKey {
-    /// A key with this name and these scopes, valid at once.
+    /// A key with this name and these scopes, valid at once, for everywhere that the key is for that creates it.
     pub fn new(name: impl Into<String>, scopes: ScopeSet) -> Self {
         Self {
             name: name.into(),
@@ -43,6 +47,7 @@ impl NewKey {
             not_before: None,
             expires_at: None,
             limits: LimitOverrides::default(),
+            allowed_addresses: Vec::new(),
         }
     }
 }

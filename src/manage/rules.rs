@@ -1,9 +1,13 @@
 //! The rules about what may be made and handed out, without a store and without a clock.
 
 use super::{Authority, FieldError, Forbidden, NewKey};
+use crate::address::Network;
 use crate::clock::Timestamp;
 use crate::key::{KeyRecord, LimitOverrides};
 use crate::scope::ScopeSet;
+
+/// Each request with the key may have to be compared with all of them.
+const MAX_NETWORKS: usize = 100;
 
 /// Whoever gets a key's secret, or brings the key back, has to have what the key has.
 pub(super) fn may_hand_out(authority: &Authority, key: &KeyRecord) -> Result<(), Forbidden> {
@@ -20,7 +24,17 @@ pub(super) fn may_hand_out(authority: &Authority, key: &KeyRecord) -> Result<(),
     if key.limits.iter().any(|(category, limit)| own.limits.get(category).is_none_or(|own| limit > own)) {
         return Err(Forbidden::Limits);
     }
+    if !lie_within(&key.allowed_addresses, &own.allowed_addresses) {
+        return Err(Forbidden::Addresses);
+    }
     Ok(())
+}
+
+/// Whether each of `inner` lies in one of `outer`, where no networks at all are every address. A network that only
+/// several of `outer` together make up is refused, which is on the safe side.
+fn lie_within(inner: &[Network], outer: &[Network]) -> bool {
+    let is_within = |network| outer.iter().any(|own| own.contains_network(network));
+    outer.is_empty() || (!inner.is_empty() && inner.iter().all(is_within))
 }
 
 /// The earlier of the two ends, where `None` is no end.
@@ -42,6 +56,14 @@ pub(super) fn inherited_limits(authority: &Authority, asked: &LimitOverrides) ->
         }
     }
     limits
+}
+
+/// `asked` for; where nothing is, the caller's own.
+pub(super) fn inherited_addresses(authority: &Authority, asked: Vec<Network>) -> Vec<Network> {
+    match authority.bound() {
+        Some(own) if asked.is_empty() => own.allowed_addresses.clone(),
+        _ => asked,
+    }
 }
 
 /// Everything that is wrong with `key`, whoever asks for it.
@@ -70,6 +92,9 @@ pub(super) fn faults(
         if key.not_before.is_some_and(|start| start >= end) {
             fault("notBefore", "must be before the key expires");
         }
+    }
+    if key.allowed_addresses.len() > MAX_NETWORKS {
+        fault("allowedAddresses", "must be at most 100 networks");
     }
     faults
 }

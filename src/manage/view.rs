@@ -1,6 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::address::Network;
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, KeyState, LimitOverrides, SecretString};
 use crate::scope::ScopeSet;
@@ -32,6 +33,8 @@ pub struct KeyView {
     pub expires_at: Option<Timestamp>,
     /// Rate limits of its own.
     pub limits: LimitOverrides,
+    /// The networks that it may be used from; empty if from anywhere.
+    pub allowed_addresses: Vec<Network>,
 }
 
 /// Whether a key works, and if not, why. If there are several reasons, the one that lasts longest.
@@ -84,6 +87,7 @@ impl KeyView {
             not_before: record.not_before,
             expires_at: record.expires_at,
             limits: record.limits.clone(),
+            allowed_addresses: record.allowed_addresses.clone(),
         }
     }
 }

@@ -31,13 +31,14 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use thiserror::Error;
 
+use crate::address::ClientAddressSource;
 use crate::authenticate::AuthenticateLayer;
 use crate::authorize::{Access, RequireScopeLayer};
 use crate::clock::{Clock, SystemClock};
 use crate::credential::HeaderKey;
 use crate::key::{KeyFormat, Peppers};
 use crate::manage::KeyManager;
-use crate::rate_limit::{ClientAddressSource, InvalidQuota, MemoryRateLimiter, Quota, RateLimitLayer};
+use crate::rate_limit::{InvalidQuota, MemoryRateLimiter, Quota, RateLimitLayer};
 use crate::rejection::{RateLimited, Reason, Rejection, RejectionFormat, RejectionKind};
 use crate::route::{InvalidRoute, RouteTable};
 use crate::scope::{ScopeRequirement, ScopeSet};
@@ -286,9 +287,10 @@ const INTERNAL_ERROR: &str =
 
 /// `Rate limit exceeded. Limit: 100 requests per minute.`
 fn rate_limited(rejection: &Rejection) -> Bytes {
-    let Reason::RateLimited(RateLimited { limit, window, .. }) = rejection.reason() else {
+    let (Reason::RateLimited(limited) | Reason::Throttled(limited)) = rejection.reason() else {
         return Bytes::new();
     };
+    let RateLimited { limit, window, .. } = limited;
     let per = match window.as_secs() {
         60 => "minute".to_owned(),
         1 => "second".to_owned(),

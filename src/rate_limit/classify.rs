@@ -1,35 +1,19 @@
 //! Which limiter counts a request, for whom, and what it decides. Knows of no bodies and no services.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
 
 use super::fields::Fields;
-use super::{ClientAddressSource, Decision, MemoryRateLimiter, Permit, Subject, Verdict};
+use super::{Decision, MemoryRateLimiter, Permit, Subject, Verdict};
+use crate::address::{ClientAddressSource, PeerAddress};
 use crate::clock::{Clock, Now};
 use crate::credential::RequestView;
 use crate::principal::{Authentication, Principal};
 use crate::rejection::{RateLimited, Reason, Rejection};
 use crate::route::RouteTable;
-
-/// The address at the other end of the connection, for hosts to attach to each request.
-///
-/// With axum and its `into_make_service_with_connect_info` that is done already.
-///
-/// ```
-/// use http::Request;
-/// use tower_api_keys::rate_limit::PeerAddress;
-///
-/// let peer: std::net::SocketAddr = "203.0.113.9:40112".parse()?;
-/// let mut request = Request::new(());
-/// request.extensions_mut().insert(PeerAddress(peer.ip()));
-/// # Ok::<_, std::net::AddrParseError>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerAddress(pub IpAddr);
 
 /// Everything that is configured.
 #[derive(Clone)]
@@ -92,7 +76,7 @@ impl Classifier {
                 Ok(Some(Counted { limiter: limiter.clone(), fields, permit }))
             }
             None => {
-                let mut rejection = Rejection::new(over_limit(limiter, decision));
+                let mut rejection = Rejection::new(Reason::RateLimited(over_limit(limiter, decision)));
                 rejection.set_key_id(caller.principal.map(|principal| *principal.key_id()));
                 Err(Box::new(Refused { rejection, fields: Some((limiter.clone(), fields)) }))
             }
@@ -118,12 +102,8 @@ impl Classifier {
         let authentication = Authentication::of(request.extensions);
         let now = || authentication.map_or_else(|| self.clock.now(), |authentication| authentication.now);
         if let Counts::Address(source) = &self.counts {
-            let peer = peer_address(request).ok_or_else(|| {
-                misplaced(
-                    "a rate limit by client address needs the peer's address: insert a PeerAddress into the request's \
-                     extensions, or serve with axum's into_make_service_with_connect_info::<SocketAddr>()",
-                )
-            })?;
+            let PeerAddress(peer) = PeerAddress::from_extensions(request.extensions)
+                .ok_or_else(|| misplaced(PeerAddress::MISSING))?;
             let subject = Subject::Address(source.find(peer, request.headers));
             return Ok(Some(Caller { subject, principal: None, now: now() }));
         }
@@ -158,28 +138,18 @@ fn own_limit(principal: &Principal, limiter: &MemoryRateLimiter) -> Option<NonZe
     principal.record().limits.get(limiter.category())
 }
 
-fn over_limit(limiter: &MemoryRateLimiter, decision: Decision) -> Reason {
-    Reason::RateLimited(RateLimited {
+/// What is told of a denial by `limiter`.
+pub(crate) fn over_limit(limiter: &MemoryRateLimiter, decision: Decision) -> RateLimited {
+    RateLimited {
         category: limiter.shared_category(),
         limit: decision.limit(),
         window: decision.quota().window(),
         retry_after: (decision.verdict() != Verdict::NeverFits).then(|| decision.reset()),
-    })
+    }
 }
 
 fn misplaced(message: &'static str) -> Box<Refused> {
     Box::new(Refused { rejection: Rejection::new(Reason::LayerMissing(message)), fields: None })
-}
-
-fn peer_address(request: RequestView<'_>) -> Option<IpAddr> {
-    let attached = request.extensions.get().map(|PeerAddress(address)| *address);
-    #[cfg(feature = "axum")]
-    let attached = attached.or_else(|| {
-        let axum::extract::ConnectInfo(peer) =
-            request.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>()?;
-        Some(peer.ip())
-    });
-    attached
 }
 
 impl fmt::Debug for Classifier {

@@ -5,7 +5,8 @@ use http::{Method, StatusCode};
 use tower_layer::Layer;
 
 use super::classify::{Classifier, Counts};
-use super::{ClientAddressSource, MemoryRateLimiter, RateLimit};
+use super::{MemoryRateLimiter, RateLimit};
+use crate::address::ClientAddressSource;
 use crate::clock::{Clock, SystemClock};
 use crate::credential::RequestView;
 use crate::rejection::ProblemDetails;
@@ -39,7 +40,7 @@ impl RateLimitLayer {
 
     /// Counts requests by the client's address; needs no authentication.
     ///
-    /// The peer's address is taken from a [`PeerAddress`](super::PeerAddress) in the request's extensions or, with the
+    /// The peer's address is taken from a [`PeerAddress`](crate::address::PeerAddress) in the request's extensions or, with the
     /// feature `axum`, from axum's `ConnectInfo<SocketAddr>`. Where there is neither, everything is refused with 500.
     pub fn by_client_address(
         source: ClientAddressSource,

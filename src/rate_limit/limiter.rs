@@ -246,6 +246,14 @@ impl MemoryRateLimiter {
         self.preview(windows.as_slice(), request)
     }
 
+    /// What [`check`](Self::check) would decide about one unit, if `subject` has a count of its own.
+    pub(crate) fn peek_own(&self, subject: &Subject, now: Now) -> Option<Decision> {
+        let request = Request { limit_override: None, cost: 1, time: nanos(now.monotonic()) };
+        let entry = self.entry(subject);
+        let state = self.shard(&entry).read();
+        state.subjects.get(&entry).map(|windows| self.preview(windows.as_slice(), request))
+    }
+
     /// Takes back what an admitted request counted. Does nothing if it no longer counts.
     ///
     /// The permit must come from this limiter.

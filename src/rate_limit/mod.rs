@@ -4,13 +4,13 @@
 //! * [`Subject`]: whose requests are counted together: a key, an address, or what the host names.
 //! * [`MemoryRateLimiter`]: one category of requests; counts, and answers with a [`Decision`].
 //! * [`Algorithm`]: how it counts; by default never more than the limit in any window.
-//! * [`ClientAddressSource`]: which address a request comes from, also behind proxies.
 //! * [`RateLimitLayer`]: puts limiters in front of a service, by method and route, and writes the header
 //!   fields.
 //!
 //! ```
 //! use http::Method;
-//! use tower_api_keys::rate_limit::{ClientAddressSource, MemoryRateLimiter, Quota, RateLimitLayer};
+//! use tower_api_keys::address::ClientAddressSource;
+//! use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota, RateLimitLayer};
 //!
 //! let read = MemoryRateLimiter::builder("read", Quota::per_minute(1_000)?).build();
 //! let write = MemoryRateLimiter::builder("write", Quota::per_minute(100)?).build();
@@ -33,29 +33,28 @@
 //! A limiter counts for as long as it lives: make it once, outside of what is built for each connection. An
 //! `Arc<MemoryRateLimiter>` can stand in several layers, which then share its counts.
 //!
+//! Which address a request comes from, also behind proxies, is told by a
+//! [`ClientAddressSource`](crate::address::ClientAddressSource).
+//!
 //! Time is handed in as [`Now`](crate::clock::Now). Only its monotonic count matters, so a step of the calendar neither
 //! locks a subject out nor lets one in.
 
 mod classify;
-mod client_address;
 mod decision;
 mod fields;
 mod future;
 mod layer;
 mod limiter;
-mod network;
 mod quota;
 mod service;
 mod subject;
 mod window;
 
-pub use classify::PeerAddress;
-pub use client_address::{ClientAddress, ClientAddressSource, InvalidClientAddressSource};
+pub(crate) use classify::over_limit;
 pub use decision::{Decision, Verdict};
 pub use future::ResponseFuture;
 pub use layer::RateLimitLayer;
 pub use limiter::{MemoryRateLimiter, MemoryRateLimiterBuilder, Permit, TooManyQuotas};
-pub use network::{InvalidNetwork, Network};
 pub use quota::{InvalidQuota, Quota};
 pub use service::RateLimit;
 pub use subject::Subject;

@@ -1,7 +1,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::ClientAddress;
+use crate::address::ClientAddress;
 use crate::key::KeyId;
 
 /// Whose requests are counted together.

@@ -21,7 +21,7 @@
 //! | status | reason | look at |
 //! |---|---|---|
 //! | 500 | [`LayerMissing`](Reason::LayerMissing): `… needs AuthenticateLayer outside it` | the order of the layers: a `Router` is covered by the layer added last, a `ServiceBuilder` by the one added first |
-//! | 500 | [`LayerMissing`](Reason::LayerMissing): `… needs the peer's address` | [`PeerAddress`](crate::rate_limit::PeerAddress), or axum's `into_make_service_with_connect_info`; tests without a connection need it, too |
+//! | 500 | [`LayerMissing`](Reason::LayerMissing): `… needs the peer's address` | [`PeerAddress`](crate::address::PeerAddress), or axum's `into_make_service_with_connect_info`; tests without a connection need it, too |
 //! | 503 | [`StoreFailed`](Reason::StoreFailed), [`StorePanicked`](Reason::StorePanicked) | the store; the cause is in the event's `source` |
 //! | 401 for every key | [`KeyUnknown`](Reason::KeyUnknown), [`SecretMismatch`](Reason::SecretMismatch) | whether layer and [`KeyManager`](crate::manage::KeyManager) have the same store and the same [`Peppers`](crate::key::Peppers) |
 //! | 401 for every key | [`CredentialMalformed`](Reason::CredentialMalformed) | whether they have the same [`KeyFormat`](crate::key::KeyFormat) |

@@ -46,7 +46,8 @@ pub enum Reason {
     /// has ended.
     #[error("too many bad credentials from one address")]
     Throttled(RateLimited),
-    /// The key may only be used from other addresses. It was moved, or stolen.
+    /// The key may only be used from other addresses, or a proxy does not say from which it is used. It was moved, or
+    /// stolen.
     #[error("the key may not be used from this address")]
     AddressNotAllowed,
     /// The request does not name the organization it is for, and has to.
@@ -73,7 +74,7 @@ pub enum Reason {
     /// Rules are matched on paths here, and this one could be read in two ways (`//`, `%`, `;`, a `.` or `..` segment).
     #[error("the path is not canonical")]
     PathNotCanonical,
-    /// The host's layers are in the wrong order, or one is missing.
+    /// The host's layers are in the wrong order, or one is missing, or lacks something it needs for this request.
     #[error("{0}")]
     LayerMissing(&'static str),
 }

@@ -363,6 +363,7 @@ fn full_record() -> KeyRecord {
     record.not_before = Some(START);
     record.expires_at = Some(START.saturating_add(Duration::from_secs(1)));
     record.limits.set("read", NonZeroU32::new(5_000));
+    record.allowed_addresses = vec![parse("192.0.2.0/24"), parse("2001:db8::/32"), parse("0.0.0.0/0")];
     record
 }
 

@@ -9,6 +9,7 @@ use http::header::CONTENT_TYPE;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
+use crate::address::Network;
 use crate::clock::Timestamp;
 use crate::manage::{FieldError, ManageError, NewKey};
 use crate::scope::{Scope, ScopeSet};
@@ -69,7 +70,7 @@ impl<'de> Deserialize<'de> for Members {
 fn parse(members: &[(String, Value)]) -> Result<NewKey, Vec<FieldError>> {
     let mut faults = Vec::new();
     for (index, (name, _)) in members.iter().enumerate() {
-        if !matches!(name.as_str(), "name" | "scopes" | "expiresAt") {
+        if !matches!(name.as_str(), "name" | "scopes" | "expiresAt" | "allowedAddresses") {
             faults.push(unknown(name));
         } else if members[..index].iter().any(|(earlier, _)| earlier == name) {
             faults.push(FieldError::new(name.clone(), "must not come twice"));
@@ -107,6 +108,16 @@ fn parse(members: &[(String, Value)]) -> Result<NewKey, Vec<FieldError>> {
             None => fault("expiresAt", "must be an RFC 3339 date and time such as 2030-01-31T12:00:00Z"),
         },
     }
+    match member("allowedAddresses") {
+        None | Some(Value::Null) => {}
+        Some(value) => match networks(value) {
+            Some(networks) => key.allowed_addresses = networks,
+            None => fault(
+                "allowedAddresses",
+                "must be null or an array of at least one network such as 192.0.2.0/24 or 2001:db8::/32",
+            ),
+        },
+    }
     if faults.is_empty() { Ok(key) } else { Err(faults) }
 }
 
@@ -124,6 +135,12 @@ fn scopes_of(value: &Value) -> Result<ScopeSet, &'static str> {
             scope.parse::<Scope>().map_err(|_| "must be scopes of the form resource:action")
         })
         .collect()
+}
+
+/// An empty array is none: who sends it may as well mean "from nowhere" as "from anywhere".
+fn networks(value: &Value) -> Option<Vec<Network>> {
+    let networks = value.as_array().filter(|networks| !networks.is_empty())?;
+    networks.iter().map(|network| network.as_str()?.parse().ok()).collect()
 }
 
 /// An instant before 1970 becomes the epoch, which is as much in the past.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::address::Network;
 use crate::clock::Timestamp;
 use crate::manage::KeyView;
 use crate::scope::Scope;
@@ -17,7 +18,13 @@ pub(super) fn key(key: &KeyView) -> Value {
         "secretCreatedAt": rfc3339(key.secret_created_at),
         "ageDays": key.age.as_secs() / (24 * 60 * 60),
         "expiresAt": key.expires_at.map(rfc3339),
+        "allowedAddresses": networks(&key.allowed_addresses),
     })
+}
+
+/// `null` for a key that may be used from anywhere: an empty array would read as from nowhere.
+fn networks(networks: &[Network]) -> Option<Vec<String>> {
+    (!networks.is_empty()).then(|| networks.iter().map(Network::to_string).collect())
 }
 
 /// An instant beyond the year 9999, which RFC 3339 can't write, is shown as the last one it can.

@@ -28,24 +28,27 @@ use crate::rejection::{Reason, Rejection};
 /// | route | does | needs |
 /// |---|---|---|
 /// | `GET /?limit=&cursor=&olderThanDays=` | lists keys, oldest first, 100 at a time | the scope to read |
-/// | `POST /` with `{"name": …, "scopes": […], "expiresAt": …}` | makes a key; 201, the only answer with `key` in it | the scope to write |
+/// | `POST /` with `{"name": …, "scopes": […], "expiresAt": …, "allowedAddresses": […]}` | makes a key; 201, the only answer with `key` in it | the scope to write |
 /// | `DELETE /{id}` | revokes a key | the scope to write |
 ///
 /// A key is shown as
 ///
 /// ```json
 /// {"id":"k7Jc0qWvTz4n8XsB","name":"Production","hint":"wfk_…45pq","scopes":["workflows:read"],"status":"active",
-///  "createdAt":"2023-12-14T05:20:00Z","secretCreatedAt":"2023-12-14T05:20:00Z","ageDays":0,"expiresAt":null}
+///  "createdAt":"2023-12-14T05:20:00Z","secretCreatedAt":"2023-12-14T05:20:00Z","ageDays":0,"expiresAt":null,
+///  "allowedAddresses":["192.0.2.0/24"]}
 /// ```
 ///
 /// 1. A request without a principal is 401, whatever else it is.
 /// 2. A caller without the scope for managing keys is 403; the body has not been read yet.
 /// 3. An identifier that is malformed, unknown, of another owner or of a revoked key is one and the same 404.
 /// 4. A body is one JSON object of at most 16 KiB, sent as `application/json`. `name` and `scopes` must be there,
-///    `expiresAt` (RFC 3339) may. An unknown member, one that comes twice, or one of a wrong type is 400, with every
-///    fault listed, and nothing is stored.
+///    `expiresAt` (RFC 3339) and `allowedAddresses` (networks, such as `192.0.2.0/24`) may. An unknown member, one
+///    that comes twice, or one of a wrong type is 400, with every fault listed, and nothing is stored.
 /// 5. A caller whose key ends while the body is still on its way gets no new one: 403.
-/// 6. No answer may be cached.
+/// 6. `allowedAddresses` is `null` for a key that may be used from anywhere. A new key gets those of the caller's key
+///    where it names none.
+/// 7. No answer may be cached.
 ///
 /// `format` decides about the shape of answers: [`PlainJson`], or one of the host's own.
 ///

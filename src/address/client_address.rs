@@ -40,15 +40,19 @@ impl fmt::Debug for ClientAddress {
 /// 2. Behind a named proxy, `X-Forwarded-For` is read from its right end, where the nearest proxy wrote: the first
 ///    address that is not a named proxy's is the client. What a client wrote itself stands further left. Or else, if
 ///    configured so, one field with one address, which the proxy must overwrite.
-/// 3. If the field is missing, names no client, or cannot be read up to the client, the peer's address stands for all
-///    of its clients: they share a limit, and nobody escapes it.
-/// 4. IPv4 written as IPv6 becomes IPv4; then IPv6 is cut to its network part.
+/// 3. If the field is missing, names no client, or cannot be read up to the client, who the client is is not known.
+///    Where requests are [counted](Self::find), the peer's address then stands for all of its clients: they share a
+///    limit, and nobody escapes it. Where something depends on the [exact](Self::find_exact) address, there is none.
+/// 4. IPv4 written as IPv6 becomes IPv4. Where requests are counted, IPv6 is then cut to its network part.
+///
+/// Name the proxies, not the networks they stand in with others: whoever has a proxy's address is believed, and is no
+/// client.
 ///
 /// Field names are taken exactly: `X_Forwarded_For`, which some servers take for the same, is not read.
 ///
 /// ```
 /// use http::HeaderMap;
-/// use tower_api_keys::rate_limit::ClientAddressSource;
+/// use tower_api_keys::address::ClientAddressSource;
 ///
 /// let source = ClientAddressSource::forwarded_for(["10.0.0.0/8".parse()?]);
 /// let mut headers = HeaderMap::new();
@@ -137,15 +141,37 @@ impl ClientAddressSource {
         Ok(self)
     }
 
-    /// The client of a request with `headers` on a connection from `peer`.
+    /// The client of a request with `headers` on a connection from `peer`, in the form to count by.
     pub fn find(&self, peer: IpAddr, headers: &HeaderMap) -> ClientAddress {
-        self.canonical(self.behind_proxy(peer, headers).unwrap_or(peer))
+        ClientAddress(match self.find_exact(peer, headers).unwrap_or(peer.to_canonical()) {
+            IpAddr::V6(address) => IpAddr::V6(masked_v6(address, self.ipv6_prefix)),
+            address => address,
+        })
     }
 
-    fn behind_proxy(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
-        if !self.is_proxy(peer) {
-            return None;
-        }
+    /// The client's whole address, to compare with others; `None` if a proxy does not say who its client is.
+    ///
+    /// Then the proxy's own address would not do: a client can have a proxy drop a field (RFC 9110 section 7.6.1, with
+    /// `Connection: X-Forwarded-For`), and would be let in wherever the proxy is.
+    ///
+    /// ```
+    /// use http::HeaderMap;
+    /// use tower_api_keys::address::ClientAddressSource;
+    ///
+    /// let source = ClientAddressSource::forwarded_for(["10.0.0.1".parse()?]);
+    /// let mut headers = HeaderMap::new();
+    /// assert_eq!(source.find_exact("10.0.0.1".parse()?, &headers), None);
+    ///
+    /// headers.insert("x-forwarded-for", "2001:db8::5".parse()?);
+    /// assert_eq!(source.find_exact("10.0.0.1".parse()?, &headers), Some("2001:db8::5".parse()?));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn find_exact(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
+        let client = if self.is_proxy(peer) { self.behind_proxy(headers)? } else { peer };
+        Some(client.to_canonical())
+    }
+
+    fn behind_proxy(&self, headers: &HeaderMap) -> Option<IpAddr> {
         match &self.field {
             Field::ForwardedFor => self.rightmost_client(headers),
             Field::Single(name) => {
@@ -170,13 +196,6 @@ impl ClientAddressSource {
 
     fn is_proxy(&self, address: IpAddr) -> bool {
         self.proxies.iter().any(|network| network.contains(address))
-    }
-
-    fn canonical(&self, address: IpAddr) -> ClientAddress {
-        ClientAddress(match address.to_canonical() {
-            IpAddr::V6(address) => IpAddr::V6(masked_v6(address, self.ipv6_prefix)),
-            address => address,
-        })
     }
 }
 

@@ -9,7 +9,7 @@ use thiserror::Error;
 /// IPv4 addresses written as IPv6 (`::ffff:192.0.2.0/120`) are IPv4, here and where an address is compared.
 ///
 /// ```
-/// use tower_api_keys::rate_limit::Network;
+/// use tower_api_keys::address::Network;
 ///
 /// let network: Network = "10.0.0.0/8".parse()?;
 /// assert!(network.contains("10.1.2.3".parse().unwrap()));
@@ -18,7 +18,7 @@ use thiserror::Error;
 ///
 /// // One host or a whole network? Not guessed.
 /// assert!("10.0.0.7/8".parse::<Network>().is_err());
-/// # Ok::<_, tower_api_keys::rate_limit::InvalidNetwork>(())
+/// # Ok::<_, tower_api_keys::address::InvalidNetwork>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network {
@@ -37,6 +37,19 @@ impl Network {
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_ipv4() == self.address.is_ipv4() && masked(address, self.prefix) == self.address
+    }
+
+    /// Whether every address of `other` lies in this network.
+    ///
+    /// ```
+    /// use tower_api_keys::address::Network;
+    ///
+    /// let [wide, narrow]: [Network; 2] = ["10.0.0.0/8".parse()?, "10.1.0.0/16".parse()?];
+    /// assert!(wide.contains_network(&narrow) && !narrow.contains_network(&wide));
+    /// # Ok::<_, tower_api_keys::address::InvalidNetwork>(())
+    /// ```
+    pub fn contains_network(&self, other: &Self) -> bool {
+        self.prefix <= other.prefix && self.contains(other.address)
     }
 }
 
@@ -89,7 +102,7 @@ impl fmt::Debug for Network {
 }
 
 /// The first `prefix` bits of `address`, zeros after.
-pub(super) fn masked(address: IpAddr, prefix: u8) -> IpAddr {
+fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     match address {
         IpAddr::V4(address) => {
             let bits = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
