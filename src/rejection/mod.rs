@@ -3,12 +3,16 @@
 //! A [`Rejection`] keeps two things apart. Its [`Reason`] is for the host: it goes to the log and, inside the
 //! rejection, into the extensions of the response, where an outer layer finds it for metrics. Its [`RejectionKind`]
 //! is what the client may know, and decides the status. A [`RejectionFormat`] makes the response from it:
-//! [`ProblemDetails`] unless the host says otherwise, or a closure.
+//! [`ProblemDetails`] unless the host says otherwise, [`GrpcStatus`], or a closure.
 //!
 //! Whatever the format writes, the layers add what no refusal may lack: `Cache-Control: no-store`, a
 //! `WWW-Authenticate` challenge for every configured scheme on 401, and `Retry-After` on 429 and 503.
+//!
+//! A refused `HEAD` gets the body as well. axum drops it, and so does HTTP/1.1; a plain hyper service that speaks
+//! HTTP/2 has to drop it as it does that of its own answers.
 
 mod check;
+mod grpc;
 mod problem;
 mod reason;
 
@@ -16,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use check::Check;
+pub use grpc::GrpcStatus;
 use http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 pub use problem::ProblemDetails;
