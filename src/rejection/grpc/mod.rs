@@ -42,6 +42,8 @@ const STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-
 /// [`google.rpc.RetryInfo`] in `grpc-status-details-bin` says it to code that reads error details. Where the request
 /// costs more than a window lets through, the push-back is -1: don't retry.
 ///
+/// gRPC knows no challenges: `WWW-Authenticate` belongs to the HTTP status 401, which none of these has.
+///
 /// Works with every body that has a [`Default`], which has to be the empty one. Needs no feature.
 ///
 /// ```
