@@ -141,6 +141,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | [`Principal`] as an extractor, routes matched by `MatchedPath`, `manage::key_routes` |
+//! | `tonic` | [`Principal`] from the requests of tonic's services; the layers and `GrpcStatus` need no feature |
 //! | `tracing` | events for refusals (`INFO`), authentications (`DEBUG`) and failures (`ERROR`); never a secret |
 //! | `full` | all of them |
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -166,6 +167,8 @@ pub mod route;
 pub mod scope;
 pub mod store;
 mod text;
+#[cfg(feature = "tonic")]
+pub mod tonic;
 
 pub use authenticate::AuthenticateLayer;
 pub use authorize::{OrganizationLayer, RequireScopeLayer};

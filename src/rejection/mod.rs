@@ -3,12 +3,16 @@
 //! A [`Rejection`] keeps two things apart. Its [`Reason`] is for the host: it goes to the log and, inside the
 //! rejection, into the extensions of the response, where an outer layer finds it for metrics. Its [`RejectionKind`]
 //! is what the client may know, and decides the status. A [`RejectionFormat`] makes the response from it:
-//! [`ProblemDetails`] unless the host says otherwise, or a closure.
+//! [`ProblemDetails`] unless the host says otherwise, [`GrpcStatus`], or a closure.
 //!
 //! Whatever the format writes, the layers add what no refusal may lack: `Cache-Control: no-store`, a
 //! `WWW-Authenticate` challenge for every configured scheme on 401 (unless the host leaves it out), and `Retry-After` on
-//! 429 and 503. With the feature `axum` an empty `Allow` too, where nobody is known to be calling: axum writes the methods of a route into every
-//! answer to another method that has no such field, and would so tell strangers which routes there are.
+//! 429 and 503. With the feature `axum` an empty `Allow` too, where nobody is known to be calling: axum writes the
+//! methods of a route into every answer to another method that has no such field, and would so tell strangers which
+//! routes there are.
+//!
+//! A refused `HEAD` gets the body as well. axum drops it, and so does HTTP/1.1; a plain hyper service that speaks
+//! HTTP/2 has to drop it as it does that of its own answers.
 //!
 //! # Finding out why
 //!
@@ -95,6 +99,7 @@
 //! ```
 
 mod check;
+mod grpc;
 mod problem;
 mod reason;
 
@@ -102,6 +107,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use check::Check;
+pub use grpc::GrpcStatus;
 use http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 pub use problem::ProblemDetails;

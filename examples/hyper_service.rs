@@ -1,0 +1,157 @@
+//! The layers round a plain hyper service, without axum.
+//!
+//! ```text
+//! cargo run --example hyper_service
+//! ```
+//!
+//! It prints the key it made and `curl` lines to paste. Speaks HTTP/1.1 and HTTP/2 on one port, and reads
+//! `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one).
+
+// An example talks to its reader on standard output.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_api_keys::authorize::Access;
+use tower_api_keys::credential::HeaderKey;
+use tower_api_keys::key::{KeyFormat, Mode, Owner};
+use tower_api_keys::manage::{Authority, KeyManager, NewKey};
+use tower_api_keys::rate_limit::{ClientAddressSource, MemoryRateLimiter, PeerAddress, Quota};
+use tower_api_keys::route::RouteTable;
+use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
+use tower_api_keys::store::MemoryStore;
+use tower_api_keys::{AuthenticateLayer, Principal, RateLimitLayer, RequireScopeLayer};
+
+const READ: ScopeRequirement = ScopeRequirement::from_static("notes:read");
+const WRITE: ScopeRequirement = ScopeRequirement::from_static("notes:write");
+
+type Answer = Response<Full<Bytes>>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hyper_service: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve() -> Result<(), Box<dyn Error>> {
+    let format = KeyFormat::new("demo_").build()?;
+    let header = HeaderKey::new(HeaderName::from_static("x-api-key"), format.clone());
+    let store = MemoryStore::new();
+
+    let manager = KeyManager::new(store.clone(), format);
+    let company = Authority::operator(Owner::organization("company_demo".parse()?, Mode::Live));
+    let key = manager.create(&company, NewKey::new("Reader", ScopeSet::parse_list(["notes:read"])?)).await?;
+
+    let access = RouteTable::new()
+        .add(Method::GET, "/notes", Access::Scope(READ))?
+        .add(Method::POST, "/notes", Access::Scope(WRITE))?
+        .add(Method::GET, "/whoami", Access::AnyKey)?;
+    let addresses = MemoryRateLimiter::builder("addresses", Quota::per_minute(1000)?).build();
+    let keys = MemoryRateLimiter::builder("keys", Quota::per_minute(100)?).build();
+    // What is written first stands outermost and is asked first.
+    let service = ServiceBuilder::new()
+        .layer(RateLimitLayer::by_client_address(ClientAddressSource::peer(), addresses))
+        .layer(AuthenticateLayer::new(store, header))
+        .layer(RateLimitLayer::by_key(keys))
+        .layer(RequireScopeLayer::by_route(access)?)
+        .service(service_fn(answer));
+
+    let address = std::env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
+    let listener = TcpListener::bind(&address).await.map_err(|error| format!("{address}: {error}"))?;
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    introduce(listener.local_addr()?, key.secret.expose_secret());
+
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    // The timers let hyper give up on clients that never finish a request's head.
+    server.http1().timer(TokioTimer::new());
+    server.http2().timer(TokioTimer::new());
+    let connections = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+        };
+        let Ok((stream, peer)) = accepted else {
+            // Out of file descriptors, say: connections that end give some back.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let service = service.clone();
+        let service = service_fn(move |request| call(service.clone(), peer, request));
+        let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let connection = connections.watch(connection.into_owned());
+        tokio::spawn(async move {
+            // Clients hang up whenever they like.
+            let _ = connection.await;
+        });
+    }
+    connections.shutdown().await;
+    Ok(())
+}
+
+/// What hyper leaves to its services: to say who the peer is, and to answer `HEAD` without a body, which it would send
+/// over HTTP/2.
+async fn call<S>(service: S, peer: SocketAddr, mut request: Request<Incoming>) -> Result<Answer, Infallible>
+where
+    S: Service<Request<Incoming>, Response = Answer, Error = Infallible>,
+{
+    request.extensions_mut().insert(PeerAddress(peer.ip()));
+    let is_head = request.method() == Method::HEAD;
+    let mut response = service.oneshot(request).await?;
+    if is_head {
+        *response.body_mut() = Full::default();
+    }
+    Ok(response)
+}
+
+/// Behind the layers. What is not in their table never comes here.
+async fn answer(request: Request<Incoming>) -> Result<Answer, Infallible> {
+    let caller = Principal::from_extensions(request.extensions());
+    let (status, text) = match (request.method(), request.uri().path(), caller) {
+        (&Method::GET | &Method::HEAD, "/notes", Some(_)) => (StatusCode::OK, "no notes yet\n".to_owned()),
+        (&Method::POST, "/notes", Some(_)) => (StatusCode::CREATED, "noted\n".to_owned()),
+        (&Method::GET | &Method::HEAD, "/whoami", Some(caller)) => {
+            (StatusCode::OK, format!("{}\n", caller.name()))
+        }
+        _ => (StatusCode::NOT_FOUND, "not found\n".to_owned()),
+    };
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+fn introduce(address: SocketAddr, key: &str) {
+    let base = format!("http://{address}");
+    println!("BASE_URL={base}");
+    println!("API_KEY={key}");
+    println!();
+    println!("# The same over HTTP/1.1 and HTTP/2:");
+    println!(r#"curl -i {base}/whoami -H "x-api-key: {key}""#);
+    println!(r#"curl -i --http2-prior-knowledge {base}/notes -H "x-api-key: {key}""#);
+    println!("# 401 without a key, 403 because this one may only read:");
+    println!("curl -i {base}/notes");
+    println!(r#"curl -i -X POST {base}/notes -H "x-api-key: {key}""#);
+    println!();
+    println!("ready");
+}

@@ -1,0 +1,241 @@
+mod details;
+
+use std::time::Duration;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, Response};
+
+use super::{Rejection, RejectionFormat, RejectionKind};
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const RETRY_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+const STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+
+/// Refusals as gRPC statuses, for tonic and other gRPC services.
+///
+/// A refusal has the [Trailers-Only form]: no body, HTTP status 200, and the gRPC status among the header fields.
+///
+/// ```text
+/// HTTP/2 200
+/// content-type: application/grpc
+/// grpc-status: 8
+/// grpc-message: The rate limit is used up.
+/// grpc-retry-pushback-ms: 1500
+/// grpc-status-details-bin: CAgSGlRoZSByYXRl…
+/// retry-after: 2
+/// ```
+///
+/// | kind | [status] |
+/// |---|---|
+/// | `Unauthenticated`, `AmbiguousCredentials` | 16 `UNAUTHENTICATED` |
+/// | `RateLimited` | 8 `RESOURCE_EXHAUSTED` |
+/// | `OrganizationMissing` | 3 `INVALID_ARGUMENT` |
+/// | `OrganizationMismatch`, `Forbidden` | 7 `PERMISSION_DENIED` |
+/// | `Unavailable` | 14 `UNAVAILABLE` |
+/// | `Misconfigured` | 13 `INTERNAL` |
+///
+/// Two credentials are 16, not 3: what is wrong is not in the message but in what the client's channel adds to it, and
+/// 16 is where people look for that.
+///
+/// Where waiting helps, `grpc-retry-pushback-ms` says how long to the client's own retries ([A6]), and a
+/// [`google.rpc.RetryInfo`] in `grpc-status-details-bin` says it to code that reads error details. Where the request
+/// costs more than a window lets through, the push-back is -1: don't retry.
+///
+/// gRPC knows no challenges: `WWW-Authenticate` belongs to the HTTP status 401, which none of these has.
+///
+/// Works with every body that has a [`Default`], which has to be the empty one. Needs no feature.
+///
+/// ```
+/// use http::Response;
+/// use tower_api_keys::rejection::{GrpcStatus, Rejection, RejectionFormat};
+///
+/// fn refuse(rejection: &Rejection) -> Response<String> {
+///     GrpcStatus.response(rejection)
+/// }
+/// ```
+///
+/// Use it only where every client speaks gRPC: others see a 200. So does what stands outside and goes by the HTTP
+/// status, such as [`with_refund`](crate::RateLimitLayer::with_refund); look at the [`Rejection`] in the response's
+/// extensions instead.
+///
+/// [Trailers-Only form]: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+/// [status]: https://github.com/grpc/grpc/blob/master/doc/statuscodes.md
+/// [A6]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+/// [`google.rpc.RetryInfo`]: https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GrpcStatus;
+
+impl<B: Default> RejectionFormat<B> for GrpcStatus {
+    fn response(&self, rejection: &Rejection) -> Response<B> {
+        let kind = rejection.kind();
+        let (code, message) = (code(kind), message(kind));
+        let mut response = Response::new(B::default());
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(GRPC_STATUS, HeaderValue::from(code));
+        headers.insert(GRPC_MESSAGE, HeaderValue::from_static(message));
+        match rejection.retry_after() {
+            Some(delay) => {
+                headers.insert(RETRY_PUSHBACK, HeaderValue::from(push_back(delay)));
+                headers.insert(STATUS_DETAILS, details::with_retry_info(code, message, delay));
+            }
+            None if kind == RejectionKind::RateLimited => {
+                headers.insert(RETRY_PUSHBACK, HeaderValue::from(NEVER));
+            }
+            None => {}
+        }
+        response
+    }
+}
+
+fn code(kind: RejectionKind) -> u16 {
+    match kind {
+        RejectionKind::Unauthenticated | RejectionKind::AmbiguousCredentials => 16,
+        RejectionKind::RateLimited => 8,
+        RejectionKind::OrganizationMissing => 3,
+        RejectionKind::OrganizationMismatch | RejectionKind::Forbidden => 7,
+        RejectionKind::Unavailable => 14,
+        RejectionKind::Misconfigured => 13,
+    }
+}
+
+/// Visible ASCII and spaces but for `%`, so that the field's percent-encoding leaves it as it is.
+fn message(kind: RejectionKind) -> &'static str {
+    match kind {
+        RejectionKind::Unauthenticated => "The credential is missing or not valid.",
+        RejectionKind::AmbiguousCredentials => "More than one credential was sent. Send exactly one.",
+        RejectionKind::RateLimited => "The rate limit is used up.",
+        RejectionKind::OrganizationMissing => "The request has to name an organization.",
+        RejectionKind::OrganizationMismatch => "The organization is not that of the key.",
+        RejectionKind::Forbidden => "The key may not do this.",
+        RejectionKind::Unavailable => "The credential can't be checked right now. Try again.",
+        RejectionKind::Misconfigured => "The server is set up wrongly.",
+    }
+}
+
+/// Asks a client not to retry.
+const NEVER: i32 = -1;
+
+/// Milliseconds, rounded up. The field is a signed 32-bit number, so 24 days and more can't be said.
+fn push_back(delay: Duration) -> i32 {
+    i32::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(NEVER)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::StatusCode;
+
+    use super::*;
+    use crate::credential::MalformedCredential;
+    use crate::rejection::{RateLimited, Reason};
+    use crate::scope::ScopeRequirement;
+    use crate::store::{StoreError, StoreErrorKind};
+
+    const KINDS: [RejectionKind; 8] = [
+        RejectionKind::Unauthenticated,
+        RejectionKind::AmbiguousCredentials,
+        RejectionKind::RateLimited,
+        RejectionKind::OrganizationMissing,
+        RejectionKind::OrganizationMismatch,
+        RejectionKind::Forbidden,
+        RejectionKind::Unavailable,
+        RejectionKind::Misconfigured,
+    ];
+
+    fn response(reason: Reason) -> Response<String> {
+        Rejection::new(reason).into_response(&GrpcStatus)
+    }
+
+    fn rate_limited(retry_after: impl Into<Option<Duration>>) -> Reason {
+        Reason::RateLimited(RateLimited {
+            category: "requests".into(),
+            limit: 1,
+            window: Duration::from_secs(60),
+            retry_after: retry_after.into(),
+        })
+    }
+
+    #[test]
+    fn every_reason_has_its_status_in_the_trailers_only_form() {
+        let scope = Arc::new(ScopeRequirement::from_static("workflows:read"));
+        let store_failed = Reason::StoreFailed(Arc::new(StoreError::new(StoreErrorKind::Unavailable)));
+        for (reason, status) in [
+            (Reason::CredentialMissing, "16"),
+            (Reason::KeyRevoked, "16"),
+            (Reason::CredentialConflict, "16"),
+            (Reason::CredentialMalformed(MalformedCredential::Repeated), "16"),
+            (rate_limited(Duration::from_secs(1)), "8"),
+            (Reason::OrganizationMissing, "3"),
+            (Reason::OrganizationMismatch, "7"),
+            (Reason::ScopeMissing(scope), "7"),
+            (Reason::RouteNotCovered, "7"),
+            (Reason::AddressNotAllowed, "7"),
+            (store_failed, "14"),
+            (Reason::StorePanicked, "14"),
+            (Reason::LayerMissing("a layer"), "13"),
+        ] {
+            let name = format!("{reason:?}");
+            let response = response(reason);
+            assert_eq!(response.status(), StatusCode::OK, "{name}");
+            assert_eq!(response.headers()["content-type"], "application/grpc", "{name}");
+            assert_eq!(response.headers()["grpc-status"], status, "{name}");
+            assert_eq!(response.headers()["cache-control"], "no-store", "{name}");
+            assert_eq!(response.body(), "", "{name}");
+            assert!(response.extensions().get::<Rejection>().is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn messages_need_no_percent_encoding() {
+        for kind in KINDS {
+            assert!(
+                message(kind).bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'%'),
+                "{kind:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn reasons_with_one_kind_get_one_answer() {
+        let headers = |reason| response(reason).headers().clone();
+        assert_eq!(headers(Reason::KeyUnknown), headers(Reason::KeyRevoked));
+        assert_eq!(headers(Reason::KeyUnknown), headers(Reason::CredentialMissing));
+    }
+
+    #[test]
+    fn says_when_to_try_again() {
+        let limited = response(rate_limited(Duration::from_millis(1500)));
+        assert_eq!(limited.headers()["grpc-retry-pushback-ms"], "1500");
+        assert_eq!(limited.headers()["retry-after"], "2");
+        assert!(limited.headers().contains_key("grpc-status-details-bin"));
+
+        let too_expensive = response(rate_limited(None));
+        assert_eq!(too_expensive.headers()["grpc-retry-pushback-ms"], "-1");
+        assert!(!too_expensive.headers().contains_key("grpc-status-details-bin"));
+
+        let down = response(Reason::StorePanicked);
+        assert_eq!(down.headers()["grpc-retry-pushback-ms"], "1000");
+
+        let unauthenticated = response(Reason::CredentialMissing);
+        assert!(!unauthenticated.headers().contains_key("grpc-retry-pushback-ms"));
+        assert!(!unauthenticated.headers().contains_key("grpc-status-details-bin"));
+    }
+
+    #[test]
+    fn the_push_back_is_rounded_up_and_fits_its_field() {
+        for (delay, milliseconds) in [
+            (Duration::ZERO, 0),
+            (Duration::from_nanos(1), 1),
+            (Duration::from_millis(1), 1),
+            (Duration::from_micros(1001), 2),
+            (Duration::from_millis(2_147_483_647), i32::MAX),
+            (Duration::from_millis(2_147_483_648), -1),
+            (Duration::MAX, -1),
+        ] {
+            assert_eq!(push_back(delay), milliseconds, "{delay:?}");
+        }
+    }
+}
