@@ -38,7 +38,7 @@
 //! ```
 //! use http::Request;
 //! use tonic::transport::server::TcpConnectInfo;
-//! use tower_api_keys::rate_limit::PeerAddress;
+//! use tower_api_keys::address::PeerAddress;
 //!
 //! fn with_peer_address<B>(mut request: Request<B>) -> Request<B> {
 //!     let peer = request.extensions().get().and_then(TcpConnectInfo::remote_addr);

@@ -124,7 +124,10 @@ async fn without_a_caller_nobody_passes() {
     let response = layer.layer(service_fn(whoami)).oneshot(request(KEY)).await.unwrap();
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     let reason = rejection(&response).reason().to_string();
-    assert_eq!(reason, "OrganizationLayer needs AuthenticateLayer outside it");
+    assert_eq!(
+        reason,
+        "OrganizationLayer needs AuthenticateLayer outside it: add that one later to an axum router, or earlier to a ServiceBuilder"
+    );
     assert!(!str::from_utf8(response.body()).unwrap().contains("Layer"), "the client is not told");
 
     let anonymous = authenticate(acme()).await.allow_anonymous();
