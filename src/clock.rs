@@ -146,29 +146,34 @@ impl From<Timestamp> for SystemTime {
 /// neither locks a caller out nor lets one in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    monotonic: Duration,
-    unix: Duration,
+    monotonic_nanos: u64,
+    unix_nanos: u64,
 }
 
 impl Now {
-    /// A reading from a monotonic count since any fixed origin, and the time since the Unix epoch.
+    /// A reading from a monotonic count since any fixed origin, and the time since the Unix epoch. Both are kept in
+    /// nanoseconds; what is beyond 584 years becomes the latest there is.
     pub const fn new(monotonic: Duration, unix: Duration) -> Self {
-        Self { monotonic, unix }
+        Self { monotonic_nanos: nanos(monotonic), unix_nanos: nanos(unix) }
     }
 
     /// Time since the clock's own fixed origin; never goes backwards.
     pub const fn monotonic(self) -> Duration {
-        self.monotonic
+        Duration::from_nanos(self.monotonic_nanos)
     }
 
     /// Time since the Unix epoch, by the calendar.
     pub const fn since_unix_epoch(self) -> Duration {
-        self.unix
+        Duration::from_nanos(self.unix_nanos)
     }
 
     /// The calendar's point in time, whole milliseconds.
     pub const fn timestamp(self) -> Timestamp {
-        Timestamp(millis(self.unix))
+        Timestamp(self.unix_nanos / 1_000_000)
+    }
+
+    pub(crate) const fn monotonic_nanos(self) -> u64 {
+        self.monotonic_nanos
     }
 }
 
@@ -214,21 +219,21 @@ fn unix_nanos() -> u64 {
 }
 
 /// Nanoseconds in 64 bits reach to the year 2554.
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+const fn nanos(duration: Duration) -> u64 {
+    let nanos = duration.as_nanos();
+    if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
 }
 
 impl Clock for SystemClock {
     fn now(&self) -> Now {
         let anchor = &*ANCHOR;
-        let monotonic = anchor.origin.elapsed();
-        let count = nanos(monotonic);
+        let count = nanos(anchor.origin.elapsed());
         if count >= anchor.refresh_at.load(Ordering::Relaxed) {
             anchor.refresh_at.store(count.saturating_add(REFRESH_NANOS), Ordering::Relaxed);
             anchor.offset.store(unix_nanos().saturating_sub(count), Ordering::Relaxed);
         }
         let offset = anchor.offset.load(Ordering::Relaxed);
-        Now::new(monotonic, Duration::from_nanos(offset.saturating_add(count)))
+        Now { monotonic_nanos: count, unix_nanos: offset.saturating_add(count) }
     }
 }
 

@@ -14,8 +14,8 @@ use super::throttle::Throttle;
 use crate::address::{ClientAddress, ClientAddressSource, PeerAddress};
 use crate::clock::{Clock, Now, Timestamp};
 use crate::credential::{
-    Challenge, CredentialExtractor, Extracted, InvalidChallenge, MAX_CREDENTIAL_LENGTH, MalformedCredential,
-    RequestView,
+    Challenge, Credential, CredentialExtractor, Extracted, InvalidChallenge, MAX_CREDENTIAL_LENGTH,
+    MalformedCredential, RequestView,
 };
 use crate::key::{Candidates, Digest, DigestAlgorithm, KeyId, KeyRecord, KeyState, Mode, Peppers};
 use crate::log;
@@ -133,8 +133,8 @@ impl Authenticator {
         if self.passes_cors_preflight && is_cors_preflight(request) {
             return Step::Decided(Ok(Authentication { principal: None, now: self.clock.now() }));
         }
-        let mut presented = match self.extract(request) {
-            Ok(Some(presented)) => presented,
+        let (credential, scheme) = match self.extract(request) {
+            Ok(Some(found)) => found,
             Ok(None) if self.allows_anonymous => {
                 return Step::Decided(Ok(Authentication { principal: None, now: self.clock.now() }));
             }
@@ -142,10 +142,17 @@ impl Authenticator {
             Err(reason) => return self.refused(reason),
         };
         let now = self.clock.now();
-        match self.throttle(request, now) {
-            Ok(counted) => presented.counted = counted,
+        let counted = match self.throttle(request, now) {
+            Ok(counted) => counted,
             Err(reason) => return self.refused(reason),
-        }
+        };
+        let presented = Presented {
+            id: credential.id,
+            mode: credential.mode,
+            digests: self.peppers.candidates(credential.expose_secret()),
+            scheme,
+            counted,
+        };
         let Ok(answer) = catch_unwind(AssertUnwindSafe(|| self.store.find_now(presented.selector()))) else {
             return self.refused(Reason::StorePanicked);
         };
@@ -168,8 +175,11 @@ impl Authenticator {
         Box::new(Rejection::new(reason).with_challenges(self.challenges.clone()))
     }
 
-    /// Extraction and format: the one credential of the request, or `None` if it has none.
-    fn extract(&self, request: RequestView<'_>) -> Result<Option<Presented>, Reason> {
+    /// Extraction and format: the one credential of the request with its scheme, or `None` if it has none.
+    fn extract<'r>(
+        &self,
+        request: RequestView<'r>,
+    ) -> Result<Option<(Credential<'r>, &'static str)>, Reason> {
         let mut only = None;
         for Extractor { extractor, challenge } in &self.extractors {
             match extractor.extract(request) {
@@ -186,19 +196,11 @@ impl Authenticator {
             Extracted::Found(credential) => credential,
         };
         // Extractors of the host's own need not have looked.
-        let secret = credential.expose_secret();
-        match secret.len() {
-            0 => return Err(Reason::CredentialMalformed(MalformedCredential::Empty)),
-            1..=MAX_CREDENTIAL_LENGTH => {}
-            _ => return Err(Reason::CredentialMalformed(MalformedCredential::TooLong)),
+        match credential.expose_secret().len() {
+            0 => Err(Reason::CredentialMalformed(MalformedCredential::Empty)),
+            1..=MAX_CREDENTIAL_LENGTH => Ok(Some((credential, scheme))),
+            _ => Err(Reason::CredentialMalformed(MalformedCredential::TooLong)),
         }
-        Ok(Some(Presented {
-            id: credential.id,
-            mode: credential.mode,
-            digests: self.peppers.candidates(secret),
-            scheme,
-            counted: None,
-        }))
     }
 
     /// The address to count a bad credential for, if the host counts them, and this one has not used up its limit.

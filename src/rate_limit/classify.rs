@@ -68,19 +68,20 @@ impl Classifier {
         let Some(caller) = self.caller(request)? else { return Ok(None) };
         let own_limit = caller.principal.and_then(|principal| own_limit(principal, limiter));
         let cost = self.cost.as_ref().map_or(1, |cost| cost(request));
-        let (decision, permit) = limiter.check(&caller.subject, own_limit, cost, caller.now);
+        let (decision, permit) = match &self.refund {
+            Some(refund) => {
+                let (decision, permit) = limiter.check(&caller.subject, own_limit, cost, caller.now);
+                (decision, permit.map(|permit| (permit, refund.clone())))
+            }
+            None => (limiter.decide(&caller.subject, own_limit, cost, caller.now), None),
+        };
         let fields = Fields { decision, now: caller.now, ietf: self.ietf };
-        match permit {
-            Some(permit) => {
-                let permit = self.refund.clone().map(|refund| (permit, refund));
-                Ok(Some(Counted { limiter: limiter.clone(), fields, permit }))
-            }
-            None => {
-                let mut rejection = Rejection::new(Reason::RateLimited(over_limit(limiter, decision)));
-                rejection.set_key_id(caller.principal.map(|principal| *principal.key_id()));
-                Err(Box::new(Refused { rejection, fields: Some((limiter.clone(), fields)) }))
-            }
+        if decision.is_admitted() {
+            return Ok(Some(Counted { limiter: limiter.clone(), fields, permit }));
         }
+        let mut rejection = Rejection::new(Reason::RateLimited(over_limit(limiter, decision)));
+        rejection.set_key_id(caller.principal.map(|principal| *principal.key_id()));
+        Err(Box::new(Refused { rejection, fields: Some((limiter.clone(), fields)) }))
     }
 
     /// A route's limiter before a method's, before the one for the rest.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::fields::CommonFields;
-use super::window::{Reading, Timeline, Window, nanos};
+use super::window::{Reading, Timeline, Window};
 use super::{Algorithm, Decision, Quota, Subject, Verdict};
 use crate::clock::{Clock, Now, SystemClock};
 
@@ -124,7 +124,7 @@ impl MemoryRateLimiterBuilder {
             .collect();
         let wanted = (self.capacity.get() / MIN_SUBJECTS_PER_SHARD).clamp(1, MAX_SHARDS);
         let shard_count = 1 << wanted.ilog2();
-        let time = nanos(now.monotonic());
+        let time = now.monotonic_nanos();
         let shards = (0..shard_count)
             .map(|_| {
                 let shared = Windows::new(self.algorithm, &rules, time);
@@ -194,27 +194,43 @@ impl MemoryRateLimiter {
         cost: u32,
         now: Now,
     ) -> (Decision, Option<Permit>) {
-        let request = Request { limit_override, cost, time: nanos(now.monotonic()) };
         let entry = self.entry(subject);
-        let shard = self.shard(&entry);
+        let (decision, counted) = self.count(&entry, Request::new(limit_override, cost, now));
+        let permit = counted.map(|Counted { shared, places }| Permit { entry, shared, cost, places });
+        (decision, permit)
+    }
+
+    /// [`check`](Self::check) without a permit, for callers that never take anything back.
+    pub(super) fn decide(
+        &self,
+        subject: &Subject,
+        limit_override: Option<NonZeroU32>,
+        cost: u32,
+        now: Now,
+    ) -> Decision {
+        self.count(&self.entry(subject), Request::new(limit_override, cost, now)).0
+    }
+
+    fn count(&self, entry: &Entry, request: Request) -> (Decision, Option<Counted>) {
+        let shard = self.shard(entry);
 
         // The lock is held during the check, so that no sweep drops a count somebody is adding to.
         let state = shard.read();
-        if let Some(windows) = state.subjects.get(&entry) {
-            return self.admit(windows, request, entry, false);
+        if let Some(windows) = state.subjects.get(entry) {
+            return self.admit(windows, request, false);
         }
         if state.subjects.len() >= self.capacity_per_shard && request.time < state.next_sweep {
-            return self.admit(&state.shared, request, entry, true);
+            return self.admit(&state.shared, request, true);
         }
         drop(state);
 
         let mut state = shard.write();
-        if !state.subjects.contains_key(&entry) {
+        if !state.subjects.contains_key(entry) {
             if state.subjects.len() >= self.capacity_per_shard {
                 self.sweep(&mut state, request.time);
             }
             if state.subjects.len() >= self.capacity_per_shard {
-                return self.admit(&state.shared, request, entry, true);
+                return self.admit(&state.shared, request, true);
             }
             // The newcomer may be among those that shared a count until now.
             let windows = if self.is_idle(state.shared.as_slice(), request.time) {
@@ -224,9 +240,9 @@ impl MemoryRateLimiter {
             };
             state.subjects.insert(entry.clone(), windows);
         }
-        match state.subjects.get(&entry) {
-            Some(windows) => self.admit(windows, request, entry, false),
-            None => self.admit(&state.shared, request, entry, true),
+        match state.subjects.get(entry) {
+            Some(windows) => self.admit(windows, request, false),
+            None => self.admit(&state.shared, request, true),
         }
     }
 
@@ -238,7 +254,7 @@ impl MemoryRateLimiter {
         cost: u32,
         now: Now,
     ) -> Decision {
-        let request = Request { limit_override, cost, time: nanos(now.monotonic()) };
+        let request = Request::new(limit_override, cost, now);
         let entry = self.entry(subject);
         let state = self.shard(&entry).read();
         // One that is not held has at most what the shared count holds, and begins with that.
@@ -248,7 +264,7 @@ impl MemoryRateLimiter {
 
     /// What [`check`](Self::check) would decide about one unit, if `subject` has a count of its own.
     pub(crate) fn peek_own(&self, subject: &Subject, now: Now) -> Option<Decision> {
-        let request = Request { limit_override: None, cost: 1, time: nanos(now.monotonic()) };
+        let request = Request::new(None, 1, now);
         let entry = self.entry(subject);
         let state = self.shard(&entry).read();
         state.subjects.get(&entry).map(|windows| self.preview(windows.as_slice(), request))
@@ -280,16 +296,9 @@ impl MemoryRateLimiter {
         &self.shards[index]
     }
 
-    fn admit(
-        &self,
-        windows: &Windows,
-        request: Request,
-        entry: Entry,
-        shared: bool,
-    ) -> (Decision, Option<Permit>) {
+    fn admit(&self, windows: &Windows, request: Request, shared: bool) -> (Decision, Option<Counted>) {
         let (decision, places) = self.reserve(windows.as_slice(), request);
-        let permit = places.map(|places| Permit { entry, shared, cost: request.cost, places });
-        (decision, permit)
+        (decision, places.map(|places| Counted { shared, places }))
     }
 
     /// Counts in all windows or in none.
@@ -400,6 +409,19 @@ struct Request {
     limit_override: Option<NonZeroU32>,
     cost: u32,
     time: u64,
+}
+
+impl Request {
+    fn new(limit_override: Option<NonZeroU32>, cost: u32, now: Now) -> Self {
+        Self { limit_override, cost, time: now.monotonic_nanos() }
+    }
+}
+
+/// Where an admitted request was counted.
+struct Counted {
+    /// Whether that was in the count for subjects that found no room.
+    shared: bool,
+    places: Places,
 }
 
 struct Rule {

@@ -13,7 +13,7 @@ mod atomic {
 use self::counter::Counter;
 use self::exact::Exact;
 use self::sliding::Sliding;
-pub(crate) use self::timeline::{Timeline, nanos};
+pub(crate) use self::timeline::Timeline;
 
 /// How admitted cost is counted.
 ///
