@@ -6,11 +6,12 @@
 mod support;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tower_api_keys::rate_limit::Quota;
 
 fn stacks(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("stack");
     group.throughput(Throughput::Elements(1));
-    for mut stack in support::stacks() {
+    for mut stack in support::stacks(Quota::MAX_LIMIT) {
         group.bench_function(stack.name, |bencher| bencher.iter(|| stack.send()));
     }
     group.finish();

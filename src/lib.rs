@@ -19,7 +19,8 @@
 //! ```
 //!
 //! The order is fixed, and [`rejection::Check`] is the place where it is declared: a request with several faults is
-//! refused by the first check that finds one.
+//! refused by the first check that finds one. Where requests name their organization in a header,
+//! [`OrganizationLayer`] checks it (8) between the last two layers.
 //!
 //! # Example
 //!

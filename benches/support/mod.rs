@@ -74,19 +74,20 @@ pub(crate) const WHOLE: &str = "whole stack, accepted";
 pub(crate) const ASSEMBLED: &str = "peers: async auth, sha256 + tower_governor";
 
 /// All stacks, the baseline first.
-pub(crate) fn stacks() -> Vec<Stack> {
-    let mut stacks = own_stacks();
+pub(crate) fn stacks(limit: u32) -> Vec<Stack> {
+    let mut stacks = own_stacks(limit);
     stacks.extend(peers::stacks());
     stacks
 }
 
-/// This crate's stacks: each layer added in turn, then each way to be refused.
-pub(crate) fn own_stacks() -> Vec<Stack> {
+/// This crate's stacks: each layer added in turn, then each way to be refused. `limit` is that of each key in a day; who
+/// sends more than that gets no further.
+pub(crate) fn own_stacks(limit: u32) -> Vec<Stack> {
     const OK: StatusCode = StatusCode::OK;
     const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
 
     let store = store();
-    let generous = JustPaid::new(store.clone()).with_limits(limits(Quota::MAX_LIMIT));
+    let generous = JustPaid::new(store.clone()).with_limits(limits(limit));
     let strict = JustPaid::new(store).with_limits(limits(1));
     let whole = |preset: &JustPaid<MemoryStore>| {
         ServiceBuilder::new()
@@ -96,7 +97,7 @@ pub(crate) fn own_stacks() -> Vec<Stack> {
             .service(Inner)
     };
     let authenticate = ServiceBuilder::new().layer(generous.authenticate());
-    let without_ietf_fields = authenticate.clone().layer(without_ietf_fields());
+    let without_ietf_fields = authenticate.clone().layer(without_ietf_fields(limit));
 
     vec![
         Stack::new(BASELINE, OK, Inner, good_keys()),
@@ -142,8 +143,8 @@ fn limits(limit: u32) -> Limits {
 }
 
 /// The preset's layer for reads, but for the fields and for routes with a limit of their own.
-fn without_ietf_fields() -> RateLimitLayer<JustPaidFormat> {
-    let quota = Quota::new(Quota::MAX_LIMIT.try_into().unwrap(), limits(1).window).unwrap();
+fn without_ietf_fields(limit: u32) -> RateLimitLayer<JustPaidFormat> {
+    let quota = Quota::new(limit.try_into().unwrap(), limits(1).window).unwrap();
     let limiter = MemoryRateLimiter::builder("read", quota).build();
     RateLimitLayer::by_key(limiter).with_rejection_format(JustPaidFormat)
 }
