@@ -2,11 +2,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::attempt::{Attempt, Change, MAX_ATTEMPTS};
 use super::{
-    AuditEvent, AuditOutcome, AuditSink, Authority, CreatedKey, ExistingKey, Forbidden, KeyAction, KeyStatus,
-    KeyView, KeyViewPage, ManageError, NewKey, rules,
+    AuditSink, Authority, CreatedKey, ExistingKey, Forbidden, KeyAction, KeyStatus, KeyView, KeyViewPage,
+    ManageError, NewKey, rules,
 };
-use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::clock::{Clock, SystemClock};
 use crate::key::{Digest, KeyFormat, KeyId, KeyRecord, KeyState, Owner, Peppers, PreviousSecret};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::{KeyAdministration, KeyQuery, KeySelector, StoreError, StoreErrorKind};
@@ -21,20 +22,17 @@ use crate::store::{KeyAdministration, KeyQuery, KeySelector, StoreError, StoreEr
 pub struct KeyManager(Arc<Parts>);
 
 #[derive(Clone)]
-struct Parts {
-    store: Arc<dyn KeyAdministration>,
-    format: KeyFormat,
-    peppers: Peppers,
-    clock: Arc<dyn Clock>,
-    grantable: Option<ScopeSet>,
-    max_lifetime: Option<Duration>,
-    read: ScopeRequirement,
-    write: ScopeRequirement,
-    audit: Option<Arc<dyn AuditSink>>,
+pub(super) struct Parts {
+    pub(super) store: Arc<dyn KeyAdministration>,
+    pub(super) format: KeyFormat,
+    pub(super) peppers: Peppers,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) grantable: Option<ScopeSet>,
+    pub(super) max_lifetime: Option<Duration>,
+    pub(super) read: ScopeRequirement,
+    pub(super) write: ScopeRequirement,
+    pub(super) audit: Option<Arc<dyn AuditSink>>,
 }
-
-/// How often a change is tried that others overtake. Each lost race means that another change was made.
-const MAX_ATTEMPTS: usize = 16;
 
 impl KeyManager {
     /// How long the old secret verifies after a rotation, if there is nothing to say for another time: 24 hours.
@@ -418,110 +416,6 @@ impl KeyManager {
 impl fmt::Debug for KeyManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyManager").field("format", &self.0.format).finish_non_exhaustive()
-    }
-}
-
-/// One operation under way: who does what to which key, at one instant.
-struct Attempt<'a> {
-    parts: &'a Parts,
-    authority: &'a Authority,
-    action: KeyAction,
-    key_id: Option<KeyId>,
-    now: Timestamp,
-}
-
-/// What is to become of a record that was looked at.
-enum Change {
-    Store,
-    Nothing,
-}
-
-impl Attempt<'_> {
-    /// Whether the caller's own key is still what it was when the request came, which may be long ago: a body can take
-    /// any time to arrive. Otherwise whoever sees a revocation coming could make the next key after it.
-    async fn caller_still_stands(&self) -> Result<(), ManageError> {
-        let Some(own) = self.authority.bound() else { return Ok(()) };
-        let stored = self.parts.store.get(&own.owner, &own.id).await?;
-        let stands = stored.is_some_and(|stored| {
-            KeyStatus::of(&stored, self.now) == KeyStatus::Active
-                && stored.secret_created_at == own.secret_created_at
-        });
-        if stands { Ok(()) } else { Err(self.forbidden(Forbidden::Ended)) }
-    }
-
-    /// The record of a new key, if it may be made.
-    fn new_record(&self, key: NewKey, id: KeyId, digest: Digest) -> Result<KeyRecord, ManageError> {
-        let latest_expiry = self.parts.max_lifetime.map(|lifetime| self.now.saturating_add(lifetime));
-        let faults = rules::faults(&key, self.parts.grantable.as_ref(), latest_expiry, self.now);
-        if !faults.is_empty() {
-            return Err(ManageError::Invalid(faults));
-        }
-        let own_expiry = self.authority.bound().and_then(|own| own.expires_at);
-        let mut record = KeyRecord::new(id, self.authority.owner().clone(), digest, self.now);
-        record.expires_at = key.expires_at.or_else(|| rules::earlier(own_expiry, latest_expiry));
-        record.limits = rules::inherited_limits(self.authority, &key.limits);
-        record.allowed_addresses = rules::inherited_addresses(self.authority, key.allowed_addresses);
-        record.name = key.name;
-        record.scopes = key.scopes;
-        record.not_before = key.not_before;
-        rules::may_hand_out(self.authority, &record).map_err(|forbidden| self.forbidden(forbidden))?;
-        Ok(record)
-    }
-
-    /// Changes a key that has not ended, by compare-and-swap.
-    async fn change(
-        &self,
-        mut change: impl FnMut(&mut KeyRecord) -> Result<Change, ManageError>,
-    ) -> Result<KeyView, ManageError> {
-        let id = self.key_id.ok_or(ManageError::NotFound)?;
-        for _ in 0..MAX_ATTEMPTS {
-            let stored = self.parts.store.get(self.authority.owner(), &id).await?;
-            let mut record = stored.map(Arc::unwrap_or_clone).ok_or(ManageError::NotFound)?;
-            if matches!(record.state, KeyState::Revoked { .. }) {
-                return Err(ManageError::NotFound);
-            }
-            let change = change(&mut record).map_err(|error| match error {
-                ManageError::Forbidden(forbidden) => self.forbidden(forbidden),
-                error => error,
-            })?;
-            let view = KeyView::new(&record, self.now);
-            if matches!(change, Change::Nothing) {
-                return Ok(view);
-            }
-            match self.parts.store.replace(record).await {
-                Ok(()) => {
-                    self.done();
-                    return Ok(view);
-                }
-                Err(error) if error.kind() == StoreErrorKind::Conflict => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(StoreError::new(StoreErrorKind::Conflict).into())
-    }
-
-    fn done(&self) {
-        self.audit(AuditOutcome::Done);
-    }
-
-    fn forbidden(&self, forbidden: Forbidden) -> ManageError {
-        self.audit(AuditOutcome::Forbidden(forbidden.clone()));
-        forbidden.into()
-    }
-
-    fn audit(&self, outcome: AuditOutcome) {
-        let event = AuditEvent {
-            action: self.action,
-            outcome,
-            key_id: self.key_id,
-            owner: self.authority.owner().clone(),
-            actor: self.authority.actor(),
-            at: self.now,
-        };
-        crate::log::audited(&event);
-        if let Some(sink) = &self.parts.audit {
-            sink.record(&event);
-        }
     }
 }
 

@@ -51,6 +51,7 @@
 //!
 //! With the feature `axum`, `key_routes` serves the same over HTTP.
 
+mod attempt;
 mod audit;
 mod authority;
 mod error;

@@ -1,13 +1,13 @@
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use super::fields::CommonFields;
+use super::shard::{Entry, Shard, State, Windows};
 use super::window::{Reading, Timeline, Window};
 use super::{Algorithm, Decision, Quota, Subject, Verdict};
 use crate::clock::{Clock, Now, SystemClock};
@@ -128,7 +128,7 @@ impl MemoryRateLimiterBuilder {
         let shards = (0..shard_count)
             .map(|_| {
                 let shared = Windows::new(self.algorithm, &rules, time);
-                Shard(RwLock::new(State { subjects: HashMap::default(), shared, next_sweep: 0 }))
+                Shard::new(shared)
             })
             .collect();
         MemoryRateLimiter {
@@ -424,9 +424,9 @@ struct Counted {
     places: Places,
 }
 
-struct Rule {
+pub(super) struct Rule {
     quota: Quota,
-    timeline: Timeline,
+    pub(super) timeline: Timeline,
 }
 
 impl Rule {
@@ -440,98 +440,6 @@ impl Rule {
 
 /// Where each quota counted a request.
 type Places = [u64; MemoryRateLimiter::MAX_QUOTAS];
-
-/// What counts for one subject, under each quota. One quota, the common case, costs no further pointer.
-#[derive(Debug)]
-enum Windows {
-    One(Window),
-    Several(Box<[Window]>),
-}
-
-impl Windows {
-    fn new(algorithm: Algorithm, rules: &[Rule], time: u64) -> Self {
-        rules.iter().map(|rule| Window::new(algorithm, &rule.timeline, time)).collect()
-    }
-
-    fn snapshot(&self) -> Self {
-        self.as_slice().iter().map(Window::snapshot).collect()
-    }
-
-    fn as_slice(&self) -> &[Window] {
-        match self {
-            Self::One(window) => std::slice::from_ref(window),
-            Self::Several(windows) => windows,
-        }
-    }
-}
-
-impl FromIterator<Window> for Windows {
-    fn from_iter<I: IntoIterator<Item = Window>>(windows: I) -> Self {
-        let mut windows: Vec<Window> = windows.into_iter().collect();
-        match windows.pop() {
-            Some(only) if windows.is_empty() => Self::One(only),
-            last => {
-                windows.extend(last);
-                Self::Several(windows.into())
-            }
-        }
-    }
-}
-
-/// A subject with its hash, which is computed once and finds both the shard and the place in its map.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
-    hash: u64,
-    subject: Subject,
-}
-
-impl Hash for Entry {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
-}
-
-/// Passes on what [`RandomState`] computed.
-#[derive(Default)]
-struct Computed(u64);
-
-impl Hasher for Computed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
-/// On cache lines of its own, so that threads with different subjects do not slow each other down.
-#[repr(align(128))]
-struct Shard(RwLock<State>);
-
-struct State {
-    subjects: HashMap<Entry, Windows, BuildHasherDefault<Computed>>,
-    /// For subjects that found no room.
-    shared: Windows,
-    next_sweep: u64,
-}
-
-impl Shard {
-    // Counts are whole at any time, so a panic elsewhere leaves nothing to be wary of.
-    fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 const MAX_SHARDS: usize = 64;
 const MIN_SUBJECTS_PER_SHARD: usize = 64;

@@ -47,6 +47,7 @@ mod layer;
 mod limiter;
 mod quota;
 mod service;
+mod shard;
 mod subject;
 mod window;
 

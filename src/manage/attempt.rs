@@ -1,0 +1,121 @@
+use std::sync::Arc;
+
+use super::manager::Parts;
+use super::{
+    AuditEvent, AuditOutcome, Authority, Forbidden, KeyAction, KeyStatus, KeyView, ManageError, NewKey, rules,
+};
+use crate::clock::Timestamp;
+use crate::key::{Digest, KeyId, KeyRecord, KeyState};
+use crate::store::{StoreError, StoreErrorKind};
+
+/// How often a change is tried that others overtake. Each lost race means that another change was made.
+pub(super) const MAX_ATTEMPTS: usize = 16;
+
+/// One operation under way: who does what to which key, at one instant.
+pub(super) struct Attempt<'a> {
+    pub(super) parts: &'a Parts,
+    pub(super) authority: &'a Authority,
+    pub(super) action: KeyAction,
+    pub(super) key_id: Option<KeyId>,
+    pub(super) now: Timestamp,
+}
+
+/// What is to become of a record that was looked at.
+pub(super) enum Change {
+    Store,
+    Nothing,
+}
+
+impl Attempt<'_> {
+    /// Whether the caller's own key is still what it was when the request came, which may be long ago: a body can take
+    /// any time to arrive. Otherwise whoever sees a revocation coming could make the next key after it.
+    pub(super) async fn caller_still_stands(&self) -> Result<(), ManageError> {
+        let Some(own) = self.authority.bound() else { return Ok(()) };
+        let stored = self.parts.store.get(&own.owner, &own.id).await?;
+        let stands = stored.is_some_and(|stored| {
+            KeyStatus::of(&stored, self.now) == KeyStatus::Active
+                && stored.secret_created_at == own.secret_created_at
+        });
+        if stands { Ok(()) } else { Err(self.forbidden(Forbidden::Ended)) }
+    }
+
+    /// The record of a new key, if it may be made.
+    pub(super) fn new_record(
+        &self,
+        key: NewKey,
+        id: KeyId,
+        digest: Digest,
+    ) -> Result<KeyRecord, ManageError> {
+        let latest_expiry = self.parts.max_lifetime.map(|lifetime| self.now.saturating_add(lifetime));
+        let faults = rules::faults(&key, self.parts.grantable.as_ref(), latest_expiry, self.now);
+        if !faults.is_empty() {
+            return Err(ManageError::Invalid(faults));
+        }
+        let own_expiry = self.authority.bound().and_then(|own| own.expires_at);
+        let mut record = KeyRecord::new(id, self.authority.owner().clone(), digest, self.now);
+        record.expires_at = key.expires_at.or_else(|| rules::earlier(own_expiry, latest_expiry));
+        record.limits = rules::inherited_limits(self.authority, &key.limits);
+        record.allowed_addresses = rules::inherited_addresses(self.authority, key.allowed_addresses);
+        record.name = key.name;
+        record.scopes = key.scopes;
+        record.not_before = key.not_before;
+        rules::may_hand_out(self.authority, &record).map_err(|forbidden| self.forbidden(forbidden))?;
+        Ok(record)
+    }
+
+    /// Changes a key that has not ended, by compare-and-swap.
+    pub(super) async fn change(
+        &self,
+        mut change: impl FnMut(&mut KeyRecord) -> Result<Change, ManageError>,
+    ) -> Result<KeyView, ManageError> {
+        let id = self.key_id.ok_or(ManageError::NotFound)?;
+        for _ in 0..MAX_ATTEMPTS {
+            let stored = self.parts.store.get(self.authority.owner(), &id).await?;
+            let mut record = stored.map(Arc::unwrap_or_clone).ok_or(ManageError::NotFound)?;
+            if matches!(record.state, KeyState::Revoked { .. }) {
+                return Err(ManageError::NotFound);
+            }
+            let change = change(&mut record).map_err(|error| match error {
+                ManageError::Forbidden(forbidden) => self.forbidden(forbidden),
+                error => error,
+            })?;
+            let view = KeyView::new(&record, self.now);
+            if matches!(change, Change::Nothing) {
+                return Ok(view);
+            }
+            match self.parts.store.replace(record).await {
+                Ok(()) => {
+                    self.done();
+                    return Ok(view);
+                }
+                Err(error) if error.kind() == StoreErrorKind::Conflict => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::new(StoreErrorKind::Conflict).into())
+    }
+
+    pub(super) fn done(&self) {
+        self.audit(AuditOutcome::Done);
+    }
+
+    pub(super) fn forbidden(&self, forbidden: Forbidden) -> ManageError {
+        self.audit(AuditOutcome::Forbidden(forbidden.clone()));
+        forbidden.into()
+    }
+
+    fn audit(&self, outcome: AuditOutcome) {
+        let event = AuditEvent {
+            action: self.action,
+            outcome,
+            key_id: self.key_id,
+            owner: self.authority.owner().clone(),
+            actor: self.authority.actor(),
+            at: self.now,
+        };
+        crate::log::audited(&event);
+        if let Some(sink) = &self.parts.audit {
+            sink.record(&event);
+        }
+    }
+}
