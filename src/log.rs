@@ -8,32 +8,36 @@ use crate::manage::AuditEvent;
 use crate::manage::AuditOutcome;
 use crate::rejection::{Rejection, RejectionKind};
 
+/// What hosts filter by; the module is nobody's business.
+#[cfg(feature = "tracing")]
+const TARGET: &str = "tower_api_keys";
+
 #[cfg(feature = "tracing")]
 pub(crate) fn refused(rejection: &Rejection) {
     let (reason, key_id) = (rejection.reason(), rejection.key_id().map(tracing::field::display));
     let status = rejection.kind().status().as_u16();
     match rejection.kind() {
         RejectionKind::Misconfigured => {
-            tracing::error!(status, %reason, key_id, "request refused: the layers are set up wrongly");
+            tracing::error!(target: TARGET, status, %reason, key_id, "request refused: the layers are set up wrongly");
         }
         RejectionKind::Unavailable => {
             // The reason says what the store's error says; the causes behind that are what somebody has to look at.
             let source = std::error::Error::source(reason).and_then(std::error::Error::source);
             let source = source.map(tracing::field::display);
-            tracing::error!(status, %reason, source, "request refused: the key store failed");
+            tracing::error!(target: TARGET, status, %reason, source, "request refused: the key store failed");
         }
-        _ => tracing::info!(status, %reason, key_id, "request refused"),
+        _ => tracing::info!(target: TARGET, status, %reason, key_id, "request refused"),
     }
 }
 
 #[cfg(feature = "tracing")]
 pub(crate) fn accepted(record: &KeyRecord) {
-    tracing::debug!(key_id = %record.id, owner = ?record.owner, "request authenticated");
+    tracing::debug!(target: TARGET, key_id = %record.id, owner = ?record.owner, "request authenticated");
 }
 
 #[cfg(feature = "tracing")]
 pub(crate) fn digest_not_replaced(record: &KeyRecord, error: &crate::store::StoreError) {
-    tracing::warn!(key_id = %record.id, %error, "the key could not be digested anew under the current pepper");
+    tracing::warn!(target: TARGET, key_id = %record.id, %error, "the key could not be digested anew under the current pepper");
 }
 
 #[cfg(feature = "tracing")]
@@ -41,9 +45,11 @@ pub(crate) fn audited(event: &AuditEvent) {
     let AuditEvent { action, outcome, key_id, owner, actor, at } = event;
     let (key_id, at) = (key_id.map(tracing::field::display), at.as_unix_millis());
     match outcome {
-        AuditOutcome::Done => tracing::info!(%action, key_id, ?owner, %actor, at, "key managed"),
+        AuditOutcome::Done => {
+            tracing::info!(target: TARGET, %action, key_id, ?owner, %actor, at, "key managed")
+        }
         AuditOutcome::Forbidden(reason) => {
-            tracing::warn!(%action, key_id, ?owner, %actor, at, %reason, "key not managed: forbidden");
+            tracing::warn!(target: TARGET, %action, key_id, ?owner, %actor, at, %reason, "key not managed: forbidden");
         }
     }
 }

@@ -73,14 +73,16 @@ pub(super) fn single_value<'r>(
     if values.next().is_some() {
         return Err(MalformedCredential::Repeated);
     }
-    if value.as_bytes().trim_ascii().len() > MAX_CREDENTIAL_LENGTH {
-        return Err(MalformedCredential::TooLong);
+    let value = value.as_bytes().trim_ascii();
+    match value.len() {
+        0 => return Err(MalformedCredential::Empty),
+        1..=MAX_CREDENTIAL_LENGTH => {}
+        _ => return Err(MalformedCredential::TooLong),
     }
-    let text = value.to_str().map_err(|_| MalformedCredential::NotVisibleAscii)?.trim_matches([' ', '\t']);
-    if text.is_empty() {
-        return Err(MalformedCredential::Empty);
+    if !value.iter().all(u8::is_ascii_graphic) {
+        return Err(MalformedCredential::NotVisibleAscii);
     }
-    Ok(Some(text))
+    std::str::from_utf8(value).map(Some).map_err(|_| MalformedCredential::NotVisibleAscii)
 }
 
 #[cfg(test)]
@@ -129,10 +131,10 @@ mod tests {
         assert_eq!(extract(&[b" \t "]), Err(M::Empty), "blank");
         assert_eq!(extract(&[too_long.as_bytes()]), Err(M::TooLong), "4097 bytes");
         assert_eq!(extract(&[b"wfk_\xff"]), Err(M::NotVisibleAscii), "obs-text");
+        assert_eq!(extract(&[inner_space.as_bytes()]), Err(M::NotVisibleAscii), "space inside");
         for (name, value) in [
             ("4096 bytes", longest.as_str()),
             ("joined by a comma", twice.as_str()),
-            ("space inside", inner_space.as_str()),
             ("upper-case prefix", "WFK_abc123def456ghi789jkl012mno345pq"),
             ("prefix only", "wfk_"),
             ("one short", &KEY[..KEY.len() - 1]),
