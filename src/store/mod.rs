@@ -18,6 +18,7 @@
 //! CREATE TABLE keys (
 //!     id TEXT PRIMARY KEY, organization TEXT /* NULL: the system */, mode TEXT NOT NULL,
 //!     name TEXT NOT NULL, hint TEXT NOT NULL, scopes TEXT NOT NULL, limits TEXT NOT NULL,
+//!     allowed_addresses TEXT NOT NULL,
 //!     digest TEXT NOT NULL, previous_digest TEXT, previous_valid_until INTEGER,
 //!     state TEXT NOT NULL, revoked_at INTEGER, created_at INTEGER NOT NULL, secret_created_at INTEGER NOT NULL,
 //!     not_before INTEGER, expires_at INTEGER, version INTEGER NOT NULL
@@ -37,6 +38,8 @@
 //! - [`list`](KeyAdministration::list) asks for one row more than the limit to see whether there is a next
 //!   page.
 //! - [`find`](KeyStore::find) returns revoked and expired keys as well.
+//! - A look-up that hangs keeps its request waiting, as the layers have no timer of their own. Give up after a time
+//!   of the store's choice with [`Unavailable`](StoreErrorKind::Unavailable), which is answered 503.
 //! - With more than one [pepper](crate::key::Peppers) in use, write
 //!   [`replace_digest`](KeyStore::replace_digest); with its default the old pepper is needed for ever.
 //!
@@ -57,6 +60,7 @@
 //!     hint: String,
 //!     scopes: String,
 //!     limits: String,
+//!     allowed_addresses: String,
 //!     digest: String,
 //!     previous: Option<(String, u64)>,
 //!     state: String,
@@ -78,6 +82,7 @@
 //!     };
 //!     let scopes: Vec<_> = record.scopes.iter().map(|scope| scope.as_str()).collect();
 //!     let limits: Vec<_> = record.limits.iter().map(|(category, limit)| format!("{limit} {category}")).collect();
+//!     let networks: Vec<_> = record.allowed_addresses.iter().map(ToString::to_string).collect();
 //!     Ok(Row {
 //!         id: record.id.to_string(),
 //!         organization: match &record.owner.tenant {
@@ -89,6 +94,7 @@
 //!         hint: record.hint.clone(),
 //!         scopes: scopes.join(" "),
 //!         limits: limits.join("\n"),
+//!         allowed_addresses: networks.join(" "),
 //!         digest: record.digest.to_string(),
 //!         previous: record.previous.map(|old| (old.digest.to_string(), old.valid_until.as_unix_millis())),
 //!         state: state.to_owned(),
@@ -113,6 +119,8 @@
 //!     record.name = row.name;
 //!     record.hint = row.hint;
 //!     record.scopes = ScopeSet::parse_list(row.scopes.split_whitespace())?;
+//!     let networks = row.allowed_addresses.split_whitespace().map(str::parse);
+//!     record.allowed_addresses = networks.collect::<Result<_, _>>()?;
 //!     for line in row.limits.lines() {
 //!         let (limit, category) = line.split_once(' ').ok_or("a limit has no category")?;
 //!         record.limits.set(category, Some(limit.parse()?));
@@ -141,6 +149,7 @@
 //! # record.scopes = ScopeSet::parse_list(["a:b", "c:*"])?;
 //! # record.limits.set("two words", std::num::NonZeroU32::new(7));
 //! # record.limits.set("read", std::num::NonZeroU32::new(8));
+//! # record.allowed_addresses = vec!["192.0.2.0/24".parse()?, "2001:db8::/32".parse()?];
 //! # record.previous = Some(PreviousSecret { digest, valid_until: at });
 //! # record.state = KeyState::Revoked { at };
 //! # (record.expires_at, record.version) = (Some(at), 3);
