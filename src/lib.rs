@@ -160,6 +160,7 @@ pub mod isolation;
 pub mod key;
 mod log;
 pub mod manage;
+mod number;
 pub mod presets;
 mod principal;
 pub mod rate_limit;

@@ -86,7 +86,7 @@ fn stacks_allocate_as_often_as_they_did() {
         ("malformed key, 401", 7),
         ("unknown key, 401", 7),
         ("revoked key, 401", 7),
-        ("over the limit, 429", 19),
+        ("over the limit, 429", 17),
         ("scope missing, 403", 14),
     ];
     assert_eq!(counts, expected);

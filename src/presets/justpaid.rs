@@ -22,6 +22,7 @@
 //! | `api-keys:read` | `GET /auth/api-keys` |
 //! | `api-keys:write` | `POST /auth/api-keys`, `DELETE /auth/api-keys/:id` |
 
+use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +40,7 @@ use crate::credential::HeaderKey;
 use crate::key::{KeyFormat, Peppers};
 use crate::manage::KeyManager;
 use crate::rate_limit::{InvalidQuota, MemoryRateLimiter, Quota, RateLimitLayer};
-use crate::rejection::{RateLimited, Reason, Rejection, RejectionFormat, RejectionKind};
+use crate::rejection::{Reason, Rejection, RejectionFormat, RejectionKind};
 use crate::route::{InvalidRoute, RouteTable};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::KeyAdministration;
@@ -290,16 +291,18 @@ fn rate_limited(rejection: &Rejection) -> Bytes {
     let (Reason::RateLimited(limited) | Reason::Throttled(limited)) = rejection.reason() else {
         return Bytes::new();
     };
-    let RateLimited { limit, window, .. } = limited;
-    let per = match window.as_secs() {
-        60 => "minute".to_owned(),
-        1 => "second".to_owned(),
-        seconds => format!("{seconds} seconds"),
+    let per: Cow<'_, str> = match limited.window.as_secs() {
+        60 => "minute".into(),
+        1 => "second".into(),
+        seconds => format!("{seconds} seconds").into(),
     };
-    Bytes::from(format!(
-        r#"{{"success":false,"error":{{"code":"RATE_LIMITED","message":"Rate limit exceeded. Limit: {limit} requests per {per}."}}}}"#
-    ))
+    let mut limit = itoa::Buffer::new();
+    let body = [RATE_LIMITED, limit.format(limited.limit), " requests per ", &*per, r#"."}}"#].concat();
+    Bytes::from(body)
 }
+
+const RATE_LIMITED: &str =
+    r#"{"success":false,"error":{"code":"RATE_LIMITED","message":"Rate limit exceeded. Limit: "#;
 
 /// Answers about keys in the published envelopes; the place of the next page, if there is one, in `nextCursor`.
 #[cfg(feature = "axum")]

@@ -114,6 +114,7 @@ pub use problem::ProblemDetails;
 pub use reason::{RateLimited, Reason};
 
 use crate::key::KeyId;
+use crate::number::number;
 
 /// Why a request was refused.
 ///
@@ -216,7 +217,7 @@ impl Rejection {
             }
         }
         if let Some(delay) = self.retry_after() {
-            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(delay)));
+            headers.insert(RETRY_AFTER, number(whole_seconds(delay)));
         }
         #[cfg(feature = "axum")]
         if self.key_id.is_none() || self.kind() == RejectionKind::Unauthenticated {
