@@ -1,4 +1,5 @@
-//! What the crate logs, in one place: key identifiers, owners and reasons; never a secret, nor text of the client's.
+//! What the crate logs, in one place: key identifiers, owners and reasons; never a secret. Of the client's own words only
+//! the well-formed scopes that it asked for in vain.
 //!
 //! Without the feature `tracing` all of this is nothing.
 

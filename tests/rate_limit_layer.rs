@@ -331,3 +331,22 @@ async fn r76_spellings_and_secrets_of_one_key_share_a_limit() {
         assert_eq!(fields(&response)[1], (9 - spent).to_string(), "{spelling:?}");
     }
 }
+
+#[tokio::test]
+async fn a_handler_sees_what_is_left_without_spending_it() {
+    let clock = ManualClock::starting_at(START);
+    let stored = record(KEY, |key| key.limits.set("all", std::num::NonZeroU32::new(3)));
+    let counts = Arc::new(limiter("all", 10, &clock));
+    let (peeked, reading) = (counts.clone(), clock.clone());
+    let handler = service_fn(move |request: Request<()>| {
+        let principal = tower_api_keys::Principal::from_extensions(request.extensions()).unwrap();
+        let left = [peeked.peek_for(principal, reading.now()), peeked.peek_for(principal, reading.now())];
+        let left = left.map(|decision| (decision.limit(), decision.remaining()));
+        std::future::ready(Ok::<_, Infallible>(Response::new(Bytes::from(format!("{left:?}")))))
+    });
+    let authenticate = AuthenticateLayer::new(store([stored]).await, header_key()).with_clock(clock.clone());
+    let service =
+        ServiceBuilder::new().layer(authenticate).layer(RateLimitLayer::by_key(counts)).service(handler);
+    let response = service.oneshot(request(KEY)).await.unwrap();
+    assert_eq!(response.body(), "[(3, 2), (3, 2)]");
+}

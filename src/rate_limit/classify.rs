@@ -68,13 +68,8 @@ impl Classifier {
         let Some(caller) = self.caller(request)? else { return Ok(None) };
         let own_limit = caller.principal.and_then(|principal| own_limit(principal, limiter));
         let cost = self.cost.as_ref().map_or(1, |cost| cost(request));
-        let (decision, permit) = match &self.refund {
-            Some(refund) => {
-                let (decision, permit) = limiter.check(&caller.subject, own_limit, cost, caller.now);
-                (decision, permit.map(|permit| (permit, refund.clone())))
-            }
-            None => (limiter.decide(&caller.subject, own_limit, cost, caller.now), None),
-        };
+        let (decision, permit) = limiter.check(&caller.subject, own_limit, cost, caller.now);
+        let permit = permit.zip(self.refund.clone());
         let fields = Fields { decision, now: caller.now, ietf: self.ietf };
         if decision.is_admitted() {
             return Ok(Some(Counted { limiter: limiter.clone(), fields, permit }));

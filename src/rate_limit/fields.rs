@@ -1,14 +1,13 @@
 //! The header fields that tell a client about its limit.
 
 use std::cell::RefCell;
-use std::time::Duration;
 
 use http::header::Entry;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Decision, MemoryRateLimiter, Quota};
 use crate::clock::Now;
-use crate::number::number;
+use crate::number::{number, whole_seconds};
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -113,11 +112,6 @@ fn instant(seconds: u64) -> HeaderValue {
         }
         value.clone()
     })
-}
-
-/// Seconds, rounded up.
-pub(super) fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
 }
 
 #[cfg(test)]

@@ -200,17 +200,6 @@ impl MemoryRateLimiter {
         (decision, permit)
     }
 
-    /// [`check`](Self::check) without a permit, for callers that never take anything back.
-    pub(super) fn decide(
-        &self,
-        subject: &Subject,
-        limit_override: Option<NonZeroU32>,
-        cost: u32,
-        now: Now,
-    ) -> Decision {
-        self.count(&self.entry(subject), Request::new(limit_override, cost, now)).0
-    }
-
     fn count(&self, entry: &Entry, request: Request) -> (Decision, Option<Counted>) {
         let shard = self.shard(entry);
 

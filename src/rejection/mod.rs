@@ -114,7 +114,7 @@ pub use problem::ProblemDetails;
 pub use reason::{RateLimited, Reason};
 
 use crate::key::KeyId;
-use crate::number::number;
+use crate::number::{number, whole_seconds};
 
 /// Why a request was refused.
 ///
@@ -228,11 +228,6 @@ impl Rejection {
     }
 }
 
-/// Seconds, rounded up: a client that waits that long has waited long enough.
-fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
-}
-
 /// Makes the response to a refused request.
 ///
 /// Implemented for closures:
@@ -272,17 +267,5 @@ where
 {
     fn response(&self, rejection: &Rejection) -> Response<B> {
         self(rejection)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_rounded_up() {
-        for (millis, seconds) in [(0, 0), (1, 1), (999, 1), (1000, 1), (1001, 2)] {
-            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds, "{millis} ms");
-        }
     }
 }
