@@ -37,8 +37,8 @@ pub(crate) fn accepted(record: &KeyRecord) {
 }
 
 #[cfg(feature = "tracing")]
-pub(crate) fn digest_not_replaced(record: &KeyRecord, error: &crate::store::StoreError) {
-    tracing::warn!(target: TARGET, key_id = %record.id, %error, "the key could not be digested anew under the current pepper");
+pub(crate) fn not_refreshed(record: &KeyRecord, error: &crate::store::StoreError) {
+    tracing::warn!(target: TARGET, key_id = %record.id, %error, "the key's new digest or new secret could not be stored; a later use tries again");
 }
 
 #[cfg(feature = "tracing")]
@@ -64,7 +64,7 @@ pub(crate) fn refused(rejection: &Rejection) {
 pub(crate) fn accepted(_: &KeyRecord) {}
 
 #[cfg(not(feature = "tracing"))]
-pub(crate) fn digest_not_replaced(_: &KeyRecord, _: &crate::store::StoreError) {}
+pub(crate) fn not_refreshed(_: &KeyRecord, _: &crate::store::StoreError) {}
 
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn audited(_: &AuditEvent) {}

@@ -343,7 +343,7 @@ async fn r22_keys_move_to_the_current_pepper_when_they_are_used() {
             "the old pepper is gone"
         );
         assert_eq!(call(&with(&both), request(KEY)).await.status(), StatusCode::OK);
-        assert_eq!(store.digests_replaced.load(Ordering::SeqCst), 1);
+        assert_eq!(store.refreshed.load(Ordering::SeqCst), 1);
         assert!(keys.find(KeySelector::Digests(&[new.digest(KEY)])).await.unwrap().is_some());
         assert_eq!(
             call(&with(&new), request(KEY)).await.status(),
@@ -351,7 +351,7 @@ async fn r22_keys_move_to_the_current_pepper_when_they_are_used() {
             "now the new one is enough"
         );
         assert_eq!(call(&with(&both), request(KEY)).await.status(), StatusCode::OK);
-        assert_eq!(store.digests_replaced.load(Ordering::SeqCst), 1, "once is enough");
+        assert_eq!(store.refreshed.load(Ordering::SeqCst), 1, "once is enough");
     }
 }
 

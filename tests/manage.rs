@@ -542,6 +542,63 @@ async fn r58_a_rotation_keeps_the_id_and_lets_the_old_secret_go_on_for_a_while()
 }
 
 #[tokio::test]
+async fn r58_a_secret_that_waits_for_its_first_use_ends_the_old_one_only_then() {
+    for format in [KeyFormat::new("wfk_"), KeyFormat::new("sk_").with_public_id(16, '.')] {
+        let world = World::with_format(format.build().unwrap());
+        let first = world.create(|_| {}).await;
+        let id = first.key.id;
+        let before = world.manager.rotate(&operator(), &id, HOUR).await.unwrap();
+        let second = world.manager.rotate_on_first_use(&operator(), &id, HOUR).await.unwrap();
+        let third = world.manager.rotate_on_first_use(&operator(), &id, HOUR).await.unwrap();
+        let [first, before, second, third] =
+            [&first, &before, &second, &third].map(|key| key.secret.expose_secret());
+
+        world.clock.advance(30 * DAY);
+        assert!(world.verifies(before).await, "the old one goes on, however long nobody uses the new one");
+        assert!(!world.verifies(first).await && !world.verifies(second).await, "and these two have ended");
+        let view = world.manager.get(&operator(), &id).await.unwrap();
+        assert_eq!(view.secret_created_at, START);
+        assert!(view.next_hint.as_deref().is_some_and(|hint| hint != view.hint), "{view:?}");
+
+        let caller = Authority::principal(&world.principal(third).await.unwrap());
+        let view = world.manager.get(&operator(), &id).await.unwrap();
+        assert_eq!((view.age, view.next_hint), (30 * DAY, None), "now it is in use");
+        assert!(
+            world.manager.create(&caller, new_key(&["api-keys:read"])).await.is_ok(),
+            "and may do what it may"
+        );
+        assert!(world.verifies(before).await && world.verifies(third).await, "in its grace");
+        world.clock.advance(HOUR);
+        assert!(!world.verifies(before).await && world.verifies(third).await, "after it");
+
+        let unused = world.manager.rotate_on_first_use(&operator(), &id, HOUR).await.unwrap();
+        world.manager.revoke(&operator(), &id).await.unwrap();
+        assert!(!world.verifies(third).await && !world.verifies(unused.secret.expose_secret()).await);
+        assert!(world.record(&id).await.unwrap().next.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r60_a_first_use_brings_back_no_key_that_is_revoked_at_the_same_time() {
+    for _ in 0..50 {
+        let world = World::new();
+        let id = world.create(|_| {}).await.key.id;
+        let next = world.manager.rotate_on_first_use(&operator(), &id, HOUR).await.unwrap();
+        let next = next.secret.expose_secret().to_owned();
+        let mut tasks = JoinSet::new();
+        for _ in 0..4 {
+            let (world, next) = (world.clone(), next.clone());
+            tasks.spawn(async move { drop(world.principal(&next).await) });
+        }
+        let revoking = world.clone();
+        tasks.spawn(async move { drop(revoking.manager.revoke(&operator(), &id).await.unwrap()) });
+        tasks.join_all().await;
+        assert!(!world.verifies(&next).await);
+        assert!(matches!(world.record(&id).await.unwrap().state, KeyState::Revoked { .. }));
+    }
+}
+
+#[tokio::test]
 async fn r58_a_grace_is_bounded_by_seven_days_and_by_the_keys_own_end() {
     let world = World::new();
     let key = world.create(|key| key.expires_at = Some(START.saturating_add(HOUR))).await;

@@ -21,7 +21,7 @@ use crate::key::{Candidates, Digest, DigestAlgorithm, KeyId, KeyRecord, KeyState
 use crate::log;
 use crate::principal::{Authentication, Principal};
 use crate::rejection::{Reason, Rejection};
-use crate::store::{FindResult, KeySelector, KeyStore};
+use crate::store::{FindResult, KeySelector, KeyStore, StoreErrorKind};
 
 /// Everything that is configured. Decides about requests, knows of no bodies and no services.
 #[derive(Clone)]
@@ -158,8 +158,8 @@ impl Authenticator {
         };
         match answer {
             Poll::Ready(found) => match self.judge(found, &presented, now, || self.client(request)) {
-                Ok(verified) if !self.peppers.is_current(&verified.digest) => {
-                    Step::Waiting(self.clone().digest_anew(presented, verified, now))
+                Ok(verified) if self.is_outdated(&verified) => {
+                    Step::Waiting(self.clone().bring_up_to_date(presented, verified, now))
                 }
                 result => Step::Decided(result.map(|verified| authenticated(verified, &presented, now))),
             },
@@ -254,29 +254,47 @@ impl Authenticator {
     fn look_up(self: Arc<Self>, presented: Presented, now: Now, client: Client) -> Verdict {
         Verdict(Box::pin(async move {
             let found = self.store.find(presented.selector()).await;
-            let verified = self.judge(found, &presented, now, || client)?;
-            self.replace_digest(&presented, &verified).await;
+            let mut verified = self.judge(found, &presented, now, || client)?;
+            if self.is_outdated(&verified) {
+                self.refresh(&presented, &mut verified, now).await;
+            }
             Ok(authenticated(verified, &presented, now))
         }))
     }
 
-    fn digest_anew(self: Arc<Self>, presented: Presented, verified: Verified, now: Now) -> Verdict {
+    fn bring_up_to_date(self: Arc<Self>, presented: Presented, mut verified: Verified, now: Now) -> Verdict {
         Verdict(Box::pin(async move {
-            self.replace_digest(&presented, &verified).await;
+            self.refresh(&presented, &mut verified, now).await;
             Ok(authenticated(verified, &presented, now))
         }))
     }
 
-    /// After a pepper change each key moves to the new pepper when it is next used: only then is its text at hand.
-    async fn replace_digest(&self, presented: &Presented, verified: &Verified) {
-        let Some(new) = presented.digests.first().filter(|_| !self.peppers.is_current(&verified.digest))
-        else {
-            return;
-        };
-        let record = &verified.record;
-        if let Err(error) = self.store.replace_digest(&record.id, &verified.digest, new).await {
-            log::digest_not_replaced(record, &error);
+    /// Whether this use of the key changes what is stored of it.
+    fn is_outdated(&self, verified: &Verified) -> bool {
+        !self.peppers.is_current(&verified.digest) || verified.is_by_next()
+    }
+
+    /// A key moves to the current pepper when it is used, since only then is its text at hand; and the next secret is
+    /// put in use when it is first used. If that can't be stored now, a later use will.
+    async fn refresh(&self, presented: &Presented, verified: &mut Verified, now: Now) {
+        let stored = &verified.record;
+        let mut record = KeyRecord::clone(stored);
+        let next = record.next.take_if(|_| verified.is_by_next());
+        if let Some(next) = next {
+            record.put_in_use(*next, now.timestamp());
         }
+        if let Some(&new) = presented.digests.first().filter(|_| !self.peppers.is_current(&verified.digest)) {
+            let previous = record.previous.as_mut().map(|previous| &mut previous.digest);
+            let holders = [Some(&mut record.digest), previous].into_iter().flatten();
+            holders.filter(|held| **held == verified.digest).for_each(|held| *held = new);
+        }
+        match self.store.refresh(record.clone()).await {
+            Ok(()) => {}
+            // Others have changed the key meanwhile; perhaps to the very same.
+            Err(error) if error.kind() == StoreErrorKind::Conflict => {}
+            Err(error) => log::not_refreshed(stored, &error),
+        }
+        verified.record = Arc::new(record);
     }
 
     /// Lets a verdict go on; a store that panics is a store that does not answer.
@@ -289,6 +307,12 @@ impl Authenticator {
             Ok(poll) => poll,
             Err(_) => Poll::Ready(Err(self.rejection(Reason::StorePanicked))),
         }
+    }
+}
+
+impl Verified {
+    fn is_by_next(&self) -> bool {
+        self.record.next.as_ref().is_some_and(|next| next.digest == self.digest)
     }
 }
 
@@ -319,7 +343,7 @@ const NO_SECRET: Digest = Digest::from_parts(DigestAlgorithm::Sha256, [0; 32]);
 
 fn verify(found: Option<Arc<KeyRecord>>, presented: &Presented, now: Timestamp) -> Result<Verified, Reason> {
     let stored = match found.as_deref() {
-        Some(record) => [record.digest, previous_digest(record, now)],
+        Some(record) => [record.digest, other_digest(record, now)],
         None => [NO_SECRET; 2],
     };
     let mut matched = None;
@@ -361,9 +385,11 @@ fn check_address(record: &KeyRecord, client: impl FnOnce() -> Client) -> Result<
     }
 }
 
-fn previous_digest(record: &KeyRecord, now: Timestamp) -> Digest {
-    match record.previous {
-        Some(previous) if now < previous.valid_until => previous.digest,
+/// The one other secret that verifies besides the one in use.
+fn other_digest(record: &KeyRecord, now: Timestamp) -> Digest {
+    match (&record.next, record.previous) {
+        (Some(next), _) => next.digest,
+        (None, Some(previous)) if now < previous.valid_until => previous.digest,
         _ => NO_SECRET,
     }
 }
@@ -380,7 +406,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::key::{Owner, PreviousSecret};
+    use crate::key::{NextSecret, Owner, PreviousSecret};
 
     thread_local! {
         pub(super) static COMPARISONS: Cell<usize> = const { Cell::new(0) };
@@ -462,6 +488,22 @@ mod tests {
     }
 
     #[test]
+    fn r58_the_next_secret_verifies_beside_the_one_in_use_and_no_third_does() {
+        let [old, next] = ["old", "next"].map(|secret| Peppers::none().digest(secret));
+        let grace = Duration::from_secs(60);
+        let rotating = || {
+            record(|key| {
+                let hint = String::new();
+                key.next = Some(Box::new(NextSecret { digest: next, hint, created_at: NOW, grace }));
+                key.previous = Some(PreviousSecret { digest: old, valid_until: NOW.saturating_add(grace) });
+            })
+        };
+        assert_eq!(outcome(rotating(), "right"), "ok");
+        assert_eq!(outcome(rotating(), "next"), "ok");
+        assert_eq!(outcome(rotating(), "old"), "SecretMismatch");
+    }
+
+    #[test]
     fn r18_an_unknown_key_costs_the_comparisons_of_a_known_one() {
         let comparisons = |found, secret| {
             COMPARISONS.set(0);
@@ -469,7 +511,7 @@ mod tests {
             COMPARISONS.get()
         };
         let expected = comparisons(record(|_| {}), "right");
-        assert_eq!(expected, 2, "the current secret and the previous one");
+        assert_eq!(expected, 2, "the secret in use and one other");
         assert_eq!(comparisons(None, "right"), expected, "unknown");
         assert_eq!(comparisons(record(|_| {}), "wrong"), expected, "wrong secret");
         assert_eq!(comparisons(record(|key| key.state = KeyState::Disabled), "right"), expected, "disabled");

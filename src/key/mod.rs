@@ -36,5 +36,5 @@ pub use id::{InvalidKeyId, KeyId};
 pub use mode::{InvalidMode, Mode};
 pub use owner::{InvalidOrganizationId, OrganizationId, Owner, Tenant};
 pub use peppers::{Candidates, InvalidPepper, Peppers};
-pub use record::{KeyRecord, KeyState, LimitOverrides, PreviousSecret};
+pub use record::{KeyRecord, KeyState, LimitOverrides, NextSecret, PreviousSecret};
 pub use secret::SecretString;

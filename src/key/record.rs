@@ -1,4 +1,5 @@
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use super::{Digest, KeyId, Owner};
 use crate::address::Network;
@@ -36,15 +37,18 @@ pub struct KeyRecord {
     pub hint: String,
     /// The digest of the secret in use.
     pub digest: Digest,
-    /// The secret that the last rotation replaced, while it still verifies.
+    /// The secret that the last rotation replaced, while it still verifies. While there is a [`next`](Self::next) one,
+    /// this one does not: at most two secrets of a key verify at a time.
     pub previous: Option<PreviousSecret>,
+    /// The secret that the last rotation made, as long as nobody has used it. Few keys have one, so it is boxed.
+    pub next: Option<Box<NextSecret>>,
     /// What the key may do.
     pub scopes: ScopeSet,
     /// Whether the key may be used at all.
     pub state: KeyState,
     /// When the key was made.
     pub created_at: Timestamp,
-    /// When the secret in use was made: the creation, or the last rotation. A key's age counts from here.
+    /// When the secret in use was made: at the creation, or by a rotation. A key's age counts from here.
     pub secret_created_at: Timestamp,
     /// The first instant at which the key verifies.
     pub not_before: Option<Timestamp>,
@@ -68,6 +72,7 @@ impl KeyRecord {
             hint: String::new(),
             digest,
             previous: None,
+            next: None,
             scopes: ScopeSet::empty(),
             state: KeyState::Active,
             created_at,
@@ -79,6 +84,25 @@ impl KeyRecord {
             version: 0,
         }
     }
+
+    /// Every digest that a look-up has to find the key by.
+    pub(crate) fn digests(&self) -> impl Iterator<Item = Digest> {
+        let previous = self.previous.map(|previous| previous.digest);
+        let next = self.next.as_ref().map(|next| next.digest);
+        [Some(self.digest), previous, next].into_iter().flatten()
+    }
+
+    /// Puts a new secret in the place of the one in use, which verifies for `grace` more, if the key lasts that long.
+    pub(crate) fn put_in_use(&mut self, secret: NextSecret, now: Timestamp) {
+        let grace_end = now.saturating_add(secret.grace);
+        let valid_until = self.expires_at.map_or(grace_end, |end| end.min(grace_end));
+        let previous = PreviousSecret { digest: self.digest, valid_until };
+        self.previous = (valid_until > now).then_some(previous);
+        self.next = None;
+        self.digest = secret.digest;
+        self.hint = secret.hint;
+        self.secret_created_at = secret.created_at;
+    }
 }
 
 /// A rotated-out secret that still verifies for a while.
@@ -88,6 +112,19 @@ pub struct PreviousSecret {
     pub digest: Digest,
     /// The first instant at which the old secret no longer verifies.
     pub valid_until: Timestamp,
+}
+
+/// A secret that is put in use when it is first used; until then the one in use stays so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextSecret {
+    /// The digest of the new secret.
+    pub digest: Digest,
+    /// What a listing will show of it.
+    pub hint: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// How long the old secret still verifies from the first use of the new one on.
+    pub grace: Duration,
 }
 
 /// Whether a key may be used.

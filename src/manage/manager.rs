@@ -7,8 +7,8 @@ use super::{
     AuditSink, Authority, CreatedKey, ExistingKey, Forbidden, KeyAction, KeyStatus, KeyView, KeyViewPage,
     ManageError, NewKey, rules,
 };
-use crate::clock::{Clock, SystemClock};
-use crate::key::{Digest, KeyFormat, KeyId, KeyRecord, KeyState, Owner, Peppers, PreviousSecret};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::key::{Digest, KeyFormat, KeyId, KeyRecord, KeyState, NextSecret, Owner, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::{KeyAdministration, KeyQuery, KeySelector, StoreError, StoreErrorKind};
 
@@ -276,8 +276,9 @@ impl KeyManager {
     /// Gives a key a new secret. The identifier stays; the old secret verifies for `grace` more, at most
     /// [`MAX_GRACE`](Self::MAX_GRACE), and never past the key's own end. Zero ends it at once.
     ///
-    /// A secret that was still in its grace from an earlier rotation ends: at most two verify at a time. To replace a
-    /// key that has leaked, therefore, use a grace of zero.
+    /// A secret that was still in its grace from an earlier rotation ends, and so does one that
+    /// [was never used](Self::rotate_on_first_use): at most two verify at a time. To replace a key that has leaked,
+    /// use a grace of zero.
     ///
     /// # Errors
     ///
@@ -291,6 +292,38 @@ impl KeyManager {
         id: &KeyId,
         grace: Duration,
     ) -> Result<CreatedKey, ManageError> {
+        self.rotate_with(authority, id, grace, |record, secret, now| record.put_in_use(secret, now)).await
+    }
+
+    /// Gives a key a new secret that is put in use when it is first used. Until then the old one goes on, however long
+    /// that takes; from then on it verifies for `grace` more.
+    ///
+    /// For clients that can't say when they will have the new secret everywhere. A secret that was still in its grace from
+    /// an earlier rotation ends, and so does one that was never used: at most two verify at a time.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`rotate`](Self::rotate).
+    pub async fn rotate_on_first_use(
+        &self,
+        authority: &Authority,
+        id: &KeyId,
+        grace: Duration,
+    ) -> Result<CreatedKey, ManageError> {
+        let wait = |record: &mut KeyRecord, secret, _| {
+            record.previous = None;
+            record.next = Some(Box::new(secret));
+        };
+        self.rotate_with(authority, id, grace, wait).await
+    }
+
+    async fn rotate_with(
+        &self,
+        authority: &Authority,
+        id: &KeyId,
+        grace: Duration,
+        rotate: impl Fn(&mut KeyRecord, NextSecret, Timestamp),
+    ) -> Result<CreatedKey, ManageError> {
         let attempt = self.begin(authority, KeyAction::Rotate, Some(*id))?;
         if grace > Self::MAX_GRACE {
             return Err(ManageError::invalid("grace", "must be at most 7 days"));
@@ -298,21 +331,16 @@ impl KeyManager {
         attempt.caller_still_stands().await?;
         let now = attempt.now;
         let made = self.0.format.generate_with_id(authority.owner().mode, id)?;
-        let digest = self.0.peppers.digest(made.secret.expose_secret());
-        let hint = self.0.format.hint(made.secret.expose_secret());
+        let text = made.secret.expose_secret();
+        let (digest, hint) = (self.0.peppers.digest(text), self.0.format.hint(text));
+        let secret = NextSecret { digest, hint, created_at: now, grace };
         let key = attempt
             .change(|record| {
                 if KeyStatus::of(record, now) == KeyStatus::Expired {
                     return Err(ManageError::NotFound);
                 }
                 rules::may_hand_out(authority, record)?;
-                let grace_end = now.saturating_add(grace);
-                let valid_until = record.expires_at.map_or(grace_end, |end| end.min(grace_end));
-                record.previous =
-                    (valid_until > now).then_some(PreviousSecret { digest: record.digest, valid_until });
-                record.digest = digest;
-                record.hint.clone_from(&hint);
-                record.secret_created_at = now;
+                rotate(record, secret.clone(), now);
                 Ok(Change::Store)
             })
             .await?;
@@ -358,7 +386,7 @@ impl KeyManager {
         let at = attempt.now;
         attempt
             .change(|record| {
-                record.previous = None;
+                (record.previous, record.next) = (None, None);
                 Ok(set_state(record, KeyState::Revoked { at }))
             })
             .await

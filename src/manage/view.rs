@@ -17,6 +17,8 @@ pub struct KeyView {
     pub name: String,
     /// Prefix and last four characters, `wfk_…45pq`.
     pub hint: String,
+    /// The same of a new secret that [nobody has used yet](crate::manage::KeyManager::rotate_on_first_use).
+    pub next_hint: Option<String>,
     /// What it may do.
     pub scopes: ScopeSet,
     /// Whether it works now.
@@ -79,6 +81,7 @@ impl KeyView {
             id: record.id,
             name: record.name.clone(),
             hint: record.hint.clone(),
+            next_hint: record.next.as_ref().map(|next| next.hint.clone()),
             scopes: record.scopes.clone(),
             status: KeyStatus::of(record, now),
             created_at: record.created_at,

@@ -18,7 +18,8 @@ use std::time::Duration;
 use super::{KeyAdministration, KeyQuery, KeySelector, StoreErrorKind};
 use crate::clock::Timestamp;
 use crate::key::{
-    Digest, KeyId, KeyRecord, KeyState, Mode, Owner, PepperId, Peppers, PreviousSecret, SecretString,
+    Digest, KeyId, KeyRecord, KeyState, Mode, NextSecret, Owner, PepperId, Peppers, PreviousSecret,
+    SecretString,
 };
 use crate::scope::ScopeSet;
 
@@ -37,9 +38,9 @@ pub async fn check<S: KeyAdministration>(new_store: impl AsyncFn() -> S) {
     replaces_only_the_version_it_was_given(&new_store().await).await;
     lets_one_of_many_writers_win(&new_store().await).await;
     finds_both_secrets_of_a_rotated_key(&new_store().await).await;
-    replaces_a_digest_only_where_it_stands(&new_store().await).await;
-    replaces_nothing_but_the_digest(&new_store().await).await;
-    lets_no_digest_undo_a_revocation(&new_store().await).await;
+    finds_the_next_secret(&new_store().await).await;
+    refreshes_whole_or_not_at_all(&new_store().await).await;
+    lets_no_refresh_undo_a_revocation(&new_store().await).await;
     forgets_what_was_deleted(&new_store().await).await;
     lists_page_by_page(&new_store().await).await;
 }
@@ -139,6 +140,7 @@ async fn keeps_owners_apart<S: KeyAdministration>(store: &S) {
 async fn replaces_only_the_version_it_was_given<S: KeyAdministration>(store: &S) {
     let original = record("key", &acme(), 0);
     insert(store, &original).await;
+    assert_eq!(find_id(store, &original.id).await.as_ref(), Some(&original), "a stored key must be found");
     let renamed = KeyRecord { name: "renamed".into(), ..original.clone() };
     store.replace(renamed.clone()).await.expect("a replace of the stored version must work");
 
@@ -211,66 +213,79 @@ async fn finds_both_secrets_of_a_rotated_key<S: KeyAdministration>(store: &S) {
     assert_eq!(find(store, &first).await, None, "a third secret must not be found");
 }
 
-async fn replaces_a_digest_only_where_it_stands<S: KeyAdministration>(store: &S) {
-    let key = record("key", &acme(), 0);
+async fn finds_the_next_secret<S: KeyAdministration>(store: &S) {
+    let mut key = record("first secret", &acme(), 0);
     insert(store, &key).await;
-    let new = peppered("key", 2);
-    let elsewhere = digest("elsewhere");
-    store
-        .replace_digest(&key.id, &elsewhere, &new)
-        .await
-        .expect("a digest that is not there must be no error");
-    assert!(find(store, &key.digest).await.is_some(), "a digest must only be replaced where it stands");
-
-    store.replace_digest(&key.id, &key.digest, &new).await.expect("a digest must be replaced");
-    // A store that can't write keeps the old digest, which is allowed; both at once are not.
-    match find(store, &new).await {
-        Some(stored) => {
-            assert_eq!(stored.digest, new, "the record must hold the new digest");
-            assert_eq!(find(store, &key.digest).await, None, "the old digest must be gone");
-            assert_ne!(stored.version, key.version, "a new digest is a change, so the version must move");
-        }
-        None => assert!(find(store, &key.digest).await.is_some(), "a key must not be lost"),
+    let (first, second) = (key.digest, digest("second secret"));
+    key.next = Some(Box::new(next_secret("second secret")));
+    store.replace(key.clone()).await.expect("a next secret must be stored");
+    key.version += 1;
+    for digest in [first, second] {
+        assert_eq!(
+            find(store, &digest).await.as_ref(),
+            Some(&key),
+            "the secret in use and the next one must be found"
+        );
     }
+    let mut thief = record("thief", &globex(), 0);
+    thief.digest = second;
+    conflicts(store.insert(thief.clone()).await, "the digest of a next secret is taken");
+    thief.digest = digest("thief");
+    thief.next = Some(Box::new(NextSecret { digest: first, ..next_secret("") }));
+    conflicts(store.insert(thief).await, "an insert must not take over a stored digest as a next one");
+
+    key.next = None;
+    store.replace(key).await.expect("a next secret must be taken back");
+    assert!(find(store, &first).await.is_some(), "the secret in use must be found");
+    assert_eq!(find(store, &second).await, None, "a next secret that was taken back must not be found");
 }
 
-async fn replaces_nothing_but_the_digest<S: KeyAdministration>(store: &S) {
-    let other = record("other", &acme(), 0);
-    insert(store, &other).await;
+async fn refreshes_whole_or_not_at_all<S: KeyAdministration>(store: &S) {
     let key = full_record();
     insert(store, &key).await;
-    let previous = key.previous.expect("the full record has a previous secret");
-    let unchanged = |record: KeyRecord| KeyRecord { version: key.version, ..record };
-
-    let new = peppered("other", 2);
-    store.replace_digest(&key.id, &other.digest, &new).await.expect("another key's digest must be no error");
-    assert_eq!(find_id(store, &other.id).await, Some(other), "a digest of another key must stay");
-    assert_eq!(find_id(store, &key.id).await.as_ref(), Some(&key), "and the key named must stay as it is");
-
-    let new = peppered("previous", 2);
-    store.replace_digest(&key.id, &previous.digest, &new).await.expect("a previous digest must be replaced");
-    let stored = find_id(store, &key.id).await.map(unchanged);
-    let moved = KeyRecord { previous: Some(PreviousSecret { digest: new, ..previous }), ..key.clone() };
+    let mut refreshed = key.clone();
+    refreshed.put_in_use(next_secret("next"), START);
+    refreshed.digest = peppered("next", 2);
+    // A store that can't write keeps what it has, which is allowed; anything between the two is not.
+    let _ = store.refresh(refreshed.clone()).await;
+    refreshed.version += 1;
+    let stored = find_id(store, &key.id).await.expect("a key must not be lost");
     assert!(
-        stored.as_ref() == Some(&key) || stored == Some(moved),
-        "a new digest of the previous secret must take its place and no other, or be left out"
+        stored == key || stored == refreshed,
+        "a refresh must store the whole record, in the next version, or nothing"
     );
+    for digest in key.digests().chain(refreshed.digests()) {
+        let holds = stored.digests().any(|held| held == digest);
+        let found = find(store, &digest).await;
+        assert_eq!(
+            found.as_ref(),
+            Some(&stored).filter(|_| holds),
+            "a look-up must find a key by the digests it has"
+        );
+    }
 
-    let new = peppered("full", 2);
-    store.replace_digest(&key.id, &key.digest, &new).await.expect("a digest must be replaced");
-    let stored = find_id(store, &key.id).await.expect("the key must still be there");
-    let rest = KeyRecord { digest: key.digest, previous: key.previous, ..unchanged(stored) };
-    assert_eq!(rest, key, "a new digest must change nothing else; a revoked key stays revoked");
+    let unknown = record("unknown", &acme(), 0);
+    let _ = store.refresh(unknown.clone()).await;
+    assert_eq!(find_id(store, &unknown.id).await, None, "a refresh must not insert");
+    let other = record("other", &acme(), 0);
+    insert(store, &other).await;
+    let _ = store.refresh(KeyRecord { digest: other.digest, ..stored.clone() }).await;
+    assert_eq!(
+        find(store, &other.digest).await,
+        Some(other),
+        "a refresh must not take over another key's digest"
+    );
+    assert_eq!(find_id(store, &key.id).await, Some(stored), "a refused refresh must change nothing");
 }
 
-async fn lets_no_digest_undo_a_revocation<S: KeyAdministration>(store: &S) {
+async fn lets_no_refresh_undo_a_revocation<S: KeyAdministration>(store: &S) {
     for number in 0..8 {
         let secret = format!("key {number}");
         let key = record(&secret, &acme(), number);
         insert(store, &key).await;
         let revoked = KeyRecord { state: KeyState::Revoked { at: START }, ..key.clone() };
-        let new = peppered(&secret, 2);
-        let mut at_once = vec![store.replace_digest(&key.id, &key.digest, &new), store.replace(revoked)];
+        let refreshed = KeyRecord { digest: peppered(&secret, 2), ..key.clone() };
+        let mut at_once = vec![store.refresh(refreshed), store.replace(revoked)];
         if number % 2 == 1 {
             at_once.reverse();
         }
@@ -278,7 +293,7 @@ async fn lets_no_digest_undo_a_revocation<S: KeyAdministration>(store: &S) {
         let results = join_all(at_once).await;
         let stored = find_id(store, &key.id).await.expect("the key must still be there");
         if results[revocation].is_ok() {
-            assert_ne!(stored.state, KeyState::Active, "a new digest must not undo a revocation");
+            assert_ne!(stored.state, KeyState::Active, "a refresh must not undo a revocation");
         }
         assert_eq!(find(store, &stored.digest).await, Some(stored), "the digest must lead to what is stored");
     }
@@ -287,6 +302,7 @@ async fn lets_no_digest_undo_a_revocation<S: KeyAdministration>(store: &S) {
 async fn forgets_what_was_deleted<S: KeyAdministration>(store: &S) {
     let mut key = record("key", &acme(), 0);
     key.previous = Some(PreviousSecret { digest: digest("before"), valid_until: START });
+    key.next = Some(Box::new(next_secret("after")));
     insert(store, &key).await;
     assert!(
         store.delete(&key.owner, &key.id).await.expect("a delete must work"),
@@ -298,6 +314,7 @@ async fn forgets_what_was_deleted<S: KeyAdministration>(store: &S) {
     );
     assert_eq!(find(store, &key.digest).await, None, "a deleted key must not be found by its digest");
     assert_eq!(find(store, &digest("before")).await, None, "nor by its previous digest");
+    assert_eq!(find(store, &digest("after")).await, None, "nor by its next digest");
     assert_eq!(find_id(store, &key.id).await, None, "nor by its identifier");
     assert!(list(store, &key.owner, None, 10).await.0.is_empty(), "nor listed");
     conflicts(store.replace(key.clone()).await, "a replace must not bring a deleted key back");
@@ -357,6 +374,7 @@ fn full_record() -> KeyRecord {
     record.hint = "wfk_…45pq".into();
     record.digest = peppered("a", 1);
     record.previous = Some(PreviousSecret { digest: digest("previous"), valid_until: START });
+    record.next = Some(Box::new(next_secret("a next one")));
     record.scopes = ScopeSet::parse_list(["workflows:read", "runs:*"]).expect("these are scopes");
     record.state = KeyState::Revoked { at: START.saturating_add(Duration::from_millis(7)) };
     record.secret_created_at = START.saturating_add(Duration::from_millis(3));
@@ -365,6 +383,15 @@ fn full_record() -> KeyRecord {
     record.limits.set("read", NonZeroU32::new(5_000));
     record.allowed_addresses = vec![parse("192.0.2.0/24"), parse("2001:db8::/32"), parse("0.0.0.0/0")];
     record
+}
+
+fn next_secret(secret: &str) -> NextSecret {
+    NextSecret {
+        digest: digest(secret),
+        hint: "wfk_…78rs".into(),
+        created_at: START.saturating_add(Duration::from_millis(5)),
+        grace: Duration::from_secs(24 * 60 * 60),
+    }
 }
 
 fn acme() -> Owner {

@@ -30,7 +30,7 @@ pub struct MemoryStore(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// Every digest that a look-up may find: current and previous secrets.
+    /// Every digest that a look-up may find: of the secrets in use, and of those before and after them.
     by_digest: papaya::HashMap<Digest, Arc<KeyRecord>, BuildHasherDefault<DigestHasher>>,
     by_id: papaya::HashMap<KeyId, Arc<KeyRecord>>,
     /// The keys of each owner in the order of a listing. Locked by every write, and by no look-up.
@@ -104,7 +104,7 @@ impl Inner {
     /// Whether a digest of `record` belongs to another key.
     fn digest_is_taken(&self, record: &KeyRecord) -> bool {
         let by_digest = self.by_digest.pin();
-        digests(record).any(|digest| by_digest.get(&digest).is_some_and(|other| other.id != record.id))
+        record.digests().any(|digest| by_digest.get(&digest).is_some_and(|other| other.id != record.id))
     }
 
     /// Puts `record` in the place of `old`. The caller holds the lock.
@@ -112,18 +112,17 @@ impl Inner {
         listing.insert((record.created_at, record.id), record.clone());
         self.by_id.pin().insert(record.id, record.clone());
         let by_digest = self.by_digest.pin();
-        for digest in digests(&record) {
+        for digest in record.digests() {
             by_digest.insert(digest, record.clone());
         }
-        for stale in old.into_iter().flat_map(digests).filter(|old| !digests(&record).any(|new| new == *old))
+        for stale in old
+            .into_iter()
+            .flat_map(KeyRecord::digests)
+            .filter(|old| !record.digests().any(|new| new == *old))
         {
             by_digest.remove(&stale);
         }
     }
-}
-
-fn digests(record: &KeyRecord) -> impl Iterator<Item = Digest> {
-    std::iter::once(record.digest).chain(record.previous.map(|previous| previous.digest))
 }
 
 #[async_trait]
@@ -136,21 +135,8 @@ impl KeyStore for MemoryStore {
         Ok(self.0.find(selector))
     }
 
-    async fn replace_digest(&self, id: &KeyId, old: &Digest, new: &Digest) -> Result<(), StoreError> {
-        let mut owners = self.0.lock();
-        let Some(stored) = self.0.find(KeySelector::Id(id)) else { return Ok(()) };
-        let mut record = KeyRecord::clone(&stored);
-        if record.digest == *old {
-            record.digest = *new;
-        } else if let Some(previous) = record.previous.as_mut().filter(|previous| previous.digest == *old) {
-            previous.digest = *new;
-        } else {
-            return Ok(());
-        }
-        record.version = record.version.wrapping_add(1);
-        let listing = owners.entry(record.owner.clone()).or_default();
-        self.0.store(listing, Some(&stored), Arc::new(record));
-        Ok(())
+    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
+        self.replace(record).await
     }
 }
 
@@ -215,7 +201,7 @@ impl KeyAdministration for MemoryStore {
             return Ok(false);
         };
         let by_digest = self.0.by_digest.pin();
-        for digest in digests(&record) {
+        for digest in record.digests() {
             by_digest.remove(&digest);
         }
         self.0.by_id.pin().remove(id);

@@ -20,6 +20,7 @@
 //!     name TEXT NOT NULL, hint TEXT NOT NULL, scopes TEXT NOT NULL, limits TEXT NOT NULL,
 //!     allowed_addresses TEXT NOT NULL,
 //!     digest TEXT NOT NULL, previous_digest TEXT, previous_valid_until INTEGER,
+//!     next_digest TEXT, next_hint TEXT, next_created_at INTEGER, next_grace INTEGER,
 //!     state TEXT NOT NULL, revoked_at INTEGER, created_at INTEGER NOT NULL, secret_created_at INTEGER NOT NULL,
 //!     not_before INTEGER, expires_at INTEGER, version INTEGER NOT NULL
 //! );
@@ -30,8 +31,8 @@
 //! - Compare and order texts byte for byte: `Ab` and `aB` are two identifiers. That is SQLite's default,
 //!   `COLLATE "C"` in PostgreSQL and a `_bin` collation in MySQL.
 //! - A key of the system has no organization, so compare `organization IS ?`: with `=` it is never found.
-//! - A digest is unique among all current and previous ones, whence the second table. Both tables change in
-//!   one transaction. (SQLite heeds `ON DELETE CASCADE` only after `PRAGMA foreign_keys = ON`.)
+//! - A digest is unique among all of them, previous and next ones too, whence the second table. Both tables
+//!   change in one transaction. (SQLite heeds `ON DELETE CASCADE` only after `PRAGMA foreign_keys = ON`.)
 //! - [`replace`](KeyAdministration::replace) is an `UPDATE` that sets `version = version + 1` and asks for
 //!   identifier, owner and `version = ?`; [`Conflict`](StoreErrorKind::Conflict) if it changed no row. A
 //!   violated constraint is a `Conflict`, too.
@@ -40,15 +41,18 @@
 //! - [`find`](KeyStore::find) returns revoked and expired keys as well.
 //! - A look-up that hangs keeps its request waiting, as the layers have no timer of their own. Give up after a time
 //!   of the store's choice with [`Unavailable`](StoreErrorKind::Unavailable), which is answered 503.
-//! - With more than one [pepper](crate::key::Peppers) in use, write
-//!   [`replace_digest`](KeyStore::replace_digest); with its default the old pepper is needed for ever.
+//! - [`refresh`](KeyStore::refresh) calls `replace`. With its default a secret that
+//!   [waits for its first use](crate::manage::KeyManager::rotate_on_first_use) would wait for ever, and an old
+//!   [pepper](crate::key::Peppers) would be needed for ever.
 //!
 //! Fields have a text or a number that reads back the same. A record starts with [`KeyRecord::new`]; set the
 //! rest:
 //!
 //! ```
+//! use std::time::Duration;
+//!
 //! use tower_api_keys::clock::Timestamp;
-//! use tower_api_keys::key::{KeyRecord, KeyState, Owner, PreviousSecret, Tenant};
+//! use tower_api_keys::key::{KeyRecord, KeyState, NextSecret, Owner, PreviousSecret, Tenant};
 //! use tower_api_keys::scope::ScopeSet;
 //! use tower_api_keys::store::{StoreError, StoreErrorKind};
 //!
@@ -63,6 +67,7 @@
 //!     allowed_addresses: String,
 //!     digest: String,
 //!     previous: Option<(String, u64)>,
+//!     next: Option<(String, String, u64, u64)>,
 //!     state: String,
 //!     revoked_at: Option<u64>,
 //!     created_at: u64,
@@ -97,6 +102,10 @@
 //!         allowed_addresses: networks.join(" "),
 //!         digest: record.digest.to_string(),
 //!         previous: record.previous.map(|old| (old.digest.to_string(), old.valid_until.as_unix_millis())),
+//!         next: record.next.as_deref().map(|next| {
+//!             let grace = u64::try_from(next.grace.as_millis()).unwrap_or(u64::MAX);
+//!             (next.digest.to_string(), next.hint.clone(), next.created_at.as_unix_millis(), grace)
+//!         }),
 //!         state: state.to_owned(),
 //!         revoked_at,
 //!         created_at: record.created_at.as_unix_millis(),
@@ -129,6 +138,10 @@
 //!         let valid_until = Timestamp::from_unix_millis(valid_until);
 //!         record.previous = Some(PreviousSecret { digest: digest.parse()?, valid_until });
 //!     }
+//!     if let Some((digest, hint, created_at, grace)) = row.next {
+//!         let (created_at, grace) = (Timestamp::from_unix_millis(created_at), Duration::from_millis(grace));
+//!         record.next = Some(Box::new(NextSecret { digest: digest.parse()?, hint, created_at, grace }));
+//!     }
 //!     record.state = match (row.state.as_str(), row.revoked_at) {
 //!         ("active", None) => KeyState::Active,
 //!         ("disabled", None) => KeyState::Disabled,
@@ -151,6 +164,8 @@
 //! # record.limits.set("read", std::num::NonZeroU32::new(8));
 //! # record.allowed_addresses = vec!["192.0.2.0/24".parse()?, "2001:db8::/32".parse()?];
 //! # record.previous = Some(PreviousSecret { digest, valid_until: at });
+//! # let (hint, grace) = ("wfk_…78rs".to_owned(), Duration::from_secs(60));
+//! # record.next = Some(Box::new(NextSecret { digest, hint, created_at: at, grace }));
 //! # record.state = KeyState::Revoked { at };
 //! # (record.expires_at, record.version) = (Some(at), 3);
 //! # assert_eq!(to_record(to_row(&record)?)?, record);
@@ -177,7 +192,7 @@ use crate::key::{Digest, KeyId, KeyRecord};
 pub enum KeySelector<'a> {
     /// By the public identifier in the key's text.
     Id(&'a KeyId),
-    /// By the digest of the key: the record whose current or previous secret has any one of these digests.
+    /// By the digest of the key: the record whose secret, previous secret or next secret has any one of these digests.
     ///
     /// One for each pepper in use, the current first; so at most one look-up finds a key whichever pepper it was
     /// stored under.
@@ -207,16 +222,18 @@ pub trait KeyStore: Send + Sync + 'static {
     /// "no such key".
     async fn find(&self, selector: KeySelector<'_>) -> FindResult;
 
-    /// Replaces the digest `old` of key `id` by `new`, a digest of the same secret under the current pepper.
+    /// Stores what the layer has changed in a record that it found here: the digest of a key that was verified under a
+    /// pepper which is no longer the current one, or a [`next`](KeyRecord::next) secret that was used for the first time.
     ///
-    /// Called after a key verified under a pepper that is no longer the current one. Must change nothing if the
-    /// key no longer holds `old`. A store that can't write keeps the default, which does nothing.
+    /// Does what [`KeyAdministration::replace`] does, for whoever has that. A store that can't write keeps the default,
+    /// which does nothing.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if it could not be written; the request goes on, and the next one tries again.
-    async fn replace_digest(&self, id: &KeyId, old: &Digest, new: &Digest) -> Result<(), StoreError> {
-        let _ = (id, old, new);
+    /// [`Conflict`](StoreErrorKind::Conflict) if what is stored is no longer what was found. Whatever the error, the
+    /// request goes on, and the next one tries again.
+    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
+        let _ = record;
         Ok(())
     }
 }
@@ -231,7 +248,7 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
         (**self).find(selector).await
     }
 
-    async fn replace_digest(&self, id: &KeyId, old: &Digest, new: &Digest) -> Result<(), StoreError> {
-        (**self).replace_digest(id, old, new).await
+    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
+        (**self).refresh(record).await
     }
 }

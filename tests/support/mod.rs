@@ -12,7 +12,7 @@ use http::{HeaderName, Request, Response};
 use tower_api_keys::Principal;
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::credential::HeaderKey;
-use tower_api_keys::key::{Digest, KeyFormat, KeyId, KeyRecord, Mode, Owner, Peppers};
+use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
     FindResult, KeyAdministration, KeySelector, KeyStore, MemoryStore, StoreError, StoreErrorKind,
@@ -86,12 +86,12 @@ pub struct TestStore {
     pub keys: MemoryStore,
     pub answers: Answers,
     pub look_ups: Arc<AtomicUsize>,
-    pub digests_replaced: Arc<AtomicUsize>,
+    pub refreshed: Arc<AtomicUsize>,
 }
 
 impl TestStore {
     pub fn new(keys: MemoryStore, answers: Answers) -> Self {
-        Self { keys, answers, look_ups: Arc::default(), digests_replaced: Arc::default() }
+        Self { keys, answers, look_ups: Arc::default(), refreshed: Arc::default() }
     }
 
     pub fn look_ups(&self) -> usize {
@@ -122,8 +122,8 @@ impl KeyStore for TestStore {
         self.keys.find(selector).await
     }
 
-    async fn replace_digest(&self, id: &KeyId, old: &Digest, new: &Digest) -> Result<(), StoreError> {
-        self.digests_replaced.fetch_add(1, Ordering::SeqCst);
-        self.keys.replace_digest(id, old, new).await
+    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
+        self.refreshed.fetch_add(1, Ordering::SeqCst);
+        self.keys.refresh(record).await
     }
 }
