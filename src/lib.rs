@@ -116,6 +116,7 @@
 //! | test limits and expiry | [testing with a clock](clock#testing-limits-and-expiry) |
 //! | find out why a request was refused | [finding out why](rejection#finding-out-why) |
 //! | count refusals | [counting refusals](rejection#counting-refusals) |
+//! | put a whole system of your own together | [writing your own preset](presets#writing-your-own) |
 //! | write refusals in another format | [a format of one's own](rejection#a-format-of-ones-own) |
 //!
 //! # Where to find what
