@@ -376,6 +376,7 @@ async fn what_is_wrong_with_a_new_key_is_told_field_by_field() {
         ("a\nb", "name"),
         ("a\u{1b}[31m", "name"),
         ("a\u{9b}b", "name"),
+        ("invoice\u{202e}gpj", "name"),
         ("a\0", "name"),
     ] {
         let world = World::new();

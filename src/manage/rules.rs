@@ -77,7 +77,7 @@ pub(super) fn faults(
     let mut fault = |field, message| faults.push(FieldError::new(field, message));
     if key.name.trim().is_empty() || key.name.chars().count() > 100 {
         fault("name", "must be 1 to 100 characters, not all of them blank");
-    } else if key.name.chars().any(char::is_control) {
+    } else if key.name.chars().any(misleads) {
         fault("name", "must have no control characters");
     }
     if grantable.is_some_and(|grantable| !key.scopes.is_subset_of(grantable)) {
@@ -99,9 +99,16 @@ pub(super) fn faults(
     faults
 }
 
+/// Control characters, and those that turn the direction of text round (Unicode Standard Annex 9): a listing would show
+/// something else than what is stored.
+fn misleads(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// What is wrong with the hint of an imported key.
 pub(super) fn hint_fault(hint: &str) -> Option<FieldError> {
-    let fits = hint.chars().count() <= 64 && !hint.chars().any(char::is_control);
+    let fits = hint.chars().count() <= 64 && !hint.chars().any(misleads);
     if fits {
         return None;
     }
