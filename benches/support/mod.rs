@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each bench uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a failing setup is a failing bench")]
 
+pub(crate) mod ideal;
 pub(crate) mod peers;
 
 use std::convert::Infallible;
@@ -71,11 +72,13 @@ impl Stack {
 
 pub(crate) const BASELINE: &str = "inner service alone";
 pub(crate) const WHOLE: &str = "whole stack, accepted";
+pub(crate) const IDEAL: &str = "written by hand";
 pub(crate) const ASSEMBLED: &str = "peers: async auth, sha256 + tower_governor";
 
 /// All stacks, the baseline first.
 pub(crate) fn stacks(limit: u32) -> Vec<Stack> {
     let mut stacks = own_stacks(limit);
+    stacks.push(ideal::stack(limit));
     stacks.extend(peers::stacks());
     stacks
 }
