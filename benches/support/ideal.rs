@@ -154,6 +154,7 @@ impl State {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "a box would cost more than it saves")]
 enum Answer {
     Called(Ready<Result<Response<Body>, Infallible>>, Option<(HeaderValue, HeaderValue, HeaderValue)>),
     Refused(Option<StatusCode>),
