@@ -55,6 +55,22 @@ pub(crate) fn audited(event: &AuditEvent) {
     }
 }
 
+#[cfg(all(feature = "cache", feature = "tracing"))]
+pub(crate) fn invalidation_not_published(id: &crate::key::KeyId, error: &crate::store::StoreError) {
+    let source = std::error::Error::source(error).map(tracing::field::display);
+    tracing::error!(target: TARGET, key_id = %id, %error, source, "other nodes were not told of a change; they see it when what they hold is too old");
+}
+
+#[cfg(all(feature = "cache", feature = "tracing"))]
+pub(crate) fn invalidations_connected() {
+    tracing::info!(target: TARGET, "changes on other nodes are reported; what was held of keys is read again");
+}
+
+#[cfg(all(feature = "cache", feature = "tracing"))]
+pub(crate) fn invalidations_lost() {
+    tracing::warn!(target: TARGET, "changes on other nodes are no longer reported; keys are read again more often");
+}
+
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn refused(rejection: &Rejection) {
     let _ = (rejection, RejectionKind::Misconfigured);
@@ -68,3 +84,12 @@ pub(crate) fn not_refreshed(_: &KeyRecord, _: &crate::store::StoreError) {}
 
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn audited(_: &AuditEvent) {}
+
+#[cfg(all(feature = "cache", not(feature = "tracing")))]
+pub(crate) fn invalidation_not_published(_: &crate::key::KeyId, _: &crate::store::StoreError) {}
+
+#[cfg(all(feature = "cache", not(feature = "tracing")))]
+pub(crate) fn invalidations_connected() {}
+
+#[cfg(all(feature = "cache", not(feature = "tracing")))]
+pub(crate) fn invalidations_lost() {}

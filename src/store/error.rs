@@ -1,14 +1,16 @@
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 /// A store could not do what it was asked.
 ///
 /// Never means "no such key": a look-up that finds nothing is a success with nothing in it. The message is for
-/// the host's log; a client only ever learns that the service is unavailable.
-#[derive(Debug)]
+/// the host's log; a client only ever learns that the service is unavailable. Clones share their cause, so that all who
+/// wait for one look-up can be told why it failed.
+#[derive(Clone, Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
-    source: Option<Box<dyn Error + Send + Sync>>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 /// What kind of failure a [`StoreError`] is, by what to do about it.
@@ -35,7 +37,7 @@ impl StoreError {
     /// Adds what caused the error, which must not contain a secret.
     #[must_use]
     pub fn with_source(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { source: Some(source.into()), ..self }
+        Self { source: Some(source.into().into()), ..self }
     }
 
     /// What kind of failure it is.

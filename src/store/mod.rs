@@ -173,8 +173,11 @@
 //! ```
 
 mod administration;
+#[cfg(feature = "cache")]
+mod cached;
 pub mod conformance;
 mod error;
+mod invalidation;
 mod memory;
 
 use std::sync::Arc;
@@ -182,7 +185,10 @@ use std::task::Poll;
 
 pub use administration::{Cursor, InvalidCursor, KeyAdministration, KeyPage, KeyQuery};
 use async_trait::async_trait;
+#[cfg(feature = "cache")]
+pub use cached::{CachedStore, CachedStoreBuilder};
 pub use error::{StoreError, StoreErrorKind};
+pub use invalidation::{Invalidation, InvalidationSink, InvalidationSource};
 pub use memory::MemoryStore;
 
 use crate::key::{Digest, KeyId, KeyRecord};

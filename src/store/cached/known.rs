@@ -1,0 +1,192 @@
+//! What a cache holds, and for how long it is good.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use quick_cache::UnitWeighter;
+use quick_cache::sync::Cache;
+
+use super::generations::Generations;
+use crate::clock::Clock;
+use crate::key::{Digest, KeyId, KeyRecord};
+use crate::store::KeySelector;
+
+/// What a look-up names a key by, whole: a digest with how it was made, or an identifier.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Name {
+    Id(KeyId),
+    Digest(Digest),
+}
+
+/// How long what was read is good for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ages {
+    pub(super) alone: Duration,
+    pub(super) connected: Duration,
+    pub(super) absent: Duration,
+    pub(super) outage: Duration,
+}
+
+/// When a reading of the store began.
+#[derive(Clone, Copy)]
+pub(super) struct Began {
+    pub(super) generation: u64,
+    /// Nanoseconds of the monotonic clock.
+    at: u64,
+}
+
+/// Where and when something was read.
+#[derive(Clone, Copy)]
+struct Mark {
+    slot: usize,
+    began: Began,
+}
+
+type Map<T> = Cache<Name, T, UnitWeighter, RandomState>;
+
+/// Records and absences, apart: however many unknown keys are asked for, no record makes room for them.
+pub(super) struct Known {
+    found: Map<(Mark, Arc<KeyRecord>)>,
+    absent: Map<Mark>,
+    generations: Generations,
+    is_connected: AtomicBool,
+    ages: Ages,
+    clock: Arc<dyn Clock>,
+    hasher: RandomState,
+}
+
+/// 32 KiB. With 10 000 keys held, a change makes two or three others be read again.
+const SLOTS: usize = 4096;
+
+impl Known {
+    pub(super) fn new(capacity: usize, absent_capacity: usize, ages: Ages, clock: Arc<dyn Clock>) -> Self {
+        // Seeded at random: whoever sends keys chooses what is hashed here.
+        let hasher = RandomState::new();
+        Self {
+            found: map(capacity, hasher.clone()),
+            absent: map(absent_capacity, hasher.clone()),
+            generations: Generations::new(SLOTS),
+            is_connected: AtomicBool::new(false),
+            ages,
+            clock,
+            hasher,
+        }
+    }
+
+    /// What is known, or pending if that is not enough for an answer. Waits for no lock: a record that is being
+    /// written at this moment is not known.
+    pub(super) fn look_up(&self, selector: KeySelector<'_>) -> Poll<Option<Arc<KeyRecord>>> {
+        let now = self.now();
+        // Before the generations: who sees the channel connected sees what that made out of date.
+        let max_age = if self.is_connected() { self.ages.connected } else { self.ages.alone };
+        let is_good = |mark: &Mark, max_age| {
+            mark.began.is_younger_than(max_age, now)
+                && self.generations.is_current(mark.slot, mark.began.generation)
+        };
+        let found = |name| self.found.try_get(&name).ok().flatten();
+        let good_record = names(selector).filter_map(found).find(|(mark, _)| is_good(mark, max_age));
+        if let Some((_, record)) = good_record {
+            return Poll::Ready(Some(record));
+        }
+        let absent = |name| self.absent.try_get(&name).ok().flatten();
+        let max_age = self.ages.absent.min(max_age);
+        if names(selector).all(|name| absent(name).is_some_and(|mark| is_good(&mark, max_age))) {
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    }
+
+    /// A record that is too old, for when there is no other to be had.
+    pub(super) fn last_resort(&self, selector: KeySelector<'_>) -> Option<Arc<KeyRecord>> {
+        let now = self.now();
+        let is_good = |mark: &Mark| {
+            mark.began.is_younger_than(self.ages.outage, now)
+                && self.generations.is_unchanged(mark.slot, mark.began.generation)
+        };
+        let found = names(selector).filter_map(|name| self.found.get(&name));
+        found.filter(|(mark, _)| is_good(mark)).map(|(_, record)| record).next()
+    }
+
+    /// To be called before the store is asked.
+    pub(super) fn begin(&self) -> Began {
+        Began { generation: self.generations.latest(), at: self.now() }
+    }
+
+    /// Holds what the store answered, unless that is out of date by now.
+    pub(super) fn keep(&self, selector: KeySelector<'_>, found: Option<&Arc<KeyRecord>>, began: Began) {
+        let mark = |name| Mark { slot: self.slot(name), began };
+        let is_current = |mark: &Mark| self.generations.is_current(mark.slot, began.generation);
+        match found {
+            Some(record) => {
+                let mark = mark(Name::Id(record.id));
+                for name in names(selector).filter(|name| name.is_of(record) && is_current(&mark)) {
+                    self.found.insert(name, (mark, record.clone()));
+                }
+            }
+            None => {
+                for (name, mark) in names(selector).map(|name| (name, mark(name))) {
+                    if is_current(&mark) {
+                        self.absent.insert(name, mark);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is held about `name` was changed.
+    pub(super) fn change(&self, name: Name) {
+        self.generations.change(self.slot(name));
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.is_connected.load(Ordering::Acquire)
+    }
+
+    pub(super) fn connect(&self) {
+        self.generations.connect();
+        self.is_connected.store(true, Ordering::Release);
+    }
+
+    pub(super) fn disconnect(&self) {
+        self.is_connected.store(false, Ordering::Release);
+        self.generations.disconnect();
+    }
+
+    fn slot(&self, name: Name) -> usize {
+        self.generations.slot(self.hasher.hash_one(name))
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.now().monotonic_nanos()
+    }
+}
+
+impl Name {
+    fn is_of(&self, record: &KeyRecord) -> bool {
+        match self {
+            Self::Id(id) => record.id == *id,
+            Self::Digest(digest) => record.digests().any(|held| held == *digest),
+        }
+    }
+}
+
+impl Began {
+    fn is_younger_than(self, age: Duration, now: u64) -> bool {
+        Duration::from_nanos(now.saturating_sub(self.at)) < age
+    }
+}
+
+fn names(selector: KeySelector<'_>) -> impl Iterator<Item = Name> {
+    let (id, digests) = match selector {
+        KeySelector::Id(id) => (Some(*id), &[][..]),
+        KeySelector::Digests(digests) => (None, digests),
+    };
+    id.map(Name::Id).into_iter().chain(digests.iter().copied().map(Name::Digest))
+}
+
+fn map<T: Clone>(capacity: usize, hasher: RandomState) -> Map<T> {
+    Cache::with(capacity, capacity as u64, UnitWeighter, hasher, Default::default())
+}

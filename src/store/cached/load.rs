@@ -1,0 +1,201 @@
+//! One question to the store for all who ask it at the same time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+
+use crate::key::{Digest, KeyId};
+use crate::store::{FindResult, KeySelector, StoreError, StoreErrorKind};
+
+/// A selector that owns what it names.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) enum Question {
+    Id(KeyId),
+    Digests(Box<[Digest]>),
+}
+
+impl Question {
+    pub(super) fn selector(&self) -> KeySelector<'_> {
+        match self {
+            Self::Id(id) => KeySelector::Id(id),
+            Self::Digests(digests) => KeySelector::Digests(digests),
+        }
+    }
+}
+
+impl From<KeySelector<'_>> for Question {
+    fn from(selector: KeySelector<'_>) -> Self {
+        match selector {
+            KeySelector::Id(id) => Self::Id(*id),
+            KeySelector::Digests(digests) => Self::Digests(digests.into()),
+        }
+    }
+}
+
+/// The store's own future.
+pub(super) type Call = Pin<Box<dyn Future<Output = FindResult> + Send>>;
+
+/// The loads under way, at most one to join for each question. As many as there are requests that wait, no more.
+#[derive(Default)]
+pub(super) struct Loads(Mutex<HashMap<Question, Weak<Load>>>);
+
+/// A call of the store. Whoever waits for it lets it go on, so it belongs to none of them: it ends with its answer, or
+/// when nobody waits any more.
+struct Load {
+    question: Question,
+    generation: u64,
+    state: Mutex<State>,
+    is_answered: AtomicBool,
+    /// Apart, as the call has a waker of it: with the load itself in there, neither would ever end.
+    waiting: Arc<Wakers>,
+    loads: Arc<Loads>,
+}
+
+enum State {
+    Calling(Call),
+    Answered(FindResult),
+}
+
+impl Loads {
+    /// Joins the load of this question if it began no earlier than `generation`, or starts one: who comes after a
+    /// change must not be given what was read before it.
+    pub(super) fn join(
+        self: &Arc<Self>,
+        question: Question,
+        generation: u64,
+        call: impl FnOnce(Question) -> Call,
+    ) -> Waiting {
+        // To be dropped after the lock is: the last to leave a load takes the lock.
+        let outdated;
+        let mut loads = lock(&self.0);
+        match loads.get(&question).and_then(Weak::upgrade) {
+            Some(load) if load.generation >= generation && !load.is_answered() => return Waiting::new(load),
+            other => outdated = other,
+        }
+        let load = Arc::new(Load {
+            generation,
+            state: Mutex::new(State::Calling(call(question.clone()))),
+            is_answered: AtomicBool::new(false),
+            waiting: Arc::default(),
+            loads: self.clone(),
+            question: question.clone(),
+        });
+        loads.insert(question, Arc::downgrade(&load));
+        drop(loads);
+        drop(outdated);
+        Waiting::new(load)
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        lock(&self.0).len()
+    }
+}
+
+impl Load {
+    fn is_answered(&self) -> bool {
+        self.is_answered.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        let mut loads = lock(&self.loads.0);
+        // A newer load may have taken the place.
+        if loads.get(&self.question).is_some_and(|load| load.strong_count() == 0) {
+            loads.remove(&self.question);
+        }
+    }
+}
+
+/// Waits for the answer of a load.
+pub(super) struct Waiting {
+    load: Arc<Load>,
+    number: u64,
+}
+
+impl Waiting {
+    fn new(load: Arc<Load>) -> Self {
+        let number = load.waiting.number();
+        Self { load, number }
+    }
+}
+
+impl Future for Waiting {
+    type Output = FindResult;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<FindResult> {
+        let load = &*self.load;
+        // First, so that whatever the call does from here on is heard by this one, too.
+        load.waiting.register(self.number, context.waker());
+        let mut state = lock(&load.state);
+        let call = match &mut *state {
+            State::Calling(call) => call,
+            State::Answered(answer) => return Poll::Ready(answer.clone()),
+        };
+        let waker = Waker::from(load.waiting.clone());
+        let mut context = Context::from_waker(&waker);
+        let answer = match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(&mut context))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(answer)) => answer,
+            Err(_) => Err(StoreError::new(StoreErrorKind::Other).with_source("the key store panicked")),
+        };
+        load.is_answered.store(true, Ordering::Release);
+        *state = State::Answered(answer.clone());
+        drop(state);
+        load.waiting.wake_all();
+        Poll::Ready(answer)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.load.waiting.forget(self.number);
+    }
+}
+
+/// Those who wait, by number. Woken, they register again.
+#[derive(Default)]
+struct Wakers(Mutex<(u64, BTreeMap<u64, Waker>)>);
+
+impl Wakers {
+    fn number(&self) -> u64 {
+        let (next, _) = &mut *lock(&self.0);
+        *next += 1;
+        *next
+    }
+
+    fn register(&self, number: u64, waker: &Waker) {
+        lock(&self.0).1.insert(number, waker.clone());
+    }
+
+    fn forget(&self, number: u64) {
+        let waker = lock(&self.0).1.remove(&number);
+        drop(waker);
+    }
+
+    fn wake_all(&self) {
+        let wakers = mem::take(&mut lock(&self.0).1);
+        wakers.into_values().for_each(Waker::wake);
+    }
+}
+
+impl Wake for Wakers {
+    fn wake(self: Arc<Self>) {
+        self.wake_all();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_all();
+    }
+}
+
+/// Nothing that is locked here is left half done by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

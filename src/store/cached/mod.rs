@@ -1,0 +1,273 @@
+//! A cache in front of a store.
+
+mod builder;
+mod generations;
+mod known;
+mod load;
+
+/// Under a name of its own so that a model checker can put its own in place.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use self::builder::CachedStoreBuilder;
+use self::known::{Known, Name};
+use self::load::{Loads, Question};
+use super::{
+    FindResult, Invalidation, InvalidationSink, InvalidationSource, KeyAdministration, KeyPage, KeyQuery,
+    KeySelector, KeyStore, StoreError, StoreErrorKind,
+};
+use crate::key::{KeyId, KeyRecord, Owner};
+use crate::log;
+
+/// A cache in front of any store. Clones share what they hold.
+///
+/// Give the same `CachedStore` to the layer and to the [`KeyManager`](crate::manage::KeyManager): what is changed
+/// through it is known here before the change is answered.
+///
+/// ```
+/// use tower_api_keys::AuthenticateLayer;
+/// use tower_api_keys::credential::HeaderKey;
+/// use tower_api_keys::key::KeyFormat;
+/// use tower_api_keys::manage::KeyManager;
+/// use tower_api_keys::store::{CachedStore, MemoryStore};
+///
+/// # let database = MemoryStore::new();
+/// let format = KeyFormat::new("acme_").build()?;
+/// let header = HeaderKey::new("x-api-key".parse()?, format.clone());
+///
+/// let store = CachedStore::new(database);
+/// let manager = KeyManager::new(store.clone(), format);
+/// let layer: AuthenticateLayer = AuthenticateLayer::new(store, header);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # How soon a revocation counts
+///
+/// The same bounds hold for a rotation, a cut of scopes and a deletion:
+///
+/// | on | a revoked key is refused |
+/// |---|---|
+/// | the node that revoked it | before the revocation is answered |
+/// | others, with a [channel](Self::follow) | as soon as the channel reports it |
+/// | others, channel lost and noticed | as without a channel; what was held before is not used any more |
+/// | others, channel silent, not noticed | after [`max_age_while_connected`](CachedStoreBuilder::max_age_while_connected), 60 seconds |
+/// | others, without a channel | after [`max_age`](CachedStoreBuilder::max_age), 5 seconds |
+///
+/// A change that fails or is given up halfway may still have been made, or be made a moment later: what is held of the
+/// key is dropped all the same, and whatever is read before the change counts no longer than the table says.
+///
+/// A key that is made on another node is known here after
+/// [`absent_max_age`](CachedStoreBuilder::absent_max_age) at the latest, 1 second, and then only if somebody tried it
+/// before it was made.
+///
+/// # What is held
+///
+/// Records by the whole identifier or digest they were looked up by, and apart from them the names that the store
+/// knows no key for. No verdicts: secret, state, expiry and addresses are checked on each request, whether its record
+/// comes from here or from the store. Failures are not held; each request that needs the store while it fails is
+/// answered 503, unless the host [prefers otherwise](CachedStoreBuilder::use_during_outage).
+///
+/// An answer from here allocates nothing and waits for no lock. Requests that ask for the same at the same time share
+/// one call of the store, which goes on as long as one of them waits.
+///
+/// [`get`](KeyAdministration::get) and [`list`](KeyAdministration::list) go to the store, so that keys are managed as
+/// they are and not as they were.
+pub struct CachedStore<S>(Arc<Shared<S>>);
+
+struct Shared<S> {
+    store: S,
+    known: Arc<Known>,
+    loads: Arc<Loads>,
+    sink: Option<Arc<dyn InvalidationSink>>,
+}
+
+impl<S> CachedStore<S> {
+    /// The longest that keys may be used without the store.
+    pub const MAX_OUTAGE: Duration = Duration::from_secs(30);
+
+    /// A cache of 10 000 records and 10 000 unknown names, which are good for 5 seconds and 1 second.
+    pub fn new(store: S) -> Self {
+        Self::builder(store).build()
+    }
+
+    /// A cache with other figures.
+    pub fn builder(store: S) -> CachedStoreBuilder<S> {
+        CachedStoreBuilder::new(store)
+    }
+
+    /// Follows what other nodes change. The host spawns the future, which ends when nobody uses the store any more and
+    /// one more event has come. One at a time.
+    ///
+    /// While the source is connected, records are good for
+    /// [longer](CachedStoreBuilder::max_age_while_connected). When it is lost, and again when it is back, everything
+    /// held so far is out of date. The future's end counts as a loss, however it comes about: dropped, aborted, or by a
+    /// panic of the source.
+    ///
+    /// ```
+    /// # use tower_api_keys::store::{CachedStore, InvalidationSource, MemoryStore};
+    /// # fn follow(store: CachedStore<MemoryStore>, source: impl InvalidationSource) {
+    /// tokio::spawn(store.follow(source));
+    /// # }
+    /// ```
+    pub fn follow<I: InvalidationSource>(
+        &self,
+        mut source: I,
+    ) -> impl Future<Output = ()> + Send + use<S, I> {
+        let follower = Follower(Arc::downgrade(&self.0.known));
+        async move {
+            loop {
+                let event = source.next().await;
+                let Some(known) = follower.0.upgrade() else { return };
+                match event {
+                    Invalidation::Key(id) => known.change(Name::Id(id)),
+                    Invalidation::Connected => {
+                        known.connect();
+                        log::invalidations_connected();
+                    }
+                    Invalidation::Disconnected => {
+                        known.disconnect();
+                        log::invalidations_lost();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a source is [followed](Self::follow) and connected. If it should be and is not for long, somebody has to
+    /// look at it.
+    pub fn is_connected(&self) -> bool {
+        self.0.known.is_connected()
+    }
+}
+
+/// Whatever ends the following of a source, it is noticed.
+struct Follower(Weak<Known>);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        if let Some(known) = self.0.upgrade() {
+            known.disconnect();
+            log::invalidations_lost();
+        }
+    }
+}
+
+/// The names that a change is about. They change when this is dropped: with the change's answer, whatever it is, or
+/// with its future, by then it may be made.
+struct Changing<'a> {
+    known: &'a Known,
+    names: [Option<Name>; 4],
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.names.into_iter().flatten().for_each(|name| self.known.change(name));
+    }
+}
+
+impl<S: KeyStore> Shared<S> {
+    /// Makes a change, and has it known before it is answered.
+    async fn change<T>(
+        &self,
+        id: KeyId,
+        record: Option<&KeyRecord>,
+        change: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let mut digests = record.into_iter().flat_map(KeyRecord::digests).map(Name::Digest);
+        let names = [Some(Name::Id(id)), digests.next(), digests.next(), digests.next()];
+        let changing = Changing { known: &self.known, names };
+        let result = change.await;
+        drop(changing);
+        // After a conflict nothing was changed. After another failure something may have been.
+        let is_possible =
+            result.as_ref().map_or_else(|error| error.kind() != StoreErrorKind::Conflict, |_| true);
+        if let Some(sink) = self.sink.as_ref().filter(|_| is_possible)
+            && let Err(error) = sink.publish(&id).await
+        {
+            log::invalidation_not_published(&id, &error);
+        }
+        result
+    }
+}
+
+#[async_trait]
+impl<S: KeyStore> KeyStore for CachedStore<S> {
+    fn find_now(&self, selector: KeySelector<'_>) -> Poll<FindResult> {
+        self.0.known.look_up(selector).map(Ok)
+    }
+
+    async fn find(&self, selector: KeySelector<'_>) -> FindResult {
+        let Shared { known, loads, .. } = &*self.0;
+        // What was not known a moment ago may be by now.
+        if let Poll::Ready(found) = known.look_up(selector) {
+            return Ok(found);
+        }
+        let began = known.begin();
+        let load = loads.join(selector.into(), began.generation, |question: Question| {
+            let shared = self.0.clone();
+            Box::pin(async move {
+                let found = shared.store.find(question.selector()).await?;
+                shared.known.keep(question.selector(), found.as_ref(), began);
+                Ok(found)
+            })
+        });
+        let answer = load.await;
+        match &answer {
+            Err(error) if error.kind() == StoreErrorKind::Unavailable => {
+                known.last_resort(selector).map_or(answer, |record| Ok(Some(record)))
+            }
+            _ => answer,
+        }
+    }
+
+    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
+        let change = self.0.store.refresh(record.clone());
+        self.0.change(record.id, Some(&record), change).await
+    }
+}
+
+#[async_trait]
+impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
+    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
+        let change = self.0.store.insert(record.clone());
+        self.0.change(record.id, Some(&record), change).await
+    }
+
+    async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
+        self.0.store.get(owner, id).await
+    }
+
+    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+        self.0.store.list(owner, query).await
+    }
+
+    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
+        let change = self.0.store.replace(record.clone());
+        self.0.change(record.id, Some(&record), change).await
+    }
+
+    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
+        self.0.change(*id, None, self.0.store.delete(owner, id)).await
+    }
+}
+
+impl<S> Clone for CachedStore<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S> fmt::Debug for CachedStore<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedStore").field("is_connected", &self.is_connected()).finish_non_exhaustive()
+    }
+}
