@@ -9,7 +9,7 @@ use super::atomic::{AtomicU64, Ordering};
 /// reading that began before the change is out of date whenever it arrives.
 ///
 /// Keys share slots. One that shares its slot with a changed one is read again, that is all.
-pub(super) struct Generations {
+pub(crate) struct Generations {
     latest: AtomicU64,
     /// For each slot, the generation of its last change.
     changed: Box<[AtomicU64]>,
@@ -20,7 +20,7 @@ pub(super) struct Generations {
 }
 
 impl Generations {
-    pub(super) fn new(slots: usize) -> Self {
+    pub(crate) fn new(slots: usize) -> Self {
         Self {
             latest: AtomicU64::new(0),
             changed: (0..slots.max(1)).map(|_| AtomicU64::new(0)).collect(),
@@ -30,29 +30,29 @@ impl Generations {
     }
 
     /// The slot of whatever has this hash.
-    pub(super) fn slot(&self, hash: u64) -> usize {
+    pub(crate) fn slot(&self, hash: u64) -> usize {
         (hash % self.changed.len() as u64) as usize
     }
 
     /// The generation for a reading that begins now. To be asked before the store is.
-    pub(super) fn latest(&self) -> u64 {
+    pub(crate) fn latest(&self) -> u64 {
         self.latest.load(Ordering::Acquire)
     }
 
     /// Something in `slot` was changed. To be called when it is, before anybody is told so.
-    pub(super) fn change(&self, slot: usize) {
+    pub(crate) fn change(&self, slot: usize) {
         let generation = self.next();
         // Two changes of one slot may come here in either order.
         self.changed[slot].fetch_max(generation, Ordering::AcqRel);
     }
 
     /// From now on changes may be missed.
-    pub(super) fn disconnect(&self) {
+    pub(crate) fn disconnect(&self) {
         self.interrupted.fetch_max(self.next(), Ordering::AcqRel);
     }
 
     /// From now on no change is missed.
-    pub(super) fn connect(&self) {
+    pub(crate) fn connect(&self) {
         let generation = self.next();
         self.interrupted.fetch_max(generation, Ordering::AcqRel);
         self.connected.fetch_max(generation, Ordering::AcqRel);
@@ -63,12 +63,12 @@ impl Generations {
     }
 
     /// Whether a reading of `slot` that began in `generation` is not known to be out of date.
-    pub(super) fn is_current(&self, slot: usize, generation: u64) -> bool {
+    pub(crate) fn is_current(&self, slot: usize, generation: u64) -> bool {
         self.is_unchanged(slot, generation) && self.interrupted.load(Ordering::Acquire) <= generation
     }
 
     /// The same, though the channel may have been lost since. Nothing from before it was found again will do.
-    pub(super) fn is_unchanged(&self, slot: usize, generation: u64) -> bool {
+    pub(crate) fn is_unchanged(&self, slot: usize, generation: u64) -> bool {
         self.changed[slot].load(Ordering::Acquire) <= generation
             && self.connected.load(Ordering::Acquire) <= generation
     }

@@ -190,3 +190,32 @@ fn names(selector: KeySelector<'_>) -> impl Iterator<Item = Name> {
 fn map<T: Clone>(capacity: usize, hasher: RandomState) -> Map<T> {
     Cache::with(capacity, capacity as u64, UnitWeighter, hasher, Default::default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{SystemClock, Timestamp};
+    use crate::key::{Mode, Owner, Peppers};
+
+    #[test]
+    fn r31_each_kind_of_entry_is_bounded() {
+        let hour = Duration::from_secs(3600);
+        let ages = Ages { alone: hour, connected: hour, absent: hour, outage: hour };
+        for capacity in [0, 1, 10, 1000] {
+            let known = Known::new(capacity, capacity, ages, Arc::new(SystemClock));
+            for n in 0..3 * capacity + 10 {
+                let digest = Peppers::none().digest(&n.to_string());
+                let id = format!("k{n}").parse().unwrap();
+                let began = known.begin();
+                known.keep(KeySelector::Digests(&[digest]), None, began);
+                let record =
+                    KeyRecord::new(id, Owner::system(Mode::Live), digest, Timestamp::from_unix_millis(0));
+                known.keep(KeySelector::Id(&id), Some(&Arc::new(record)), began);
+            }
+            let most = capacity + known.found.num_shards();
+            assert!(known.found.len() <= most, "{} records for {capacity}", known.found.len());
+            assert!(known.absent.len() <= most, "{} unknown names for {capacity}", known.absent.len());
+            assert!(known.found.len() >= capacity * 9 / 10, "{} records for {capacity}", known.found.len());
+        }
+    }
+}

@@ -199,3 +199,81 @@ impl Wake for Wakers {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    fn question(id: &str) -> Question {
+        Question::Id(id.parse().unwrap())
+    }
+
+    fn never(_: Question) -> Call {
+        Box::pin(pending())
+    }
+
+    fn poll(waiting: &mut Waiting) -> Poll<FindResult> {
+        Pin::new(waiting).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn r31_there_are_as_many_loads_as_are_waited_for() {
+        let loads = Arc::new(Loads::default());
+        let all: Vec<_> = (0..100).map(|n| loads.join(question(&format!("k{}", n / 2)), 0, never)).collect();
+        assert_eq!(loads.len(), 50);
+        drop(all);
+        assert_eq!(loads.len(), 0);
+    }
+
+    #[test]
+    fn r34_a_load_is_joined_by_those_who_come_before_the_next_change() {
+        let loads = Arc::new(Loads::default());
+        let first = loads.join(question("k"), 3, never);
+        let joined = |generation| {
+            let waiting = loads.join(question("k"), generation, never);
+            (Arc::ptr_eq(&waiting.load, &first.load), waiting)
+        };
+        assert!(joined(3).0);
+        assert!(joined(2).0, "what was read later is as good");
+        let (same, newer) = joined(4);
+        assert!(!same);
+        assert!(Arc::ptr_eq(&loads.join(question("k"), 4, never).load, &newer.load));
+        drop(first);
+        assert_eq!(loads.len(), 1, "the older load's end leaves the newer in its place");
+        drop(newer);
+        assert_eq!(loads.len(), 0);
+    }
+
+    #[test]
+    fn an_answered_load_is_not_joined_and_everybody_hears_of_it() {
+        struct Count(std::sync::atomic::AtomicUsize);
+
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+
+        let loads = Arc::new(Loads::default());
+        let woken = Arc::new(Count(0.into()));
+        let answer = |_| -> Call {
+            let mut polls = 0;
+            Box::pin(std::future::poll_fn(move |_| {
+                polls += 1;
+                if polls < 3 { Poll::Pending } else { Poll::Ready(Ok(None)) }
+            }))
+        };
+        let mut waiting = [(); 3].map(|()| loads.join(question("k"), 0, answer));
+        let waker = Waker::from(woken.clone());
+        for early in &mut waiting[..2] {
+            assert!(Pin::new(early).poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        assert!(poll(&mut waiting[2]).is_ready());
+        assert_eq!(woken.0.load(Ordering::SeqCst), 2);
+        let mut late = loads.join(question("k"), 0, answer);
+        assert!(poll(&mut late).is_pending());
+        assert!(waiting.iter_mut().all(|waiting| poll(waiting).is_ready()));
+    }
+}
