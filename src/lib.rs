@@ -143,6 +143,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | [`Principal`] as an extractor, routes matched by `MatchedPath`, `manage::key_routes` |
+//! | `cache` | `store::CachedStore`, a cache in front of any store |
 //! | `tonic` | [`Principal`] from the requests of tonic's services; the layers and `GrpcStatus` need no feature |
 //! | `tracing` | events for refusals (`INFO`), authentications (`DEBUG`) and failures (`ERROR`); never a secret |
 //! | `full` | all of them |

@@ -51,6 +51,28 @@ async fn deciding_about_a_good_key_allocates_nothing() {
     assert_eq!(allocations(|| SystemClock.now()), 0, "clock");
 }
 
+#[cfg(feature = "cache")]
+#[tokio::test]
+async fn an_answer_from_the_cache_allocates_nothing() {
+    let [known, unknown] = ["known", "unknown"].map(|secret| Peppers::none().digest(secret));
+    let store = tower_api_keys::store::CachedStore::new(MemoryStore::new());
+    let owner = Owner::organization("acme".parse().unwrap(), Mode::Live);
+    let record = KeyRecord::new("k1".parse().unwrap(), owner, known, Timestamp::from_unix_seconds(0));
+    store.insert(record.clone()).await.unwrap();
+    for (name, selector) in [
+        ("by identifier", KeySelector::Id(&record.id)),
+        ("by digest", KeySelector::Digests(&[known])),
+        ("unknown", KeySelector::Digests(&[unknown])),
+    ] {
+        let find = || store.find_now(selector);
+        assert!(find().is_pending(), "{name}");
+        assert_eq!(allocations(find), 0, "{name}, not held");
+        store.find(selector).await.unwrap();
+        assert!(find().is_ready(), "{name}");
+        assert_eq!(allocations(find), 0, "{name}");
+    }
+}
+
 #[test]
 fn a_warm_limiter_allocates_nothing() {
     let subject = Subject::Key("k1".parse().unwrap());

@@ -251,6 +251,16 @@ async fn a_key_is_found_by_any_of_several_digests_and_is_unknown_only_if_all_are
     let with_known = [a, node.key.digest];
     assert_eq!(held(&node.cache, KeySelector::Digests(&with_known)), Some(Some(KeyState::Active)));
 
+    let with_unknown = [b, Peppers::none().digest(KEY)];
+    node.clock.advance(Duration::from_secs(5));
+    node.cache.find(KeySelector::Digests(&with_unknown)).await.unwrap();
+    assert_eq!(held(&node.cache, node.by_digest()), Some(Some(KeyState::Active)));
+    assert_eq!(
+        held(&node.cache, KeySelector::Digests(&[b])),
+        None,
+        "it is the key's other digest that was found"
+    );
+
     assert!(node.cache.find(KeySelector::Digests(&[a])).await.unwrap().is_none());
     assert_eq!(held(&node.cache, KeySelector::Digests(&[a])), Some(None));
     assert_eq!(held(&node.cache, KeySelector::Digests(&[a, b])), None, "b may be a key");

@@ -35,7 +35,7 @@ pub trait InvalidationSink: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if it could not be told. The change stays made; see
-    /// [`publish_to`](crate::store::CachedStoreBuilder::publish_to) for what comes of it.
+    /// [`StoreError`] if it could not be told. The change stays made; `CachedStoreBuilder::publish_to` says what comes
+    /// of it.
     async fn publish(&self, id: &KeyId) -> Result<(), StoreError>;
 }

@@ -5,7 +5,8 @@
 //! usable as `dyn`, are implemented for `Arc`s of what implements them, and are written with `async fn` under
 //! [`async_trait`](macro@async_trait).
 //!
-//! A store decides nothing. It returns what it holds, revoked and expired keys too, and the layer judges.
+//! A store decides nothing. It returns what it holds, revoked and expired keys too, and the layer judges. One that
+//! takes its time to answer goes behind a `CachedStore` (feature `cache`).
 //!
 //! # Writing a store
 //!
