@@ -8,6 +8,9 @@ use super::{CachedStore, Shared};
 use crate::clock::{Clock, SystemClock};
 use crate::store::InvalidationSink;
 
+/// Of what was read longer ago, nobody can say any more that it holds.
+const MAX_OUTAGE: Duration = Duration::from_secs(30);
+
 /// Sets up a [`CachedStore`].
 #[must_use]
 pub struct CachedStoreBuilder<S> {
@@ -74,7 +77,7 @@ impl<S> CachedStoreBuilder<S> {
     /// reports it. A key that expires meanwhile does not work, nor does one that was changed here. Each such request
     /// still asks the store first and waits for it to fail.
     pub fn use_during_outage(self, age: Duration) -> Self {
-        let outage = age.min(CachedStore::<S>::MAX_OUTAGE);
+        let outage = age.min(MAX_OUTAGE);
         Self { ages: Ages { outage, ..self.ages }, ..self }
     }
 

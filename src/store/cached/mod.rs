@@ -14,7 +14,6 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -52,7 +51,7 @@ use crate::log;
 ///
 /// # How soon a revocation counts
 ///
-/// The same bounds hold for a rotation, a cut of scopes and a deletion:
+/// The same bounds hold for a cut of scopes, for a deletion, and for both secrets of a rotation:
 ///
 /// | on | a revoked key is refused |
 /// |---|---|
@@ -62,8 +61,9 @@ use crate::log;
 /// | others, channel silent, not noticed | after [`max_age_while_connected`](CachedStoreBuilder::max_age_while_connected), 60 seconds |
 /// | others, without a channel | after [`max_age`](CachedStoreBuilder::max_age), 5 seconds |
 ///
-/// A change that fails or is given up halfway may still have been made, or be made a moment later: what is held of the
-/// key is dropped all the same, and whatever is read before the change counts no longer than the table says.
+/// A change that fails, or whose future is dropped, may have been made nevertheless, or be made a moment later. What is
+/// held of the key is dropped all the same. What is read in the moment between counts until it is too old, or until
+/// somebody tries again here or looks at the key with [`get`](KeyAdministration::get).
 ///
 /// A key that is made on another node is known here after
 /// [`absent_max_age`](CachedStoreBuilder::absent_max_age) at the latest, 1 second, and then only if somebody tried it
@@ -80,7 +80,7 @@ use crate::log;
 /// one call of the store, which goes on as long as one of them waits.
 ///
 /// [`get`](KeyAdministration::get) and [`list`](KeyAdministration::list) go to the store, so that keys are managed as
-/// they are and not as they were.
+/// they are and not as they were; and after a `get`, requests see the key as it was returned, or newer.
 pub struct CachedStore<S>(Arc<Shared<S>>);
 
 struct Shared<S> {
@@ -91,9 +91,6 @@ struct Shared<S> {
 }
 
 impl<S> CachedStore<S> {
-    /// The longest that keys may be used without the store.
-    pub const MAX_OUTAGE: Duration = Duration::from_secs(30);
-
     /// A cache of 10 000 records and 10 000 unknown names, which are good for 5 seconds and 1 second.
     pub fn new(store: S) -> Self {
         Self::builder(store).build()
@@ -243,7 +240,9 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
-        self.0.store.get(owner, id).await
+        let found = self.0.store.get(owner, id).await;
+        self.0.known.change(Name::Id(*id));
+        found
     }
 
     async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError> {
