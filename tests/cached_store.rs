@@ -42,16 +42,19 @@ struct Script {
     panics: AtomicBool,
     /// While this is on, answers are kept back: what was read is read, what was written is written.
     held: watch::Sender<bool>,
+    /// While this is on, writes are kept from being made.
+    locked: watch::Sender<bool>,
 }
 
 impl Scripted {
     fn new(keys: MemoryStore) -> Self {
-        let (held, _) = watch::channel(false);
+        let [held, locked] = [(); 2].map(|()| watch::channel(false).0);
         let script = Script {
             look_ups: AtomicUsize::new(0),
             failures: Mutex::default(),
             panics: AtomicBool::new(false),
             held,
+            locked,
         };
         Self { keys, script: Arc::new(script) }
     }
@@ -66,6 +69,12 @@ impl Scripted {
 
     fn fail(&self, kind: StoreErrorKind) {
         self.script.failures.lock().unwrap().push_back(kind);
+    }
+
+    async fn write<T>(&self, write: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        self.script.locked.subscribe().wait_for(|locked| !locked).await.unwrap();
+        let answer = write.await;
+        self.end(answer).await
     }
 
     async fn end<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
@@ -87,16 +96,14 @@ impl KeyStore for Scripted {
     }
 
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
-        let answer = self.keys.refresh(record).await;
-        self.end(answer).await
+        self.write(self.keys.refresh(record)).await
     }
 }
 
 #[async_trait]
 impl KeyAdministration for Scripted {
     async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
-        let answer = self.keys.insert(record).await;
-        self.end(answer).await
+        self.write(self.keys.insert(record)).await
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
@@ -108,13 +115,11 @@ impl KeyAdministration for Scripted {
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
-        let answer = self.keys.replace(record).await;
-        self.end(answer).await
+        self.write(self.keys.replace(record)).await
     }
 
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
-        let answer = self.keys.delete(owner, id).await;
-        self.end(answer).await
+        self.write(self.keys.delete(owner, id)).await
     }
 }
 
@@ -402,6 +407,20 @@ async fn r32_a_new_key_is_known_though_it_was_unknown_a_moment_ago() {
     for selector in [KeySelector::Id(&new.id), KeySelector::Digests(&[new.digest])] {
         assert_eq!(held(&node.cache, selector), None);
         assert_eq!(state(node.cache.find(selector).await), KeyState::Active);
+    }
+}
+
+#[tokio::test]
+async fn r32_what_is_read_while_a_change_is_being_made_does_not_outlive_it() {
+    for (name, write) in WRITES {
+        let node = Node::new().await;
+        node.store.script.locked.send_replace(true);
+        let mut change = write(node.cache.clone(), node.key.clone());
+        assert!(poll(&mut change).is_pending());
+        node.warm().await;
+        node.store.script.locked.send_replace(false);
+        change.await.unwrap();
+        assert_up_to_date(&node, name).await;
     }
 }
 
@@ -1030,6 +1049,7 @@ async fn revocation_latencies(keys: usize, max_age: Duration, channel: bool) -> 
                     }
                     let answered: Option<Duration> = *answered.lock().unwrap();
                     last = answered.map_or(last, |answered| begun.saturating_sub(answered));
+                    assert!(last < Duration::from_secs(10), "the revocation does not arrive");
                 }
             })
         };
