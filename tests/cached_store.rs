@@ -667,6 +667,9 @@ async fn r31_junk_pushes_no_key_out() {
         let junk: KeyId = format!("junk-{n}").parse().unwrap();
         assert!(node.cache.find(KeySelector::Id(&junk)).await.unwrap().is_none());
     }
+    let digests = (0..10_000).map(|n| Peppers::none().digest(&format!("junk {n}")));
+    let junk = digests.filter(|junk| node.cache.find_now(KeySelector::Digests(&[*junk])).is_ready()).count();
+    assert!((1..150).contains(&junk), "{junk} of it are held");
     for key in &keys {
         assert!(node.cache.find_now(KeySelector::Digests(&[key.digest])).is_ready());
         assert!(node.cache.find_now(KeySelector::Id(&key.id)).is_ready());
@@ -755,7 +758,8 @@ async fn r32_what_the_channel_reports_counts_at_once() {
 
 #[tokio::test]
 async fn r33_a_lost_channel_is_noticed_and_what_was_held_is_not_trusted() {
-    let ends: [(&str, fn(&mut Followed)); 3] = [
+    type End = fn(&mut Followed);
+    let ends: [(&str, End); 3] = [
         ("disconnected", |followed| followed.send(Invalidation::Disconnected)),
         ("future dropped", |followed| followed.driver = None),
         ("source panicked", |followed| {
@@ -839,6 +843,10 @@ async fn r32_changes_are_published_before_they_are_answered() {
         assert_eq!(*published.0.lock().unwrap(), [node.key.id], "{name}");
         assert_up_to_date(&node, name).await;
     }
+    let published = Published::default();
+    let node = Node::with(|builder| builder.publish_to(published.clone())).await;
+    assert!(!node.cache.delete(&Owner::system(Mode::Live), &node.key.id).await.unwrap());
+    assert_eq!(*published.0.lock().unwrap(), [], "a stranger's delete is nobody's business");
 }
 
 // While the store is down.
@@ -871,7 +879,8 @@ async fn r27_without_the_store_nothing_too_old_is_used_unless_the_host_says_so()
 
 #[tokio::test]
 async fn r32_without_the_store_what_is_known_of_a_change_counts() {
-    let up_to_date: [(&str, bool, fn(&Node, &mut Followed)); 4] = [
+    type Event = fn(&Node, &mut Followed);
+    let events: [(&str, bool, Event); 4] = [
         ("nothing", true, |_, _| {}),
         ("the channel is lost with the store", true, |_, followed| followed.send(Invalidation::Disconnected)),
         ("reported", false, |node, followed| followed.send(Invalidation::Key(node.key.id))),
@@ -880,7 +889,7 @@ async fn r32_without_the_store_what_is_known_of_a_change_counts() {
             followed.send(Invalidation::Connected);
         }),
     ];
-    for (name, used, happens) in up_to_date {
+    for (name, used, happens) in events {
         let node = Node::with(|builder| {
             builder.use_during_outage(HALF_MINUTE).max_age_while_connected(Duration::from_secs(1))
         })

@@ -117,21 +117,15 @@ impl Known {
 
     /// Holds what the store answered, unless that is out of date by now.
     pub(super) fn keep(&self, selector: KeySelector<'_>, found: Option<&Arc<KeyRecord>>, began: Began) {
-        let mark = |name| Mark { slot: self.slot(name), began };
-        let is_current = |mark: &Mark| self.generations.is_current(mark.slot, began.generation);
-        match found {
-            Some(record) => {
-                let mark = mark(Name::Id(record.id));
-                for name in names(selector).filter(|name| name.is_of(record) && is_current(&mark)) {
-                    self.found.insert(name, (mark, record.clone()));
-                }
-            }
-            None => {
-                for (name, mark) in names(selector).map(|name| (name, mark(name))) {
-                    if is_current(&mark) {
-                        self.absent.insert(name, mark);
-                    }
-                }
+        for name in names(selector) {
+            // A record changes with its key, whatever it was found by.
+            let slot = self.slot(found.map_or(name, |record| Name::Id(record.id)));
+            let mark = Mark { slot, began };
+            match found {
+                _ if !self.generations.is_current(slot, began.generation) => {}
+                Some(record) if name.is_of(record) => self.found.insert(name, (mark, record.clone())),
+                Some(_) => {}
+                None => self.absent.insert(name, mark),
             }
         }
     }

@@ -172,28 +172,35 @@ impl Drop for Changing<'_> {
 }
 
 impl<S: KeyStore> Shared<S> {
-    /// Makes a change, and has it known before it is answered.
-    async fn change<T>(
+    /// Makes a change, and has it known before it is answered. The change answers whether there was anything to change.
+    async fn change(
         &self,
         id: KeyId,
         record: Option<&KeyRecord>,
-        change: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
+        change: impl Future<Output = Result<bool, StoreError>>,
+    ) -> Result<bool, StoreError> {
         let mut digests = record.into_iter().flat_map(KeyRecord::digests).map(Name::Digest);
         let names = [Some(Name::Id(id)), digests.next(), digests.next(), digests.next()];
         let changing = Changing { known: &self.known, names };
         let result = change.await;
         drop(changing);
-        // After a conflict nothing was changed. After another failure something may have been.
-        let is_possible =
-            result.as_ref().map_or_else(|error| error.kind() != StoreErrorKind::Conflict, |_| true);
-        if let Some(sink) = self.sink.as_ref().filter(|_| is_possible)
+        let is_unchanged = match &result {
+            Ok(changed) => !changed,
+            // Any other failure leaves it open.
+            Err(error) => error.kind() == StoreErrorKind::Conflict,
+        };
+        if let Some(sink) = self.sink.as_ref().filter(|_| !is_unchanged)
             && let Err(error) = sink.publish(&id).await
         {
             log::invalidation_not_published(&id, &error);
         }
         result
     }
+}
+
+/// A change that either changes something or fails.
+async fn always(change: impl Future<Output = Result<(), StoreError>>) -> Result<bool, StoreError> {
+    change.await.map(|()| true)
 }
 
 #[async_trait]
@@ -227,16 +234,16 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
     }
 
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
-        let change = self.0.store.refresh(record.clone());
-        self.0.change(record.id, Some(&record), change).await
+        let change = always(self.0.store.refresh(record.clone()));
+        self.0.change(record.id, Some(&record), change).await.map(|_| ())
     }
 }
 
 #[async_trait]
 impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
     async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
-        let change = self.0.store.insert(record.clone());
-        self.0.change(record.id, Some(&record), change).await
+        let change = always(self.0.store.insert(record.clone()));
+        self.0.change(record.id, Some(&record), change).await.map(|_| ())
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
@@ -250,8 +257,8 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
-        let change = self.0.store.replace(record.clone());
-        self.0.change(record.id, Some(&record), change).await
+        let change = always(self.0.store.replace(record.clone()));
+        self.0.change(record.id, Some(&record), change).await.map(|_| ())
     }
 
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
