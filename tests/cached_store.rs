@@ -20,7 +20,9 @@ use tower_api_keys::AuthenticateLayer;
 use tower_api_keys::clock::{Clock, ManualClock};
 use tower_api_keys::key::{
     Digest, DigestAlgorithm, KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, PepperId, Peppers,
+    SecretString,
 };
+use tower_api_keys::manage::{Authority, KeyManager, NewKey};
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
     CachedStore, CachedStoreBuilder, FindResult, Invalidation, InvalidationSink, InvalidationSource,
@@ -930,6 +932,41 @@ async fn r26_without_the_store_a_key_ends_when_it_expires() {
 }
 
 // All of it.
+
+#[tokio::test]
+async fn r32_r58_one_cache_for_the_layer_and_the_manager() {
+    let store = Scripted::new(MemoryStore::new());
+    let cache = CachedStore::new(store.clone());
+    let manager = KeyManager::new(cache.clone(), format());
+    let layer: AuthenticateLayer = AuthenticateLayer::new(cache, header_key());
+    let operator = Authority::operator(acme());
+    let status = async |secret: &SecretString| {
+        let request = http::Request::builder().header(X_API_KEY, secret.expose_secret()).body(()).unwrap();
+        layer.layer(service_fn(whoami)).oneshot(request).await.unwrap().status().as_u16()
+    };
+
+    let key = manager.create(&operator, NewKey::new("Key", ScopeSet::empty())).await.unwrap();
+    let (id, first) = (key.key.id, key.secret);
+    for _ in 0..3 {
+        assert_eq!(status(&first).await, 200);
+    }
+    assert_eq!(store.look_ups(), 1);
+
+    let minute = Duration::from_secs(60);
+    let second = manager.rotate_on_first_use(&operator, &id, minute).await.unwrap().secret;
+    assert_eq!((status(&first).await, status(&second).await), (200, 200));
+    assert_eq!(manager.get(&operator, &id).await.unwrap().next_hint, None, "in use now");
+    let third = manager.rotate(&operator, &id, Duration::ZERO).await.unwrap().secret;
+    assert_eq!((status(&first).await, status(&second).await, status(&third).await), (401, 401, 200));
+    manager.disable(&operator, &id).await.unwrap();
+    assert_eq!(status(&third).await, 401);
+    manager.enable(&operator, &id).await.unwrap();
+    assert_eq!(status(&third).await, 200);
+    manager.revoke(&operator, &id).await.unwrap();
+    assert_eq!(status(&third).await, 401);
+    manager.delete(&operator, &id).await.unwrap();
+    assert_eq!(status(&third).await, 401);
+}
 
 #[tokio::test]
 async fn conforms() {

@@ -60,14 +60,14 @@ use crate::log;
 /// | others, channel lost and noticed | as without a channel; what was held before is not used any more |
 /// | others, channel silent, not noticed | after [`max_age_while_connected`](CachedStoreBuilder::max_age_while_connected), 60 seconds |
 /// | others, without a channel | after [`max_age`](CachedStoreBuilder::max_age), 5 seconds |
+/// | others, without the store | at once, or as [the host says](CachedStoreBuilder::use_during_outage), 30 seconds at most |
 ///
 /// A change that fails, or whose future is dropped, may have been made nevertheless, or be made a moment later. What is
 /// held of the key is dropped all the same. What is read in the moment between counts until it is too old, or until
 /// somebody tries again here or looks at the key with [`get`](KeyAdministration::get).
 ///
-/// A key that is made on another node is known here after
-/// [`absent_max_age`](CachedStoreBuilder::absent_max_age) at the latest, 1 second, and then only if somebody tried it
-/// before it was made.
+/// A key that is made on another node is known here at once; or, if somebody tried it here before it was made, after
+/// [`absent_max_age`](CachedStoreBuilder::absent_max_age), 1 second.
 ///
 /// # What is held
 ///
