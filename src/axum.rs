@@ -1,4 +1,6 @@
-//! For hosts that use axum: [`Principal`](crate::Principal) as an argument of handlers, and a router's own list of its routes.
+//! For hosts that use axum: [`Principal`](crate::Principal) as an argument of handlers (and
+//! [`OrganizationPrincipal`](crate::authorize::OrganizationPrincipal) and
+//! [`SystemPrincipal`](crate::authorize::SystemPrincipal) where it matters which), and a router's own list of its routes.
 //!
 //! ```
 //! use axum::Router;
@@ -68,6 +70,8 @@
 
 mod extract;
 mod routes;
+mod tiers;
 
 pub use extract::{Anonymous, LayerMissing, PrincipalRejection};
 pub use routes::{UnreadableRouter, routes, unguarded};
+pub use tiers::TierRejection;

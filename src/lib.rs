@@ -169,6 +169,7 @@ pub mod rate_limit;
 pub mod rejection;
 pub mod route;
 pub mod scope;
+pub mod session;
 pub mod store;
 mod text;
 #[cfg(feature = "tonic")]

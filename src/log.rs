@@ -8,6 +8,7 @@ use crate::manage::AuditEvent;
 #[cfg(feature = "tracing")]
 use crate::manage::AuditOutcome;
 use crate::rejection::{Rejection, RejectionKind};
+use crate::session::Session;
 
 /// What hosts filter by; the module is nobody's business.
 #[cfg(feature = "tracing")]
@@ -25,7 +26,7 @@ pub(crate) fn refused(rejection: &Rejection) {
             // The reason says what the store's error says; the causes behind that are what somebody has to look at.
             let source = std::error::Error::source(reason).and_then(std::error::Error::source);
             let source = source.map(tracing::field::display);
-            tracing::error!(target: TARGET, status, %reason, source, "request refused: the key store failed");
+            tracing::error!(target: TARGET, status, %reason, source, "request refused: the credential can't be checked");
         }
         _ => tracing::info!(target: TARGET, status, %reason, key_id, "request refused"),
     }
@@ -34,6 +35,11 @@ pub(crate) fn refused(rejection: &Rejection) {
 #[cfg(feature = "tracing")]
 pub(crate) fn accepted(record: &KeyRecord) {
     tracing::debug!(target: TARGET, key_id = %record.id, owner = ?record.owner, "request authenticated");
+}
+
+#[cfg(feature = "tracing")]
+pub(crate) fn session_accepted(session: &Session) {
+    tracing::debug!(target: TARGET, session = %session.id(), "request authenticated");
 }
 
 #[cfg(feature = "tracing")]
@@ -78,6 +84,9 @@ pub(crate) fn refused(rejection: &Rejection) {
 
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn accepted(_: &KeyRecord) {}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn session_accepted(_: &Session) {}
 
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn not_refreshed(_: &KeyRecord, _: &crate::store::StoreError) {}

@@ -75,5 +75,6 @@ use crate::principal::{Authentication, Principal};
 pub fn principal<T>(request: &Request<T>) -> Result<&Principal, Status> {
     let authentication = Authentication::of(request.extensions())
         .ok_or_else(|| Status::internal("principal() needs AuthenticateLayer outside this service"))?;
-    authentication.principal.as_ref().ok_or_else(|| Status::unauthenticated("no credential was presented"))
+    let principal = authentication.principal().map_err(|reason| Status::internal(reason.to_string()))?;
+    principal.ok_or_else(|| Status::unauthenticated("no credential was presented"))
 }

@@ -659,7 +659,7 @@ async fn r32_r57_a_caller_whose_key_has_ended_brings_none_to_life() {
         let caller = world.caller(|_| {}).await;
         let own = match caller.actor() {
             Actor::Key(id) => id,
-            Actor::Operator => panic!("a caller has a key"),
+            Actor::Session(_) | Actor::Operator => panic!("a caller has a key"),
         };
         world.clock.advance(Duration::from_secs(1));
         world.change(&operator(), ending, &own).await.unwrap();

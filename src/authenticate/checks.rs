@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, Entry, ORIGIN};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, Method};
 
+use super::challenges::Challenges;
 use super::throttle::Throttle;
 use crate::address::{ClientAddress, ClientAddressSource, PeerAddress};
 use crate::clock::{Clock, Now, Timestamp};
@@ -19,14 +20,16 @@ use crate::credential::{
 };
 use crate::key::{Candidates, Digest, DigestAlgorithm, KeyId, KeyRecord, KeyState, Mode, Peppers};
 use crate::log;
-use crate::principal::{Authentication, Principal};
+use crate::principal::{Authentication, Caller, Principal};
 use crate::rejection::{Reason, Rejection};
+use crate::session::SessionAuthenticator;
 use crate::store::{FindResult, KeySelector, KeyStore, StoreErrorKind};
 
 /// Everything that is configured. Decides about requests, knows of no bodies and no services.
 #[derive(Clone)]
 pub(super) struct Authenticator {
     pub(super) store: Arc<dyn KeyStore>,
+    pub(super) sessions: Option<Arc<dyn SessionAuthenticator>>,
     pub(super) extractors: Vec<Extractor>,
     pub(super) peppers: Peppers,
     pub(super) clock: Arc<dyn Clock>,
@@ -39,7 +42,7 @@ pub(super) struct Authenticator {
     /// Follows from the extractors.
     pub(super) credential_headers: Vec<HeaderName>,
     /// Follows from the extractors and the realm; none if clients are not to be challenged.
-    pub(super) challenges: Arc<[HeaderValue]>,
+    pub(super) challenges: Challenges,
 }
 
 #[derive(Clone)]
@@ -98,14 +101,9 @@ impl Authenticator {
 
     fn write_challenges(&mut self) {
         let challenged = self.extractors.iter().filter(|_| self.challenges_clients);
-        let challenges = challenged.map(|Extractor { challenge, .. }| match &self.realm {
-            Some(realm) => {
-                let with_realm = challenge.clone().with_parameter("realm", realm.clone());
-                with_realm.expect("the realm was checked when it was set").to_header_value()
-            }
-            None => challenge.to_header_value(),
-        });
-        self.challenges = challenges.collect();
+        let challenges = challenged.map(|Extractor { challenge, .. }| challenge);
+        self.challenges = Challenges::new(challenges, self.realm.as_deref())
+            .expect("the realm was checked when it was set");
     }
 
     /// Keeps the values of credential headers out of `Debug` output and HPACK tables.
@@ -131,20 +129,24 @@ impl Authenticator {
     /// Decides about a request, as far as that takes no waiting.
     pub(super) fn check(self: &Arc<Self>, request: RequestView<'_>) -> Step {
         if self.passes_cors_preflight && is_cors_preflight(request) {
-            return Step::Decided(Ok(Authentication { principal: None, now: self.clock.now() }));
+            return Step::Decided(Ok(self.nobody()));
         }
         let (credential, scheme) = match self.extract(request) {
             Ok(Some(found)) => found,
             Ok(None) if self.allows_anonymous => {
-                return Step::Decided(Ok(Authentication { principal: None, now: self.clock.now() }));
+                return Step::Decided(Ok(self.nobody()));
             }
             Ok(None) => return self.refused(Reason::CredentialMissing),
-            Err(reason) => return self.refused(reason),
+            Err((reason, scheme)) => return Step::Decided(Err(self.rejection(reason, scheme))),
         };
         let now = self.clock.now();
         let counted = match self.throttle(request, now) {
             Ok(counted) => counted,
             Err(reason) => return self.refused(reason),
+        };
+        let credential = match credential.into_session() {
+            Ok(token) => return self.check_session(token, scheme, counted, now),
+            Err(credential) => credential,
         };
         let presented = Presented {
             id: credential.id,
@@ -167,39 +169,45 @@ impl Authenticator {
         }
     }
 
-    fn refused(&self, reason: Reason) -> Step {
-        Step::Decided(Err(self.rejection(reason)))
+    fn nobody(&self) -> Authentication {
+        Authentication { caller: Caller::Nobody, now: self.clock.now() }
     }
 
-    fn rejection(&self, reason: Reason) -> Box<Rejection> {
-        Box::new(Rejection::new(reason).with_challenges(self.challenges.clone()))
+    pub(super) fn refused(&self, reason: Reason) -> Step {
+        Step::Decided(Err(self.rejection(reason, None)))
+    }
+
+    /// For who presented a credential of `scheme`, if that is known.
+    pub(super) fn rejection(&self, reason: Reason, scheme: Option<&'static str>) -> Box<Rejection> {
+        Box::new(Rejection::new(reason).with_challenges(self.challenges.after(scheme).clone()))
     }
 
     /// Extraction and format: the one credential of the request with its scheme, or `None` if it has none.
     fn extract<'r>(
         &self,
         request: RequestView<'r>,
-    ) -> Result<Option<(Credential<'r>, &'static str)>, Reason> {
+    ) -> Result<Option<(Credential<'r>, &'static str)>, (Reason, Option<&'static str>)> {
         let mut only = None;
         for Extractor { extractor, challenge } in &self.extractors {
             match extractor.extract(request) {
                 Extracted::Absent => {}
                 // By presence, well formed or not: who would have to decide which of the two was meant?
-                _ if only.is_some() => return Err(Reason::CredentialConflict),
+                _ if only.is_some() => return Err((Reason::CredentialConflict, None)),
                 found => only = Some((challenge.scheme(), found)),
             }
         }
         let Some((scheme, found)) = only else { return Ok(None) };
+        let malformed = |malformed| (Reason::CredentialMalformed(malformed), Some(scheme));
         let credential = match found {
             Extracted::Absent => return Ok(None),
-            Extracted::Malformed(malformed) => return Err(Reason::CredentialMalformed(malformed)),
+            Extracted::Malformed(reason) => return Err(malformed(reason)),
             Extracted::Found(credential) => credential,
         };
         // Extractors of the host's own need not have looked.
         match credential.expose_secret().len() {
-            0 => Err(Reason::CredentialMalformed(MalformedCredential::Empty)),
+            0 => Err(malformed(MalformedCredential::Empty)),
             1..=MAX_CREDENTIAL_LENGTH => Ok(Some((credential, scheme))),
-            _ => Err(Reason::CredentialMalformed(MalformedCredential::TooLong)),
+            _ => Err(malformed(MalformedCredential::TooLong)),
         }
     }
 
@@ -234,7 +242,8 @@ impl Authenticator {
         now: Now,
         client: impl FnOnce() -> Client,
     ) -> Result<Verified, Box<Rejection>> {
-        let found = found.map_err(|error| self.rejection(Reason::StoreFailed(Arc::new(error))))?;
+        let scheme = Some(presented.scheme);
+        let found = found.map_err(|error| self.rejection(Reason::StoreFailed(Arc::new(error)), scheme))?;
         let id = found.as_ref().map(|record| record.id);
         let verified = verify(found, presented, now.timestamp());
         if let (Err(_), Some(throttle), Some(address)) = (&verified, &self.throttle, presented.counted) {
@@ -245,28 +254,28 @@ impl Authenticator {
             Ok(verified)
         });
         allowed.map_err(|reason| {
-            let mut rejection = self.rejection(reason);
+            let mut rejection = self.rejection(reason, scheme);
             rejection.set_key_id(id);
             rejection
         })
     }
 
     fn look_up(self: Arc<Self>, presented: Presented, now: Now, client: Client) -> Verdict {
-        Verdict(Box::pin(async move {
+        Verdict::new(async move {
             let found = self.store.find(presented.selector()).await;
             let mut verified = self.judge(found, &presented, now, || client)?;
             if self.is_outdated(&verified) {
                 self.refresh(&presented, &mut verified, now).await;
             }
             Ok(authenticated(verified, &presented, now))
-        }))
+        })
     }
 
     fn bring_up_to_date(self: Arc<Self>, presented: Presented, mut verified: Verified, now: Now) -> Verdict {
-        Verdict(Box::pin(async move {
+        Verdict::new(async move {
             self.refresh(&presented, &mut verified, now).await;
             Ok(authenticated(verified, &presented, now))
-        }))
+        })
     }
 
     /// Whether this use of the key changes what is stored of it.
@@ -305,8 +314,16 @@ impl Authenticator {
     ) -> Poll<Result<Authentication, Box<Rejection>>> {
         match catch_unwind(AssertUnwindSafe(|| verdict.0.as_mut().poll(context))) {
             Ok(poll) => poll,
-            Err(_) => Poll::Ready(Err(self.rejection(Reason::StorePanicked))),
+            Err(_) => Poll::Ready(Err(self.rejection(Reason::StorePanicked, None))),
         }
+    }
+}
+
+impl Verdict {
+    pub(super) fn new(
+        verdict: impl Future<Output = Result<Authentication, Box<Rejection>>> + Send + 'static,
+    ) -> Self {
+        Self(Box::pin(verdict))
     }
 }
 
@@ -327,7 +344,7 @@ impl Presented {
 
 fn authenticated(verified: Verified, presented: &Presented, now: Now) -> Authentication {
     log::accepted(&verified.record);
-    Authentication { principal: Some(Principal::new(verified.record, presented.scheme)), now }
+    Authentication { caller: Caller::Principal(Principal::new(verified.record, presented.scheme)), now }
 }
 
 /// `Origin` and `Access-Control-Request-Method` make an `OPTIONS` request a preflight (Fetch standard, section 3.3.2).

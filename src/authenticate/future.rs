@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::checks::{Authenticator, Verdict};
-use crate::principal::Authentication;
+use crate::principal::{Authentication, Caller};
 use crate::rejection::RejectionFormat;
 
 pin_project! {
@@ -72,7 +72,8 @@ where
         authentication: Authentication,
         authenticator: Arc<Authenticator>,
     ) -> Self {
-        let private = authentication.principal.is_some() && authenticator.needs_private_answers();
+        let private =
+            !matches!(authentication.caller, Caller::Nobody) && authenticator.needs_private_answers();
         request.extensions_mut().insert(authentication);
         Self::Called { future: inner.call(request), authenticator, private }
     }
@@ -123,7 +124,7 @@ where
 /// shared caches from it.
 fn complete<B>(response: &mut Response<B>, authenticator: &Authenticator, private: bool) {
     if response.status() == StatusCode::UNAUTHORIZED && !response.headers().contains_key(WWW_AUTHENTICATE) {
-        for challenge in authenticator.challenges.iter() {
+        for challenge in authenticator.challenges.after(None).iter() {
             response.headers_mut().append(WWW_AUTHENTICATE, challenge.clone());
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use tower_layer::Layer;
 
 use super::Authenticate;
+use super::challenges::Challenges;
 use super::checks::Authenticator;
 use super::throttle::Throttle;
 use crate::address::ClientAddressSource;
@@ -12,6 +13,7 @@ use crate::credential::{CredentialExtractor, InvalidChallenge};
 use crate::key::Peppers;
 use crate::rate_limit::MemoryRateLimiter;
 use crate::rejection::ProblemDetails;
+use crate::session::SessionAuthenticator;
 use crate::store::KeyStore;
 
 /// Authenticates each request by its key.
@@ -32,6 +34,7 @@ impl AuthenticateLayer {
     pub fn new(store: impl KeyStore, extractor: impl CredentialExtractor) -> Self {
         let mut authenticator = Authenticator {
             store: Arc::new(store),
+            sessions: None,
             extractors: Vec::new(),
             peppers: Peppers::none(),
             clock: Arc::new(SystemClock),
@@ -42,7 +45,7 @@ impl AuthenticateLayer {
             client_address: None,
             throttle: None,
             credential_headers: Vec::new(),
-            challenges: Arc::default(),
+            challenges: Challenges::default(),
         };
         authenticator.add_extractor(Arc::new(extractor));
         Self { authenticator: Arc::new(authenticator), format: ProblemDetails }
@@ -60,6 +63,26 @@ impl<R> AuthenticateLayer<R> {
     /// A request that carries two kinds is refused, whether or not either is good.
     pub fn add_extractor(self, extractor: impl CredentialExtractor) -> Self {
         self.change(|to| to.add_extractor(Arc::new(extractor)))
+    }
+
+    /// Asks `sessions` whose the [sessions](crate::session) are that the extractors find.
+    ///
+    /// ```
+    /// use tower_api_keys::AuthenticateLayer;
+    /// use tower_api_keys::credential::BearerKey;
+    /// use tower_api_keys::key::KeyFormat;
+    /// # use tower_api_keys::session::SessionAuthenticator;
+    /// # use tower_api_keys::store::MemoryStore;
+    ///
+    /// # fn example(sessions: impl SessionAuthenticator) -> Result<(), Box<dyn std::error::Error>> {
+    /// // A bearer token that starts with sk_ is a key, and any other a session.
+    /// let bearer = BearerKey::new(KeyFormat::new("sk_").build()?).or_session();
+    /// let layer = AuthenticateLayer::new(MemoryStore::new(), bearer).with_sessions(sessions);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_sessions(self, sessions: impl SessionAuthenticator) -> Self {
+        self.change(|to| to.sessions = Some(Arc::new(sessions)))
     }
 
     /// Digests keys under these peppers; the store's digests must have been made with them.

@@ -47,10 +47,12 @@
 //! # }
 //! ```
 
+mod challenges;
 mod checks;
 mod future;
 mod layer;
 mod service;
+mod session;
 mod throttle;
 
 pub use future::ResponseFuture;

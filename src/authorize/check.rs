@@ -1,10 +1,12 @@
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
-use super::Access;
-use crate::credential::RequestView;
-use crate::principal::{Authentication, Principal};
+use super::context::Context;
+use super::selected::in_header;
+use super::{Access, Tier};
+use crate::credential::{Challenge, RequestView};
+use crate::principal::{Authentication, Caller, Principal};
 use crate::rejection::{Reason, Rejection};
 use crate::route::{RouteMatch, RouteTable};
 use crate::scope::ScopeRequirement;
@@ -18,21 +20,29 @@ pub(super) enum Rule {
     Route(Arc<RouteTable<Access>>),
     /// Who names its own organization.
     Organization { header: HeaderName, required: bool },
+    /// Who can act for the organization that the request is for.
+    Context(Arc<Context>),
 }
 
 impl Rule {
-    /// Decides about a request.
-    pub(super) fn check(&self, request: RequestView<'_>) -> Result<(), Box<Rejection>> {
+    /// Decides about a request: who it is that calls, if that is not what the layers outside have said.
+    pub(super) fn check(&self, request: RequestView<'_>) -> Result<Option<Principal>, Box<Rejection>> {
         let Some(authentication) = Authentication::of(request.extensions) else {
             return Err(Box::new(Rejection::new(Reason::LayerMissing(self.needs_authentication()))));
         };
-        let Some(principal) = &authentication.principal else {
+        if let Caller::Nobody = authentication.caller {
             return Err(Box::new(Rejection::new(Reason::CredentialMissing)));
-        };
-        self.check_principal(principal, request).map_err(|reason| {
-            let mut rejection = Box::new(Rejection::new(reason));
-            rejection.set_key_id(Some(*principal.key_id()));
-            rejection
+        }
+        self.check_caller(authentication, request).map_err(|reason| {
+            let challenge = match (&reason, &authentication.caller) {
+                (Reason::ScopeMissing(scopes), Caller::Principal(principal)) => {
+                    Challenge::insufficient_scope(principal.scheme(), scopes)
+                }
+                _ => None,
+            };
+            let mut rejection = Rejection::new(reason).with_challenges(challenge.into_iter().collect());
+            rejection.set_key_id(authentication.caller.id().copied());
+            Box::new(rejection)
         })
     }
 
@@ -46,44 +56,70 @@ impl Rule {
                 "OrganizationLayer needs AuthenticateLayer outside it: add that one later to an axum router, or earlier to a \
                  ServiceBuilder"
             }
+            Self::Context(_) => {
+                "OrganizationContextLayer needs AuthenticateLayer outside it: add that one later to an axum router, or \
+                 earlier to a ServiceBuilder"
+            }
         }
     }
 
-    fn check_principal(&self, principal: &Principal, request: RequestView<'_>) -> Result<(), Reason> {
+    fn check_caller(
+        &self,
+        authentication: &Authentication,
+        request: RequestView<'_>,
+    ) -> Result<Option<Principal>, Reason> {
         match self {
-            Self::Scope(requirement) => check_scope(principal, requirement),
+            Self::Scope(requirement) => check_scope(authentication, requirement)?,
             Self::Route(table) => match table.find(request) {
-                RouteMatch::Found(Access::Scope(requirement)) => check_scope(principal, requirement),
-                RouteMatch::Found(Access::AnyKey) => Ok(()),
-                RouteMatch::NotCovered => Err(Reason::RouteNotCovered),
-                RouteMatch::PathNotCanonical => Err(Reason::PathNotCanonical),
+                RouteMatch::Found(access) => check_access(authentication, access)?,
+                RouteMatch::NotCovered => return Err(Reason::RouteNotCovered),
+                RouteMatch::PathNotCanonical => return Err(Reason::PathNotCanonical),
             },
-            Self::Organization { header, required } => match named_organization(request.headers, header)? {
-                Some(named) => check_organization(principal, named),
-                None if *required => Err(Reason::OrganizationMissing),
-                None => Ok(()),
+            Self::Organization { header, required } => match in_header(request.headers, header)? {
+                Some(named) => check_organization(principal(authentication)?, named)?,
+                None if *required => return Err(Reason::OrganizationMissing),
+                None => {}
             },
+            Self::Context(context) => return context.find(&authentication.caller, request),
+        }
+        Ok(None)
+    }
+}
+
+fn principal(authentication: &Authentication) -> Result<&Principal, Reason> {
+    authentication.principal()?.ok_or(Reason::CredentialMissing)
+}
+
+fn check_access(authentication: &Authentication, access: &Access) -> Result<(), Reason> {
+    match access {
+        Access::AnyKey => principal(authentication).map(|_| ()),
+        Access::Scope(requirement) => check_scope(authentication, requirement),
+        Access::System(inner) => match &authentication.caller {
+            Caller::Principal(principal) if principal.tier() == Tier::System => {
+                check_access(authentication, inner)
+            }
+            _ => Err(Reason::TierMismatch),
+        },
+        Access::Role(needed, inner) => {
+            let principal = principal(authentication)?;
+            if !principal.is_in_context() {
+                return Err(Reason::LayerMissing(
+                    "a route that needs a role needs OrganizationContextLayer outside of RequireScopeLayer",
+                ));
+            }
+            match principal.role() {
+                Some(role) if role < *needed => Err(Reason::RoleTooLow),
+                _ => check_access(authentication, inner),
+            }
         }
     }
 }
 
-fn check_scope(principal: &Principal, requirement: &ScopeRequirement) -> Result<(), Reason> {
-    match requirement.is_met_by(principal.scopes()) {
+fn check_scope(authentication: &Authentication, requirement: &ScopeRequirement) -> Result<(), Reason> {
+    match requirement.is_met_by(principal(authentication)?.scopes()) {
         true => Ok(()),
         false => Err(Reason::ScopeMissing(Arc::new(requirement.clone()))),
     }
-}
-
-/// What the field says; `None` if it is missing or has nothing in it.
-fn named_organization<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result<Option<&'r [u8]>, Reason> {
-    let mut lines = headers.get_all(name).iter();
-    let Some(line) = lines.next() else { return Ok(None) };
-    // Equal lines as well: whatever stands behind may read another line than this does.
-    if lines.next().is_some() {
-        return Err(Reason::OrganizationMismatch);
-    }
-    // HTTP/1 leaves white space around a value out, HTTP/2 does not.
-    Ok(Some(line.as_bytes().trim_ascii()).filter(|named| !named.is_empty()))
 }
 
 /// Compares with the caller's own organization only, so that nobody learns which others there are.

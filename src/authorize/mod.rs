@@ -4,8 +4,9 @@
 //! made for one route or a group of them ([`RequireScopeLayer::new`]), or for a whole router from a table that refuses
 //! whatever it does not list ([`RequireScopeLayer::by_route`]).
 //!
-//! [`OrganizationLayer`] stands between the two, inside a rate limit if there is one: for an API whose clients name
-//! their organization in a header field as well. Which *resources* a caller reaches is the business of the handlers; see
+//! Two layers may stand between the two, inside a rate limit if there is one: [`OrganizationLayer`], for an API whose
+//! clients name their organization in a header field as well, and [`OrganizationContextLayer`], for one that is also used
+//! by [system keys](SystemPrincipal) and [sessions](crate::session), whose organization has to be found. Which *resources* a caller reaches is the business of the handlers; see
 //! [`isolation`](crate::isolation).
 //!
 //! There is no way to list a route as public: public routes belong outside the layers.
@@ -14,9 +15,13 @@
 //!
 //! 1. no authentication layer stands outside (500: the host's mistake);
 //! 2. nobody is calling, where the authentication layer lets requests without a credential through (401);
-//! 3. it has to name the caller's organization and does not (400), or names another (403);
+//! 3. it has to name the caller's organization and does not (400), or names another (403), or is for one that the caller
+//!    can't act for (404);
 //! 4. the table lists no such method and route, or the path is not canonical (403), see [`route`](crate::route);
-//! 5. the caller lacks the scope (403).
+//! 5. the caller is of the wrong tier, or lacks the role or the scope (403); see [`Access`].
+//!
+//! Only for want of a scope does the answer say what is missing, to who presented a bearer token: `WWW-Authenticate: Bearer
+//! error="insufficient_scope", scope="invoice:read"` (RFC 6750 section 3.1).
 //!
 //! Nothing in the request's header fields has an influence on what a route needs: not `X-HTTP-Method-Override`, not `X-Original-URL`, not
 //! `X-Forwarded-Uri`.
@@ -55,13 +60,19 @@
 
 mod access;
 mod check;
+mod context;
+mod context_layer;
 mod future;
 mod organization;
 mod scope;
+mod selected;
 mod service;
 
 pub use access::{Access, EmptyRouteTable};
+pub use context_layer::OrganizationContextLayer;
 pub use future::ResponseFuture;
 pub use organization::OrganizationLayer;
 pub use scope::RequireScopeLayer;
 pub use service::Authorize;
+
+pub use crate::principal::{OrganizationPrincipal, Role, SystemPrincipal, Tier};

@@ -7,12 +7,13 @@ use tower::Service;
 use super::check::Rule;
 use super::future::ResponseFuture;
 use crate::credential::RequestView;
+use crate::principal::{Authentication, Caller};
 use crate::rejection::{ProblemDetails, RejectionFormat};
 
 /// Middleware that lets a caller through who may pass.
 ///
-/// Both [`RequireScopeLayer`](super::RequireScopeLayer) and [`OrganizationLayer`](super::OrganizationLayer) make it. See
-/// the [module docs](crate::authorize).
+/// [`RequireScopeLayer`](super::RequireScopeLayer), [`OrganizationLayer`](super::OrganizationLayer) and
+/// [`OrganizationContextLayer`](super::OrganizationContextLayer) make it. See the [module docs](crate::authorize).
 #[derive(Clone)]
 #[must_use]
 pub struct Authorize<S, R = ProblemDetails> {
@@ -40,9 +41,16 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         match self.rule.check(RequestView::of(&request)) {
-            Ok(()) => ResponseFuture::called(self.inner.call(request)),
+            Ok(found) => {
+                if let Some(principal) = found
+                    && let Some(authentication) = request.extensions_mut().get_mut::<Authentication>()
+                {
+                    authentication.caller = Caller::Principal(principal);
+                }
+                ResponseFuture::called(self.inner.call(request))
+            }
             Err(rejection) => ResponseFuture::rejected(rejection.into_response(&self.format)),
         }
     }

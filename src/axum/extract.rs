@@ -28,7 +28,8 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
 }
 
 fn principal(parts: &Parts) -> Result<Option<Principal>, LayerMissing> {
-    Ok(Authentication::of(&parts.extensions).ok_or(LayerMissing)?.principal.clone())
+    let authentication = Authentication::of(&parts.extensions).ok_or(LayerMissing)?;
+    authentication.principal().map(|principal| principal.cloned()).map_err(|_| LayerMissing)
 }
 
 /// There is no [`Principal`] for a handler.
@@ -44,9 +45,10 @@ pub enum PrincipalRejection {
 }
 
 /// No authentication layer stands outside the route: 500. Add [`AuthenticateLayer`](crate::AuthenticateLayer) after the
-/// route.
+/// route; for [sessions](crate::session) also an
+/// [`OrganizationContextLayer`](crate::authorize::OrganizationContextLayer) between the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("Principal needs AuthenticateLayer outside this route")]
+#[error("Principal needs AuthenticateLayer outside this route, and OrganizationContextLayer for a session")]
 #[non_exhaustive]
 pub struct LayerMissing;
 
@@ -92,18 +94,21 @@ impl IntoResponse for PrincipalRejection {
 
 impl IntoResponse for LayerMissing {
     fn into_response(self) -> Response {
-        // Names the layer, unlike other 500s: it is a developer who reads this one, and no request gets another.
-        let body = r#"{"type":"about:blank","title":"Internal Server Error","status":500,"code":"misconfigured","detail":"Principal needs AuthenticateLayer outside this route"}"#;
-        Rejection::new(Reason::LayerMissing("Principal needs AuthenticateLayer outside this route"))
-            .into_response(&|rejection: &Rejection| {
-                let mut response = Response::new(Body::from(body));
-                *response.status_mut() = rejection.kind().status();
-                response
-                    .headers_mut()
-                    .insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-                response
-            })
+        misconfigured("Principal needs AuthenticateLayer outside this route")
     }
+}
+
+/// Names the layer, unlike other 500s: it is a developer who reads this one, and no request gets another.
+pub(super) fn misconfigured(detail: &'static str) -> Response {
+    let body = format!(
+        r#"{{"type":"about:blank","title":"Internal Server Error","status":500,"code":"misconfigured","detail":"{detail}"}}"#
+    );
+    Rejection::new(Reason::LayerMissing(detail)).into_response(&|rejection: &Rejection| {
+        let mut response = Response::new(Body::from(body.clone()));
+        *response.status_mut() = rejection.kind().status();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+    })
 }
 
 impl IntoResponse for Anonymous {

@@ -2,7 +2,8 @@ use http::HeaderName;
 use http::header::AUTHORIZATION;
 
 use super::authorization::credential;
-use super::{Challenge, Credential, CredentialExtractor, Extracted, RequestView};
+use super::challenge::BEARER;
+use super::{Challenge, Credential, CredentialExtractor, Extracted, MalformedCredential, RequestView};
 use crate::key::KeyFormat;
 
 /// Reads a key from `Authorization: Bearer sk_live_4f9a….7Yc2…` (RFC 6750 section 2.1).
@@ -26,12 +27,33 @@ use crate::key::KeyFormat;
 #[derive(Clone, Debug)]
 pub struct BearerKey {
     format: KeyFormat,
+    or_session: bool,
 }
 
 impl BearerKey {
     /// Reads keys of `format`.
     pub fn new(format: KeyFormat) -> Self {
-        Self { format }
+        Self { format, or_session: false }
+    }
+
+    /// Takes every bearer token that does not start like a key of the format for that of a [session](crate::session).
+    ///
+    /// The start alone decides: what looks like a key is a key or nothing, and is never shown to who authenticates
+    /// sessions. So no session's token may start with the prefix of keys.
+    #[must_use]
+    pub fn or_session(self) -> Self {
+        Self { or_session: true, ..self }
+    }
+
+    fn read<'r>(&self, token: &'r str) -> Result<Credential<'r>, MalformedCredential> {
+        if self.or_session && !self.format.has_prefix(token) {
+            return if is_token(token) {
+                Ok(Credential::session(token))
+            } else {
+                Err(MalformedCredential::Token)
+            };
+        }
+        Ok(Credential::from(self.format.parse(token)?))
     }
 }
 
@@ -39,19 +61,73 @@ impl CredentialExtractor for BearerKey {
     fn extract<'r>(&self, request: RequestView<'r>) -> Extracted<'r> {
         match credential(request.headers, "Bearer") {
             Ok(None) => Extracted::Absent,
-            Ok(Some(token)) => match self.format.parse(token) {
-                Ok(key) => Extracted::Found(Credential::from(key)),
-                Err(malformed) => Extracted::Malformed(malformed.into()),
+            Ok(Some(token)) => match self.read(token) {
+                Ok(credential) => Extracted::Found(credential),
+                Err(malformed) => Extracted::Malformed(malformed),
             },
             Err(malformed) => Extracted::Malformed(malformed),
         }
     }
 
     fn challenge(&self) -> Challenge {
-        Challenge::of_scheme("Bearer")
+        Challenge::of_scheme(BEARER)
     }
 
     fn credential_headers(&self) -> &[HeaderName] {
         &[AUTHORIZATION]
+    }
+}
+
+/// `1*(ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/") *"="`
+fn is_token(text: &str) -> bool {
+    let token = text.trim_end_matches('=');
+    let belongs = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    !token.is_empty() && token.bytes().all(belongs)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    const KEY: &str = "sk_live_4f9a7Yc2.abc123def456ghi789jkl012mno345pq";
+
+    fn read(extractor: &BearerKey, token: &str) -> String {
+        let request = Request::builder().header(AUTHORIZATION, format!("Bearer {token}")).body(()).unwrap();
+        match extractor.extract(RequestView::of(&request)) {
+            Extracted::Found(credential) => match credential.into_session() {
+                Ok(token) => format!("session {}", token.expose_secret()),
+                Err(key) => format!("key {}", key.expose_secret()),
+            },
+            Extracted::Malformed(reason) => format!("{reason:?}"),
+            Extracted::Absent => "absent".into(),
+        }
+    }
+
+    #[test]
+    fn r8_the_prefix_alone_tells_keys_from_sessions() {
+        let format = KeyFormat::new("sk_").with_optional_modes("test_", "live_").with_public_id(8, '.');
+        let keys = BearerKey::new(format.build().unwrap());
+        let both = keys.clone().or_session();
+        let jwt = format!("{0}.{0}.{0}", "eyJhbGciOiJIUzI1NiJ9".repeat(20));
+        let (key, session) = (format!("key {KEY}"), format!("session {jwt}"));
+        for (token, of_keys, of_both) in [
+            (KEY, &*key, &*key),
+            ("sk_live_short", "Key(PublicId)", "Key(PublicId)"),
+            ("sk_", "Key(PublicId)", "Key(PublicId)"),
+            (&jwt, "Key(Length)", &*session),
+            ("SK_LIVE_x", "Key(Prefix)", "session SK_LIVE_x"),
+            ("a-b._~+/9==", "Key(Prefix)", "session a-b._~+/9=="),
+            ("a=b", "Key(Prefix)", "Token"),
+            ("==", "Key(Prefix)", "Token"),
+            ("a,b", "Key(Prefix)", "Token"),
+            ("a%20b", "Key(Prefix)", "Token"),
+            ("a|b", "Key(Prefix)", "Token"),
+            ("", "Empty", "Empty"),
+        ] {
+            assert_eq!(read(&keys, token), of_keys, "{token}");
+            assert_eq!(read(&both, token), of_both, "{token}");
+        }
     }
 }

@@ -1,6 +1,11 @@
 use http::HeaderValue;
 use thiserror::Error;
 
+use crate::scope::ScopeRequirement;
+
+/// RFC 6750 section 3.
+pub(super) const BEARER: &str = "Bearer";
+
 /// One challenge of a `WWW-Authenticate` field (RFC 9110 section 11.6.1): a scheme and its parameters.
 ///
 /// ```
@@ -60,6 +65,27 @@ impl Challenge {
         self.parameters.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
         self.parameters.push((name, value));
         Ok(self)
+    }
+
+    /// What the scheme adds where a credential was presented and is not good: `error="invalid_token"` for bearer tokens
+    /// (RFC 6750 section 3.1), which is also for one that can't be a token of this host.
+    pub(crate) fn after_refusal(self) -> Self {
+        if self.scheme != BEARER {
+            return self;
+        }
+        self.with_parameter("error", "invalid_token").expect("the parameter is well formed")
+    }
+
+    /// What the scheme of a caller says where the caller lacks scopes; `None` if it has no words for that.
+    ///
+    /// RFC 6750 section 3.1 has: `Bearer error="insufficient_scope", scope="invoice:read"`.
+    pub(crate) fn insufficient_scope(scheme: &'static str, scopes: &ScopeRequirement) -> Option<HeaderValue> {
+        if scheme != BEARER {
+            return None;
+        }
+        let challenge = Self::of_scheme(scheme).with_parameter("error", "insufficient_scope");
+        let challenge = challenge.and_then(|challenge| challenge.with_parameter("scope", scopes.to_string()));
+        Some(challenge.ok()?.to_header_value())
     }
 
     /// The scheme's name.

@@ -13,7 +13,7 @@
 //! | extractor | reads |
 //! |---|---|
 //! | [`HeaderKey`] | a key from a header of its own: `x-api-key: wfk_…` |
-//! | [`BearerKey`] | a key from `Authorization: Bearer sk_…` (RFC 6750) |
+//! | [`BearerKey`] | a key, or else a session, from `Authorization: Bearer sk_…` (RFC 6750) |
 //! | [`BasicKey`] | a key as the user name of `Authorization: Basic …` (RFC 7617), with an empty password |
 //! | [`from_fn`] | what a closure finds |
 //!
@@ -182,6 +182,7 @@ pub enum Extracted<'r> {
 pub struct Credential<'r> {
     pub(crate) id: Option<KeyId>,
     pub(crate) mode: Option<Mode>,
+    is_session: bool,
     secret: Secret<'r>,
 }
 
@@ -193,12 +194,17 @@ enum Secret<'r> {
 impl<'r> Credential<'r> {
     /// A credential that stands in the request as it is. `secret` is the whole key.
     pub fn borrowed(secret: &'r str) -> Self {
-        Self { id: None, mode: None, secret: Secret::Borrowed(secret) }
+        Self { id: None, mode: None, is_session: false, secret: Secret::Borrowed(secret) }
     }
 
     /// A credential that had to be decoded first.
     pub fn owned(secret: SecretString) -> Self {
-        Self { id: None, mode: None, secret: Secret::Owned(secret) }
+        Self { id: None, mode: None, is_session: false, secret: Secret::Owned(secret) }
+    }
+
+    /// A token that stands for a [session](crate::session), and is no key whatever the store holds.
+    pub fn session(token: &'r str) -> Self {
+        Self { is_session: true, ..Self::borrowed(token) }
     }
 
     /// Says under which public identifier to look the key up. Without one it is found by its digest.
@@ -213,6 +219,11 @@ impl<'r> Credential<'r> {
         Self { mode: Some(mode), ..self }
     }
 
+    /// The token of a session, or the credential of a key.
+    pub(crate) fn into_session(self) -> Result<SecretString, Self> {
+        if self.is_session { Ok(self.expose_secret().into()) } else { Err(self) }
+    }
+
     pub(crate) fn expose_secret(&self) -> &str {
         match &self.secret {
             Secret::Borrowed(secret) => secret,
@@ -223,7 +234,7 @@ impl<'r> Credential<'r> {
 
 impl<'r> From<ParsedKey<'r>> for Credential<'r> {
     fn from(key: ParsedKey<'r>) -> Self {
-        Self { id: key.id, mode: key.mode, secret: Secret::Borrowed(key.secret) }
+        Self { id: key.id, mode: key.mode, is_session: false, secret: Secret::Borrowed(key.secret) }
     }
 }
 
@@ -264,6 +275,9 @@ pub enum MalformedCredential {
     /// There is no colon between user name and password.
     #[error("there is no colon after the user name")]
     Colon,
+    /// A bearer token has characters that none can have (RFC 6750 section 2.1).
+    #[error("the bearer token has characters that do not belong there")]
+    Token,
     /// The password is not empty. Somebody has put the key into the wrong field.
     #[error("the password is not empty")]
     Password,

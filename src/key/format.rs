@@ -189,6 +189,11 @@ impl KeyFormat {
         self.write(mode, Some(*id))
     }
 
+    /// Whether `text` starts like a key of this family.
+    pub(crate) fn has_prefix(&self, text: &str) -> bool {
+        text.starts_with(&*self.prefix)
+    }
+
     fn write(&self, mode: Mode, id: Option<KeyId>) -> Result<GeneratedKey, RandomnessUnavailable> {
         // The buffer never grows: growing would leave a copy behind that nobody wipes.
         let mut key = SecretString::new(String::with_capacity(Self::MAX_LENGTH));

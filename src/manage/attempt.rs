@@ -30,8 +30,14 @@ impl Attempt<'_> {
     /// Whether the caller's own key is still what it was when the request came, which may be long ago: a body can take
     /// any time to arrive. Otherwise whoever sees a revocation coming could make the next key after it.
     pub(super) async fn caller_still_stands(&self) -> Result<(), ManageError> {
-        let Some(own) = self.authority.bound() else { return Ok(()) };
-        let stored = self.parts.store.get(&own.owner, &own.id).await?;
+        let Some(caller) = self.authority.bound() else { return Ok(()) };
+        let Some(own) = caller.record() else {
+            // Of a session no more is known than when it ends.
+            let is_over = caller.expires_at().is_some_and(|end| end <= self.now);
+            return if is_over { Err(self.forbidden(Forbidden::Ended)) } else { Ok(()) };
+        };
+        let callers = self.parts.callers.as_ref().unwrap_or(&self.parts.store);
+        let stored = callers.get(&own.owner, &own.id).await?;
         let stands = stored.is_some_and(|stored| {
             KeyStatus::of(&stored, self.now) == KeyStatus::Active
                 && stored.secret_created_at == own.secret_created_at
@@ -51,7 +57,7 @@ impl Attempt<'_> {
         if !faults.is_empty() {
             return Err(ManageError::Invalid(faults));
         }
-        let own_expiry = self.authority.bound().and_then(|own| own.expires_at);
+        let own_expiry = rules::latest_expiry(self.authority);
         let mut record = KeyRecord::new(id, self.authority.owner().clone(), digest, self.now);
         record.expires_at = key.expires_at.or_else(|| rules::earlier(own_expiry, latest_expiry));
         record.limits = rules::inherited_limits(self.authority, &key.limits);

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use crate::Principal;
-use crate::key::{KeyId, KeyRecord, Owner};
+use crate::key::{KeyId, Owner};
 
 /// On whose behalf keys are managed, and thereby whose keys.
 ///
@@ -20,6 +20,8 @@ enum Holder {
 pub enum Actor {
     /// The caller that presented this key.
     Key(KeyId),
+    /// Somebody in a session, by the [identifier of the session](crate::session::Session::id).
+    Session(KeyId),
     /// The host's own code or command line.
     Operator,
 }
@@ -51,25 +53,29 @@ impl Authority {
     /// Who manages them.
     pub fn actor(&self) -> Actor {
         match &self.0 {
+            Holder::Principal(principal) if principal.session().is_some() => {
+                Actor::Session(*principal.key_id())
+            }
             Holder::Principal(principal) => Actor::Key(*principal.key_id()),
             Holder::Operator(_) => Actor::Operator,
         }
     }
 
-    /// The key whose rights bound what this authority can hand out; `None` for the operator.
-    pub(super) fn bound(&self) -> Option<&KeyRecord> {
+    /// The caller whose rights bound what this authority can hand out; `None` for the operator.
+    pub(super) fn bound(&self) -> Option<&Principal> {
         match &self.0 {
-            Holder::Principal(principal) => Some(principal.record()),
+            Holder::Principal(principal) => Some(principal),
             Holder::Operator(_) => None,
         }
     }
 }
 
 impl fmt::Display for Actor {
-    /// `key` and the identifier, or `operator`.
+    /// `key` or `session` and the identifier, or `operator`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(id) => write!(f, "key {id}"),
+            Self::Session(id) => write!(f, "session {id}"),
             Self::Operator => f.write_str("operator"),
         }
     }

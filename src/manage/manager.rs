@@ -24,6 +24,8 @@ pub struct KeyManager(Arc<Parts>);
 #[derive(Clone)]
 pub(super) struct Parts {
     pub(super) store: Arc<dyn KeyAdministration>,
+    /// Where the callers' own keys are, if not among those that are managed.
+    pub(super) callers: Option<Arc<dyn KeyAdministration>>,
     pub(super) format: KeyFormat,
     pub(super) peppers: Peppers,
     pub(super) clock: Arc<dyn Clock>,
@@ -31,6 +33,8 @@ pub(super) struct Parts {
     pub(super) max_lifetime: Option<Duration>,
     pub(super) read: ScopeRequirement,
     pub(super) write: ScopeRequirement,
+    /// Instead of the two above.
+    pub(super) scopes: Vec<(KeyAction, ScopeRequirement)>,
     pub(super) audit: Option<Arc<dyn AuditSink>>,
 }
 
@@ -48,6 +52,7 @@ impl KeyManager {
     pub fn new(store: impl KeyAdministration, format: KeyFormat) -> Self {
         Self(Arc::new(Parts {
             store: Arc::new(store),
+            callers: None,
             format,
             peppers: Peppers::none(),
             clock: Arc::new(SystemClock),
@@ -55,6 +60,7 @@ impl KeyManager {
             max_lifetime: None,
             read: ScopeRequirement::from_static("api-keys:read"),
             write: ScopeRequirement::from_static("api-keys:write"),
+            scopes: Vec::new(),
             audit: None,
         }))
     }
@@ -94,6 +100,22 @@ impl KeyManager {
     #[must_use]
     pub fn with_management_scopes(self, read: ScopeRequirement, write: ScopeRequirement) -> Self {
         self.change_parts(|to| (to.read, to.write) = (read, write))
+    }
+
+    /// What callers need for one action, in place of the scope to read or to write. Who deletes a key that has not been
+    /// revoked needs the scope for both.
+    #[must_use]
+    pub fn with_scope_for(self, action: KeyAction, scope: ScopeRequirement) -> Self {
+        self.change_parts(|to| {
+            to.scopes.retain(|(other, _)| *other != action);
+            to.scopes.push((action, scope));
+        })
+    }
+
+    /// Says that the callers' own keys are in another store than the keys that are managed, such as one-time links.
+    #[must_use]
+    pub fn with_callers_in(self, store: impl KeyAdministration) -> Self {
+        self.change_parts(|to| to.callers = Some(Arc::new(store)))
     }
 
     /// Tells `sink` of everything that is done, and of everything that a caller was not allowed to do.
@@ -431,9 +453,10 @@ impl KeyManager {
     ) -> Result<Attempt<'a>, ManageError> {
         let now = self.0.clock.now().timestamp();
         let attempt = Attempt { parts: &self.0, authority, action, key_id, now };
-        let needed = if action == KeyAction::Read { &self.0.read } else { &self.0.write };
+        let own = self.0.scopes.iter().find(|(of, _)| *of == action).map(|(_, scope)| scope);
+        let needed = own.unwrap_or(if action == KeyAction::Read { &self.0.read } else { &self.0.write });
         match authority.bound() {
-            Some(own) if !needed.is_met_by(&own.scopes) => {
+            Some(caller) if !needed.is_met_by(caller.scopes()) => {
                 Err(attempt.forbidden(Forbidden::ManagementScope(needed.clone())))
             }
             _ => Ok(attempt),

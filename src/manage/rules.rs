@@ -1,6 +1,7 @@
 //! The rules about what may be made and handed out, without a store and without a clock.
 
 use super::{Authority, FieldError, Forbidden, NewKey};
+use crate::Principal;
 use crate::address::Network;
 use crate::clock::Timestamp;
 use crate::key::{KeyRecord, LimitOverrides};
@@ -12,22 +13,30 @@ const MAX_NETWORKS: usize = 100;
 /// Whoever gets a key's secret, or brings the key back, has to have what the key has.
 pub(super) fn may_hand_out(authority: &Authority, key: &KeyRecord) -> Result<(), Forbidden> {
     let Some(own) = authority.bound() else { return Ok(()) };
-    let missing: ScopeSet = key.scopes.iter().filter(|scope| !own.scopes.contains(scope)).cloned().collect();
+    let missing: ScopeSet = key.scopes.iter().filter(|scope| !own.has_scope(scope)).cloned().collect();
     if !missing.is_empty() {
         return Err(Forbidden::Scopes(missing));
     }
-    if own.expires_at.is_some_and(|own_end| key.expires_at.is_none_or(|end| end > own_end)) {
+    if latest_expiry(authority).is_some_and(|own_end| key.expires_at.is_none_or(|end| end > own_end)) {
         return Err(Forbidden::Expiry);
     }
     // Without a limit of its own the caller has the category's, which is not known here: no number is then known not
     // to be above it.
-    if key.limits.iter().any(|(category, limit)| own.limits.get(category).is_none_or(|own| limit > own)) {
+    let own_limit = |category| own.record()?.limits.get(category);
+    if key.limits.iter().any(|(category, limit)| own_limit(category).is_none_or(|own| limit > own)) {
         return Err(Forbidden::Limits);
     }
-    if !lie_within(&key.allowed_addresses, &own.allowed_addresses) {
+    let own_addresses = own.record().map_or(&[][..], |own| &own.allowed_addresses);
+    if !lie_within(&key.allowed_addresses, own_addresses) {
         return Err(Forbidden::Addresses);
     }
     Ok(())
+}
+
+/// The end of the caller's key, which ends what the caller hands out. A session's end is no such thing: what somebody
+/// makes stays when they log out.
+pub(super) fn latest_expiry(authority: &Authority) -> Option<Timestamp> {
+    authority.bound()?.record()?.expires_at
 }
 
 /// Whether each of `inner` lies in one of `outer`, where no networks at all are every address. A network that only
@@ -49,7 +58,7 @@ pub(super) fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Optio
 /// category's limit does not get away from that with a new key.
 pub(super) fn inherited_limits(authority: &Authority, asked: &LimitOverrides) -> LimitOverrides {
     let mut limits = asked.clone();
-    let own = authority.bound().map(|own| &own.limits);
+    let own = authority.bound().and_then(Principal::record).map(|own| &own.limits);
     for (category, limit) in own.into_iter().flat_map(LimitOverrides::iter) {
         if asked.get(category).is_none() {
             limits.set(category, Some(limit));
@@ -60,7 +69,7 @@ pub(super) fn inherited_limits(authority: &Authority, asked: &LimitOverrides) ->
 
 /// `asked` for; where nothing is, the caller's own.
 pub(super) fn inherited_addresses(authority: &Authority, asked: Vec<Network>) -> Vec<Network> {
-    match authority.bound() {
+    match authority.bound().and_then(Principal::record) {
         Some(own) if asked.is_empty() => own.allowed_addresses.clone(),
         _ => asked,
     }

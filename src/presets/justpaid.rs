@@ -271,6 +271,7 @@ impl<B: From<Bytes>> RejectionFormat<B> for JustPaidFormat {
             // This API names organizations nowhere but in the key.
             RejectionKind::OrganizationMissing
             | RejectionKind::OrganizationMismatch
+            | RejectionKind::OrganizationNotFound
             | RejectionKind::Forbidden => json(StatusCode::FORBIDDEN, FORBIDDEN),
             RejectionKind::Unavailable => json(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
             RejectionKind::Misconfigured => json(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL_ERROR),

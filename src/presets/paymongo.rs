@@ -267,6 +267,7 @@ impl<B: From<Bytes>> RejectionFormat<B> for PayMongoFormat {
             }
             RejectionKind::OrganizationMissing => ErrorCode::MissingOrganizationHeader,
             RejectionKind::OrganizationMismatch => ErrorCode::OrganizationMismatch,
+            RejectionKind::OrganizationNotFound => ErrorCode::NotFound,
             RejectionKind::Forbidden => ErrorCode::Forbidden,
             RejectionKind::RateLimited => ErrorCode::RateLimitExceeded,
             RejectionKind::Unavailable => ErrorCode::ServiceUnavailable,

@@ -11,6 +11,7 @@ use super::{Decision, MemoryRateLimiter, Permit, Subject, Verdict};
 use crate::address::{ClientAddressSource, PeerAddress};
 use crate::clock::{Clock, Now};
 use crate::credential::RequestView;
+use crate::key::KeyId;
 use crate::principal::{Authentication, Principal};
 use crate::rejection::{RateLimited, Reason, Rejection};
 use crate::route::RouteTable;
@@ -57,6 +58,8 @@ pub(super) struct Refused {
 /// Whom to count a request for.
 struct Caller<'r> {
     subject: Subject,
+    id: Option<KeyId>,
+    /// None of a session for which no organization was found yet: nothing is stored with sessions anyway.
     principal: Option<&'r Principal>,
     now: Now,
 }
@@ -75,7 +78,7 @@ impl Classifier {
             return Ok(Some(Counted { limiter: limiter.clone(), fields, permit }));
         }
         let mut rejection = Rejection::new(Reason::RateLimited(over_limit(limiter, decision)));
-        rejection.set_key_id(caller.principal.map(|principal| *principal.key_id()));
+        rejection.set_key_id(caller.id);
         Err(Box::new(Refused { rejection, fields: Some((limiter.clone(), fields)) }))
     }
 
@@ -101,7 +104,7 @@ impl Classifier {
             let PeerAddress(peer) = PeerAddress::from_extensions(request.extensions)
                 .ok_or_else(|| misplaced(PeerAddress::MISSING))?;
             let subject = Subject::Address(source.find(peer, request.headers));
-            return Ok(Some(Caller { subject, principal: None, now: now() }));
+            return Ok(Some(Caller { subject, id: None, principal: None, now: now() }));
         }
         let authentication = authentication.ok_or_else(|| {
             misplaced(
@@ -109,16 +112,18 @@ impl Classifier {
                  earlier to a ServiceBuilder",
             )
         })?;
-        let Some(principal) = &authentication.principal else { return Ok(None) };
+        let Some(id) = authentication.caller.id().copied() else { return Ok(None) };
+        let principal = authentication.principal();
         let subject = match self.counts {
             Counts::Organization => {
-                let owner = principal.owner();
+                let Some(principal) = principal.clone().map_err(refused)? else { return Ok(None) };
                 let organization = principal.organization().map_or("", |organization| organization.as_str());
-                Subject::other(format!("{}:{organization}", owner.mode))
+                Subject::other(format!("{}:{organization}", principal.mode()))
             }
-            _ => Subject::Key(*principal.key_id()),
+            _ => Subject::Key(id),
         };
-        Ok(Some(Caller { subject, principal: Some(principal), now: authentication.now }))
+        let principal = principal.unwrap_or_default();
+        Ok(Some(Caller { subject, id: Some(id), principal, now: authentication.now }))
     }
 }
 
@@ -131,7 +136,7 @@ impl MemoryRateLimiter {
 
 /// The limit stored with the key, if it has one for this category.
 fn own_limit(principal: &Principal, limiter: &MemoryRateLimiter) -> Option<NonZeroU32> {
-    principal.record().limits.get(limiter.category())
+    principal.record()?.limits.get(limiter.category())
 }
 
 /// What is told of a denial by `limiter`.
@@ -145,7 +150,11 @@ pub(crate) fn over_limit(limiter: &MemoryRateLimiter, decision: Decision) -> Rat
 }
 
 fn misplaced(message: &'static str) -> Box<Refused> {
-    Box::new(Refused { rejection: Rejection::new(Reason::LayerMissing(message)), fields: None })
+    refused(Reason::LayerMissing(message))
+}
+
+fn refused(reason: Reason) -> Box<Refused> {
+    Box::new(Refused { rejection: Rejection::new(reason), fields: None })
 }
 
 impl fmt::Debug for Classifier {

@@ -12,7 +12,7 @@
 /// | 5 | [`State`](Self::State) | 401 | revoked and expired look like unknown from outside |
 /// | 6 | [`AddressAllowList`](Self::AddressAllowList) | 403 | a stolen key must not spend its owner's limit |
 /// | 7 | [`RateLimit`](Self::RateLimit) | 429 | a 401 spends nobody's window; a 403 for a scope does |
-/// | 8 | [`Organization`](Self::Organization) | 400, 403 | a good key with a wrong organization is still limited |
+/// | 8 | [`Organization`](Self::Organization) | 400, 403, 404 | a good key with a wrong organization is still limited |
 /// | 9 | [`Scope`](Self::Scope) | 403 | only who may ask is told what is missing |
 ///
 /// A true CORS preflight, where the host lets it pass, goes through none of them.
@@ -39,8 +39,8 @@ pub enum Check {
     AddressAllowList,
     /// The caller has not used up the window.
     RateLimit,
-    /// The organization that the request names is the caller's.
+    /// The organization that the request names is the caller's, or one that the caller may act for.
     Organization,
-    /// The caller has the scope that the route needs.
+    /// The caller has what the route needs: the tier, the role, the scope.
     Scope,
 }

@@ -139,9 +139,11 @@ pub enum RejectionKind {
     OrganizationMissing,
     /// 403: the organization that the request names is not the caller's.
     OrganizationMismatch,
+    /// 404: the caller can't act for the organization that the request is for, or there is none.
+    OrganizationNotFound,
     /// 403: the caller is known and may not do this.
     Forbidden,
-    /// 503: the caller can't be told apart right now, because the key store does not answer.
+    /// 503: the caller can't be told apart right now, because the key store, or who authenticates sessions, does not answer.
     Unavailable,
     /// 500: the host has put its layers together wrongly. The log says how.
     Misconfigured,
@@ -155,6 +157,7 @@ impl RejectionKind {
             Self::AmbiguousCredentials => StatusCode::BAD_REQUEST,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::OrganizationMissing => StatusCode::BAD_REQUEST,
+            Self::OrganizationNotFound => StatusCode::NOT_FOUND,
             Self::OrganizationMismatch | Self::Forbidden => StatusCode::FORBIDDEN,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
@@ -211,7 +214,8 @@ impl Rejection {
         let status = response.status();
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if status == StatusCode::UNAUTHORIZED {
+        // RFC 6750 section 3.1 has a challenge for who lacks a scope, too.
+        if status == StatusCode::UNAUTHORIZED || matches!(self.reason, Reason::ScopeMissing(_)) {
             for challenge in self.challenges.iter() {
                 headers.append(WWW_AUTHENTICATE, challenge.clone());
             }

@@ -14,7 +14,7 @@ use super::{Rejection, RejectionFormat, RejectionKind};
 /// ```
 ///
 /// `code` is one word a kind: `unauthenticated`, `ambiguous_credentials`, `rate_limited`, `organization_missing`,
-/// `organization_mismatch`, `forbidden`, `unavailable`, `misconfigured`. Works with every body that can be made from
+/// `organization_mismatch`, `organization_not_found`, `forbidden`, `unavailable`, `misconfigured`. Works with every body that can be made from
 /// [`Bytes`]: axum's, or `Full<Bytes>`. Boxed bodies and tonic's can't; give their layers a [format of their
 /// own](crate::rejection#a-format-of-ones-own).
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,6 +47,9 @@ fn body(kind: RejectionKind) -> &'static str {
         }
         RejectionKind::OrganizationMismatch => {
             r#"{"type":"about:blank","title":"Forbidden","status":403,"code":"organization_mismatch","detail":"The organization is not that of the key."}"#
+        }
+        RejectionKind::OrganizationNotFound => {
+            r#"{"type":"about:blank","title":"Not Found","status":404,"code":"organization_not_found","detail":"There is no such organization."}"#
         }
         RejectionKind::Forbidden => {
             r#"{"type":"about:blank","title":"Forbidden","status":403,"code":"forbidden","detail":"The key may not do this."}"#

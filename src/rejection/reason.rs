@@ -46,6 +46,12 @@ pub enum Reason {
     /// has ended.
     #[error("too many bad credentials from one address")]
     Throttled(RateLimited),
+    /// The host knows no such session. One that was ended, or a guess.
+    #[error("no such session")]
+    SessionUnknown,
+    /// The session is over.
+    #[error("the session has expired")]
+    SessionExpired,
     /// The key may only be used from other addresses, or a proxy does not say from which it is used. It was moved, or
     /// stolen.
     #[error("the key may not be used from this address")]
@@ -56,11 +62,15 @@ pub enum Reason {
     /// The request names another organization than the caller's, or several.
     #[error("the request names another organization than the caller's")]
     OrganizationMismatch,
-    /// The store failed to answer. Look at the store.
+    /// The request is for an organization that the caller can't act for, whether or not there is one of that name.
+    #[error("the caller can't act for the organization of the request")]
+    OrganizationNotFound,
+    /// The store, or who authenticates sessions, failed to answer. Look there.
     #[error("{0}")]
     StoreFailed(#[source] Arc<StoreError>),
-    /// The store panicked while it was asked. A bug in the store; the panic's own message is in the log.
-    #[error("the key store panicked")]
+    /// The store panicked while it was asked, or who authenticates sessions did. A bug there; the panic's own message is
+    /// in the log.
+    #[error("the key store or the authenticator of sessions panicked")]
     StorePanicked,
     /// The caller used up a window.
     #[error("over the rate limit of category {}", .0.category)]
@@ -68,6 +78,12 @@ pub enum Reason {
     /// The caller lacks a scope.
     #[error("the key lacks the scope: {0}")]
     ScopeMissing(Arc<ScopeRequirement>),
+    /// The route is for keys of the system, and the caller is of an organization.
+    #[error("the caller is not of the system")]
+    TierMismatch,
+    /// The caller's role in the organization is lower than the route needs.
+    #[error("the caller's role is too low")]
+    RoleTooLow,
     /// The route table has no rule for this method and route. Add one, if the route is meant to be reachable.
     #[error("no rule covers this method and route")]
     RouteNotCovered,
@@ -109,14 +125,19 @@ impl Reason {
             | Self::KeyRevoked
             | Self::KeyDisabled
             | Self::KeyNotYetValid
-            | Self::KeyExpired => RejectionKind::Unauthenticated,
+            | Self::KeyExpired
+            | Self::SessionUnknown
+            | Self::SessionExpired => RejectionKind::Unauthenticated,
             Self::RateLimited(_) | Self::Throttled(_) => RejectionKind::RateLimited,
             Self::OrganizationMissing => RejectionKind::OrganizationMissing,
             Self::OrganizationMismatch => RejectionKind::OrganizationMismatch,
-            Self::AddressNotAllowed => RejectionKind::Forbidden,
-            Self::ScopeMissing(_) | Self::RouteNotCovered | Self::PathNotCanonical => {
-                RejectionKind::Forbidden
-            }
+            Self::OrganizationNotFound => RejectionKind::OrganizationNotFound,
+            Self::AddressNotAllowed
+            | Self::TierMismatch
+            | Self::RoleTooLow
+            | Self::ScopeMissing(_)
+            | Self::RouteNotCovered
+            | Self::PathNotCanonical => RejectionKind::Forbidden,
             Self::StoreFailed(_) | Self::StorePanicked => RejectionKind::Unavailable,
             Self::LayerMissing(_) => RejectionKind::Misconfigured,
         }
@@ -129,19 +150,28 @@ impl Reason {
             | Self::CredentialConflict
             | Self::CredentialMalformed(MalformedCredential::Repeated) => Check::Extraction,
             Self::CredentialMalformed(_) => Check::Format,
-            Self::KeyUnknown | Self::SecretMismatch | Self::StoreFailed(_) | Self::StorePanicked => {
-                Check::LookUp
-            }
+            Self::KeyUnknown
+            | Self::SecretMismatch
+            | Self::SessionUnknown
+            | Self::StoreFailed(_)
+            | Self::StorePanicked => Check::LookUp,
             Self::ModeMismatch
             | Self::KeyRevoked
             | Self::KeyDisabled
             | Self::KeyNotYetValid
-            | Self::KeyExpired => Check::State,
+            | Self::KeyExpired
+            | Self::SessionExpired => Check::State,
             Self::Throttled(_) => Check::Throttle,
             Self::AddressNotAllowed => Check::AddressAllowList,
-            Self::OrganizationMissing | Self::OrganizationMismatch => Check::Organization,
+            Self::OrganizationMissing | Self::OrganizationMismatch | Self::OrganizationNotFound => {
+                Check::Organization
+            }
             Self::RateLimited(_) => Check::RateLimit,
-            Self::ScopeMissing(_) | Self::RouteNotCovered | Self::PathNotCanonical => Check::Scope,
+            Self::TierMismatch
+            | Self::RoleTooLow
+            | Self::ScopeMissing(_)
+            | Self::RouteNotCovered
+            | Self::PathNotCanonical => Check::Scope,
             Self::LayerMissing(_) => return None,
         })
     }

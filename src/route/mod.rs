@@ -32,6 +32,7 @@
 //!
 //! Authority, scheme, query and header fields have no influence.
 
+mod parameter;
 mod pattern;
 #[expect(clippy::module_inception, reason = "the file is named for the type in it")]
 mod route;
@@ -39,6 +40,7 @@ mod table;
 mod target;
 mod tree;
 
+pub(crate) use parameter::parameter;
 pub use pattern::InvalidRoute;
 pub use route::Route;
 pub use table::{RouteMatch, RouteTable};

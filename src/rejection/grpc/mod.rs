@@ -94,6 +94,7 @@ fn code(kind: RejectionKind) -> u16 {
         RejectionKind::Unauthenticated | RejectionKind::AmbiguousCredentials => 16,
         RejectionKind::RateLimited => 8,
         RejectionKind::OrganizationMissing => 3,
+        RejectionKind::OrganizationNotFound => 5,
         RejectionKind::OrganizationMismatch | RejectionKind::Forbidden => 7,
         RejectionKind::Unavailable => 14,
         RejectionKind::Misconfigured => 13,
@@ -108,6 +109,7 @@ fn message(kind: RejectionKind) -> &'static str {
         RejectionKind::RateLimited => "The rate limit is used up.",
         RejectionKind::OrganizationMissing => "The request has to name an organization.",
         RejectionKind::OrganizationMismatch => "The organization is not that of the key.",
+        RejectionKind::OrganizationNotFound => "There is no such organization.",
         RejectionKind::Forbidden => "The key may not do this.",
         RejectionKind::Unavailable => "The credential can't be checked right now. Try again.",
         RejectionKind::Misconfigured => "The server is set up wrongly.",
@@ -134,12 +136,13 @@ mod tests {
     use crate::scope::ScopeRequirement;
     use crate::store::{StoreError, StoreErrorKind};
 
-    const KINDS: [RejectionKind; 8] = [
+    const KINDS: [RejectionKind; 9] = [
         RejectionKind::Unauthenticated,
         RejectionKind::AmbiguousCredentials,
         RejectionKind::RateLimited,
         RejectionKind::OrganizationMissing,
         RejectionKind::OrganizationMismatch,
+        RejectionKind::OrganizationNotFound,
         RejectionKind::Forbidden,
         RejectionKind::Unavailable,
         RejectionKind::Misconfigured,

@@ -1,0 +1,210 @@
+//! Who is calling.
+
+mod caller;
+mod role;
+mod tier;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub(crate) use caller::{Authentication, Caller};
+use http::Extensions;
+pub use role::Role;
+pub use tier::{OrganizationPrincipal, SystemPrincipal, Tier};
+
+use crate::clock::Timestamp;
+use crate::key::{KeyId, KeyRecord, Mode, OrganizationId, Owner, Tenant};
+use crate::scope::{Scope, ScopeSet};
+use crate::session::Session;
+
+/// Who is calling: the key that the request presented, as the store held it when the request came, or the
+/// [session](crate::session) that the host vouches for.
+///
+/// [`AuthenticateLayer`](crate::authenticate::AuthenticateLayer) attaches it to the request. Handlers get it with
+/// [`Principal::from_extensions`], or, with the feature `axum`, as an argument. Nothing outside this crate can make
+/// one or put one into a request's extensions.
+///
+/// Cheap to clone. `Debug` shows the key's identifier and owner only.
+#[derive(Clone)]
+pub struct Principal {
+    identity: Identity,
+    scheme: &'static str,
+}
+
+#[derive(Clone)]
+enum Identity {
+    /// Acts for the key's owner, unless a layer has found for whom else.
+    Key { record: Arc<KeyRecord>, acting: Option<Arc<Acting>> },
+    /// A session is nobody before a layer has found for which organization it acts.
+    Session { session: Arc<Session>, scopes: ScopeSet, acting: Arc<Acting> },
+}
+
+/// For whom a caller acts, and as what.
+struct Acting {
+    owner: Owner,
+    role: Option<Role>,
+}
+
+impl Principal {
+    pub(crate) fn new(record: Arc<KeyRecord>, scheme: &'static str) -> Self {
+        Self { identity: Identity::Key { record, acting: None }, scheme }
+    }
+
+    /// The key, with its own scopes and in its own mode, for `organization`.
+    pub(crate) fn of_key(
+        record: &Arc<KeyRecord>,
+        scheme: &'static str,
+        organization: OrganizationId,
+        role: Option<Role>,
+    ) -> Self {
+        let owner = Owner::organization(organization, record.owner.mode);
+        let acting = Some(Arc::new(Acting { owner, role }));
+        Self { identity: Identity::Key { record: record.clone(), acting }, scheme }
+    }
+
+    /// The session in one of the organizations it is a member of; `None` if it is not.
+    pub(crate) fn of_session(
+        session: &Arc<Session>,
+        scheme: &'static str,
+        organization: &str,
+    ) -> Option<Self> {
+        let membership = session.membership(organization)?;
+        let owner = Owner::organization(membership.organization.clone(), session.mode());
+        let acting = Arc::new(Acting { owner, role: Some(membership.role) });
+        let (session, scopes) = (session.clone(), membership.scopes.clone());
+        Some(Self { identity: Identity::Session { session, scopes, acting }, scheme })
+    }
+
+    /// The principal of the request with these extensions; `None` if nobody is known to be calling, or a
+    /// [session](crate::session) of which no layer has found for which organization it acts.
+    ///
+    /// ```
+    /// use http::{Request, StatusCode};
+    /// use tower_api_keys::Principal;
+    ///
+    /// fn greet<B>(request: &Request<B>) -> Result<String, StatusCode> {
+    ///     let principal = Principal::from_extensions(request.extensions()).ok_or(StatusCode::UNAUTHORIZED)?;
+    ///     Ok(format!("hello, {}", principal.key_id()))
+    /// }
+    ///
+    /// assert_eq!(greet(&Request::new(())), Err(StatusCode::UNAUTHORIZED));
+    /// ```
+    pub fn from_extensions(extensions: &Extensions) -> Option<&Self> {
+        Authentication::of(extensions)?.principal().ok()?
+    }
+
+    /// The key's public identifier; of a session, the [one made from its subject](Session::id).
+    pub fn key_id(&self) -> &KeyId {
+        match &self.identity {
+            Identity::Key { record, .. } => &record.id,
+            Identity::Session { session, .. } => session.id(),
+        }
+    }
+
+    /// What people call the key or the session.
+    pub fn name(&self) -> &str {
+        match &self.identity {
+            Identity::Key { record, .. } => &record.name,
+            Identity::Session { session, .. } => session.name(),
+        }
+    }
+
+    /// The organization or system, and the mode, in which the caller acts: that of the key, or the one that an
+    /// [`OrganizationContextLayer`](crate::authorize::OrganizationContextLayer) found.
+    pub fn owner(&self) -> &Owner {
+        match &self.identity {
+            Identity::Key { record, acting: None } => &record.owner,
+            Identity::Key { acting: Some(acting), .. } | Identity::Session { acting, .. } => &acting.owner,
+        }
+    }
+
+    /// The organization in which the caller acts. A system key has none, unless a layer has found one.
+    pub fn organization(&self) -> Option<&OrganizationId> {
+        match &self.owner().tenant {
+            Tenant::Organization(organization) => Some(organization),
+            Tenant::System => None,
+        }
+    }
+
+    /// Which of the two tiers the caller is of. Never changes with the organization in which it acts.
+    pub fn tier(&self) -> Tier {
+        match &self.identity {
+            Identity::Key { record, .. } if record.owner.tenant == Tenant::System => Tier::System,
+            _ => Tier::Organization,
+        }
+    }
+
+    /// The caller's role in the organization in which it acts. A session always has one, a key has one if the
+    /// [host gives roles to keys](crate::authorize::OrganizationContextLayer::with_key_roles).
+    pub fn role(&self) -> Option<Role> {
+        self.acting()?.role
+    }
+
+    /// Live or test.
+    pub fn mode(&self) -> Mode {
+        self.owner().mode
+    }
+
+    /// What the caller may do.
+    pub fn scopes(&self) -> &ScopeSet {
+        match &self.identity {
+            Identity::Key { record, .. } => &record.scopes,
+            Identity::Session { scopes, .. } => scopes,
+        }
+    }
+
+    /// Whether the caller may do this.
+    pub fn has_scope(&self, scope: &Scope) -> bool {
+        self.scopes().contains(scope)
+    }
+
+    /// When the key stops working, or the session ends, if it does.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        match &self.identity {
+            Identity::Key { record, .. } => record.expires_at,
+            Identity::Session { session, .. } => session.expires_at(),
+        }
+    }
+
+    /// How the caller authenticated: the scheme of the credential's challenge, for example `ApiKey`.
+    pub fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
+    /// The session, where it is none of this host's keys that calls.
+    pub fn session(&self) -> Option<&Session> {
+        match &self.identity {
+            Identity::Key { .. } => None,
+            Identity::Session { session, .. } => Some(session),
+        }
+    }
+
+    /// The key's record; a session has none.
+    pub(crate) fn record(&self) -> Option<&Arc<KeyRecord>> {
+        match &self.identity {
+            Identity::Key { record, .. } => Some(record),
+            Identity::Session { .. } => None,
+        }
+    }
+
+    /// Whether a layer has found for which organization the caller acts.
+    pub(crate) fn is_in_context(&self) -> bool {
+        self.acting().is_some()
+    }
+
+    fn acting(&self) -> Option<&Acting> {
+        match &self.identity {
+            Identity::Key { acting, .. } => acting.as_deref(),
+            Identity::Session { acting, .. } => Some(acting),
+        }
+    }
+}
+
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Principal")
+            .field("key_id", self.key_id())
+            .field("owner", self.owner())
+            .finish_non_exhaustive()
+    }
+}
