@@ -167,6 +167,7 @@ pub mod presets;
 mod principal;
 pub mod rate_limit;
 pub mod rejection;
+pub mod request_id;
 pub mod route;
 pub mod scope;
 pub mod session;

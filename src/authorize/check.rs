@@ -40,7 +40,10 @@ impl Rule {
                 }
                 _ => None,
             };
-            let mut rejection = Rejection::new(reason).with_challenges(challenge.into_iter().collect());
+            let mut rejection = Rejection::new(reason);
+            if let Some(challenge) = challenge {
+                rejection = rejection.with_challenges([challenge].into());
+            }
             rejection.set_key_id(authentication.caller.id().copied());
             Box::new(rejection)
         })

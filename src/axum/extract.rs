@@ -48,7 +48,7 @@ pub enum PrincipalRejection {
 /// route; for [sessions](crate::session) also an
 /// [`OrganizationContextLayer`](crate::authorize::OrganizationContextLayer) between the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("Principal needs AuthenticateLayer outside this route, and OrganizationContextLayer for a session")]
+#[error("Principal needs AuthenticateLayer outside this route")]
 #[non_exhaustive]
 pub struct LayerMissing;
 

@@ -119,9 +119,15 @@ impl Attempt<'_> {
             actor: self.authority.actor(),
             at: self.now,
         };
-        crate::log::audited(&event);
-        if let Some(sink) = &self.parts.audit {
-            sink.record(&event);
+        self.parts.audit(&event);
+    }
+}
+
+impl Parts {
+    pub(super) fn audit(&self, event: &AuditEvent) {
+        crate::log::audited(event);
+        if let Some(sink) = &self.audit {
+            sink.record(event);
         }
     }
 }

@@ -44,6 +44,8 @@ pub enum KeyAction {
     Revoke,
     /// Remove a key from the store.
     Delete,
+    /// Use a key for the one time that it is good for.
+    Redeem,
 }
 
 /// How it went.
@@ -87,7 +89,7 @@ impl<F: Fn(&AuditEvent) + Send + Sync + 'static> AuditSink for F {
 }
 
 impl KeyAction {
-    /// `read`, `create`, `import`, `rotate`, `disable`, `enable`, `revoke` or `delete`.
+    /// `read`, `create`, `import`, `rotate`, `disable`, `enable`, `revoke`, `delete` or `redeem`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -98,6 +100,7 @@ impl KeyAction {
             Self::Enable => "enable",
             Self::Revoke => "revoke",
             Self::Delete => "delete",
+            Self::Redeem => "redeem",
         }
     }
 }

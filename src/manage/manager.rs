@@ -65,6 +65,10 @@ impl KeyManager {
         }))
     }
 
+    pub(super) fn parts(&self) -> &Parts {
+        &self.0
+    }
+
     fn change_parts(mut self, change: impl FnOnce(&mut Parts)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self

@@ -49,7 +49,9 @@
 //!
 //! A key that is there already, in an environment variable for instance, is [imported](KeyManager::import).
 //!
-//! With the feature `axum`, `key_routes` serves the same over HTTP.
+//! A key that is good for one use, in a link say, is [redeemed](KeyManager::redeem).
+//!
+//! With the feature `axum`, `key_routes` and `key_lifecycle_routes` serve the same over HTTP.
 
 mod attempt;
 mod audit;
@@ -57,6 +59,7 @@ mod authority;
 mod error;
 mod manager;
 mod new_key;
+mod redeem;
 #[cfg(feature = "axum")]
 mod routes;
 mod rules;
@@ -67,7 +70,8 @@ pub use authority::{Actor, Authority};
 pub use error::{FieldError, Forbidden, ManageError};
 pub use manager::KeyManager;
 pub use new_key::{ExistingKey, NewKey};
+pub use redeem::RedeemedKey;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-pub use routes::{KeyRoutesFormat, PlainJson, key_routes};
+pub use routes::{KeyRoutesFormat, PlainJson, key_lifecycle_routes, key_routes};
 pub use view::{CreatedKey, KeyStatus, KeyView, KeyViewPage};

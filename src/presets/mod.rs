@@ -142,4 +142,5 @@
 //! examples' tests in this crate's repository are such tables.
 
 pub mod justpaid;
+pub mod payment_gateway;
 pub mod paymongo;

@@ -35,6 +35,7 @@ use crate::key::{KeyFormat, Peppers};
 use crate::manage::KeyManager;
 use crate::rejection::{Rejection, RejectionFormat, RejectionKind};
 use crate::store::KeyAdministration;
+use crate::text::push_json_string;
 
 /// Keys as published: `sk_test_` or `sk_live_`, and 22 to 64 of `A-Z a-z 0-9`; 32 where a key is made.
 pub fn key_format() -> KeyFormat {
@@ -297,19 +298,6 @@ pub fn error<B: From<Bytes>>(status: StatusCode, code: &str, detail: &str) -> Re
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-/// Writes a string with its quotes (RFC 8259 section 7).
-fn push_json_string(json: &mut String, text: &str) {
-    json.push('"');
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => json.extend(['\\', character]),
-            '\0'..='\u{1f}' => json.push_str(&format!("\\u{:04x}", u32::from(character))),
-            character => json.push(character),
-        }
-    }
-    json.push('"');
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! The body of a creation.
+//! The body of a creation and that of a rotation.
 
 use std::fmt;
+use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::{Bytes, to_bytes};
 use axum::extract::Request;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::address::Network;
 use crate::clock::Timestamp;
-use crate::manage::{FieldError, ManageError, NewKey};
+use crate::manage::{FieldError, KeyManager, ManageError, NewKey};
 use crate::scope::{Scope, ScopeSet};
 
 /// Far more than a key needs, far less than harm.
@@ -20,16 +21,45 @@ const MAX_LENGTH: usize = 16 * 1024;
 /// Longer names of unknown members are not repeated to the client.
 const MAX_NAME_LENGTH: usize = 64;
 
-pub(super) async fn read(request: Request) -> Result<NewKey, ManageError> {
+/// When the new secret of a key takes over.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Rotation {
+    pub(super) on_first_use: bool,
+    /// How long the old secret goes on from then.
+    pub(super) grace: Duration,
+}
+
+pub(super) async fn new_key(request: Request) -> Result<NewKey, ManageError> {
     if !is_json(request.headers()) {
-        return Err(ManageError::invalid("body", "must be sent as application/json"));
+        return Err(not_json());
     }
-    let bytes = to_bytes(request.into_body(), MAX_LENGTH)
+    parse(&members(&read(request).await?)?).map_err(ManageError::Invalid)
+}
+
+/// No body at all asks for nothing in particular.
+pub(super) async fn rotation(request: Request) -> Result<Rotation, ManageError> {
+    let is_json = is_json(request.headers());
+    match read(request).await? {
+        bytes if bytes.is_empty() => parse_rotation(&[]).map_err(ManageError::Invalid),
+        bytes if is_json => parse_rotation(&members(&bytes)?).map_err(ManageError::Invalid),
+        _ => Err(not_json()),
+    }
+}
+
+fn not_json() -> ManageError {
+    ManageError::invalid("body", "must be sent as application/json")
+}
+
+async fn read(request: Request) -> Result<Bytes, ManageError> {
+    to_bytes(request.into_body(), MAX_LENGTH)
         .await
-        .map_err(|_| ManageError::invalid("body", "must be sent whole, and at most 16384 bytes"))?;
-    let Members(members) = serde_json::from_slice(&bytes)
-        .map_err(|_| ManageError::invalid("body", "must be one JSON object"))?;
-    parse(&members).map_err(ManageError::Invalid)
+        .map_err(|_| ManageError::invalid("body", "must be sent whole, and at most 16384 bytes"))
+}
+
+fn members(bytes: &[u8]) -> Result<Vec<(String, Value)>, ManageError> {
+    let Members(members) =
+        serde_json::from_slice(bytes).map_err(|_| ManageError::invalid("body", "must be one JSON object"))?;
+    Ok(members)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -68,14 +98,11 @@ impl<'de> Deserialize<'de> for Members {
 
 /// Reads every member, so that the client learns of all faults at once.
 fn parse(members: &[(String, Value)]) -> Result<NewKey, Vec<FieldError>> {
-    let mut faults = Vec::new();
-    for (index, (name, _)) in members.iter().enumerate() {
-        if !matches!(name.as_str(), "name" | "scopes" | "expiresAt" | "allowedAddresses") {
-            faults.push(unknown(name));
-        } else if members[..index].iter().any(|(earlier, _)| earlier == name) {
-            faults.push(FieldError::new(name.clone(), "must not come twice"));
-        }
-    }
+    let mut faults = unexpected(
+        members,
+        "is not a member of a new key",
+        &["name", "scopes", "expiresAt", "allowedAddresses"],
+    );
     let member = |name: &str| members.iter().find(|(known, _)| known == name).map(|(_, value)| value);
     let mut fault = |field, message| faults.push(FieldError::new(field, message));
 
@@ -121,9 +148,57 @@ fn parse(members: &[(String, Value)]) -> Result<NewKey, Vec<FieldError>> {
     if faults.is_empty() { Ok(key) } else { Err(faults) }
 }
 
-fn unknown(name: &str) -> FieldError {
+fn parse_rotation(members: &[(String, Value)]) -> Result<Rotation, Vec<FieldError>> {
+    let mut faults =
+        unexpected(members, "is not a member of a rotation", &["activation", "graceSeconds", "graceHours"]);
+    let member = |name: &str| members.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+    let mut fault = |field, message| faults.push(FieldError::new(field, message));
+
+    let on_first_use = match member("activation").map(Value::as_str) {
+        None | Some(Some("immediate")) => false,
+        Some(Some("first_use")) => true,
+        Some(_) => {
+            fault("activation", "must be immediate or first_use");
+            false
+        }
+    };
+    let grace = match (member("graceSeconds"), member("graceHours")) {
+        (None, None) => KeyManager::DEFAULT_GRACE,
+        (Some(seconds), None) => Duration::from_secs(seconds.as_u64().unwrap_or_else(|| {
+            fault("graceSeconds", "must be a whole number of seconds");
+            0
+        })),
+        (None, Some(hours)) => Duration::from_secs(hours.as_u64().map_or_else(
+            || {
+                fault("graceHours", "must be a whole number of hours");
+                0
+            },
+            // What is too long for a number is too long for a grace.
+            |hours| hours.saturating_mul(60 * 60),
+        )),
+        (Some(_), Some(_)) => {
+            fault("graceHours", "must not come with graceSeconds");
+            Duration::ZERO
+        }
+    };
+    if faults.is_empty() { Ok(Rotation { on_first_use, grace }) } else { Err(faults) }
+}
+
+/// Members that are none, or come twice.
+fn unexpected(members: &[(String, Value)], message: &'static str, known: &[&str]) -> Vec<FieldError> {
+    let fault = |(index, (name, _)): (usize, &(String, Value))| {
+        if !known.contains(&name.as_str()) {
+            return Some(unknown(name, message));
+        }
+        let is_repeated = members[..index].iter().any(|(earlier, _)| earlier == name);
+        is_repeated.then(|| FieldError::new(name.clone(), "must not come twice"))
+    };
+    members.iter().enumerate().filter_map(fault).collect()
+}
+
+fn unknown(name: &str, message: &'static str) -> FieldError {
     let shown = name.len() <= MAX_NAME_LENGTH && !name.chars().any(char::is_control);
-    FieldError::new(if shown { name.to_owned() } else { "body".to_owned() }, "is not a member of a new key")
+    FieldError::new(if shown { name.to_owned() } else { "body".to_owned() }, message)
 }
 
 fn scopes_of(value: &Value) -> Result<ScopeSet, &'static str> {

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::address::Network;
 use crate::clock::Timestamp;
-use crate::manage::KeyView;
+use crate::key::KeyId;
+use crate::manage::{CreatedKey, KeyView};
 use crate::scope::Scope;
 
 pub(super) fn key(key: &KeyView) -> Value {
@@ -20,6 +21,17 @@ pub(super) fn key(key: &KeyView) -> Value {
         "expiresAt": key.expires_at.map(rfc3339),
         "allowedAddresses": networks(&key.allowed_addresses),
     })
+}
+
+/// With the secret, which is shown this once.
+pub(super) fn created(created: &CreatedKey) -> Value {
+    let mut data = key(&created.key);
+    data["key"] = created.secret.expose_secret().into();
+    data
+}
+
+pub(super) fn deleted(id: &KeyId) -> Value {
+    json!({ "id": id.as_str(), "deleted": true })
 }
 
 /// `null` for a key that may be used from anywhere: an empty array would read as from nowhere.

@@ -16,6 +16,7 @@ mod query;
 
 pub use format::{KeyRoutesFormat, PlainJson};
 
+use self::body::Rotation;
 use super::{Authority, KeyAction, KeyManager, ManageError};
 use crate::Principal;
 use crate::key::KeyId;
@@ -81,6 +82,63 @@ where
         .with_state(routes)
 }
 
+/// Serves the whole life of keys, with a route for each thing that is done to them. To be nested where the host wants it,
+/// below a path with parameters of its own if need be, inside of [`AuthenticateLayer`](crate::AuthenticateLayer).
+///
+/// | route | does | action |
+/// |---|---|---|
+/// | `GET /?limit=&cursor=&olderThanDays=` | lists keys | [`Read`](KeyAction::Read) |
+/// | `POST /` | makes a key; 201, with `key` | [`Create`](KeyAction::Create) |
+/// | `POST /{id}/rotate` | gives a key a new secret; 200, with `key` | [`Rotate`](KeyAction::Rotate) |
+/// | `POST /{id}/revoke` | ends a key, which stays in the list | [`Revoke`](KeyAction::Revoke) |
+/// | `DELETE /{id}` | removes a key for good; answers with its identifier and `"deleted":true` | [`Delete`](KeyAction::Delete) |
+///
+/// What the routes share with [`key_routes`] is as it is said there, but that a revoked key can still be deleted. Which
+/// scope each action needs is [the manager's](KeyManager::with_scope_for) to say.
+///
+/// A rotation needs no body. One can have
+///
+/// - `graceSeconds` or `graceHours`: how long the old secret goes on, 0 to [7 days](KeyManager::MAX_GRACE), and
+///   [24 hours](KeyManager::DEFAULT_GRACE) if nothing is said;
+/// - `activation`: `immediate`, or `first_use` for a new secret that
+///   [takes over when it is first used](KeyManager::rotate_on_first_use); the grace starts then.
+///
+/// Whose keys they are is the [owner](Principal::owner) for whom the caller acts, and never what the path says. Below a
+/// path that names an organization, put an [`OrganizationContextLayer`](crate::authorize::OrganizationContextLayer) round
+/// them, which refuses others.
+///
+/// ```
+/// use axum::Router;
+/// use tower_api_keys::AuthenticateLayer;
+/// use tower_api_keys::authorize::OrganizationContextLayer;
+/// use tower_api_keys::credential::BearerKey;
+/// use tower_api_keys::key::KeyFormat;
+/// use tower_api_keys::manage::{KeyManager, PlainJson, key_lifecycle_routes};
+/// use tower_api_keys::store::MemoryStore;
+///
+/// let (store, format) = (MemoryStore::new(), KeyFormat::new("sk_").with_public_id(16, '.').build()?);
+/// let manager = KeyManager::new(store.clone(), format.clone());
+/// let app: Router = Router::new()
+///     .nest("/organizations/{orgId}/api-keys", key_lifecycle_routes(manager, PlainJson))
+///     .layer(OrganizationContextLayer::new().with_route_parameter("orgId"))
+///     .layer(AuthenticateLayer::new(store, BearerKey::new(format)));
+/// # Ok::<_, tower_api_keys::key::InvalidKeyFormat>(())
+/// ```
+pub fn key_lifecycle_routes<F, S>(manager: KeyManager, format: F) -> Router<S>
+where
+    F: KeyRoutesFormat,
+    S: Clone + Send + Sync + 'static,
+{
+    let routes = Arc::new(Routes { manager, format });
+    Router::new()
+        .route("/", only("GET,HEAD,POST").get(list::<F>).post(create::<F>))
+        .route("/{key_id}", only("DELETE").delete(delete::<F>))
+        .route("/{key_id}/rotate", only("POST").post(rotate::<F>))
+        .route("/{key_id}/revoke", only("POST").post(revoke::<F>))
+        .layer(middleware::from_fn_with_state(routes.clone(), guard::<F>))
+        .with_state(routes)
+}
+
 /// axum would write `Allow` on the guard's 401, too, and so tell anybody that there is a route.
 fn only<S: Clone + Send + Sync + 'static>(allowed: &'static str) -> MethodRouter<S> {
     any(async move || (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, allowed)]))
@@ -118,7 +176,7 @@ async fn guard<F: KeyRoutesFormat>(
         Err(error) => {
             if Authentication::of(request.extensions()).is_none() {
                 let missing = Reason::LayerMissing(
-                    "key_routes needs AuthenticateLayer outside it: add that one to the router after nesting them",
+                    "routes for keys need AuthenticateLayer outside them: add that one to the router after nesting them",
                 );
                 crate::log::refused(&Rejection::new(missing));
             }
@@ -168,11 +226,47 @@ async fn create<F: KeyRoutesFormat>(
     let result = async {
         let authority = authority(&extensions)?;
         routes.manager.permit(&authority, KeyAction::Create, None)?;
-        let key = body::read(request).await?;
+        let key = body::new_key(request).await?;
         let created = routes.manager.create(&authority, key).await?;
-        let mut data = json::key(&created.key);
-        data["key"] = created.secret.expose_secret().into();
-        Ok(Success { status: StatusCode::CREATED, data, next_cursor: None })
+        Ok(Success { status: StatusCode::CREATED, data: json::created(&created), next_cursor: None })
+    };
+    routes.answer(result.await)
+}
+
+async fn rotate<F: KeyRoutesFormat>(
+    State(routes): State<Arc<Routes<F>>>,
+    extensions: Extensions,
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+) -> Response {
+    let result = async {
+        let authority = authority(&extensions)?;
+        let id = parameters.ok().and_then(key_id);
+        routes.manager.permit(&authority, KeyAction::Rotate, id)?;
+        let id = id.ok_or(ManageError::NotFound)?;
+        let rotated = match body::rotation(request).await? {
+            Rotation { on_first_use: true, grace } => {
+                routes.manager.rotate_on_first_use(&authority, &id, grace).await?
+            }
+            Rotation { grace, .. } => routes.manager.rotate(&authority, &id, grace).await?,
+        };
+        Ok(Success { status: StatusCode::OK, data: json::created(&rotated), next_cursor: None })
+    };
+    routes.answer(result.await)
+}
+
+async fn delete<F: KeyRoutesFormat>(
+    State(routes): State<Arc<Routes<F>>>,
+    extensions: Extensions,
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
+) -> Response {
+    let result = async {
+        let authority = authority(&extensions)?;
+        let id = parameters.ok().and_then(key_id);
+        routes.manager.permit(&authority, KeyAction::Delete, id)?;
+        let id = id.ok_or(ManageError::NotFound)?;
+        routes.manager.delete(&authority, &id).await?;
+        Ok(Success { status: StatusCode::OK, data: json::deleted(&id), next_cursor: None })
     };
     routes.answer(result.await)
 }

@@ -1,0 +1,92 @@
+use std::sync::Arc;
+
+use super::{Actor, AuditEvent, AuditOutcome, KeyAction, KeyManager, KeyStatus, KeyView, ManageError};
+use crate::key::{KeyRecord, KeyState, Owner};
+use crate::store::{KeySelector, StoreErrorKind};
+
+/// A key that was used for the one time that it was good for, and has ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RedeemedKey {
+    /// Whose it was.
+    pub owner: Owner,
+    /// What it was.
+    pub key: KeyView,
+}
+
+impl KeyManager {
+    /// Uses a key for the one time that it is good for: it ends and is removed, and what it was is the answer. Of any
+    /// number of calls with the same key at the same time one gets it.
+    ///
+    /// For links that open once. Whoever has the secret needs nothing else, so such keys are of a format of their own, in
+    /// a store of their own, and expire soon:
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// use tower_api_keys::clock::Timestamp;
+    /// use tower_api_keys::key::{KeyFormat, Mode, Owner};
+    /// use tower_api_keys::manage::{Authority, KeyManager, ManageError, NewKey};
+    /// use tower_api_keys::scope::ScopeSet;
+    /// use tower_api_keys::store::MemoryStore;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let links = KeyManager::new(MemoryStore::new(), KeyFormat::new("link_").build()?);
+    /// let acme = Authority::operator(Owner::organization("acme".parse()?, Mode::Live));
+    /// let mut link = NewKey::new("client_7", ScopeSet::empty());
+    /// link.expires_at = Some(Timestamp::from(SystemTime::now()).saturating_add(Duration::from_secs(900)));
+    /// let link = links.create(&acme, link).await?;
+    ///
+    /// let opened = links.redeem(link.secret.expose_secret()).await?;
+    /// assert_eq!(opened.key.name, "client_7");
+    /// let again = links.redeem(link.secret.expose_secret()).await;
+    /// assert!(matches!(again, Err(ManageError::NotFound)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ManageError::NotFound) if the key is malformed, unknown, used, revoked, switched off, expired or not
+    /// valid yet: which of them is nobody's business; [`Store`](ManageError::Store).
+    pub async fn redeem(&self, secret: &str) -> Result<RedeemedKey, ManageError> {
+        let parts = self.parts();
+        let now = parts.clock.now().timestamp();
+        let parsed = parts.format.parse(secret).map_err(|_| ManageError::NotFound)?;
+        let digests = parts.peppers.candidates(secret);
+        let selector = match &parsed.id {
+            Some(id) => KeySelector::Id(id),
+            None => KeySelector::Digests(&digests),
+        };
+        loop {
+            let found = parts.store.find(selector).await?.ok_or(ManageError::NotFound)?;
+            let is_right = digests.iter().fold(false, |right, digest| right | digest.ct_eq(&found.digest));
+            let is_of_mode = parsed.mode.is_none_or(|mode| mode == found.owner.mode);
+            if !is_right || !is_of_mode || KeyStatus::of(&found, now) != KeyStatus::Active {
+                return Err(ManageError::NotFound);
+            }
+            let mut ended = KeyRecord::clone(&found);
+            ended.state = KeyState::Revoked { at: now };
+            match parts.store.replace(ended).await {
+                Ok(()) => {}
+                // Somebody was faster; look what they did. Each of these changes was made once.
+                Err(error) if error.kind() == StoreErrorKind::Conflict => continue,
+                Err(error) => return Err(error.into()),
+            }
+            // It has ended already. A store that fails now keeps a record that is of no use to anybody.
+            let _ = parts.store.delete(&found.owner, &found.id).await;
+            parts.audit(&AuditEvent {
+                action: KeyAction::Redeem,
+                outcome: AuditOutcome::Done,
+                key_id: Some(found.id),
+                owner: found.owner.clone(),
+                actor: Actor::Key(found.id),
+                at: now,
+            });
+            let key = KeyView::new(&found, now);
+            let owner = Arc::unwrap_or_clone(found).owner;
+            return Ok(RedeemedKey { owner, key });
+        }
+    }
+}
