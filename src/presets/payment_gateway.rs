@@ -411,11 +411,12 @@ impl crate::manage::KeyRoutesFormat for GatewayFormat {
         data: serde_json::Value,
         next_cursor: Option<String>,
     ) -> axum::response::Response {
-        use axum::response::IntoResponse;
         use serde_json::json;
 
         let body = if data.is_array() { json!({ "data": data, "nextCursor": next_cursor }) } else { data };
-        axum::Json(body).into_response()
+        let mut response = Response::new(body.to_string().into());
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
     }
 
     fn failure(&self, failure: &crate::manage::ManageError) -> axum::response::Response {

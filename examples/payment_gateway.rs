@@ -1,0 +1,579 @@
+//! payment-gateway.app: keys of organizations and of the system as bearer tokens, dashboard sessions beside them, the whole
+//! life of keys, and portal links that open once.
+//!
+//! ```text
+//! cargo run --example payment_gateway --features full
+//! ```
+//!
+//! It prints the keys it made and `curl` lines to paste. Everything is held in memory.
+//!
+//! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one).
+
+// An example talks to its reader on standard output.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::collections::{BTreeMap, HashMap};
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, REFERRER_POLICY};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tower_api_keys::authorize::{OrganizationPrincipal, SystemPrincipal};
+use tower_api_keys::clock::Timestamp;
+use tower_api_keys::isolation::Owned;
+use tower_api_keys::key::{Digest, KeyFormat, Mode, OrganizationId, Owner, Peppers, SecretString};
+use tower_api_keys::manage::{
+    Authority, KeyManager, KeyRoutesFormat, KeyStatus, ManageError, NewKey, key_lifecycle_routes,
+};
+use tower_api_keys::presets::payment_gateway::{
+    self, ADMIN, GatewayFormat, PaymentGateway, VIEWER, error, not_found, organization_scopes,
+};
+use tower_api_keys::route::InvalidRoute;
+use tower_api_keys::scope::ScopeSet;
+use tower_api_keys::session::{Membership, Session, SessionAuthenticator};
+use tower_api_keys::store::{KeyQuery, MemoryStore, StoreError};
+
+/// What the published guide has an integration do, and managing keys.
+const SCOPES: [&str; 6] =
+    ["checkout:create", "transaction:*", "client:*", "invoice:*", "portal:create", "api_key:*"];
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("payment_gateway: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve() -> Result<(), Box<dyn Error>> {
+    let (ours, other): (OrganizationId, OrganizationId) = ("org_demo".parse()?, "org_other".parse()?);
+    let mut sessions = Sessions::default();
+    let admin = Membership::new(ours.clone(), ADMIN, organization_scopes());
+    let viewer = Membership::new(ours.clone(), VIEWER, organization_scopes());
+    let viewer_of_other = Membership::new(other.clone(), VIEWER, organization_scopes());
+    let admin = sessions.begin(Session::new("ada", Mode::Live, [admin, viewer_of_other]))?;
+    let viewer = sessions.begin(Session::new("vera", Mode::Live, [viewer]))?;
+    let gateway = PaymentGateway::new(MemoryStore::new()).with_prefix("/api/v1").with_sessions(sessions);
+
+    let mint = async |owner: Owner, name, scopes: ScopeSet| {
+        let manager = gateway.system_key_manager();
+        manager.create(&Authority::operator(owner), NewKey::new(name, scopes)).await
+    };
+    let live = |organization: &OrganizationId| Owner::organization(organization.clone(), Mode::Live);
+    let whole = mint(live(&ours), "Integration", ScopeSet::parse_list(SCOPES)?).await?;
+    let checkout = mint(live(&ours), "Checkout", ScopeSet::parse_list(["checkout:create"])?).await?;
+    let read_only = mint(live(&ours), "Reports", ScopeSet::parse_list(["transaction:read"])?).await?;
+    let of_other = mint(live(&other), "Integration", ScopeSet::parse_list(SCOPES)?).await?;
+    let system = mint(Owner::system(Mode::Live), "System", payment_gateway::system_scopes()).await?;
+
+    let address = std::env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    let base = format!("http://{}/api/v1", listener.local_addr()?);
+    let host = Host {
+        links: gateway.portal_links(MemoryStore::new()),
+        base: base.as_str().into(),
+        data: Arc::default(),
+    };
+    for (organization, name) in [(&ours, "Demo"), (&other, "Other")] {
+        host.lock().organizations.insert(organization.clone(), name.to_owned());
+    }
+    let stopped = stopped()?;
+    let app = app(&gateway, host)?;
+    introduce(
+        &base,
+        ours.as_str(),
+        [
+            ("ORGANIZATION_API_KEY", whole.secret.expose_secret()),
+            ("CHECKOUT_API_KEY", checkout.secret.expose_secret()),
+            ("READ_ONLY_API_KEY", read_only.secret.expose_secret()),
+            ("OTHER_ORGANIZATION_API_KEY", of_other.secret.expose_secret()),
+            ("SYSTEM_API_KEY", system.secret.expose_secret()),
+            ("DASHBOARD_SESSION", admin.expose_secret()),
+            ("VIEWER_SESSION", viewer.expose_secret()),
+            ("OTHER_ORGANIZATION_ID", other.as_str()),
+        ],
+    );
+    axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
+    Ok(())
+}
+
+/// The routes, and the layers round them: what is written last stands outermost and is asked first.
+fn app(gateway: &PaymentGateway<MemoryStore>, host: Host) -> Result<Router, InvalidRoute> {
+    let keys = key_lifecycle_routes(gateway.key_manager(), GatewayFormat);
+    let system_keys = key_lifecycle_routes(gateway.system_key_manager(), GatewayFormat);
+    let api = Router::new()
+        .route("/checkouts/{site}/create", post(create_checkout))
+        .route("/transactions", get(list::<Transaction>))
+        .route("/clients", get(list::<Client>).post(create_client))
+        .route("/invoices", get(list::<Invoice>).post(create_invoice))
+        .route("/invoices/{id}", put(update_invoice))
+        .route("/invoices/{id}/schedule", post(schedule_invoice))
+        .route("/portal/links", post(create_portal_link))
+        .route("/data-io", post(export))
+        .route("/dashboard/overview", get(overview))
+        .route("/dashboard/{orgId}/overview", get(overview))
+        .nest("/organizations/{orgId}/api-keys", keys)
+        .route("/organizations", get(list_organizations).post(create_organization))
+        .route("/system/settings", get(read_settings).put(update_settings))
+        .route("/system/health", get(health))
+        .nest("/system/api-keys", system_keys)
+        .route_layer(middleware::from_fn_with_state(host.clone(), organization_exists))
+        .route_layer(gateway.scopes()?)
+        .route_layer(gateway.organization()?)
+        .fallback(async || not_found::<axum::body::Body>())
+        .method_not_allowed_fallback(async || failure(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"))
+        .layer(gateway.rate_limit())
+        .layer(gateway.authenticate())
+        // Who opens a link has nothing but the link. HEAD, which mail scanners send, opens nothing.
+        .route("/portal/links/{token}", get(open_portal_link).head(async || StatusCode::METHOD_NOT_ALLOWED))
+        .with_state(host);
+    Ok(Router::new().nest("/api/v1", api).layer(gateway.request_id()))
+}
+
+/// Dashboard sessions by the digest of their tokens. A real host verifies a signed token here, or asks who does.
+#[derive(Default)]
+struct Sessions(HashMap<Digest, Session>);
+
+impl Sessions {
+    /// An hour for somebody who has just logged in.
+    fn begin(&mut self, session: Session) -> Result<SecretString, Box<dyn Error>> {
+        let token = KeyFormat::new("dash_").build()?.generate(session.mode())?.secret;
+        let session = session.with_expiry(in_minutes(60));
+        self.0.insert(Peppers::none().digest(token.expose_secret()), session);
+        Ok(token)
+    }
+}
+
+#[async_trait]
+impl SessionAuthenticator for Sessions {
+    async fn authenticate(&self, token: &SecretString) -> Result<Option<Session>, StoreError> {
+        Ok(self.0.get(&Peppers::none().digest(token.expose_secret())).cloned())
+    }
+}
+
+/// What the handlers share. A real host has a database here.
+#[derive(Clone)]
+struct Host {
+    links: KeyManager,
+    base: Arc<str>,
+    data: Arc<Mutex<Data>>,
+}
+
+struct Data {
+    organizations: BTreeMap<OrganizationId, String>,
+    /// Everything of everybody, each with its owner.
+    things: BTreeMap<String, Owned<Thing>>,
+    last_number: u64,
+    portal_link_ttl_minutes: u32,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        let (organizations, things) = Default::default();
+        Self { organizations, things, last_number: 0, portal_link_ttl_minutes: 60 }
+    }
+}
+
+struct Thing {
+    kind: &'static str,
+    content: Value,
+}
+
+/// The kinds of things that can be listed.
+trait Kind {
+    const NAME: &str;
+}
+
+struct Transaction;
+struct Client;
+struct Invoice;
+
+impl Kind for Transaction {
+    const NAME: &str = "transaction";
+}
+
+impl Kind for Client {
+    const NAME: &str = "client";
+}
+
+impl Kind for Invoice {
+    const NAME: &str = "invoice";
+}
+
+impl Host {
+    fn lock(&self) -> MutexGuard<'_, Data> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Data {
+    fn new_id(&mut self, kind: &str) -> String {
+        self.last_number += 1;
+        format!("{kind}_{}", self.last_number)
+    }
+
+    /// A thing of the organization for which the caller acts.
+    fn add<K: Kind>(&mut self, caller: &OrganizationPrincipal, mut content: Value) -> Value {
+        let id = self.new_id(K::NAME);
+        content["id"] = id.clone().into();
+        let thing = Thing { kind: K::NAME, content: content.clone() };
+        self.things.insert(id, Owned::new(caller.owner().clone(), thing));
+        content
+    }
+
+    /// Another's is not found, like one that is not there.
+    fn find<K: Kind>(&mut self, caller: &OrganizationPrincipal, id: &str) -> Result<&mut Value, Response> {
+        let found = self.things.get_mut(id).and_then(|thing| thing.get_mut(caller));
+        let found = found.filter(|thing| thing.kind == K::NAME).ok_or_else(not_found)?;
+        Ok(&mut found.content)
+    }
+
+    fn all<K: Kind>(&self, caller: &OrganizationPrincipal) -> Vec<&Value> {
+        let own = self.things.values().filter_map(|thing| thing.get(caller));
+        own.filter(|thing| thing.kind == K::NAME).map(|thing| &thing.content).collect()
+    }
+}
+
+/// The vendor's plugins take any other status than 200 for a failure, so what was made answers 200 as well.
+type Answer = Result<Json<Value>, Response>;
+
+/// Nobody knows the organizations but the host, and a system key can select whatever it likes.
+async fn organization_exists(State(host): State<Host>, request: Request, next: Next) -> Response {
+    let selected = OrganizationPrincipal::from_extensions(request.extensions());
+    let exists =
+        |caller: OrganizationPrincipal| host.lock().organizations.contains_key(caller.organization());
+    if selected.is_none_or(exists) { next.run(request).await } else { not_found() }
+}
+
+async fn list<K: Kind>(caller: OrganizationPrincipal, State(host): State<Host>) -> Answer {
+    Ok(Json(json!({ "data": host.lock().all::<K>(&caller) })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewCheckout {
+    amount: u64,
+    currency: String,
+}
+
+async fn create_checkout(
+    caller: OrganizationPrincipal,
+    State(host): State<Host>,
+    Id(site): Id,
+    Input(NewCheckout { amount, currency }): Input<NewCheckout>,
+) -> Answer {
+    let content = json!({ "site": site, "amount": amount, "currency": currency, "status": "pending" });
+    let mut data = host.lock();
+    let transaction = data.add::<Transaction>(&caller, content);
+    Ok(Json(json!({ "id": data.new_id("checkout"), "transaction": transaction })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewClient {
+    name: String,
+}
+
+async fn create_client(
+    caller: OrganizationPrincipal,
+    State(host): State<Host>,
+    Input(NewClient { name }): Input<NewClient>,
+) -> Answer {
+    Ok(Json(host.lock().add::<Client>(&caller, json!({ "name": name }))))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct NewInvoice {
+    client_id: String,
+    amount: u64,
+}
+
+async fn create_invoice(
+    caller: OrganizationPrincipal,
+    State(host): State<Host>,
+    Input(NewInvoice { client_id, amount }): Input<NewInvoice>,
+) -> Answer {
+    let mut data = host.lock();
+    data.find::<Client>(&caller, &client_id)?;
+    let content = json!({ "clientId": client_id, "amount": amount, "schedule": null });
+    Ok(Json(data.add::<Invoice>(&caller, content)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InvoiceChange {
+    amount: u64,
+}
+
+async fn update_invoice(
+    caller: OrganizationPrincipal,
+    State(host): State<Host>,
+    Id(id): Id,
+    Input(InvoiceChange { amount }): Input<InvoiceChange>,
+) -> Answer {
+    let mut data = host.lock();
+    let invoice = data.find::<Invoice>(&caller, &id)?;
+    invoice["amount"] = amount.into();
+    Ok(Json(invoice.clone()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Schedule {
+    every_days: u16,
+}
+
+/// Recurring schedules are part of invoices, so it is `invoice:execute` that this needs.
+async fn schedule_invoice(
+    caller: OrganizationPrincipal,
+    State(host): State<Host>,
+    Id(id): Id,
+    Input(Schedule { every_days }): Input<Schedule>,
+) -> Answer {
+    let mut data = host.lock();
+    let invoice = data.find::<Invoice>(&caller, &id)?;
+    invoice["schedule"] = json!({ "everyDays": every_days });
+    Ok(Json(invoice.clone()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct NewPortalLink {
+    client_id: String,
+    ttl_minutes: Option<std::num::NonZeroU32>,
+}
+
+/// A shorter time than the system's may be asked for; a longer one is capped.
+async fn create_portal_link(
+    caller: OrganizationPrincipal,
+    State(host): State<Host>,
+    Input(NewPortalLink { client_id, ttl_minutes }): Input<NewPortalLink>,
+) -> Answer {
+    let policy = {
+        let mut data = host.lock();
+        data.find::<Client>(&caller, &client_id)?;
+        data.portal_link_ttl_minutes
+    };
+    let minutes = ttl_minutes.map_or(policy, |asked| asked.get().min(policy));
+    let end = in_minutes(minutes);
+    let mut link = NewKey::new(client_id, ScopeSet::empty());
+    link.expires_at = Some(caller.expires_at().map_or(end, |own| own.min(end)));
+
+    let authority = Authority::principal(&caller);
+    let created = host.links.create(&authority, link).await.map_err(refused)?;
+    forget_unopened(&host.links, caller.owner()).await.map_err(refused)?;
+    let token = created.secret.expose_secret();
+    Ok(Json(json!({
+        "url": format!("{}/portal/links/{token}", host.base),
+        "token": token,
+        "ttlMinutes": minutes,
+        "expiresAt": created.key.expires_at.map(|end| end.as_unix_millis() / 1000),
+    })))
+}
+
+/// Links that have expired are of no use any more. The oldest come first, so a page for each new one is enough.
+async fn forget_unopened(links: &KeyManager, owner: &Owner) -> Result<(), ManageError> {
+    let operator = Authority::operator(owner.clone());
+    for link in links.list(&operator, &KeyQuery::default()).await?.keys {
+        if link.status == KeyStatus::Expired {
+            match links.delete(&operator, &link.id).await {
+                // Somebody else was faster.
+                Ok(()) | Err(ManageError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn open_portal_link(State(host): State<Host>, Id(token): Id) -> Response {
+    let mut response = match host.links.redeem(&token).await {
+        Ok(opened) => {
+            let organization = match &opened.owner.tenant {
+                tower_api_keys::key::Tenant::Organization(organization) => organization.as_str(),
+                tower_api_keys::key::Tenant::System => return not_found(),
+            };
+            Json(json!({ "organizationId": organization, "clientId": opened.key.name })).into_response()
+        }
+        Err(error) => refused(error),
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+async fn export(caller: OrganizationPrincipal, State(host): State<Host>) -> Answer {
+    let data = host.lock();
+    Ok(Json(json!({ "clients": data.all::<Client>(&caller), "invoices": data.all::<Invoice>(&caller) })))
+}
+
+async fn overview(caller: OrganizationPrincipal, State(host): State<Host>) -> Answer {
+    let data = host.lock();
+    Ok(Json(json!({
+        "organizationId": caller.organization().as_str(),
+        "caller": caller.name(),
+        "transactions": data.all::<Transaction>(&caller).len(),
+        "clients": data.all::<Client>(&caller).len(),
+        "invoices": data.all::<Invoice>(&caller).len(),
+    })))
+}
+
+async fn list_organizations(_: SystemPrincipal, State(host): State<Host>) -> Answer {
+    let data = host.lock();
+    let organization = |(id, name): (&OrganizationId, &String)| json!({ "id": id.as_str(), "name": name });
+    Ok(Json(json!({ "data": data.organizations.iter().map(organization).collect::<Vec<_>>() })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewOrganization {
+    name: String,
+}
+
+async fn create_organization(
+    _: SystemPrincipal,
+    State(host): State<Host>,
+    Input(NewOrganization { name }): Input<NewOrganization>,
+) -> Answer {
+    let mut data = host.lock();
+    let id = data.new_id("org");
+    let organization = json!({ "id": id, "name": name });
+    let id = id.parse().map_err(|_| failure(StatusCode::INTERNAL_SERVER_ERROR, "internal_error"))?;
+    data.organizations.insert(id, name);
+    Ok(Json(organization))
+}
+
+async fn read_settings(_: SystemPrincipal, State(host): State<Host>) -> Answer {
+    Ok(Json(json!({ "portalLinkTtlMinutes": host.lock().portal_link_ttl_minutes })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Settings {
+    portal_link_ttl_minutes: u32,
+}
+
+async fn update_settings(
+    _: SystemPrincipal,
+    State(host): State<Host>,
+    Input(Settings { portal_link_ttl_minutes }): Input<Settings>,
+) -> Answer {
+    if !(1..=24 * 60).contains(&portal_link_ttl_minutes) {
+        return Err(invalid("portalLinkTtlMinutes must be 1 to 1440"));
+    }
+    host.lock().portal_link_ttl_minutes = portal_link_ttl_minutes;
+    Ok(Json(json!({ "portalLinkTtlMinutes": portal_link_ttl_minutes })))
+}
+
+async fn health(_: SystemPrincipal, State(host): State<Host>) -> Answer {
+    Ok(Json(json!({ "status": "ok", "organizations": host.lock().organizations.len() })))
+}
+
+/// The last parameter of the path; one that can't be read is one that is not there.
+struct Id(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, state: &S) -> Result<Self, Response> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(id)) => Ok(Self(id)),
+            Err(_) => Err(not_found()),
+        }
+    }
+}
+
+/// A body in JSON, with the members that it should have and no others.
+struct Input<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default();
+        if !media_type.trim().eq_ignore_ascii_case("application/json") {
+            return Err(invalid("The body must be sent as application/json"));
+        }
+        let body = Bytes::from_request(request, state).await;
+        let body = body.map_err(|rejection| failure(rejection.status(), "unreadable_body"))?;
+        serde_json::from_slice(&body).map(Self).map_err(|error| invalid(error.to_string()))
+    }
+}
+
+fn invalid(text: impl Into<std::borrow::Cow<'static, str>>) -> Response {
+    error(StatusCode::BAD_REQUEST, "validation_error", text)
+}
+
+fn failure(status: StatusCode, code: &'static str) -> Response {
+    error(status, code, status.canonical_reason().unwrap_or("Error"))
+}
+
+fn refused(error: ManageError) -> Response {
+    GatewayFormat.failure(&error)
+}
+
+fn in_minutes(minutes: u32) -> Timestamp {
+    Timestamp::from(SystemTime::now()).saturating_add(Duration::from_secs(u64::from(minutes) * 60))
+}
+
+fn introduce(base: &str, organization: &str, others: [(&str, &str); 8]) {
+    println!("BASE_URL={base}");
+    println!("ORGANIZATION_ID={organization}");
+    for (name, value) in others {
+        println!("{name}={value}");
+    }
+    let [(_, whole), (_, checkout), _, _, (_, system), (_, session), ..] = others;
+    let json = r#"-H "Content-Type: application/json" -d"#;
+    println!();
+    println!("# A checkout, and what it made. With the checkout's key alone the list is 403:");
+    println!(
+        r#"curl -i {base}/checkouts/shop/create -H "Authorization: Bearer {checkout}" {json} '{{"amount": 1200, "currency": "EUR"}}'"#
+    );
+    println!(r#"curl -i {base}/transactions -H "Authorization: Bearer {whole}""#);
+    println!(r#"curl -i {base}/transactions -H "Authorization: Bearer {checkout}""#);
+    println!("# A client, and a link for it that opens once:");
+    println!(
+        r#"curl -i {base}/clients -H "Authorization: Bearer {whole}" {json} '{{"name": "First client"}}'"#
+    );
+    println!("# The keys of the organization, by its own key, by the system's, and in a dashboard session:");
+    println!(r#"curl -i {base}/organizations/{organization}/api-keys -H "Authorization: Bearer {whole}""#);
+    println!(r#"curl -i {base}/organizations/{organization}/api-keys -H "Authorization: Bearer {system}""#);
+    println!(
+        r#"curl -i {base}/dashboard/overview -H "Authorization: Bearer {session}" -H "Cookie: selectedOrganization={organization}""#
+    );
+    println!("# Only a system key gets to the system's routes:");
+    println!(r#"curl -i {base}/system/health -H "Authorization: Bearer {system}""#);
+    println!(r#"curl -i {base}/system/health -H "Authorization: Bearer {whole}""#);
+    println!();
+    println!("ready");
+}
+
+/// Completes on SIGINT or SIGTERM.
+fn stopped() -> Result<impl Future<Output = ()>, std::io::Error> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
