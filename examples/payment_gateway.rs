@@ -577,3 +577,24 @@ fn stopped() -> Result<impl Future<Output = ()>, std::io::Error> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tower_api_keys::route::Route;
+
+    use super::*;
+
+    /// What every host should have: a route that nobody gave a scope is found here, and not by an attacker.
+    #[test]
+    fn every_route_has_a_rule_or_is_meant_to_have_none() {
+        let gateway = PaymentGateway::new(MemoryStore::new()).with_prefix("/api/v1");
+        let links = gateway.portal_links(MemoryStore::new());
+        let host = Host { links, base: "".into(), data: Arc::default() };
+        let routes = tower_api_keys::axum::routes(&app(&gateway, host).unwrap()).unwrap();
+        let table = gateway.route_access().unwrap();
+        let names = |routes: Vec<Route>| routes.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let open = ["GET /api/v1/portal/links/{token}", "HEAD /api/v1/portal/links/{token}"];
+        assert_eq!(names(table.uncovered(routes.clone())), open);
+        assert_eq!(names(table.unused(routes)), [""; 0], "rules that no route goes by");
+    }
+}

@@ -78,7 +78,9 @@ impl<T> Owned<T> {
         &self.owner
     }
 
-    /// The value, if it is the caller's. System keys reach what the system owns, and no organization's.
+    /// The value, if it is the caller's. A system key reaches what the system owns, or, where an
+    /// [`OrganizationContextLayer`](crate::authorize::OrganizationContextLayer) has found for which organization it acts, that
+    /// organization's.
     pub fn get(&self, principal: &Principal) -> Option<&T> {
         self.is_owned_by(principal).then_some(&self.value)
     }

@@ -108,7 +108,10 @@
 //! | put the layers round a router, with nested routers and a fallback | [`authorize`](authorize#where-to-put-it) |
 //! | test that no route was forgotten | the page of the module `axum`, or [`RouteTable::uncovered`](route::RouteTable::uncovered) |
 //! | let requests without a key through | [`allow_anonymous`](AuthenticateLayer::allow_anonymous) |
-//! | accept `Authorization: Bearer` | [`CredentialExtractor`](credential::CredentialExtractor) |
+//! | accept `Authorization: Bearer` | [`BearerKey`](credential::BearerKey) |
+//! | let people in with a signed token instead of a key | [`session`] |
+//! | have system keys beside those of organizations, and roles | [`authorize::Access`] |
+//! | make links that open once | [`KeyManager::redeem`](manage::KeyManager::redeem) |
 //! | keep keys in a database | [writing a store](store#writing-a-store) |
 //! | make, rotate and revoke keys in code | [`manage`] |
 //! | take a key from an environment variable | [`KeyManager::import`](manage::KeyManager::import) |
@@ -126,7 +129,9 @@
 //! | say where a credential stands in a request | [`credential`] |
 //! | describe, make and digest keys | [`key`] |
 //! | keep keys somewhere else | [`store`] |
-//! | find out who is calling | [`authenticate`], [`Principal`] |
+//! | find out who is calling | [`authenticate`], [`Principal`], [`session`] |
+//! | find out for which organization | [`authorize::OrganizationContextLayer`] |
+//! | give each request an identifier | [`request_id`] |
 //! | tell where a request comes from | [`address`] |
 //! | limit how often | [`rate_limit`] |
 //! | limit what for | [`scope`], [`authorize`], [`route`] |

@@ -73,6 +73,9 @@ struct Presented {
 /// Where a request comes from: `None` if a proxy does not say so.
 type Client = Result<Option<IpAddr>, Reason>;
 
+/// Why a request has no credential to look up, and the scheme of the one it has, if it is one.
+type Unfit = (Reason, Option<&'static str>);
+
 /// A key whose secret was right.
 struct Verified {
     record: Arc<KeyRecord>,
@@ -183,10 +186,7 @@ impl Authenticator {
     }
 
     /// Extraction and format: the one credential of the request with its scheme, or `None` if it has none.
-    fn extract<'r>(
-        &self,
-        request: RequestView<'r>,
-    ) -> Result<Option<(Credential<'r>, &'static str)>, (Reason, Option<&'static str>)> {
+    fn extract<'r>(&self, request: RequestView<'r>) -> Result<Option<(Credential<'r>, &'static str)>, Unfit> {
         let mut only = None;
         for Extractor { extractor, challenge } in &self.extractors {
             match extractor.extract(request) {

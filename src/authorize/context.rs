@@ -21,9 +21,11 @@ pub(super) struct Context {
     pub(super) header_is_ignored: bool,
     pub(super) parameter: Option<String>,
     pub(super) cookie: Option<String>,
-    pub(super) roles: Option<Arc<dyn Fn(&Principal) -> Role + Send + Sync>>,
+    pub(super) roles: Option<Arc<RoleFn>>,
     pub(super) routes: Option<RouteTable<Access>>,
 }
+
+type RoleFn = dyn Fn(&Principal) -> Role + Send + Sync;
 
 impl Context {
     /// The caller, acting for one organization; `None` on a route where it acts for none.

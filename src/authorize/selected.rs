@@ -43,7 +43,8 @@ mod tests {
 
     #[test]
     fn one_cookie_of_the_name_says() {
-        let cases: &[(&[&[u8]], Result<Option<&[u8]>, ()>)] = &[
+        type Said = Result<Option<&'static [u8]>, ()>;
+        let cases: &[(&[&[u8]], Said)] = &[
             (&[], Ok(None)),
             (&[b"selected=acme"], Ok(Some(b"acme"))),
             (&[b"a=1; selected=acme; b=2"], Ok(Some(b"acme"))),
