@@ -238,10 +238,9 @@ impl Data {
     }
 
     /// Another's is not found, like one that is not there.
-    fn find<K: Kind>(&mut self, caller: &OrganizationPrincipal, id: &str) -> Result<&mut Value, Response> {
+    fn find<K: Kind>(&mut self, caller: &OrganizationPrincipal, id: &str) -> Option<&mut Value> {
         let found = self.things.get_mut(id).and_then(|thing| thing.get_mut(caller));
-        let found = found.filter(|thing| thing.kind == K::NAME).ok_or_else(not_found)?;
-        Ok(&mut found.content)
+        found.filter(|thing| thing.kind == K::NAME).map(|thing| &mut thing.content)
     }
 
     fn all<K: Kind>(&self, caller: &OrganizationPrincipal) -> Vec<&Value> {
@@ -311,7 +310,7 @@ async fn create_invoice(
     Input(NewInvoice { client_id, amount }): Input<NewInvoice>,
 ) -> Answer {
     let mut data = host.lock();
-    data.find::<Client>(&caller, &client_id)?;
+    data.find::<Client>(&caller, &client_id).ok_or_else(not_found)?;
     let content = json!({ "clientId": client_id, "amount": amount, "schedule": null });
     Ok(Json(data.add::<Invoice>(&caller, content)))
 }
@@ -329,7 +328,7 @@ async fn update_invoice(
     Input(InvoiceChange { amount }): Input<InvoiceChange>,
 ) -> Answer {
     let mut data = host.lock();
-    let invoice = data.find::<Invoice>(&caller, &id)?;
+    let invoice = data.find::<Invoice>(&caller, &id).ok_or_else(not_found)?;
     invoice["amount"] = amount.into();
     Ok(Json(invoice.clone()))
 }
@@ -348,7 +347,7 @@ async fn schedule_invoice(
     Input(Schedule { every_days }): Input<Schedule>,
 ) -> Answer {
     let mut data = host.lock();
-    let invoice = data.find::<Invoice>(&caller, &id)?;
+    let invoice = data.find::<Invoice>(&caller, &id).ok_or_else(not_found)?;
     invoice["schedule"] = json!({ "everyDays": every_days });
     Ok(Json(invoice.clone()))
 }
@@ -368,7 +367,7 @@ async fn create_portal_link(
 ) -> Answer {
     let policy = {
         let mut data = host.lock();
-        data.find::<Client>(&caller, &client_id)?;
+        data.find::<Client>(&caller, &client_id).ok_or_else(not_found)?;
         data.portal_link_ttl_minutes
     };
     let minutes = ttl_minutes.map_or(policy, |asked| asked.get().min(policy));

@@ -760,7 +760,8 @@ async fn it_is_the_same_over_http_2() {
         ("cookie", b"selectedOrganization=org_other"),
         ("cookie", b"selectedOrganization=org_demo"),
     ];
-    let cases: &[(&str, &[(&str, &[u8])], u16)] = &[
+    type Fields<'f> = &'f [(&'f str, &'f [u8])];
+    let cases: &[(&str, Fields<'_>, u16)] = &[
         ("/api/v1/clients", &[], 401),
         ("/api/v1/clients", &[("authorization", &whole)], 200),
         ("/api/v1/clients", &[("authorization", &whole), ("x-organization-id", b"org_other")], 403),
