@@ -279,6 +279,25 @@ async fn a_host_can_give_roles_to_keys_too() {
 }
 
 #[tokio::test]
+async fn the_innermost_of_two_layers_counts() {
+    let cookie = OrganizationContextLayer::new().with_session_cookie("selected");
+    let app: Router = Router::new()
+        .route("/{orgId}", get(whoami))
+        .layer(OrganizationContextLayer::new().with_route_parameter("orgId"))
+        .layer(cookie)
+        .layer(authenticate(&Sessions::default()).await);
+    for (path, status) in [("/acme", 200), ("/globex", 200), ("/other", 404)] {
+        let request =
+            Request::get(path).header("authorization", "Bearer ada").header("cookie", "selected=acme");
+        let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        if status == 200 {
+            assert!(body(response).await.starts_with(&path[1..]), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_key_may_have_no_mark() {
     let key = "sk_plain-id.abc123def456ghi789jkl012mno345pq";
     let gateway = PaymentGateway::new(MemoryStore::new());

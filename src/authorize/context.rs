@@ -9,7 +9,7 @@ use super::selected::{in_cookie, in_header};
 use super::{Access, Role};
 use crate::credential::RequestView;
 use crate::key::{KeyRecord, OrganizationId, Tenant};
-use crate::principal::{Caller, Principal};
+use crate::principal::{Caller, Identity, Principal};
 use crate::rejection::Reason;
 use crate::route::{RouteMatch, RouteTable, parameter};
 use crate::session::Session;
@@ -45,10 +45,12 @@ impl Context {
         match caller {
             Caller::Nobody => Err(Reason::CredentialMissing),
             Caller::Session { session, scheme } => self.of_session(session, scheme, route, request),
-            Caller::Principal(principal) => match (principal.record(), principal.session()) {
-                (Some(record), _) => self.of_key(record, principal.scheme(), route, request),
-                // Found already, by a layer outside.
-                (None, _) => Ok(principal.clone()),
+            // A layer outside may have found another one; what this one finds counts from here on.
+            Caller::Principal(principal) => match principal.identity() {
+                Identity::Key { record, .. } => self.of_key(record, principal.scheme(), route, request),
+                Identity::Session { session, .. } => {
+                    self.of_session(session, principal.scheme(), route, request)
+                }
             },
         }
         .map(Some)

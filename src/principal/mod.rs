@@ -32,7 +32,7 @@ pub struct Principal {
 }
 
 #[derive(Clone)]
-enum Identity {
+pub(crate) enum Identity {
     /// Acts for the key's owner, unless a layer has found for whom else.
     Key { record: Arc<KeyRecord>, acting: Option<Arc<Acting>> },
     /// A session is nobody before a layer has found for which organization it acts.
@@ -40,7 +40,7 @@ enum Identity {
 }
 
 /// For whom a caller acts, and as what.
-struct Acting {
+pub(crate) struct Acting {
     owner: Owner,
     role: Option<Role>,
 }
@@ -177,6 +177,10 @@ impl Principal {
             Identity::Key { .. } => None,
             Identity::Session { session, .. } => Some(session),
         }
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// The key's record; a session has none.
