@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
+use super::attempt::MAX_ATTEMPTS;
 use super::{Actor, AuditEvent, AuditOutcome, KeyAction, KeyManager, KeyStatus, KeyView, ManageError};
 use crate::key::{KeyRecord, KeyState, Owner};
-use crate::store::{KeySelector, StoreErrorKind};
+use crate::store::{KeySelector, StoreError, StoreErrorKind};
 
 /// A key that was used for the one time that it was good for, and has ended.
 #[derive(Clone, Debug)]
@@ -59,7 +60,7 @@ impl KeyManager {
             Some(id) => KeySelector::Id(id),
             None => KeySelector::Digests(&digests),
         };
-        loop {
+        for _ in 0..MAX_ATTEMPTS {
             let found = parts.store.find(selector).await?.ok_or(ManageError::NotFound)?;
             let is_right = digests.iter().fold(false, |right, digest| right | digest.ct_eq(&found.digest));
             let is_of_mode = parsed.mode.is_none_or(|mode| mode == found.owner.mode);
@@ -70,7 +71,7 @@ impl KeyManager {
             ended.state = KeyState::Revoked { at: now };
             match parts.store.replace(ended).await {
                 Ok(()) => {}
-                // Somebody was faster; look what they did. Each of these changes was made once.
+                // Somebody was faster; look what they did.
                 Err(error) if error.kind() == StoreErrorKind::Conflict => continue,
                 Err(error) => return Err(error.into()),
             }
@@ -88,5 +89,6 @@ impl KeyManager {
             let owner = Arc::unwrap_or_clone(found).owner;
             return Ok(RedeemedKey { owner, key });
         }
+        Err(StoreError::new(StoreErrorKind::Conflict).into())
     }
 }
