@@ -549,9 +549,12 @@ fn introduce(base: &str, organization: &str, others: [(&str, &str); 8]) {
     );
     println!(r#"curl -i {base}/transactions -H "Authorization: Bearer {whole}""#);
     println!(r#"curl -i {base}/transactions -H "Authorization: Bearer {checkout}""#);
-    println!("# A client, and a link for it that opens once:");
+    println!("# A client, and a link for it. Open the link's url twice: it is there once.");
     println!(
         r#"curl -i {base}/clients -H "Authorization: Bearer {whole}" {json} '{{"name": "First client"}}'"#
+    );
+    println!(
+        r#"curl -i {base}/portal/links -H "Authorization: Bearer {whole}" {json} '{{"clientId": "client_3", "ttlMinutes": 5}}'"#
     );
     println!("# The keys of the organization, by its own key, by the system's, and in a dashboard session:");
     println!(r#"curl -i {base}/organizations/{organization}/api-keys -H "Authorization: Bearer {whole}""#);

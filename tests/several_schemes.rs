@@ -119,15 +119,21 @@ async fn r11_two_at_once_are_a_conflict_and_nothing_covers_a_malformed_one_up() 
 #[tokio::test]
 async fn r64_a_401_has_one_challenge_for_each_scheme() {
     let app = app().await;
-    for (name, fields) in [
-        ("nothing", vec![]),
-        ("junk", vec![("authorization", "Bearer nonsense")]),
-        ("another scheme", vec![("authorization", "Digest abc")]),
+    let unknown = bearer(&BEARER.replace('q', "r"));
+    let basic = basic(&BASIC.replace('q', "r"));
+    // The error of RFC 6750 is for who presented a bearer token.
+    let invalid = r#"Bearer error="invalid_token""#;
+    for (name, fields, of_bearer) in [
+        ("nothing", vec![], "Bearer"),
+        ("junk", vec![("authorization", "Bearer nonsense")], invalid),
+        ("an unknown key", vec![("authorization", &*unknown)], invalid),
+        ("a key of another scheme", vec![("authorization", &*basic)], "Bearer"),
+        ("another scheme", vec![("authorization", "Digest abc")], "Bearer"),
     ] {
         let response = answer(&app, &fields).await;
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{name}");
         let challenges: Vec<_> = response.headers().get_all("www-authenticate").iter().collect();
-        assert_eq!(challenges, [r#"ApiKey header="x-api-key""#, "Bearer", r#"Basic realm="api""#], "{name}");
+        assert_eq!(challenges, [r#"ApiKey header="x-api-key""#, of_bearer, r#"Basic realm="api""#], "{name}");
     }
 }
 
