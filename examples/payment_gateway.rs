@@ -93,6 +93,8 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     for (organization, name) in [(&ours, "Demo"), (&other, "Other")] {
         host.lock().organizations.insert(organization.clone(), name.to_owned());
     }
+    let client = host.lock().add::<Client>(&live(&ours), json!({ "name": "First client" }));
+    let client = client["id"].as_str().unwrap_or_default();
     let stopped = stopped()?;
     let app = app(&gateway, host)?;
     introduce(
@@ -107,6 +109,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
             ("DASHBOARD_SESSION", admin.expose_secret()),
             ("VIEWER_SESSION", viewer.expose_secret()),
             ("OTHER_ORGANIZATION_ID", other.as_str()),
+            ("CLIENT_ID", client),
         ],
     );
     axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
@@ -228,12 +231,11 @@ impl Data {
         format!("{kind}_{}", self.last_number)
     }
 
-    /// A thing of the organization for which the caller acts.
-    fn add<K: Kind>(&mut self, caller: &OrganizationPrincipal, mut content: Value) -> Value {
+    fn add<K: Kind>(&mut self, owner: &Owner, mut content: Value) -> Value {
         let id = self.new_id(K::NAME);
         content["id"] = id.clone().into();
         let thing = Thing { kind: K::NAME, content: content.clone() };
-        self.things.insert(id, Owned::new(caller.owner().clone(), thing));
+        self.things.insert(id, Owned::new(owner.clone(), thing));
         content
     }
 
@@ -279,7 +281,7 @@ async fn create_checkout(
 ) -> Answer {
     let content = json!({ "site": site, "amount": amount, "currency": currency, "status": "pending" });
     let mut data = host.lock();
-    let transaction = data.add::<Transaction>(&caller, content);
+    let transaction = data.add::<Transaction>(caller.owner(), content);
     Ok(Json(json!({ "id": data.new_id("checkout"), "transaction": transaction })))
 }
 
@@ -294,7 +296,7 @@ async fn create_client(
     State(host): State<Host>,
     Input(NewClient { name }): Input<NewClient>,
 ) -> Answer {
-    Ok(Json(host.lock().add::<Client>(&caller, json!({ "name": name }))))
+    Ok(Json(host.lock().add::<Client>(caller.owner(), json!({ "name": name }))))
 }
 
 #[derive(Deserialize)]
@@ -312,7 +314,7 @@ async fn create_invoice(
     let mut data = host.lock();
     data.find::<Client>(&caller, &client_id).ok_or_else(not_found)?;
     let content = json!({ "clientId": client_id, "amount": amount, "schedule": null });
-    Ok(Json(data.add::<Invoice>(&caller, content)))
+    Ok(Json(data.add::<Invoice>(caller.owner(), content)))
 }
 
 #[derive(Deserialize)]
@@ -534,13 +536,13 @@ fn in_minutes(minutes: u32) -> Timestamp {
     Timestamp::from(SystemTime::now()).saturating_add(Duration::from_secs(u64::from(minutes) * 60))
 }
 
-fn introduce(base: &str, organization: &str, others: [(&str, &str); 8]) {
+fn introduce(base: &str, organization: &str, others: [(&str, &str); 9]) {
     println!("BASE_URL={base}");
     println!("ORGANIZATION_ID={organization}");
     for (name, value) in others {
         println!("{name}={value}");
     }
-    let [(_, whole), (_, checkout), _, _, (_, system), (_, session), ..] = others;
+    let [(_, whole), (_, checkout), _, _, (_, system), (_, session), _, _, (_, client)] = others;
     let json = r#"-H "Content-Type: application/json" -d"#;
     println!();
     println!("# A checkout, and what it made. With the checkout's key alone the list is 403:");
@@ -549,12 +551,12 @@ fn introduce(base: &str, organization: &str, others: [(&str, &str); 8]) {
     );
     println!(r#"curl -i {base}/transactions -H "Authorization: Bearer {whole}""#);
     println!(r#"curl -i {base}/transactions -H "Authorization: Bearer {checkout}""#);
-    println!("# A client, and a link for it. Open the link's url twice: it is there once.");
+    println!("# Another client, and a link for the first one. Open the link's url twice: it is there once.");
     println!(
-        r#"curl -i {base}/clients -H "Authorization: Bearer {whole}" {json} '{{"name": "First client"}}'"#
+        r#"curl -i {base}/clients -H "Authorization: Bearer {whole}" {json} '{{"name": "Second client"}}'"#
     );
     println!(
-        r#"curl -i {base}/portal/links -H "Authorization: Bearer {whole}" {json} '{{"clientId": "client_3", "ttlMinutes": 5}}'"#
+        r#"curl -i {base}/portal/links -H "Authorization: Bearer {whole}" {json} '{{"clientId": "{client}", "ttlMinutes": 5}}'"#
     );
     println!("# The keys of the organization, by its own key, by the system's, and in a dashboard session:");
     println!(r#"curl -i {base}/organizations/{organization}/api-keys -H "Authorization: Bearer {whole}""#);
