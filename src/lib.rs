@@ -108,6 +108,7 @@
 //! | put the layers round a router, with nested routers and a fallback | [`authorize`](authorize#where-to-put-it) |
 //! | test that no route was forgotten | the page of the module `axum`, or [`RouteTable::uncovered`](route::RouteTable::uncovered) |
 //! | let requests without a key through | [`allow_anonymous`](AuthenticateLayer::allow_anonymous) |
+//! | ask for an app's secret or a session token beside the key | [`Companions`](authenticate::Companions) |
 //! | accept `Authorization: Bearer` | [`CredentialExtractor`](credential::CredentialExtractor) |
 //! | keep keys in a database | [writing a store](store#writing-a-store) |
 //! | make, rotate and revoke keys in code | [`manage`] |
@@ -117,6 +118,7 @@
 //! | find out why a request was refused | [finding out why](rejection#finding-out-why) |
 //! | count refusals | [counting refusals](rejection#counting-refusals) |
 //! | put a whole system of your own together | [writing your own preset](presets#writing-your-own) |
+//! | meter who uses what | [`usage`] |
 //! | write refusals in another format | [a format of one's own](rejection#a-format-of-ones-own) |
 //!
 //! # Where to find what
@@ -129,6 +131,8 @@
 //! | find out who is calling | [`authenticate`], [`Principal`] |
 //! | tell where a request comes from | [`address`] |
 //! | limit how often | [`rate_limit`] |
+//! | spare a client its secret | [`session`] |
+//! | write bills | [`usage`] |
 //! | limit what for | [`scope`], [`authorize`], [`route`] |
 //! | keep one organization's data from another's | [`isolation`], [`OrganizationLayer`] |
 //! | answer in your API's own words | [`rejection`] |
@@ -169,15 +173,18 @@ pub mod rate_limit;
 pub mod rejection;
 pub mod route;
 pub mod scope;
+pub mod session;
 pub mod store;
 mod text;
 #[cfg(feature = "tonic")]
 pub mod tonic;
+pub mod usage;
 
 pub use authenticate::AuthenticateLayer;
 pub use authorize::{OrganizationLayer, RequireScopeLayer};
 pub use principal::Principal;
 pub use rate_limit::RateLimitLayer;
+pub use usage::UsageLayer;
 
 /// Compiles the README's code.
 #[cfg(all(doctest, feature = "axum"))]

@@ -71,6 +71,14 @@ pub(crate) fn invalidations_lost() {
     tracing::warn!(target: TARGET, "changes on other nodes are no longer reported; keys are read again more often");
 }
 
+#[cfg(feature = "tracing")]
+pub(crate) fn usage_sink_panicked() {
+    tracing::error!(target: TARGET, "the usage sink panicked: a call is not metered");
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn usage_sink_panicked() {}
+
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn refused(rejection: &Rejection) {
     let _ = (rejection, RejectionKind::Misconfigured);

@@ -1,12 +1,12 @@
 //! Who is calling.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::Extensions;
 
 use crate::clock::{Now, Timestamp};
-use crate::key::{KeyId, KeyRecord, Mode, OrganizationId, Owner, Tenant};
+use crate::key::{Digest, KeyId, KeyRecord, Mode, OrganizationId, Owner, Tenant};
 use crate::scope::{Scope, ScopeSet};
 
 /// Who is calling: the key that the request presented, as the store held it when the request came.
@@ -15,16 +15,29 @@ use crate::scope::{Scope, ScopeSet};
 /// [`Principal::from_extensions`], or, with the feature `axum`, as an argument. Nothing outside this crate can make
 /// one or put one into a request's extensions.
 ///
-/// Cheap to clone. `Debug` shows the key's identifier and owner only.
+/// Cheap to clone. `Debug` shows identifiers and the owner only.
 #[derive(Clone)]
 pub struct Principal {
     record: Arc<KeyRecord>,
     scheme: &'static str,
+    companion: Option<Arc<Companion>>,
+}
+
+/// What came with the key.
+pub(crate) struct Companion {
+    pub(crate) record: Arc<KeyRecord>,
+    /// The digests of the key and of the companion's secret, if that was presented itself: what a session token hangs on.
+    pub(crate) presented: Option<(Digest, Digest)>,
 }
 
 impl Principal {
     pub(crate) fn new(record: Arc<KeyRecord>, scheme: &'static str) -> Self {
-        Self { record, scheme }
+        Self { record, scheme, companion: None }
+    }
+
+    /// `record` is to allow no more than the companion does.
+    pub(crate) fn with_companion(self, companion: Companion) -> Self {
+        Self { companion: Some(Arc::new(companion)), ..self }
     }
 
     /// The principal of the request with these extensions; `None` if nobody is known to be calling.
@@ -87,9 +100,19 @@ impl Principal {
         self.record.expires_at
     }
 
+    /// The identifier of the key that came with the caller's, as its secret or by a session token: which app of the
+    /// organization is calling, for instance. `None` if there was none. See [`Companions`](crate::authenticate::Companions).
+    pub fn companion_id(&self) -> Option<&KeyId> {
+        Some(&self.companion()?.record.id)
+    }
+
     /// How the caller authenticated: the scheme of the credential's challenge, for example `ApiKey`.
     pub fn scheme(&self) -> &'static str {
         self.scheme
+    }
+
+    pub(crate) fn companion(&self) -> Option<&Companion> {
+        self.companion.as_deref()
     }
 
     pub(crate) fn record(&self) -> &KeyRecord {
@@ -102,6 +125,7 @@ impl fmt::Debug for Principal {
         f.debug_struct("Principal")
             .field("key_id", &self.record.id)
             .field("owner", &self.record.owner)
+            .field("companion_id", &self.companion_id())
             .finish_non_exhaustive()
     }
 }
@@ -119,5 +143,24 @@ impl Authentication {
     /// `None` means that no authentication layer stands outside.
     pub(crate) fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
+    }
+}
+
+/// Where an outer layer finds out who is calling: put into the request's extensions by it, filled by the authentication
+/// layer.
+#[derive(Clone, Default)]
+pub(crate) struct PrincipalSlot(Arc<OnceLock<Principal>>);
+
+impl PrincipalSlot {
+    /// Tells who is calling, if anybody asked.
+    pub(crate) fn fill(extensions: &Extensions, principal: Option<&Principal>) {
+        if let (Some(Self(slot)), Some(principal)) = (extensions.get(), principal) {
+            // Of several authentication layers the outermost has had the word.
+            let _ = slot.set(principal.clone());
+        }
+    }
+
+    pub(crate) fn get(&self) -> Option<&Principal> {
+        self.0.get()
     }
 }

@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::checks::{Authenticator, Verdict};
-use crate::principal::Authentication;
+use crate::principal::{Authentication, PrincipalSlot};
 use crate::rejection::RejectionFormat;
 
 pin_project! {
@@ -73,6 +73,7 @@ where
         authenticator: Arc<Authenticator>,
     ) -> Self {
         let private = authentication.principal.is_some() && authenticator.needs_private_answers();
+        PrincipalSlot::fill(request.extensions(), authentication.principal.as_ref());
         request.extensions_mut().insert(authentication);
         Self::Called { future: inner.call(request), authenticator, private }
     }

@@ -5,6 +5,7 @@ use tower_layer::Layer;
 
 use super::Authenticate;
 use super::checks::Authenticator;
+use super::parts::Companions;
 use super::throttle::Throttle;
 use crate::address::ClientAddressSource;
 use crate::clock::{Clock, SystemClock};
@@ -41,6 +42,7 @@ impl AuthenticateLayer {
             challenges_clients: true,
             client_address: None,
             throttle: None,
+            companions: None,
             credential_headers: Vec::new(),
             challenges: Arc::default(),
         };
@@ -60,6 +62,11 @@ impl<R> AuthenticateLayer<R> {
     /// A request that carries two kinds is refused, whether or not either is good.
     pub fn add_extractor(self, extractor: impl CredentialExtractor) -> Self {
         self.change(|to| to.add_extractor(Arc::new(extractor)))
+    }
+
+    /// Asks for more than the key: the secret of a companion, a session token, or both, as [`Companions`] says.
+    pub fn with_companions(self, companions: Companions) -> Self {
+        self.change(|to| to.set_companions(companions))
     }
 
     /// Digests keys under these peppers; the store's digests must have been made with them.

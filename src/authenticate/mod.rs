@@ -50,9 +50,11 @@
 mod checks;
 mod future;
 mod layer;
+mod parts;
 mod service;
 mod throttle;
 
 pub use future::ResponseFuture;
 pub use layer::AuthenticateLayer;
+pub use parts::{Companions, Parts};
 pub use service::Authenticate;

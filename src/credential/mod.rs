@@ -34,6 +34,7 @@ pub use bearer::BearerKey;
 pub use challenge::{Challenge, InvalidChallenge};
 pub use function::{FromFn, from_fn};
 pub use header::HeaderKey;
+pub(crate) use header::single_value;
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
 use thiserror::Error;
 
