@@ -141,5 +141,7 @@
 //! Then write down what your guide promises as a table of requests and answers, and send them to a real server: the
 //! examples' tests in this crate's repository are such tables.
 
+mod json;
 pub mod justpaid;
+pub mod pasby;
 pub mod paymongo;

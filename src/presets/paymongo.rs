@@ -27,6 +27,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
+use super::json::push_json_string;
 use crate::authenticate::AuthenticateLayer;
 use crate::authorize::OrganizationLayer;
 use crate::clock::{Clock, SystemClock};
@@ -296,19 +297,6 @@ pub fn error<B: From<Bytes>>(status: StatusCode, code: &str, detail: &str) -> Re
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-/// Writes a string with its quotes (RFC 8259 section 7).
-fn push_json_string(json: &mut String, text: &str) {
-    json.push('"');
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => json.extend(['\\', character]),
-            '\0'..='\u{1f}' => json.push_str(&format!("\\u{:04x}", u32::from(character))),
-            character => json.push(character),
-        }
-    }
-    json.push('"');
 }
 
 #[cfg(test)]
