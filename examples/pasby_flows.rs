@@ -67,16 +67,16 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let pasby = Pasby::new(MemoryStore::new(), SessionTokens::new(signing_secret()?)?)
         .with_address_limit(Quota::per_minute(variable("ADDRESS_LIMIT", "100").parse()?)?)
         .behind_proxies(networks(&variable("TRUSTED_PROXIES", ""))?);
-    let organization: OrganizationId = "org_demo".parse()?;
-    let mint = async |mode| {
-        let operator = Authority::operator(Owner::organization(organization.clone(), mode));
+    let mint = async |organization: &str, mode| {
+        let operator = Authority::operator(Owner::organization(organization.parse()?, mode));
         let new = |name| NewKey::new(name, ScopeSet::empty());
         let key = pasby.key_manager().create(&operator, new("First key")).await?;
         let app = pasby.app_manager().create(&operator, new("First app")).await?;
         Ok::<_, Box<dyn Error>>((key, app))
     };
-    let (test_key, test_app) = mint(Mode::Test).await?;
-    let (live_key, live_app) = mint(Mode::Live).await?;
+    let (test_key, test_app) = mint("org_demo", Mode::Test).await?;
+    let (live_key, live_app) = mint("org_demo", Mode::Live).await?;
+    let (other_key, other_app) = mint("org_other", Mode::Test).await?;
 
     let listener = tokio::net::TcpListener::bind(variable("LISTEN_ADDR", "127.0.0.1:3000")).await?;
     let stopped = stopped()?;
@@ -89,6 +89,9 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         ("PASBY_LIVE_API_KEY", live_key.secret.expose_secret()),
         ("PASBY_LIVE_APP_SECRET", live_app.secret.expose_secret()),
         ("LIVE_APP_ID", live_app.key.id.as_str()),
+        ("OTHER_PASBY_API_KEY", other_key.secret.expose_secret()),
+        ("OTHER_PASBY_APP_SECRET", other_app.secret.expose_secret()),
+        ("OTHER_APP_ID", other_app.key.id.as_str()),
     ]);
     let service = app(pasby).into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(stopped).await?;
@@ -236,11 +239,11 @@ fn success(data: Value) -> Json<Value> {
     Json(json!({ "status": "success", "data": data }))
 }
 
-fn introduce(variables: [(&str, &str); 8]) {
+fn introduce(variables: [(&str, &str); 11]) {
     for (name, value) in variables {
         println!("{name}={value}");
     }
-    let [(_, base), (_, key), (_, secret), (_, app), (_, consumer), _, (_, live_secret), _] = variables;
+    let [(_, base), (_, key), (_, secret), (_, app), (_, consumer), _, (_, live_secret), ..] = variables;
     let (key, secret) = (format!(r#"-H "x-api-key: {key}""#), format!(r#"-H "x-access-secret: {secret}""#));
     let authorize = format!("{base}/api/v1/flow/authorize?sub={consumer}&app={app}");
     println!();

@@ -12,9 +12,11 @@
 //! | what a key looks like, and whether its text says live or test | [`KeyFormat`](crate::key::KeyFormat) | every preset's `key_format` |
 //! | whether a key's text has a public identifier to look it up by | [`with_public_id`](crate::key::KeyFormatBuilder::with_public_id) | `payment_gateway` |
 //! | in which header field it comes | [`credential`](crate::credential): [`HeaderKey`](crate::credential::HeaderKey), [`BearerKey`](crate::credential::BearerKey), [`BasicKey`](crate::credential::BasicKey), or an [extractor](crate::credential::CredentialExtractor) of your own | [`justpaid`], `payment_gateway`, [`paymongo`] |
+//! | what else has to come with the key: an app's secret, a session token | [`Companions`](crate::authenticate::Companions), [`SessionTokens`](crate::session::SessionTokens) | [`pasby`] |
 //! | that requests name their organization | [`OrganizationLayer`](crate::OrganizationLayer) | [`paymongo`] |
 //! | which key may do what | a [`RouteTable`](crate::route::RouteTable) of [`Access`](crate::authorize::Access) under [`RequireScopeLayer`](crate::RequireScopeLayer) | [`justpaid`] |
 //! | how often | [`MemoryRateLimiter`](crate::rate_limit::MemoryRateLimiter)s under a [`RateLimitLayer`](crate::RateLimitLayer) | [`justpaid`] |
+//! | that calls are metered | a [`UsageLayer`](crate::UsageLayer) | [`pasby`] |
 //! | what an error looks like | a [`RejectionFormat`](crate::rejection::RejectionFormat) | every preset |
 //! | that another's resources are as if not there | [`Owned`](crate::isolation::Owned), in the handlers | [`paymongo`] |
 //! | how keys are made, rotated and revoked | [`KeyManager`](crate::manage::KeyManager) | every preset's `key_manager` |
