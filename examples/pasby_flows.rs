@@ -274,3 +274,21 @@ fn stopped() -> Result<impl Future<Output = ()>, std::io::Error> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tower_api_keys::presets::pasby::header_matrix;
+    use tower_api_keys::route::Route;
+
+    use super::*;
+
+    /// What every host should have: a route that is forgotten in the matrix is found here.
+    #[test]
+    fn every_route_is_in_the_matrix_and_every_row_is_served() {
+        let tokens = SessionTokens::new("a secret of thirty-two characters".into()).unwrap();
+        let routes = tower_api_keys::axum::routes(&app(Pasby::new(MemoryStore::new(), tokens))).unwrap();
+        let names = |routes: Vec<Route>| routes.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names(header_matrix().uncovered(routes.clone())), [""; 0]);
+        assert_eq!(names(header_matrix().unused(routes)), [""; 0]);
+    }
+}

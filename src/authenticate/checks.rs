@@ -453,9 +453,9 @@ mod tests {
         pub(super) static COMPARISONS: Cell<usize> = const { Cell::new(0) };
     }
 
-    const NOW: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
+    pub(super) const NOW: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
 
-    fn presented(secret: &str) -> Presented {
+    pub(super) fn presented(secret: &str) -> Presented {
         Presented {
             id: None,
             mode: Some(Mode::Live),
@@ -465,7 +465,7 @@ mod tests {
         }
     }
 
-    fn record(change: impl FnOnce(&mut KeyRecord)) -> Option<Arc<KeyRecord>> {
+    pub(super) fn record(change: impl FnOnce(&mut KeyRecord)) -> Option<Arc<KeyRecord>> {
         let owner = Owner::organization("acme".parse().unwrap(), Mode::Live);
         let mut record = KeyRecord::new("k1".parse().unwrap(), owner, Peppers::none().digest("right"), NOW);
         change(&mut record);

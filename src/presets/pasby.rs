@@ -80,7 +80,8 @@ const K: Option<Parts> = Some(Parts::KEY);
 const KS: Option<Parts> = Some(Parts::SECRET);
 const KT: Option<Parts> = Some(Parts::TOKEN);
 const KST: Option<Parts> = Some(Parts::ALL);
-const AUTHORIZE: Option<Parts> = Some(Parts::SECRET.named("authorize"));
+/// The one route that words a missing secret otherwise.
+const AUTHORIZE: &str = "authorize";
 
 /// The guide's header matrix: what a path needs in v2 and in v1, whatever the method.
 const MATRIX: [(&str, Option<Parts>, Option<Parts>); 16] = [
@@ -92,7 +93,7 @@ const MATRIX: [(&str, Option<Parts>, Option<Parts>); 16] = [
     ("/signing/same-device", KS, KST),
     ("/signing/different-device", KS, KT),
     ("/signing/wildcard", KS, None),
-    ("/flow/authorize", None, AUTHORIZE),
+    ("/flow/authorize", None, Some(Parts::SECRET.named(AUTHORIZE))),
     ("/flow/ping", KS, KT),
     ("/flow/cancel", KS, KT),
     ("/flow/sse", K, None),
@@ -435,7 +436,7 @@ impl<B: From<Bytes>> RejectionFormat<B> for PasbyFormat {
             (_, Reason::CredentialMissing) => {
                 text(StatusCode::UNAUTHORIZED, "An api key is needed to access our services.")
             }
-            (_, Reason::CompanionMissing { rule: "authorize" }) => {
+            (_, Reason::CompanionMissing { rule: AUTHORIZE }) => {
                 AuthorizeError::SecretMissing.response(*self)
             }
             (_, Reason::CompanionMissing { .. }) => {

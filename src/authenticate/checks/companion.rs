@@ -294,3 +294,28 @@ fn limited(key: Arc<KeyRecord>, companion: &KeyRecord) -> Arc<KeyRecord> {
     (key.scopes, key.expires_at) = (scopes, expires_at);
     Arc::new(key)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{COMPARISONS, NOW, presented, record};
+    use super::*;
+    use crate::key::KeyState;
+
+    #[test]
+    fn r18_an_unknown_companion_costs_the_comparisons_of_a_known_one() {
+        let comparisons = |found, secret| {
+            COMPARISONS.set(0);
+            let companion = PresentedCompanion { secret: Some(presented(secret)), token: None };
+            let is_good = companion.verify(found, NOW).is_ok();
+            (is_good, COMPARISONS.get())
+        };
+        assert_eq!(comparisons(record(|_| {}), "right"), (true, 2));
+        assert_eq!(comparisons(None, "right"), (false, 2), "unknown");
+        assert_eq!(comparisons(record(|_| {}), "wrong"), (false, 2), "wrong secret");
+        assert_eq!(
+            comparisons(record(|key| key.state = KeyState::Disabled), "right"),
+            (false, 2),
+            "disabled"
+        );
+    }
+}
