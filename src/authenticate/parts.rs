@@ -24,9 +24,9 @@ use crate::session::SessionTokens;
 /// that is there and empty is missing.
 ///
 /// A companion is a key like others: a [`KeyRecord`](crate::key::KeyRecord) in the same store, made by a
-/// [`KeyManager`](crate::manage::KeyManager) with a [format](crate::key::KeyFormat) of its own. The formats should differ
-/// in their prefix, so that neither can be sent in the place of the other; a key that is sent as its own companion is
-/// refused. The principal tells [which companion](crate::Principal::companion_id) it was.
+/// [`KeyManager`](crate::manage::KeyManager) with a [format](crate::key::KeyFormat) of its own, which works on every key
+/// of its owner, so take the right one of the two to rotate a key. The formats should differ in their prefix, so that
+/// neither can be sent in the place of the other; a key that is sent as its own companion is refused. The principal tells [which companion](crate::Principal::companion_id) it was.
 ///
 /// ```
 /// use http::{HeaderName, Method};
