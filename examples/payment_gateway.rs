@@ -43,8 +43,8 @@ use tower_api_keys::presets::payment_gateway::{
 };
 use tower_api_keys::route::InvalidRoute;
 use tower_api_keys::scope::ScopeSet;
-use tower_api_keys::session::{Membership, Session, SessionAuthenticator};
 use tower_api_keys::store::{KeyQuery, MemoryStore, StoreError};
+use tower_api_keys::user_session::{Membership, Session, SessionAuthenticator};
 
 /// What the published guide has an integration do, and managing keys.
 const SCOPES: [&str; 6] =

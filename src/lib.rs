@@ -109,9 +109,10 @@
 //! | test that no route was forgotten | the page of the module `axum`, or [`RouteTable::uncovered`](route::RouteTable::uncovered) |
 //! | let requests without a key through | [`allow_anonymous`](AuthenticateLayer::allow_anonymous) |
 //! | accept `Authorization: Bearer` | [`BearerKey`](credential::BearerKey) |
-//! | let people in with a signed token instead of a key | [`session`] |
+//! | let people in with a signed token instead of a key | [`user_session`] |
 //! | have system keys beside those of organizations, and roles | [`authorize::Access`] |
 //! | make links that open once | [`KeyManager::redeem`](manage::KeyManager::redeem) |
+//! | ask for an app's secret or a session token beside the key | [`Companions`](authenticate::Companions) |
 //! | keep keys in a database | [writing a store](store#writing-a-store) |
 //! | make, rotate and revoke keys in code | [`manage`] |
 //! | take a key from an environment variable | [`KeyManager::import`](manage::KeyManager::import) |
@@ -120,6 +121,7 @@
 //! | find out why a request was refused | [finding out why](rejection#finding-out-why) |
 //! | count refusals | [counting refusals](rejection#counting-refusals) |
 //! | put a whole system of your own together | [writing your own preset](presets#writing-your-own) |
+//! | meter who uses what | [`usage`] |
 //! | write refusals in another format | [a format of one's own](rejection#a-format-of-ones-own) |
 //!
 //! # Where to find what
@@ -129,11 +131,13 @@
 //! | say where a credential stands in a request | [`credential`] |
 //! | describe, make and digest keys | [`key`] |
 //! | keep keys somewhere else | [`store`] |
-//! | find out who is calling | [`authenticate`], [`Principal`], [`session`] |
+//! | find out who is calling | [`authenticate`], [`Principal`], [`user_session`] |
 //! | find out for which organization | [`authorize::OrganizationContextLayer`] |
 //! | give each request an identifier | [`request_id`] |
 //! | tell where a request comes from | [`address`] |
 //! | limit how often | [`rate_limit`] |
+//! | spare a client its secret | [`session`] |
+//! | write bills | [`usage`] |
 //! | limit what for | [`scope`], [`authorize`], [`route`] |
 //! | keep one organization's data from another's | [`isolation`], [`OrganizationLayer`] |
 //! | answer in your API's own words | [`rejection`] |
@@ -180,11 +184,14 @@ pub mod store;
 mod text;
 #[cfg(feature = "tonic")]
 pub mod tonic;
+pub mod usage;
+pub mod user_session;
 
 pub use authenticate::AuthenticateLayer;
 pub use authorize::{OrganizationLayer, RequireScopeLayer};
 pub use principal::Principal;
 pub use rate_limit::RateLimitLayer;
+pub use usage::UsageLayer;
 
 /// Compiles the README's code.
 #[cfg(all(doctest, feature = "axum"))]

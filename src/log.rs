@@ -8,7 +8,7 @@ use crate::manage::AuditEvent;
 #[cfg(feature = "tracing")]
 use crate::manage::AuditOutcome;
 use crate::rejection::{Rejection, RejectionKind};
-use crate::session::Session;
+use crate::user_session::Session;
 
 /// What hosts filter by; the module is nobody's business.
 #[cfg(feature = "tracing")]
@@ -76,6 +76,14 @@ pub(crate) fn invalidations_connected() {
 pub(crate) fn invalidations_lost() {
     tracing::warn!(target: TARGET, "changes on other nodes are no longer reported; keys are read again more often");
 }
+
+#[cfg(feature = "tracing")]
+pub(crate) fn usage_sink_panicked() {
+    tracing::error!(target: TARGET, "the usage sink panicked: a call is not metered");
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn usage_sink_panicked() {}
 
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn refused(rejection: &Rejection) {

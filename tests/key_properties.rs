@@ -321,6 +321,20 @@ fn patterns_find_whole_keys_only() {
 }
 
 #[test]
+fn a_mode_mark_can_stand_for_the_prefix() {
+    let format = KeyFormat::new("").with_modes("snb_", "prd_").build().unwrap();
+    assert_eq!(format.pattern(), r"\b(?:snb_|prd_)[A-Za-z0-9]{32}\b");
+    for (mode, mark) in [(Mode::Test, "snb_"), (Mode::Live, "prd_")] {
+        let made = format.generate(mode).unwrap();
+        let text = made.secret.expose_secret();
+        assert!(text.starts_with(mark) && text.len() == 4 + 32, "{text}");
+        assert_eq!(format.parse(text).unwrap().mode, Some(mode));
+        assert_eq!(format.hint(text), format!("{mark}…{}", &text[32..]));
+        assert_eq!(format.parse(&text[4..]).unwrap_err(), MalformedKey::ModeMark);
+    }
+}
+
+#[test]
 fn formats_that_are_unsound_do_not_build() {
     let long = "p".repeat(224);
     for (name, builder, fault) in [
@@ -329,6 +343,16 @@ fn formats_that_are_unsound_do_not_build() {
         ("prefix with a regex character", KeyFormat::new("sk."), InvalidKeyFormat::Prefix),
         ("prefix beyond ASCII", KeyFormat::new("clé_"), InvalidKeyFormat::Prefix),
         ("prefix no scanner sees", KeyFormat::new("-sk"), InvalidKeyFormat::Prefix),
+        (
+            "nothing but a mark that may be missing",
+            KeyFormat::new("").with_optional_modes("snb_", "prd_"),
+            InvalidKeyFormat::Prefix,
+        ),
+        (
+            "nothing but a mark no scanner sees",
+            KeyFormat::new("").with_modes("snb_", "-prd"),
+            InvalidKeyFormat::Prefix,
+        ),
         ("empty mark", KeyFormat::new("sk_").with_modes("", "live_"), InvalidKeyFormat::ModeMark),
         ("same marks", KeyFormat::new("sk_").with_modes("m_", "m_"), InvalidKeyFormat::ModeMark),
         ("nested marks", KeyFormat::new("sk_").with_modes("t", "test"), InvalidKeyFormat::ModeMark),

@@ -192,6 +192,25 @@ async fn a_created_key_verifies_and_only_its_digest_is_stored_r20() {
 }
 
 #[tokio::test]
+async fn identifiers_can_start_with_what_the_host_says() {
+    let world = World::new();
+    let manager = world.manager.clone().with_id_prefix("app_").unwrap();
+    let key = manager.create(&operator(), new_key(&[])).await.unwrap();
+    let random = key.key.id.as_str().strip_prefix("app_").unwrap();
+    assert!(random.len() == 16 && random.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{random}");
+    for (prefix, ok) in [("", true), ("sixteen_letters_", true), ("seventeen_letters", false), ("a/", false)]
+    {
+        let manager = world.manager.clone().with_id_prefix(prefix);
+        assert_eq!(manager.is_ok(), ok, "{prefix}");
+        if let Ok(manager) = manager {
+            assert!(
+                manager.create(&operator(), new_key(&[])).await.unwrap().key.id.as_str().starts_with(prefix)
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn r53_new_scopes_are_a_subset_of_the_callers() {
     let world = World::new();
     let caller = world.caller(|key| key.scopes = scopes(&["api-keys:write", "runs:read", "invoice:*"])).await;

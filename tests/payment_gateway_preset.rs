@@ -27,11 +27,11 @@ use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota};
 use tower_api_keys::rejection::{Reason, Rejection};
 use tower_api_keys::route::RouteTable;
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
-use tower_api_keys::session::{Membership, Session, SessionAuthenticator};
 use tower_api_keys::store::{
     FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, MemoryStore, StoreError,
     StoreErrorKind,
 };
+use tower_api_keys::user_session::{Membership, Session, SessionAuthenticator};
 use tower_api_keys::{AuthenticateLayer, OrganizationLayer, Principal, RateLimitLayer};
 
 const START: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);

@@ -39,7 +39,8 @@ impl fmt::Debug for ClientAddress {
 ///    that no header field is read.
 /// 2. Behind a named proxy, `X-Forwarded-For` is read from its right end, where the nearest proxy wrote: the first
 ///    address that is not a named proxy's is the client. What a client wrote itself stands further left. Or else, if
-///    configured so, one field with one address, which the proxy must overwrite.
+///    configured so, one field with one address, which the proxy must overwrite; or the first field of several that is
+///    there.
 /// 3. If the field is missing, names no client, or cannot be read up to the client, who the client is is not known.
 ///    Where requests are [counted](Self::find), the peer's address then stands for all of its clients: they share a
 ///    limit, and nobody escapes it. Where something depends on the [exact](Self::find_exact) address, there is none.
@@ -71,7 +72,8 @@ impl fmt::Debug for ClientAddress {
 #[must_use]
 pub struct ClientAddressSource {
     proxies: Vec<Network>,
-    field: Field,
+    /// The first one that is there counts.
+    fields: Vec<Field>,
     ipv6_prefix: u8,
 }
 
@@ -99,17 +101,17 @@ enum Field {
     Single(HeaderName),
 }
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 impl ClientAddressSource {
     /// The address of the connection's peer. No header field is read.
     pub fn peer() -> Self {
-        Self::forwarded_for([])
+        Self { proxies: Vec::new(), fields: Vec::new(), ipv6_prefix: 64 }
     }
 
     /// `X-Forwarded-For`, if the peer is one of `proxies`.
     pub fn forwarded_for(proxies: impl IntoIterator<Item = Network>) -> Self {
-        Self { proxies: proxies.into_iter().collect(), field: Field::ForwardedFor, ipv6_prefix: 64 }
+        Self { proxies: proxies.into_iter().collect(), fields: vec![Field::ForwardedFor], ..Self::peer() }
     }
 
     /// A field with one address, such as `x-real-ip` or `cf-connecting-ip`, if the peer is one of `proxies`. The proxy
@@ -122,10 +124,42 @@ impl ClientAddressSource {
         name: HeaderName,
         proxies: impl IntoIterator<Item = Network>,
     ) -> Result<Self, InvalidClientAddressSource> {
-        if name.as_str().contains('_') {
-            return Err(InvalidClientAddressSource::Underscore { name });
-        }
-        Ok(Self { field: Field::Single(name), ..Self::forwarded_for(proxies) })
+        Ok(Self { fields: vec![Field::single(name)?], ..Self::forwarded_for(proxies) })
+    }
+
+    /// Looks for this field, as [`single_field`](Self::single_field) does, where none of those named so far is there.
+    ///
+    /// **The proxies must overwrite or remove each of the fields.** Of one that they pass on, a client writes what it
+    /// likes, and it comes before those that follow.
+    ///
+    /// ```
+    /// use http::{HeaderMap, HeaderName};
+    /// use tower_api_keys::address::ClientAddressSource;
+    ///
+    /// let source = ClientAddressSource::single_field(HeaderName::from_static("cf-connecting-ip"), ["10.0.0.1".parse()?])?
+    ///     .or_single_field(HeaderName::from_static("x-real-ip"))?
+    ///     .or_forwarded_for();
+    /// let mut headers = HeaderMap::new();
+    /// headers.insert("x-forwarded-for", "203.0.113.9".parse()?);
+    /// assert_eq!(source.find("10.0.0.1".parse()?, &headers).to_string(), "203.0.113.9");
+    /// headers.insert("x-real-ip", "198.51.100.7".parse()?);
+    /// assert_eq!(source.find("10.0.0.1".parse()?, &headers).to_string(), "198.51.100.7");
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidClientAddressSource::Underscore`] if the name has an underscore.
+    pub fn or_single_field(mut self, name: HeaderName) -> Result<Self, InvalidClientAddressSource> {
+        self.fields.push(Field::single(name)?);
+        Ok(self)
+    }
+
+    /// Reads `X-Forwarded-For` from its right end where none of the fields named so far is there. See
+    /// [`or_single_field`](Self::or_single_field).
+    pub fn or_forwarded_for(mut self) -> Self {
+        self.fields.push(Field::ForwardedFor);
+        self
     }
 
     /// How many bits of an IPv6 address are counted by: 32 to 128, 64 unless set.
@@ -172,7 +206,7 @@ impl ClientAddressSource {
     }
 
     fn behind_proxy(&self, headers: &HeaderMap) -> Option<IpAddr> {
-        match &self.field {
+        match self.fields.iter().find(|field| headers.contains_key(field.name()))? {
             Field::ForwardedFor => self.rightmost_client(headers),
             Field::Single(name) => {
                 let mut values = headers.get_all(name).iter();
@@ -183,7 +217,7 @@ impl ClientAddressSource {
     }
 
     fn rightmost_client(&self, headers: &HeaderMap) -> Option<IpAddr> {
-        for line in headers.get_all(FORWARDED_FOR).iter().rev() {
+        for line in headers.get_all(&FORWARDED_FOR).iter().rev() {
             for element in text(line)?.rsplit(',') {
                 let address = address(element)?;
                 if !self.is_proxy(address) {
@@ -196,6 +230,22 @@ impl ClientAddressSource {
 
     fn is_proxy(&self, address: IpAddr) -> bool {
         self.proxies.iter().any(|network| network.contains(address))
+    }
+}
+
+impl Field {
+    fn single(name: HeaderName) -> Result<Self, InvalidClientAddressSource> {
+        if name.as_str().contains('_') {
+            return Err(InvalidClientAddressSource::Underscore { name });
+        }
+        Ok(Self::Single(name))
+    }
+
+    fn name(&self) -> &HeaderName {
+        match self {
+            Self::ForwardedFor => &FORWARDED_FOR,
+            Self::Single(name) => name,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The checks from the credential to the principal, in the order that [`Check`](crate::rejection::Check) declares.
 
+mod companion;
+
 use std::future::Future;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,6 +13,7 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, Entry, ORIGIN};
 use http::{HeaderMap, HeaderName, Method};
 
 use super::challenges::Challenges;
+use super::parts::Companions;
 use super::throttle::Throttle;
 use crate::address::{ClientAddress, ClientAddressSource, PeerAddress};
 use crate::clock::{Clock, Now, Timestamp};
@@ -22,8 +25,8 @@ use crate::key::{Candidates, Digest, DigestAlgorithm, KeyId, KeyRecord, KeyState
 use crate::log;
 use crate::principal::{Authentication, Caller, Principal};
 use crate::rejection::{Reason, Rejection};
-use crate::session::SessionAuthenticator;
 use crate::store::{FindResult, KeySelector, KeyStore, StoreErrorKind};
+use crate::user_session::SessionAuthenticator;
 
 /// Everything that is configured. Decides about requests, knows of no bodies and no services.
 #[derive(Clone)]
@@ -39,7 +42,9 @@ pub(super) struct Authenticator {
     pub(super) challenges_clients: bool,
     pub(super) client_address: Option<ClientAddressSource>,
     pub(super) throttle: Option<Throttle>,
-    /// Follows from the extractors.
+    /// What else has to come with the key.
+    pub(super) companions: Option<Companions>,
+    /// Follows from the extractors and the companions.
     pub(super) credential_headers: Vec<HeaderName>,
     /// Follows from the extractors and the realm; none if clients are not to be challenged.
     pub(super) challenges: Challenges,
@@ -90,6 +95,11 @@ impl Authenticator {
         self.write_challenges();
     }
 
+    pub(super) fn set_companions(&mut self, companions: Companions) {
+        self.credential_headers.extend(companions.credential_headers().cloned());
+        self.companions = Some(companions);
+    }
+
     pub(super) fn set_realm(&mut self, realm: String) -> Result<(), InvalidChallenge> {
         Challenge::new("Any")?.with_parameter("realm", realm.clone())?;
         self.realm = Some(realm);
@@ -134,7 +144,17 @@ impl Authenticator {
         if self.passes_cors_preflight && is_cors_preflight(request) {
             return Step::Decided(Ok(self.nobody()));
         }
-        let (credential, scheme) = match self.extract(request) {
+        let extracted = self.extract(request);
+        let accompanying = match &self.companions {
+            None => None,
+            Some(companions) => match companions
+                .extract(request, extracted.as_ref().map(Option::is_some).map_err(|(reason, _)| reason))
+            {
+                Ok(accompanying) => accompanying,
+                Err(reason) => return self.refused(reason),
+            },
+        };
+        let (credential, scheme) = match extracted {
             Ok(Some(found)) => found,
             Ok(None) if self.allows_anonymous => {
                 return Step::Decided(Ok(self.nobody()));
@@ -151,15 +171,13 @@ impl Authenticator {
             Ok(token) => return self.check_session(token, scheme, counted, now),
             Err(credential) => credential,
         };
-        let presented = Presented {
-            id: credential.id,
-            mode: credential.mode,
-            digests: self.peppers.candidates(credential.expose_secret()),
-            scheme,
-            counted,
-        };
-        let Ok(answer) = catch_unwind(AssertUnwindSafe(|| self.store.find_now(presented.selector()))) else {
-            return self.refused(Reason::StorePanicked);
+        let presented = self.presented(&credential, scheme, counted);
+        if let Some(accompanying) = accompanying {
+            return self.check_pair(presented, accompanying, now, request);
+        }
+        let answer = match self.find_now(presented.selector()) {
+            Ok(answer) => answer,
+            Err(reason) => return self.refused(reason),
         };
         match answer {
             Poll::Ready(found) => match self.judge(found, &presented, now, || self.client(request)) {
@@ -174,6 +192,20 @@ impl Authenticator {
 
     fn nobody(&self) -> Authentication {
         Authentication { caller: Caller::Nobody, now: self.clock.now() }
+    }
+
+    fn presented(
+        &self,
+        credential: &Credential<'_>,
+        scheme: &'static str,
+        counted: Option<ClientAddress>,
+    ) -> Presented {
+        let digests = self.peppers.candidates(credential.expose_secret());
+        Presented { id: credential.id, mode: credential.mode, digests, scheme, counted }
+    }
+
+    fn find_now(&self, selector: KeySelector<'_>) -> Result<Poll<FindResult>, Reason> {
+        catch_unwind(AssertUnwindSafe(|| self.store.find_now(selector))).map_err(|_| Reason::StorePanicked)
     }
 
     pub(super) fn refused(&self, reason: Reason) -> Step {
@@ -203,12 +235,8 @@ impl Authenticator {
             Extracted::Malformed(reason) => return Err(malformed(reason)),
             Extracted::Found(credential) => credential,
         };
-        // Extractors of the host's own need not have looked.
-        match credential.expose_secret().len() {
-            0 => Err(malformed(MalformedCredential::Empty)),
-            1..=MAX_CREDENTIAL_LENGTH => Ok(Some((credential, scheme))),
-            _ => Err(malformed(MalformedCredential::TooLong)),
-        }
+        let credential = bounded(credential).map_err(malformed)?;
+        Ok(Some((credential, scheme)))
     }
 
     /// The address to count a bad credential for, if the host counts them, and this one has not used up its limit.
@@ -342,6 +370,15 @@ impl Presented {
     }
 }
 
+/// Extractors of the host's own need not have looked.
+fn bounded(credential: Credential<'_>) -> Result<Credential<'_>, MalformedCredential> {
+    match credential.expose_secret().len() {
+        0 => Err(MalformedCredential::Empty),
+        1..=MAX_CREDENTIAL_LENGTH => Ok(credential),
+        _ => Err(MalformedCredential::TooLong),
+    }
+}
+
 fn authenticated(verified: Verified, presented: &Presented, now: Now) -> Authentication {
     log::accepted(&verified.record);
     Authentication { caller: Caller::Principal(Principal::new(verified.record, presented.scheme)), now }
@@ -360,7 +397,7 @@ const NO_SECRET: Digest = Digest::from_parts(DigestAlgorithm::Sha256, [0; 32]);
 
 fn verify(found: Option<Arc<KeyRecord>>, presented: &Presented, now: Timestamp) -> Result<Verified, Reason> {
     let stored = match found.as_deref() {
-        Some(record) => [record.digest, other_digest(record, now)],
+        Some(record) => live_digests(record, now),
         None => [NO_SECRET; 2],
     };
     let mut matched = None;
@@ -376,6 +413,11 @@ fn verify(found: Option<Arc<KeyRecord>>, presented: &Presented, now: Timestamp) 
     if presented.mode.is_some_and(|mode| mode != record.owner.mode) {
         return Err(Reason::ModeMismatch);
     }
+    check_state(&record, now)?;
+    Ok(Verified { record, digest })
+}
+
+fn check_state(record: &KeyRecord, now: Timestamp) -> Result<(), Reason> {
     match record.state {
         KeyState::Active => {}
         KeyState::Disabled => return Err(Reason::KeyDisabled),
@@ -387,7 +429,7 @@ fn verify(found: Option<Arc<KeyRecord>>, presented: &Presented, now: Timestamp) 
     if record.expires_at.is_some_and(|end| end <= now) {
         return Err(Reason::KeyExpired);
     }
-    Ok(Verified { record, digest })
+    Ok(())
 }
 
 /// Asks for the client only if the key is not for everywhere.
@@ -402,13 +444,14 @@ fn check_address(record: &KeyRecord, client: impl FnOnce() -> Client) -> Result<
     }
 }
 
-/// The one other secret that verifies besides the one in use.
-fn other_digest(record: &KeyRecord, now: Timestamp) -> Digest {
-    match (&record.next, record.previous) {
+/// The digests of the secrets that verify: the one in use, and one other at most.
+fn live_digests(record: &KeyRecord, now: Timestamp) -> [Digest; 2] {
+    let other = match (&record.next, record.previous) {
         (Some(next), _) => next.digest,
         (None, Some(previous)) if now < previous.valid_until => previous.digest,
         _ => NO_SECRET,
-    }
+    };
+    [record.digest, other]
 }
 
 fn same(candidate: &Digest, stored: &Digest) -> bool {
@@ -429,9 +472,9 @@ mod tests {
         pub(super) static COMPARISONS: Cell<usize> = const { Cell::new(0) };
     }
 
-    const NOW: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
+    pub(super) const NOW: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
 
-    fn presented(secret: &str) -> Presented {
+    pub(super) fn presented(secret: &str) -> Presented {
         Presented {
             id: None,
             mode: Some(Mode::Live),
@@ -441,7 +484,7 @@ mod tests {
         }
     }
 
-    fn record(change: impl FnOnce(&mut KeyRecord)) -> Option<Arc<KeyRecord>> {
+    pub(super) fn record(change: impl FnOnce(&mut KeyRecord)) -> Option<Arc<KeyRecord>> {
         let owner = Owner::organization("acme".parse().unwrap(), Mode::Live);
         let mut record = KeyRecord::new("k1".parse().unwrap(), owner, Peppers::none().digest("right"), NOW);
         change(&mut record);

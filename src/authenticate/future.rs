@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::checks::{Authenticator, Verdict};
-use crate::principal::{Authentication, Caller};
+use crate::principal::{Authentication, Caller, PrincipalSlot};
 use crate::rejection::RejectionFormat;
 
 pin_project! {
@@ -74,6 +74,7 @@ where
     ) -> Self {
         let private =
             !matches!(authentication.caller, Caller::Nobody) && authenticator.needs_private_answers();
+        PrincipalSlot::fill(request.extensions(), authentication.caller.principal());
         request.extensions_mut().insert(authentication);
         Self::Called { future: inner.call(request), authenticator, private }
     }

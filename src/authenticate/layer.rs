@@ -6,6 +6,7 @@ use tower_layer::Layer;
 use super::Authenticate;
 use super::challenges::Challenges;
 use super::checks::Authenticator;
+use super::parts::Companions;
 use super::throttle::Throttle;
 use crate::address::ClientAddressSource;
 use crate::clock::{Clock, SystemClock};
@@ -13,8 +14,8 @@ use crate::credential::{CredentialExtractor, InvalidChallenge};
 use crate::key::Peppers;
 use crate::rate_limit::MemoryRateLimiter;
 use crate::rejection::ProblemDetails;
-use crate::session::SessionAuthenticator;
 use crate::store::KeyStore;
+use crate::user_session::SessionAuthenticator;
 
 /// Authenticates each request by its key.
 ///
@@ -44,6 +45,7 @@ impl AuthenticateLayer {
             challenges_clients: true,
             client_address: None,
             throttle: None,
+            companions: None,
             credential_headers: Vec::new(),
             challenges: Challenges::default(),
         };
@@ -65,13 +67,13 @@ impl<R> AuthenticateLayer<R> {
         self.change(|to| to.add_extractor(Arc::new(extractor)))
     }
 
-    /// Asks `sessions` whose the [sessions](crate::session) are that the extractors find.
+    /// Asks `sessions` whose the [sessions](crate::user_session) are that the extractors find.
     ///
     /// ```
     /// use tower_api_keys::AuthenticateLayer;
     /// use tower_api_keys::credential::BearerKey;
     /// use tower_api_keys::key::KeyFormat;
-    /// # use tower_api_keys::session::SessionAuthenticator;
+    /// # use tower_api_keys::user_session::SessionAuthenticator;
     /// # use tower_api_keys::store::MemoryStore;
     ///
     /// # fn example(sessions: impl SessionAuthenticator) -> Result<(), Box<dyn std::error::Error>> {
@@ -83,6 +85,11 @@ impl<R> AuthenticateLayer<R> {
     /// ```
     pub fn with_sessions(self, sessions: impl SessionAuthenticator) -> Self {
         self.change(|to| to.sessions = Some(Arc::new(sessions)))
+    }
+
+    /// Asks for more than the key: the secret of a companion, a session token, or both, as [`Companions`] says.
+    pub fn with_companions(self, companions: Companions) -> Self {
+        self.change(|to| to.set_companions(companions))
     }
 
     /// Digests keys under these peppers; the store's digests must have been made with them.

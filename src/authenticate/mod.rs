@@ -5,6 +5,8 @@
 //! away. It goes outside the layers that need the principal, and covers everything under it: routes, the fallback,
 //! unknown paths.
 //!
+//! Where a key alone is not enough, [`Companions`] say what has to come with it: the secret of an app, a session token.
+//!
 //! Which checks it makes, and in which order, is said in one place: [`Check`](crate::rejection::Check).
 //!
 //! ```
@@ -51,10 +53,12 @@ mod challenges;
 mod checks;
 mod future;
 mod layer;
+mod parts;
 mod service;
 mod session;
 mod throttle;
 
 pub use future::ResponseFuture;
 pub use layer::AuthenticateLayer;
+pub use parts::{Companions, Parts};
 pub use service::Authenticate;

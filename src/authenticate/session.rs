@@ -9,7 +9,7 @@ use crate::key::SecretString;
 use crate::log;
 use crate::principal::{Authentication, Caller};
 use crate::rejection::{Reason, Rejection};
-use crate::session::{Session, SessionAuthenticator};
+use crate::user_session::{Session, SessionAuthenticator};
 
 impl Authenticator {
     /// Asks the host whose session `token` is.
@@ -20,6 +20,11 @@ impl Authenticator {
         counted: Option<ClientAddress>,
         now: Now,
     ) -> Step {
+        if self.companions.is_some() {
+            return self.refused(Reason::LayerMissing(
+                "nothing comes with a session, so a layer with companions needs an extractor that finds none",
+            ));
+        }
         let Some(sessions) = self.sessions.clone() else {
             return self.refused(Reason::LayerMissing(
                 "AuthenticateLayer needs with_sessions for the sessions that its extractors find",

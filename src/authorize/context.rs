@@ -12,7 +12,7 @@ use crate::key::{KeyRecord, OrganizationId, Tenant};
 use crate::principal::{Caller, Identity, Principal};
 use crate::rejection::Reason;
 use crate::route::{RouteMatch, RouteTable, parameter};
-use crate::session::Session;
+use crate::user_session::Session;
 
 /// Everything that is configured.
 #[derive(Clone, Default)]
@@ -47,7 +47,7 @@ impl Context {
             Caller::Session { session, scheme } => self.of_session(session, scheme, route, request),
             // A layer outside may have found another one; what this one finds counts from here on.
             Caller::Principal(principal) => match principal.identity() {
-                Identity::Key { record, .. } => self.of_key(record, principal.scheme(), route, request),
+                Identity::Key { record, .. } => self.of_key(principal, record, route, request),
                 Identity::Session { session, .. } => {
                     self.of_session(session, principal.scheme(), route, request)
                 }
@@ -67,8 +67,8 @@ impl Context {
 
     fn of_key(
         &self,
-        record: &Arc<KeyRecord>,
-        scheme: &'static str,
+        principal: &Principal,
+        record: &KeyRecord,
         route: Option<&str>,
         request: RequestView<'_>,
     ) -> Result<Principal, Reason> {
@@ -84,9 +84,9 @@ impl Context {
             }
             Tenant::System => self.selected(route, request)?,
         };
-        let principal = Principal::of_key(record, scheme, organization.clone(), None);
+        let principal = principal.acting_for(organization.clone(), None);
         Ok(match &self.roles {
-            Some(roles) => Principal::of_key(record, scheme, organization, Some(roles(&principal))),
+            Some(roles) => principal.acting_for(organization, Some(roles(&principal))),
             None => principal,
         })
     }

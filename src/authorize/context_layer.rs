@@ -17,7 +17,7 @@ use crate::route::RouteTable;
 /// [`isolation`](crate::isolation) and [`manage`](crate::manage), are the organization's, and
 /// [`OrganizationPrincipal`](super::OrganizationPrincipal) can be had.
 ///
-/// | | a key of an organization | a key of the system | a [session](crate::session) |
+/// | | a key of an organization | a key of the system | a [session](crate::user_session) |
 /// |---|---|---|---|
 /// | acts for | its own | the one of the route, or else of the header; in neither: 400 | the one of the route, or else of the cookie; in neither: 400 |
 /// | route parameter of another | 404 | - | 404 if it is no member |

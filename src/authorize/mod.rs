@@ -6,7 +6,7 @@
 //!
 //! Two layers may stand between the two, inside a rate limit if there is one: [`OrganizationLayer`], for an API whose
 //! clients name their organization in a header field as well, and [`OrganizationContextLayer`], for one that is also used
-//! by [system keys](SystemPrincipal) and [sessions](crate::session), whose organization has to be found. Which *resources* a caller reaches is the business of the handlers; see
+//! by [system keys](SystemPrincipal) and [sessions](crate::user_session), whose organization has to be found. Which *resources* a caller reaches is the business of the handlers; see
 //! [`isolation`](crate::isolation).
 //!
 //! There is no way to list a route as public: public routes belong outside the layers.

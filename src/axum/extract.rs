@@ -45,7 +45,7 @@ pub enum PrincipalRejection {
 }
 
 /// No authentication layer stands outside the route: 500. Add [`AuthenticateLayer`](crate::AuthenticateLayer) after the
-/// route; for [sessions](crate::session) also an
+/// route; for [sessions](crate::user_session) also an
 /// [`OrganizationContextLayer`](crate::authorize::OrganizationContextLayer) between the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("Principal needs AuthenticateLayer outside this route")]

@@ -36,7 +36,7 @@ impl BearerKey {
         Self { format, or_session: false }
     }
 
-    /// Takes every bearer token that does not start like a key of the format for that of a [session](crate::session).
+    /// Takes every bearer token that does not start like a key of the format for that of a [session](crate::user_session).
     ///
     /// The start alone decides: what looks like a key is a key or nothing, and is never shown to who authenticates
     /// sessions. So no session's token may start with the prefix of keys.

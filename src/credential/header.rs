@@ -64,7 +64,7 @@ impl CredentialExtractor for HeaderKey {
 }
 
 /// The value of a field that may come once, without the white space around it.
-pub(super) fn single_value<'r>(
+pub(crate) fn single_value<'r>(
     headers: &'r HeaderMap,
     name: &HeaderName,
 ) -> Result<Option<&'r str>, MalformedCredential> {

@@ -34,6 +34,7 @@ pub use bearer::BearerKey;
 pub use challenge::{Challenge, InvalidChallenge};
 pub use function::{FromFn, from_fn};
 pub use header::HeaderKey;
+pub(crate) use header::single_value;
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
 use thiserror::Error;
 
@@ -202,7 +203,7 @@ impl<'r> Credential<'r> {
         Self { id: None, mode: None, is_session: false, secret: Secret::Owned(secret) }
     }
 
-    /// A token that stands for a [session](crate::session), and is no key whatever the store holds.
+    /// A token that stands for a [session](crate::user_session), and is no key whatever the store holds.
     pub fn session(token: &'r str) -> Self {
         Self { is_session: true, ..Self::borrowed(token) }
     }

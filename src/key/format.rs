@@ -78,9 +78,9 @@ pub struct KeyFormatBuilder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum InvalidKeyFormat {
-    /// The prefix is empty, has other characters, or starts with `_` or `-`, where no scanner would see a word
-    /// begin.
-    #[error("a prefix is letters, digits, _ and -, and starts with a letter or digit")]
+    /// The prefix has other characters, is empty without a mode mark that is always there, or what a key starts with is
+    /// `_` or `-`, where no scanner would see a word begin.
+    #[error("a prefix is letters, digits, _ and -, and a key starts with a letter or digit")]
     Prefix,
     /// A mode mark is empty, has other characters, or one mark starts with the other.
     #[error("mode marks are letters, digits, _ and -, and none starts with the other")]
@@ -152,7 +152,7 @@ impl KeyFormat {
     pub const MIN_SECRET_LENGTH: usize = 22;
 
     /// Starts to describe a family of keys: `prefix`, of `A-Z a-z 0-9 _ -`, then a secret of 32 characters
-    /// (190 bits).
+    /// (190 bits). The prefix may be empty if a [mode mark](KeyFormatBuilder::with_modes) stands for it.
     #[expect(clippy::new_ret_no_self, reason = "a description is no format until it is checked")]
     pub fn new(prefix: &str) -> KeyFormatBuilder {
         KeyFormatBuilder {
@@ -368,7 +368,12 @@ impl KeyFormatBuilder {
         let Self { prefix, modes, public_id, secret, accepted, checksum } = self;
         let accepted = accepted.unwrap_or(secret..=secret);
 
-        if !is_word(&prefix) || prefix.starts_with(['_', '-']) {
+        let marks = modes.as_ref().filter(|modes| modes.required && prefix.is_empty());
+        let beginnings = match marks {
+            Some(Modes { test, live, .. }) => [test, live],
+            None => [&prefix; 2],
+        };
+        if beginnings.iter().any(|text| !is_word(text) || text.starts_with(['_', '-'])) {
             return Err(InvalidKeyFormat::Prefix);
         }
         if let Some(Modes { test, live, .. }) = &modes

@@ -21,11 +21,19 @@ pub struct GeneratedKey {
 pub struct RandomnessUnavailable(getrandom::Error);
 
 impl KeyId {
-    /// An identifier for a key whose format has none: 16 letters and digits, 95 bits.
-    pub(crate) fn random() -> Result<Self, RandomnessUnavailable> {
-        let mut id = String::with_capacity(16);
+    /// An identifier for a key whose format has none: the prefix, then 16 letters and digits, 95 bits.
+    pub(crate) fn random(prefix: &str) -> Result<Self, RandomnessUnavailable> {
+        let mut id = String::with_capacity(Self::MAX_LENGTH);
+        id.push_str(prefix);
         push_random(&mut id, 16)?;
-        Ok(id.parse().expect("16 letters and digits are a key id"))
+        Ok(id
+            .parse()
+            .expect("the prefix was checked when it was set, and 16 letters and digits fit behind it"))
+    }
+
+    /// Whether identifiers can start with it.
+    pub(crate) fn is_prefix(prefix: &str) -> bool {
+        prefix.is_empty() || prefix.len() <= Self::MAX_LENGTH - 16 && prefix.parse::<Self>().is_ok()
     }
 }
 

@@ -20,7 +20,7 @@ enum Holder {
 pub enum Actor {
     /// The caller that presented this key.
     Key(KeyId),
-    /// Somebody in a session, by the [identifier of the session](crate::session::Session::id).
+    /// Somebody in a session, by the [identifier of the session](crate::user_session::Session::id).
     Session(KeyId),
     /// The host's own code or command line.
     Operator,

@@ -8,7 +8,7 @@ use super::{
     ManageError, NewKey, rules,
 };
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::key::{Digest, KeyFormat, KeyId, KeyRecord, KeyState, NextSecret, Owner, Peppers};
+use crate::key::{Digest, InvalidKeyId, KeyFormat, KeyId, KeyRecord, KeyState, NextSecret, Owner, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::{KeyAdministration, KeyQuery, KeySelector, StoreError, StoreErrorKind};
 
@@ -36,6 +36,7 @@ pub(super) struct Parts {
     /// Instead of the two above.
     pub(super) scopes: Vec<(KeyAction, ScopeRequirement)>,
     pub(super) audit: Option<Arc<dyn AuditSink>>,
+    pub(super) id_prefix: &'static str,
 }
 
 impl KeyManager {
@@ -62,6 +63,7 @@ impl KeyManager {
             write: ScopeRequirement::from_static("api-keys:write"),
             scopes: Vec::new(),
             audit: None,
+            id_prefix: "",
         }))
     }
 
@@ -98,6 +100,19 @@ impl KeyManager {
     #[must_use]
     pub fn with_max_lifetime(self, lifetime: Duration) -> Self {
         self.change_parts(|to| to.max_lifetime = Some(lifetime))
+    }
+
+    /// Starts every new identifier with `prefix`, such as `app_`: 0 to 16 of `A-Z a-z 0-9 _ -`; 16 letters and digits
+    /// follow. For formats whose keys have [no identifier](crate::key::KeyFormatBuilder::with_public_id) in their text.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidKeyId`] if the prefix is longer or has other characters.
+    pub fn with_id_prefix(self, prefix: &'static str) -> Result<Self, InvalidKeyId> {
+        if !KeyId::is_prefix(prefix) {
+            return Err(InvalidKeyId);
+        }
+        Ok(self.change_parts(|to| to.id_prefix = prefix))
     }
 
     /// What callers need to look at keys, and what to change them.
@@ -144,7 +159,7 @@ impl KeyManager {
         attempt.caller_still_stands().await?;
         for _ in 0..MAX_ATTEMPTS {
             let made = self.0.format.generate(authority.owner().mode)?;
-            let id = made.id.map_or_else(KeyId::random, Ok)?;
+            let id = made.id.map_or_else(|| KeyId::random(self.0.id_prefix), Ok)?;
             let digest = self.0.peppers.digest(made.secret.expose_secret());
             let mut record = attempt.new_record(key.clone(), id, digest)?;
             record.hint = self.0.format.hint(made.secret.expose_secret());
@@ -246,7 +261,7 @@ impl KeyManager {
                 if parsed.mode.is_some_and(|mode| mode != owner.mode) {
                     return Err(ManageError::invalid("key", "must be of the mode it is stored for"));
                 }
-                let id = parsed.id.map_or_else(KeyId::random, Ok)?;
+                let id = parsed.id.map_or_else(|| KeyId::random(self.0.id_prefix), Ok)?;
                 Ok((id, format.hint(text), peppers.candidates(text).to_vec()))
             }
             ExistingKey::Digest { id, digest, hint } => {

@@ -12,13 +12,15 @@
 //! | what a key looks like, and whether its text says live or test | [`KeyFormat`](crate::key::KeyFormat) | every preset's `key_format` |
 //! | whether a key's text has a public identifier to look it up by | [`with_public_id`](crate::key::KeyFormatBuilder::with_public_id) | [`payment_gateway`] |
 //! | in which header field it comes | [`credential`](crate::credential): [`HeaderKey`](crate::credential::HeaderKey), [`BearerKey`](crate::credential::BearerKey), [`BasicKey`](crate::credential::BasicKey), or an [extractor](crate::credential::CredentialExtractor) of your own | [`justpaid`], [`payment_gateway`], [`paymongo`] |
-//! | that people come with a signed token instead of a key | [`session`](crate::session) | [`payment_gateway`] |
+//! | what else has to come with the key: an app's secret, a session token | [`Companions`](crate::authenticate::Companions), [`SessionTokens`](crate::session::SessionTokens) | [`pasby`] |
+//! | that people come with a signed token instead of a key | [`user_session`](crate::user_session) | [`payment_gateway`] |
 //! | that some keys stand above all organizations | [`Access::of_system`](crate::authorize::Access::of_system) | [`payment_gateway`] |
 //! | that the route, a header or a cookie says for which organization | [`OrganizationContextLayer`](crate::authorize::OrganizationContextLayer) | [`payment_gateway`] |
 //! | that requests name their organization | [`OrganizationLayer`](crate::OrganizationLayer) | [`paymongo`] |
 //! | which key may do what | a [`RouteTable`](crate::route::RouteTable) of [`Access`](crate::authorize::Access) under [`RequireScopeLayer`](crate::RequireScopeLayer) | [`justpaid`] |
 //! | how often | [`MemoryRateLimiter`](crate::rate_limit::MemoryRateLimiter)s under a [`RateLimitLayer`](crate::RateLimitLayer) | [`justpaid`] |
 //! | that every answer has an identifier | [`RequestIdLayer`](crate::request_id::RequestIdLayer) | [`payment_gateway`] |
+//! | that calls are metered | a [`UsageLayer`](crate::UsageLayer) | [`pasby`] |
 //! | what an error looks like | a [`RejectionFormat`](crate::rejection::RejectionFormat) | every preset |
 //! | that another's resources are as if not there | [`Owned`](crate::isolation::Owned), in the handlers | [`paymongo`] |
 //! | that a link opens once | [`KeyManager::redeem`](crate::manage::KeyManager::redeem) | [`payment_gateway`] |
@@ -146,6 +148,8 @@
 //! Then write down what your guide promises as a table of requests and answers, and send them to a real server: the
 //! examples' tests in this crate's repository are such tables.
 
+mod json;
 pub mod justpaid;
+pub mod pasby;
 pub mod payment_gateway;
 pub mod paymongo;

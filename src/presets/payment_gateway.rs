@@ -43,6 +43,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 
+use super::json::push_json_string;
 use crate::authenticate::AuthenticateLayer;
 use crate::authorize::{Access, RequireScopeLayer, Role};
 use crate::clock::{Clock, SystemClock};
@@ -54,9 +55,8 @@ use crate::rejection::{Reason, Rejection, RejectionFormat, RejectionKind};
 use crate::request_id::{RequestId, RequestIdLayer, WriteRequestId};
 use crate::route::{InvalidRoute, RouteTable};
 use crate::scope::{ScopeRequirement, ScopeSet};
-use crate::session::SessionAuthenticator;
 use crate::store::KeyAdministration;
-use crate::text::push_json_string;
+use crate::user_session::SessionAuthenticator;
 
 /// May look.
 pub const VIEWER: Role = Role::of_rank(1);

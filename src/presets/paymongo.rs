@@ -27,6 +27,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
+use super::json::push_json_string;
 use crate::authenticate::AuthenticateLayer;
 use crate::authorize::OrganizationLayer;
 use crate::clock::{Clock, SystemClock};
@@ -35,7 +36,6 @@ use crate::key::{KeyFormat, Peppers};
 use crate::manage::KeyManager;
 use crate::rejection::{Rejection, RejectionFormat, RejectionKind};
 use crate::store::KeyAdministration;
-use crate::text::push_json_string;
 
 /// Keys as published: `sk_test_` or `sk_live_`, and 22 to 64 of `A-Z a-z 0-9`; 32 where a key is made.
 pub fn key_format() -> KeyFormat {

@@ -1,6 +1,6 @@
 //! What the authentication layer leaves in a request's extensions.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::Extensions;
 
@@ -8,7 +8,7 @@ use super::Principal;
 use crate::clock::Now;
 use crate::key::KeyId;
 use crate::rejection::Reason;
-use crate::session::Session;
+use crate::user_session::Session;
 
 /// The type is private, so nobody can forge it.
 #[derive(Clone, Debug)]
@@ -49,6 +49,14 @@ impl Authentication {
 }
 
 impl Caller {
+    /// The principal, if it is known by now.
+    pub(crate) fn principal(&self) -> Option<&Principal> {
+        match self {
+            Self::Principal(principal) => Some(principal),
+            Self::Nobody | Self::Session { .. } => None,
+        }
+    }
+
     /// Whom to count and to log; `None` if nobody is calling.
     pub(crate) fn id(&self) -> Option<&KeyId> {
         match self {
@@ -56,5 +64,24 @@ impl Caller {
             Self::Principal(principal) => Some(principal.key_id()),
             Self::Session { session, .. } => Some(session.id()),
         }
+    }
+}
+
+/// Where an outer layer finds out who is calling: put into the request's extensions by it, filled by the authentication
+/// layer.
+#[derive(Clone, Default)]
+pub(crate) struct PrincipalSlot(Arc<OnceLock<Principal>>);
+
+impl PrincipalSlot {
+    /// Tells who is calling, if anybody asked.
+    pub(crate) fn fill(extensions: &Extensions, principal: Option<&Principal>) {
+        if let (Some(Self(slot)), Some(principal)) = (extensions.get(), principal) {
+            // Of several authentication layers the outermost has had the word.
+            let _ = slot.set(principal.clone());
+        }
+    }
+
+    pub(crate) fn get(&self) -> Option<&Principal> {
+        self.0.get()
     }
 }

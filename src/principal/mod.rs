@@ -7,28 +7,36 @@ mod tier;
 use std::fmt;
 use std::sync::Arc;
 
-pub(crate) use caller::{Authentication, Caller};
+pub(crate) use caller::{Authentication, Caller, PrincipalSlot};
 use http::Extensions;
 pub use role::Role;
 pub use tier::{OrganizationPrincipal, SystemPrincipal, Tier};
 
 use crate::clock::Timestamp;
-use crate::key::{KeyId, KeyRecord, Mode, OrganizationId, Owner, Tenant};
+use crate::key::{Digest, KeyId, KeyRecord, Mode, OrganizationId, Owner, Tenant};
 use crate::scope::{Scope, ScopeSet};
-use crate::session::Session;
+use crate::user_session::Session;
 
 /// Who is calling: the key that the request presented, as the store held it when the request came, or the
-/// [session](crate::session) that the host vouches for.
+/// [session](crate::user_session) that the host vouches for.
 ///
 /// [`AuthenticateLayer`](crate::authenticate::AuthenticateLayer) attaches it to the request. Handlers get it with
 /// [`Principal::from_extensions`], or, with the feature `axum`, as an argument. Nothing outside this crate can make
 /// one or put one into a request's extensions.
 ///
-/// Cheap to clone. `Debug` shows the key's identifier and owner only.
+/// Cheap to clone. `Debug` shows identifiers and the owner only.
 #[derive(Clone)]
 pub struct Principal {
     identity: Identity,
     scheme: &'static str,
+    companion: Option<Arc<Companion>>,
+}
+
+/// What came with the key.
+pub(crate) struct Companion {
+    pub(crate) record: Arc<KeyRecord>,
+    /// The digests of the key and of the companion's secret, if that was presented itself: what a session token hangs on.
+    pub(crate) presented: Option<(Digest, Digest)>,
 }
 
 #[derive(Clone)]
@@ -47,19 +55,17 @@ pub(crate) struct Acting {
 
 impl Principal {
     pub(crate) fn new(record: Arc<KeyRecord>, scheme: &'static str) -> Self {
-        Self { identity: Identity::Key { record, acting: None }, scheme }
+        Self { identity: Identity::Key { record, acting: None }, scheme, companion: None }
     }
 
-    /// The key, with its own scopes and in its own mode, for `organization`.
-    pub(crate) fn of_key(
-        record: &Arc<KeyRecord>,
-        scheme: &'static str,
-        organization: OrganizationId,
-        role: Option<Role>,
-    ) -> Self {
-        let owner = Owner::organization(organization, record.owner.mode);
-        let acting = Some(Arc::new(Acting { owner, role }));
-        Self { identity: Identity::Key { record: record.clone(), acting }, scheme }
+    /// The key, with its own scopes and in its own mode, for `organization`. A session stays where it is.
+    pub(crate) fn acting_for(&self, organization: OrganizationId, role: Option<Role>) -> Self {
+        let mut principal = self.clone();
+        if let Identity::Key { record, acting } = &mut principal.identity {
+            let owner = Owner::organization(organization, record.owner.mode);
+            *acting = Some(Arc::new(Acting { owner, role }));
+        }
+        principal
     }
 
     /// The session in one of the organizations it is a member of; `None` if it is not.
@@ -72,11 +78,11 @@ impl Principal {
         let owner = Owner::organization(membership.organization.clone(), session.mode());
         let acting = Arc::new(Acting { owner, role: Some(membership.role) });
         let (session, scopes) = (session.clone(), membership.scopes.clone());
-        Some(Self { identity: Identity::Session { session, scopes, acting }, scheme })
+        Some(Self { identity: Identity::Session { session, scopes, acting }, scheme, companion: None })
     }
 
     /// The principal of the request with these extensions; `None` if nobody is known to be calling, or a
-    /// [session](crate::session) of which no layer has found for which organization it acts.
+    /// [session](crate::user_session) of which no layer has found for which organization it acts.
     ///
     /// ```
     /// use http::{Request, StatusCode};
@@ -179,6 +185,21 @@ impl Principal {
         }
     }
 
+    /// The identifier of the key that came with the caller's, as its secret or by a session token: which app of the
+    /// organization is calling, for instance. `None` if there was none. See [`Companions`](crate::authenticate::Companions).
+    pub fn companion_id(&self) -> Option<&KeyId> {
+        Some(&self.companion()?.record.id)
+    }
+
+    pub(crate) fn companion(&self) -> Option<&Companion> {
+        self.companion.as_deref()
+    }
+
+    /// `record` is to allow no more than the companion does.
+    pub(crate) fn with_companion(self, companion: Companion) -> Self {
+        Self { companion: Some(Arc::new(companion)), ..self }
+    }
+
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -209,6 +230,7 @@ impl fmt::Debug for Principal {
         f.debug_struct("Principal")
             .field("key_id", self.key_id())
             .field("owner", self.owner())
+            .field("companion_id", &self.companion_id())
             .finish_non_exhaustive()
     }
 }

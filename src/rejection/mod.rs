@@ -30,8 +30,11 @@
 //! | 401 for every key | [`KeyUnknown`](Reason::KeyUnknown), [`SecretMismatch`](Reason::SecretMismatch) | whether layer and [`KeyManager`](crate::manage::KeyManager) have the same store and the same [`Peppers`](crate::key::Peppers) |
 //! | 401 for every key | [`CredentialMalformed`](Reason::CredentialMalformed) | whether they have the same [`KeyFormat`](crate::key::KeyFormat) |
 //! | 401 for one key | [`KeyRevoked`](Reason::KeyRevoked), [`KeyExpired`](Reason::KeyExpired) and others | the key that the event names |
-//! | 401 | [`SessionUnknown`](Reason::SessionUnknown), [`SessionExpired`](Reason::SessionExpired) | the session, and what the host's [authenticator](crate::session::SessionAuthenticator) goes by |
+//! | 401 | [`SessionUnknown`](Reason::SessionUnknown), [`SessionExpired`](Reason::SessionExpired) | the session, and what the host's [authenticator](crate::user_session::SessionAuthenticator) goes by |
 //! | 401 or 400 | [`CredentialMissing`](Reason::CredentialMissing), [`CredentialMalformed`](Reason::CredentialMalformed), [`CredentialConflict`](Reason::CredentialConflict) | what the client sends, or a proxy drops or adds |
+//! | 401 | [`CompanionMissing`](Reason::CompanionMissing), [`SessionTokenMissing`](Reason::SessionTokenMissing) | what the client sends, or the table of [`Companions`](crate::authenticate::Companions) |
+//! | 401 | [`CompanionInvalid`](Reason::CompanionInvalid), [`CompanionMismatch`](Reason::CompanionMismatch) | the companion, and whether the client has mixed organizations, or live and test |
+//! | 401 for every token | [`SessionTokenInvalid`](Reason::SessionTokenInvalid) | whether every process has the same signing secret |
 //! | 401 on `OPTIONS` | [`CredentialMissing`](Reason::CredentialMissing) | a CORS layer, which belongs outside |
 //! | 403 | [`RouteNotCovered`](Reason::RouteNotCovered) | the [route table](crate::route), which needs a rule for the method and the route with all its prefixes |
 //! | 403 | [`PathNotCanonical`](Reason::PathNotCanonical) | the path: a `//`, a `%`, or a last `/` that the rule does not have |

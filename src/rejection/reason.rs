@@ -42,6 +42,29 @@ pub enum Reason {
     /// The key has expired.
     #[error("the key has expired")]
     KeyExpired,
+    /// The route needs the secret of a companion beside the key, and there is none. Usually a client that was written for
+    /// another route.
+    #[error("the companion of the key is missing")]
+    CompanionMissing {
+        /// What the route's rule is [called](crate::authenticate::Parts::named); empty if it has no name.
+        rule: &'static str,
+    },
+    /// The companion of the key is refused, for a reason of its own.
+    #[error("the companion of the key: {0}")]
+    CompanionInvalid(#[source] Box<Reason>),
+    /// The key and its companion are both good and are not of one owner: of two organizations, or one live and one test.
+    #[error("the companion is not of the key's owner")]
+    CompanionMismatch,
+    /// The route needs a session token, and there is none.
+    #[error("the session token is missing")]
+    SessionTokenMissing,
+    /// The session token was not issued to this key with this companion, or a secret of theirs was replaced since. Or
+    /// it was signed with a secret that this process does not know.
+    #[error("the session token is not one of this key and companion")]
+    SessionTokenInvalid,
+    /// The session token has come to its end. The client has to get another.
+    #[error("the session token has expired")]
+    SessionTokenExpired,
     /// Too many bad credentials came from the client's address. Somebody guesses, or a client goes on with a key that
     /// has ended.
     #[error("too many bad credentials from one address")]
@@ -127,7 +150,13 @@ impl Reason {
             | Self::KeyNotYetValid
             | Self::KeyExpired
             | Self::SessionUnknown
-            | Self::SessionExpired => RejectionKind::Unauthenticated,
+            | Self::SessionExpired
+            | Self::CompanionMissing { .. }
+            | Self::CompanionMismatch
+            | Self::SessionTokenMissing
+            | Self::SessionTokenInvalid
+            | Self::SessionTokenExpired => RejectionKind::Unauthenticated,
+            Self::CompanionInvalid(reason) => reason.kind(),
             Self::RateLimited(_) | Self::Throttled(_) => RejectionKind::RateLimited,
             Self::OrganizationMissing => RejectionKind::OrganizationMissing,
             Self::OrganizationMismatch => RejectionKind::OrganizationMismatch,
@@ -148,19 +177,25 @@ impl Reason {
         Some(match self {
             Self::CredentialMissing
             | Self::CredentialConflict
+            | Self::CompanionMissing { .. }
+            | Self::SessionTokenMissing
             | Self::CredentialMalformed(MalformedCredential::Repeated) => Check::Extraction,
             Self::CredentialMalformed(_) => Check::Format,
             Self::KeyUnknown
             | Self::SecretMismatch
             | Self::SessionUnknown
+            | Self::CompanionMismatch
+            | Self::SessionTokenInvalid
             | Self::StoreFailed(_)
             | Self::StorePanicked => Check::LookUp,
+            Self::CompanionInvalid(reason) => return reason.check(),
             Self::ModeMismatch
             | Self::KeyRevoked
             | Self::KeyDisabled
             | Self::KeyNotYetValid
             | Self::KeyExpired
-            | Self::SessionExpired => Check::State,
+            | Self::SessionExpired
+            | Self::SessionTokenExpired => Check::State,
             Self::Throttled(_) => Check::Throttle,
             Self::AddressNotAllowed => Check::AddressAllowList,
             Self::OrganizationMissing | Self::OrganizationMismatch | Self::OrganizationNotFound => {

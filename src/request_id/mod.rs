@@ -63,7 +63,7 @@ impl RequestId {
 
     fn random() -> Self {
         // Nothing hangs on it, so a system without random bytes is no reason to refuse a request.
-        let value = KeyId::random().ok().and_then(|id| HeaderValue::from_str(id.as_str()).ok());
+        let value = KeyId::random("").ok().and_then(|id| HeaderValue::from_str(id.as_str()).ok());
         Self(value.unwrap_or(HeaderValue::from_static("unknown")))
     }
 }

@@ -62,6 +62,28 @@ impl ScopeSet {
         self.iter().all(|scope| other.contains(scope))
     }
 
+    /// What both sets grant.
+    ///
+    /// ```
+    /// use tower_api_keys::scope::ScopeSet;
+    ///
+    /// let one = ScopeSet::parse_list(["invoice:*", "checkout:create", "runs:read"])?;
+    /// let other = ScopeSet::parse_list(["invoice:read", "checkout:*", "client:read"])?;
+    /// assert_eq!(one.intersection(&other), ScopeSet::parse_list(["invoice:read", "checkout:create"])?);
+    /// # Ok::<_, tower_api_keys::scope::InvalidScope>(())
+    /// ```
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        if self == other {
+            return self.clone();
+        }
+        let of_both = |one: &Self, other: &Self| {
+            let granted = one.iter().filter(|scope| other.contains(scope)).cloned();
+            granted.collect::<Vec<_>>()
+        };
+        of_both(self, other).into_iter().chain(of_both(other, self)).collect()
+    }
+
     /// The scopes in the order of their text.
     pub fn iter(&self) -> std::slice::Iter<'_, Scope> {
         self.scopes.iter()
