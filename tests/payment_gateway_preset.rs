@@ -15,11 +15,12 @@ use http::{HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
+use tower_api_keys::authenticate::{Companions, Parts};
 use tower_api_keys::authorize::{
     Access, OrganizationContextLayer, OrganizationPrincipal, RequireScopeLayer, Role, SystemPrincipal, Tier,
 };
 use tower_api_keys::clock::{ManualClock, Timestamp};
-use tower_api_keys::credential::BearerKey;
+use tower_api_keys::credential::{BearerKey, HeaderKey};
 use tower_api_keys::key::{KeyId, KeyRecord, Mode, Owner, Peppers, SecretString};
 use tower_api_keys::manage::{Actor, AuditEvent, Authority, ExistingKey, KeyManager, ManageError, NewKey};
 use tower_api_keys::presets::payment_gateway::{ADMIN, EDITOR, PaymentGateway, VIEWER, key_format};
@@ -516,5 +517,17 @@ fn reasons_of_the_new_checks_have_their_kind() {
         (Reason::RoleTooLow, Kind::Forbidden, Check::Scope),
     ] {
         assert_eq!((reason.kind(), reason.check()), (kind, Some(check)), "{reason:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_layer_that_asks_for_companions_takes_no_session() {
+    let secret = || HeaderKey::new(HeaderName::from_static("x-app-secret"), key_format());
+    for (parts, status) in [(Parts::KEY, 500), (Parts::SECRET, 401)] {
+        let companions = Companions::new(secret()).with_otherwise(parts);
+        let layer = authenticate(&Sessions::default()).await.with_companions(companions);
+        let app: Router = Router::new().route("/", get(async || "")).layer(layer);
+        let response = send(&app, "ada", "/").await;
+        assert_eq!(response.status(), status, "{}", reason(&response));
     }
 }
