@@ -148,12 +148,18 @@
 //! |---|---|
 //! | `axum` | [`Principal`] as an extractor, routes matched by `MatchedPath`, `manage::key_routes` |
 //! | `cache` | `store::CachedStore`, a cache in front of any store |
+//! | `sqlite` | `store::SqliteStore`: keys in a file |
+//! | `postgres` | `store::PostgresStore`: keys that many processes share |
 //! | `tonic` | [`Principal`] from the requests of tonic's services; the layers and `GrpcStatus` need no feature |
 //! | `tracing` | events for refusals (`INFO`), authentications (`DEBUG`) and failures (`ERROR`); never a secret |
 //! | `full` | all of them |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
+// The row of the SQL stores is also the example in the guide to writing one, where the crate goes by its name.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+extern crate self as tower_api_keys;
 
 pub mod address;
 pub mod authenticate;

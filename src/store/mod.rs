@@ -179,7 +179,14 @@ mod cached;
 pub mod conformance;
 mod error;
 mod invalidation;
+mod last_use;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod sql;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -190,8 +197,14 @@ use async_trait::async_trait;
 pub use cached::{CachedStore, CachedStoreBuilder};
 pub use error::{StoreError, StoreErrorKind};
 pub use invalidation::{Invalidation, InvalidationSink, InvalidationSource};
+pub use last_use::LastUse;
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresInvalidations, PostgresStore};
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
 
+use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord};
 
 /// How a request names the key it presents.
@@ -243,6 +256,20 @@ pub trait KeyStore: Send + Sync + 'static {
         let _ = record;
         Ok(())
     }
+
+    /// Sets [`last_used_at`](KeyRecord::last_used_at) of each of these keys, unless it is later already. Nothing else of a
+    /// record changes, its version neither. Keys that are not there are passed over.
+    ///
+    /// Called now and then by [`LastUse`], and by no request. A store that keeps no last use keeps the default, which does
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it could not be written; it is tried again later.
+    async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+        let _ = uses;
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -257,5 +284,9 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
 
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
         (**self).refresh(record).await
+    }
+
+    async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+        (**self).record_last_use(uses).await
     }
 }
