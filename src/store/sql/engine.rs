@@ -57,8 +57,14 @@ impl<DB: Database> Engine<DB> {
             self.probe_idle_connections();
             return Err(too_late());
         };
-        lease.end();
-        result.map_err(failed)
+        let failure = matches!(&result, Err(sqlx::Error::Database(_)));
+        let result = result.map_err(failed);
+        if failure && !matches!(&result, Err(error) if error.kind() == StoreErrorKind::Conflict) {
+            lease.close();
+        } else {
+            lease.end();
+        }
+        result
     }
 
     /// What one connection suffers from, a network that swallows everything perhaps, the others may have, too. Left to
@@ -89,8 +95,15 @@ impl<DB: Database> Lease<DB> {
         self.0.as_mut().expect("a lease has a connection until it ends")
     }
 
+    /// The pool takes it back.
     fn end(mut self) {
         self.0.take();
+    }
+
+    /// After a failure it may no longer be known what state it is in: when the disk is full, SQLite ends a transaction
+    /// behind sqlx's back, and no other would ever begin.
+    fn close(mut self) {
+        self.0.take().map(PoolConnection::detach);
     }
 }
 
