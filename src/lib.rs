@@ -110,7 +110,8 @@
 //! | let requests without a key through | [`allow_anonymous`](AuthenticateLayer::allow_anonymous) |
 //! | ask for an app's secret or a session token beside the key | [`Companions`](authenticate::Companions) |
 //! | accept `Authorization: Bearer` | [`CredentialExtractor`](credential::CredentialExtractor) |
-//! | keep keys in a database | [writing a store](store#writing-a-store) |
+//! | keep keys in a database | [`store`]; in another one, [writing a store](store#writing-a-store) |
+//! | see when a key was last used | [`LastUse`](store::LastUse) |
 //! | make, rotate and revoke keys in code | [`manage`] |
 //! | take a key from an environment variable | [`KeyManager::import`](manage::KeyManager::import) |
 //! | limit reads, writes and single routes apart | [`rate_limit`] |
