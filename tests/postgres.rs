@@ -64,14 +64,44 @@ async fn conforms() {
     conformance::check(async || new_store().await.0).await;
 }
 
+/// As many processes would have them: each with connections of its own.
+async fn three_stores() -> Vec<Arc<dyn KeyAdministration>> {
+    let (store, pool) = new_store().await;
+    let others = (0..2).map(|_| PostgresStore::new(second_pool(&pool)));
+    let stores = std::iter::once(store).chain(others);
+    stores.map(|store| Arc::new(store) as Arc<dyn KeyAdministration>).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn r59_r60_changes_at_once_leave_one_consistent_state() {
-    let (store, pool) = new_store().await;
-    let mut stores: Vec<Arc<dyn KeyAdministration>> = vec![Arc::new(store)];
-    for _ in 0..2 {
-        stores.push(Arc::new(PostgresStore::new(second_pool(&pool))));
-    }
-    stores::r59_r60_changes_at_once_leave_one_consistent_state(&stores).await;
+    stores::r59_r60_changes_at_once_leave_one_consistent_state(&three_stores().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r85_uses_are_recorded_from_everywhere_at_once() {
+    stores::r85_uses_are_recorded_from_everywhere_at_once(&three_stores().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_debug_text_holds_the_password() {
+    let options = Server::shared().options("postgres").password("correct horse");
+    let pool = PgPoolOptions::new().connect_lazy_with(options);
+    let texts =
+        [format!("{:?}", PostgresInvalidations::new(&pool)), format!("{:?}", PostgresStore::new(pool))];
+    assert!(texts.iter().all(|text| !text.contains("horse")), "{texts:?}");
+}
+
+/// Messages of the database name the digest that was there already.
+#[tokio::test(flavor = "multi_thread")]
+async fn r20_no_error_tells_a_digest() {
+    let (store, _) = new_store().await;
+    let key = record("k1");
+    store.insert(key.clone()).await.unwrap();
+    let mut thief = record("k2");
+    thief.digest = key.digest;
+    let error = store.insert(thief).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Conflict);
+    assert!(!format!("{error:?}").contains(&key.digest.to_string()[8..]), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

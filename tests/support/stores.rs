@@ -111,6 +111,44 @@ pub async fn r59_r60_changes_at_once_leave_one_consistent_state(stores: &[Arc<dy
     }
 }
 
+/// Several processes that have all seen the same keys write that at once, while the keys are changed.
+pub async fn r85_uses_are_recorded_from_everywhere_at_once(stores: &[Arc<dyn KeyAdministration>]) {
+    let keys: Vec<_> = (0..300).map(|number| record(&format!("used{number}"))).collect();
+    for key in &keys {
+        stores[0].insert(key.clone()).await.unwrap();
+    }
+    let mut writers = JoinSet::new();
+    for (number, store) in stores.iter().cycle().take(6).enumerate() {
+        let (store, keys) = (store.clone(), keys.clone());
+        writers.spawn(async move {
+            for round in 1..=5 {
+                let at = Timestamp::from_unix_millis(round * 10 + number as u64);
+                let mut uses: Vec<_> = keys.iter().map(|key| (key.id, at)).collect();
+                if number % 2 == 1 {
+                    uses.reverse();
+                }
+                store.record_last_use(&uses).await.unwrap();
+                let mut mine = keys[number].clone();
+                mine.version = round - 1;
+                store.replace(mine).await.unwrap();
+            }
+        });
+    }
+    while let Some(writer) = writers.join_next().await {
+        writer.unwrap();
+    }
+    let query = {
+        let mut query = KeyQuery::default();
+        query.limit = 1000;
+        query
+    };
+    let page = stores[1].list(&owner(), &query).await.unwrap();
+    assert_eq!(page.keys.len(), 300);
+    for key in page.keys {
+        assert_eq!(key.last_used_at, Some(Timestamp::from_unix_millis(55)), "{}", key.id);
+    }
+}
+
 /// Texts that would be another statement if they ever became a part of one.
 pub async fn r24_texts_stay_texts(store: &dyn KeyAdministration) {
     let quotes = "x';DROP/**/TABLE/**/api_keys;--\"\\$1{}[]";
