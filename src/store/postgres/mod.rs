@@ -50,6 +50,12 @@ use crate::key::{KeyId, KeyRecord, Owner};
 /// ```sql
 #[doc = include_str!("schema_1.sql")]
 /// ```
+///
+/// How many secrets are still digested under pepper 1, which can go when there are none:
+///
+/// ```sql
+/// SELECT count(*) FROM api_key_digests WHERE digest LIKE 'hmac-sha256:1:%'
+/// ```
 #[derive(Clone, Debug)]
 pub struct PostgresStore(Engine<Postgres>);
 

@@ -57,8 +57,10 @@ fn sqlite_kind(code: &str) -> StoreErrorKind {
 /// By SQLSTATE (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 fn postgres_kind(code: &str) -> StoreErrorKind {
     match code {
-        // Read-only transaction (a standby), serialization failure, deadlock, lock not available.
-        "25006" | "40001" | "40P01" | "55P03" => StoreErrorKind::Unavailable,
+        // Serialization failure: what was to be changed has changed. Not at PostgreSQL's own level, `READ COMMITTED`.
+        "40001" => StoreErrorKind::Conflict,
+        // Read-only transaction (a standby), deadlock, lock not available.
+        "25006" | "40P01" | "55P03" => StoreErrorKind::Unavailable,
         "XX001" | "XX002" => StoreErrorKind::Corrupt,
         // Connection exception, insufficient resources, operator intervention, system error.
         _ if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
@@ -82,6 +84,7 @@ mod tests {
             ("57014", StoreErrorKind::Unavailable),
             ("25006", StoreErrorKind::Unavailable),
             ("40P01", StoreErrorKind::Unavailable),
+            ("40001", StoreErrorKind::Conflict),
             ("XX001", StoreErrorKind::Corrupt),
             ("42P01", StoreErrorKind::Other),
             ("28P01", StoreErrorKind::Other),
