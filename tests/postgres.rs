@@ -5,18 +5,23 @@
 mod postgres;
 #[path = "support/stores.rs"]
 mod stores;
+mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use postgres::Server;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use stores::{DAMAGE, find, full_record, owner, record, revoked};
+use support::{UNKNOWN_KEY, header_key, request, whoami};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_api_keys::AuthenticateLayer;
 use tower_api_keys::key::{KeyRecord, KeyState};
 use tower_api_keys::store::{
     Invalidation, InvalidationSource, KeyAdministration, KeySelector, KeyStore, PostgresInvalidations,
@@ -233,6 +238,63 @@ async fn r32_what_is_heard_can_be_seen() {
     assert_eq!(unclear, Invalidation::Connected, "something has changed, and nobody knows what");
 }
 
+/// Two nodes, each with a cache in front of the one database.
+#[cfg(feature = "cache")]
+#[tokio::test(flavor = "multi_thread")]
+async fn r32_r33_a_revocation_reaches_the_cache_of_another_node() {
+    use tower_api_keys::store::CachedStore;
+
+    let server = Server::start();
+    let pool = server.database(10).await;
+    let time = Duration::from_millis(500);
+    let node = |pool: PgPool| {
+        let database = PostgresStore::new(pool.clone()).with_look_up_timeout(time);
+        let store = CachedStore::builder(database).max_age_while_connected(Duration::from_secs(600)).build();
+        (store.clone(), tokio::spawn(store.follow(PostgresInvalidations::new(&pool))))
+    };
+    migrated(&pool).await;
+    let ((here, follower), (there, other_follower)) = (node(pool.clone()), node(second_pool(&pool)));
+    let warm = async |key: &KeyRecord| {
+        // Until the channel is up, and what was held before it is dropped.
+        while !matches!(there.find_now(KeySelector::Id(&key.id)), std::task::Poll::Ready(Ok(Some(_)))) {
+            let _ = there.find(KeySelector::Id(&key.id)).await;
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let revoked_there = async |key: &KeyRecord| {
+        let began = Instant::now();
+        loop {
+            match there.find(KeySelector::Id(&key.id)).await {
+                Ok(Some(found)) if found.state == KeyState::Active => sleep(Duration::from_millis(1)).await,
+                Ok(Some(_)) => return began.elapsed(),
+                Ok(None) => panic!("nobody has deleted it"),
+                Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unavailable),
+            }
+        }
+    };
+    for number in 0..10 {
+        let key = record(&format!("k{number}"));
+        here.insert(key.clone()).await.unwrap();
+        warm(&key).await;
+        here.replace(revoked(key.clone())).await.unwrap();
+        let lag = revoked_there(&key).await;
+        assert!(lag < SOON, "{lag:?}");
+    }
+
+    let key = record("frozen");
+    here.insert(key.clone()).await.unwrap();
+    warm(&key).await;
+    server.freeze();
+    sleep(Duration::from_secs(3)).await;
+    server.thaw();
+    recovers(&PostgresStore::new(pool.clone()), &key).await;
+    here.replace(revoked(key.clone())).await.unwrap();
+    let lag = revoked_there(&key).await;
+    assert!(lag < SOON, "{lag:?}");
+    follower.abort();
+    other_follower.abort();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn r33_a_call_that_is_given_up_loses_nothing() {
     let (store, pool) = new_store().await;
@@ -290,6 +352,8 @@ async fn r27_a_frozen_server_is_an_error_in_time() {
     let store = migrated(&pool).await.with_look_up_timeout(time).with_administration_timeout(time);
     let key = record("k1");
     store.insert(key.clone()).await.unwrap();
+    let service = AuthenticateLayer::new(store.clone(), header_key()).layer(service_fn(whoami));
+    let status = async || service.clone().oneshot(request(UNKNOWN_KEY)).await.unwrap().status();
 
     server.freeze();
     for _ in 0..3 {
@@ -306,10 +370,12 @@ async fn r27_a_frozen_server_is_an_error_in_time() {
         }
         let error = store.delete(&owner(), &record("k2").id).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
-        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+        assert_eq!(status().await, StatusCode::SERVICE_UNAVAILABLE, "neither 401 nor 500, whatever the key");
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     }
     server.thaw();
     recovers(&store, &key).await;
+    assert_eq!(status().await, StatusCode::UNAUTHORIZED, "a key that is not there");
 }
 
 #[tokio::test(flavor = "multi_thread")]
