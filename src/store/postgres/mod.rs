@@ -19,7 +19,7 @@ use super::{
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
 
-/// Keys in PostgreSQL (13 or later), shared by any number of processes.
+/// Keys in PostgreSQL (tested with version 15), shared by any number of processes.
 ///
 /// ```no_run
 /// use tower_api_keys::store::PostgresStore;
@@ -40,6 +40,8 @@ use crate::key::{KeyId, KeyRecord, Owner};
 ///   `synchronous_commit` is off there.
 /// - Every method answers within a [time](Self::with_look_up_timeout) of its own, whatever has become of the server. A
 ///   change that was [`Unavailable`](StoreErrorKind::Unavailable) may have been made all the same.
+/// - Changes that meet expect `READ COMMITTED`, PostgreSQL's own default. Under a stricter `default_transaction_isolation`
+///   the later one is a [`Conflict`](StoreErrorKind::Conflict), a deletion too.
 /// - Every change notifies the other processes: see [`PostgresInvalidations`].
 ///
 /// # Schema
