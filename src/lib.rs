@@ -113,7 +113,8 @@
 //! | have system keys beside those of organizations, and roles | [`authorize::Access`] |
 //! | make links that open once | [`KeyManager::redeem`](manage::KeyManager::redeem) |
 //! | ask for an app's secret or a session token beside the key | [`Companions`](authenticate::Companions) |
-//! | keep keys in a database | [writing a store](store#writing-a-store) |
+//! | keep keys in a database | [`store`]; in another one, [writing a store](store#writing-a-store) |
+//! | see when a key was last used | [`LastUse`](store::LastUse) |
 //! | make, rotate and revoke keys in code | [`manage`] |
 //! | take a key from an environment variable | [`KeyManager::import`](manage::KeyManager::import) |
 //! | limit reads, writes and single routes apart | [`rate_limit`] |
@@ -153,12 +154,18 @@
 //! |---|---|
 //! | `axum` | [`Principal`] as an extractor, routes matched by `MatchedPath`, `manage::key_routes` |
 //! | `cache` | `store::CachedStore`, a cache in front of any store |
+//! | `sqlite` | `store::SqliteStore`: keys in a file |
+//! | `postgres` | `store::PostgresStore`: keys that many processes share |
 //! | `tonic` | [`Principal`] from the requests of tonic's services; the layers and `GrpcStatus` need no feature |
 //! | `tracing` | events for refusals (`INFO`), authentications (`DEBUG`) and failures (`ERROR`); never a secret |
 //! | `full` | all of them |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
+// The row of the SQL stores is also the example in the guide to writing one, where the crate goes by its name.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+extern crate self as tower_api_keys;
 
 pub mod address;
 pub mod authenticate;

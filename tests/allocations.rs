@@ -10,7 +10,7 @@ use tower_api_keys::credential::{CredentialExtractor, Extracted, HeaderKey, Requ
 use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
 use tower_api_keys::rate_limit::{Algorithm, MemoryRateLimiter, Quota, Subject};
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
-use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, MemoryStore};
+use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, LastUse, MemoryStore};
 
 const KEY: &str = "wfk_abc123def456ghi789jkl012mno345pq";
 
@@ -71,6 +71,15 @@ async fn an_answer_from_the_cache_allocates_nothing() {
         assert!(find().is_ready(), "{name}");
         assert_eq!(allocations(find), 0, "{name}");
     }
+}
+
+#[test]
+fn noting_the_use_of_a_busy_key_allocates_nothing() {
+    let (last_use, id) = (LastUse::new(), "k1".parse().unwrap());
+    let note = |second| last_use.note(&id, Timestamp::from_unix_seconds(second));
+    note(1);
+    assert_eq!(allocations(|| note(1)), 0, "the same instant");
+    assert_eq!(allocations(|| note(2)), 0, "a later one");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use async_trait::async_trait;
+use tower_api_keys::clock::Timestamp;
 use tower_api_keys::key::{KeyId, KeyRecord, Owner};
 use tower_api_keys::store::{
     FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, MemoryStore, StoreError,
@@ -29,6 +30,10 @@ enum Fault {
     AllowsPreviousTwice,
     /// `… LIMIT n` first, and the age after it.
     FiltersAfterThePage,
+    /// A use moves the version, and every change that is under way loses to it.
+    CountsAUseAsAChange,
+    /// `… SET last_used_at = ?`, whatever is there.
+    KeepsTheUseThatCameLast,
 }
 
 struct Faulty(MemoryStore, Fault, Mutex<HashMap<KeyId, Arc<KeyRecord>>>);
@@ -90,6 +95,27 @@ impl KeyStore for Faulty {
             }
             _ => self.0.refresh(record).await,
         }
+    }
+
+    async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+        for (id, at) in uses {
+            if self.is(Fault::KeepsTheUseThatCameLast)
+                && let Some(mut read) = self.by_id(id).await
+            {
+                read.last_used_at = Some(*at);
+                self.0.delete(&read.owner, id).await?;
+                self.0.insert(read).await?;
+            }
+        }
+        self.0.record_last_use(uses).await?;
+        if self.is(Fault::CountsAUseAsAChange) {
+            for (id, _) in uses {
+                if let Some(read) = self.by_id(id).await {
+                    self.0.replace(read).await?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -158,6 +184,8 @@ async fn r32_r60_a_store_with_one_fault_does_not_conform() {
         (Fault::IgnoresTheNext, "a look-up must return every field"),
         (Fault::AllowsPreviousTwice, "an insert must not take over a stored digest as a previous one"),
         (Fault::FiltersAfterThePage, "a listing by age"),
+        (Fault::CountsAUseAsAChange, "a use must change nothing else"),
+        (Fault::KeepsTheUseThatCameLast, "the latest must be kept"),
     ] {
         let found = verdict(fault).await.expect_err(&format!("{fault:?} must be found"));
         assert!(found.contains(message), "{fault:?}: {found}");

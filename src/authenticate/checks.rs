@@ -25,7 +25,7 @@ use crate::key::{Candidates, Digest, DigestAlgorithm, KeyId, KeyRecord, KeyState
 use crate::log;
 use crate::principal::{Authentication, Caller, Principal};
 use crate::rejection::{Reason, Rejection};
-use crate::store::{FindResult, KeySelector, KeyStore, StoreErrorKind};
+use crate::store::{FindResult, KeySelector, KeyStore, LastUse, StoreErrorKind};
 use crate::user_session::SessionAuthenticator;
 
 /// Everything that is configured. Decides about requests, knows of no bodies and no services.
@@ -44,6 +44,7 @@ pub(super) struct Authenticator {
     pub(super) throttle: Option<Throttle>,
     /// What else has to come with the key.
     pub(super) companions: Option<Companions>,
+    pub(super) last_use: Option<LastUse>,
     /// Follows from the extractors and the companions.
     pub(super) credential_headers: Vec<HeaderName>,
     /// Follows from the extractors and the realm; none if clients are not to be challenged.
@@ -184,7 +185,7 @@ impl Authenticator {
                 Ok(verified) if self.is_outdated(&verified) => {
                     Step::Waiting(self.clone().bring_up_to_date(presented, verified, now))
                 }
-                result => Step::Decided(result.map(|verified| authenticated(verified, &presented, now))),
+                result => Step::Decided(result.map(|verified| self.authenticated(verified, &presented, now))),
             },
             Poll::Pending => Step::Waiting(self.clone().look_up(presented, now, self.client(request))),
         }
@@ -295,14 +296,14 @@ impl Authenticator {
             if self.is_outdated(&verified) {
                 self.refresh(&presented, &mut verified, now).await;
             }
-            Ok(authenticated(verified, &presented, now))
+            Ok(self.authenticated(verified, &presented, now))
         })
     }
 
     fn bring_up_to_date(self: Arc<Self>, presented: Presented, mut verified: Verified, now: Now) -> Verdict {
         Verdict::new(async move {
             self.refresh(&presented, &mut verified, now).await;
-            Ok(authenticated(verified, &presented, now))
+            Ok(self.authenticated(verified, &presented, now))
         })
     }
 
@@ -332,6 +333,14 @@ impl Authenticator {
             Err(error) => log::not_refreshed(stored, &error),
         }
         verified.record = Arc::new(record);
+    }
+
+    fn authenticated(&self, verified: Verified, presented: &Presented, now: Now) -> Authentication {
+        log::accepted(&verified.record);
+        if let Some(last_use) = &self.last_use {
+            last_use.note(&verified.record.id, now.timestamp());
+        }
+        Authentication { caller: Caller::Principal(Principal::new(verified.record, presented.scheme)), now }
     }
 
     /// Lets a verdict go on; a store that panics is a store that does not answer.
@@ -377,11 +386,6 @@ fn bounded(credential: Credential<'_>) -> Result<Credential<'_>, MalformedCreden
         1..=MAX_CREDENTIAL_LENGTH => Ok(credential),
         _ => Err(MalformedCredential::TooLong),
     }
-}
-
-fn authenticated(verified: Verified, presented: &Presented, now: Now) -> Authentication {
-    log::accepted(&verified.record);
-    Authentication { caller: Caller::Principal(Principal::new(verified.record, presented.scheme)), now }
 }
 
 /// `Origin` and `Access-Control-Request-Method` make an `OPTIONS` request a preflight (Fetch standard, section 3.3.2).

@@ -14,7 +14,7 @@ use crate::credential::{CredentialExtractor, InvalidChallenge};
 use crate::key::Peppers;
 use crate::rate_limit::MemoryRateLimiter;
 use crate::rejection::ProblemDetails;
-use crate::store::KeyStore;
+use crate::store::{KeyStore, LastUse};
 use crate::user_session::SessionAuthenticator;
 
 /// Authenticates each request by its key.
@@ -46,6 +46,7 @@ impl AuthenticateLayer {
             client_address: None,
             throttle: None,
             companions: None,
+            last_use: None,
             credential_headers: Vec::new(),
             challenges: Challenges::default(),
         };
@@ -182,6 +183,11 @@ impl<R> AuthenticateLayer<R> {
     pub fn with_bad_credential_limit(self, limiter: impl Into<Arc<MemoryRateLimiter>>) -> Self {
         let throttle = Throttle(limiter.into());
         self.change(|to| to.throttle = Some(throttle))
+    }
+
+    /// Notes in `last_use` when each key was last used with success. See there for how that gets into the store.
+    pub fn with_last_use(self, last_use: LastUse) -> Self {
+        self.change(|to| to.last_use = Some(last_use))
     }
 
     /// Lets requests without a credential pass, without a [`Principal`](crate::Principal). A bad credential is still

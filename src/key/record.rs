@@ -58,6 +58,9 @@ pub struct KeyRecord {
     pub limits: LimitOverrides,
     /// The networks that the key may be used from. Empty, as unless set: from anywhere.
     pub allowed_addresses: Vec<Network>,
+    /// When the key was last used, as far as [`LastUse`](crate::store::LastUse) has written that yet. No change to the
+    /// record: a [`replace`](crate::store::KeyAdministration::replace) leaves it as it is.
+    pub last_used_at: Option<Timestamp>,
     /// Counts the changes; a store replaces a record only if this is still the number it holds.
     pub version: u64,
 }
@@ -81,6 +84,7 @@ impl KeyRecord {
             expires_at: None,
             limits: LimitOverrides::default(),
             allowed_addresses: Vec::new(),
+            last_used_at: None,
             version: 0,
         }
     }

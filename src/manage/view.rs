@@ -29,6 +29,8 @@ pub struct KeyView {
     pub secret_created_at: Timestamp,
     /// How old the secret is.
     pub age: Duration,
+    /// When it was last used, if the layer [takes note of that](crate::store::LastUse), which writes it some time later.
+    pub last_used_at: Option<Timestamp>,
     /// The first instant at which it verifies.
     pub not_before: Option<Timestamp>,
     /// The first instant at which it no longer verifies.
@@ -87,6 +89,7 @@ impl KeyView {
             created_at: record.created_at,
             secret_created_at: record.secret_created_at,
             age: now.saturating_since(record.secret_created_at),
+            last_used_at: record.last_used_at,
             not_before: record.not_before,
             expires_at: record.expires_at,
             limits: record.limits.clone(),

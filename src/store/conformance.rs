@@ -43,6 +43,7 @@ pub async fn check<S: KeyAdministration>(new_store: impl AsyncFn() -> S) {
     lets_no_refresh_undo_a_revocation(&new_store().await).await;
     forgets_what_was_deleted(&new_store().await).await;
     lists_page_by_page(&new_store().await).await;
+    keeps_the_latest_use_or_none(&new_store().await).await;
 }
 
 async fn finds_what_was_inserted<S: KeyAdministration>(store: &S) {
@@ -360,6 +361,29 @@ async fn lists_page_by_page<S: KeyAdministration>(store: &S) {
     let listed: Vec<_> = first.keys.iter().chain(&second.keys).cloned().collect();
     assert_eq!(listed, page.keys, "a listing by age must give the same keys page by page");
     assert!(second.next.is_none(), "a listing by age must come to an end");
+}
+
+async fn keeps_the_latest_use_or_none<S: KeyAdministration>(store: &S) {
+    let (key, unused) = (record("key", &acme(), 0), record("unused", &acme(), 1));
+    insert(store, &key).await;
+    insert(store, &unused).await;
+    let at = |seconds| START.saturating_add(Duration::from_secs(seconds));
+    let unknown = (parse("unknown"), at(9));
+    let batches: [&[_]; 4] =
+        [&[], &[(key.id, at(4)), unknown, (key.id, at(7)), (key.id, at(6))], &[(key.id, at(5))], &[unknown]];
+    for batch in batches {
+        store.record_last_use(batch).await.expect("recording the last use must work");
+    }
+    let used = find_id(store, &key.id).await.expect("a used key must still be there");
+    let kept = used.last_used_at;
+    assert!(kept.is_none() || kept == Some(at(7)), "of all uses the latest must be kept, or none at all");
+    assert_eq!(used, KeyRecord { last_used_at: kept, ..key.clone() }, "a use must change nothing else");
+    assert_eq!(find_id(store, &unused.id).await, Some(unused), "nor another key");
+    assert_eq!(find_id(store, &unknown.0).await, None, "nor make one");
+
+    store.replace(key.clone()).await.expect("a use must not keep a change away");
+    let replaced = find_id(store, &key.id).await.expect("a replaced key must still be there");
+    assert_eq!(replaced.last_used_at, kept, "a replace must not take the last use back");
 }
 
 fn record(secret: &str, owner: &Owner, age: u64) -> KeyRecord {

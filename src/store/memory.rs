@@ -138,6 +138,19 @@ impl KeyStore for MemoryStore {
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
         self.replace(record).await
     }
+
+    async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+        let mut owners = self.0.lock();
+        for (id, at) in uses {
+            let Some(stored) = self.0.find(KeySelector::Id(id)) else { continue };
+            if stored.last_used_at.is_none_or(|last| last < *at) {
+                let record = KeyRecord { last_used_at: Some(*at), ..KeyRecord::clone(&stored) };
+                let listing = owners.entry(record.owner.clone()).or_default();
+                self.0.store(listing, Some(&stored), Arc::new(record));
+            }
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -190,6 +203,7 @@ impl KeyAdministration for MemoryStore {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         };
         record.version = record.version.wrapping_add(1);
+        record.last_used_at = stored.last_used_at;
         let listing = owners.entry(record.owner.clone()).or_default();
         self.0.store(listing, Some(&stored), Arc::new(record));
         Ok(())

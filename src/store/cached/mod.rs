@@ -24,6 +24,7 @@ use super::{
     FindResult, Invalidation, InvalidationSink, InvalidationSource, KeyAdministration, KeyPage, KeyQuery,
     KeySelector, KeyStore, StoreError, StoreErrorKind,
 };
+use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
 use crate::log;
 
@@ -236,6 +237,11 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
         let change = always(self.0.store.refresh(record.clone()));
         self.0.change(record.id, Some(&record), change).await.map(|_| ())
+    }
+
+    /// What is held goes on showing the use before: a request has no need of it, and `get` and `list` ask the store.
+    async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+        self.0.store.record_last_use(uses).await
     }
 }
 

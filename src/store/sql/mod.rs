@@ -1,0 +1,223 @@
+//! What the stores in SQLite and PostgreSQL have in common: the row of a key, the statements that both understand, errors,
+//! and time limits.
+
+pub(crate) mod engine;
+mod error;
+pub(crate) mod row;
+mod schema;
+
+use std::sync::Arc;
+
+pub(super) use error::{corrupt, failed};
+pub(super) use row::Row;
+pub(super) use schema::pending;
+use sqlx::query::{Query, QueryAs};
+use sqlx::{ColumnIndex, Database, Decode, Encode, FromRow, Type};
+
+use super::{Cursor, FindResult, KeyPage, KeyQuery, StoreError, StoreErrorKind};
+use crate::key::{KeyRecord, Owner};
+
+/// The columns of a [`Row`], from `$1` to `$23`.
+macro_rules! columns {
+    () => {
+        "id, organization, mode, created_at, name, hint, scopes, limits, allowed_addresses, digest, secret_created_at, \
+         previous_digest, previous_valid_until, next_digest, next_hint, next_created_at, next_grace, state, revoked_at, \
+         not_before, expires_at, version, last_used_at"
+    };
+}
+
+macro_rules! insert_key {
+    () => {
+        concat!(
+            "INSERT INTO api_keys (",
+            $crate::store::sql::columns!(),
+            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
+             $22, $23)"
+        )
+    };
+}
+
+/// Leaves the last use as it is, since what is known of that here may be old. `$24` is the version to replace.
+macro_rules! update_key {
+    () => {
+        "UPDATE api_keys SET name = $5, hint = $6, scopes = $7, limits = $8, allowed_addresses = $9, digest = $10, \
+         secret_created_at = $11, previous_digest = $12, previous_valid_until = $13, next_digest = $14, next_hint = $15, \
+         next_created_at = $16, next_grace = $17, state = $18, revoked_at = $19, not_before = $20, expires_at = $21, \
+         version = $22 WHERE id = $1 AND organization = $2 AND mode = $3 AND created_at = $4 AND version = $24"
+    };
+}
+
+pub(super) const FIND_BY_ID: &str = concat!("SELECT ", columns!(), " FROM api_keys WHERE id = $1");
+
+pub(super) const GET: &str =
+    concat!("SELECT ", columns!(), " FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3");
+
+pub(super) const LIST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM api_keys WHERE organization = $1 AND mode = $2 AND (created_at, id) > ($3, $4) AND secret_created_at <= $5 \
+     ORDER BY created_at, id LIMIT $6"
+);
+
+pub(super) use {columns, insert_key, update_key};
+
+pub(super) fn to_row(record: &KeyRecord) -> Result<Row, StoreError> {
+    row::to_row(record).map_err(|error| StoreError::new(StoreErrorKind::Other).with_source(error))
+}
+
+/// The row that takes the place of `record`, and the version it replaces.
+pub(super) fn to_next_row(mut record: KeyRecord) -> Result<(Row, i64), StoreError> {
+    let replaced = record.version.cast_signed();
+    record.version = record.version.wrapping_add(1);
+    Ok((to_row(&record)?, replaced))
+}
+
+pub(super) fn to_found(row: Option<Row>) -> FindResult {
+    row.map(to_record).transpose()
+}
+
+fn to_record(row: Row) -> Result<Arc<KeyRecord>, StoreError> {
+    row::to_record(row).map(Arc::new).map_err(corrupt)
+}
+
+/// The texts of a record's digests, each once.
+pub(super) fn digests(record: &KeyRecord) -> Vec<String> {
+    let mut digests: Vec<_> = record.digests().map(|digest| digest.to_string()).collect();
+    digests.sort();
+    digests.dedup();
+    digests
+}
+
+/// What [`LIST`] is asked for.
+pub(super) struct Listing {
+    owner: (String, String),
+    after: (i64, String),
+    last_secret_created_at: i64,
+    limit: usize,
+}
+
+impl Listing {
+    pub(super) fn new(owner: &Owner, query: &KeyQuery) -> Self {
+        Self {
+            owner: owner_columns(owner),
+            after: query.after.map_or((-1, String::new()), |cursor| {
+                (row::millis(cursor.created_at), cursor.id.to_string())
+            }),
+            last_secret_created_at: query.secret_created_before.map_or(i64::MAX, |at| row::millis(at) - 1),
+            limit: query.limit.clamp(1, KeyQuery::MAX_LIMIT),
+        }
+    }
+
+    /// One row more than the page holds tells whether there is a next page.
+    pub(super) fn query<DB: Database>(&self) -> QueryAs<'static, DB, Row, DB::Arguments>
+    where
+        Row: for<'r> FromRow<'r, DB::Row>,
+        for<'q> String: Encode<'q, DB> + Type<DB>,
+        for<'q> i64: Encode<'q, DB> + Type<DB>,
+    {
+        let (organization, mode) = self.owner.clone();
+        let (created_at, id) = self.after.clone();
+        let limit = i64::try_from(self.limit).unwrap_or(i64::MAX).saturating_add(1);
+        sqlx::query_as(LIST)
+            .bind(organization)
+            .bind(mode)
+            .bind(created_at)
+            .bind(id)
+            .bind(self.last_secret_created_at)
+            .bind(limit)
+    }
+
+    pub(super) fn page(&self, mut rows: Vec<Row>) -> Result<KeyPage, StoreError> {
+        let more = rows.len() > self.limit;
+        rows.truncate(self.limit);
+        let keys = rows.into_iter().map(to_record).collect::<Result<Vec<_>, _>>()?;
+        let next = keys.last().filter(|_| more).map(|record| Cursor::behind(record));
+        Ok(KeyPage { keys, next })
+    }
+}
+
+pub(super) fn owner_columns(owner: &Owner) -> (String, String) {
+    (row::organization(owner), owner.mode.to_string())
+}
+
+/// Binds identifier, organization and mode, which every administrative statement asks for.
+macro_rules! bind_key {
+    ($query:expr, $owner:expr, $id:expr) => {{
+        let (organization, mode) = $crate::store::sql::owner_columns($owner);
+        $query.bind($id.to_string()).bind(organization).bind(mode)
+    }};
+}
+
+pub(super) use bind_key;
+
+/// Binds all [`columns`].
+pub(super) fn bind_row<DB: Database>(
+    query: Query<'static, DB, DB::Arguments>,
+    row: Row,
+) -> Query<'static, DB, DB::Arguments>
+where
+    for<'q> String: Encode<'q, DB> + Type<DB>,
+    for<'q> Option<String>: Encode<'q, DB> + Type<DB>,
+    for<'q> i64: Encode<'q, DB> + Type<DB>,
+    for<'q> Option<i64>: Encode<'q, DB> + Type<DB>,
+{
+    query
+        .bind(row.id)
+        .bind(row.organization)
+        .bind(row.mode)
+        .bind(row.created_at)
+        .bind(row.name)
+        .bind(row.hint)
+        .bind(row.scopes)
+        .bind(row.limits)
+        .bind(row.allowed_addresses)
+        .bind(row.digest)
+        .bind(row.secret_created_at)
+        .bind(row.previous_digest)
+        .bind(row.previous_valid_until)
+        .bind(row.next_digest)
+        .bind(row.next_hint)
+        .bind(row.next_created_at)
+        .bind(row.next_grace)
+        .bind(row.state)
+        .bind(row.revoked_at)
+        .bind(row.not_before)
+        .bind(row.expires_at)
+        .bind(row.version)
+        .bind(row.last_used_at)
+}
+
+impl<'r, R: sqlx::Row> FromRow<'r, R> for Row
+where
+    &'static str: ColumnIndex<R>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            organization: row.try_get("organization")?,
+            mode: row.try_get("mode")?,
+            created_at: row.try_get("created_at")?,
+            name: row.try_get("name")?,
+            hint: row.try_get("hint")?,
+            scopes: row.try_get("scopes")?,
+            limits: row.try_get("limits")?,
+            allowed_addresses: row.try_get("allowed_addresses")?,
+            digest: row.try_get("digest")?,
+            secret_created_at: row.try_get("secret_created_at")?,
+            previous_digest: row.try_get("previous_digest")?,
+            previous_valid_until: row.try_get("previous_valid_until")?,
+            next_digest: row.try_get("next_digest")?,
+            next_hint: row.try_get("next_hint")?,
+            next_created_at: row.try_get("next_created_at")?,
+            next_grace: row.try_get("next_grace")?,
+            state: row.try_get("state")?,
+            revoked_at: row.try_get("revoked_at")?,
+            not_before: row.try_get("not_before")?,
+            expires_at: row.try_get("expires_at")?,
+            version: row.try_get("version")?,
+            last_used_at: row.try_get("last_used_at")?,
+        })
+    }
+}

@@ -1,0 +1,143 @@
+use std::error::Error;
+use std::time::Duration;
+
+use tower_api_keys::clock::Timestamp;
+use tower_api_keys::key::{KeyRecord, KeyState, NextSecret, Owner, PreviousSecret, Tenant};
+use tower_api_keys::scope::ScopeSet;
+
+/// A row of `api_keys`.
+pub(crate) struct Row {
+    pub(crate) id: String,
+    pub(crate) organization: String,
+    pub(crate) mode: String,
+    pub(crate) created_at: i64,
+    pub(crate) name: String,
+    pub(crate) hint: String,
+    pub(crate) scopes: String,
+    pub(crate) limits: String,
+    pub(crate) allowed_addresses: String,
+    pub(crate) digest: String,
+    pub(crate) secret_created_at: i64,
+    pub(crate) previous_digest: Option<String>,
+    pub(crate) previous_valid_until: Option<i64>,
+    pub(crate) next_digest: Option<String>,
+    pub(crate) next_hint: Option<String>,
+    pub(crate) next_created_at: Option<i64>,
+    pub(crate) next_grace: Option<i64>,
+    pub(crate) state: String,
+    pub(crate) revoked_at: Option<i64>,
+    pub(crate) not_before: Option<i64>,
+    pub(crate) expires_at: Option<i64>,
+    pub(crate) version: i64,
+    pub(crate) last_used_at: Option<i64>,
+}
+
+/// The error is for [`StoreErrorKind::Other`](tower_api_keys::store::StoreErrorKind::Other).
+pub(crate) fn to_row(record: &KeyRecord) -> Result<Row, Box<dyn Error + Send + Sync>> {
+    let (state, revoked_at) = match record.state {
+        KeyState::Active => ("active", None),
+        KeyState::Disabled => ("disabled", None),
+        KeyState::Revoked { at } => ("revoked", Some(millis(at))),
+        #[allow(unreachable_patterns, reason = "only in other crates there may be states that are not known")]
+        _ => return Err("a state that this store is too old for".into()),
+    };
+    if record.limits.iter().any(|(category, _)| category.contains('\n')) {
+        return Err("a limit's category is one line".into());
+    }
+    let scopes: Vec<_> = record.scopes.iter().map(|scope| scope.as_str()).collect();
+    let limits: Vec<_> =
+        record.limits.iter().map(|(category, limit)| format!("{limit} {category}")).collect();
+    let networks: Vec<_> = record.allowed_addresses.iter().map(ToString::to_string).collect();
+    let next = record.next.as_deref();
+    Ok(Row {
+        id: record.id.to_string(),
+        organization: organization(&record.owner),
+        mode: record.owner.mode.to_string(),
+        created_at: millis(record.created_at),
+        name: record.name.clone(),
+        hint: record.hint.clone(),
+        scopes: scopes.join(" "),
+        limits: limits.join("\n"),
+        allowed_addresses: networks.join(" "),
+        digest: record.digest.to_string(),
+        secret_created_at: millis(record.secret_created_at),
+        previous_digest: record.previous.map(|previous| previous.digest.to_string()),
+        previous_valid_until: record.previous.map(|previous| millis(previous.valid_until)),
+        next_digest: next.map(|next| next.digest.to_string()),
+        next_hint: next.map(|next| next.hint.clone()),
+        next_created_at: next.map(|next| millis(next.created_at)),
+        next_grace: next.map(|next| i64::try_from(next.grace.as_millis()).unwrap_or(i64::MAX)),
+        state: state.to_owned(),
+        revoked_at,
+        not_before: record.not_before.map(millis),
+        expires_at: record.expires_at.map(millis),
+        // Versions are only compared for equality, so the same bits will do.
+        version: record.version.cast_signed(),
+        last_used_at: record.last_used_at.map(millis),
+    })
+}
+
+/// The error is for [`StoreErrorKind::Corrupt`](tower_api_keys::store::StoreErrorKind::Corrupt).
+pub(crate) fn to_record(row: Row) -> Result<KeyRecord, Box<dyn Error + Send + Sync>> {
+    let mode = row.mode.parse()?;
+    let owner = match row.organization.as_str() {
+        "" => Owner::system(mode),
+        organization => Owner::organization(organization.parse()?, mode),
+    };
+    let mut record = KeyRecord::new(row.id.parse()?, owner, row.digest.parse()?, timestamp(row.created_at)?);
+    record.name = row.name;
+    record.hint = row.hint;
+    record.scopes = ScopeSet::parse_list(row.scopes.split_whitespace())?;
+    let networks = row.allowed_addresses.split_whitespace().map(str::parse);
+    record.allowed_addresses = networks.collect::<Result<_, _>>()?;
+    for line in row.limits.split_terminator('\n') {
+        let (limit, category) = line.split_once(' ').ok_or("a limit has no category")?;
+        record.limits.set(category, Some(limit.parse()?));
+    }
+    record.secret_created_at = timestamp(row.secret_created_at)?;
+    record.previous = match (row.previous_digest, row.previous_valid_until) {
+        (None, None) => None,
+        (Some(digest), Some(valid_until)) => {
+            Some(PreviousSecret { digest: digest.parse()?, valid_until: timestamp(valid_until)? })
+        }
+        _ => return Err("half of a previous secret".into()),
+    };
+    record.next = match (row.next_digest, row.next_hint, row.next_created_at, row.next_grace) {
+        (None, None, None, None) => None,
+        (Some(digest), Some(hint), Some(created_at), Some(grace)) => Some(Box::new(NextSecret {
+            digest: digest.parse()?,
+            hint,
+            created_at: timestamp(created_at)?,
+            grace: Duration::from_millis(grace.try_into()?),
+        })),
+        _ => return Err("a part of a next secret".into()),
+    };
+    record.state = match (row.state.as_str(), row.revoked_at) {
+        ("active", None) => KeyState::Active,
+        ("disabled", None) => KeyState::Disabled,
+        ("revoked", Some(at)) => KeyState::Revoked { at: timestamp(at)? },
+        _ => return Err("no such state".into()),
+    };
+    record.not_before = row.not_before.map(timestamp).transpose()?;
+    record.expires_at = row.expires_at.map(timestamp).transpose()?;
+    record.last_used_at = row.last_used_at.map(timestamp).transpose()?;
+    record.version = row.version.cast_unsigned();
+    Ok(record)
+}
+
+/// The empty text, which names no organization, is the system: unlike `NULL` it is found with `=`.
+pub(crate) fn organization(owner: &Owner) -> String {
+    match &owner.tenant {
+        Tenant::Organization(organization) => organization.to_string(),
+        Tenant::System => String::new(),
+    }
+}
+
+/// Instants beyond the year 292 000 000 become the last one that a column holds.
+pub(crate) fn millis(timestamp: Timestamp) -> i64 {
+    i64::try_from(timestamp.as_unix_millis()).unwrap_or(i64::MAX)
+}
+
+fn timestamp(millis: i64) -> Result<Timestamp, Box<dyn Error + Send + Sync>> {
+    Ok(Timestamp::from_unix_millis(u64::try_from(millis)?))
+}

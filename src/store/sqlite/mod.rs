@@ -1,0 +1,299 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Connection, Sqlite, SqliteConnection};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
+
+use super::sql::engine::{Engine, Work};
+use super::sql::row::millis;
+use super::sql::{
+    FIND_BY_ID, GET, Listing, Row, bind_key, bind_row, columns, digests, failed, insert_key, pending,
+    to_found, to_next_row, to_row, update_key,
+};
+use super::{
+    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, StoreError, StoreErrorKind,
+};
+use crate::clock::Timestamp;
+use crate::key::{KeyId, KeyRecord, Owner};
+
+/// Keys in an SQLite file, which several processes of one machine may have open.
+///
+/// ```
+/// use tower_api_keys::store::SqliteStore;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = std::env::temp_dir().join(format!("api-keys-{}", std::process::id()));
+/// # std::fs::create_dir_all(&directory)?;
+/// let store = SqliteStore::open(directory.join("keys.db")).await?;
+/// # drop(store);
+/// # std::fs::remove_dir_all(directory)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A clone is cheap and uses the same connections.
+///
+/// - Look-ups wait for no writer, and each is one prepared statement that an index answers. Writers wait for each other, in
+///   other processes too.
+/// - Each change is one transaction. With [`open`](Self::open) what has been answered is on disk, and not even a power
+///   failure takes a revocation back (`synchronous = FULL`).
+/// - Every method answers within a [time](Self::with_look_up_timeout) of its own, also when the file is locked or the disk
+///   full. A change that was [`Unavailable`](StoreErrorKind::Unavailable) for lack of time may have been made all the same.
+///
+/// # Schema
+///
+/// [`open`](Self::open) and [`migrate`](Self::migrate) make the tables. Where that is somebody else's job, this is
+/// version 1, for SQLite 3.39 or later:
+///
+/// ```sql
+#[doc = include_str!("schema_1.sql")]
+/// ```
+///
+/// How many secrets are still digested under pepper 1, which can go when there are none:
+///
+/// ```sql
+/// SELECT count(*) FROM api_key_digests WHERE digest LIKE 'hmac-sha256:1:%'
+/// ```
+#[derive(Clone, Debug)]
+pub struct SqliteStore {
+    engine: Engine<Sqlite>,
+    /// SQLite has one writer at a time. Whoever waits for that in here leaves the connections to look-ups.
+    writer: Arc<Mutex<()>>,
+}
+
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+
+/// `$1` is a JSON array of digests.
+const FIND_BY_DIGEST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM api_keys WHERE id = (SELECT key_id FROM json_each($1) AS given \
+     CROSS JOIN api_key_digests ON digest = given.value ORDER BY given.key LIMIT 1)"
+);
+
+const INSERT: &str = insert_key!();
+
+const REPLACE: &str = update_key!();
+
+/// `$2` is a JSON array of digests.
+const DROP_DIGESTS: &str =
+    "DELETE FROM api_key_digests WHERE key_id = $1 AND digest NOT IN (SELECT value FROM json_each($2))";
+
+const ADD_DIGESTS: &str = "INSERT INTO api_key_digests (digest, key_id) SELECT value, $1 FROM json_each($2) WHERE \
+     NOT EXISTS (SELECT 1 FROM api_key_digests WHERE digest = value AND key_id = $1)";
+
+const DELETE: &str = "DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3";
+
+/// `$1` is a JSON array of pairs.
+const RECORD_LAST_USE: &str = "UPDATE api_keys SET last_used_at = at FROM (\
+     SELECT value ->> 0 AS used, max(value ->> 1) AS at FROM json_each($1) GROUP BY used) \
+     WHERE id = used AND (last_used_at IS NULL OR last_used_at < at)";
+
+impl SqliteStore {
+    /// Opens the file at `path`, which is made if it is not there, and [migrates](Self::migrate) it. A text that starts with
+    /// `sqlite:` is read as [sqlx's URL](sqlx::sqlite::SqliteConnectOptions).
+    ///
+    /// The file is in WAL mode, so its directory has to be writable, and must not be on a network file system.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](StoreErrorKind::Unavailable) if the file can't be opened, otherwise as [`migrate`](Self::migrate).
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        let options = match path.to_str().filter(|text| text.starts_with("sqlite:")) {
+            Some(url) => url.parse().map_err(failed)?,
+            None => SqliteConnectOptions::new().filename(path),
+        };
+        let options = options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5));
+        let pool = SqlitePoolOptions::new().min_connections(1).max_connections(8).connect_lazy_with(options);
+        let store = Self::new(pool);
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// Keeps keys where `pool`, one of [sqlx](https://docs.rs/sqlx) 0.9, leads to. See [`migrate`](Self::migrate) for the
+    /// tables.
+    ///
+    /// How safe and how fast that is depends on the pool's options: [`open`](Self::open) sets WAL mode,
+    /// `synchronous = FULL` and a busy timeout of 5 seconds.
+    pub fn new(pool: SqlitePool) -> Self {
+        Self { engine: Engine::new(pool), writer: Arc::default() }
+    }
+
+    /// How long a look-up may take, the wait for a connection included, before it is
+    /// [`Unavailable`](StoreErrorKind::Unavailable) and its request is answered 503. Unless set, 1 second.
+    #[must_use]
+    pub fn with_look_up_timeout(mut self, timeout: Duration) -> Self {
+        self.engine.look_up_timeout = timeout;
+        self
+    }
+
+    /// The same for everything else. Unless set, 5 seconds.
+    #[must_use]
+    pub fn with_administration_timeout(mut self, timeout: Duration) -> Self {
+        self.engine.administration_timeout = timeout;
+        self
+    }
+
+    /// Makes the tables, or brings them from the version of an earlier release to that of this one.
+    ///
+    /// Does nothing where that has been done. Any number of processes may call it at the same time.
+    ///
+    /// # Errors
+    ///
+    /// [`Other`](StoreErrorKind::Other) if the tables have a version that this release does not know: that of a later
+    /// one. Otherwise as every method.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        let version = self.write(self.engine.administration_timeout, |to| Box::pin(migrate(to))).await?;
+        pending(version, MIGRATIONS).map(|_| ())
+    }
+
+    async fn write<T>(
+        &self,
+        time: Duration,
+        work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T>,
+    ) -> Result<T, StoreError> {
+        let deadline = Instant::now() + time;
+        // An `Err` is for the engine to tell: it has no time left then, either.
+        let _only = timeout_at(deadline, self.writer.lock()).await;
+        self.engine.run(deadline, work).await
+    }
+
+    async fn replace_within(&self, time: Duration, record: KeyRecord) -> Result<(), StoreError> {
+        let digests = json(digests(&record).iter());
+        let (row, replaced) = to_next_row(record)?;
+        if !self.write(time, |to| Box::pin(replace(to, row, replaced, digests))).await? {
+            return Err(StoreError::new(StoreErrorKind::Conflict));
+        }
+        Ok(())
+    }
+}
+
+/// Begins with the lock on writing. Without it, two transactions that have both read would each wait for the other.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// Applies what is pending, and answers the version that there is then.
+async fn migrate(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    let mut transaction = connection.begin_with(BEGIN).await?;
+    let table = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = 'api_key_schema'");
+    let mut version = 0;
+    if table.fetch_one(&mut *transaction).await? {
+        let stored = sqlx::query_scalar("SELECT version FROM api_key_schema");
+        version = stored.fetch_one(&mut *transaction).await?;
+    }
+    for migration in pending(version, MIGRATIONS).unwrap_or_default() {
+        sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
+        version += 1;
+    }
+    transaction.commit().await?;
+    Ok(version)
+}
+
+async fn insert(connection: &mut SqliteConnection, row: Row, digests: String) -> Result<(), sqlx::Error> {
+    let id = row.id.clone();
+    let mut transaction = connection.begin_with(BEGIN).await?;
+    bind_row(sqlx::query(INSERT), row).execute(&mut *transaction).await?;
+    sqlx::query(ADD_DIGESTS).bind(id).bind(digests).execute(&mut *transaction).await?;
+    transaction.commit().await
+}
+
+/// Whether there was such a version to replace.
+async fn replace(
+    connection: &mut SqliteConnection,
+    row: Row,
+    replaced: i64,
+    digests: String,
+) -> Result<bool, sqlx::Error> {
+    let id = row.id.clone();
+    let mut transaction = connection.begin_with(BEGIN).await?;
+    let changed = bind_row(sqlx::query(REPLACE), row).bind(replaced).execute(&mut *transaction).await?;
+    if changed.rows_affected() == 0 {
+        return Ok(false);
+    }
+    for statement in [DROP_DIGESTS, ADD_DIGESTS] {
+        sqlx::query(statement).bind(&id).bind(&digests).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(true)
+}
+
+/// Whether there was such a key.
+async fn delete(connection: &mut SqliteConnection, owner: Owner, id: KeyId) -> Result<bool, sqlx::Error> {
+    let mut transaction = connection.begin_with(BEGIN).await?;
+    let gone = bind_key!(sqlx::query(DELETE), &owner, id).execute(&mut *transaction).await?;
+    if gone.rows_affected() == 0 {
+        return Ok(false);
+    }
+    // Not left to the reference between the tables, which a connection heeds only if it was told to.
+    sqlx::query(DROP_DIGESTS).bind(id.to_string()).bind("[]").execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
+/// A JSON array of texts in which nothing needs to be escaped.
+fn json(texts: impl Iterator<Item: std::fmt::Display>) -> String {
+    let quoted: Vec<_> = texts.map(|text| format!("\"{text}\"")).collect();
+    format!("[{}]", quoted.join(","))
+}
+
+#[async_trait]
+impl KeyStore for SqliteStore {
+    async fn find(&self, selector: KeySelector<'_>) -> FindResult {
+        let query = match selector {
+            KeySelector::Id(id) => sqlx::query_as(FIND_BY_ID).bind(id.to_string()),
+            KeySelector::Digests(digests) => sqlx::query_as(FIND_BY_DIGEST).bind(json(digests.iter())),
+        };
+        to_found(self.engine.look_up(|to| Box::pin(query.fetch_optional(to))).await?)
+    }
+
+    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
+        self.replace_within(self.engine.look_up_timeout, record).await
+    }
+
+    async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+        let pairs: Vec<_> = uses.iter().map(|(id, at)| format!("[\"{id}\",{}]", millis(*at))).collect();
+        let query = sqlx::query(RECORD_LAST_USE).bind(format!("[{}]", pairs.join(",")));
+        self.write(self.engine.administration_timeout, |to| Box::pin(query.execute(to))).await.map(|_| ())
+    }
+}
+
+#[async_trait]
+impl KeyAdministration for SqliteStore {
+    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
+        let (row, digests) = (to_row(&record)?, json(digests(&record).iter()));
+        self.write(self.engine.administration_timeout, |to| Box::pin(insert(to, row, digests))).await
+    }
+
+    async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
+        let query = bind_key!(sqlx::query_as(GET), owner, id);
+        to_found(self.engine.administer(|to| Box::pin(query.fetch_optional(to))).await?)
+    }
+
+    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+        let listing = Listing::new(owner, query);
+        let query = listing.query();
+        let rows = self.engine.administer(|to| Box::pin(query.fetch_all(to))).await?;
+        listing.page(rows)
+    }
+
+    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
+        self.replace_within(self.engine.administration_timeout, record).await
+    }
+
+    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
+        let (owner, id) = (owner.clone(), *id);
+        self.write(self.engine.administration_timeout, |to| Box::pin(delete(to, owner, id))).await
+    }
+}

@@ -1,0 +1,520 @@
+//! The store in PostgreSQL, with servers that are killed, frozen and cut off.
+#![cfg(feature = "postgres")]
+
+#[path = "support/postgres.rs"]
+mod postgres;
+#[path = "support/stores.rs"]
+mod stores;
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use postgres::Server;
+use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::{AssertSqlSafe, PgPool, Row};
+use stores::{DAMAGE, find, full_record, owner, record, revoked};
+use support::{UNKNOWN_KEY, header_key, request, whoami};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_api_keys::AuthenticateLayer;
+use tower_api_keys::key::{KeyRecord, KeyState};
+use tower_api_keys::store::{
+    Invalidation, InvalidationSource, KeyAdministration, KeySelector, KeyStore, PostgresInvalidations,
+    PostgresStore, StoreErrorKind, conformance,
+};
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// A store in an empty database of the shared server, and the pool that it uses.
+async fn new_store() -> (PostgresStore, PgPool) {
+    let pool = Server::shared().database(10).await;
+    (migrated(&pool).await, pool)
+}
+
+async fn migrated(pool: &PgPool) -> PostgresStore {
+    let store = PostgresStore::new(pool.clone());
+    store.migrate().await.unwrap();
+    store
+}
+
+async fn execute(pool: &PgPool, sql: &str) {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.expect(sql);
+}
+
+/// Another pool for the same database.
+fn second_pool(pool: &PgPool) -> PgPool {
+    PgPoolOptions::new().max_connections(10).connect_lazy_with((*pool.connect_options()).clone())
+}
+
+/// Repeats a look-up until it works, which has to be soon.
+async fn recovers(store: &PostgresStore, key: &KeyRecord) {
+    let began = Instant::now();
+    loop {
+        match store.find(KeySelector::Id(&key.id)).await {
+            Ok(found) => break assert!(found.is_some()),
+            Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}"),
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conforms() {
+    conformance::check(async || new_store().await.0).await;
+}
+
+/// As many processes would have them: each with connections of its own.
+async fn three_stores() -> Vec<Arc<dyn KeyAdministration>> {
+    let (store, pool) = new_store().await;
+    let others = (0..2).map(|_| PostgresStore::new(second_pool(&pool)));
+    let stores = std::iter::once(store).chain(others);
+    stores.map(|store| Arc::new(store) as Arc<dyn KeyAdministration>).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r59_r60_changes_at_once_leave_one_consistent_state() {
+    stores::r59_r60_changes_at_once_leave_one_consistent_state(&three_stores().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r85_uses_are_recorded_from_everywhere_at_once() {
+    stores::r85_uses_are_recorded_from_everywhere_at_once(&three_stores().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_debug_text_holds_the_password() {
+    let options = Server::shared().options("postgres").password("correct horse");
+    let pool = PgPoolOptions::new().connect_lazy_with(options);
+    let texts =
+        [format!("{:?}", PostgresInvalidations::new(&pool)), format!("{:?}", PostgresStore::new(pool))];
+    assert!(texts.iter().all(|text| !text.contains("horse")), "{texts:?}");
+}
+
+/// Messages of the database name the digest that was there already.
+#[tokio::test(flavor = "multi_thread")]
+async fn r20_no_error_tells_a_digest() {
+    let (store, _) = new_store().await;
+    let key = record("k1");
+    store.insert(key.clone()).await.unwrap();
+    let mut thief = record("k2");
+    thief.digest = key.digest;
+    let error = store.insert(thief).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Conflict);
+    assert!(!format!("{error:?}").contains(&key.digest.to_string()[8..]), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_may_migrate_at_once_and_a_newer_schema_is_refused() {
+    let pool = Server::shared().database(10).await;
+    let migrations: Vec<_> = (0..8)
+        .map(|_| {
+            let store = PostgresStore::new(second_pool(&pool));
+            tokio::spawn(async move { store.migrate().await })
+        })
+        .collect();
+    for migration in migrations {
+        migration.await.unwrap().unwrap();
+    }
+    let store = migrated(&pool).await;
+    let versions = sqlx::query("SELECT version FROM api_key_schema").fetch_all(&pool).await.unwrap();
+    assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [1]);
+
+    execute(&pool, "UPDATE api_key_schema SET version = 99").await;
+    let refused = store.migrate().await.unwrap_err();
+    assert_eq!(refused.kind(), StoreErrorKind::Other);
+    let reason = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(reason.contains("version 99") && reason.contains("up to 1"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r24_texts_stay_texts() {
+    stores::r24_texts_stay_texts(&new_store().await.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r23_a_damaged_row_is_an_error_and_no_panic() {
+    let (store, pool) = new_store().await;
+    for (number, (column, value)) in DAMAGE.iter().enumerate() {
+        let key = full_record(&format!("k{number}"));
+        store.insert(key.clone()).await.unwrap();
+        let damage = format!("UPDATE api_keys SET {column} = {value}");
+        execute(&pool, &damage).await;
+        stores::r23_is_corrupt(&store, &key.id, &format!("k{number}"), &damage).await;
+        execute(&pool, "TRUNCATE api_keys CASCADE").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r24_r50_statements_are_constant_and_an_index_answers_each() {
+    let pool = Server::shared().database(1).await;
+    let store = migrated(&pool).await;
+    execute(
+        &pool,
+        "INSERT INTO api_keys (id, organization, mode, created_at, name, hint, scopes, limits, allowed_addresses, \
+         digest, secret_created_at, state, version) SELECT 'id' || n, 'acme' || n % 50, 'live', n, '', '', '', '', '', \
+         'd' || n, n, 'active', 0 FROM generate_series(1, 20000) AS n; \
+         INSERT INTO api_key_digests SELECT 'd' || n, 'id' || n FROM generate_series(1, 20000) AS n; \
+         ANALYZE api_keys; ANALYZE api_key_digests",
+    )
+    .await;
+    let prepared = async || {
+        let all = "SELECT name, statement, cardinality(parameter_types) AS parameters FROM pg_prepared_statements \
+                   WHERE statement ~ 'api_keys' ORDER BY statement";
+        sqlx::raw_sql(all).fetch_all(&pool).await.unwrap()
+    };
+    let texts =
+        |rows: &[sqlx::postgres::PgRow]| rows.iter().map(|row| row.get("statement")).collect::<Vec<String>>();
+    stores::use_everything(&store, 1).await;
+    let statements = prepared().await;
+    assert_eq!(statements.len(), 8, "{:#?}", texts(&statements));
+    for number in 2..5 {
+        stores::use_everything(&store, number).await;
+    }
+    assert_eq!(texts(&prepared().await), texts(&statements), "other values make no other statement");
+
+    execute(&pool, "SET plan_cache_mode = force_generic_plan").await;
+    for statement in statements {
+        let (name, text): (String, String) = (statement.get("name"), statement.get("statement"));
+        let nulls = vec!["NULL"; usize::try_from(statement.get::<i32, _>("parameters")).unwrap()].join(", ");
+        let explain = format!("EXPLAIN EXECUTE {name} ({nulls})");
+        let plan = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(&pool).await.unwrap();
+        let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+        assert!(!plan.iter().any(|step| step.contains("Seq Scan")), "{text}\n{}", plan.join("\n"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_is_notified_with_its_transaction_and_nothing_else_is() {
+    let (store, pool) = new_store().await;
+    let other = second_pool(&pool);
+    let mut listener = PgListener::connect_with(&other).await.unwrap();
+    listener.listen("tower_api_keys").await.unwrap();
+    let mut key = record("k1");
+
+    store.insert(key.clone()).await.unwrap();
+    store.insert(key.clone()).await.unwrap_err();
+    store.replace(key.clone()).await.unwrap();
+    store.replace(key.clone()).await.unwrap_err();
+    key.version += 1;
+    store.refresh(key.clone()).await.unwrap();
+    store.record_last_use(&[(key.id, stores::START)]).await.unwrap();
+    let mut taken = record("k2");
+    taken.digest = key.digest;
+    store.insert(taken).await.unwrap_err();
+    assert!(store.delete(&key.owner, &key.id).await.unwrap());
+    assert!(!store.delete(&key.owner, &key.id).await.unwrap());
+    store.insert(record("last")).await.unwrap();
+
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|payload| payload != "last") {
+        heard.push(timeout(SOON, listener.recv()).await.unwrap().unwrap().payload().to_owned());
+    }
+    assert_eq!(heard, ["k1", "k1", "k1", "k1", "last"], "insert, replace, refresh, delete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r32_what_is_heard_can_be_seen() {
+    let (store, pool) = new_store().await;
+    let other = PostgresStore::new(second_pool(&pool));
+    let mut source = PostgresInvalidations::new(&pool);
+    assert_eq!(source.next().await, Invalidation::Connected);
+    for number in 0..20 {
+        let key = record(&format!("k{number}"));
+        store.insert(key.clone()).await.unwrap();
+        assert_eq!(timeout(SOON, source.next()).await.unwrap(), Invalidation::Key(key.id));
+        assert!(find(&other, &key.id).await.is_some());
+        store.replace(revoked(key.clone())).await.unwrap();
+        assert_eq!(timeout(SOON, source.next()).await.unwrap(), Invalidation::Key(key.id));
+        assert_ne!(find(&other, &key.id).await.unwrap().state, KeyState::Active);
+    }
+    execute(&pool, "SELECT pg_notify('tower_api_keys', 'no identifier')").await;
+    let unclear = timeout(SOON, source.next()).await.unwrap();
+    assert_eq!(unclear, Invalidation::Connected, "something has changed, and nobody knows what");
+}
+
+/// Two nodes, each with a cache in front of the one database.
+#[cfg(feature = "cache")]
+#[tokio::test(flavor = "multi_thread")]
+async fn r32_r33_a_revocation_reaches_the_cache_of_another_node() {
+    use tower_api_keys::store::CachedStore;
+
+    let server = Server::start();
+    let pool = server.database(10).await;
+    let time = Duration::from_millis(500);
+    let node = |pool: PgPool| {
+        let database = PostgresStore::new(pool.clone()).with_look_up_timeout(time);
+        let store = CachedStore::builder(database).max_age_while_connected(Duration::from_secs(600)).build();
+        (store.clone(), tokio::spawn(store.follow(PostgresInvalidations::new(&pool))))
+    };
+    migrated(&pool).await;
+    let ((here, follower), (there, other_follower)) = (node(pool.clone()), node(second_pool(&pool)));
+    let warm = async |key: &KeyRecord| {
+        // Until the channel is up, and what was held before it is dropped.
+        while !matches!(there.find_now(KeySelector::Id(&key.id)), std::task::Poll::Ready(Ok(Some(_)))) {
+            let _ = there.find(KeySelector::Id(&key.id)).await;
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let revoked_there = async |key: &KeyRecord| {
+        let began = Instant::now();
+        loop {
+            match there.find(KeySelector::Id(&key.id)).await {
+                Ok(Some(found)) if found.state == KeyState::Active => sleep(Duration::from_millis(1)).await,
+                Ok(Some(_)) => return began.elapsed(),
+                Ok(None) => panic!("nobody has deleted it"),
+                Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unavailable),
+            }
+        }
+    };
+    for number in 0..10 {
+        let key = record(&format!("k{number}"));
+        here.insert(key.clone()).await.unwrap();
+        warm(&key).await;
+        here.replace(revoked(key.clone())).await.unwrap();
+        let lag = revoked_there(&key).await;
+        assert!(lag < SOON, "{lag:?}");
+    }
+
+    let key = record("frozen");
+    here.insert(key.clone()).await.unwrap();
+    warm(&key).await;
+    server.freeze();
+    sleep(Duration::from_secs(3)).await;
+    server.thaw();
+    recovers(&PostgresStore::new(pool.clone()), &key).await;
+    here.replace(revoked(key.clone())).await.unwrap();
+    let lag = revoked_there(&key).await;
+    assert!(lag < SOON, "{lag:?}");
+    follower.abort();
+    other_follower.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r33_a_call_that_is_given_up_loses_nothing() {
+    let (store, pool) = new_store().await;
+    let mut source = PostgresInvalidations::new(&pool);
+    assert_eq!(source.next().await, Invalidation::Connected);
+    let mut heard = 0;
+    let writer = tokio::spawn(async move {
+        for number in 0..200 {
+            store.insert(record(&format!("k{number}"))).await.unwrap();
+        }
+    });
+    let began = Instant::now();
+    while heard < 200 && began.elapsed() < Duration::from_secs(20) {
+        if let Ok(Invalidation::Key(_)) = timeout(Duration::from_micros(500), source.next()).await {
+            heard += 1;
+        }
+    }
+    writer.await.unwrap();
+    assert_eq!(heard, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r33_the_listener_notices_a_frozen_and_a_killed_server() {
+    let server = Server::start();
+    let pool = server.database(10).await;
+    let store = migrated(&pool).await;
+    let mut source = PostgresInvalidations::new(&pool);
+    assert_eq!(timeout(SOON, source.next()).await.unwrap(), Invalidation::Connected);
+
+    server.freeze();
+    let began = Instant::now();
+    assert_eq!(timeout(SOON, source.next()).await.unwrap(), Invalidation::Disconnected);
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    server.thaw();
+    assert_eq!(timeout(SOON, source.next()).await.unwrap(), Invalidation::Connected);
+
+    server.kill();
+    let began = Instant::now();
+    assert_eq!(timeout(SOON, source.next()).await.unwrap(), Invalidation::Disconnected);
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    server.restart();
+    // The server itself needs its time to recover.
+    let connected = timeout(Duration::from_secs(20), source.next()).await;
+    assert_eq!(connected.unwrap(), Invalidation::Connected);
+    let key = record("k1");
+    store.insert(key.clone()).await.unwrap();
+    assert_eq!(timeout(SOON, source.next()).await.unwrap(), Invalidation::Key(key.id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r27_a_frozen_server_is_an_error_in_time() {
+    let server = Server::start();
+    let pool = server.database(5).await;
+    let time = Duration::from_millis(500);
+    let store = migrated(&pool).await.with_look_up_timeout(time).with_administration_timeout(time);
+    let key = record("k1");
+    store.insert(key.clone()).await.unwrap();
+    let service = AuthenticateLayer::new(store.clone(), header_key()).layer(service_fn(whoami));
+    let status = async || service.clone().oneshot(request(UNKNOWN_KEY)).await.unwrap().status();
+
+    server.freeze();
+    for _ in 0..3 {
+        let began = Instant::now();
+        // More than there are connections.
+        let asked: Vec<_> = (0..8)
+            .map(|_| {
+                let (store, id) = (store.clone(), key.id);
+                tokio::spawn(async move { store.find(KeySelector::Id(&id)).await })
+            })
+            .collect();
+        for answer in asked {
+            assert_eq!(answer.await.unwrap().unwrap_err().kind(), StoreErrorKind::Unavailable);
+        }
+        let error = store.delete(&owner(), &record("k2").id).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        assert_eq!(status().await, StatusCode::SERVICE_UNAVAILABLE, "neither 401 nor 500, whatever the key");
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    }
+    server.thaw();
+    recovers(&store, &key).await;
+    assert_eq!(status().await, StatusCode::UNAUTHORIZED, "a key that is not there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r27_r60_a_killed_server_loses_nothing_that_was_answered() {
+    let server = Server::start();
+    let pool = server.database(10).await;
+    let store = migrated(&pool).await.with_administration_timeout(Duration::from_secs(2));
+    for round in 0..2 {
+        let (stop, stopped) = watch::channel(false);
+        let writers: Vec<_> = (0..6)
+            .map(|writer| {
+                let (store, stopped) = (store.clone(), stopped.clone());
+                tokio::spawn(async move {
+                    let mut answered = Vec::new();
+                    for number in 0.. {
+                        let key = record(&format!("k{round}-{writer}-{number}"));
+                        let failed = match store.insert(key.clone()).await {
+                            Ok(()) => store.replace(revoked(key.clone())).await.err(),
+                            Err(error) => Some(error),
+                        };
+                        match failed {
+                            None => answered.push(key),
+                            Some(error) => assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}"),
+                        }
+                        if *stopped.borrow() {
+                            break;
+                        }
+                    }
+                    answered
+                })
+            })
+            .collect();
+        sleep(Duration::from_millis(700)).await;
+        server.kill();
+        stop.send(true).unwrap();
+        let mut answered = Vec::new();
+        for writer in writers {
+            answered.extend(writer.await.unwrap());
+        }
+        let first = answered.first().expect("something was answered before the end").clone();
+        server.restart();
+        let began = Instant::now();
+        while store.find(KeySelector::Id(&first.id)).await.is_err() {
+            assert!(began.elapsed() < Duration::from_secs(20), "the server recovers");
+        }
+        for key in &answered {
+            let stored = find(&store, &key.id).await.expect("what was answered is there");
+            assert_ne!(stored.state, KeyState::Active, "{} was revoked", key.id);
+            let by_digest = store.find(KeySelector::Digests(&[key.digest])).await.unwrap();
+            assert_eq!(by_digest.as_deref(), Some(&stored));
+        }
+        let halves = "SELECT count(*) FROM api_keys WHERE id NOT IN (SELECT key_id FROM api_key_digests)";
+        assert_eq!(sqlx::query_scalar::<_, i64>(halves).fetch_one(&pool).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r27_an_exhausted_pool_and_a_locked_row_are_errors_in_time() {
+    let pool = Server::shared().database(2).await;
+    let time = Duration::from_millis(300);
+    let store = migrated(&pool).await.with_look_up_timeout(time).with_administration_timeout(time);
+    let key = record("k1");
+    store.insert(key.clone()).await.unwrap();
+
+    let other = second_pool(&pool);
+    let mut transaction = other.begin().await.unwrap();
+    sqlx::raw_sql("SELECT FROM api_keys FOR UPDATE").execute(&mut *transaction).await.unwrap();
+    let began = Instant::now();
+    for _ in 0..3 {
+        let error = store.replace(revoked(key.clone())).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    }
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    transaction.rollback().await.unwrap();
+    recovers(&store, &key).await;
+
+    let taken = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    let began = Instant::now();
+    let found = store.find(KeySelector::Id(&key.id)).await;
+    assert_eq!(found.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    drop(taken);
+    recovers(&store, &key).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r27_connections_that_lead_nowhere_any_more_are_found_out_together() {
+    let pool = Server::shared().database(1).await;
+    let key = record("k1");
+    migrated(&pool).await.insert(key.clone()).await.unwrap();
+
+    // A network that forgets the connections it had, and takes new ones.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, server) = (listener.local_addr().unwrap().port(), Server::shared().port());
+    let (forget, forgotten) = watch::channel(());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut forgotten = forgotten.clone();
+            forgotten.mark_unchanged();
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+                tokio::select! {
+                    _ = copy_bidirectional(&mut client, &mut server) => {}
+                    _ = forgotten.changed() => std::future::pending().await,
+                }
+            });
+        }
+    });
+    let options = (*pool.connect_options()).clone().port(port);
+    let far = PgPoolOptions::new().max_connections(8).connect_lazy_with(options);
+    let store = PostgresStore::new(far.clone()).with_look_up_timeout(Duration::from_secs(1));
+    let mut warm = Vec::new();
+    for _ in 0..8 {
+        warm.push(far.acquire().await.unwrap());
+    }
+    drop(warm);
+    recovers(&store, &key).await;
+    while far.num_idle() < 8 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    forget.send(()).unwrap();
+    recovers(&store, &key).await;
+    let began = Instant::now();
+    for _ in 0..20 {
+        assert!(find(&store, &key.id).await.is_some());
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "all of them: {:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r27_callers_that_leave_take_no_connection_with_them() {
+    let (store, pool) = new_store().await;
+    let key = record("k1");
+    store.insert(key.clone()).await.unwrap();
+    for _ in 0..200 {
+        let _ = timeout(Duration::from_micros(300), store.find(KeySelector::Id(&key.id))).await;
+    }
+    recovers(&store, &key).await;
+    let backends = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()";
+    let backends: i64 = sqlx::query_scalar(backends).fetch_one(&pool).await.unwrap();
+    assert!(backends <= 10, "{backends}");
+}

@@ -1,0 +1,359 @@
+//! The store in an SQLite file that is locked, full, damaged, and shared with a process that is killed.
+#![cfg(feature = "sqlite")]
+#![allow(clippy::print_stdout, reason = "a child process says what was answered to it")]
+
+#[path = "support/stores.rs"]
+mod stores;
+
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions};
+use sqlx::{AssertSqlSafe, Connection, Row};
+use stores::{DAMAGE, digest, find, full_record, owner, record, revoked};
+use tokio::time::Instant;
+use tower_api_keys::key::{KeyId, KeyState};
+use tower_api_keys::store::{
+    KeyAdministration, KeySelector, KeyStore, SqliteStore, StoreErrorKind, conformance,
+};
+
+/// A directory of its own, removed when dropped.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("api-keys-sqlite-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("keys.db")
+    }
+
+    fn options(&self) -> SqliteConnectOptions {
+        SqliteConnectOptions::new().filename(self.file())
+    }
+
+    async fn connect(&self) -> SqliteConnection {
+        SqliteConnection::connect_with(&self.options()).await.unwrap()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn execute(connection: &mut SqliteConnection, sql: &str) {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.expect(sql);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conforms() {
+    let directories = std::sync::Mutex::new(Vec::new());
+    conformance::check(async || {
+        let directory = Directory::new();
+        let store = SqliteStore::open(directory.file()).await.unwrap();
+        directories.lock().unwrap().push(directory);
+        store
+    })
+    .await;
+}
+
+/// As many processes would have them: each with connections of its own.
+async fn three_stores(directory: &Directory) -> Vec<Arc<dyn KeyAdministration>> {
+    let mut stores: Vec<Arc<dyn KeyAdministration>> = Vec::new();
+    for _ in 0..3 {
+        stores.push(Arc::new(SqliteStore::open(directory.file()).await.unwrap()));
+    }
+    stores
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r59_r60_changes_at_once_leave_one_consistent_state() {
+    let directory = Directory::new();
+    stores::r59_r60_changes_at_once_leave_one_consistent_state(&three_stores(&directory).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r85_uses_are_recorded_from_everywhere_at_once() {
+    let directory = Directory::new();
+    stores::r85_uses_are_recorded_from_everywhere_at_once(&three_stores(&directory).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_sets_what_keeps_keys_safe_and_look_ups_fast() {
+    let directory = Directory::new();
+    let url = format!("sqlite://{}", directory.file().display());
+    let store = SqliteStore::open(url).await.unwrap();
+    store.insert(record("k1")).await.unwrap();
+    let mut connection = directory.connect().await;
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(mode, "wal");
+
+    let opened = SqliteStore::open(directory.0.join("missing").join("keys.db")).await;
+    assert_eq!(opened.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    std::fs::write(directory.0.join("garbage"), "this is no database ".repeat(100)).unwrap();
+    let opened = SqliteStore::open(directory.0.join("garbage")).await;
+    assert_eq!(opened.unwrap_err().kind(), StoreErrorKind::Corrupt);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_may_open_a_new_file_at_once_and_a_newer_one_is_refused() {
+    let directory = Directory::new();
+    let opened: Vec<_> = (0..8).map(|_| tokio::spawn(SqliteStore::open(directory.file()))).collect();
+    for store in opened {
+        let store = store.await.unwrap().unwrap();
+        store.migrate().await.unwrap();
+    }
+    let mut connection = directory.connect().await;
+    let versions =
+        sqlx::query("SELECT version FROM api_key_schema").fetch_all(&mut connection).await.unwrap();
+    assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i64>>(), [1]);
+
+    execute(&mut connection, "UPDATE api_key_schema SET version = 99").await;
+    let refused = SqliteStore::open(directory.file()).await.unwrap_err();
+    assert_eq!(refused.kind(), StoreErrorKind::Other);
+    let reason = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(reason.contains("version 99") && reason.contains("up to 1"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r24_texts_stay_texts() {
+    let directory = Directory::new();
+    let store = SqliteStore::open(directory.file()).await.unwrap();
+    stores::r24_texts_stay_texts(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r24_r50_statements_are_constant_and_an_index_answers_each() {
+    stores::watch_statements();
+    let directory = Directory::new();
+    let store = SqliteStore::open(directory.file()).await.unwrap();
+    stores::use_everything(&store, 1).await;
+    let of_the_store = |text: &String| text.contains("api_key") && text.contains('$');
+    let statements: Vec<_> = stores::statements().into_iter().filter(of_the_store).collect();
+    assert!(statements.len() >= 9, "{statements:#?}");
+    for number in 2..5 {
+        stores::use_everything(&store, number).await;
+    }
+    let after: Vec<_> = stores::statements().into_iter().filter(of_the_store).collect();
+    assert_eq!(after, statements, "other values make no other statement");
+
+    let mut connection = directory.connect().await;
+    for statement in &statements {
+        let plan = sqlx::raw_sql(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")));
+        let steps = plan.fetch_all(&mut connection).await.expect(statement);
+        for step in steps {
+            let step: String = step.get("detail");
+            let reads_parameter = step.contains("VIRTUAL TABLE");
+            assert!(
+                !step.starts_with("SCAN api_key") && (reads_parameter || !step.contains("SCAN api")),
+                "{step}: {statement}"
+            );
+        }
+        assert!(
+            statement.contains("api_key_digests")
+                || statement.contains("WHERE")
+                || statement.starts_with("INSERT")
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r23_a_damaged_row_is_an_error_and_no_panic() {
+    let directory = Directory::new();
+    let store = SqliteStore::open(directory.file()).await.unwrap();
+    let mut connection = directory.connect().await;
+    for (number, (column, value)) in DAMAGE.iter().enumerate() {
+        let key = full_record(&format!("k{number}"));
+        store.insert(key.clone()).await.unwrap();
+        let damage = format!("UPDATE api_keys SET {column} = {value}");
+        execute(&mut connection, &damage).await;
+        stores::r23_is_corrupt(&store, &key.id, &format!("k{number}"), &damage).await;
+        execute(&mut connection, "DELETE FROM api_key_digests; DELETE FROM api_keys").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r27_a_locked_file_is_an_error_in_time_and_look_ups_go_on() {
+    let directory = Directory::new();
+    let time = Duration::from_millis(300);
+    let store = SqliteStore::open(directory.file()).await.unwrap().with_administration_timeout(time);
+    let key = record("k1");
+    store.insert(key.clone()).await.unwrap();
+    let mut other = directory.connect().await;
+    execute(&mut other, "BEGIN EXCLUSIVE").await;
+
+    let began = Instant::now();
+    let writers: Vec<_> = (0..10)
+        .map(|number| {
+            let store = store.clone();
+            tokio::spawn(async move { store.insert(record(&format!("late{number}"))).await })
+        })
+        .collect();
+    tokio::time::sleep(time / 2).await;
+    assert!(find(&store, &key.id).await.is_some(), "readers wait for no writer");
+    for writer in writers {
+        assert_eq!(writer.await.unwrap().unwrap_err().kind(), StoreErrorKind::Unavailable);
+    }
+    let (elapsed, bound) = (began.elapsed(), Duration::from_secs(2));
+    assert!(elapsed < bound, "{elapsed:?}");
+    assert!(find(&store, &key.id).await.is_some(), "nor for any number of them");
+
+    execute(&mut other, "ROLLBACK").await;
+    let store = store.with_administration_timeout(Duration::from_secs(5));
+    store.insert(record("k2")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r27_a_full_disk_is_an_error_and_takes_nothing_away() {
+    let directory = Directory::new();
+    drop(SqliteStore::open(directory.file()).await.unwrap());
+    let full = directory.options().pragma("max_page_count", "40");
+    let store = SqliteStore::new(SqlitePoolOptions::new().max_connections(2).connect_lazy_with(full));
+    let mut stored = Vec::new();
+    let error = loop {
+        let mut key = record(&format!("k{}", stored.len()));
+        key.name = "x".repeat(1_000);
+        match store.insert(key.clone()).await {
+            Ok(()) => stored.push(key),
+            Err(error) => break error,
+        }
+        assert!(stored.len() < 1_000, "forty pages hold less");
+    };
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+    for key in &stored {
+        assert_eq!(find(&store, &key.id).await.as_ref(), Some(key));
+    }
+    let last = record(&format!("k{}", stored.len()));
+    assert_eq!(find(&store, &last.id).await, None);
+    assert!(store.find(KeySelector::Digests(&[last.digest])).await.unwrap().is_none());
+    // Room again.
+    let roomy = SqliteStore::open(directory.file()).await.unwrap();
+    roomy.insert(last).await.unwrap();
+    assert!(store.delete(&owner(), &stored[0].id).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r27_an_exhausted_pool_is_an_error_in_time() {
+    let directory = Directory::new();
+    drop(SqliteStore::open(directory.file()).await.unwrap());
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(directory.options());
+    let time = Duration::from_millis(200);
+    let store = SqliteStore::new(pool.clone()).with_look_up_timeout(time).with_administration_timeout(time);
+    let taken = pool.acquire().await.unwrap();
+    let key = record("k1");
+    let began = Instant::now();
+    let found = store.find(KeySelector::Id(&key.id)).await;
+    assert_eq!(found.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    assert_eq!(store.insert(key.clone()).await.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    drop(taken);
+    let store = SqliteStore::new(pool);
+    store.insert(key).await.unwrap();
+}
+
+/// The other process of the tests below: it is this file run again, for this test alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn child_process() {
+    let Ok(file) = env::var("KEYS_WRITTEN_BY_A_CHILD") else { return };
+    let store = SqliteStore::open(file).await.unwrap();
+    for number in 0.. {
+        let key = record(&format!("child{number}"));
+        store.insert(key.clone()).await.unwrap();
+        println!("\ninserted {}", key.id);
+        if number % 2 == 0 {
+            store.replace(revoked(key.clone())).await.unwrap();
+            println!("\nrevoked {}", key.id);
+        }
+    }
+}
+
+fn child(file: &Path) -> (Child, impl Iterator<Item = (bool, KeyId)> + use<>) {
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["child_process", "--exact", "--nocapture"])
+        .env("KEYS_WRITTEN_BY_A_CHILD", file)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let answered = lines.filter_map(|line| {
+        let (what, id) = line.split_once(' ')?;
+        let revoked = match what {
+            "inserted" => false,
+            "revoked" => true,
+            _ => return None,
+        };
+        Some((revoked, KeyId::from_str(id).ok()?))
+    });
+    (child, answered)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r60_a_killed_process_loses_nothing_that_was_answered() {
+    let directory = Directory::new();
+    for round in 1..=3 {
+        let file = directory.0.join(format!("keys{round}.db"));
+        let (mut child, mut answered) = child(&file);
+        let mut seen: Vec<_> = answered.by_ref().take(50 * round).collect();
+        child.kill().unwrap();
+        seen.extend(answered);
+        child.wait().unwrap();
+
+        let store = SqliteStore::open(&file).await.unwrap();
+        for (revoked, id) in &seen {
+            let stored = find(&store, id).await.expect("what was answered is there");
+            assert!(!revoked || stored.state != KeyState::Active, "{id} was revoked");
+            let by_digest = store.find(KeySelector::Digests(&[digest(id.as_str())])).await.unwrap();
+            assert_eq!(by_digest.as_deref(), Some(&stored));
+        }
+        let mut connection =
+            SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&file)).await.unwrap();
+        let check: String =
+            sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut connection).await.unwrap();
+        assert_eq!(check, "ok");
+        let halves = "SELECT count(*) FROM api_keys WHERE id NOT IN (SELECT key_id FROM api_key_digests)";
+        let halves: i64 = sqlx::query_scalar(halves).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(halves, 0, "no change is half done");
+        store.insert(record("afterwards")).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_share_a_file() {
+    let directory = Directory::new();
+    let store = SqliteStore::open(directory.file()).await.unwrap();
+    let (mut child, mut answered) = child(&directory.file());
+    for number in 0..40 {
+        store.insert(record(&format!("mine{number}"))).await.unwrap();
+        let (revoked, id) = answered.next().expect("the child writes, too");
+        let stored = find(&store, &id).await.expect("what one process has answered the other sees");
+        assert!(!revoked || stored.state != KeyState::Active);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_key_leaves_nothing_behind_whatever_the_connection_was_told() {
+    let directory = Directory::new();
+    drop(SqliteStore::open(directory.file()).await.unwrap());
+    let careless = directory.options().foreign_keys(false);
+    let store = SqliteStore::new(SqlitePool::connect_lazy_with(careless));
+    let key = full_record("k1");
+    store.insert(key.clone()).await.unwrap();
+    assert!(store.delete(&owner(), &key.id).await.unwrap());
+    // It has the same previous secret and the same next one.
+    store.insert(full_record("k2")).await.unwrap();
+}

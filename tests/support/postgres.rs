@@ -1,0 +1,236 @@
+//! A PostgreSQL server of the tests' own, in a temporary directory and on a free port.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+use std::{env, fs, process, thread};
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+
+/// What no server accepts to run as, and whom it runs as then.
+const ROOT: u32 = 0;
+const NOBODY: u32 = 65_534;
+
+/// Stops the server and removes its directory when the tests have ended, however they did: their end closes its input.
+const GUARDIAN: &str = r#"
+    trap '' INT TERM HUP
+    cat > /dev/null
+    server=$(head -n 1 "$1/data/postmaster.pid" 2> /dev/null)
+    if [ -n "$server" ]; then
+        kill -CONT "$server" $(pgrep -P "$server") 2> /dev/null
+        kill -QUIT "$server" 2> /dev/null
+        for _ in $(seq 50); do
+            [ -e "$1/data/postmaster.pid" ] && kill -0 "$server" 2> /dev/null || break
+            sleep 0.1
+        done
+    fi
+    rm -rf "$1"
+"#;
+
+/// A running server. Stopped and removed when dropped.
+pub struct Server {
+    directory: PathBuf,
+    port: u16,
+    process: Mutex<Child>,
+    guardian: Child,
+}
+
+impl Server {
+    /// The one that all tests of a file share which leave it alone.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Server> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    /// One that a test can do with as it likes.
+    pub fn start() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let directory = env::temp_dir().join(format!("api-keys-postgres-{}-{number}", process::id()));
+        fs::create_dir_all(&directory).expect("the temporary directory can be written");
+        let guardian = Command::new("sh")
+            .args(["-c", GUARDIAN, "guardian"])
+            .arg(&directory)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("there is a shell");
+        if fs::metadata(&directory).expect("it was just made").uid() == ROOT {
+            chown(&directory, Some(NOBODY), Some(NOBODY)).expect("root can give a directory away");
+        }
+        // English sorts `aB` before `Ba`, which bytes do not. Before version 15 there is no such choice everywhere.
+        let english: &[&str] = &["--locale-provider=icu", "--icu-locale=en-US"];
+        let mut made = initdb(&directory, english);
+        if !made.status.success() {
+            made = initdb(&directory, &[]);
+        }
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let port = port.expect("there is a free port").port();
+        let process = Mutex::new(spawn(&directory, port));
+        Self { directory, port, process, guardian }
+    }
+
+    /// What this server's clients connect with.
+    pub fn options(&self, database: &str) -> PgConnectOptions {
+        let url = format!("postgres://postgres@127.0.0.1:{}/{database}", self.port);
+        PgConnectOptions::from_str(&url).expect("this is a URL")
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// An empty database, and a pool of connections to it.
+    pub async fn database(&self, connections: u32) -> PgPool {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let mut admin = self.connect("postgres").await;
+        let create = format!("CREATE DATABASE {name} TEMPLATE template0");
+        sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut admin).await.expect("a database can be made");
+        PgPoolOptions::new().max_connections(connections).connect_lazy_with(self.options(&name))
+    }
+
+    /// Waits until the server is up.
+    async fn connect(&self, database: &str) -> PgConnection {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            match PgConnection::connect_with(&self.options(database)).await {
+                Ok(connection) => return connection,
+                Err(error) if Instant::now() > deadline => panic!("{error}\n{}", self.log()),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    /// What a power failure does to it, less the loss of what the operating system holds.
+    pub fn kill(&self) {
+        self.signal("KILL");
+        self.process.lock().unwrap().wait().expect("it was started");
+    }
+
+    /// Nothing of it runs, and its connections stay open.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    /// Starts it again after [`kill`](Self::kill).
+    pub fn restart(&self) {
+        // The shared memory of a killed server is given up when the last of its processes has noticed.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let mut server = spawn(&self.directory, self.port);
+            thread::sleep(Duration::from_millis(300));
+            if server.try_wait().expect("it was started").is_none() {
+                *self.process.lock().unwrap() = server;
+                return;
+            }
+            assert!(Instant::now() < deadline, "the server starts again: {}", self.log());
+        }
+    }
+
+    /// Sends a signal to every process of the server.
+    fn signal(&self, name: &str) {
+        let server = self.process.lock().unwrap().id().to_string();
+        let children = Command::new("pgrep").args(["-P", &server]).output().expect("there is pgrep").stdout;
+        let children = String::from_utf8(children).expect("process numbers are ASCII");
+        // Some may have ended meanwhile.
+        let _ = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(&server)
+            .args(children.lines())
+            .stderr(Stdio::null())
+            .status()
+            .expect("there is kill");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.guardian.stdin.take());
+        let _ = self.process.lock().map(|mut process| process.wait());
+        let _ = self.guardian.wait();
+    }
+}
+
+fn initdb(directory: &Path, locale: &[&str]) -> Output {
+    program("initdb", directory)
+        .arg("-D")
+        .arg(directory.join("data"))
+        .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"])
+        .args(locale)
+        .output()
+        .expect("initdb runs")
+}
+
+fn spawn(directory: &Path, port: u16) -> Child {
+    let log = fs::File::options().create(true).append(true).open(directory.join("log"));
+    let log = log.expect("the log can be written");
+    program("postgres", directory)
+        .arg("-D")
+        .arg(directory.join("data"))
+        .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"])
+        .arg("-c")
+        .arg(format!("unix_socket_directories={}", directory.display()))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a file can be opened twice"))
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .expect("postgres runs")
+}
+
+/// One of PostgreSQL's programs, to be run as the owner of `directory`.
+fn program(name: &str, directory: &Path) -> Command {
+    let owner = fs::metadata(directory).expect("the directory is there");
+    let mut command = Command::new(find(name));
+    command.current_dir(directory);
+    if owner.uid() == NOBODY {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
+}
+
+fn find(name: &str) -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let configured = Command::new("pg_config").arg("--bindir").output().ok();
+    let configured = configured.and_then(|output| String::from_utf8(output.stdout).ok());
+    let mut packaged: Vec<_> = fs::read_dir("/usr/lib/postgresql")
+        .map(|versions| versions.flatten().map(|version| version.path().join("bin")).collect())
+        .unwrap_or_default();
+    packaged.sort();
+    env::var_os("PG_BIN")
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(env::split_paths(&path))
+        .chain(configured.map(|directory| PathBuf::from(directory.trim())))
+        .chain(packaged.into_iter().rev())
+        .map(|directory| directory.join(name))
+        .find(|program| program.is_file())
+        .unwrap_or_else(|| {
+            panic!(
+                "these tests start a PostgreSQL server of their own, and found no `{name}`. Install it \
+                 (`apt-get install postgresql`, `dnf install postgresql-server`, `brew install postgresql`), or say \
+                 where its programs are: PG_BIN=/path/to/bin"
+            )
+        })
+}

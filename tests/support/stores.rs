@@ -1,0 +1,290 @@
+//! What every durable store has to stand.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tower_api_keys::clock::Timestamp;
+use tower_api_keys::key::{Digest, KeyFormat, KeyId, KeyRecord, KeyState, Mode, NextSecret, Owner, Peppers};
+use tower_api_keys::manage::{Authority, KeyManager, ManageError, NewKey};
+use tower_api_keys::scope::ScopeSet;
+use tower_api_keys::store::{KeyAdministration, KeyQuery, KeySelector, KeyStore, StoreErrorKind};
+use tracing::field::{Field, Visit};
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+pub const START: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
+
+pub fn owner() -> Owner {
+    Owner::organization("acme".parse().unwrap(), Mode::Live)
+}
+
+pub fn digest(secret: &str) -> Digest {
+    Peppers::none().digest(secret)
+}
+
+/// A key of [`owner`] whose identifier is also its secret.
+pub fn record(id: &str) -> KeyRecord {
+    KeyRecord::new(id.parse().unwrap(), owner(), digest(id), START)
+}
+
+pub fn revoked(mut record: KeyRecord) -> KeyRecord {
+    record.state = KeyState::Revoked { at: START };
+    record
+}
+
+/// A key with all there is to a key.
+pub fn full_record(id: &str) -> KeyRecord {
+    let mut record = revoked(record(id));
+    record.previous =
+        Some(tower_api_keys::key::PreviousSecret { digest: digest("before"), valid_until: START });
+    let grace = Duration::from_secs(60);
+    let next = NextSecret { digest: digest("after"), hint: "k_…abcd".into(), created_at: START, grace };
+    record.next = Some(Box::new(next));
+    record.scopes = ScopeSet::parse_list(["runs:*"]).unwrap();
+    record.limits.set("read", std::num::NonZeroU32::new(5));
+    record.allowed_addresses = vec!["192.0.2.0/24".parse().unwrap()];
+    (record.not_before, record.expires_at, record.last_used_at) = (Some(START), Some(START), Some(START));
+    record
+}
+
+pub async fn find(store: &dyn KeyStore, id: &KeyId) -> Option<KeyRecord> {
+    store.find(KeySelector::Id(id)).await.unwrap().map(Arc::unwrap_or_clone)
+}
+
+/// Rotations, switches, a revocation and perhaps a deletion of one key, all at once, over several connections and
+/// processes: `stores` lead to the same keys.
+pub async fn r59_r60_changes_at_once_leave_one_consistent_state(stores: &[Arc<dyn KeyAdministration>]) {
+    let format = KeyFormat::new("wfk_").build().unwrap();
+    let managers: Vec<_> =
+        stores.iter().map(|store| KeyManager::new(store.clone(), format.clone())).collect();
+    let authority = Authority::operator(owner());
+    for round in 0..12 {
+        let created = managers[0].create(&authority, NewKey::new("raced", ScopeSet::empty())).await.unwrap();
+        let id = created.key.id;
+        let secrets = Arc::new(Mutex::new(vec![created.secret.expose_secret().to_owned()]));
+        let mut changes = JoinSet::new();
+        for (number, manager) in managers.iter().cycle().take(8).enumerate() {
+            let (manager, authority, secrets) = (manager.clone(), authority.clone(), secrets.clone());
+            changes.spawn(async move {
+                let result = match number {
+                    0 => manager.revoke(&authority, &id).await.map(|_| ()),
+                    1 if round % 2 == 1 => manager.delete(&authority, &id).await,
+                    2 | 3 => manager.disable(&authority, &id).await.map(|_| ()),
+                    _ => manager.rotate(&authority, &id, Duration::from_secs(60)).await.map(|rotated| {
+                        secrets.lock().unwrap().push(rotated.secret.expose_secret().to_owned());
+                    }),
+                };
+                match result {
+                    Ok(()) | Err(ManageError::NotFound) => {}
+                    Err(error) => panic!("change {number} of round {round}: {error}"),
+                }
+            });
+        }
+        while let Some(change) = changes.join_next().await {
+            change.unwrap();
+        }
+        let secrets = secrets.lock().unwrap().clone();
+        for store in stores {
+            let stored = find(store, &id).await;
+            match &stored {
+                Some(record) => {
+                    assert!(
+                        matches!(record.state, KeyState::Revoked { .. }),
+                        "a revocation wins: {record:?}"
+                    );
+                    assert_eq!(record.previous, None);
+                    assert_eq!(round % 2, 0, "a deletion wins, too");
+                }
+                None => assert_eq!(round % 2, 1, "nobody has deleted it"),
+            }
+            let mut found = 0;
+            for secret in &secrets {
+                let by_secret = store.find(KeySelector::Digests(&[digest(secret)])).await.unwrap();
+                found += usize::from(by_secret.is_some());
+                assert!(by_secret.is_none_or(|by_secret| Some(&*by_secret) == stored.as_ref()));
+            }
+            assert_eq!(found, usize::from(stored.is_some()), "only the secret in use leads to the key");
+        }
+    }
+}
+
+/// Several processes that have all seen the same keys write that at once, while the keys are changed.
+pub async fn r85_uses_are_recorded_from_everywhere_at_once(stores: &[Arc<dyn KeyAdministration>]) {
+    let keys: Vec<_> = (0..300).map(|number| record(&format!("used{number}"))).collect();
+    for key in &keys {
+        stores[0].insert(key.clone()).await.unwrap();
+    }
+    let mut writers = JoinSet::new();
+    for (number, store) in stores.iter().cycle().take(6).enumerate() {
+        let (store, keys) = (store.clone(), keys.clone());
+        writers.spawn(async move {
+            for round in 1..=5 {
+                let at = Timestamp::from_unix_millis(round * 10 + number as u64);
+                let mut uses: Vec<_> = keys.iter().map(|key| (key.id, at)).collect();
+                if number % 2 == 1 {
+                    uses.reverse();
+                }
+                store.record_last_use(&uses).await.unwrap();
+                let mut mine = keys[number].clone();
+                mine.version = round - 1;
+                store.replace(mine).await.unwrap();
+            }
+        });
+    }
+    while let Some(writer) = writers.join_next().await {
+        writer.unwrap();
+    }
+    let query = {
+        let mut query = KeyQuery::default();
+        query.limit = 1000;
+        query
+    };
+    let page = stores[1].list(&owner(), &query).await.unwrap();
+    assert_eq!(page.keys.len(), 300);
+    for key in page.keys {
+        assert_eq!(key.last_used_at, Some(Timestamp::from_unix_millis(55)), "{}", key.id);
+    }
+}
+
+/// Texts that would be another statement if they ever became a part of one.
+pub async fn r24_texts_stay_texts(store: &dyn KeyAdministration) {
+    let quotes = "x';DROP/**/TABLE/**/api_keys;--\"\\$1{}[]";
+    let mut record = record("quoted");
+    record.owner = Owner::organization(quotes.parse().unwrap(), Mode::Test);
+    record.name = format!("{quotes}\u{202e}😀");
+    record.hint = quotes.into();
+    record.limits.set(quotes, std::num::NonZeroU32::new(5));
+    store.insert(record.clone()).await.unwrap();
+    assert_eq!(find(store, &record.id).await.as_ref(), Some(&record));
+    assert_eq!(store.get(&record.owner, &record.id).await.unwrap().as_deref(), Some(&record));
+    let page = store.list(&record.owner, &KeyQuery::default()).await.unwrap();
+    assert_eq!(page.keys.iter().map(|key| &**key).collect::<Vec<_>>(), [&record]);
+    store.replace(record.clone()).await.unwrap();
+    let stranger = Owner::organization("'OR'1'='1".parse().unwrap(), Mode::Test);
+    assert!(store.get(&stranger, &record.id).await.unwrap().is_none());
+    assert!(!store.delete(&stranger, &record.id).await.unwrap());
+    assert!(store.delete(&record.owner, &record.id).await.unwrap());
+}
+
+/// What may stand in a column after somebody, or a broken disk, has been at it.
+pub const DAMAGE: &[(&str, &str)] = &[
+    ("mode", "'lives'"),
+    ("organization", "'a b'"),
+    ("created_at", "-1"),
+    ("scopes", "'runs'"),
+    ("limits", "'5'"),
+    ("limits", "'0 read'"),
+    ("limits", "'many read'"),
+    ("allowed_addresses", "'192.0.2.0/33'"),
+    ("digest", "''"),
+    ("digest", "'sha256:ab'"),
+    ("digest", "'md5:00'"),
+    ("digest", "'sha256:é'"),
+    ("secret_created_at", "-1"),
+    ("previous_digest", "'sha256:'"),
+    ("previous_digest", "NULL"),
+    ("previous_valid_until", "-1"),
+    ("previous_valid_until", "NULL"),
+    ("next_digest", "'x'"),
+    ("next_digest", "NULL"),
+    ("next_hint", "NULL"),
+    ("next_created_at", "-1"),
+    ("next_grace", "-1"),
+    ("next_grace", "NULL"),
+    ("state", "'Active'"),
+    ("state", "''"),
+    ("revoked_at", "NULL"),
+    ("revoked_at", "-1"),
+    ("not_before", "-1"),
+    ("expires_at", "-1"),
+    ("last_used_at", "-1"),
+];
+
+/// Every way to the damaged row says that it is damaged, and does not panic.
+pub async fn r23_is_corrupt(store: &dyn KeyAdministration, id: &KeyId, secret: &str, damage: &str) {
+    let by_id = store.find(KeySelector::Id(id)).await.expect_err(damage);
+    assert_eq!(by_id.kind(), StoreErrorKind::Corrupt, "{damage}: {by_id:?}");
+    let by_digest = store.find(KeySelector::Digests(&[digest(secret)])).await.expect_err(damage);
+    assert_eq!(by_digest.kind(), StoreErrorKind::Corrupt, "{damage}: {by_digest:?}");
+    // Where the owner is damaged, the key is nobody's.
+    match store.get(&owner(), id).await {
+        Ok(found) => assert_eq!(found, None, "{damage}"),
+        Err(error) => assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{damage}: {error:?}"),
+    }
+    match store.list(&owner(), &KeyQuery::default()).await {
+        Ok(page) => assert!(page.keys.is_empty(), "{damage}"),
+        Err(error) => assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{damage}: {error:?}"),
+    }
+}
+
+/// Uses every statement that a store has.
+pub async fn use_everything(store: &dyn KeyAdministration, number: usize) {
+    let mut key = record(&format!("used{number}"));
+    store.insert(key.clone()).await.unwrap();
+    let mut digests = vec![digest("unknown"), key.digest];
+    for _ in 0..2 {
+        assert!(store.find(KeySelector::Digests(&digests)).await.unwrap().is_some());
+        digests.remove(0);
+    }
+    assert!(store.find(KeySelector::Id(&key.id)).await.unwrap().is_some());
+    assert!(store.get(&key.owner, &key.id).await.unwrap().is_some());
+    store.list(&key.owner, &KeyQuery::default()).await.unwrap();
+    store.replace(key.clone()).await.unwrap();
+    key.version += 1;
+    store.refresh(key.clone()).await.unwrap();
+    store.record_last_use(&[(key.id, START)]).await.unwrap();
+    assert!(store.delete(&key.owner, &key.id).await.unwrap());
+}
+
+/// All statements that any store in this process has sent so far, each once.
+pub fn statements() -> Vec<String> {
+    seen().lock().unwrap().clone()
+}
+
+/// From now on.
+pub fn watch_statements() {
+    let _ = tracing_subscriber::registry().with(Watch).try_init();
+}
+
+fn seen() -> &'static Mutex<Vec<String>> {
+    static SEEN: OnceLock<Mutex<Vec<String>>> = OnceLock::new();
+    SEEN.get_or_init(Mutex::default)
+}
+
+struct Watch;
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Watch {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == "sqlx::query" {
+            let mut statement = Statement::default();
+            event.record(&mut statement);
+            // Short ones are their own summary.
+            let text = if statement.text.is_empty() { statement.summary } else { statement.text };
+            let mut seen = seen().lock().unwrap();
+            if !seen.contains(&text) {
+                seen.push(text);
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Statement {
+    summary: String,
+    text: String,
+}
+
+impl Visit for Statement {
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "summary" => self.summary = value.to_owned(),
+            "db.statement" => self.text = value.trim().to_owned(),
+            _ => {}
+        }
+    }
+}
