@@ -74,7 +74,7 @@ func main() {
 			wrong = append(wrong, "the protocol is "+got.proto)
 		}
 		for name, path := range c.Keep {
-			os.Setenv(name, fmt.Sprint(at(got.json, path)))
+			os.Setenv(name, fmt.Sprint(got.kept(path)))
 		}
 		if len(wrong) > 0 {
 			failed++
@@ -181,6 +181,15 @@ func at(document any, path string) any {
 		}
 	}
 	return document
+}
+
+// kept returns what a path that begins with headers or body leads to.
+func (got *received) kept(path string) any {
+	where, rest, _ := strings.Cut(path, ".")
+	if where == "headers" {
+		return got.headers.Get(rest)
+	}
+	return at(got.json, rest)
 }
 
 func differences(c *testCase, got *received) []string {

@@ -87,7 +87,8 @@ for (const template of cases) {
   const wrong = [...comparisons(answer, response)]
     .filter(([, got, want]) => (want === '*' ? got === null : !isDeepStrictEqual(got, want)))
     .map(([what, got, want]) => `${what} is ${JSON.stringify(got)}, not ${JSON.stringify(want)}`);
-  for (const [variable, path] of Object.entries(keep)) variables[variable] = String(at(parsed(response.body), path));
+  const received = { headers: response.headers, body: parsed(response.body) };
+  for (const [variable, path] of Object.entries(keep)) variables[variable] = String(at(received, path));
   if (wrong.length > 0) {
     failed += 1;
     console.log(`FAILED ${name}: ${wrong.join('; ')}`);

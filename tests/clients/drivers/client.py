@@ -70,8 +70,9 @@ def main(file, version):
                      if (got is None if want == "*" else got != want)]
             if response.http_version != f"HTTP/{version}":
                 wrong.append(f"the protocol is {response.http_version}")
+            received = {"headers": dict(response.headers), "body": parsed(response.text)}
             for name, path in case.get("keep", {}).items():
-                variables[name] = str(at(parsed(response.text), path))
+                variables[name] = str(at(received, path))
             if wrong:
                 failed += 1
                 print(f"FAILED {case['name']}: {'; '.join(wrong)}")
