@@ -7,7 +7,8 @@
 //!
 //! It prints the keys it made and `curl` lines to paste. Everything is held in memory.
 //!
-//! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one).
+//! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one), and `ACCEPT_MISSING_COLON`: with 1, a key is also taken
+//! without the colon behind it, as some of PayMongo's own client libraries send it.
 
 // An example talks to its reader on standard output.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -50,7 +51,9 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
+    let colon_may_be_missing = std::env::var("ACCEPT_MISSING_COLON").is_ok_and(|value| value == "1");
     let paymongo = PayMongo::new(MemoryStore::new());
+    let paymongo = if colon_may_be_missing { paymongo.accept_missing_colon() } else { paymongo };
     let (ours, other): (OrganizationId, OrganizationId) = ("org_demo".parse()?, "org_other".parse()?);
     let mint = async |organization: &OrganizationId, mode| {
         let authority = Authority::operator(Owner::organization(organization.clone(), mode));
