@@ -60,6 +60,7 @@ mod error;
 mod manager;
 mod new_key;
 mod redeem;
+mod rotate;
 #[cfg(feature = "axum")]
 mod routes;
 mod rules;

@@ -4,10 +4,10 @@ use std::cell::LazyCell;
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::{
-    Authenticator, Client, NO_SECRET, Presented, Step, Verdict, Verified, bounded, check_address,
-    check_state, live_digests, verify,
+use super::verify::{
+    Client, NO_SECRET, Presented, Verified, check_address, check_state, live_digests, verify,
 };
+use super::{Authenticator, Step, Verdict, bounded};
 use crate::authenticate::Companions;
 use crate::clock::{Now, Timestamp};
 use crate::credential::{Credential, Extracted, MalformedCredential, RequestView, single_value};
@@ -297,7 +297,7 @@ fn limited(key: Arc<KeyRecord>, companion: &KeyRecord) -> Arc<KeyRecord> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{COMPARISONS, NOW, presented, record};
+    use super::super::verify::tests::{COMPARISONS, NOW, presented, record};
     use super::*;
     use crate::key::KeyState;
 

@@ -1,0 +1,82 @@
+use std::time::Duration;
+
+use super::attempt::Change;
+use super::{Authority, CreatedKey, KeyAction, KeyManager, KeyStatus, ManageError, rules};
+use crate::clock::Timestamp;
+use crate::key::{KeyId, KeyRecord, NextSecret};
+
+impl KeyManager {
+    /// Gives a key a new secret. The identifier stays; the old secret verifies for `grace` more, at most
+    /// [`MAX_GRACE`](Self::MAX_GRACE), and never past the key's own end. Zero ends it at once.
+    ///
+    /// A secret that was still in its grace from an earlier rotation ends, and so does one that
+    /// [was never used](Self::rotate_on_first_use): at most two verify at a time. To replace a key that has leaked,
+    /// use a grace of zero.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ManageError::NotFound), also for a key that has expired or was revoked;
+    /// [`Invalid`](ManageError::Invalid) if `grace` is too long; [`Forbidden`](ManageError::Forbidden) also if the key
+    /// may do more than the caller, who would otherwise get a secret to it; [`Store`](ManageError::Store),
+    /// [`Randomness`](ManageError::Randomness).
+    pub async fn rotate(
+        &self,
+        authority: &Authority,
+        id: &KeyId,
+        grace: Duration,
+    ) -> Result<CreatedKey, ManageError> {
+        self.rotate_with(authority, id, grace, |record, secret, now| record.put_in_use(secret, now)).await
+    }
+
+    /// Gives a key a new secret that is put in use when it is first used. Until then the old one goes on, however long
+    /// that takes; from then on it verifies for `grace` more.
+    ///
+    /// For clients that can't say when they will have the new secret everywhere. A secret that was still in its grace from
+    /// an earlier rotation ends, and so does one that was never used: at most two verify at a time.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`rotate`](Self::rotate).
+    pub async fn rotate_on_first_use(
+        &self,
+        authority: &Authority,
+        id: &KeyId,
+        grace: Duration,
+    ) -> Result<CreatedKey, ManageError> {
+        let wait = |record: &mut KeyRecord, secret, _| {
+            record.previous = None;
+            record.next = Some(Box::new(secret));
+        };
+        self.rotate_with(authority, id, grace, wait).await
+    }
+
+    async fn rotate_with(
+        &self,
+        authority: &Authority,
+        id: &KeyId,
+        grace: Duration,
+        rotate: impl Fn(&mut KeyRecord, NextSecret, Timestamp),
+    ) -> Result<CreatedKey, ManageError> {
+        let attempt = self.begin(authority, KeyAction::Rotate, Some(*id))?;
+        if grace > Self::MAX_GRACE {
+            return Err(ManageError::invalid("grace", "must be at most 7 days"));
+        }
+        attempt.caller_still_stands().await?;
+        let now = attempt.now;
+        let made = self.parts().format.generate_with_id(authority.owner().mode, id)?;
+        let text = made.secret.expose_secret();
+        let (digest, hint) = (self.parts().peppers.digest(text), self.parts().format.hint(text));
+        let secret = NextSecret { digest, hint, created_at: now, grace };
+        let key = attempt
+            .change(|record| {
+                if KeyStatus::of(record, now) == KeyStatus::Expired {
+                    return Err(ManageError::NotFound);
+                }
+                rules::may_hand_out(authority, record)?;
+                rotate(record, secret.clone(), now);
+                Ok(Change::Store)
+            })
+            .await?;
+        Ok(CreatedKey { key, secret: made.secret })
+    }
+}
