@@ -156,6 +156,7 @@
 //! | `cache` | `store::CachedStore`, a cache in front of any store |
 //! | `sqlite` | `store::SqliteStore`: keys in a file |
 //! | `postgres` | `store::PostgresStore`: keys that many processes share |
+//! | `redis` | rate limits that several processes share through Redis or Valkey: `rate_limit::RedisRateLimiter` |
 //! | `tonic` | [`Principal`] from the requests of tonic's services; the layers and `GrpcStatus` need no feature |
 //! | `tracing` | events for refusals (`INFO`), authentications (`DEBUG`) and failures (`ERROR`); never a secret |
 //! | `full` | all of them |
@@ -174,6 +175,7 @@ pub mod authorize;
 pub mod axum;
 pub mod clock;
 pub mod credential;
+mod gate;
 pub mod isolation;
 pub mod key;
 mod log;

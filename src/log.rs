@@ -26,7 +26,7 @@ pub(crate) fn refused(rejection: &Rejection) {
             // The reason says what the store's error says; the causes behind that are what somebody has to look at.
             let source = std::error::Error::source(reason).and_then(std::error::Error::source);
             let source = source.map(tracing::field::display);
-            tracing::error!(target: TARGET, status, %reason, source, "request refused: the credential can't be checked");
+            tracing::error!(target: TARGET, status, %reason, source, "request refused: what has to be asked does not answer");
         }
         _ => tracing::info!(target: TARGET, status, %reason, key_id, "request refused"),
     }

@@ -1,12 +1,15 @@
 use std::fmt;
+use std::future::ready;
 use std::hash::{BuildHasher, RandomState};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use thiserror::Error;
 
-use super::fields::CommonFields;
+use super::category::Category;
+use super::limit::{Charge, Deciding, Limit, Outcome, Receipt};
 use super::shard::{Entry, Shard, State, Windows};
 use super::window::{Reading, Timeline, Window};
 use super::{Algorithm, Decision, Quota, Subject, Verdict};
@@ -42,8 +45,7 @@ use crate::clock::{Clock, Now, SystemClock};
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 pub struct MemoryRateLimiter {
-    category: Arc<str>,
-    common_fields: CommonFields,
+    category: Arc<Category>,
     rules: Box<[Rule]>,
     algorithm: Algorithm,
     hasher: RandomState,
@@ -116,11 +118,10 @@ impl MemoryRateLimiterBuilder {
     /// An empty limiter, for times of the clock that `now` is from; a test's own, say. Sub-windows are aligned to the
     /// calendar of `now`, here and never again.
     pub fn build_at(self, now: Now) -> MemoryRateLimiter {
-        let common_fields = CommonFields::new(&self.category, &self.quotas);
         let rules: Box<[Rule]> = self
             .quotas
-            .into_iter()
-            .map(|quota| Rule { quota, timeline: Timeline::new(quota.window(), now) })
+            .iter()
+            .map(|&quota| Rule { quota, timeline: Timeline::new(quota.window(), now) })
             .collect();
         let wanted = (self.capacity.get() / MIN_SUBJECTS_PER_SHARD).clamp(1, MAX_SHARDS);
         let shard_count = 1 << wanted.ilog2();
@@ -132,8 +133,7 @@ impl MemoryRateLimiterBuilder {
             })
             .collect();
         MemoryRateLimiter {
-            category: self.category,
-            common_fields,
+            category: Arc::new(Category::new(self.category, self.quotas)),
             sweep_interval: rules.iter().map(|rule| rule.timeline.sub_window()).max().unwrap_or_default(),
             rules,
             algorithm: self.algorithm,
@@ -163,20 +163,12 @@ impl MemoryRateLimiter {
 
     /// The name of the category.
     pub fn category(&self) -> &str {
-        &self.category
-    }
-
-    pub(super) fn shared_category(&self) -> Arc<str> {
-        self.category.clone()
-    }
-
-    pub(super) fn common_fields(&self) -> &CommonFields {
-        &self.common_fields
+        &self.category.name
     }
 
     /// The quotas, in the order they were given.
     pub fn quotas(&self) -> impl ExactSizeIterator<Item = Quota> + '_ {
-        self.rules.iter().map(|rule| rule.quota)
+        self.category.quotas.iter().copied()
     }
 
     /// Counts a request of `cost` units if it fits, and says what came of it. There is a [`Permit`] if, and only if, it
@@ -357,10 +349,31 @@ impl MemoryRateLimiter {
     }
 }
 
+impl Limit for MemoryRateLimiter {
+    fn describe(&self) -> &Arc<Category> {
+        &self.category
+    }
+
+    fn decide_now(&self, subject: &Subject, charge: Charge) -> Poll<Outcome> {
+        let (decision, permit) = self.check(subject, charge.limit_override, charge.cost, charge.now);
+        Poll::Ready(Ok((decision, permit.map(Receipt::Memory))))
+    }
+
+    fn decide(&self, subject: Subject, charge: Charge) -> Deciding {
+        let (decision, permit) = self.check(&subject, charge.limit_override, charge.cost, charge.now);
+        Box::pin(ready(Ok((decision, permit.map(Receipt::Memory)))))
+    }
+
+    fn take_back(&self, receipt: Receipt) {
+        let Receipt::Memory(permit) = receipt;
+        self.refund(permit);
+    }
+}
+
 impl fmt::Debug for MemoryRateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryRateLimiter")
-            .field("category", &self.category)
+            .field("category", &self.category())
             .field("quotas", &self.quotas().collect::<Vec<_>>())
             .field("algorithm", &self.algorithm)
             .finish_non_exhaustive()

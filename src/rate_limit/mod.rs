@@ -39,11 +39,13 @@
 //! Time is handed in as [`Now`](crate::clock::Now). Only its monotonic count matters, so a step of the calendar neither
 //! locks a subject out nor lets one in.
 
+mod category;
 mod classify;
 mod decision;
 mod fields;
 mod future;
 mod layer;
+mod limit;
 mod limiter;
 mod quota;
 mod service;
@@ -55,6 +57,8 @@ pub(crate) use classify::over_limit;
 pub use decision::{Decision, Verdict};
 pub use future::ResponseFuture;
 pub use layer::RateLimitLayer;
+pub(crate) use limit::Limit;
+pub use limit::RateLimiter;
 pub use limiter::{MemoryRateLimiter, MemoryRateLimiterBuilder, Permit, TooManyQuotas};
 pub use quota::{InvalidQuota, Quota};
 pub use service::RateLimit;
