@@ -47,6 +47,23 @@ pub(crate) fn not_refreshed(record: &KeyRecord, error: &crate::store::StoreError
     tracing::warn!(target: TARGET, key_id = %record.id, %error, "the key's new digest or new secret could not be stored; a later use tries again");
 }
 
+#[cfg(all(feature = "tracing", feature = "redis"))]
+pub(crate) fn redis_failed(
+    category: &str,
+    error: &(dyn std::error::Error + 'static),
+    on_failure: crate::rate_limit::OnFailure,
+    decided_alone: u64,
+) {
+    tracing::error!(
+        target: TARGET, category, error, ?on_failure, decided_alone, "rate limiter does without Redis"
+    );
+}
+
+#[cfg(all(feature = "tracing", feature = "redis"))]
+pub(crate) fn redis_recovered() {
+    tracing::info!(target: TARGET, "Redis answers again");
+}
+
 #[cfg(feature = "tracing")]
 pub(crate) fn audited(event: &AuditEvent) {
     let AuditEvent { action, outcome, key_id, owner, actor, at } = event;
@@ -110,3 +127,9 @@ pub(crate) fn invalidations_connected() {}
 
 #[cfg(all(feature = "cache", not(feature = "tracing")))]
 pub(crate) fn invalidations_lost() {}
+
+#[cfg(all(not(feature = "tracing"), feature = "redis"))]
+pub(crate) fn redis_failed(_: &str, _: &dyn std::error::Error, _: crate::rate_limit::OnFailure, _: u64) {}
+
+#[cfg(all(not(feature = "tracing"), feature = "redis"))]
+pub(crate) fn redis_recovered() {}

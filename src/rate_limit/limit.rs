@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use thiserror::Error;
+
 use super::category::Category;
 use super::{Decision, Permit, Subject};
 use crate::clock::Now;
@@ -59,14 +61,19 @@ pub(super) type Outcome = Result<(Decision, Option<Receipt>), Undecided>;
 
 pub(super) type Deciding = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-/// The limiter can't tell, and its host does not want it to guess.
-#[derive(Clone, Copy, Debug)]
+/// A limiter can't tell, as the store that it shares with other processes does not answer, and its host does not want
+/// it to do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the rate limiter has no store to ask")]
+#[non_exhaustive]
 pub struct Undecided;
 
 /// The permit of whichever limiter.
 #[derive(Debug)]
 pub enum Receipt {
     Memory(Permit),
+    #[cfg(feature = "redis")]
+    Redis(Box<super::RedisPermit>),
 }
 
 impl<L: Limit + ?Sized> Limit for Arc<L> {

@@ -288,7 +288,7 @@ impl MemoryRateLimiter {
             return (never, None);
         }
         let mut places = Places::default();
-        let mut so_far = self.unlimited();
+        let mut so_far = Decision::unlimited(self.category.quotas[0]);
         for (index, (rule, window)) in self.rules.iter().zip(windows).enumerate() {
             let quota = rule.quota_for(index, request);
             let reading = window.check(&rule.timeline, request.time, quota.limit().get(), request.cost);
@@ -296,17 +296,22 @@ impl MemoryRateLimiter {
             if !reading.admitted {
                 give_back(&windows[..index], &places, request.cost);
                 // A later quota may ask for a longer wait.
-                return (self.looks(windows, request).skip(index + 1).fold(decision, weightier), None);
+                return (
+                    self.looks(windows, request).skip(index + 1).fold(decision, Decision::weightier),
+                    None,
+                );
             }
             places[index] = reading.place;
-            so_far = weightier(so_far, decision);
+            so_far = so_far.weightier(decision);
         }
         (so_far, Some(places))
     }
 
     fn preview(&self, windows: &[Window], request: Request) -> Decision {
-        self.never_fits(windows, request)
-            .unwrap_or_else(|| self.looks(windows, request).fold(self.unlimited(), weightier))
+        self.never_fits(windows, request).unwrap_or_else(|| {
+            self.looks(windows, request)
+                .fold(Decision::unlimited(self.category.quotas[0]), Decision::weightier)
+        })
     }
 
     /// What each quota says, with nothing counted.
@@ -325,13 +330,6 @@ impl MemoryRateLimiter {
         let free = Request { cost: 0, ..request };
         let look = self.looks(windows, free).nth(index)?;
         Some(Decision { verdict: Verdict::NeverFits, ..look })
-    }
-
-    /// What any decision about a quota outweighs.
-    fn unlimited(&self) -> Decision {
-        // The builder starts with one quota, so there is a first.
-        let quota = self.rules[0].quota;
-        Decision { verdict: Verdict::Admitted, quota, remaining: u32::MAX, reset: Duration::ZERO }
     }
 
     /// Drops the subjects for which nothing counts. Costs time in proportion to the shard, so it is done once a
@@ -365,8 +363,11 @@ impl Limit for MemoryRateLimiter {
     }
 
     fn take_back(&self, receipt: Receipt) {
-        let Receipt::Memory(permit) = receipt;
-        self.refund(permit);
+        match receipt {
+            Receipt::Memory(permit) => self.refund(permit),
+            #[cfg(feature = "redis")]
+            Receipt::Redis(_) => {}
+        }
     }
 }
 
@@ -392,17 +393,8 @@ fn decision(reading: Reading, quota: Quota, request: Request) -> Decision {
         quota,
         remaining: quota.limit().get().saturating_sub(reading.used),
         reset: Duration::from_nanos(reading.frees.map_or(0, |time| time.saturating_sub(request.time))),
+        degraded: false,
     }
-}
-
-/// A denial before an admission, the longer wait of two denials, the lesser rest of two admissions.
-fn weightier(one: Decision, other: Decision) -> Decision {
-    let other_prevails = match (one.is_admitted(), other.is_admitted()) {
-        (true, true) => other.remaining < one.remaining,
-        (false, false) => other.reset > one.reset,
-        (one_admitted, _) => one_admitted,
-    };
-    if other_prevails { other } else { one }
 }
 
 /// What one check asks for.

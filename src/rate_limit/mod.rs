@@ -48,6 +48,8 @@ mod layer;
 mod limit;
 mod limiter;
 mod quota;
+#[cfg(feature = "redis")]
+mod redis;
 mod service;
 mod shard;
 mod subject;
@@ -58,9 +60,14 @@ pub use decision::{Decision, Verdict};
 pub use future::ResponseFuture;
 pub use layer::RateLimitLayer;
 pub(crate) use limit::Limit;
-pub use limit::RateLimiter;
+pub use limit::{RateLimiter, Undecided};
 pub use limiter::{MemoryRateLimiter, MemoryRateLimiterBuilder, Permit, TooManyQuotas};
 pub use quota::{InvalidQuota, Quota};
+#[cfg(feature = "redis")]
+pub use redis::{
+    InvalidRedisUrl, OnFailure, RedisConnection, RedisPermit, RedisRateLimiter, RedisRateLimiterBuilder,
+    RedisStatus,
+};
 pub use service::RateLimit;
 pub use subject::Subject;
 pub use window::Algorithm;
