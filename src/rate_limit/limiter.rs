@@ -192,6 +192,14 @@ impl MemoryRateLimiter {
         (decision, permit)
     }
 
+    /// Counts a request that something else has admitted, whatever the limits.
+    #[cfg(feature = "redis")]
+    pub(super) fn record(&self, subject: &Subject, cost: u32, now: Now) -> Option<Permit> {
+        let entry = self.entry(subject);
+        let counted = self.count(&entry, Request { unlimited: true, ..Request::new(None, cost, now) }).1;
+        counted.map(|Counted { shared, places }| Permit { entry, shared, cost, places })
+    }
+
     fn count(&self, entry: &Entry, request: Request) -> (Decision, Option<Counted>) {
         let shard = self.shard(entry);
 
@@ -403,11 +411,13 @@ struct Request {
     limit_override: Option<NonZeroU32>,
     cost: u32,
     time: u64,
+    /// Whether nothing is to be denied.
+    unlimited: bool,
 }
 
 impl Request {
     fn new(limit_override: Option<NonZeroU32>, cost: u32, now: Now) -> Self {
-        Self { limit_override, cost, time: now.monotonic_nanos() }
+        Self { limit_override, cost, time: now.monotonic_nanos(), unlimited: false }
     }
 }
 
@@ -426,6 +436,7 @@ pub(super) struct Rule {
 impl Rule {
     fn quota_for(&self, index: usize, request: Request) -> Quota {
         match request.limit_override {
+            _ if request.unlimited => self.quota.with_limit(NonZeroU32::MAX),
             Some(limit) if index == 0 => self.quota.with_limit(limit),
             _ => self.quota,
         }

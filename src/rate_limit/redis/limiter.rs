@@ -35,7 +35,8 @@ pub struct RedisStatus {
     pub round_trips: u64,
     /// Calls of this limiter that brought no answer, or none in time.
     pub failures: u64,
-    /// Requests that were decided without Redis, because it did not answer.
+    /// Requests that this process decided about by itself, as Redis did not answer them or had not answered others
+    /// shortly before.
     pub decided_alone: u64,
     /// Requests that were denied without a call, until the instant that Redis had named for an earlier one.
     pub denied_from_memory: u64,

@@ -73,21 +73,21 @@ impl Shared {
             return Poll::Ready(Ok((never, None)));
         }
         let now = Instant::now();
-        if let Some(decided) = self.from_memory(request, now) {
+        if let Some(decided) = self.without_asking(request, now) {
             return Poll::Ready(Ok(decided));
         }
         if self.connection.breaker().could_admit(now) {
             return Poll::Pending;
         }
-        Poll::Ready(self.alone(request, self.count_here(request)))
+        Poll::Ready(self.alone(request))
     }
 
     /// Asks Redis, and does without if there is no answer.
     pub(super) async fn ask(&self, request: Request<'_>) -> Decided {
-        let (decision, local) = self.count_here(request);
-        if local.is_none() && self.is_wary(Instant::now()) {
-            return Ok((decision, None));
-        }
+        let local = match self.count_here(request, Instant::now()) {
+            Ok(local) => local,
+            Err(denied) => return Ok((denied, None)),
+        };
         let deadline = Instant::now() + self.deadline;
         let asked = match self.lease {
             None => self.ask_for_one(request, deadline).await,
@@ -96,14 +96,13 @@ impl Shared {
         match asked {
             Ok((decision, Some(place))) => Ok((decision, Some(request.permit(local, Some(place))))),
             Ok((decision, None)) => {
-                if let Some(permit) = local {
-                    self.local.refund(permit);
-                }
+                self.forget_here(local);
                 Ok((decision, None))
             }
             Err(error) => {
                 self.note(&error);
-                self.alone(request, (decision, local))
+                self.forget_here(local);
+                self.alone(request)
             }
         }
     }
@@ -177,7 +176,7 @@ impl Shared {
     }
 
     /// A denial that still holds, or a part of a lease.
-    fn from_memory(&self, request: Request<'_>, now: Instant) -> Option<(Decision, Option<RedisPermit>)> {
+    fn without_asking(&self, request: Request<'_>, now: Instant) -> Option<(Decision, Option<RedisPermit>)> {
         let Request { subject, charge: Charge { limit_override, cost, .. } } = request;
         if let Some(decision) = self.known.denial(subject, limit_override, cost, now) {
             self.counts.denied_from_memory.fetch_add(1, Ordering::Relaxed);
@@ -185,38 +184,65 @@ impl Shared {
         }
         self.lease?;
         let (decision, place) = self.known.use_lease(subject, limit_override, cost, now)?;
-        let (here, local) = self.count_here(request);
-        if local.is_none() && self.is_wary(now) {
-            self.known.return_to_lease(subject, &place, cost, now);
-            return Some((here, None));
-        }
+        let local = match self.count_here(request, now) {
+            Ok(local) => local,
+            Err(denied) => {
+                self.known.return_to_lease(subject, &place, cost, now);
+                return Some((denied, None));
+            }
+        };
         self.counts.admitted_from_lease.fetch_add(1, Ordering::Relaxed);
         Some((decision, Some(request.permit(local, Some(place)))))
     }
 
     /// What a request comes to that Redis was not asked about, or has not answered.
-    fn alone(&self, request: Request<'_>, (decision, local): (Decision, Option<Permit>)) -> Decided {
+    fn alone(&self, request: Request<'_>) -> Decided {
         self.counts.decided_alone.fetch_add(1, Ordering::Relaxed);
-        let decision = Decision { degraded: true, ..decision };
-        match self.on_failure {
-            OnFailure::Local => Ok((decision, local.map(|local| request.permit(Some(local), None)))),
-            OnFailure::Open => {
-                let admitted = Decision { verdict: Verdict::Admitted, ..decision };
-                Ok((admitted, Some(request.permit(local, None))))
-            }
-            OnFailure::Closed => {
-                if let Some(permit) = local {
-                    self.local.refund(permit);
-                }
-                Err(Undecided)
+        if self.on_failure == OnFailure::Closed {
+            return Err(Undecided);
+        }
+        let (decision, local) = self.decide_here(request);
+        if self.on_failure == OnFailure::Local {
+            return Ok((decision, local.map(|local| request.permit(Some(local), None))));
+        }
+        let local = local.or_else(|| self.record_here(request));
+        Ok((Decision { verdict: Verdict::Admitted, ..decision }, Some(request.permit(local, None))))
+    }
+
+    /// Counts a request that Redis is to decide about among those of this process. For a while after a failure the
+    /// process's own count may deny it.
+    fn count_here(&self, request: Request<'_>, now: Instant) -> Result<Option<Permit>, Decision> {
+        if !self.is_wary(now) {
+            return Ok(self.record_here(request));
+        }
+        match self.decide_here(request) {
+            (_, Some(permit)) => Ok(Some(permit)),
+            (denied, None) => {
+                self.counts.decided_alone.fetch_add(1, Ordering::Relaxed);
+                Err(denied)
             }
         }
     }
 
-    /// Counts a request among those of this process.
-    fn count_here(&self, request: Request<'_>) -> (Decision, Option<Permit>) {
-        let Charge { limit_override, cost, now } = request.charge;
-        self.local.check(request.subject, self.own_part(limit_override), cost, now)
+    fn record_here(&self, Request { subject, charge }: Request<'_>) -> Option<Permit> {
+        self.local.record(subject, charge.cost, charge.now)
+    }
+
+    fn decide_here(&self, Request { subject, charge }: Request<'_>) -> (Decision, Option<Permit>) {
+        let Charge { limit_override, cost, now } = charge;
+        let (mut decision, permit) = self.local.check(subject, self.own_part(limit_override), cost, now);
+        if decision.verdict == Verdict::NeverFits {
+            // This process's part, that is; Redis may have room for it.
+            decision.verdict = Verdict::Denied;
+            decision.reset = self.wary_for;
+        }
+        (Decision { degraded: true, ..decision }, permit)
+    }
+
+    fn forget_here(&self, local: Option<Permit>) {
+        if let Some(permit) = local {
+            self.local.refund(permit);
+        }
     }
 
     /// Whether Redis may have forgotten, or never heard of, something that still counts.
@@ -242,9 +268,7 @@ impl Shared {
     /// Takes back what an admitted request counted.
     pub(super) async fn refund(&self, permit: RedisPermit) {
         let RedisPermit { subject, cost, local, place } = permit;
-        if let Some(local) = local {
-            self.local.refund(local);
-        }
+        self.forget_here(local);
         let Some(place) = place.filter(|_| cost > 0) else { return };
         let started = Instant::now();
         if self.lease.is_some() && self.known.return_to_lease(&subject, &place, cost, started) {
