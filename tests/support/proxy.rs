@@ -131,7 +131,8 @@ async fn pump(
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let Ok(length @ 1..) = from.read(&mut buffer).await else { return };
-        let Ok(orders) = observed.wait_for(|orders| orders.passage != Passage::Nowhere).await.map(|orders| *orders)
+        let Ok(orders) =
+            observed.wait_for(|orders| orders.passage != Passage::Nowhere).await.map(|orders| *orders)
         else {
             return;
         };

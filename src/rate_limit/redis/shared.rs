@@ -86,7 +86,10 @@ impl Shared {
     pub(super) async fn ask(&self, request: Request<'_>) -> Decided {
         let local = match self.count_here(request, Instant::now()) {
             Ok(local) => local,
-            Err(denied) => return Ok((denied, None)),
+            Err(denied) => {
+                self.probe(request).await;
+                return Ok((denied, None));
+            }
         };
         let deadline = Instant::now() + self.deadline;
         let asked = match self.lease {
@@ -103,6 +106,17 @@ impl Shared {
                 self.note(&error);
                 self.forget_here(local);
                 self.alone(request)
+            }
+        }
+    }
+
+    /// Finds out whether Redis is back where nobody else does, as all requests are denied here. Counts nothing.
+    async fn probe(&self, Request { subject, charge }: Request<'_>) {
+        if self.connection.breaker().is_open() {
+            let nothing = Request { subject, charge: Charge { cost: 0, ..charge } };
+            let deadline = Instant::now() + self.deadline;
+            if let Err(error) = self.decide_by(&self.scripts.strict, nothing, vec![0], deadline).await {
+                self.note(&error);
             }
         }
     }
