@@ -305,26 +305,29 @@ async fn r72_exactly_the_limit_through_crashes_of_a_server_with_an_append_only_f
 #[cfg(feature = "tracing")]
 #[tokio::test]
 async fn an_outage_is_logged_once_a_second_and_so_is_its_end() {
+    use std::cell::RefCell;
     use std::io;
-    use std::sync::{Arc, Mutex};
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-    impl io::Write for Lines {
+    thread_local! {
+        /// What this test's thread has logged. The subscriber is the process's, as one for a single thread does not
+        /// hear of what other threads have met first.
+        static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+
+    struct Log;
+    impl io::Write for Log {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            LOG.with_borrow_mut(|log| log.write(bytes))
         }
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }
 
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _subscriber = tracing::subscriber::set_default(subscriber);
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log).finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
     let count = |text: &str| {
-        let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let written = LOG.with_borrow(|log| String::from_utf8(log.clone()).unwrap());
         written.lines().filter(|line| line.contains(text)).count()
     };
 
