@@ -158,8 +158,27 @@ fn r72_eight_processes_with_leases_admit_no_more_than_the_limit() {
     assert!(sum <= limit && sum > limit * 9 / 10, "{sum}: {admitted:?}");
 }
 
-/// In no window more than the limit, by the calls' own times: a request is admitted between the start and the end of
-/// its check.
+/// When a request was admitted: between the start and the end of its check.
+type Admitted = (Instant, Instant);
+
+/// The most that were certainly admitted within one window.
+fn most_in_one(window: Duration, mut admitted: Vec<Admitted>) -> usize {
+    admitted.sort_unstable_by_key(|(_, end)| *end);
+    let from = |(index, (first, _)): (usize, &Admitted)| {
+        admitted[index..].iter().take_while(|(_, end)| *end - *first < window).count()
+    };
+    admitted.iter().enumerate().map(from).max().unwrap_or(0)
+}
+
+async fn admit(limiter: &RedisRateLimiter, subject: &Subject, admitted: &mut Vec<Admitted>) -> bool {
+    let start = Instant::now();
+    let (decision, _) = limiter.check(subject, None, 1, SystemClock.now()).await.unwrap();
+    if decision.is_admitted() {
+        admitted.push((start, Instant::now()));
+    }
+    decision.is_admitted()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r72_no_window_has_more_than_the_limit_whoever_asks() {
     let server = RedisServer::start();
@@ -175,11 +194,7 @@ async fn r72_no_window_has_more_than_the_limit_whoever_asks() {
                 let mut admitted = Vec::new();
                 let mut seed = process + 1;
                 while began.elapsed() < 4 * SECOND {
-                    let start = Instant::now();
-                    let (decision, _) = limiter.check(&alice(), None, 1, SystemClock.now()).await.unwrap();
-                    if decision.is_admitted() {
-                        admitted.push((start, Instant::now()));
-                    }
+                    admit(&limiter, &alice(), &mut admitted).await;
                     seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     // Bursts and pauses.
                     let pause = if seed >> 60 == 0 { 120 } else { seed >> 61 };
@@ -192,18 +207,57 @@ async fn r72_no_window_has_more_than_the_limit_whoever_asks() {
         for task in tasks {
             admitted.extend(task.await.unwrap());
         }
-        admitted.sort_unstable_by_key(|(_, end)| *end);
-        let most = admitted
-            .iter()
-            .enumerate()
-            .map(|(index, (first, _))| {
-                admitted[index..].iter().take_while(|(_, end)| *end - *first < window).count()
-            })
-            .max()
-            .unwrap();
+        let total = admitted.len();
+        let most = most_in_one(window, admitted);
         assert!(most <= limit, "leases: {leases}, {most} in one window");
-        assert!(admitted.len() > limit * 3, "leases: {leases}, {} in four windows", admitted.len());
+        assert!(total > limit * 3, "leases: {leases}, {total} in four windows");
     }
+}
+
+/// The worst case: part of a lease is used at its very end, and the limit is spent; a window after the lease was granted
+/// somebody waits for what becomes free. The lease begins at different places of its sub-window, of 16 667 µs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r72_what_is_admitted_late_out_of_a_lease_counts_for_a_window_from_then() {
+    let server = RedisServer::start();
+    let (limit, window) = (400, SECOND);
+    let mut late = 0;
+    for phase in [4_000, 10_000, 13_000, 15_000, 16_000] {
+        let limiter = || {
+            builder(&server.url(), Quota::new(400.try_into().unwrap(), window).unwrap()).with_leases().build()
+        };
+        let (one, other, subject) = (limiter(), limiter(), Subject::other(phase.to_string()));
+        // Both are connected when it begins.
+        let (mut admitted, mut ignored) = (Vec::new(), Vec::new());
+        admit(&one, &alice(), &mut ignored).await;
+        admit(&other, &alice(), &mut ignored).await;
+        let in_sub_window = || std::time::UNIX_EPOCH.elapsed().unwrap().as_micros() % 16_667;
+        while !(phase..phase + 600).contains(&in_sub_window()) {
+            std::hint::spin_loop();
+        }
+
+        let granted = Instant::now();
+        admit(&one, &subject, &mut admitted).await;
+        while admit(&other, &subject, &mut admitted).await {}
+        let before = one.status();
+        // The second time it has ended.
+        for at in [14, 45] {
+            while granted.elapsed() < Duration::from_millis(at) {
+                tokio::time::sleep(Duration::from_micros(100)).await;
+            }
+            for _ in 0..9 {
+                admit(&one, &subject, &mut admitted).await;
+            }
+        }
+        late += one.status().admitted_from_lease - before.admitted_from_lease;
+        while granted.elapsed() < window + Duration::from_millis(90) {
+            if !admit(&other, &subject, &mut admitted).await {
+                tokio::time::sleep(Duration::from_micros(200)).await;
+            }
+        }
+        let most = most_in_one(window, admitted);
+        assert!(most <= limit, "{most} in one window, phase {phase}");
+    }
+    assert!(late > 0, "something was admitted at the end of a lease");
 }
 
 /// Sends requests to ten limiters in turn until the limit is spent: how many were admitted, and with how many calls.
