@@ -435,3 +435,27 @@ async fn r78_a_server_whose_clock_is_set_back_neither_locks_out_nor_lets_in() {
     set(START_MICROS - 3 * hour + 61_000_000);
     assert!(ask().await.is_admitted(), "it locks nobody out");
 }
+
+#[tokio::test]
+async fn what_is_leased_counts_for_a_sub_window_longer() {
+    let server = RedisServer::start();
+    let connection = VirtualTime::connect(&server, START_MICROS).await;
+    for (leases, counts_for) in [(false, 61), (true, 62)] {
+        let ask = async |seconds: u64| {
+            // From the beginning of a second, which is a sub-window.
+            let time = START_MICROS - START_MICROS % 1_000_000 + seconds * 1_000_000;
+            connection.unix_micros.store(time, Ordering::SeqCst);
+            let builder = RedisRateLimiter::builder(
+                "read",
+                per_minute(1),
+                RedisConnection::from_connection(connection.clone()),
+            );
+            let builder = if leases { builder.with_leases() } else { builder };
+            check(&builder.deadline(10 * SECOND).build(), &alice()).await
+        };
+        assert!(ask(0).await.is_admitted());
+        let denied = ask(counts_for - 1).await;
+        assert_eq!((denied.is_admitted(), denied.reset()), (false, SECOND), "leases: {leases}");
+        assert!(ask(counts_for).await.is_admitted(), "leases: {leases}");
+    }
+}
