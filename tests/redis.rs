@@ -302,7 +302,7 @@ impl ConnectionLike for VirtualTime {
         _: usize,
         _: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        unimplemented!("no limiter sends a pipeline")
+        panic!("no limiter sends a pipeline")
     }
 
     fn get_db(&self) -> i64 {
@@ -457,5 +457,21 @@ async fn what_is_leased_counts_for_a_sub_window_longer() {
         let denied = ask(counts_for - 1).await;
         assert_eq!((denied.is_admitted(), denied.reset()), (false, SECOND), "leases: {leases}");
         assert!(ask(counts_for).await.is_admitted(), "leases: {leases}");
+    }
+}
+
+#[test]
+fn r79_no_output_has_the_password() {
+    for url in
+        ["redis://user:hunter2@127.0.0.1:6379/0", "redis://user:hunter2@[nonsense", "hunter2://hunter2"]
+    {
+        let shown = match RedisConnection::open(url) {
+            Ok(connection) => {
+                let limiter = RedisRateLimiter::builder("read", per_minute(1), connection.clone()).build();
+                format!("{connection:?} {limiter:?}")
+            }
+            Err(error) => format!("{error:?} {error}"),
+        };
+        assert!(!shown.contains("hunter2"), "{shown}");
     }
 }

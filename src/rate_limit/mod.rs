@@ -1,8 +1,9 @@
-//! Rate limits: how much each subject may do in a span of time, counted in this process.
+//! Rate limits: how much each subject may do in a span of time, counted in this process or by Redis.
 //!
 //! * [`Quota`]: so much cost in any window of such a length.
 //! * [`Subject`]: whose requests are counted together: a key, an address, or what the host names.
 //! * [`MemoryRateLimiter`]: one category of requests; counts, and answers with a [`Decision`].
+//! * `RedisRateLimiter`, with the feature `redis`: the same for several processes, which count together.
 //! * [`Algorithm`]: how it counts; by default never more than the limit in any window.
 //! * [`RateLimitLayer`]: puts limiters in front of a service, by method and route, and writes the header
 //!   fields.
@@ -31,7 +32,7 @@
 //! ```
 //!
 //! A limiter counts for as long as it lives: make it once, outside of what is built for each connection. An
-//! `Arc<MemoryRateLimiter>` can stand in several layers, which then share its counts.
+//! `Arc<MemoryRateLimiter>` (any [`RateLimiter`]) can stand in several layers, which then share its counts.
 //!
 //! Which address a request comes from, also behind proxies, is told by a
 //! [`ClientAddressSource`](crate::address::ClientAddressSource).

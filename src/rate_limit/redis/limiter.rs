@@ -19,7 +19,81 @@ use crate::rate_limit::category::Category;
 use crate::rate_limit::limit::{Charge, Deciding, Limit, Outcome, Receipt, Undecided};
 use crate::rate_limit::{Decision, Permit, Quota, Subject};
 
-/// docs later
+/// Limits one category of requests, for each subject on its own, in all processes together: Redis or Valkey counts.
+///
+/// Counts as a [`MemoryRateLimiter`](crate::rate_limit::MemoryRateLimiter) does by
+/// [`Algorithm::Sliding`](crate::rate_limit::Algorithm::Sliding): never more than the limit in any span as long as the
+/// window, whichever processes are asked, and whatever their clocks say. Several quotas are counted all or none; a
+/// denied request counts nothing. Clones are one limiter.
+///
+/// ```
+/// use tower_api_keys::RateLimitLayer;
+/// use tower_api_keys::rate_limit::{OnFailure, Quota, RedisConnection, RedisRateLimiter};
+///
+/// let redis = RedisConnection::open("redis://127.0.0.1:6379/0")?;
+/// let read = RedisRateLimiter::builder("read", Quota::per_minute(1_000)?, redis.clone()).build();
+/// let run = RedisRateLimiter::builder("run", Quota::per_hour(50)?, redis).on_failure(OnFailure::Closed).build();
+///
+/// let layer = RateLimitLayer::by_key(read).with_route(http::Method::POST, "/workflows/{id}/run", run)?;
+/// # let _ = layer;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # What it asks of Redis
+///
+/// One script for a request, in one round trip, on the one key that the subject has in this category: a cluster takes
+/// it. The key expires soon after nothing counts any more. Time is the server's. A denied subject is remembered until
+/// the instant that was named for it, so that a flood of its requests reaches nobody; a
+/// [refund](crate::RateLimitLayer::with_refund) in another process is not seen until then.
+///
+/// Works with Redis 5 and later, and with Valkey. Needs `EVAL`, `EVALSHA`, and in the script `TIME`, `GET`, `SET` and
+/// `DEL`, on keys that begin with the [prefix](RedisRateLimiterBuilder::prefix). The number of keys is that of the
+/// subjects within a window; let the server keep all of them (`maxmemory-policy noeviction`), as a key that it drops is
+/// a subject that begins anew.
+///
+/// # Leases
+///
+/// [`with_leases`](RedisRateLimiterBuilder::with_leases) lets one call count several requests in advance: of what
+/// remains, one part in twice the number of [processes](RedisRateLimiterBuilder::processes), at most a twentieth of the
+/// limit, at least the request itself. The process admits those by itself for up to the shortest sub-window (1 second of
+/// a minute), and gives back what is left with its next call. Near the limit that is one call a request again.
+///
+/// The limit holds as ever, since what is granted counts from then on, and for one sub-window longer. In exchange, room
+/// may come back that much later, and what a process has leased and does not use is missing elsewhere meanwhile. With 10
+/// processes that use up a limit at once, 1000 requests take 710 round trips at a limit of 100, 118 at 1000 and 16 at
+/// 10 000. Requests that come further apart than a lease lasts take one each, as without leases.
+///
+/// # When Redis does not answer
+///
+/// A request waits 50 ms at most ([`deadline`](RedisRateLimiterBuilder::deadline)). After five failures in a row on a
+/// connection nobody waits: calls are suspended, and one request a second tries whether Redis is back. Nothing needs
+/// restarting. Meanwhile the category does as it is [told](super::OnFailure): counts in this process alone, lets pass, or
+/// refuses with 503. A 429 never means that Redis is away. [`status`](Self::status) tells, a decision
+/// [says so](Decision::is_degraded), and with the feature `tracing` there is an event, at most one a second.
+///
+/// The process counts what it admits all the time, so that it does not begin with nothing when Redis fails; and for one
+/// window after a failure a request has to fit that count as well as Redis'. Hence, within one window in which Redis
+/// fails:
+///
+/// | | admitted, at most |
+/// |---|---|
+/// | [`Closed`](super::OnFailure::Closed), Redis keeps its data | the limit |
+/// | [`Local`](super::OnFailure::Local), one process | the limit, also if Redis loses its data |
+/// | [`Local`](super::OnFailure::Local), n processes | what Redis had admitted, and the [part](RedisRateLimiterBuilder::processes) of each process |
+/// | [`Open`](super::OnFailure::Open) | anything |
+///
+/// What keeps its data: a server that restarts with `appendonly yes` (with `appendfsync always` also if the machine
+/// fails), and a replica that had received everything when it took over. Replication is not waited for, so a fail-over
+/// may forget the last requests before it. A server that restarts empty, `FLUSHALL` and eviction forget everything:
+/// processes that did not fail on it begin anew, and those that did are held to their parts for a window. `SCRIPT FLUSH`
+/// loses nothing.
+///
+/// A call that was given up may still be counted by Redis, and a request that died with its connection may have been;
+/// that errs on the strict side.
+///
+/// A server whose clock is set back goes on counting time from where it was: nobody is let in or kept out for longer
+/// than a window. Set forward, it lets expire that much sooner; keep the clocks of servers that replace each other
+/// together.
 #[derive(Clone)]
 pub struct RedisRateLimiter {
     shared: Arc<Shared>,
@@ -102,7 +176,7 @@ impl RedisRateLimiter {
     /// Counts a request of `cost` units if it fits, and says what came of it. There is a [`RedisPermit`] if, and only
     /// if, it was admitted.
     ///
-    /// `limit_override` and `cost` are those of [`MemoryRateLimiter::check`]. `now` is the time of this process; Redis
+    /// `limit_override` and `cost` are those of [`MemoryRateLimiter::check`](crate::rate_limit::MemoryRateLimiter::check). `now` is the time of this process; Redis
     /// counts by its own.
     ///
     /// # Errors
