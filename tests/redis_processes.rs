@@ -2,6 +2,8 @@
 #![cfg(feature = "redis")]
 // A helper that fails fails its test.
 #![allow(clippy::unwrap_used)]
+// How a process of the tests tells how it went; and figures for who asks for them.
+#![allow(clippy::print_stdout)]
 
 #[path = "support/redis.rs"]
 mod server;

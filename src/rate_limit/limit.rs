@@ -1,7 +1,7 @@
 //! What the layer asks of a limiter.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::task::Poll;
 use thiserror::Error;
 
 use super::category::Category;
-use super::{Decision, Permit, Subject};
+use super::{Decision, MemoryRateLimiter, Permit, Subject};
 use crate::clock::Now;
 
 /// A limiter that a [`RateLimitLayer`](super::RateLimitLayer) can stand on: a
@@ -91,5 +91,29 @@ impl<L: Limit + ?Sized> Limit for Arc<L> {
 
     fn take_back(&self, receipt: Receipt) {
         (**self).take_back(receipt);
+    }
+}
+
+impl Limit for MemoryRateLimiter {
+    fn describe(&self) -> &Arc<Category> {
+        &self.category
+    }
+
+    fn decide_now(&self, subject: &Subject, charge: Charge) -> Poll<Outcome> {
+        let (decision, permit) = self.check(subject, charge.limit_override, charge.cost, charge.now);
+        Poll::Ready(Ok((decision, permit.map(Receipt::Memory))))
+    }
+
+    fn decide(&self, subject: Subject, charge: Charge) -> Deciding {
+        let (decision, permit) = self.check(&subject, charge.limit_override, charge.cost, charge.now);
+        Box::pin(ready(Ok((decision, permit.map(Receipt::Memory)))))
+    }
+
+    fn take_back(&self, receipt: Receipt) {
+        match receipt {
+            Receipt::Memory(permit) => self.refund(permit),
+            #[cfg(feature = "redis")]
+            Receipt::Redis(_) => {}
+        }
     }
 }

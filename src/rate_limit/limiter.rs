@@ -1,15 +1,12 @@
 use std::fmt;
-use std::future::ready;
 use std::hash::{BuildHasher, RandomState};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use super::category::Category;
-use super::limit::{Charge, Deciding, Limit, Outcome, Receipt};
 use super::shard::{Entry, Shard, State, Windows};
 use super::window::{Reading, Timeline, Window};
 use super::{Algorithm, Decision, Quota, Subject, Verdict};
@@ -45,7 +42,7 @@ use crate::clock::{Clock, Now, SystemClock};
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 pub struct MemoryRateLimiter {
-    category: Arc<Category>,
+    pub(super) category: Arc<Category>,
     rules: Box<[Rule]>,
     algorithm: Algorithm,
     hasher: RandomState,
@@ -352,30 +349,6 @@ impl MemoryRateLimiter {
 
     fn is_idle(&self, windows: &[Window], time: u64) -> bool {
         self.rules.iter().zip(windows).all(|(rule, window)| window.is_idle(&rule.timeline, time))
-    }
-}
-
-impl Limit for MemoryRateLimiter {
-    fn describe(&self) -> &Arc<Category> {
-        &self.category
-    }
-
-    fn decide_now(&self, subject: &Subject, charge: Charge) -> Poll<Outcome> {
-        let (decision, permit) = self.check(subject, charge.limit_override, charge.cost, charge.now);
-        Poll::Ready(Ok((decision, permit.map(Receipt::Memory))))
-    }
-
-    fn decide(&self, subject: Subject, charge: Charge) -> Deciding {
-        let (decision, permit) = self.check(&subject, charge.limit_override, charge.cost, charge.now);
-        Box::pin(ready(Ok((decision, permit.map(Receipt::Memory)))))
-    }
-
-    fn take_back(&self, receipt: Receipt) {
-        match receipt {
-            Receipt::Memory(permit) => self.refund(permit),
-            #[cfg(feature = "redis")]
-            Receipt::Redis(_) => {}
-        }
     }
 }
 

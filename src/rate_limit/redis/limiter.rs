@@ -181,7 +181,7 @@ impl RedisRateLimiter {
     ///
     /// # Errors
     ///
-    /// [`Undecided`] if Redis did not answer, under [`OnFailure::Closed`].
+    /// [`Undecided`] if Redis did not answer, under [`OnFailure::Closed`](super::OnFailure::Closed).
     pub async fn check(
         &self,
         subject: &Subject,
