@@ -231,6 +231,34 @@ async fn a_server_that_is_not_there_at_first() {
     assert_eq!(totals[&200], LIMIT);
 }
 
+#[test]
+fn a_connection_outlives_the_runtime_it_was_made_in() {
+    let server = RedisServer::start();
+    let connection = RedisConnection::open(&server.url()).unwrap();
+    let limiter = RedisRateLimiter::builder("all", Quota::per_minute(LIMIT).unwrap(), connection)
+        .on_failure(OnFailure::Closed)
+        .deadline(5 * SECOND)
+        .build();
+    let (subject, mut admitted) = (Subject::other("a"), 0);
+    for _ in 0..5 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            // An attempt that nobody waits for, cut short by the runtime's end.
+            let check = limiter.check(&subject, None, 1, SystemClock.now());
+            let _ = tokio::time::timeout(Duration::ZERO, check).await;
+        });
+        drop(runtime);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for _ in 0..3 {
+                admitted +=
+                    u32::from(limiter.check(&Subject::other("a"), None, 1, SystemClock.now()).await.is_ok());
+            }
+        });
+    }
+    assert!(admitted >= 10, "{admitted}: {:?}", limiter.status());
+}
+
 #[tokio::test]
 async fn without_redis_each_process_admits_its_part() {
     let mut server = RedisServer::start();

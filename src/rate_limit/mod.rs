@@ -66,9 +66,11 @@ pub use limiter::{MemoryRateLimiter, MemoryRateLimiterBuilder, Permit, TooManyQu
 pub use quota::{InvalidQuota, Quota};
 #[cfg(feature = "redis")]
 pub use redis::{
-    InvalidRedisUrl, OnFailure, RedisConnection, RedisPermit, RedisRateLimiter, RedisRateLimiterBuilder,
-    RedisStatus,
+    OnFailure, RedisConnection, RedisPermit, RedisRateLimiter, RedisRateLimiterBuilder, RedisStatus,
 };
 pub use service::RateLimit;
 pub use subject::Subject;
 pub use window::Algorithm;
+
+#[cfg(feature = "redis")]
+pub use crate::redis_url::InvalidRedisUrl;

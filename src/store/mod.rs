@@ -83,6 +83,8 @@ mod postgres;
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "redis")]
+mod redis_invalidation;
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -99,9 +101,13 @@ pub use memory::MemoryStore;
 pub use postgres::{PostgresInvalidations, PostgresStore};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
+#[cfg(feature = "redis")]
+pub use redis_invalidation::{RedisInvalidation, RedisInvalidationSource};
 
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord};
+#[cfg(feature = "redis")]
+pub use crate::redis_url::InvalidRedisUrl;
 
 /// How a request names the key it presents.
 #[derive(Clone, Copy, Debug)]

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
 use super::breaker::Breaker;
+use crate::redis_url::{self, InvalidRedisUrl};
 
 /// How long connecting may take. No request waits for that longer than its own deadline.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -32,12 +33,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct RedisConnection {
     shared: Arc<Shared>,
 }
-
-/// A text is no URL of a Redis server.
-#[derive(Debug, Error)]
-#[error("not a URL of a Redis server; such as redis://user:password@host:6379/0")]
-#[non_exhaustive]
-pub struct InvalidRedisUrl;
 
 /// A call that brought no answer.
 #[derive(Debug, Error)]
@@ -66,9 +61,10 @@ enum Source {
 /// A connection that is made when it is first needed, and made anew when it is broken.
 struct Own {
     client: Client,
-    current: Mutex<Option<MultiplexedConnection>>,
+    /// What came of the last attempt; `None` if there was none, or what it brought has broken.
+    current: Mutex<Option<RedisResult<MultiplexedConnection>>>,
     connecting: AtomicBool,
-    /// Tells those who wait that `current` has changed, or that connecting failed.
+    /// Tells those who wait that an attempt has ended.
     changed: Notify,
 }
 
@@ -81,9 +77,9 @@ impl RedisConnection {
     ///
     /// # Errors
     ///
-    /// [`InvalidRedisUrl`] if `url` can't be read. It does not repeat the text, which may have a password in it.
+    /// [`InvalidRedisUrl`] if `url` can't be read.
     pub fn open(url: &str) -> Result<Self, InvalidRedisUrl> {
-        let client = Client::open(url).map_err(|_| InvalidRedisUrl)?;
+        let client = redis_url::open(url)?;
         let own = Own {
             client,
             current: Mutex::new(None),
@@ -176,22 +172,18 @@ impl RedisConnection {
 }
 
 impl Own {
-    fn current(&self) -> MutexGuard<'_, Option<MultiplexedConnection>> {
+    fn current(&self) -> MutexGuard<'_, Option<RedisResult<MultiplexedConnection>>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn connection(self: &Arc<Self>) -> RedisResult<MultiplexedConnection> {
-        loop {
-            let changed = self.changed.notified();
-            if let Some(connection) = self.current().clone() {
-                return Ok(connection);
-            }
-            self.connect_in_background();
-            changed.await;
-            if self.current().is_none() && !self.connecting.load(Ordering::Acquire) {
-                return Err((ErrorKind::Io, "could not connect").into());
-            }
+        let changed = self.changed.notified();
+        if let Some(Ok(connection)) = &*self.current() {
+            return Ok(connection.clone());
         }
+        self.connect_in_background();
+        changed.await;
+        self.current().clone().unwrap_or_else(|| Err((ErrorKind::Io, "broken as soon as it was made").into()))
     }
 
     /// Apart from the request that needs it, which may be gone before the connection is there.
@@ -199,8 +191,9 @@ impl Own {
         if self.connecting.swap(true, Ordering::AcqRel) {
             return;
         }
-        let own = self.clone();
+        let attempt = Attempt(self.clone());
         tokio::spawn(async move {
+            let own = &attempt.0;
             // Each call has its own deadline.
             let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(CONNECT_TIMEOUT))
@@ -208,12 +201,19 @@ impl Own {
             let connecting = own.client.get_multiplexed_async_connection_with_config(&config);
             // The time-out above does not cover the greeting, on which a stopped server is silent.
             let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
-            if let Ok(Ok(connection)) = connected {
-                *own.current() = Some(connection);
-            }
-            own.connecting.store(false, Ordering::Release);
-            own.changed.notify_waiters();
+            let silent = |_| Err((ErrorKind::Io, "the server does not answer").into());
+            *own.current() = Some(connected.unwrap_or_else(silent));
         });
+    }
+}
+
+/// An attempt to connect; ends when dropped, be it that its runtime ends.
+struct Attempt(Arc<Own>);
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.0.connecting.store(false, Ordering::Release);
+        self.0.changed.notify_waiters();
     }
 }
 

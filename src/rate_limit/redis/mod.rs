@@ -9,7 +9,7 @@ mod script;
 mod shared;
 
 pub use builder::RedisRateLimiterBuilder;
-pub use connection::{InvalidRedisUrl, RedisConnection};
+pub use connection::RedisConnection;
 pub use limiter::{RedisPermit, RedisRateLimiter, RedisStatus};
 
 /// What a [`RedisRateLimiter`] does with requests when Redis does not answer.
