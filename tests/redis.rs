@@ -6,15 +6,21 @@
 #[path = "support/redis.rs"]
 mod server;
 
+use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http::{Request, Response};
 use proptest::prelude::*;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Arg, Cmd, Pipeline, RedisFuture, Value};
 use server::RedisServer;
+use tower::{Service, ServiceBuilder, service_fn};
+use tower_api_keys::RateLimitLayer;
+use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::{Clock, Now, SystemClock};
 use tower_api_keys::rate_limit::{
     Decision, MemoryRateLimiter, Quota, RedisConnection, RedisPermit, RedisRateLimiter,
@@ -473,5 +479,33 @@ fn r79_no_output_has_the_password() {
             Err(error) => format!("{error:?} {error}"),
         };
         assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn the_layer_gives_back_what_its_host_failed_at() {
+    let server = RedisServer::start();
+    let limiter = builder(&server, "all", per_minute(3)).build();
+    let layer = RateLimitLayer::by_client_address(ClientAddressSource::peer(), limiter)
+        .with_refund(|status| status.is_server_error());
+    let mut service = ServiceBuilder::new().layer(layer).service(service_fn(async |request: Request<()>| {
+        let status = request.uri().path()[1..].parse::<u16>().unwrap();
+        Ok::<_, Infallible>(Response::builder().status(status).body(Bytes::new()).unwrap())
+    }));
+    for (path, status, remaining) in [
+        ("/200", 200, "2"),
+        ("/500", 500, "1"),
+        ("/503", 503, "1"),
+        ("/404", 404, "1"),
+        ("/200", 200, "0"),
+        ("/200", 429, "0"),
+    ] {
+        let mut request = Request::builder().uri(path).body(()).unwrap();
+        request.extensions_mut().insert(PeerAddress([192, 0, 2, 1].into()));
+        let response = service.call(request).await.unwrap();
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers()["x-ratelimit-remaining"], remaining, "{path}");
+        // It is given back after the answer.
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
