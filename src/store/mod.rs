@@ -79,12 +79,12 @@ mod last_use;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
+mod redis_invalidation;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(feature = "redis")]
-mod redis_invalidation;
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -99,10 +99,10 @@ pub use last_use::LastUse;
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresInvalidations, PostgresStore};
-#[cfg(feature = "sqlite")]
-pub use sqlite::SqliteStore;
 #[cfg(feature = "redis")]
 pub use redis_invalidation::{RedisInvalidation, RedisInvalidationSource};
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
 
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord};
