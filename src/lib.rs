@@ -156,6 +156,7 @@
 //! | `cache` | `store::CachedStore`, a cache in front of any store |
 //! | `sqlite` | `store::SqliteStore`: keys in a file |
 //! | `postgres` | `store::PostgresStore`: keys that many processes share |
+//! | `redis` | what several processes share through Redis or Valkey: rate limits (`rate_limit::RedisRateLimiter`), and news of changed keys for caches (`store::RedisInvalidation`) |
 //! | `tonic` | [`Principal`] from the requests of tonic's services; the layers and `GrpcStatus` need no feature |
 //! | `tracing` | events for refusals (`INFO`), authentications (`DEBUG`) and failures (`ERROR`); never a secret |
 //! | `full` | all of them |
@@ -174,6 +175,7 @@ pub mod authorize;
 pub mod axum;
 pub mod clock;
 pub mod credential;
+mod gate;
 pub mod isolation;
 pub mod key;
 mod log;
@@ -182,6 +184,8 @@ mod number;
 pub mod presets;
 mod principal;
 pub mod rate_limit;
+#[cfg(feature = "redis")]
+mod redis_url;
 pub mod rejection;
 pub mod request_id;
 pub mod route;

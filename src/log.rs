@@ -26,7 +26,7 @@ pub(crate) fn refused(rejection: &Rejection) {
             // The reason says what the store's error says; the causes behind that are what somebody has to look at.
             let source = std::error::Error::source(reason).and_then(std::error::Error::source);
             let source = source.map(tracing::field::display);
-            tracing::error!(target: TARGET, status, %reason, source, "request refused: the credential can't be checked");
+            tracing::error!(target: TARGET, status, %reason, source, "request refused: what has to be asked does not answer");
         }
         _ => tracing::info!(target: TARGET, status, %reason, key_id, "request refused"),
     }
@@ -45,6 +45,23 @@ pub(crate) fn session_accepted(session: &Session) {
 #[cfg(feature = "tracing")]
 pub(crate) fn not_refreshed(record: &KeyRecord, error: &crate::store::StoreError) {
     tracing::warn!(target: TARGET, key_id = %record.id, %error, "the key's new digest or new secret could not be stored; a later use tries again");
+}
+
+#[cfg(all(feature = "tracing", feature = "redis"))]
+pub(crate) fn redis_failed(
+    category: &str,
+    error: &(dyn std::error::Error + 'static),
+    on_failure: crate::rate_limit::OnFailure,
+    decided_alone: u64,
+) {
+    tracing::error!(
+        target: TARGET, category, error, ?on_failure, decided_alone, "rate limiter does without Redis"
+    );
+}
+
+#[cfg(all(feature = "tracing", feature = "redis"))]
+pub(crate) fn redis_recovered() {
+    tracing::info!(target: TARGET, "Redis answers again");
 }
 
 #[cfg(feature = "tracing")]
@@ -110,3 +127,9 @@ pub(crate) fn invalidations_connected() {}
 
 #[cfg(all(feature = "cache", not(feature = "tracing")))]
 pub(crate) fn invalidations_lost() {}
+
+#[cfg(all(not(feature = "tracing"), feature = "redis"))]
+pub(crate) fn redis_failed(_: &str, _: &dyn std::error::Error, _: crate::rate_limit::OnFailure, _: u64) {}
+
+#[cfg(all(not(feature = "tracing"), feature = "redis"))]
+pub(crate) fn redis_recovered() {}

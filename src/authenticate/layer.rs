@@ -162,6 +162,8 @@ impl<R> AuthenticateLayer<R> {
     /// 4. Look-ups that are under way when the limit is used up are still answered. To bound those as well, put a
     ///    [`RateLimitLayer::by_client_address`](crate::RateLimitLayer::by_client_address) outside.
     /// 5. When as many addresses are counted as the limiter has room for, further ones are not refused.
+    /// 6. Each process counts what it sees itself, also where rate limits are shared: behind n processes a guesser has up
+    ///    to n times the limit. No round trip for strangers is the better part of the bargain.
     ///
     /// The limiter's time is that of the layer's [clock](Self::with_clock).
     ///

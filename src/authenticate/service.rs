@@ -7,7 +7,7 @@ use http::{Request, Response};
 use tower::Service;
 
 use super::checks::{Authenticator, Step};
-use super::future::ResponseFuture;
+use super::future::{Guard, ResponseFuture};
 use crate::credential::RequestView;
 use crate::rejection::{ProblemDetails, RejectionFormat};
 
@@ -52,13 +52,8 @@ where
                 // The clone may not be ready; the one that was polled is, and goes with the request.
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::waiting(
-                    verdict,
-                    ready,
-                    request,
-                    self.authenticator.clone(),
-                    self.format.clone(),
-                )
+                let (authenticator, format) = (self.authenticator.clone(), self.format.clone());
+                ResponseFuture::waiting(Guard { verdict, authenticator, format }, ready, request)
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::address::ClientAddress;
 use crate::clock::Now;
-use crate::rate_limit::{MemoryRateLimiter, Subject, over_limit};
+use crate::rate_limit::{Limit, MemoryRateLimiter, Subject, over_limit};
 use crate::rejection::Reason;
 
 #[derive(Clone)]
@@ -19,7 +19,7 @@ impl Throttle {
     pub(super) fn check(&self, address: ClientAddress, now: Now) -> Result<(), Reason> {
         match self.0.peek_own(&Subject::Address(address), now) {
             Some(decision) if !decision.is_admitted() => {
-                Err(Reason::Throttled(over_limit(&self.0, decision)))
+                Err(Reason::Throttled(over_limit(self.0.describe(), decision)))
             }
             _ => Ok(()),
         }

@@ -3,27 +3,30 @@
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::task::Poll;
 
-use http::{Method, StatusCode};
+use http::{Method, Response, StatusCode};
 
+use super::category::Category;
 use super::fields::Fields;
-use super::{Decision, MemoryRateLimiter, Permit, Subject, Verdict};
+use super::limit::{Charge, Deciding, Outcome, Receipt, Undecided};
+use super::{Decision, MemoryRateLimiter, RateLimiter, Subject, Verdict};
 use crate::address::{ClientAddressSource, PeerAddress};
 use crate::clock::{Clock, Now};
 use crate::credential::RequestView;
 use crate::key::KeyId;
 use crate::principal::{Authentication, Principal};
-use crate::rejection::{RateLimited, Reason, Rejection};
+use crate::rejection::{RateLimited, Reason, Rejection, RejectionFormat};
 use crate::route::RouteTable;
 
 /// Everything that is configured.
 #[derive(Clone)]
 pub(super) struct Classifier {
     pub(super) counts: Counts,
-    pub(super) routes: RouteTable<Arc<MemoryRateLimiter>>,
+    pub(super) routes: RouteTable<Limiter>,
     /// `None` for a method that is not counted.
-    pub(super) methods: Vec<(Method, Option<Arc<MemoryRateLimiter>>)>,
-    pub(super) otherwise: Arc<MemoryRateLimiter>,
+    pub(super) methods: Vec<(Method, Option<Limiter>)>,
+    pub(super) otherwise: Limiter,
     pub(super) cost: Option<Arc<CostFn>>,
     pub(super) refund: Option<Arc<RefundFn>>,
     pub(super) ietf: bool,
@@ -41,18 +44,44 @@ pub(super) enum Counts {
     Address(ClientAddressSource),
 }
 
+/// A limiter, with what it says of itself at hand, so that a request asks it once only.
+#[derive(Clone, Debug)]
+pub(super) struct Limiter {
+    category: Arc<Category>,
+    counts: Arc<dyn RateLimiter>,
+}
+
+/// How far a check got without waiting. `None` if the request is not counted.
+pub(super) enum Step {
+    Decided(Result<Option<Counted>, Box<Refused>>),
+    Waiting(Waiting),
+}
+
+/// A limiter that has yet to decide.
+pub(super) struct Waiting {
+    pub(super) deciding: Deciding,
+    pub(super) asked: Asked,
+}
+
+/// Who was asked, about whom.
+pub(super) struct Asked {
+    limiter: Limiter,
+    key_id: Option<KeyId>,
+    now: Now,
+}
+
 /// A request that was counted and may pass.
 pub(super) struct Counted {
-    pub(super) limiter: Arc<MemoryRateLimiter>,
+    pub(super) category: Arc<Category>,
     pub(super) fields: Fields,
     /// Kept where it may be given back.
-    pub(super) permit: Option<(Permit, Arc<RefundFn>)>,
+    pub(super) permit: Option<(Receipt, Arc<dyn RateLimiter>, Arc<RefundFn>)>,
 }
 
 /// A request that may not, with what its answer says of the limit.
 pub(super) struct Refused {
-    pub(super) rejection: Rejection,
-    pub(super) fields: Option<(Arc<MemoryRateLimiter>, Fields)>,
+    rejection: Rejection,
+    fields: Option<(Arc<Category>, Fields)>,
 }
 
 /// Whom to count a request for.
@@ -65,25 +94,65 @@ struct Caller<'r> {
 }
 
 impl Classifier {
-    /// `None` if the request is not counted.
-    pub(super) fn check(&self, request: RequestView<'_>) -> Result<Option<Counted>, Box<Refused>> {
-        let Some(limiter) = self.limiter(request) else { return Ok(None) };
-        let Some(caller) = self.caller(request)? else { return Ok(None) };
-        let own_limit = caller.principal.and_then(|principal| own_limit(principal, limiter));
-        let cost = self.cost.as_ref().map_or(1, |cost| cost(request));
-        let (decision, permit) = limiter.check(&caller.subject, own_limit, cost, caller.now);
-        let permit = permit.zip(self.refund.clone());
-        let fields = Fields { decision, now: caller.now, ietf: self.ietf };
-        if decision.is_admitted() {
-            return Ok(Some(Counted { limiter: limiter.clone(), fields, permit }));
+    pub(super) fn check(&self, request: RequestView<'_>) -> Step {
+        let Some(limiter) = self.limiter(request) else { return Step::Decided(Ok(None)) };
+        let caller = match self.caller(request) {
+            Ok(Some(caller)) => caller,
+            Ok(None) => return Step::Decided(Ok(None)),
+            Err(refused) => return Step::Decided(Err(refused)),
+        };
+        let charge = Charge {
+            limit_override: caller
+                .principal
+                .and_then(|principal| own_limit(principal, &limiter.category.name)),
+            cost: self.cost.as_ref().map_or(1, |cost| cost(request)),
+            now: caller.now,
+        };
+        let key_id = caller.id;
+        match limiter.counts.decide_now(&caller.subject, charge) {
+            Poll::Ready(outcome) => {
+                Step::Decided(self.verdict(limiter, key_id, caller.now, outcome).map(Some))
+            }
+            Poll::Pending => {
+                let asked = Asked { limiter: limiter.clone(), key_id, now: caller.now };
+                Step::Waiting(Waiting { deciding: limiter.counts.decide(caller.subject, charge), asked })
+            }
         }
-        let mut rejection = Rejection::new(Reason::RateLimited(over_limit(limiter, decision)));
-        rejection.set_key_id(caller.id);
-        Err(Box::new(Refused { rejection, fields: Some((limiter.clone(), fields)) }))
+    }
+
+    /// What follows from the decision of a limiter that was waited for.
+    pub(super) fn judge(&self, asked: &Asked, outcome: Outcome) -> Result<Counted, Box<Refused>> {
+        self.verdict(&asked.limiter, asked.key_id, asked.now, outcome)
+    }
+
+    fn verdict(
+        &self,
+        limiter: &Limiter,
+        key_id: Option<KeyId>,
+        now: Now,
+        outcome: Outcome,
+    ) -> Result<Counted, Box<Refused>> {
+        let (reason, fields) = match outcome {
+            Ok((decision, receipt)) => {
+                let fields = Fields { decision, now, ietf: self.ietf };
+                let category = &limiter.category;
+                if decision.is_admitted() {
+                    let refunded = receipt.zip(self.refund.as_ref());
+                    let permit =
+                        refunded.map(|(receipt, refund)| (receipt, limiter.counts.clone(), refund.clone()));
+                    return Ok(Counted { category: category.clone(), fields, permit });
+                }
+                (Reason::RateLimited(over_limit(category, decision)), Some((category.clone(), fields)))
+            }
+            Err(Undecided) => (Reason::LimiterFailed(limiter.category.name.clone()), None),
+        };
+        let mut rejection = Rejection::new(reason);
+        rejection.set_key_id(key_id);
+        Err(Box::new(Refused { rejection, fields }))
     }
 
     /// A route's limiter before a method's, before the one for the rest.
-    fn limiter(&self, request: RequestView<'_>) -> Option<&Arc<MemoryRateLimiter>> {
+    fn limiter(&self, request: RequestView<'_>) -> Option<&Limiter> {
         if self.routes.has_method(request.method)
             && let Some(limiter) = self.routes.find_as_written(request)
         {
@@ -127,22 +196,38 @@ impl Classifier {
     }
 }
 
+impl Limiter {
+    pub(super) fn new(counts: impl RateLimiter) -> Self {
+        Self { category: counts.describe().clone(), counts: Arc::new(counts) }
+    }
+}
+
+impl Refused {
+    pub(super) fn into_response<B>(self, format: &impl RejectionFormat<B>) -> Response<B> {
+        let mut response = self.rejection.into_response(format);
+        if let Some((category, fields)) = self.fields {
+            fields.write(&category, response.headers_mut());
+        }
+        response
+    }
+}
+
 impl MemoryRateLimiter {
     /// What this limiter would decide about one more request of `principal`, with nothing counted.
     pub fn peek_for(&self, principal: &Principal, now: Now) -> Decision {
-        self.peek(&Subject::Key(*principal.key_id()), own_limit(principal, self), 1, now)
+        self.peek(&Subject::Key(*principal.key_id()), own_limit(principal, self.category()), 1, now)
     }
 }
 
 /// The limit stored with the key, if it has one for this category.
-fn own_limit(principal: &Principal, limiter: &MemoryRateLimiter) -> Option<NonZeroU32> {
-    principal.record()?.limits.get(limiter.category())
+fn own_limit(principal: &Principal, category: &str) -> Option<NonZeroU32> {
+    principal.record()?.limits.get(category)
 }
 
-/// What is told of a denial by `limiter`.
-pub(crate) fn over_limit(limiter: &MemoryRateLimiter, decision: Decision) -> RateLimited {
+/// What is told of a denial in `category`.
+pub(crate) fn over_limit(category: &Category, decision: Decision) -> RateLimited {
     RateLimited {
-        category: limiter.shared_category(),
+        category: category.name.clone(),
         limit: decision.limit(),
         window: decision.quota().window(),
         retry_after: (decision.verdict() != Verdict::NeverFits).then(|| decision.reset()),

@@ -12,6 +12,7 @@ pub struct Decision {
     pub(super) quota: Quota,
     pub(super) remaining: u32,
     pub(super) reset: Duration,
+    pub(super) degraded: bool,
 }
 
 /// Whether a request may pass.
@@ -55,5 +56,32 @@ impl Decision {
     /// [`remaining`](Self::remaining) rises, or zero if nothing is counted and it cannot rise.
     pub fn reset(&self) -> Duration {
         self.reset
+    }
+
+    /// Whether a limiter that shares a store with other processes decided without asking it, because the store does
+    /// not answer. Never so in memory.
+    pub fn is_degraded(&self) -> bool {
+        self.degraded
+    }
+
+    /// What any decision about a quota outweighs.
+    pub(super) fn unlimited(quota: Quota) -> Self {
+        Self {
+            verdict: Verdict::Admitted,
+            quota,
+            remaining: u32::MAX,
+            reset: Duration::ZERO,
+            degraded: false,
+        }
+    }
+
+    /// A denial before an admission, the longer wait of two denials, the lesser rest of two admissions.
+    pub(super) fn weightier(self, other: Self) -> Self {
+        let other_prevails = match (self.is_admitted(), other.is_admitted()) {
+            (true, true) => other.remaining < self.remaining,
+            (false, false) => other.reset > self.reset,
+            (admitted, _) => admitted,
+        };
+        if other_prevails { other } else { self }
     }
 }

@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use http::header::Entry;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{Decision, MemoryRateLimiter, Quota};
+use super::category::Category;
+use super::{Decision, Quota};
 use crate::clock::Now;
 use crate::number::{number, whole_seconds};
 
@@ -23,42 +24,22 @@ pub(super) struct Fields {
     pub(super) ietf: bool,
 }
 
-/// What the fields say alike of everybody without a limit of their own. Made once for a limiter, as making it takes
-/// longer than deciding about a request.
-#[derive(Debug)]
-pub(super) struct CommonFields {
-    /// As a structured field's String.
-    category: String,
-    /// Of the first quota.
-    limit: HeaderValue,
-    policy: HeaderValue,
-}
-
-impl CommonFields {
-    pub(super) fn new(category: &str, quotas: &[Quota]) -> Self {
-        let category = string(category);
-        let limit = number(quotas[0].limit().get().into());
-        let policies: Vec<String> = quotas.iter().map(|quota| policy(&category, *quota)).collect();
-        Self { limit, policy: value(policies.join(", ")), category }
-    }
-}
-
 impl Fields {
     /// Writes the fields, but none that an inner layer has written: the limit that stands nearest to the handler is
     /// the one that the client cares about.
-    pub(super) fn write(&self, limiter: &MemoryRateLimiter, headers: &mut HeaderMap) {
+    pub(super) fn write(&self, category: &Category, headers: &mut HeaderMap) {
         let Entry::Vacant(limit) = headers.entry(LIMIT) else { return };
-        let common = limiter.common_fields();
         let quota = self.decision.quota();
-        let is_first = limiter.quotas().next() == Some(quota);
-        limit.insert(if is_first { common.limit.clone() } else { number(quota.limit().get().into()) });
+        let is_first = category.quotas[0] == quota;
+        limit.insert(if is_first { category.limit.clone() } else { number(quota.limit().get().into()) });
         headers.insert(REMAINING, number(self.decision.remaining().into()));
         headers.insert(RESET, instant(self.reset_at()));
         if self.ietf {
-            let is_own = !is_first && limiter.quotas().len() == 1;
-            let policy = if is_own { value(policy(&common.category, quota)) } else { common.policy.clone() };
+            let is_own = !is_first && category.quotas.len() == 1;
+            let policy =
+                if is_own { value(policy(&category.quoted, quota)) } else { category.policy.clone() };
             headers.insert(IETF_POLICY, policy);
-            headers.insert(IETF_STATE, self.state(&common.category));
+            headers.insert(IETF_STATE, self.state(&category.quoted));
         }
     }
 
@@ -70,21 +51,21 @@ impl Fields {
     }
 
     /// `RateLimit: "read";r=950;t=12` (draft-ietf-httpapi-ratelimit-headers-10).
-    fn state(&self, category: &str) -> HeaderValue {
+    fn state(&self, quoted: &str) -> HeaderValue {
         let (mut remaining, mut seconds) = (itoa::Buffer::new(), itoa::Buffer::new());
         let remaining = remaining.format(self.decision.remaining());
         let seconds = seconds.format(whole_seconds(self.decision.reset()).max(1));
-        value([category, ";r=", remaining, ";t=", seconds].concat())
+        value([quoted, ";r=", remaining, ";t=", seconds].concat())
     }
 }
 
 /// `"read";q=1000;w=60`, an item of `RateLimit-Policy`.
-fn policy(category: &str, quota: Quota) -> String {
-    format!("{category};q={};w={}", quota.limit(), whole_seconds(quota.window()))
+pub(super) fn policy(quoted: &str, quota: Quota) -> String {
+    format!("{quoted};q={};w={}", quota.limit(), whole_seconds(quota.window()))
 }
 
 /// A structured field's String (RFC 9651 section 3.3.3), which has visible ASCII and spaces only.
-fn string(content: &str) -> String {
+pub(super) fn string(content: &str) -> String {
     let mut text = String::from('"');
     for character in content.chars() {
         match character {
@@ -97,7 +78,7 @@ fn string(content: &str) -> String {
     text
 }
 
-fn value(text: String) -> HeaderValue {
+pub(super) fn value(text: String) -> HeaderValue {
     HeaderValue::try_from(text).expect("a structured field is visible ASCII and spaces")
 }
 

@@ -1,59 +1,90 @@
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::Response;
+use http::{Request, Response};
 use pin_project_lite::pin_project;
+use tower::Service;
 
-use super::classify::Counted;
+use super::classify::{Classifier, Counted, Waiting};
+use crate::gate::{self, Gate};
+use crate::rejection::RejectionFormat;
 
 pin_project! {
     /// Response future of [`RateLimit`](super::RateLimit).
-    pub struct ResponseFuture<F, P> {
+    pub struct ResponseFuture<S, B, R>
+    where
+        S: Service<Request<B>>,
+    {
         #[pin]
-        state: State<F, P>,
+        gate: Gate<Guard<R>, Exit, S, B, S::Future, S::Response>,
     }
 }
 
-pin_project! {
-    #[project = StateProjection]
-    enum State<F, P> {
-        Called { #[pin] future: F, counted: Option<Counted> },
-        Rejected { response: Option<P> },
-    }
+pub(super) struct Guard<R> {
+    pub(super) waiting: Waiting,
+    pub(super) classifier: Arc<Classifier>,
+    pub(super) format: R,
 }
 
-impl<F, P> ResponseFuture<F, P> {
-    pub(super) fn called(future: F, counted: Option<Counted>) -> Self {
-        Self { state: State::Called { future, counted } }
-    }
+/// Tells the client about its limit; `None` if the request was not counted.
+pub(super) struct Exit(Option<Counted>);
 
-    pub(super) fn rejected(response: P) -> Self {
-        Self { state: State::Rejected { response: Some(response) } }
-    }
-}
-
-impl<F, B, E> Future for ResponseFuture<F, Response<B>>
+impl<S, B, R> ResponseFuture<S, B, R>
 where
-    F: Future<Output = Result<Response<B>, E>>,
+    S: Service<Request<B>>,
 {
-    type Output = F::Output;
+    pub(super) fn called(future: S::Future, counted: Option<Counted>) -> Self {
+        Self { gate: Gate::Called { future, exit: Exit(counted) } }
+    }
+
+    pub(super) fn rejected(response: S::Response) -> Self {
+        Self { gate: Gate::Rejected { response } }
+    }
+
+    pub(super) fn waiting(guard: Guard<R>, inner: S, request: Request<B>) -> Self {
+        Self { gate: Gate::Waiting { guard, inner, request } }
+    }
+}
+
+impl<S, ReqBody, ResBody, R> Future for ResponseFuture<S, ReqBody, R>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    R: RejectionFormat<ResBody>,
+{
+    type Output = Result<S::Response, S::Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProjection::Called { future, counted } => {
-                let mut response = ready!(future.poll(context))?;
-                if let Some(Counted { limiter, fields, permit }) = counted.take() {
-                    fields.write(&limiter, response.headers_mut());
-                    if let Some((permit, _)) = permit.filter(|(_, refund)| refund(response.status())) {
-                        limiter.refund(permit);
-                    }
-                }
-                Poll::Ready(Ok(response))
-            }
-            StateProjection::Rejected { response } => {
-                Poll::Ready(Ok(response.take().expect("ResponseFuture polled after completion")))
-            }
+        self.project().gate.poll(context)
+    }
+}
+
+impl<ReqBody, ResBody, R: RejectionFormat<ResBody>> gate::Guard<ReqBody, ResBody> for Guard<R> {
+    type Exit = Exit;
+
+    fn poll(
+        &mut self,
+        _: &mut Request<ReqBody>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Exit, Response<ResBody>>> {
+        let outcome = ready!(self.waiting.deciding.as_mut().poll(context));
+        let verdict = self.classifier.judge(&self.waiting.asked, outcome);
+        Poll::Ready(match verdict {
+            Ok(counted) => Ok(Exit(Some(counted))),
+            Err(refused) => Err(refused.into_response(&self.format)),
+        })
+    }
+}
+
+impl<B> gate::Exit<B> for Exit {
+    fn complete(&mut self, response: &mut Response<B>) {
+        let Some(Counted { category, fields, permit }) = self.0.take() else { return };
+        fields.write(&category, response.headers_mut());
+        if let Some((receipt, limiter, refund)) = permit
+            && refund(response.status())
+        {
+            limiter.take_back(receipt);
         }
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use tower_layer::Layer;
 
-use super::classify::{Classifier, Counts};
-use super::{MemoryRateLimiter, RateLimit};
+use super::classify::{Classifier, Counts, Limiter};
+use super::{RateLimit, RateLimiter};
 use crate::address::ClientAddressSource;
 use crate::clock::{Clock, SystemClock};
 use crate::credential::RequestView;
@@ -28,28 +28,25 @@ impl RateLimitLayer {
     ///
     /// `otherwise` counts what no other rule names. Requests that were let pass without a credential are not counted
     /// here; to limit those, put a layer [`by_client_address`](Self::by_client_address) outside.
-    pub fn by_key(otherwise: impl Into<Arc<MemoryRateLimiter>>) -> Self {
-        Self::new(Counts::Key, otherwise.into())
+    pub fn by_key(otherwise: impl RateLimiter) -> Self {
+        Self::new(Counts::Key, otherwise)
     }
 
     /// Counts requests by the organization of the authenticated key, live and test apart. Otherwise like
     /// [`by_key`](Self::by_key).
-    pub fn by_organization(otherwise: impl Into<Arc<MemoryRateLimiter>>) -> Self {
-        Self::new(Counts::Organization, otherwise.into())
+    pub fn by_organization(otherwise: impl RateLimiter) -> Self {
+        Self::new(Counts::Organization, otherwise)
     }
 
     /// Counts requests by the client's address; needs no authentication.
     ///
     /// The peer's address is taken from a [`PeerAddress`](crate::address::PeerAddress) in the request's extensions or, with the
     /// feature `axum`, from axum's `ConnectInfo<SocketAddr>`. Where there is neither, everything is refused with 500.
-    pub fn by_client_address(
-        source: ClientAddressSource,
-        otherwise: impl Into<Arc<MemoryRateLimiter>>,
-    ) -> Self {
-        Self::new(Counts::Address(source), otherwise.into())
+    pub fn by_client_address(source: ClientAddressSource, otherwise: impl RateLimiter) -> Self {
+        Self::new(Counts::Address(source), otherwise)
     }
 
-    fn new(counts: Counts, otherwise: Arc<MemoryRateLimiter>) -> Self {
+    fn new(counts: Counts, otherwise: impl RateLimiter) -> Self {
         Self { classifier: Arc::new(Classifier::new(counts, otherwise)), format: ProblemDetails }
     }
 }
@@ -61,12 +58,8 @@ impl<R> RateLimitLayer<R> {
     }
 
     /// Counts requests with one of these methods in a category of their own. `HEAD` goes with `GET`.
-    pub fn with_methods(
-        self,
-        methods: impl IntoIterator<Item = Method>,
-        limiter: impl Into<Arc<MemoryRateLimiter>>,
-    ) -> Self {
-        let limiter = limiter.into();
+    pub fn with_methods(self, methods: impl IntoIterator<Item = Method>, limiter: impl RateLimiter) -> Self {
+        let limiter = Limiter::new(limiter);
         self.change(|to| to.methods.extend(methods.into_iter().map(|method| (method, Some(limiter.clone())))))
     }
 
@@ -85,11 +78,11 @@ impl<R> RateLimitLayer<R> {
         mut self,
         method: Method,
         pattern: &str,
-        limiter: impl Into<Arc<MemoryRateLimiter>>,
+        limiter: impl RateLimiter,
     ) -> Result<Self, InvalidRoute> {
         let classifier = Arc::make_mut(&mut self.classifier);
         let routes = std::mem::take(&mut classifier.routes);
-        classifier.routes = routes.add(method, pattern, limiter.into())?;
+        classifier.routes = routes.add(method, pattern, Limiter::new(limiter))?;
         Ok(self)
     }
 
@@ -142,12 +135,12 @@ impl<R> fmt::Debug for RateLimitLayer<R> {
 }
 
 impl Classifier {
-    fn new(counts: Counts, otherwise: Arc<MemoryRateLimiter>) -> Self {
+    fn new(counts: Counts, otherwise: impl RateLimiter) -> Self {
         Self {
             counts,
             routes: Default::default(),
             methods: Vec::new(),
-            otherwise,
+            otherwise: Limiter::new(otherwise),
             cost: None,
             refund: None,
             ietf: false,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::fields::CommonFields;
+use super::category::Category;
 use super::shard::{Entry, Shard, State, Windows};
 use super::window::{Reading, Timeline, Window};
 use super::{Algorithm, Decision, Quota, Subject, Verdict};
@@ -42,8 +42,7 @@ use crate::clock::{Clock, Now, SystemClock};
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 pub struct MemoryRateLimiter {
-    category: Arc<str>,
-    common_fields: CommonFields,
+    pub(super) category: Arc<Category>,
     rules: Box<[Rule]>,
     algorithm: Algorithm,
     hasher: RandomState,
@@ -116,11 +115,10 @@ impl MemoryRateLimiterBuilder {
     /// An empty limiter, for times of the clock that `now` is from; a test's own, say. Sub-windows are aligned to the
     /// calendar of `now`, here and never again.
     pub fn build_at(self, now: Now) -> MemoryRateLimiter {
-        let common_fields = CommonFields::new(&self.category, &self.quotas);
         let rules: Box<[Rule]> = self
             .quotas
-            .into_iter()
-            .map(|quota| Rule { quota, timeline: Timeline::new(quota.window(), now) })
+            .iter()
+            .map(|&quota| Rule { quota, timeline: Timeline::new(quota.window(), now) })
             .collect();
         let wanted = (self.capacity.get() / MIN_SUBJECTS_PER_SHARD).clamp(1, MAX_SHARDS);
         let shard_count = 1 << wanted.ilog2();
@@ -132,8 +130,7 @@ impl MemoryRateLimiterBuilder {
             })
             .collect();
         MemoryRateLimiter {
-            category: self.category,
-            common_fields,
+            category: Arc::new(Category::new(self.category, self.quotas)),
             sweep_interval: rules.iter().map(|rule| rule.timeline.sub_window()).max().unwrap_or_default(),
             rules,
             algorithm: self.algorithm,
@@ -163,20 +160,12 @@ impl MemoryRateLimiter {
 
     /// The name of the category.
     pub fn category(&self) -> &str {
-        &self.category
-    }
-
-    pub(super) fn shared_category(&self) -> Arc<str> {
-        self.category.clone()
-    }
-
-    pub(super) fn common_fields(&self) -> &CommonFields {
-        &self.common_fields
+        &self.category.name
     }
 
     /// The quotas, in the order they were given.
     pub fn quotas(&self) -> impl ExactSizeIterator<Item = Quota> + '_ {
-        self.rules.iter().map(|rule| rule.quota)
+        self.category.quotas.iter().copied()
     }
 
     /// Counts a request of `cost` units if it fits, and says what came of it. There is a [`Permit`] if, and only if, it
@@ -198,6 +187,14 @@ impl MemoryRateLimiter {
         let (decision, counted) = self.count(&entry, Request::new(limit_override, cost, now));
         let permit = counted.map(|Counted { shared, places }| Permit { entry, shared, cost, places });
         (decision, permit)
+    }
+
+    /// Counts a request that something else has admitted, whatever the limits.
+    #[cfg(feature = "redis")]
+    pub(super) fn record(&self, subject: &Subject, cost: u32, now: Now) -> Option<Permit> {
+        let entry = self.entry(subject);
+        let counted = self.count(&entry, Request { unlimited: true, ..Request::new(None, cost, now) }).1;
+        counted.map(|Counted { shared, places }| Permit { entry, shared, cost, places })
     }
 
     fn count(&self, entry: &Entry, request: Request) -> (Decision, Option<Counted>) {
@@ -296,7 +293,7 @@ impl MemoryRateLimiter {
             return (never, None);
         }
         let mut places = Places::default();
-        let mut so_far = self.unlimited();
+        let mut so_far = Decision::unlimited(self.category.quotas[0]);
         for (index, (rule, window)) in self.rules.iter().zip(windows).enumerate() {
             let quota = rule.quota_for(index, request);
             let reading = window.check(&rule.timeline, request.time, quota.limit().get(), request.cost);
@@ -304,17 +301,22 @@ impl MemoryRateLimiter {
             if !reading.admitted {
                 give_back(&windows[..index], &places, request.cost);
                 // A later quota may ask for a longer wait.
-                return (self.looks(windows, request).skip(index + 1).fold(decision, weightier), None);
+                return (
+                    self.looks(windows, request).skip(index + 1).fold(decision, Decision::weightier),
+                    None,
+                );
             }
             places[index] = reading.place;
-            so_far = weightier(so_far, decision);
+            so_far = so_far.weightier(decision);
         }
         (so_far, Some(places))
     }
 
     fn preview(&self, windows: &[Window], request: Request) -> Decision {
-        self.never_fits(windows, request)
-            .unwrap_or_else(|| self.looks(windows, request).fold(self.unlimited(), weightier))
+        self.never_fits(windows, request).unwrap_or_else(|| {
+            self.looks(windows, request)
+                .fold(Decision::unlimited(self.category.quotas[0]), Decision::weightier)
+        })
     }
 
     /// What each quota says, with nothing counted.
@@ -335,13 +337,6 @@ impl MemoryRateLimiter {
         Some(Decision { verdict: Verdict::NeverFits, ..look })
     }
 
-    /// What any decision about a quota outweighs.
-    fn unlimited(&self) -> Decision {
-        // The builder starts with one quota, so there is a first.
-        let quota = self.rules[0].quota;
-        Decision { verdict: Verdict::Admitted, quota, remaining: u32::MAX, reset: Duration::ZERO }
-    }
-
     /// Drops the subjects for which nothing counts. Costs time in proportion to the shard, so it is done once a
     /// sub-window at most: no sooner can many more have become idle.
     fn sweep(&self, state: &mut State, time: u64) {
@@ -360,7 +355,7 @@ impl MemoryRateLimiter {
 impl fmt::Debug for MemoryRateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryRateLimiter")
-            .field("category", &self.category)
+            .field("category", &self.category())
             .field("quotas", &self.quotas().collect::<Vec<_>>())
             .field("algorithm", &self.algorithm)
             .finish_non_exhaustive()
@@ -379,17 +374,8 @@ fn decision(reading: Reading, quota: Quota, request: Request) -> Decision {
         quota,
         remaining: quota.limit().get().saturating_sub(reading.used),
         reset: Duration::from_nanos(reading.frees.map_or(0, |time| time.saturating_sub(request.time))),
+        degraded: false,
     }
-}
-
-/// A denial before an admission, the longer wait of two denials, the lesser rest of two admissions.
-fn weightier(one: Decision, other: Decision) -> Decision {
-    let other_prevails = match (one.is_admitted(), other.is_admitted()) {
-        (true, true) => other.remaining < one.remaining,
-        (false, false) => other.reset > one.reset,
-        (one_admitted, _) => one_admitted,
-    };
-    if other_prevails { other } else { one }
 }
 
 /// What one check asks for.
@@ -398,11 +384,13 @@ struct Request {
     limit_override: Option<NonZeroU32>,
     cost: u32,
     time: u64,
+    /// Whether nothing is to be denied.
+    unlimited: bool,
 }
 
 impl Request {
     fn new(limit_override: Option<NonZeroU32>, cost: u32, now: Now) -> Self {
-        Self { limit_override, cost, time: now.monotonic_nanos() }
+        Self { limit_override, cost, time: now.monotonic_nanos(), unlimited: false }
     }
 }
 
@@ -421,6 +409,7 @@ pub(super) struct Rule {
 impl Rule {
     fn quota_for(&self, index: usize, request: Request) -> Quota {
         match request.limit_override {
+            _ if request.unlimited => self.quota.with_limit(NonZeroU32::MAX),
             Some(limit) if index == 0 => self.quota.with_limit(limit),
             _ => self.quota,
         }

@@ -1,8 +1,9 @@
-//! Rate limits: how much each subject may do in a span of time, counted in this process.
+//! Rate limits: how much each subject may do in a span of time, counted in this process or by Redis.
 //!
 //! * [`Quota`]: so much cost in any window of such a length.
 //! * [`Subject`]: whose requests are counted together: a key, an address, or what the host names.
 //! * [`MemoryRateLimiter`]: one category of requests; counts, and answers with a [`Decision`].
+//! * `RedisRateLimiter`, with the feature `redis`: the same for several processes, which count together.
 //! * [`Algorithm`]: how it counts; by default never more than the limit in any window.
 //! * [`RateLimitLayer`]: puts limiters in front of a service, by method and route, and writes the header
 //!   fields.
@@ -31,7 +32,7 @@
 //! ```
 //!
 //! A limiter counts for as long as it lives: make it once, outside of what is built for each connection. An
-//! `Arc<MemoryRateLimiter>` can stand in several layers, which then share its counts.
+//! `Arc<MemoryRateLimiter>` (any [`RateLimiter`]) can stand in several layers, which then share its counts.
 //!
 //! Which address a request comes from, also behind proxies, is told by a
 //! [`ClientAddressSource`](crate::address::ClientAddressSource).
@@ -39,13 +40,17 @@
 //! Time is handed in as [`Now`](crate::clock::Now). Only its monotonic count matters, so a step of the calendar neither
 //! locks a subject out nor lets one in.
 
+mod category;
 mod classify;
 mod decision;
 mod fields;
 mod future;
 mod layer;
+mod limit;
 mod limiter;
 mod quota;
+#[cfg(feature = "redis")]
+mod redis;
 mod service;
 mod shard;
 mod subject;
@@ -55,8 +60,17 @@ pub(crate) use classify::over_limit;
 pub use decision::{Decision, Verdict};
 pub use future::ResponseFuture;
 pub use layer::RateLimitLayer;
+pub(crate) use limit::Limit;
+pub use limit::{RateLimiter, Undecided};
 pub use limiter::{MemoryRateLimiter, MemoryRateLimiterBuilder, Permit, TooManyQuotas};
 pub use quota::{InvalidQuota, Quota};
+#[cfg(feature = "redis")]
+pub use redis::{
+    OnFailure, RedisConnection, RedisPermit, RedisRateLimiter, RedisRateLimiterBuilder, RedisStatus,
+};
 pub use service::RateLimit;
 pub use subject::Subject;
 pub use window::Algorithm;
+
+#[cfg(feature = "redis")]
+pub use crate::redis_url::InvalidRedisUrl;

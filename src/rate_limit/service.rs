@@ -1,12 +1,13 @@
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use tower::Service;
 
-use super::classify::{Classifier, Refused};
-use super::future::ResponseFuture;
+use super::classify::{Classifier, Step};
+use super::future::{Guard, ResponseFuture};
 use crate::credential::RequestView;
 use crate::rejection::{ProblemDetails, RejectionFormat};
 
@@ -29,12 +30,12 @@ impl<S, R> RateLimit<S, R> {
 
 impl<S, R, ReqBody, ResBody> Service<Request<ReqBody>> for RateLimit<S, R>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     R: RejectionFormat<ResBody>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, S::Response>;
+    type Future = ResponseFuture<S, ReqBody, R>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)
@@ -42,14 +43,14 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         match self.classifier.check(RequestView::of(&request)) {
-            Ok(counted) => ResponseFuture::called(self.inner.call(request), counted),
-            Err(refused) => {
-                let Refused { rejection, fields } = *refused;
-                let mut response = rejection.into_response(&self.format);
-                if let Some((limiter, fields)) = fields {
-                    fields.write(&limiter, response.headers_mut());
-                }
-                ResponseFuture::rejected(response)
+            Step::Decided(Ok(counted)) => ResponseFuture::called(self.inner.call(request), counted),
+            Step::Decided(Err(refused)) => ResponseFuture::rejected(refused.into_response(&self.format)),
+            Step::Waiting(waiting) => {
+                // The clone may not be ready; the one that was polled is, and goes with the request.
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                let (classifier, format) = (self.classifier.clone(), self.format.clone());
+                ResponseFuture::waiting(Guard { waiting, classifier, format }, ready, request)
             }
         }
     }

@@ -27,6 +27,7 @@
 //! | 500 | [`LayerMissing`](Reason::LayerMissing): `… needs AuthenticateLayer outside it` | the order of the layers: a `Router` is covered by the layer added last, a `ServiceBuilder` by the one added first |
 //! | 500 | [`LayerMissing`](Reason::LayerMissing): `… needs the peer's address` | [`PeerAddress`](crate::address::PeerAddress), or axum's `into_make_service_with_connect_info`; tests without a connection need it, too |
 //! | 503 | [`StoreFailed`](Reason::StoreFailed), [`StorePanicked`](Reason::StorePanicked) | the store; the cause is in the event's `source` |
+//! | 503 | [`LimiterFailed`](Reason::LimiterFailed) | the store that the limiter shares with other processes |
 //! | 401 for every key | [`KeyUnknown`](Reason::KeyUnknown), [`SecretMismatch`](Reason::SecretMismatch) | whether layer and [`KeyManager`](crate::manage::KeyManager) have the same store and the same [`Peppers`](crate::key::Peppers) |
 //! | 401 for every key | [`CredentialMalformed`](Reason::CredentialMalformed) | whether they have the same [`KeyFormat`](crate::key::KeyFormat) |
 //! | 401 for one key | [`KeyRevoked`](Reason::KeyRevoked), [`KeyExpired`](Reason::KeyExpired) and others | the key that the event names |
@@ -150,7 +151,7 @@ pub enum RejectionKind {
     OrganizationNotFound,
     /// 403: the caller is known and may not do this.
     Forbidden,
-    /// 503: the caller can't be told apart right now, because the key store, or who authenticates sessions, does not answer.
+    /// 503: what has to be asked does not answer: the key store, who authenticates sessions, or what counts for rate limits.
     Unavailable,
     /// 500: the host has put its layers together wrongly. The log says how.
     Misconfigured,
@@ -209,7 +210,9 @@ impl Rejection {
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.reason {
             Reason::RateLimited(limited) | Reason::Throttled(limited) => limited.retry_after,
-            Reason::StoreFailed(_) | Reason::StorePanicked => Some(Duration::from_secs(1)),
+            Reason::StoreFailed(_) | Reason::StorePanicked | Reason::LimiterFailed(_) => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         }
     }

@@ -98,6 +98,10 @@ pub enum Reason {
     /// The caller used up a window.
     #[error("over the rate limit of category {}", .0.category)]
     RateLimited(RateLimited),
+    /// The limiter of this category can't ask the store that it shares with other processes, and was told to let
+    /// nothing pass then. Look at that store.
+    #[error("the rate limiter of category {0} has no store to ask")]
+    LimiterFailed(Arc<str>),
     /// The caller lacks a scope.
     #[error("the key lacks the scope: {0}")]
     ScopeMissing(Arc<ScopeRequirement>),
@@ -167,7 +171,7 @@ impl Reason {
             | Self::ScopeMissing(_)
             | Self::RouteNotCovered
             | Self::PathNotCanonical => RejectionKind::Forbidden,
-            Self::StoreFailed(_) | Self::StorePanicked => RejectionKind::Unavailable,
+            Self::StoreFailed(_) | Self::StorePanicked | Self::LimiterFailed(_) => RejectionKind::Unavailable,
             Self::LayerMissing(_) => RejectionKind::Misconfigured,
         }
     }
@@ -201,7 +205,7 @@ impl Reason {
             Self::OrganizationMissing | Self::OrganizationMismatch | Self::OrganizationNotFound => {
                 Check::Organization
             }
-            Self::RateLimited(_) => Check::RateLimit,
+            Self::RateLimited(_) | Self::LimiterFailed(_) => Check::RateLimit,
             Self::TierMismatch
             | Self::RoleTooLow
             | Self::ScopeMissing(_)

@@ -79,6 +79,8 @@ mod last_use;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
+mod redis_invalidation;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]
@@ -97,11 +99,15 @@ pub use last_use::LastUse;
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresInvalidations, PostgresStore};
+#[cfg(feature = "redis")]
+pub use redis_invalidation::{RedisInvalidation, RedisInvalidationSource};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord};
+#[cfg(feature = "redis")]
+pub use crate::redis_url::InvalidRedisUrl;
 
 /// How a request names the key it presents.
 #[derive(Clone, Copy, Debug)]

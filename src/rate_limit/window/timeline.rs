@@ -60,7 +60,7 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 }
 
 /// Whole seconds where they divide a window of a minute or more into 30 to 120 parts, nearest to 60; otherwise a
-/// sixtieth. Header fields have whole seconds, so with these a client told to wait until an edge can do so exactly.
+/// sixtieth, rounded up to whole microseconds, which is what Redis counts. Header fields have whole seconds, so with these a client told to wait until an edge can do so exactly.
 fn sub_window(window: u64) -> u64 {
     let seconds = window / SECOND;
     if window.is_multiple_of(SECOND) && seconds >= 60 {
@@ -73,7 +73,7 @@ fn sub_window(window: u64) -> u64 {
             return whole * SECOND;
         }
     }
-    window.div_ceil(AIM)
+    window.div_ceil(AIM).next_multiple_of(1_000)
 }
 
 #[cfg(test)]
@@ -96,10 +96,10 @@ mod tests {
             (300_000, 5_000_000_000, 60),
             (3_600_000, 60_000_000_000, 60),
             (86_400_000, 1_440_000_000_000, 60),
-            (1_000, 16_666_667, 60),
-            (10_000, 166_666_667, 60),
-            (127_000, 2_116_666_667, 60),
-            (60_001, 1_000_016_667, 60),
+            (1_000, 16_667_000, 60),
+            (10_000, 166_667_000, 60),
+            (127_000, 2_116_667_000, 60),
+            (60_001, 1_000_017_000, 60),
         ] {
             let timeline = Timeline::new(Duration::from_millis(window), at(0, 0));
             assert_eq!(timeline.sub_window(), sub_window, "{window} ms");

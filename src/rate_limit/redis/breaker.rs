@@ -1,0 +1,137 @@
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// So many calls have to fail, one after the other.
+const FAILURES: u32 = 5;
+/// How often a call is tried all the same.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Keeps callers from a server that does not answer.
+///
+/// Closed, everybody may call. After [`FAILURES`] in a row it is open, and one call each [`PROBE_INTERVAL`] finds out
+/// whether the server is back; the first success closes it.
+#[derive(Debug)]
+pub(super) struct Breaker {
+    origin: Instant,
+    /// Since the last success; no higher than [`FAILURES`].
+    failures: AtomicU32,
+    /// Nanoseconds since `origin`.
+    next_probe: AtomicU64,
+    /// Nanoseconds since `origin`; zero if nothing ever failed.
+    last_failure: AtomicU64,
+}
+
+impl Breaker {
+    pub(super) fn new() -> Self {
+        Self {
+            origin: Instant::now(),
+            failures: AtomicU32::new(0),
+            next_probe: AtomicU64::new(0),
+            last_failure: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.failures.load(Ordering::Acquire) >= FAILURES
+    }
+
+    /// Whether [`admit`](Self::admit) could let a call through.
+    pub(super) fn could_admit(&self, now: Instant) -> bool {
+        !self.is_open() || self.nanos(now) >= self.next_probe.load(Ordering::Acquire)
+    }
+
+    /// Whether to make a call; if so, to be followed by its [`success`](Self::success) or [`failure`](Self::failure).
+    pub(super) fn admit(&self, now: Instant) -> bool {
+        if !self.is_open() {
+            return true;
+        }
+        let (now, due) = (self.nanos(now), self.next_probe.load(Ordering::Acquire));
+        let next = now.saturating_add(PROBE_INTERVAL.as_nanos() as u64);
+        now >= due && self.next_probe.compare_exchange(due, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Whether that closed it.
+    pub(super) fn success(&self) -> bool {
+        self.failures.load(Ordering::Acquire) > 0 && self.failures.swap(0, Ordering::AcqRel) >= FAILURES
+    }
+
+    /// Whether it is open now.
+    pub(super) fn failure(&self, now: Instant) -> bool {
+        let now = self.nanos(now);
+        self.last_failure.fetch_max(now, Ordering::AcqRel);
+        let count = |failures: u32| (failures < FAILURES).then_some(failures + 1);
+        if let Ok(failures) = self.failures.fetch_update(Ordering::AcqRel, Ordering::Acquire, count)
+            && failures + 1 == FAILURES
+        {
+            let next = now.saturating_add(PROBE_INTERVAL.as_nanos() as u64);
+            self.next_probe.fetch_max(next, Ordering::AcqRel);
+        }
+        self.is_open()
+    }
+
+    /// Whether a call failed within this time.
+    pub(super) fn failed_within(&self, span: Duration, now: Instant) -> bool {
+        let last = self.last_failure.load(Ordering::Acquire);
+        last > 0 && u128::from(self.nanos(now).saturating_sub(last)) <= span.as_nanos()
+    }
+
+    /// At least one, as zero stands for never.
+    fn nanos(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn five_failures_in_a_row_open_it_and_one_success_closes_it() {
+        let (breaker, now) = (Breaker::new(), Instant::now());
+        for _ in 0..3 {
+            for _ in 0..4 {
+                assert!(breaker.admit(now));
+                assert!(!breaker.failure(now));
+            }
+            assert!(!breaker.success(), "it was closed");
+        }
+        for failures in 1..=5 {
+            assert!(breaker.admit(now));
+            assert_eq!(breaker.failure(now), failures == 5);
+        }
+        assert!(!breaker.could_admit(now));
+        assert!(breaker.success());
+        assert!(breaker.admit(now));
+    }
+
+    #[test]
+    fn open_it_lets_one_call_a_second_through() {
+        let (breaker, now) = (Breaker::new(), Instant::now());
+        for _ in 0..5 {
+            breaker.failure(now);
+        }
+        for (after, admitted) in
+            [(0, 0), (999, 0), (1_000, 1), (1_500, 0), (1_999, 0), (2_000, 1), (9_000, 1)]
+        {
+            let later = now + Duration::from_millis(after);
+            assert_eq!(breaker.could_admit(later), admitted == 1, "{after} ms");
+            let calls = (0..10).filter(|_| breaker.admit(later)).count();
+            assert_eq!(calls, admitted, "{after} ms");
+            if admitted == 1 {
+                breaker.failure(later);
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_is_remembered_when_it_has_closed_again() {
+        let (breaker, now) = (Breaker::new(), Instant::now());
+        assert!(!breaker.failed_within(SECOND, now));
+        breaker.failure(now);
+        breaker.success();
+        assert!(breaker.failed_within(SECOND, now + SECOND));
+        assert!(!breaker.failed_within(SECOND, now + SECOND + Duration::from_millis(1)));
+    }
+}

@@ -1,0 +1,25 @@
+//! Limits that several processes share, counted by Redis or Valkey.
+
+mod breaker;
+mod builder;
+mod connection;
+mod known;
+mod limiter;
+mod script;
+mod shared;
+
+pub use builder::RedisRateLimiterBuilder;
+pub use connection::RedisConnection;
+pub use limiter::{RedisPermit, RedisRateLimiter, RedisStatus};
+
+/// What a [`RedisRateLimiter`] does with requests when Redis does not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnFailure {
+    /// Counts them in this process alone, against its [part](RedisRateLimiterBuilder::processes) of the limit.
+    #[default]
+    Local,
+    /// Lets them pass.
+    Open,
+    /// Refuses them with 503; in the layer's words, [`Reason::LimiterFailed`](crate::rejection::Reason::LimiterFailed).
+    Closed,
+}

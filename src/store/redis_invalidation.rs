@@ -1,0 +1,217 @@
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisResult, Value,
+};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::time::{sleep, timeout};
+
+use super::{Invalidation, InvalidationSink, InvalidationSource, StoreError, StoreErrorKind};
+use crate::key::KeyId;
+use crate::redis_url::{self, InvalidRedisUrl};
+
+/// Connecting, and whatever is sent, may take as long.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two attempts to connect.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// After so long without a message the server is asked whether it is still there.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Tells the caches of all nodes what one of them has changed, over a channel of Redis or Valkey (`PUBLISH`,
+/// `SUBSCRIBE`).
+///
+/// For stores that do not tell themselves. The changing node publishes after the change is made; a node that is not
+/// subscribed at that moment misses it, and knows that it may have: its [source](Self::source) has told it
+/// [`Disconnected`](Invalidation::Disconnected). A connection that dies without a word is noticed within two seconds.
+/// If the node ends between the change and the message, nobody is told; then a record is good for its
+/// `max_age_while_connected` at most.
+///
+/// Nodes trust what comes over the channel to be true: whoever can publish there can make caches read again, and
+/// nothing worse. Needs Redis 6 or later, or Valkey.
+///
+/// ```no_run
+/// # #[cfg(feature = "cache")]
+/// use tower_api_keys::store::{CachedStore, MemoryStore, RedisInvalidation};
+///
+/// # #[cfg(feature = "cache")]
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let redis = RedisInvalidation::open("redis://127.0.0.1:6379")?;
+/// let store = CachedStore::builder(MemoryStore::new()).publish_to(redis.clone()).build();
+/// tokio::spawn(store.follow(redis.source()));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RedisInvalidation {
+    client: Client,
+    channel: Arc<str>,
+    /// To publish over; made when it is first needed, and made anew when it is broken.
+    connection: Arc<Mutex<Option<MultiplexedConnection>>>,
+}
+
+/// What [`RedisInvalidation::source`] makes.
+pub struct RedisInvalidationSource {
+    client: Client,
+    channel: Arc<str>,
+    subscription: Option<Subscription>,
+}
+
+struct Subscription {
+    connection: MultiplexedConnection,
+    messages: UnboundedReceiver<PushInfo>,
+}
+
+impl RedisInvalidation {
+    /// The channel's name unless set otherwise.
+    pub const DEFAULT_CHANNEL: &str = "changed_keys";
+
+    /// Invalidation over the server at `url`, `redis://[user:password@]host[:port]`. Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRedisUrl`] if `url` can't be read.
+    pub fn open(url: &str) -> Result<Self, InvalidRedisUrl> {
+        let client = redis_url::open(url)?;
+        Ok(Self { client, channel: Self::DEFAULT_CHANNEL.into(), connection: Arc::default() })
+    }
+
+    /// Another channel, such as one for each of several key stores that share a server. Databases have the channels in
+    /// common.
+    #[must_use]
+    pub fn channel(self, name: impl Into<Arc<str>>) -> Self {
+        Self { channel: name.into(), ..self }
+    }
+
+    /// A source for one cache. It needs tokio's runtime.
+    pub fn source(&self) -> RedisInvalidationSource {
+        RedisInvalidationSource {
+            client: self.client.clone(),
+            channel: self.channel.clone(),
+            subscription: None,
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<MultiplexedConnection>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send(&self, held: Option<MultiplexedConnection>, id: &KeyId) -> RedisResult<()> {
+        let mut connection = match held {
+            Some(connection) => connection,
+            None => self.client.get_multiplexed_async_connection_with_config(&config()).await?,
+        };
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(&*self.channel).arg(id.as_str());
+        connection.send_packed_command(&publish).await?.extract_error()?;
+        *self.current() = Some(connection);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl InvalidationSink for RedisInvalidation {
+    async fn publish(&self, id: &KeyId) -> Result<(), StoreError> {
+        let held = self.current().take();
+        let was_held = held.is_some();
+        let mut sent = in_time(self.send(held, id)).await;
+        if sent.is_err() && was_held {
+            // It may have been broken for long. To say the same twice does no harm.
+            sent = in_time(self.send(None, id)).await;
+        }
+        sent.map_err(|error| StoreError::new(StoreErrorKind::Unavailable).with_source(error))
+    }
+}
+
+#[async_trait]
+impl InvalidationSource for RedisInvalidationSource {
+    async fn next(&mut self) -> Invalidation {
+        loop {
+            let Some(subscription) = &mut self.subscription else {
+                match in_time(subscribe(&self.client, &self.channel)).await {
+                    Ok(subscription) => {
+                        self.subscription = Some(subscription);
+                        return Invalidation::Connected;
+                    }
+                    Err(_) => {
+                        sleep(RETRY_AFTER).await;
+                        continue;
+                    }
+                }
+            };
+            match subscription.next().await {
+                Some(id) => return Invalidation::Key(id),
+                None => {
+                    self.subscription = None;
+                    return Invalidation::Disconnected;
+                }
+            }
+        }
+    }
+}
+
+async fn subscribe(client: &Client, channel: &str) -> RedisResult<Subscription> {
+    // Messages beside answers on one connection need the third version of the protocol.
+    let information = client.get_connection_info().clone();
+    let settings = information.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    let client = Client::open(information.set_redis_settings(settings))?;
+    let (sender, messages) = mpsc::unbounded_channel();
+    let config = config().set_push_sender(sender);
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    connection.subscribe(channel).await?;
+    Ok(Subscription { connection, messages })
+}
+
+impl Subscription {
+    /// The next key, or `None` if something may have been missed.
+    async fn next(&mut self) -> Option<KeyId> {
+        loop {
+            match timeout(SILENCE, self.messages.recv()).await {
+                Ok(Some(PushInfo { kind: PushKind::Message, data })) => return key_id(&data),
+                Ok(Some(PushInfo { kind: PushKind::Subscribe, .. })) => {}
+                // The end, or a word that means nobody knows what.
+                Ok(_) => return None,
+                Err(_) => {
+                    let ping = redis::cmd("PING");
+                    in_time(self.connection.send_packed_command(&ping)).await.ok()?;
+                }
+            }
+        }
+    }
+}
+
+fn key_id(message: &[Value]) -> Option<KeyId> {
+    match message {
+        [_, Value::BulkString(id)] => std::str::from_utf8(id).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
+fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE))
+}
+
+async fn in_time<T>(call: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+    let late = |_| Err((ErrorKind::Io, "no answer in time").into());
+    timeout(PATIENCE, call).await.unwrap_or_else(late)
+}
+
+impl fmt::Debug for RedisInvalidation {
+    // The client knows a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisInvalidation").field("channel", &self.channel).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RedisInvalidationSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisInvalidationSource")
+            .field("channel", &self.channel)
+            .field("connected", &self.subscription.is_some())
+            .finish_non_exhaustive()
+    }
+}

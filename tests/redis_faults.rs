@@ -1,0 +1,392 @@
+//! What becomes of requests while Redis is away, and afterwards. The faults are real ones.
+#![cfg(feature = "redis")]
+// A helper that fails fails its test.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/proxy.rs"]
+mod proxy;
+#[path = "support/redis.rs"]
+mod server;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use proxy::Proxy;
+use server::RedisServer;
+use tokio::time::sleep;
+use tower::util::BoxCloneService;
+use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_api_keys::RateLimitLayer;
+use tower_api_keys::address::{ClientAddressSource, PeerAddress};
+use tower_api_keys::clock::{Clock, SystemClock};
+use tower_api_keys::rate_limit::{OnFailure, Quota, RedisConnection, RedisRateLimiter, RedisStatus, Subject};
+use tower_api_keys::rejection::{Check, Reason, Rejection};
+
+const LIMIT: u32 = 40;
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+/// Between a deadline and the answer, on a machine that does other things as well.
+const SLACK: Duration = Duration::from_millis(700);
+
+/// A layer whose limiter reaches Redis through a proxy.
+struct Rig {
+    server: RedisServer,
+    proxy: Proxy,
+    limiter: RedisRateLimiter,
+    service: BoxCloneService<Request<()>, Response<Bytes>, Infallible>,
+}
+
+impl Rig {
+    async fn start(server: RedisServer, on_failure: OnFailure) -> Self {
+        let proxy = Proxy::start(server.address()).await;
+        let connection = RedisConnection::open(&server::url(proxy.address())).unwrap();
+        let limiter = RedisRateLimiter::builder("all", Quota::per_minute(LIMIT).unwrap(), connection)
+            .on_failure(on_failure)
+            .build();
+        let layer = RateLimitLayer::by_client_address(ClientAddressSource::peer(), limiter.clone());
+        let handler = service_fn(async |_: Request<()>| Ok(Response::new(Bytes::new())));
+        let service = BoxCloneService::new(ServiceBuilder::new().layer(layer).service(handler));
+        Self { server, proxy, limiter, service }
+    }
+
+    async fn send(&self) -> Response<Bytes> {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(PeerAddress([192, 0, 2, 1].into()));
+        let started = Instant::now();
+        let response = self.service.clone().oneshot(request).await.unwrap();
+        let took = started.elapsed();
+        assert!(took < RedisRateLimiter::DEFAULT_DEADLINE + SLACK, "{took:?}");
+        response
+    }
+
+    /// Sends so many requests, and counts the answers by status.
+    async fn send_many(&self, count: usize, totals: &mut BTreeMap<u16, u32>) {
+        for _ in 0..count {
+            *totals.entry(self.send().await.status().as_u16()).or_default() += 1;
+        }
+    }
+
+    fn status(&self) -> RedisStatus {
+        self.limiter.status()
+    }
+
+    /// How long it takes until Redis decides again.
+    async fn recovery(&self, totals: &mut BTreeMap<u16, u32>) -> Duration {
+        let healed = Instant::now();
+        loop {
+            let before = self.status();
+            self.send_many(1, totals).await;
+            let after = self.status();
+            if after.available && after.round_trips > before.round_trips && after.failures == before.failures
+            {
+                return healed.elapsed();
+            }
+            // A denial that Redis named before, or that this process is bound to, needs no call.
+            if after.available && after.decided_alone > before.decided_alone {
+                let probe = Subject::other(format!("probe {}", after.decided_alone));
+                if self.limiter.check(&probe, None, 1, SystemClock.now()).await.is_ok()
+                    && self.status().failures == before.failures
+                {
+                    return healed.elapsed();
+                }
+            }
+            assert!(healed.elapsed() < 10 * SECOND, "Redis is back: {after:?}");
+            sleep(10 * MILLISECOND).await;
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Killed,
+    Frozen,
+    Shut,
+    BlackHoled,
+    Slow,
+}
+
+impl Fault {
+    fn begin(self, rig: &mut Rig) {
+        match self {
+            Self::Killed => rig.server.kill(),
+            Self::Frozen => rig.server.freeze(),
+            Self::Shut => rig.proxy.shut(),
+            Self::BlackHoled => rig.proxy.black_hole(),
+            Self::Slow => rig.proxy.delay_answers(300 * MILLISECOND),
+        }
+    }
+
+    fn end(self, rig: &mut Rig) {
+        match self {
+            Self::Killed => rig.server.restart(),
+            Self::Frozen => rig.server.thaw(),
+            Self::Shut | Self::BlackHoled | Self::Slow => rig.proxy.heal(),
+        }
+    }
+}
+
+async fn survive(fault: Fault) {
+    for on_failure in [OnFailure::Local, OnFailure::Open, OnFailure::Closed] {
+        let what = format!("{fault:?}, {on_failure:?}");
+        let mut rig = Rig::start(RedisServer::start(), on_failure).await;
+        let (mut before, mut during, mut after) = Default::default();
+        rig.send_many(10, &mut before).await;
+        assert_eq!(before, BTreeMap::from([(200, 10)]), "{what}");
+        assert_eq!(rig.status().decided_alone, 0, "{what}");
+
+        fault.begin(&mut rig);
+        let began = Instant::now();
+        rig.send_many(25, &mut during).await;
+        assert!(began.elapsed() < SECOND + SLACK, "{what}: few wait for a deadline");
+        let status = rig.status();
+        assert!(!status.available && status.decided_alone == 25, "{what}: {status:?}");
+        assert!((5..=7).contains(&status.failures), "{what}: {status:?}");
+        match on_failure {
+            OnFailure::Local | OnFailure::Open => assert_eq!(during, BTreeMap::from([(200, 25)]), "{what}"),
+            OnFailure::Closed => {
+                assert_eq!(during, BTreeMap::from([(503, 25)]), "{what}");
+                let refused = rig.send().await;
+                assert_eq!(refused.headers()["retry-after"], "1");
+                assert_eq!(refused.headers()["cache-control"], "no-store");
+                let rejection = refused.extensions().get::<Rejection>().unwrap();
+                assert!(
+                    matches!(rejection.reason(), Reason::LimiterFailed(category) if &**category == "all")
+                );
+                assert_eq!(rejection.check(), Some(Check::RateLimit));
+            }
+        }
+
+        fault.end(&mut rig);
+        let recovery = rig.recovery(&mut after).await;
+        assert!(recovery < 5 * SECOND, "{what}: {recovery:?}");
+        rig.send_many(60, &mut after).await;
+        let admitted =
+            [before, during, after.clone()].iter().filter_map(|totals| totals.get(&200)).sum::<u32>();
+        assert!(after.keys().all(|status| matches!(status, 200 | 429 | 503)), "{what}: {after:?}");
+        match on_failure {
+            // Also if Redis has forgotten everything.
+            OnFailure::Local => assert_eq!(admitted, LIMIT, "{what}"),
+            OnFailure::Closed => assert!(admitted <= LIMIT, "{what}: {admitted}"),
+            OnFailure::Open => assert!(after[&429] > 0, "{what}: limited again"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn r77_a_killed_server() {
+    survive(Fault::Killed).await;
+}
+
+#[tokio::test]
+async fn r77_a_server_that_stands_still() {
+    survive(Fault::Frozen).await;
+}
+
+#[tokio::test]
+async fn r77_a_server_that_refuses_connections() {
+    survive(Fault::Shut).await;
+}
+
+#[tokio::test]
+async fn r77_a_network_that_swallows_everything() {
+    survive(Fault::BlackHoled).await;
+}
+
+#[tokio::test]
+async fn r77_answers_that_come_too_late() {
+    survive(Fault::Slow).await;
+}
+
+#[tokio::test]
+async fn a_cut_connection_is_made_anew_and_costs_no_more_than_one_request() {
+    let rig = Rig::start(RedisServer::start(), OnFailure::Closed).await;
+    let mut totals = BTreeMap::new();
+    for _ in 0..5 {
+        rig.send_many(3, &mut totals).await;
+        rig.proxy.cut();
+        sleep(20 * MILLISECOND).await;
+    }
+    rig.send_many(3, &mut totals).await;
+    let failed = totals.get(&503).copied().unwrap_or(0);
+    assert!(failed <= 5, "{totals:?}");
+    assert_eq!(totals[&200] + failed, 18, "{totals:?}");
+    assert!(rig.status().available);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_at_first() {
+    let mut server = RedisServer::start();
+    server.kill();
+    let mut rig = Rig::start(server, OnFailure::Local).await;
+    let mut totals = BTreeMap::new();
+    rig.send_many(30, &mut totals).await;
+    assert_eq!(totals, BTreeMap::from([(200, 30)]));
+    assert!(!rig.status().available);
+    rig.server.restart();
+    assert!(rig.recovery(&mut totals).await < 5 * SECOND);
+    rig.send_many(30, &mut totals).await;
+    assert_eq!(totals[&200], LIMIT);
+}
+
+#[test]
+fn a_connection_outlives_the_runtime_it_was_made_in() {
+    let server = RedisServer::start();
+    let connection = RedisConnection::open(&server.url()).unwrap();
+    let limiter = RedisRateLimiter::builder("all", Quota::per_minute(LIMIT).unwrap(), connection)
+        .on_failure(OnFailure::Closed)
+        .deadline(5 * SECOND)
+        .build();
+    let (subject, mut admitted) = (Subject::other("a"), 0);
+    for _ in 0..5 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            // An attempt that nobody waits for, cut short by the runtime's end.
+            let check = limiter.check(&subject, None, 1, SystemClock.now());
+            let _ = tokio::time::timeout(Duration::ZERO, check).await;
+        });
+        drop(runtime);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for _ in 0..3 {
+                admitted +=
+                    u32::from(limiter.check(&Subject::other("a"), None, 1, SystemClock.now()).await.is_ok());
+            }
+        });
+    }
+    assert!(admitted >= 10, "{admitted}: {:?}", limiter.status());
+}
+
+#[tokio::test]
+async fn without_redis_each_process_admits_its_part() {
+    let mut server = RedisServer::start();
+    server.kill();
+    for (processes, admitted) in [(1, 40), (3, 13), (40, 1), (1_000, 1)] {
+        let connection = RedisConnection::open(&server.url()).unwrap();
+        let limiter = RedisRateLimiter::builder("all", Quota::per_minute(LIMIT).unwrap(), connection)
+            .processes(processes.try_into().unwrap())
+            .build();
+        let mut found = 0;
+        for _ in 0..LIMIT * 2 {
+            let decision = limiter.check(&Subject::other("a"), None, 1, SystemClock.now()).await.unwrap().0;
+            assert!(decision.is_degraded());
+            found += u32::from(decision.is_admitted());
+        }
+        assert_eq!(found, admitted, "{processes} processes");
+        // What a whole limit has room for is not said never to fit.
+        let large = limiter.check(&Subject::other("b"), None, LIMIT, SystemClock.now()).await.unwrap().0;
+        assert_eq!(large.is_admitted(), processes == 1);
+        assert!(large.is_admitted() || large.reset() > 59 * SECOND, "{large:?}");
+    }
+}
+
+#[tokio::test]
+async fn r72_exactly_the_limit_through_a_fail_over() {
+    let primary = RedisServer::start();
+    let port = primary.address().port().to_string();
+    let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]);
+    let mut rig = Rig::start(primary, OnFailure::Closed).await;
+    let mut totals = BTreeMap::new();
+    rig.send_many(25, &mut totals).await;
+    let acknowledged: u32 = rig.server.run(&["WAIT", "1", "10000"]);
+    // WAIT counts the writes of its own connection only, so look at the replica, too.
+    let deadline = Instant::now() + 10 * SECOND;
+    let key = rig.limiter.redis_key(&address());
+    let held = |server: &RedisServer| server.run::<Vec<u8>>(&["GET", &key]);
+    while acknowledged < 1 || held(&replica) != held(&rig.server) {
+        assert!(Instant::now() < deadline, "the replica follows");
+        sleep(10 * MILLISECOND).await;
+    }
+
+    rig.server.kill();
+    rig.proxy.point_to(replica.address());
+    rig.send_many(20, &mut totals).await;
+    assert_eq!(totals, BTreeMap::from([(200, 25), (503, 20)]), "a replica takes no writes");
+    replica.run::<()>(&["REPLICAOF", "NO", "ONE"]);
+    assert!(rig.recovery(&mut totals).await < 5 * SECOND);
+    rig.send_many(60, &mut totals).await;
+    assert_eq!(totals[&200], LIMIT);
+}
+
+fn address() -> Subject {
+    let source = ClientAddressSource::peer();
+    Subject::Address(source.find([192, 0, 2, 1].into(), &Default::default()))
+}
+
+#[tokio::test]
+async fn r72_exactly_the_limit_through_crashes_of_a_server_with_an_append_only_file() {
+    let mut rig = Rig::start(RedisServer::start_durable(), OnFailure::Closed).await;
+    let mut totals = BTreeMap::new();
+    for _ in 0..3 {
+        rig.send_many(8, &mut totals).await;
+        rig.server.kill();
+        rig.send_many(8, &mut totals).await;
+        rig.server.restart();
+        assert!(rig.recovery(&mut totals).await < 5 * SECOND);
+    }
+    rig.send_many(60, &mut totals).await;
+    assert_eq!(totals[&200], LIMIT, "{totals:?}");
+}
+
+#[cfg(feature = "tracing")]
+#[tokio::test]
+async fn an_outage_is_logged_once_a_second_and_so_is_its_end() {
+    use std::cell::RefCell;
+    use std::io;
+
+    thread_local! {
+        /// What this test's thread has logged. The subscriber is the process's, as one for a single thread does not
+        /// hear of what other threads have met first.
+        static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+
+    struct Log;
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            LOG.with_borrow_mut(|log| log.write(bytes))
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log).finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let count = |text: &str| {
+        let written = LOG.with_borrow(|log| String::from_utf8(log.clone()).unwrap());
+        written.lines().filter(|line| line.contains(text)).count()
+    };
+
+    let mut rig = Rig::start(RedisServer::start(), OnFailure::Open).await;
+    let mut totals = BTreeMap::new();
+    rig.send_many(2, &mut totals).await;
+    rig.server.kill();
+    let began = Instant::now();
+    while began.elapsed() < 3 * SECOND {
+        rig.send_many(20, &mut totals).await;
+        sleep(MILLISECOND).await;
+    }
+    let logged = count("rate limiter does without Redis");
+    assert!((2..=4).contains(&logged), "{logged} lines");
+    assert!(count("category=\"all\"") == logged, "it says which");
+    rig.server.restart();
+    rig.recovery(&mut totals).await;
+    assert_eq!(count("Redis answers again"), 1);
+}
+
+#[tokio::test]
+async fn readiness_is_that_of_the_service_inside_while_a_request_waits() {
+    let rig = Rig::start(RedisServer::start(), OnFailure::Local).await;
+    let layer = RateLimitLayer::by_client_address(ClientAddressSource::peer(), rig.limiter.clone());
+    let handler = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Bytes::new())));
+    let mut service = ServiceBuilder::new().layer(layer).buffer(2).concurrency_limit(1).service(handler);
+    for _ in 0..4 {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(PeerAddress([192, 0, 2, 9].into()));
+        let ready = tokio::time::timeout(5 * SECOND, service.ready()).await.expect("the permit is free");
+        let response = ready.unwrap().call(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+}
