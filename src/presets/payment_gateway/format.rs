@@ -39,7 +39,7 @@ impl<B: From<Bytes>> RejectionFormat<B> for GatewayFormat {
 
 const NOT_FOUND: (&str, &str) = ("not_found", "Not found");
 
-/// An answer as refusals have it, for handlers to give. A layer of [`PaymentGateway::request_id`] outside adds `requestId`.
+/// An answer as refusals have it, for handlers to give. A layer of [`PaymentGateway::request_id`](super::PaymentGateway::request_id) outside adds `requestId`.
 ///
 /// ```
 /// use bytes::Bytes;
