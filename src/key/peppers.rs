@@ -131,13 +131,12 @@ impl Peppers {
 
     /// Every digest under which `key` may be stored, the current one first.
     pub fn candidates(&self, key: &str) -> Candidates {
-        let mut digests = [Digest::from_parts(DigestAlgorithm::Sha256, [0; 32]); MAX_METHODS];
-        let mut count = 0;
-        for (digest, method) in digests.iter_mut().zip(self.methods()) {
-            *digest = method.digest(key);
-            count += 1;
+        let current = self.methods.current.digest(key);
+        if self.methods.accepted.is_empty() {
+            return Candidates(Digests::One(current));
         }
-        Candidates { digests, count }
+        let accepted = self.methods.accepted.iter().map(|method| method.digest(key));
+        Candidates(Digests::Several(std::iter::once(current).chain(accepted).collect()))
     }
 
     /// Whether `digest` was made as new ones are, so that it need not be stored anew.
@@ -198,18 +197,25 @@ impl fmt::Debug for Method {
     }
 }
 
-/// The digests under which a key may be stored, at least one and at most four, the current one first. Kept inline.
-#[derive(Clone, Copy)]
-pub struct Candidates {
-    digests: [Digest; MAX_METHODS],
-    count: usize,
+/// The digests under which a key may be stored, at least one and at most four, the current one first.
+#[derive(Clone)]
+pub struct Candidates(Digests);
+
+/// One, but for the time in which peppers are changed.
+#[derive(Clone)]
+enum Digests {
+    One(Digest),
+    Several(Box<[Digest]>),
 }
 
 impl Deref for Candidates {
     type Target = [Digest];
 
     fn deref(&self) -> &[Digest] {
-        &self.digests[..self.count]
+        match &self.0 {
+            Digests::One(digest) => std::slice::from_ref(digest),
+            Digests::Several(digests) => digests,
+        }
     }
 }
 

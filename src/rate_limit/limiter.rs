@@ -1,9 +1,10 @@
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use thiserror::Error;
 
 use super::category::Category;
@@ -45,6 +46,7 @@ pub struct MemoryRateLimiter {
     pub(super) category: Arc<Category>,
     rules: Box<[Rule]>,
     algorithm: Algorithm,
+    /// Seeded at random: who chooses addresses chooses what is hashed here.
     hasher: RandomState,
     /// A power of two of them.
     shards: Box<[Shard]>,
@@ -134,7 +136,7 @@ impl MemoryRateLimiterBuilder {
             sweep_interval: rules.iter().map(|rule| rule.timeline.sub_window()).max().unwrap_or_default(),
             rules,
             algorithm: self.algorithm,
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             shards,
             capacity_per_shard: self.capacity.get() / shard_count,
         }

@@ -45,7 +45,12 @@ impl ScopeSet {
 
     /// Whether `scope` is held, itself or through `resource:*`. `resource:*` is held only as itself.
     pub fn contains(&self, scope: &Scope) -> bool {
-        self.scopes.binary_search(scope).is_ok() || self.has_wildcard && self.holds_wildcard(scope.resource())
+        // Most keys have few scopes, most scopes differ in length, and that is all it takes to tell them apart.
+        let holds = match self.scopes.len() {
+            0..=16 => self.scopes.contains(scope),
+            _ => self.scopes.binary_search(scope).is_ok(),
+        };
+        holds || self.has_wildcard && self.holds_wildcard(scope.resource())
     }
 
     fn holds_wildcard(&self, resource: &str) -> bool {
