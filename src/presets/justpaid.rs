@@ -39,7 +39,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::credential::HeaderKey;
 use crate::key::{KeyFormat, Peppers};
 use crate::manage::KeyManager;
-use crate::rate_limit::{InvalidQuota, MemoryRateLimiter, Quota, RateLimitLayer};
+use crate::rate_limit::{InvalidQuota, MemoryRateLimiter, Quota, RateLimitLayer, RateLimiter};
 use crate::rejection::{Reason, Rejection, RejectionFormat, RejectionKind};
 use crate::route::{InvalidRoute, RouteTable};
 use crate::scope::{ScopeRequirement, ScopeSet};
@@ -127,9 +127,12 @@ pub struct JustPaid<S> {
     store: S,
     prefix: String,
     limits: Limits,
+    make_limiter: Option<Arc<MakeLimiter>>,
     peppers: Peppers,
     clock: Arc<dyn Clock>,
 }
+
+type MakeLimiter = dyn Fn(&str, Quota) -> Arc<dyn RateLimiter> + Send + Sync;
 
 impl<S: KeyAdministration + Clone> JustPaid<S> {
     /// As published, with the keys of `store`, for a host that serves `/workflows` at its root.
@@ -138,6 +141,7 @@ impl<S: KeyAdministration + Clone> JustPaid<S> {
             store,
             prefix: String::new(),
             limits: Limits::default(),
+            make_limiter: None,
             peppers: Peppers::none(),
             clock: Arc::new(SystemClock),
         }
@@ -151,6 +155,15 @@ impl<S: KeyAdministration + Clone> JustPaid<S> {
     /// Sets other limits.
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// Counts with limiters of the host's making, such as `RedisRateLimiter`s that several processes share. `make` gets the
+    /// category, `read`, `write`, `execute` or `webhooks`, and its quota.
+    pub fn with_limiters(
+        self,
+        make: impl Fn(&str, Quota) -> Arc<dyn RateLimiter> + Send + Sync + 'static,
+    ) -> Self {
+        Self { make_limiter: Some(Arc::new(make)), ..self }
     }
 
     /// Digests keys under these peppers.
@@ -177,7 +190,7 @@ impl<S: KeyAdministration + Clone> JustPaid<S> {
     ///
     /// [`InvalidPreset`] if a limit is zero, the window is out of range, or the prefix is no path.
     pub fn rate_limit(&self) -> Result<RateLimitLayer<JustPaidFormat>, InvalidPreset> {
-        let execute = Arc::new(self.limiter("execute", self.limits.execute)?);
+        let execute = self.limiter("execute", self.limits.execute)?;
         let read = self.limiter("read", self.limits.read)?;
         let write = self.limiter("write", self.limits.write)?;
         let mut layer = RateLimitLayer::by_key(write)
@@ -236,10 +249,13 @@ impl<S: KeyAdministration + Clone> JustPaid<S> {
             .with_grantable_scopes(all_scopes())
     }
 
-    fn limiter(&self, category: &str, limit: u32) -> Result<MemoryRateLimiter, InvalidQuota> {
+    fn limiter(&self, category: &str, limit: u32) -> Result<Arc<dyn RateLimiter>, InvalidQuota> {
         let limit = NonZeroU32::new(limit).ok_or(InvalidQuota::Limit { limit })?;
         let quota = Quota::new(limit, self.limits.window)?;
-        Ok(MemoryRateLimiter::builder(category, quota).build_at(self.clock.now()))
+        Ok(match &self.make_limiter {
+            Some(make) => make(category, quota),
+            None => Arc::new(MemoryRateLimiter::builder(category, quota).build_at(self.clock.now())),
+        })
     }
 }
 

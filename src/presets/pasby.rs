@@ -62,7 +62,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::credential::HeaderKey;
 use crate::key::{KeyFormat, Peppers};
 use crate::manage::KeyManager;
-use crate::rate_limit::{MemoryRateLimiter, Quota, RateLimitLayer};
+use crate::rate_limit::{MemoryRateLimiter, Quota, RateLimitLayer, RateLimiter};
 use crate::route::RouteTable;
 use crate::session::SessionTokens;
 use crate::store::KeyAdministration;
@@ -163,6 +163,7 @@ pub struct Pasby<S> {
     tokens: SessionTokens,
     source: ClientAddressSource,
     quota: Quota,
+    limiter: Option<Arc<dyn RateLimiter>>,
     format: PasbyFormat,
     peppers: Peppers,
     clock: Arc<dyn Clock>,
@@ -176,6 +177,7 @@ impl<S: KeyAdministration + Clone> Pasby<S> {
             tokens,
             source: ClientAddressSource::peer(),
             quota: Quota::per_minute(100).expect("100 a minute is a quota"),
+            limiter: None,
             format: PasbyFormat::default(),
             peppers: Peppers::none(),
             clock: Arc::new(SystemClock),
@@ -201,6 +203,12 @@ impl<S: KeyAdministration + Clone> Pasby<S> {
         Self { quota, ..self }
     }
 
+    /// Counts addresses with a limiter of the host's making, such as a `RedisRateLimiter` that several processes share, in
+    /// place of one with the quota above.
+    pub fn with_address_limiter(self, limiter: impl RateLimiter) -> Self {
+        Self { limiter: Some(Arc::new(limiter)), ..self }
+    }
+
     /// Writes other codes into the envelope; see [`PasbyFormat::with_codes`].
     pub fn with_codes(self, code: fn(StatusCode) -> u16) -> Self {
         Self { format: PasbyFormat::with_codes(code), ..self }
@@ -221,9 +229,12 @@ impl<S: KeyAdministration + Clone> Pasby<S> {
         UsageLayer::new(X_API_KEY, sink)
     }
 
-    /// The layer inside it: how often, by client address. Counts for as long as it lives, so make it once.
+    /// The layer inside it: how often, by client address. Unless the
+    /// limiter is the host's, it counts for as long as the layer lives, so make it once.
     pub fn address_limit(&self) -> RateLimitLayer<PasbyFormat> {
-        let limiter = MemoryRateLimiter::builder("address", self.quota).build_at(self.clock.now());
+        let in_memory =
+            || Arc::new(MemoryRateLimiter::builder("address", self.quota).build_at(self.clock.now()));
+        let limiter = self.limiter.clone().unwrap_or_else(|| in_memory());
         RateLimitLayer::by_client_address(self.source.clone(), limiter)
             .with_clock(self.clock.clone())
             .with_rejection_format(self.format)

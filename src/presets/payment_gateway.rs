@@ -49,7 +49,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::credential::BearerKey;
 use crate::key::{KeyFormat, Peppers};
 use crate::manage::{KeyAction, KeyManager};
-use crate::rate_limit::{MemoryRateLimiter, Quota, RateLimitLayer};
+use crate::rate_limit::{MemoryRateLimiter, Quota, RateLimitLayer, RateLimiter};
 use crate::request_id::RequestIdLayer;
 use crate::route::{InvalidRoute, RouteTable};
 use crate::scope::{ScopeRequirement, ScopeSet};
@@ -160,7 +160,9 @@ pub struct PaymentGateway<S> {
     sessions: Option<Arc<dyn SessionAuthenticator>>,
     peppers: Peppers,
     clock: Arc<dyn Clock>,
+    /// In memory.
     limiter: Arc<MemoryRateLimiter>,
+    shared_limiter: Option<Arc<dyn RateLimiter>>,
 }
 
 impl<S: KeyAdministration + Clone> PaymentGateway<S> {
@@ -168,7 +170,15 @@ impl<S: KeyAdministration + Clone> PaymentGateway<S> {
     pub fn new(store: S) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let limiter = limiter(&*clock);
-        Self { store, prefix: String::new(), sessions: None, peppers: Peppers::none(), clock, limiter }
+        Self {
+            store,
+            prefix: String::new(),
+            sessions: None,
+            peppers: Peppers::none(),
+            clock,
+            limiter,
+            shared_limiter: None,
+        }
     }
 
     /// Says under which path the routes are served, such as `/api/v1`.
@@ -189,6 +199,12 @@ impl<S: KeyAdministration + Clone> PaymentGateway<S> {
     /// Reads the time from this clock.
     pub fn with_clock(self, clock: impl Clock) -> Self {
         Self { limiter: limiter(&clock), clock: Arc::new(clock), ..self }
+    }
+
+    /// Counts callers with a limiter of the host's making, such as a `RedisRateLimiter` that several processes share, with
+    /// the [published quotas](quotas) or others.
+    pub fn with_limiter(self, limiter: impl RateLimiter) -> Self {
+        Self { shared_limiter: Some(Arc::new(limiter)), ..self }
     }
 
     /// The outermost layer: an identifier for each request.
@@ -214,9 +230,8 @@ impl<S: KeyAdministration + Clone> PaymentGateway<S> {
 
     /// The layer inside it: how often. Shares its counts with every other that this preset makes.
     pub fn rate_limit(&self) -> RateLimitLayer<GatewayFormat> {
-        RateLimitLayer::by_key(self.limiter.clone())
-            .with_clock(self.clock.clone())
-            .with_rejection_format(GatewayFormat)
+        let limiter = self.shared_limiter.clone().unwrap_or_else(|| self.limiter.clone());
+        RateLimitLayer::by_key(limiter).with_clock(self.clock.clone()).with_rejection_format(GatewayFormat)
     }
 
     /// The layer inside it: for which organization.
@@ -302,11 +317,17 @@ impl<S: KeyAdministration + Clone> PaymentGateway<S> {
 #[cfg(feature = "axum")]
 const X_ORGANIZATION_ID: http::HeaderName = http::HeaderName::from_static("x-organization-id");
 
-fn limiter(clock: &dyn Clock) -> Arc<MemoryRateLimiter> {
-    let five_minutes = NonZeroU32::new(500).map(|limit| Quota::new(limit, Duration::from_secs(5 * 60)));
-    let (Some(Ok(five_minutes)), Ok(minute)) = (five_minutes, Quota::per_minute(100)) else {
-        unreachable!("both are within the range of quotas")
+/// What each caller may do: 500 requests in any 5 minutes, and 100 in any minute.
+pub fn quotas() -> [Quota; 2] {
+    let quota = |limit, seconds| {
+        let limit = NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN);
+        Quota::new(limit, Duration::from_secs(seconds)).expect("the published quotas are within bounds")
     };
+    [quota(500, 5 * 60), quota(100, 60)]
+}
+
+fn limiter(clock: &dyn Clock) -> Arc<MemoryRateLimiter> {
+    let [five_minutes, minute] = quotas();
     let limiter = MemoryRateLimiter::builder("api", five_minutes).quota(minute);
     Arc::new(limiter.expect("two quotas are not too many").build_at(clock.now()))
 }
