@@ -14,6 +14,11 @@
 //! A refused `HEAD` gets the body as well. axum drops it, and so does HTTP/1.1; a plain hyper service that speaks
 //! HTTP/2 has to drop it as it does that of its own answers.
 //!
+//! A request is refused without its body being read. If that is still on its way, hyper closes an HTTP/1.1 connection after
+//! the answer, and over HTTP/2 resets the stream with `NO_ERROR` (RFC 9113 section 8.1), which some clients, curl 7.88
+//! among them, now and then take for an error and lose the answer. Clients that authenticate before they send much
+//! (`Expect: 100-continue`, a small request first) are not affected.
+//!
 //! # Finding out why
 //!
 //! The client is told little. The reason is in the log, with the feature `tracing` and a subscriber: an event
