@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderName, Method, Request, Response, StatusCode};
 use support::*;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
-use tower_api_keys::address::{ClientAddressSource, PeerAddress};
+use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
 use tower_api_keys::authenticate::{Companions, Parts};
 use tower_api_keys::clock::{Clock, ManualClock};
 use tower_api_keys::credential::HeaderKey;
@@ -22,7 +22,8 @@ use tower_api_keys::rejection::{Reason, Rejection, RejectionKind};
 use tower_api_keys::route::RouteTable;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::session::SessionTokens;
-use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, MemoryStore};
+use tower_api_keys::manage::{Authority, Forbidden, KeyManager, ManageError, NewKey};
+use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, LastUse, MemoryStore};
 use tower_api_keys::{AuthenticateLayer, Principal};
 
 const APP_SECRET: &str = "app_abc123def456ghi789jkl012mno345pq";
@@ -61,6 +62,7 @@ struct World<S> {
     tokens: SessionTokens,
     peppers: Peppers,
     limiter: std::sync::Arc<MemoryRateLimiter>,
+    last_use: LastUse,
 }
 
 impl<S: KeyStore + Clone> World<S> {
@@ -68,7 +70,8 @@ impl<S: KeyStore + Clone> World<S> {
         let clock = ManualClock::starting_at(START);
         let limiter =
             MemoryRateLimiter::builder("bad", Quota::per_minute(100).unwrap()).build_at(clock.now());
-        Self { store, clock, tokens: tokens(), peppers: Peppers::none(), limiter: limiter.into() }
+        let (peppers, last_use) = (Peppers::none(), LastUse::new());
+        Self { store, clock, tokens: tokens(), peppers, limiter: limiter.into(), last_use }
     }
 
     fn layer(&self) -> AuthenticateLayer {
@@ -86,6 +89,7 @@ impl<S: KeyStore + Clone> World<S> {
             .with_client_address(ClientAddressSource::peer())
             .with_bad_credential_limit(self.limiter.clone())
             .with_peppers(self.peppers.clone())
+            .with_last_use(self.last_use.clone())
             .with_clock(self.clock.clone())
     }
 
@@ -104,6 +108,7 @@ impl<S: KeyStore + Clone> World<S> {
             if let Some(principal) = Principal::from_extensions(request.extensions()) {
                 let companion = principal.companion_id().map(|id| id.as_str());
                 *response.body_mut() = Bytes::from(format!("{companion:?} {:?}", principal.scopes()));
+                response.extensions_mut().insert(principal.clone());
                 if let Some(token) = tokens.issue(principal, now) {
                     response.headers_mut().insert(X_TOKEN, token.expose_secret().parse().unwrap());
                 }
@@ -111,6 +116,12 @@ impl<S: KeyStore + Clone> World<S> {
             std::future::ready(Ok::<_, std::convert::Infallible>(response))
         }));
         service.oneshot(request).await.unwrap()
+    }
+
+    async fn principal(&self, path: &str, parts: [Option<&str>; 3]) -> Principal {
+        let response = self.get(path, parts).await;
+        assert_eq!(reason(&response), "ok");
+        response.extensions().get().cloned().unwrap()
     }
 
     async fn grant(&self, key: &str, secret: &str) -> String {
@@ -337,6 +348,79 @@ async fn r57_the_caller_may_do_what_both_may() {
 }
 
 /// A fault of each part and each kind: what is missing before what is wrong, the key before the secret before the token.
+#[tokio::test]
+async fn r57_what_the_caller_makes_may_do_what_both_may() {
+    let network = |text: &str| text.parse::<Network>().unwrap();
+    let write = ScopeSet::parse_list(["api-keys:write"]).unwrap();
+    for (of_key, of_app, expected) in [
+        (&[][..], &["192.0.2.0/24"][..], &["192.0.2.0/24"][..]),
+        (&["192.0.2.0/24"], &[], &["192.0.2.0/24"]),
+        (&["192.0.2.0/24", "2001:db8::/32"], &["192.0.2.1", "192.0.0.0/16"], &["192.0.2.0/24", "192.0.2.1"]),
+        (&["192.0.2.1"], &["192.0.0.0/16"], &["192.0.2.1"]),
+        (&[], &[], &[]),
+    ] {
+        let networks = |texts: &[&str]| texts.iter().copied().map(network).collect::<Vec<_>>();
+        let keys = store([
+            record(KEY, |key| (key.scopes, key.allowed_addresses) = (write.clone(), networks(of_key))),
+            app(APP_SECRET, "app_1", |app| {
+                (app.scopes, app.allowed_addresses) = (write.clone(), networks(of_app));
+            }),
+        ]);
+        let world = World::new(keys.await);
+        let principal = world.principal("/secret", [Some(KEY), Some(APP_SECRET), None]).await;
+        let manager = KeyManager::new(world.store.clone(), format()).with_clock(world.clock.clone());
+        let new = NewKey::new("derived", ScopeSet::empty());
+        let made = manager.create(&Authority::principal(&principal), new).await.unwrap();
+        assert_eq!(made.key.allowed_addresses, networks(expected), "{of_key:?} and {of_app:?}");
+    }
+}
+
+/// Whoever sees the end of the app coming makes no key after it, however long the request takes.
+#[tokio::test]
+async fn r32_r57_a_caller_whose_companion_has_ended_makes_no_key() {
+    let write = ScopeSet::parse_list(["api-keys:write"]).unwrap();
+    let may_write = |record: &mut KeyRecord| record.scopes = write.clone();
+    let stored = app(APP_SECRET, "app_1", may_write);
+    let keys = store([record(KEY, may_write), stored.clone()]).await;
+    let world = World::new(keys.clone());
+    let token = world.grant(KEY, APP_SECRET).await;
+    let manager = KeyManager::new(keys.clone(), format()).with_clock(world.clock.clone());
+    let by_secret = world.principal("/secret", [Some(KEY), Some(APP_SECRET), None]).await;
+    let by_token = world.principal("/token", [Some(KEY), None, Some(&token)]).await;
+    let make = async |principal: &Principal| {
+        manager.create(&Authority::principal(principal), NewKey::new("derived", ScopeSet::empty())).await
+    };
+    for principal in [&by_secret, &by_token] {
+        make(principal).await.unwrap();
+    }
+    manager.revoke(&Authority::operator(stored.owner.clone()), &stored.id).await.unwrap();
+    for principal in [&by_secret, &by_token] {
+        assert!(matches!(make(principal).await, Err(ManageError::Forbidden(Forbidden::Ended))));
+    }
+}
+
+#[tokio::test]
+async fn r85_a_use_is_noted_of_both() {
+    for answers in [Answers::AtOnce, Answers::Later] {
+        let keys = keys().await;
+        let world = World::new(TestStore::new(keys.clone(), answers));
+        let used = async |id| {
+            world.last_use.write_to(&keys).await.unwrap();
+            keys.find(KeySelector::Id(&id)).await.unwrap().unwrap().last_used_at
+        };
+        let (key, app_1, app_2) = (record(KEY, |_| {}).id, "app_1".parse().unwrap(), "app_2".parse().unwrap());
+        let bad = UNKNOWN_KEY;
+        world.get("/secret", [Some(bad), Some(APP_SECRET), None]).await;
+        assert_eq!((used(key).await, used(app_1).await), (None, None), "refused");
+        let token = world.grant(KEY, APP_SECRET).await;
+        assert_eq!((used(key).await, used(app_1).await), (Some(START), Some(START)), "{answers:?}");
+        world.clock.advance(Duration::from_secs(1));
+        assert_eq!(world.with_token(KEY, &token).await, "ok");
+        let now = Some(world.clock.now().timestamp());
+        assert_eq!((used(key).await, used(app_1).await, used(app_2).await), (now, now, None), "{answers:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_first_fault_answers_at_once_and_later() {
     for answers in [Answers::AtOnce, Answers::Later] {

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, KeyState};
+use crate::scope::ScopeSet;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// How often a change is tried that others overtake. Each lost race means that another change was made.
@@ -27,8 +28,9 @@ pub(super) enum Change {
 }
 
 impl Attempt<'_> {
-    /// Whether the caller's own key is still what it was when the request came, which may be long ago: a body can take
-    /// any time to arrive. Otherwise whoever sees a revocation coming could make the next key after it.
+    /// Whether the caller's own key, and the companion that came with it, are still what they were when the request came,
+    /// which may be long ago: a body can take any time to arrive. Otherwise whoever sees a revocation or a cut of scopes
+    /// coming could make the next key after it.
     pub(super) async fn caller_still_stands(&self) -> Result<(), ManageError> {
         let Some(caller) = self.authority.bound() else { return Ok(()) };
         let Some(own) = caller.record() else {
@@ -36,13 +38,24 @@ impl Attempt<'_> {
             let is_over = caller.expires_at().is_some_and(|end| end <= self.now);
             return if is_over { Err(self.forbidden(Forbidden::Ended)) } else { Ok(()) };
         };
+        let companion = caller.companion().map(|companion| &companion.record);
+        for own in [Some(own), companion].into_iter().flatten() {
+            if !self.stands(own, caller.scopes()).await? {
+                return Err(self.forbidden(Forbidden::Ended));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a record with the secret of `own` is stored, in use, and still has all of `scopes`.
+    async fn stands(&self, own: &KeyRecord, scopes: &ScopeSet) -> Result<bool, ManageError> {
         let callers = self.parts.callers.as_ref().unwrap_or(&self.parts.store);
         let stored = callers.get(&own.owner, &own.id).await?;
-        let stands = stored.is_some_and(|stored| {
+        Ok(stored.is_some_and(|stored| {
             KeyStatus::of(&stored, self.now) == KeyStatus::Active
                 && stored.secret_created_at == own.secret_created_at
-        });
-        if stands { Ok(()) } else { Err(self.forbidden(Forbidden::Ended)) }
+                && scopes.is_subset_of(&stored.scopes)
+        }))
     }
 
     /// The record of a new key, if it may be made.

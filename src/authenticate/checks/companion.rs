@@ -8,6 +8,7 @@ use super::verify::{
     Client, NO_SECRET, Presented, Verified, check_address, check_state, live_digests, verify,
 };
 use super::{Authenticator, Step, Verdict, bounded};
+use crate::address::Network;
 use crate::authenticate::Companions;
 use crate::clock::{Now, Timestamp};
 use crate::credential::{Credential, Extracted, MalformedCredential, RequestView, single_value};
@@ -126,7 +127,7 @@ impl Authenticator {
                     Ok(authenticator.bring_pair_up_to_date(pair, &key, &companion, now).await)
                 })))
             }
-            result => Step::Decided(result.map(|pair| pair.authenticated(&key, &companion, now))),
+            result => Step::Decided(result.map(|pair| self.pair_authenticated(pair, &key, &companion, now))),
         }
     }
 
@@ -166,6 +167,19 @@ impl Authenticator {
             && self.is_outdated(verified)
         {
             self.refresh(secret, verified, now).await;
+        }
+        self.pair_authenticated(pair, key, companion, now)
+    }
+
+    fn pair_authenticated(
+        &self,
+        pair: Pair,
+        key: &Presented,
+        companion: &PresentedCompanion,
+        now: Now,
+    ) -> Authentication {
+        for record in [&pair.key.record, pair.companion.record()] {
+            self.note_use(record, now);
         }
         pair.authenticated(key, companion, now)
     }
@@ -280,19 +294,32 @@ impl Pair {
     }
 }
 
-/// The key, with no more than both may do.
+/// The key, with no more than both may do: what the caller makes of it is bound by that, too.
 fn limited(key: Arc<KeyRecord>, companion: &KeyRecord) -> Arc<KeyRecord> {
     let scopes = key.scopes.intersection(&companion.scopes);
     let expires_at = match (key.expires_at, companion.expires_at) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     };
-    if scopes == key.scopes && expires_at == key.expires_at {
+    let addresses = common(&key.allowed_addresses, &companion.allowed_addresses);
+    if scopes == key.scopes && expires_at == key.expires_at && addresses == key.allowed_addresses {
         return key;
     }
     let mut key = Arc::unwrap_or_clone(key);
-    (key.scopes, key.expires_at) = (scopes, expires_at);
+    (key.scopes, key.expires_at, key.allowed_addresses) = (scopes, expires_at, addresses);
     Arc::new(key)
+}
+
+/// The networks that lie in both, where none at all are every address. There are some, as the client's address lies in
+/// both: of two networks that have an address in common one contains the other.
+fn common(one: &[Network], other: &[Network]) -> Vec<Network> {
+    if let ([], networks) | (networks, []) = (one, other) {
+        return networks.to_vec();
+    }
+    let lies_in = |outer: &[Network], inner: &Network| outer.iter().any(|outer| outer.contains_network(inner));
+    let of_one = one.iter().filter(|network| lies_in(other, network));
+    let of_other = other.iter().filter(|network| lies_in(one, network) && !one.contains(network));
+    of_one.chain(of_other).copied().collect()
 }
 
 #[cfg(test)]
