@@ -17,12 +17,12 @@ use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{
     KeyFormat, KeyRecord, KeyState, Mode, NextSecret, Owner, PepperId, Peppers, PreviousSecret,
 };
+use tower_api_keys::manage::{Authority, Forbidden, KeyManager, ManageError, NewKey};
 use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota, Subject};
 use tower_api_keys::rejection::{Reason, Rejection, RejectionKind};
 use tower_api_keys::route::RouteTable;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::session::SessionTokens;
-use tower_api_keys::manage::{Authority, Forbidden, KeyManager, ManageError, NewKey};
 use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, LastUse, MemoryStore};
 use tower_api_keys::{AuthenticateLayer, Principal};
 
@@ -408,7 +408,8 @@ async fn r85_a_use_is_noted_of_both() {
             world.last_use.write_to(&keys).await.unwrap();
             keys.find(KeySelector::Id(&id)).await.unwrap().unwrap().last_used_at
         };
-        let (key, app_1, app_2) = (record(KEY, |_| {}).id, "app_1".parse().unwrap(), "app_2".parse().unwrap());
+        let (key, app_1, app_2) =
+            (record(KEY, |_| {}).id, "app_1".parse().unwrap(), "app_2".parse().unwrap());
         let bad = UNKNOWN_KEY;
         world.get("/secret", [Some(bad), Some(APP_SECRET), None]).await;
         assert_eq!((used(key).await, used(app_1).await), (None, None), "refused");

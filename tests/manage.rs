@@ -765,8 +765,7 @@ async fn r60_a_change_that_was_overtaken_looks_again_and_gives_up_in_the_end() {
     for (conflicts, want) in [(0, true), (15, true), (16, false)] {
         let world = World::new();
         let id = world.create(|_| {}).await.key.id;
-        let store =
-            Overtaken { store: world.store.clone(), conflicts: Arc::new(AtomicUsize::new(conflicts)) };
+        let store = Overtaken::new(&world.store, conflicts, |other| other.name.push('!'));
         let manager = KeyManager::new(store, world.format.clone()).with_clock(world.clock.clone());
         let result = manager.revoke(&operator(), &id).await;
         assert_eq!(result.is_ok(), want, "{conflicts} conflicts");
@@ -778,10 +777,42 @@ async fn r60_a_change_that_was_overtaken_looks_again_and_gives_up_in_the_end() {
     }
 }
 
+/// Whoever rotates a key that has leaked is not overtaken by who has its old secret, and had begun to rotate it, too.
+#[tokio::test]
+async fn r32_r60_a_caller_whose_key_was_changed_meanwhile_gets_no_secret_of_it() {
+    let changes: [(fn(&mut KeyRecord), &str); 4] = [
+        (|other| other.name.push('!'), "ok"),
+        (|other| other.secret_created_at = other.secret_created_at.saturating_add(HOUR), "ended"),
+        (|other| other.state = KeyState::Disabled, "ended"),
+        (|other| other.scopes = scopes(&["api-keys:write"]), "ended"),
+    ];
+    for (number, (change, want)) in changes.into_iter().enumerate() {
+        for on_first_use in [false, true] {
+            let world = World::new();
+            let own = world.create(|_| {}).await;
+            let caller = Authority::principal(&world.principal(own.secret.expose_secret()).await.unwrap());
+            let store = Overtaken::new(&world.store, 1, change);
+            let manager = KeyManager::new(store, world.format.clone()).with_clock(world.clock.clone());
+            let result = match on_first_use {
+                false => manager.rotate(&caller, &own.key.id, HOUR).await,
+                true => manager.rotate_on_first_use(&caller, &own.key.id, HOUR).await,
+            };
+            assert_eq!(outcome(&result), want, "change {number}, on first use: {on_first_use}");
+        }
+    }
+}
+
 /// A store in which somebody else is faster a number of times.
 struct Overtaken {
     store: MemoryStore,
-    conflicts: Arc<AtomicUsize>,
+    conflicts: AtomicUsize,
+    change: fn(&mut KeyRecord),
+}
+
+impl Overtaken {
+    fn new(store: &MemoryStore, conflicts: usize, change: fn(&mut KeyRecord)) -> Self {
+        Self { store: store.clone(), conflicts: conflicts.into(), change }
+    }
 }
 
 #[async_trait]
@@ -810,7 +841,7 @@ impl KeyAdministration for Overtaken {
             self.conflicts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if left.is_ok() {
             let mut other = KeyRecord::clone(&*self.store.get(&record.owner, &record.id).await?.unwrap());
-            other.name.push('!');
+            (self.change)(&mut other);
             self.store.replace(other).await?;
         }
         self.store.replace(record).await

@@ -51,11 +51,23 @@ impl Attempt<'_> {
     async fn stands(&self, own: &KeyRecord, scopes: &ScopeSet) -> Result<bool, ManageError> {
         let callers = self.parts.callers.as_ref().unwrap_or(&self.parts.store);
         let stored = callers.get(&own.owner, &own.id).await?;
-        Ok(stored.is_some_and(|stored| {
-            KeyStatus::of(&stored, self.now) == KeyStatus::Active
-                && stored.secret_created_at == own.secret_created_at
-                && scopes.is_subset_of(&stored.scopes)
-        }))
+        Ok(stored.is_some_and(|stored| self.is_still(own, &stored, scopes)))
+    }
+
+    fn is_still(&self, own: &KeyRecord, stored: &KeyRecord, scopes: &ScopeSet) -> bool {
+        KeyStatus::of(stored, self.now) == KeyStatus::Active
+            && stored.secret_created_at == own.secret_created_at
+            && scopes.is_subset_of(&stored.scopes)
+    }
+
+    /// Whether `stored` is the caller's own key, and has been changed since [it still stood](Self::caller_still_stands).
+    /// Whoever gives a key a new secret because the one before has leaked must not be overtaken by who has that.
+    pub(super) fn is_own_and_ended(&self, stored: &KeyRecord) -> bool {
+        let Some((caller, own)) = self.authority.bound().and_then(|caller| Some((caller, caller.record()?)))
+        else {
+            return false;
+        };
+        self.parts.callers.is_none() && own.id == stored.id && !self.is_still(own, stored, caller.scopes())
     }
 
     /// The record of a new key, if it may be made.

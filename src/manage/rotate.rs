@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::attempt::Change;
-use super::{Authority, CreatedKey, KeyAction, KeyManager, KeyStatus, ManageError, rules};
+use super::{Authority, CreatedKey, Forbidden, KeyAction, KeyManager, KeyStatus, ManageError, rules};
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, NextSecret};
 
@@ -71,6 +71,9 @@ impl KeyManager {
             .change(|record| {
                 if KeyStatus::of(record, now) == KeyStatus::Expired {
                     return Err(ManageError::NotFound);
+                }
+                if attempt.is_own_and_ended(record) {
+                    return Err(Forbidden::Ended.into());
                 }
                 rules::may_hand_out(authority, record)?;
                 rotate(record, secret.clone(), now);

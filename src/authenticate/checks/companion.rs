@@ -316,7 +316,8 @@ fn common(one: &[Network], other: &[Network]) -> Vec<Network> {
     if let ([], networks) | (networks, []) = (one, other) {
         return networks.to_vec();
     }
-    let lies_in = |outer: &[Network], inner: &Network| outer.iter().any(|outer| outer.contains_network(inner));
+    let lies_in =
+        |outer: &[Network], inner: &Network| outer.iter().any(|outer| outer.contains_network(inner));
     let of_one = one.iter().filter(|network| lies_in(other, network));
     let of_other = other.iter().filter(|network| lies_in(one, network) && !one.contains(network));
     of_one.chain(of_other).copied().collect()
