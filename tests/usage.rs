@@ -6,13 +6,19 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use http::header::{AUTHORIZATION, COOKIE};
 use http::{Method, Request, Response, StatusCode};
 use support::*;
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
+use tower_api_keys::authorize::{OrganizationContextLayer, Role};
+use tower_api_keys::credential::BearerKey;
+use tower_api_keys::key::{Mode, SecretString};
 use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota};
-use tower_api_keys::scope::ScopeRequirement;
+use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
+use tower_api_keys::store::StoreError;
 use tower_api_keys::usage::Call;
+use tower_api_keys::user_session::{Membership, Session, SessionAuthenticator};
 use tower_api_keys::{AuthenticateLayer, RateLimitLayer, RequireScopeLayer, UsageLayer};
 
 #[derive(Clone, Default)]
@@ -88,6 +94,57 @@ async fn who_is_refused_further_in_is_known() {
         .service(service_fn(whoami));
     service.oneshot(at("/ships", Some(KEY))).await.unwrap();
     assert_eq!(notes.take(), ["acme POST /ships 403"]);
+}
+
+#[tokio::test]
+async fn each_of_two_sinks_learns_who_called() {
+    let (bill, statistics) = (Notes::default(), Notes::default());
+    let keys = store([record(KEY, |key| key.name = "acme".into())]).await;
+    let service = ServiceBuilder::new()
+        .layer(bill.layer())
+        .layer(statistics.layer())
+        .layer(AuthenticateLayer::new(keys, header_key()))
+        .service(service_fn(whoami));
+    service.oneshot(at("/ships", Some(KEY))).await.unwrap();
+    assert_eq!([bill.take(), statistics.take()], [["acme POST /ships 200"]; 2]);
+}
+
+/// Who is in a session is known when it is known for whom they act.
+#[tokio::test]
+async fn who_calls_in_a_session_is_known() {
+    struct Ada;
+
+    #[async_trait::async_trait]
+    impl SessionAuthenticator for Ada {
+        async fn authenticate(&self, _: &SecretString) -> Result<Option<Session>, StoreError> {
+            let acme = Membership::new("acme".parse().unwrap(), Role::of_rank(1), ScopeSet::empty());
+            Ok(Some(Session::new("ada", Mode::Live, [acme])))
+        }
+    }
+
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let sink = {
+        let calls = calls.clone();
+        move |call: &Call<'_>| {
+            let owner =
+                call.principal().map(|principal| (principal.name().to_owned(), principal.owner().clone()));
+            calls.lock().unwrap().push(owner);
+        }
+    };
+    let service = ServiceBuilder::new()
+        .layer(UsageLayer::new(AUTHORIZATION, sink))
+        .layer(
+            AuthenticateLayer::new(store([]).await, BearerKey::new(format()).or_session()).with_sessions(Ada),
+        )
+        .layer(OrganizationContextLayer::new().with_session_cookie("organization"))
+        .service(service_fn(whoami));
+    for cookie in ["organization=acme", "organization=other"] {
+        let mut request = at("/ships", None);
+        request.headers_mut().insert(AUTHORIZATION, "Bearer token".parse().unwrap());
+        request.headers_mut().insert(COOKIE, cookie.parse().unwrap());
+        service.clone().oneshot(request).await.unwrap();
+    }
+    assert_eq!(*calls.lock().unwrap(), [Some(("ada".to_owned(), acme())), None]);
 }
 
 #[tokio::test]

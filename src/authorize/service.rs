@@ -7,7 +7,7 @@ use tower::Service;
 use super::check::Rule;
 use super::future::ResponseFuture;
 use crate::credential::RequestView;
-use crate::principal::{Authentication, Caller};
+use crate::principal::{Authentication, Caller, PrincipalSlot};
 use crate::rejection::{ProblemDetails, RejectionFormat};
 
 /// Middleware that lets a caller through who may pass.
@@ -44,10 +44,12 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         match self.rule.check(RequestView::of(&request)) {
             Ok(found) => {
-                if let Some(principal) = found
-                    && let Some(authentication) = request.extensions_mut().get_mut::<Authentication>()
-                {
-                    authentication.caller = Caller::Principal(principal);
+                if let Some(principal) = found {
+                    // Of a session nobody has been told yet.
+                    PrincipalSlot::fill(request.extensions(), Some(&principal));
+                    if let Some(authentication) = request.extensions_mut().get_mut::<Authentication>() {
+                        authentication.caller = Caller::Principal(principal);
+                    }
                 }
                 ResponseFuture::called(self.inner.call(request))
             }

@@ -73,10 +73,15 @@ impl Caller {
 pub(crate) struct PrincipalSlot(Arc<OnceLock<Principal>>);
 
 impl PrincipalSlot {
+    /// The one that a layer further out has put there, as it waits for the same, or a new one.
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        extensions.get().cloned().unwrap_or_default()
+    }
+
     /// Tells who is calling, if anybody asked.
     pub(crate) fn fill(extensions: &Extensions, principal: Option<&Principal>) {
         if let (Some(Self(slot)), Some(principal)) = (extensions.get(), principal) {
-            // Of several authentication layers the outermost has had the word.
+            // Of several layers the outermost has had the word.
             let _ = slot.set(principal.clone());
         }
     }

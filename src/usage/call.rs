@@ -73,7 +73,7 @@ impl Metered {
     pub(super) fn of(request: RequestView<'_>, header: &HeaderName) -> Option<Self> {
         let mut lines = request.headers.get_all(header).iter();
         lines.any(|line| !line.as_bytes().trim_ascii().is_empty()).then(|| Self {
-            slot: PrincipalSlot::default(),
+            slot: PrincipalSlot::of(request.extensions),
             method: request.method.clone(),
             route: matched_route(request),
             uri: request.uri.clone(),

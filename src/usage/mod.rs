@@ -7,6 +7,10 @@
 //! The layer goes outside of everything that may refuse a call, [`RateLimitLayer`](crate::RateLimitLayer) and
 //! [`AuthenticateLayer`](crate::AuthenticateLayer) included, and yet knows who called, if that was found out.
 //!
+//! A call that the client gives up before the head of its answer is there has no outcome, and no sink is told of it: servers
+//! drop it, with the handler wherever that is. Work that has to be paid for in any case belongs into a task of its own,
+//! which takes note of it itself.
+//!
 //! ```
 //! use std::collections::HashMap;
 //! use std::sync::{Arc, Mutex};
