@@ -12,10 +12,14 @@ use crate::store::{Invalidation, InvalidationSource};
 ///
 /// Each insert, replace and delete sends a notification (`NOTIFY`) on the channel `tower_api_keys` as a part of its
 /// transaction, so it comes when the change is there to be seen, and never for one that was rolled back. The payload is the
-/// identifier of the key. Whoever changes keys by hand sends one as well:
+/// identifier of the key. Whoever changes keys by hand sends one as well, and counts the version up: by that a process that
+/// read the key before, and is about to write what it read, finds out that it must not.
 ///
 /// ```sql
+/// BEGIN;
+/// UPDATE api_keys SET state = 'revoked', revoked_at = 1702531200000, version = version + 1 WHERE id = 'k7Jc0qWv';
 /// SELECT pg_notify('tower_api_keys', 'k7Jc0qWv');
+/// COMMIT;
 /// ```
 ///
 /// 1. The connection is lost when it ends, or leaves a question, asked every second, unanswered for another. So a network

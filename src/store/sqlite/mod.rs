@@ -56,6 +56,9 @@ use crate::key::{KeyId, KeyRecord, Owner};
 #[doc = include_str!("schema_1.sql")]
 /// ```
 ///
+/// Whoever changes a key by hand counts its version up (`version = version + 1`). Otherwise a process that has read the key
+/// before may write it back as it was: to move it to a new pepper, for instance.
+///
 /// How many secrets are still digested under pepper 1, which can go when there are none:
 ///
 /// ```sql
