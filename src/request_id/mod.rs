@@ -2,7 +2,8 @@
 //!
 //! [`RequestIdLayer`] stands outside of everything whose answers should have it, the layers of this crate included. It
 //! gives each request a [`RequestId`], attaches it to the request's extensions, and writes it into the field `X-Request-ID`
-//! of the answer, and into the body where [`WriteRequestId`] says how.
+//! of the answer, and into the body where [`WriteRequestId`] says how. The field of the request has it, too, in the place of
+//! whatever the client sent there: what is logged or passed on inside is what the answer says.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -90,6 +91,30 @@ impl<B> WriteRequestId<B> for HeaderOnly {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn r45_what_a_client_sent_and_is_no_identifier_gets_no_further() {
+        use std::convert::Infallible;
+
+        use http::Request;
+        use tower::{Layer, ServiceExt, service_fn};
+
+        for sent in [&[][..], &["mine"], &["mine", "mine"], &["a b"], &["\\x1b[31m", "other"]] {
+            let mut request = Request::new(());
+            for value in sent {
+                request.headers_mut().append(X_REQUEST_ID, value.parse().unwrap());
+            }
+            let service = RequestIdLayer::new().layer(service_fn(async |request: Request<()>| {
+                let id = RequestId::from_extensions(request.extensions()).cloned().unwrap();
+                let lines: Vec<_> = request.headers().get_all(X_REQUEST_ID).iter().collect();
+                assert_eq!(lines, [id.as_str()]);
+                Ok::<_, Infallible>(Response::new(()))
+            }));
+            let response = service.oneshot(request).await.unwrap();
+            let answered = &response.headers()[X_REQUEST_ID];
+            assert_eq!(answered == "mine", sent == ["mine"], "{sent:?}: {answered:?}");
+        }
+    }
 
     #[test]
     fn a_client_s_own_identifier_is_taken_over_if_it_is_one() {

@@ -34,6 +34,8 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let id = RequestId::of(request.headers());
         request.extensions_mut().insert(id.clone());
+        // No room for one more field name: then there is none that says anything else, either.
+        let _ = request.headers_mut().try_insert(X_REQUEST_ID, id.0.clone());
         ResponseFuture { future: self.inner.call(request), id, body: self.body.clone() }
     }
 }
