@@ -780,7 +780,8 @@ async fn r60_a_change_that_was_overtaken_looks_again_and_gives_up_in_the_end() {
 /// Whoever rotates a key that has leaked is not overtaken by who has its old secret, and had begun to rotate it, too.
 #[tokio::test]
 async fn r32_r60_a_caller_whose_key_was_changed_meanwhile_gets_no_secret_of_it() {
-    let changes: [(fn(&mut KeyRecord), &str); 4] = [
+    type Change = fn(&mut KeyRecord);
+    let changes: [(Change, &str); 4] = [
         (|other| other.name.push('!'), "ok"),
         (|other| other.secret_created_at = other.secret_created_at.saturating_add(HOUR), "ended"),
         (|other| other.state = KeyState::Disabled, "ended"),
