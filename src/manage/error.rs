@@ -47,8 +47,8 @@ pub enum Forbidden {
     /// Scopes of the key, listed here, that the caller does not hold.
     #[error("the caller does not hold all scopes of the key: {0:?}")]
     Scopes(ScopeSet),
-    /// The caller's own key, which was good when the request came, has been revoked, deleted, switched off or rotated
-    /// since, or has expired.
+    /// The caller's own key, or the [companion](crate::authenticate::Companions) that came with it, which was good when the
+    /// request came, has been revoked, deleted, switched off or rotated since, has lost scopes, or has expired.
     #[error("the caller's own key has ended")]
     Ended,
     /// The key would work longer than the caller's own.
