@@ -91,10 +91,14 @@ async fn in_sqlite(url: &str) -> Opened {
 /// Each process holds what it has read, until it hears of a change that another one made.
 #[cfg(all(feature = "postgres", feature = "cache"))]
 async fn in_postgres(url: &str) -> Opened {
-    use sqlx::postgres::PgPoolOptions;
+    use sqlx::postgres::PgConnectOptions;
+    use sqlx::{Connection, PgConnection, PgPool};
     use tower_api_keys::store::{CachedStore, PostgresInvalidations, PostgresStore};
 
-    let pool = PgPoolOptions::new().acquire_timeout(Duration::from_secs(5)).connect(url).await?;
+    let options: PgConnectOptions = url.parse()?;
+    // A pool would try for half a minute, and not say why it failed.
+    PgConnection::connect_with(&options).await?.close().await?;
+    let pool = PgPool::connect_lazy_with(options);
     let database = PostgresStore::new(pool.clone());
     database.migrate().await.map_err(|error| with_causes(&error))?;
     let store = CachedStore::new(database);
@@ -128,4 +132,34 @@ pub(crate) fn stopped() -> Result<impl Future<Output = ()>, std::io::Error> {
             _ = terminate.recv() => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_cannot_be_opened_is_said() {
+        let beginning = "it begins with sqlite: or postgres:, or is not set";
+        let mut cases = vec![("", beginning), ("keys.db", beginning), ("mysql://localhost", beginning)];
+        if cfg!(not(feature = "sqlite")) {
+            cases.push((
+                "sqlite:keys.db",
+                "an SQLite file needs a program that was built with --features sqlite",
+            ));
+        }
+        if cfg!(not(all(feature = "postgres", feature = "cache"))) {
+            cases.push((
+                "postgres://localhost",
+                "PostgreSQL needs a program that was built with --features postgres,cache",
+            ));
+        }
+        for (url, error) in cases {
+            assert_eq!(
+                open(Some(url)).await.err().map(|error| error.to_string()),
+                Some(error.into()),
+                "{url}"
+            );
+        }
+    }
 }
