@@ -22,7 +22,7 @@ use tower_api_keys::rejection::{Reason, Rejection, RejectionKind};
 use tower_api_keys::route::RouteTable;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::session::SessionTokens;
-use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, MemoryStore};
+use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, LastUse, MemoryStore};
 use tower_api_keys::{AuthenticateLayer, Principal};
 
 const APP_SECRET: &str = "app_abc123def456ghi789jkl012mno345pq";
@@ -134,6 +134,25 @@ fn reason(response: &Response<Bytes>) -> String {
             "ok".into()
         }
     }
+}
+
+#[tokio::test]
+async fn r85_a_use_of_a_key_with_a_companion_is_one_of_both() {
+    let world = World::new(keys().await);
+    let last_use = LastUse::new();
+    let layer = world.layer().with_last_use(last_use.clone());
+    let service = layer.layer(service_fn(whoami));
+    let ask = async |secret: &'static str| {
+        let request = Request::get("/secret").header(X_API_KEY, KEY).header(X_SECRET, secret);
+        let request = request.extension(PeerAddress([127, 0, 0, 1].into()));
+        let response = service.clone().oneshot(request.body(()).unwrap()).await.unwrap();
+        last_use.write_to(&world.store).await.unwrap();
+        let app = world.store.get(&acme(), &"app_1".parse().unwrap()).await.unwrap().unwrap();
+        let key = world.store.get(&acme(), &record(KEY, |_| {}).id).await.unwrap().unwrap();
+        (response.status(), key.last_used_at, app.last_used_at)
+    };
+    assert_eq!(ask(NEW_SECRET).await, (StatusCode::UNAUTHORIZED, None, None), "not with success");
+    assert_eq!(ask(APP_SECRET).await, (StatusCode::OK, Some(START), Some(START)));
 }
 
 #[tokio::test]

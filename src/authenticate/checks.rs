@@ -319,10 +319,14 @@ impl Authenticator {
 
     fn authenticated(&self, verified: Verified, presented: &Presented, now: Now) -> Authentication {
         log::accepted(&verified.record);
-        if let Some(last_use) = &self.last_use {
-            last_use.note(&verified.record.id, now.timestamp());
-        }
+        self.note_use(&verified.record, now);
         Authentication { caller: Caller::Principal(Principal::new(verified.record, presented.scheme)), now }
+    }
+
+    fn note_use(&self, record: &KeyRecord, now: Now) {
+        if let Some(last_use) = &self.last_use {
+            last_use.note(&record.id, now.timestamp());
+        }
     }
 
     /// Lets a verdict go on; a store that panics is a store that does not answer.

@@ -126,7 +126,7 @@ impl Authenticator {
                     Ok(authenticator.bring_pair_up_to_date(pair, &key, &companion, now).await)
                 })))
             }
-            result => Step::Decided(result.map(|pair| pair.authenticated(&key, &companion, now))),
+            result => Step::Decided(result.map(|pair| self.pair_authenticated(pair, &key, &companion, now))),
         }
     }
 
@@ -167,7 +167,25 @@ impl Authenticator {
         {
             self.refresh(secret, verified, now).await;
         }
-        pair.authenticated(key, companion, now)
+        self.pair_authenticated(pair, key, companion, now)
+    }
+
+    fn pair_authenticated(
+        &self,
+        pair: Pair,
+        key: &Presented,
+        companion: &PresentedCompanion,
+        now: Now,
+    ) -> Authentication {
+        let (record, other) = (pair.key.record, pair.companion.record().clone());
+        log::accepted(&record);
+        self.note_use(&record, now);
+        self.note_use(&other, now);
+        let secret = companion.secret.as_ref().and_then(|secret| secret.digests.first());
+        let presented = key.digests.first().copied().zip(secret.copied());
+        let principal = Principal::new(limited(record, &other), key.scheme);
+        let principal = principal.with_companion(Companion { record: other, presented });
+        Authentication { caller: Caller::Principal(principal), now }
     }
 
     /// The store's answers for the key and its companion, judged: look-up, then state, then address.
@@ -265,18 +283,6 @@ impl VerifiedCompanion {
             Self::BySecret(verified) => &verified.record,
             Self::Named(record) => record,
         }
-    }
-}
-
-impl Pair {
-    fn authenticated(self, key: &Presented, companion: &PresentedCompanion, now: Now) -> Authentication {
-        let (record, other) = (self.key.record, self.companion.record().clone());
-        log::accepted(&record);
-        let secret = companion.secret.as_ref().and_then(|secret| secret.digests.first());
-        let presented = key.digests.first().copied().zip(secret.copied());
-        let principal = Principal::new(limited(record, &other), key.scheme);
-        let principal = principal.with_companion(Companion { record: other, presented });
-        Authentication { caller: Caller::Principal(principal), now }
     }
 }
 
