@@ -24,6 +24,8 @@ impl Server {
     /// Builds and starts an example on a free port, with further variables.
     pub fn start(example: &str, variables: &[(&str, &str)]) -> Self {
         let mut process = Command::new(binary(example))
+            // Not the one of whoever runs the tests.
+            .env_remove("DATABASE_URL")
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .envs(variables.iter().copied())
             .stdout(Stdio::piped())
