@@ -3,22 +3,29 @@
 //!
 //! # The two-minute tour
 //!
-//! It needs a PostgreSQL and a Redis (or Valkey) with room for a few tables and names. Two to throw away again:
+//! It needs a PostgreSQL and a Redis (or Valkey). Two to throw away again:
 //!
 //! ```sh
-//! docker run --rm --detach --publish 127.0.0.1:5432:5432 --env POSTGRES_PASSWORD=demo postgres:17
+//! docker run --rm --detach --publish 127.0.0.1:5432:5432 --env POSTGRES_USER=demo --env POSTGRES_PASSWORD=demo postgres:17
 //! docker run --rm --detach --publish 127.0.0.1:6379:6379 redis:8
+//! ```
+//!
+//! or, on Debian and Ubuntu, without Docker:
+//!
+//! ```sh
+//! sudo apt-get install postgresql redis-server
+//! sudo -u postgres psql -c "CREATE ROLE demo LOGIN PASSWORD 'demo'" -c "CREATE DATABASE demo OWNER demo"
 //! ```
 //!
 //! Start the program in two terminals:
 //!
 //! ```sh
-//! export DATABASE_URL=postgres://postgres:demo@127.0.0.1/postgres REDIS_URL=redis://127.0.0.1
+//! export DATABASE_URL=postgres://demo:demo@127.0.0.1/demo REDIS_URL=redis://127.0.0.1
 //! LISTEN_ADDR=127.0.0.1:3000 cargo run --example distributed --features full
 //! ```
 //!
 //! ```sh
-//! export DATABASE_URL=postgres://postgres:demo@127.0.0.1/postgres REDIS_URL=redis://127.0.0.1
+//! export DATABASE_URL=postgres://demo:demo@127.0.0.1/demo REDIS_URL=redis://127.0.0.1
 //! LISTEN_ADDR=127.0.0.1:3001 cargo run --example distributed --features full
 //! ```
 //!
