@@ -4,15 +4,21 @@
 //! cargo run --example hyper_service
 //! ```
 //!
-//! It prints the key it made and `curl` lines to paste. Speaks HTTP/1.1 and HTTP/2 on one port, and reads
-//! `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one).
+//! It prints the key it made and `curl` lines to paste. Speaks HTTP/1.1 and HTTP/2 on one port. Keys are held in memory or,
+//! with the features for that (`--features full`), in the database that `DATABASE_URL` names (`sqlite:keys.db`,
+//! `postgres://…`; see `support/mod.rs`).
+//!
+//! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one).
 
 // An example talks to its reader on standard output.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod support;
+
 use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,8 +30,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use support::{Keys, stopped};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::authorize::Access;
@@ -35,7 +41,6 @@ use tower_api_keys::manage::{Authority, KeyManager, NewKey};
 use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota};
 use tower_api_keys::route::RouteTable;
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
-use tower_api_keys::store::MemoryStore;
 use tower_api_keys::{AuthenticateLayer, Principal, RateLimitLayer, RequireScopeLayer};
 
 const READ: ScopeRequirement = ScopeRequirement::from_static("notes:read");
@@ -57,9 +62,9 @@ async fn main() -> ExitCode {
 async fn serve() -> Result<(), Box<dyn Error>> {
     let format = KeyFormat::new("demo_").build()?;
     let header = HeaderKey::new(HeaderName::from_static("x-api-key"), format.clone());
-    let store = MemoryStore::new();
+    let keys = Keys::open().await?;
 
-    let manager = KeyManager::new(store.clone(), format);
+    let manager = KeyManager::new(keys.store.clone(), format);
     let company = Authority::operator(Owner::organization("company_demo".parse()?, Mode::Live));
     let key = manager.create(&company, NewKey::new("Reader", ScopeSet::parse_list(["notes:read"])?)).await?;
 
@@ -68,18 +73,18 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         .add(Method::POST, "/notes", Access::Scope(WRITE))?
         .add(Method::GET, "/whoami", Access::AnyKey)?;
     let addresses = MemoryRateLimiter::builder("addresses", Quota::per_minute(1000)?).build();
-    let keys = MemoryRateLimiter::builder("keys", Quota::per_minute(100)?).build();
+    let requests = MemoryRateLimiter::builder("requests", Quota::per_minute(100)?).build();
     // What is written first stands outermost and is asked first.
     let service = ServiceBuilder::new()
         .layer(RateLimitLayer::by_client_address(ClientAddressSource::peer(), addresses))
-        .layer(AuthenticateLayer::new(store, header))
-        .layer(RateLimitLayer::by_key(keys))
+        .layer(AuthenticateLayer::new(keys.store.clone(), header).with_last_use(keys.last_use.clone()))
+        .layer(RateLimitLayer::by_key(requests))
         .layer(RequireScopeLayer::by_route(access)?)
         .service(service_fn(answer));
 
     let address = std::env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&address).await.map_err(|error| format!("{address}: {error}"))?;
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut stopped = pin!(stopped()?);
     introduce(listener.local_addr()?, key.secret.expose_secret());
 
     let mut server = auto::Builder::new(TokioExecutor::new());
@@ -90,8 +95,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            () = &mut stopped => break,
         };
         let Ok((stream, peer)) = accepted else {
             // Out of file descriptors, say: connections that end give some back.
@@ -108,6 +112,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         });
     }
     connections.shutdown().await;
+    keys.close().await;
     Ok(())
 }
 

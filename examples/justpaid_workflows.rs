@@ -4,13 +4,16 @@
 //! cargo run --example justpaid_workflows --features full
 //! ```
 //!
-//! It prints the keys it made and `curl` lines to paste. Everything is held in memory.
+//! It prints the keys it made and `curl` lines to paste. Keys are held in memory or in the database that `DATABASE_URL`
+//! names (`sqlite:keys.db`, `postgres://…`; see `support/mod.rs`); everything else is in memory.
 //!
 //! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one), `READ_LIMIT`, `WRITE_LIMIT`, `EXECUTE_LIMIT`,
 //! `WEBHOOK_LIMIT` (requests per window: 1000, 100, 500, 10000) and `WINDOW_SECONDS` (60).
 
 // An example talks to its reader on standard output.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod support;
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -28,14 +31,14 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use support::{Keys, Store, stopped};
 use tower_api_keys::Principal;
 use tower_api_keys::address::ClientAddressSource;
 use tower_api_keys::key::{Mode, Owner};
 use tower_api_keys::manage::{Authority, NewKey, key_routes};
 use tower_api_keys::presets::justpaid::{self, JustPaid, JustPaidFormat};
 use tower_api_keys::scope::ScopeSet;
-use tower_api_keys::store::MemoryStore;
+use tower_api_keys::store::LastUse;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -55,7 +58,8 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     limits.execute = variable("EXECUTE_LIMIT", limits.execute)?;
     limits.webhooks = variable("WEBHOOK_LIMIT", limits.webhooks)?;
     limits.window = Duration::from_secs(variable("WINDOW_SECONDS", limits.window.as_secs())?);
-    let justpaid = JustPaid::new(MemoryStore::new()).with_prefix("/api/v1").with_limits(limits);
+    let keys = Keys::open().await?;
+    let justpaid = JustPaid::new(keys.store.clone()).with_prefix("/api/v1").with_limits(limits);
 
     // The first keys come from code; the keys after them can come from `POST /auth/api-keys`.
     let company = Owner::organization("company_demo".parse()?, Mode::Live);
@@ -68,16 +72,17 @@ async fn serve() -> Result<(), Box<dyn Error>> {
 
     let listener =
         tokio::net::TcpListener::bind(variable("LISTEN_ADDR", "127.0.0.1:3000".to_owned())?).await?;
-    let (app, stopped) = (app(&justpaid)?, stopped()?);
+    let (app, stopped) = (app(&justpaid, keys.last_use.clone())?, stopped()?);
     introduce(listener.local_addr()?, all.secret.expose_secret(), read_only.secret.expose_secret());
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(stopped)
         .await?;
+    keys.close().await;
     Ok(())
 }
 
 /// The routes, and the layers round them: what is written last stands outermost and is asked first.
-fn app(justpaid: &JustPaid<MemoryStore>) -> Result<Router, Box<dyn Error>> {
+fn app(justpaid: &JustPaid<Store>, last_use: LastUse) -> Result<Router, Box<dyn Error>> {
     let api = Router::new()
         .route("/workflows", get(list_workflows).post(create_workflow))
         .route("/workflows/{id}", get(read_workflow).put(update_workflow).delete(delete_workflow))
@@ -94,7 +99,7 @@ fn app(justpaid: &JustPaid<MemoryStore>) -> Result<Router, Box<dyn Error>> {
         .fallback(async || Failure::NotFound("Resource"))
         .method_not_allowed_fallback(async || Failure::MethodNotAllowed)
         .layer(justpaid.rate_limit()?)
-        .layer(justpaid.authenticate());
+        .layer(justpaid.authenticate().with_last_use(last_use));
     // Webhooks carry no key and are limited by address. Behind a proxy, name it in the source.
     let webhooks = Router::new()
         .route("/webhooks/{source}", post(receive_webhook))
@@ -444,28 +449,18 @@ fn introduce(address: SocketAddr, all: &str, read_only: &str) {
     println!("ready");
 }
 
-/// Completes on SIGINT or SIGTERM.
-fn stopped() -> Result<impl Future<Output = ()>, std::io::Error> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use tower_api_keys::route::Route;
+    use tower_api_keys::store::MemoryStore;
 
     use super::*;
 
     /// What every host should have: a route that nobody gave a scope is found here, and not by an attacker.
     #[test]
     fn every_route_has_a_scope_or_is_meant_to_have_none() {
-        let justpaid = JustPaid::new(MemoryStore::new()).with_prefix("/api/v1");
-        let routes = tower_api_keys::axum::routes(&app(&justpaid).unwrap()).unwrap();
+        let justpaid = JustPaid::new(Arc::new(MemoryStore::new()) as Store).with_prefix("/api/v1");
+        let routes = tower_api_keys::axum::routes(&app(&justpaid, LastUse::new()).unwrap()).unwrap();
         let table = justpaid.route_scopes().unwrap();
         let names = |routes: Vec<Route>| routes.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(names(table.uncovered(routes.clone())), ["POST /api/v1/webhooks/{source}"]);

@@ -4,7 +4,8 @@
 //! cargo run --example pasby_flows --features full
 //! ```
 //!
-//! It prints the credentials it made and `curl` lines to paste. Everything is held in memory.
+//! It prints the credentials it made and `curl` lines to paste. Keys and apps are held in memory or in the database that
+//! `DATABASE_URL` names (`sqlite:keys.db`, `postgres://…`; see `support/mod.rs`); everything else is in memory.
 //!
 //! Every row of the header matrix is served, with `GET` and with `POST`, below `/api/v2` and `/api/v1`:
 //!
@@ -20,10 +21,13 @@
 //!
 //! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one), `ADDRESS_LIMIT` (requests a minute for each client
 //! address; 100), `TRUSTED_PROXIES` (networks, separated by spaces, whose `cf-connecting-ip`, `x-real-ip` and
-//! `X-Forwarded-For` are believed; none) and `SIGNING_SECRET` (at least 32 bytes; made anew at each start).
+//! `X-Forwarded-For` are believed; none) and `SIGNING_SECRET` (at least 32 bytes; made anew at each start, which ends the tokens of the
+//! one before).
 
 // An example talks to its reader on standard output.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod support;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -40,7 +44,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use support::{Keys, Store, stopped};
 use tower_api_keys::Principal;
 use tower_api_keys::address::Network;
 use tower_api_keys::key::{KeyFormat, Mode, OrganizationId, Owner, SecretString};
@@ -49,7 +53,7 @@ use tower_api_keys::presets::pasby::{ErrorType, Pasby};
 use tower_api_keys::rate_limit::Quota;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::session::SessionTokens;
-use tower_api_keys::store::MemoryStore;
+use tower_api_keys::store::LastUse;
 use tower_api_keys::usage::Call;
 
 #[tokio::main]
@@ -64,7 +68,8 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
-    let pasby = Pasby::new(MemoryStore::new(), SessionTokens::new(signing_secret()?)?)
+    let keys = Keys::open().await?;
+    let pasby = Pasby::new(keys.store.clone(), SessionTokens::new(signing_secret()?)?)
         .with_address_limit(Quota::per_minute(variable("ADDRESS_LIMIT", "100").parse()?)?)
         .behind_proxies(networks(&variable("TRUSTED_PROXIES", ""))?);
     let mint = async |organization: &str, mode| {
@@ -93,8 +98,9 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         ("OTHER_PASBY_APP_SECRET", other_app.secret.expose_secret()),
         ("OTHER_APP_ID", other_app.key.id.as_str()),
     ]);
-    let service = app(pasby).into_make_service_with_connect_info::<SocketAddr>();
+    let service = app(pasby, keys.last_use.clone()).into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(stopped).await?;
+    keys.close().await;
     Ok(())
 }
 
@@ -115,7 +121,7 @@ fn networks(text: &str) -> Result<Vec<Network>, Box<dyn Error>> {
 }
 
 /// The routes, and the layers round them: what is written last stands outermost and is asked first.
-fn app(pasby: Pasby<MemoryStore>) -> Router {
+fn app(pasby: Pasby<Store>, last_use: LastUse) -> Router {
     let meter = Meter::default();
     let host = Arc::new(Host { pasby: pasby.clone(), meter: meter.clone() });
     let identification = |different_device: MethodRouter<Arc<Host>>| {
@@ -150,7 +156,7 @@ fn app(pasby: Pasby<MemoryStore>) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(host)
-        .layer(pasby.authenticate())
+        .layer(pasby.authenticate().with_last_use(last_use))
         .layer(pasby.address_limit())
         .layer(pasby.usage(move |call: &Call<'_>| meter.count(call)))
 }
@@ -164,7 +170,7 @@ where
 }
 
 struct Host {
-    pasby: Pasby<MemoryStore>,
+    pasby: Pasby<Store>,
     meter: Meter,
 }
 
@@ -264,21 +270,11 @@ fn introduce(variables: [(&str, &str); 11]) {
     println!("ready");
 }
 
-/// Completes on SIGINT or SIGTERM.
-fn stopped() -> Result<impl Future<Output = ()>, std::io::Error> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use tower_api_keys::presets::pasby::header_matrix;
     use tower_api_keys::route::Route;
+    use tower_api_keys::store::MemoryStore;
 
     use super::*;
 
@@ -286,7 +282,8 @@ mod tests {
     #[test]
     fn every_route_is_in_the_matrix_and_every_row_is_served() {
         let tokens = SessionTokens::new("a secret of thirty-two characters".into()).unwrap();
-        let routes = tower_api_keys::axum::routes(&app(Pasby::new(MemoryStore::new(), tokens))).unwrap();
+        let pasby = Pasby::new(Arc::new(MemoryStore::new()) as Store, tokens);
+        let routes = tower_api_keys::axum::routes(&app(pasby, LastUse::new())).unwrap();
         let names = |routes: Vec<Route>| routes.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(names(header_matrix().uncovered(routes.clone())), [""; 0]);
         assert_eq!(names(header_matrix().unused(routes)), [""; 0]);

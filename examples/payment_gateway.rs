@@ -5,12 +5,16 @@
 //! cargo run --example payment_gateway --features full
 //! ```
 //!
-//! It prints the keys it made and `curl` lines to paste. Everything is held in memory.
+//! It prints the keys it made and `curl` lines to paste. Keys are held in memory or in the database that `DATABASE_URL`
+//! names (`sqlite:keys.db`, `postgres://…`; see `support/mod.rs`); everything else is in memory, portal links and
+//! organizations as well.
 //!
 //! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one).
 
 // An example talks to its reader on standard output.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod support;
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -30,7 +34,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use support::{Keys, Store, stopped};
 use tower_api_keys::authorize::{OrganizationPrincipal, SystemPrincipal};
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::isolation::Owned;
@@ -43,7 +47,7 @@ use tower_api_keys::presets::payment_gateway::{
 };
 use tower_api_keys::route::InvalidRoute;
 use tower_api_keys::scope::ScopeSet;
-use tower_api_keys::store::{KeyQuery, MemoryStore, StoreError};
+use tower_api_keys::store::{KeyQuery, LastUse, MemoryStore, StoreError};
 use tower_api_keys::user_session::{Membership, Session, SessionAuthenticator};
 
 /// What the published guide has an integration do, and managing keys.
@@ -69,7 +73,8 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let viewer_of_other = Membership::new(other.clone(), VIEWER, organization_scopes());
     let admin = sessions.begin(Session::new("ada", Mode::Live, [admin, viewer_of_other]))?;
     let viewer = sessions.begin(Session::new("vera", Mode::Live, [viewer]))?;
-    let gateway = PaymentGateway::new(MemoryStore::new()).with_prefix("/api/v1").with_sessions(sessions);
+    let keys = Keys::open().await?;
+    let gateway = PaymentGateway::new(keys.store.clone()).with_prefix("/api/v1").with_sessions(sessions);
 
     let mint = async |owner: Owner, name, scopes: ScopeSet| {
         let manager = gateway.system_key_manager();
@@ -96,7 +101,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let client = host.lock().add::<Client>(&live(&ours), json!({ "name": "First client" }));
     let client = client["id"].as_str().unwrap_or_default();
     let stopped = stopped()?;
-    let app = app(&gateway, host)?;
+    let app = app(&gateway, keys.last_use.clone(), host)?;
     introduce(
         &base,
         ours.as_str(),
@@ -113,11 +118,12 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         ],
     );
     axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
+    keys.close().await;
     Ok(())
 }
 
 /// The routes, and the layers round them: what is written last stands outermost and is asked first.
-fn app(gateway: &PaymentGateway<MemoryStore>, host: Host) -> Result<Router, InvalidRoute> {
+fn app(gateway: &PaymentGateway<Store>, last_use: LastUse, host: Host) -> Result<Router, InvalidRoute> {
     let keys = key_lifecycle_routes(gateway.key_manager(), GatewayFormat);
     let system_keys = key_lifecycle_routes(gateway.system_key_manager(), GatewayFormat);
     let api = Router::new()
@@ -142,7 +148,7 @@ fn app(gateway: &PaymentGateway<MemoryStore>, host: Host) -> Result<Router, Inva
         .fallback(async || not_found::<axum::body::Body>())
         .method_not_allowed_fallback(async || failure(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"))
         .layer(gateway.rate_limit())
-        .layer(gateway.authenticate())
+        .layer(gateway.authenticate().with_last_use(last_use))
         // Who opens a link has nothing but the link. HEAD, which mail scanners send, opens nothing.
         .route("/portal/links/{token}", get(open_portal_link).head(async || StatusCode::METHOD_NOT_ALLOWED))
         .with_state(host);
@@ -454,11 +460,11 @@ async fn create_organization(
     State(host): State<Host>,
     Input(NewOrganization { name }): Input<NewOrganization>,
 ) -> Answer {
-    let mut data = host.lock();
-    let id = data.new_id("org");
+    // No number: after a restart the next organization would get it, and with it the keys of the one before.
+    let internal = || failure(StatusCode::INTERNAL_SERVER_ERROR, "internal_error");
+    let id = format!("org_{:016x}", getrandom::u64().map_err(|_| internal())?);
     let organization = json!({ "id": id, "name": name });
-    let id = id.parse().map_err(|_| failure(StatusCode::INTERNAL_SERVER_ERROR, "internal_error"))?;
-    data.organizations.insert(id, name);
+    host.lock().organizations.insert(id.parse().map_err(|_| internal())?, name);
     Ok(Json(organization))
 }
 
@@ -571,17 +577,6 @@ fn introduce(base: &str, organization: &str, others: [(&str, &str); 9]) {
     println!("ready");
 }
 
-/// Completes on SIGINT or SIGTERM.
-fn stopped() -> Result<impl Future<Output = ()>, std::io::Error> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use tower_api_keys::route::Route;
@@ -591,10 +586,10 @@ mod tests {
     /// What every host should have: a route that nobody gave a scope is found here, and not by an attacker.
     #[test]
     fn every_route_has_a_rule_or_is_meant_to_have_none() {
-        let gateway = PaymentGateway::new(MemoryStore::new()).with_prefix("/api/v1");
+        let gateway = PaymentGateway::new(Arc::new(MemoryStore::new()) as Store).with_prefix("/api/v1");
         let links = gateway.portal_links(MemoryStore::new());
         let host = Host { links, base: "".into(), data: Arc::default() };
-        let routes = tower_api_keys::axum::routes(&app(&gateway, host).unwrap()).unwrap();
+        let routes = tower_api_keys::axum::routes(&app(&gateway, LastUse::new(), host).unwrap()).unwrap();
         let table = gateway.route_access().unwrap();
         let names = |routes: Vec<Route>| routes.iter().map(ToString::to_string).collect::<Vec<_>>();
         let open = ["GET /api/v1/portal/links/{token}", "HEAD /api/v1/portal/links/{token}"];

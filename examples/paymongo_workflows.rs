@@ -5,13 +5,16 @@
 //! cargo run --example paymongo_workflows --features full
 //! ```
 //!
-//! It prints the keys it made and `curl` lines to paste. Everything is held in memory.
+//! It prints the keys it made and `curl` lines to paste. Keys are held in memory or in the database that `DATABASE_URL`
+//! names (`sqlite:keys.db`, `postgres://…`; see `support/mod.rs`); everything else is in memory.
 //!
 //! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one), and `ACCEPT_MISSING_COLON`: with 1, a key is also taken
 //! without the colon behind it, as some of PayMongo's own client libraries send it.
 
 // An example talks to its reader on standard output.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod support;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -30,14 +33,14 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use support::{Keys, Store, stopped};
 use tower_api_keys::Principal;
 use tower_api_keys::isolation::Owned;
 use tower_api_keys::key::{Mode, OrganizationId, Owner};
 use tower_api_keys::manage::{Authority, NewKey};
 use tower_api_keys::presets::paymongo::{self, ErrorCode, PayMongo};
 use tower_api_keys::scope::ScopeSet;
-use tower_api_keys::store::MemoryStore;
+use tower_api_keys::store::LastUse;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -52,7 +55,8 @@ async fn main() -> ExitCode {
 
 async fn serve() -> Result<(), Box<dyn Error>> {
     let colon_may_be_missing = std::env::var("ACCEPT_MISSING_COLON").is_ok_and(|value| value == "1");
-    let paymongo = PayMongo::new(MemoryStore::new());
+    let keys = Keys::open().await?;
+    let paymongo = PayMongo::new(keys.store.clone());
     let paymongo = if colon_may_be_missing { paymongo.accept_missing_colon() } else { paymongo };
     let (ours, other): (OrganizationId, OrganizationId) = ("org_demo".parse()?, "org_other".parse()?);
     let mint = async |organization: &OrganizationId, mode| {
@@ -85,12 +89,14 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         ("TEST_WORKFLOW_ID", &test_workflow),
         ("LIVE_WORKFLOW_ID", &live_workflow),
     ]);
-    axum::serve(listener, app(&paymongo, workflows)).with_graceful_shutdown(stopped).await?;
+    let app = app(&paymongo, keys.last_use.clone(), workflows);
+    axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
+    keys.close().await;
     Ok(())
 }
 
 /// The routes, and the layers round them: what is written last stands outermost and is asked first.
-fn app(paymongo: &PayMongo<MemoryStore>, workflows: Workflows) -> Router {
+fn app(paymongo: &PayMongo<Store>, last_use: LastUse, workflows: Workflows) -> Router {
     let api = Router::new()
         .route("/workflows", get(list_workflows).post(create_workflow))
         .route("/workflows/{id}", get(read_workflow).put(update_workflow).delete(delete_workflow))
@@ -99,7 +105,7 @@ fn app(paymongo: &PayMongo<MemoryStore>, workflows: Workflows) -> Router {
         .fallback(async || Failure::from(ErrorCode::NotFound))
         .method_not_allowed_fallback(async || Failure::MethodNotAllowed)
         .layer(paymongo.organization())
-        .layer(paymongo.authenticate());
+        .layer(paymongo.authenticate().with_last_use(last_use));
     Router::new().nest("/v1", api)
 }
 
@@ -339,15 +345,4 @@ fn introduce(variables: [(&str, &str); 8]) {
     println!(r#"curl -i {base}/workflows -u "{test}:" -H "Organization-Id: {other}""#);
     println!();
     println!("ready");
-}
-
-/// Completes on SIGINT or SIGTERM.
-fn stopped() -> Result<impl Future<Output = ()>, std::io::Error> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }

@@ -4,19 +4,24 @@
 //! cargo run --example tonic_service --features full
 //! ```
 //!
-//! It prints the keys it made and `curl` lines to paste. Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one)
+//! It prints the key it made and `curl` lines to paste. Keys are held in memory or in the database that `DATABASE_URL`
+//! names (`sqlite:keys.db`, `postgres://…`; see `support/mod.rs`).
+//!
+//! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one)
 //! and `LIMIT` (calls a minute, 100).
 
 // An example talks to its reader on standard output.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod support;
 
 use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use http::{HeaderName, Method};
+use support::{Keys, stopped};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
@@ -32,7 +37,6 @@ use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota};
 use tower_api_keys::rejection::GrpcStatus;
 use tower_api_keys::route::RouteTable;
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
-use tower_api_keys::store::MemoryStore;
 use tower_api_keys::{AuthenticateLayer, RateLimitLayer, RequireScopeLayer};
 
 const CHECK: ScopeRequirement = ScopeRequirement::from_static("health:check");
@@ -55,9 +59,9 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let format = KeyFormat::new("demo_").build()?;
     // A gRPC client sends the key as metadata, which is a header field.
     let header = HeaderKey::new(HeaderName::from_static("x-api-key"), format.clone());
-    let store = MemoryStore::new();
+    let keys = Keys::open().await?;
 
-    let manager = KeyManager::new(store.clone(), format);
+    let manager = KeyManager::new(keys.store.clone(), format);
     let company = Authority::operator(Owner::organization("company_demo".parse()?, Mode::Live));
     let scopes = ScopeSet::parse_list(["health:check"])?;
     let key = manager.create(&company, NewKey::new("Checker", scopes)).await?;
@@ -66,26 +70,24 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         .add(Method::POST, "/grpc.health.v1.Health/Check", Access::Scope(CHECK))?
         .add(Method::POST, "/grpc.health.v1.Health/Watch", Access::Scope(WATCH))?;
     let limiter = MemoryRateLimiter::builder("calls", Quota::per_minute(limit)?).build();
+    let authenticate = AuthenticateLayer::new(keys.store.clone(), header)
+        .with_last_use(keys.last_use.clone())
+        .with_rejection_format(GrpcStatus);
     let layers = ServiceBuilder::new()
-        .layer(AuthenticateLayer::new(store, header).with_rejection_format(GrpcStatus))
+        .layer(authenticate)
         .layer(RateLimitLayer::by_key(limiter).with_rejection_format(GrpcStatus))
         .layer(RequireScopeLayer::by_route(access)?.with_rejection_format(GrpcStatus));
 
     let address = variable("LISTEN_ADDR", "127.0.0.1:3000");
     let listener = TcpListener::bind(&address).await.map_err(|error| format!("{address}: {error}"))?;
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stopped = stopped()?;
     introduce(listener.local_addr()?, key.secret.expose_secret());
-    let stopped = async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
     Server::builder()
         .layer(layers)
         .add_service(HealthServer::new(AlwaysWell))
         .serve_with_incoming_shutdown(TcpIncoming::from(listener), stopped)
         .await?;
+    keys.close().await;
     Ok(())
 }
 

@@ -24,6 +24,8 @@ impl Server {
     /// Builds and starts an example on a free port, with further variables.
     pub fn start(example: &str, variables: &[(&str, &str)]) -> Self {
         let mut process = Command::new(binary(example))
+            // Not the one of whoever runs the tests.
+            .env_remove("DATABASE_URL")
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .envs(variables.iter().copied())
             .stdout(Stdio::piped())
@@ -81,6 +83,12 @@ impl Server {
         Answer::parse(&bytes)
     }
 
+    /// Ends the process at once, in the middle of whatever it does. What it printed stays.
+    pub fn kill(&self) {
+        let kill = Command::new("kill").args(["-KILL", &self.process.id().to_string()]).status();
+        assert!(kill.expect("kill runs").success());
+    }
+
     /// Asks the process to stop with `signal`, and returns whether it ended well.
     pub fn stop(mut self, signal: &str) -> bool {
         let kill = Command::new("kill").args([signal, &self.process.id().to_string()]).status();
@@ -97,7 +105,7 @@ impl Drop for Server {
 }
 
 /// The example's binary, built if need be.
-fn binary(example: &str) -> PathBuf {
+pub fn binary(example: &str) -> PathBuf {
     let build = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--features", "full", "--example", example])
         .current_dir(env!("CARGO_MANIFEST_DIR"))

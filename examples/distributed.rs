@@ -1,0 +1,171 @@
+//! One API in several processes: keys in PostgreSQL, which each process holds in memory until it hears of a change, and
+//! one limit for all of them, counted by Redis.
+//!
+//! # The two-minute tour
+//!
+//! It needs a PostgreSQL and a Redis (or Valkey). Two to throw away again:
+//!
+//! ```sh
+//! docker run --rm --detach --publish 127.0.0.1:5432:5432 --env POSTGRES_USER=demo --env POSTGRES_PASSWORD=demo postgres:17
+//! docker run --rm --detach --publish 127.0.0.1:6379:6379 redis:8
+//! ```
+//!
+//! or, on Debian and Ubuntu, without Docker:
+//!
+//! ```sh
+//! sudo apt-get install postgresql redis-server
+//! sudo -u postgres psql -c "CREATE ROLE demo LOGIN PASSWORD 'demo'" -c "CREATE DATABASE demo OWNER demo"
+//! ```
+//!
+//! Start the program in two terminals:
+//!
+//! ```sh
+//! export DATABASE_URL=postgres://demo:demo@127.0.0.1/demo REDIS_URL=redis://127.0.0.1
+//! LISTEN_ADDR=127.0.0.1:3000 cargo run --example distributed --features full
+//! ```
+//!
+//! ```sh
+//! export DATABASE_URL=postgres://demo:demo@127.0.0.1/demo REDIS_URL=redis://127.0.0.1
+//! LISTEN_ADDR=127.0.0.1:3001 cargo run --example distributed --features full
+//! ```
+//!
+//! In a third one, paste the line `API_KEY=…` that one of them printed, and then these. Each `curl` shows the status that
+//! the line above it says:
+//!
+//! ```sh
+//! A=http://127.0.0.1:3000
+//! B=http://127.0.0.1:3001
+//!
+//! # Make a key on A:
+//! NEW=$(curl -sS $A/api-keys -H "x-api-key: $API_KEY" -H "Content-Type: application/json" -d '{"name": "Tour", "scopes": ["notes:read"]}')
+//! KEY=$(echo "$NEW" | grep -o '"key":"[^"]*"' | cut -d '"' -f 4)
+//! ID=$(echo "$NEW" | grep -o '"id":"[^"]*"' | cut -d '"' -f 4)
+//!
+//! # Use it on B, on A, and on B again. They count together:
+//! # 200, x-ratelimit-remaining: 2
+//! curl -i $B/notes -H "x-api-key: $KEY"
+//! # 200, x-ratelimit-remaining: 1
+//! curl -i $A/notes -H "x-api-key: $KEY"
+//! # 200, x-ratelimit-remaining: 0
+//! curl -i $B/notes -H "x-api-key: $KEY"
+//! # 429, x-ratelimit-remaining: 0
+//! curl -i $A/notes -H "x-api-key: $KEY"
+//! # 429, x-ratelimit-remaining: 0
+//! curl -i $B/notes -H "x-api-key: $KEY"
+//!
+//! # Revoke it on A, and B refuses it:
+//! # 200
+//! curl -i -X DELETE $A/api-keys/$ID -H "x-api-key: $API_KEY"
+//! # 401
+//! curl -i $B/notes -H "x-api-key: $KEY"
+//! # 401
+//! curl -i $A/notes -H "x-api-key: $KEY"
+//! ```
+//!
+//! Stop either program, in whatever way, and start it again: what was a good key still is, what was revoked stays so.
+//!
+//! # Variables
+//!
+//! Reads `DATABASE_URL` and `REDIS_URL`, which must be set; `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one), and
+//! `LIMIT` (requests a minute for each key, 3).
+
+// An example talks to its reader on standard output.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod support;
+
+use std::env;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::HeaderName;
+use axum::routing::get;
+use support::{Keys, stopped};
+use tower_api_keys::credential::HeaderKey;
+use tower_api_keys::key::{KeyFormat, Mode, Owner};
+use tower_api_keys::manage::{Authority, KeyManager, NewKey, PlainJson, key_routes};
+use tower_api_keys::rate_limit::{Quota, RedisConnection, RedisRateLimiter};
+use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
+use tower_api_keys::{AuthenticateLayer, Principal, RateLimitLayer, RequireScopeLayer};
+
+const READ: ScopeRequirement = ScopeRequirement::from_static("notes:read");
+
+/// How many programs there are. While Redis is away, each admits its part of the limit.
+const PROCESSES: NonZeroU32 = NonZeroU32::new(2).expect("2 is not 0");
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("distributed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve() -> Result<(), Box<dyn Error>> {
+    needed("DATABASE_URL")?;
+    let redis =
+        RedisConnection::open(&needed("REDIS_URL")?).map_err(|error| format!("REDIS_URL: {error}"))?;
+    let limit = env::var("LIMIT").unwrap_or_else(|_| "3".to_owned());
+    let limit = limit.parse().map_err(|error| format!("LIMIT={limit}: {error}"))?;
+    // Redis answers within a millisecond or so. On a machine that is busy building, a request may wait for longer.
+    let limiter = RedisRateLimiter::builder("notes", Quota::per_minute(limit)?, redis)
+        .processes(PROCESSES)
+        .deadline(Duration::from_secs(2))
+        .build();
+
+    // `Keys::open` shows how PostgreSQL, the cache and the news of changes go together.
+    let keys = Keys::open().await?;
+    let format = KeyFormat::new("demo_").build()?;
+    let header = HeaderKey::new(HeaderName::from_static("x-api-key"), format.clone());
+    let manager = KeyManager::new(keys.store.clone(), format);
+    let company = Authority::operator(Owner::organization("company_demo".parse()?, Mode::Live));
+    let scopes = ScopeSet::parse_list(["notes:read", "api-keys:read", "api-keys:write"])?;
+    let key = manager.create(&company, NewKey::new("First key", scopes)).await?;
+
+    let address = env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
+    let listener = tokio::net::TcpListener::bind(&address).await;
+    let listener = listener.map_err(|error| format!("LISTEN_ADDR={address}: {error}"))?;
+    let (address, stopped) = (listener.local_addr()?, stopped()?);
+    let notes = Router::new()
+        .route("/notes", get(async move |caller: Principal| notes(&caller, address)))
+        .layer(RequireScopeLayer::new(READ))
+        .layer(RateLimitLayer::by_key(limiter));
+    // The key routes ask for scopes of their own, and are not limited.
+    let app = Router::new()
+        .nest("/api-keys", key_routes(manager, PlainJson))
+        .merge(notes)
+        .layer(AuthenticateLayer::new(keys.store.clone(), header).with_last_use(keys.last_use.clone()));
+    introduce(address, key.secret.expose_secret());
+    axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
+    keys.close().await;
+    Ok(())
+}
+
+fn needed(name: &str) -> Result<String, String> {
+    env::var(name).map_err(|_| format!("{name} must be set; see the top of examples/distributed.rs"))
+}
+
+fn notes(caller: &Principal, address: SocketAddr) -> String {
+    format!("{address} has no notes for {} yet\n", caller.name())
+}
+
+fn introduce(address: SocketAddr, key: &str) {
+    let base = format!("http://{address}");
+    println!("BASE_URL={base}");
+    println!("API_KEY={key}");
+    println!();
+    println!("# The notes, here or on any other of these programs, and the keys of all of them:");
+    println!(r#"curl -i {base}/notes -H "x-api-key: {key}""#);
+    println!(r#"curl -i {base}/api-keys -H "x-api-key: {key}""#);
+    println!("# 401 without a key:");
+    println!("curl -i {base}/notes");
+    println!();
+    println!("ready");
+}

@@ -1,0 +1,165 @@
+//! What the examples share: where they keep keys, and when they stop.
+//!
+//! `DATABASE_URL` says where keys are kept:
+//!
+//! | `DATABASE_URL` | keys are kept | needs the features |
+//! |---|---|---|
+//! | not set | in memory; they end with the program | |
+//! | `sqlite:keys.db`, `sqlite:///srv/keys.db` | in an SQLite file, which is made if need be | `sqlite` |
+//! | `postgres://user:password@host/database` | in PostgreSQL, for any number of programs | `postgres`, `cache` |
+//!
+//! Each start makes its first keys anew. In a database, those of earlier starts go on working until they are revoked.
+
+use std::env;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tower_api_keys::store::{KeyAdministration, LastUse, MemoryStore};
+
+/// Any store that keys can be managed in.
+pub(crate) type Store = Arc<dyn KeyAdministration>;
+
+/// The keys, and a note of when each was last used.
+pub(crate) struct Keys {
+    pub(crate) store: Store,
+    /// For the layer. What it notes is written to the store now and then.
+    pub(crate) last_use: LastUse,
+    writer: JoinHandle<()>,
+}
+
+impl Keys {
+    /// Opens what `DATABASE_URL` names, and says on standard output what that is.
+    pub(crate) async fn open() -> Result<Self, Box<dyn Error>> {
+        let url = match env::var("DATABASE_URL") {
+            Ok(url) => Some(url),
+            Err(env::VarError::NotPresent) => None,
+            Err(error) => return Err(format!("DATABASE_URL: {error}").into()),
+        };
+        let (store, place) = open(url.as_deref()).await.map_err(|error| format!("DATABASE_URL: {error}"))?;
+        println!("# Keys are kept {place}.");
+        let last_use = LastUse::new();
+        let writer = tokio::spawn(write_now_and_then(last_use.clone(), store.clone()));
+        Ok(Self { store, last_use, writer })
+    }
+
+    /// Writes what is not written yet. To be called when the server has stopped.
+    pub(crate) async fn close(self) {
+        self.writer.abort();
+        write(&self.last_use, &self.store).await;
+    }
+}
+
+async fn write_now_and_then(last_use: LastUse, store: Store) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        write(&last_use, &store).await;
+    }
+}
+
+async fn write(last_use: &LastUse, store: &Store) {
+    if let Err(error) = last_use.write_to(store).await {
+        eprintln!("the last use of keys was not written: {}", with_causes(&error));
+    }
+}
+
+type Opened = Result<(Store, &'static str), Box<dyn Error>>;
+
+async fn open(url: Option<&str>) -> Opened {
+    let Some(url) = url else {
+        let place = "in memory and end with this program; DATABASE_URL can name a database";
+        return Ok((Arc::new(MemoryStore::new()), place));
+    };
+    // The URL is not repeated: there may be a password in it.
+    match url.split_once(':') {
+        Some(("sqlite", _)) => in_sqlite(url).await,
+        Some(("postgres" | "postgresql", _)) => in_postgres(url).await,
+        _ => Err("it begins with sqlite: or postgres:, or is not set".into()),
+    }
+}
+
+#[cfg(feature = "sqlite")]
+async fn in_sqlite(url: &str) -> Opened {
+    use tower_api_keys::store::SqliteStore;
+
+    let store = SqliteStore::open(url).await.map_err(|error| with_causes(&error))?;
+    Ok((Arc::new(store), "in an SQLite file; those of earlier starts work, too"))
+}
+
+/// Each process holds what it has read, until it hears of a change that another one made.
+#[cfg(all(feature = "postgres", feature = "cache"))]
+async fn in_postgres(url: &str) -> Opened {
+    use sqlx::postgres::PgConnectOptions;
+    use sqlx::{Connection, PgConnection, PgPool};
+    use tower_api_keys::store::{CachedStore, PostgresInvalidations, PostgresStore};
+
+    let options: PgConnectOptions = url.parse()?;
+    // A pool would try for half a minute, and not say why it failed.
+    PgConnection::connect_with(&options).await?.close().await?;
+    let pool = PgPool::connect_lazy_with(options);
+    let database = PostgresStore::new(pool.clone());
+    database.migrate().await.map_err(|error| with_causes(&error))?;
+    let store = CachedStore::new(database);
+    tokio::spawn(store.follow(PostgresInvalidations::new(&pool)));
+    Ok((Arc::new(store), "in PostgreSQL; those of earlier starts and of other programs work, too"))
+}
+
+#[cfg(not(feature = "sqlite"))]
+async fn in_sqlite(_: &str) -> Opened {
+    Err("an SQLite file needs a program that was built with --features sqlite".into())
+}
+
+#[cfg(not(all(feature = "postgres", feature = "cache")))]
+async fn in_postgres(_: &str) -> Opened {
+    Err("PostgreSQL needs a program that was built with --features postgres,cache".into())
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", with_causes(cause)),
+        None => error.to_string(),
+    }
+}
+
+/// Completes on SIGINT or SIGTERM.
+pub(crate) fn stopped() -> Result<impl Future<Output = ()>, std::io::Error> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_cannot_be_opened_is_said() {
+        let beginning = "it begins with sqlite: or postgres:, or is not set";
+        let mut cases = vec![("", beginning), ("keys.db", beginning), ("mysql://localhost", beginning)];
+        if cfg!(not(feature = "sqlite")) {
+            cases.push((
+                "sqlite:keys.db",
+                "an SQLite file needs a program that was built with --features sqlite",
+            ));
+        }
+        if cfg!(not(all(feature = "postgres", feature = "cache"))) {
+            cases.push((
+                "postgres://localhost",
+                "PostgreSQL needs a program that was built with --features postgres,cache",
+            ));
+        }
+        for (url, error) in cases {
+            assert_eq!(
+                open(Some(url)).await.err().map(|error| error.to_string()),
+                Some(error.into()),
+                "{url}"
+            );
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The two-minute tour of `examples/distributed.rs`, read out of its documentation and run line by line against two
+//! processes, a PostgreSQL and a Redis.
+#![cfg(all(feature = "axum", feature = "cache", feature = "postgres", feature = "redis"))]
+
+#[path = "support/postgres.rs"]
+mod postgres;
+#[path = "support/redis.rs"]
+mod redis_server;
+#[path = "support/server.rs"]
+mod server;
+
+use std::collections::HashMap;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use redis_server::RedisServer;
+use server::Server;
+
+const EXAMPLE: &str = include_str!("../examples/distributed.rs");
+
+/// One command of the tour, and what the line above it says that it shows.
+struct Step {
+    line: &'static str,
+    shows: Option<&'static str>,
+}
+
+/// The commands of the last block of the example's documentation.
+fn tour() -> Vec<Step> {
+    let lines = EXAMPLE.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim_start);
+    let mut blocks = Vec::new();
+    let mut is_command = false;
+    for line in lines {
+        match (line, is_command) {
+            ("```sh", _) => blocks.push(Vec::new()),
+            (_, true) if line != "```" => blocks.last_mut().expect("a block was begun").push(line),
+            _ => {}
+        }
+        is_command = line == "```sh" || (is_command && line != "```");
+    }
+    let block = blocks.pop().expect("there is a tour");
+    let above = std::iter::once("").chain(block.iter().copied());
+    let steps = above.zip(&block).filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    steps.map(|(above, line)| Step { line, shows: above.strip_prefix("# ") }).collect()
+}
+
+/// The variables of the reader's shell.
+struct Shell(HashMap<String, String>);
+
+impl Shell {
+    fn run(&self, command: &str) -> String {
+        let output =
+            Command::new("sh").args(["-c", command]).envs(&self.0).output().expect("there is a shell");
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("the answer is text")
+    }
+
+    fn assign(&mut self, name: &str, line: &str) {
+        let value = self.run(&format!("{line}; printf %s \"${name}\""));
+        assert!(!value.is_empty(), "{line}");
+        self.0.insert(name.to_owned(), value);
+    }
+}
+
+/// Whether the answer has the status, and the field if there is one: `200, x-ratelimit-remaining: 2`.
+fn is_shown(answer: &str, shows: &str) -> bool {
+    let (status, field) = shows.split_once(", ").unwrap_or((shows, ""));
+    let mut lines = answer.lines();
+    let has_status = lines.next().is_some_and(|line| line.split(' ').nth(1) == Some(status));
+    has_status && (field.is_empty() || lines.any(|line| line == field))
+}
+
+struct Backends {
+    database_url: String,
+    redis_url: String,
+}
+
+impl Backends {
+    fn program(&self) -> Server {
+        let variables = [("DATABASE_URL", &*self.database_url), ("REDIS_URL", &*self.redis_url)];
+        Server::start("distributed", &variables)
+    }
+}
+
+#[tokio::test]
+async fn the_tour_shows_what_it_says() {
+    let redis = RedisServer::start();
+    let postgres = postgres::Server::start();
+    let pool = postgres.database(1).await;
+    let options = pool.connect_options();
+    let database = options.get_database().expect("the database has a name");
+    let database_url = format!("postgres://postgres@127.0.0.1:{}/{database}", postgres.port());
+    let backends = Backends { database_url, redis_url: redis.url() };
+    let (a, b) = (backends.program(), backends.program());
+
+    let mut shell = Shell(HashMap::new());
+    shell.0.insert("API_KEY".into(), a.get("API_KEY").into());
+    let mut shown = Vec::new();
+    for Step { line, shows } in tour() {
+        match line.split_once('=') {
+            // These have ports of their own here.
+            Some(("A", _)) => drop(shell.0.insert("A".into(), a.get("BASE_URL").into())),
+            Some(("B", _)) => drop(shell.0.insert("B".into(), b.get("BASE_URL").into())),
+            Some((name, _)) if name.bytes().all(|byte| byte.is_ascii_uppercase()) => shell.assign(name, line),
+            _ => {
+                let shows = shows.unwrap_or_else(|| panic!("the tour says what is shown by: {line}"));
+                let began = Instant::now();
+                let mut answer = shell.run(line);
+                // The news of a revocation is on its way. The cache alone would know for seconds what it held.
+                while shows == "401" && !is_shown(&answer, shows) && began.elapsed() < Duration::from_secs(1)
+                {
+                    sleep(Duration::from_millis(5));
+                    answer = shell.run(line);
+                }
+                assert!(is_shown(&answer, shows), "{line}\nshould be {shows}, and is\n{answer}");
+                shown.push(shows.split(',').next().unwrap_or_default());
+            }
+        }
+    }
+    assert_eq!(shown, ["200", "200", "200", "429", "429", "200", "401", "401"]);
+
+    // The end of the tour: what a restart, here after `kill -9`, leaves as it was.
+    drop(a);
+    let a = backends.program();
+    let status =
+        |server: &Server, key: &str| server.send("GET", "/notes", &[("x-api-key", key)], None).status;
+    assert_eq!(status(&a, &shell.0["API_KEY"]), 200, "the key of the program before");
+    assert_eq!(status(&b, a.get("API_KEY")), 200, "the key of the one after");
+    assert_eq!(status(&a, &shell.0["KEY"]), 401);
+
+    let printed = a.lines.iter().filter(|line| line.starts_with("curl "));
+    let statuses = printed.map(|line| shell.run(line).split(' ').nth(1).map(str::to_owned));
+    assert_eq!(statuses.flatten().collect::<Vec<_>>(), ["200", "200", "401"], "its own lines work as pasted");
+    assert!(a.stop("-TERM") && b.stop("-INT"), "both stop cleanly");
+}
+
+#[test]
+fn what_is_not_set_is_named() {
+    for (set, missing) in [("REDIS_URL", "DATABASE_URL"), ("DATABASE_URL", "REDIS_URL")] {
+        let output = Command::new(server::binary("distributed"))
+            .env_remove(missing)
+            .env(set, "redis://127.0.0.1")
+            .output()
+            .expect("the example runs");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains(&format!("{missing} must be set")), "{error}");
+    }
+}
