@@ -24,6 +24,7 @@ use tower_api_keys::store::{KeyAdministration, MemoryStore};
 
 const KEYS: usize = 1_000_000;
 const KEYS_OF_AN_ORGANIZATION: usize = 10;
+const SCOPES: [&str; 2] = ["workflows:read", "runs:read"];
 
 fn main() {
     let is_test = std::env::args().any(|argument| argument == "--test");
@@ -38,6 +39,10 @@ fn main() {
 
     let mut bare: Vec<Arc<KeyRecord>> = Vec::with_capacity(keys);
     row("  the record", keys, || bare.extend(records(keys).map(Arc::new)));
+    let mut scopes = Vec::with_capacity(keys);
+    row("    of which its scopes, elsewhere", keys, || {
+        scopes.extend((0..keys).map(|_| ScopeSet::parse_list(SCOPES).unwrap()));
+    });
     // In the place of an `Arc`, which is a word, too.
     let by_digest: papaya::HashMap<Digest, usize> = papaya::HashMap::new();
     row("  its place in a map by digest", keys, || {
@@ -102,7 +107,7 @@ fn records(keys: usize) -> impl Iterator<Item = KeyRecord> {
         let mut record = KeyRecord::new(id, owner.clone().unwrap(), digest, START);
         record.name = "Production".into();
         record.hint = "wfk_…45pq".into();
-        record.scopes = ScopeSet::parse_list(["workflows:read", "runs:read"]).unwrap();
+        record.scopes = ScopeSet::parse_list(SCOPES).unwrap();
         record
     })
 }
