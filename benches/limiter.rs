@@ -4,7 +4,15 @@
 //! `cargo bench --bench limiter`. Time is made up, a millisecond more for each allowed check: windows fill and empty as in
 //! service, and reading a clock is not part of the figures (the rows `clock` give it on its own). Rows of two threads are
 //! wall time of the slower one, a check; they depend on what else the machine does, far more than the others.
+//!
+//! With the feature `redis` also a limiter that asks Redis, a server of the bench's own on this machine, for each request
+//! or for a lease of them: wall time a check with one task and with many at a time, which is the inverse of the checks a
+//! second; each task waits as many times that as there are tasks.
 #![allow(clippy::unwrap_used, reason = "a failing setup is a failing bench")]
+
+#[cfg(feature = "redis")]
+#[path = "../tests/support/redis.rs"]
+mod server;
 
 use std::hint::black_box;
 use std::num::NonZeroU32;
@@ -167,5 +175,63 @@ fn clock(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, allow, deny, two_threads, clock);
+#[cfg(feature = "redis")]
+fn redis(criterion: &mut Criterion) {
+    use std::sync::Arc;
+
+    use tokio::runtime::Builder;
+    use tokio::task::JoinSet;
+    use tower_api_keys::rate_limit::{RedisConnection, RedisRateLimiter};
+
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let server = server::RedisServer::start();
+    let subjects: Arc<[Subject]> = subjects(1024).into();
+    let mut group = criterion.benchmark_group("redis");
+    group.throughput(Throughput::Elements(1));
+    for (name, has_leases) in [("strict", false), ("leases", true)] {
+        let quota = Quota::per_minute(Quota::MAX_LIMIT).unwrap();
+        let connection = RedisConnection::open(&server.url()).unwrap();
+        // A machine that is shared may be slow; a check that is not answered would be a quick one.
+        let builder = RedisRateLimiter::builder(name, quota, connection).deadline(Duration::from_secs(10));
+        let limiter = Arc::new(if has_leases { builder.with_leases() } else { builder }.build());
+        for tasks in [1, 16, 256] {
+            let mut turn = 0;
+            let mut run = |checks: u64| {
+                let begin = Instant::now();
+                let mut running = JoinSet::new();
+                for task in 0..tasks {
+                    let (limiter, subjects) = (limiter.clone(), subjects.clone());
+                    turn += 7;
+                    let from = turn % subjects.len();
+                    let own = (checks + task) / tasks;
+                    running.spawn_on(
+                        async move {
+                            for subject in subjects.iter().cycle().skip(from).take(own as usize) {
+                                let checked = limiter.check(subject, None, 1, SystemClock.now()).await;
+                                let decision = checked.unwrap().0;
+                                assert!(decision.is_admitted() && !decision.is_degraded());
+                            }
+                        },
+                        runtime.handle(),
+                    );
+                }
+                runtime.block_on(async {
+                    while let Some(ended) = running.join_next().await {
+                        ended.unwrap()
+                    }
+                });
+                begin.elapsed()
+            };
+            group.bench_function(BenchmarkId::new(name, format!("{tasks} tasks")), |bencher| {
+                bencher.iter_custom(&mut run);
+            });
+        }
+    }
+    group.finish();
+}
+
+#[cfg(not(feature = "redis"))]
+fn redis(_: &mut Criterion) {}
+
+criterion_group!(benches, allow, deny, two_threads, clock, redis);
 criterion_main!(benches);

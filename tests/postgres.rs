@@ -295,6 +295,58 @@ async fn r32_r33_a_revocation_reaches_the_cache_of_another_node() {
     other_follower.abort();
 }
 
+/// By the server's own log, in which only the connections of this test leave their statements.
+#[cfg(feature = "cache")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cold_key_costs_one_query_and_a_warm_one_none() {
+    use http::Request;
+    use support::{KEY, X_API_KEY};
+    use tower_api_keys::credential::HeaderKey;
+    use tower_api_keys::key::{KeyFormat, Mode};
+    use tower_api_keys::store::CachedStore;
+
+    let server = Server::start();
+    let pool = server.database(1).await;
+    migrated(&pool).await;
+    let logged = (*pool.connect_options()).clone().options([("log_statement", "all")]);
+    let store = PostgresStore::new(PgPoolOptions::new().max_connections(1).connect_lazy_with(logged));
+    let queries = || {
+        let is_statement =
+            |line: &&str| line.contains("LOG:  execute ") || line.contains("LOG:  statement: ");
+        server.log().lines().filter(is_statement).count()
+    };
+    let named = KeyFormat::new("sk_").with_public_id(8, '.').build().unwrap();
+    let by_id = named.generate(Mode::Live).unwrap();
+    let unknown_id = named.generate(Mode::Live).unwrap();
+    let mut key = support::record(by_id.secret.expose_secret(), |_| {});
+    key.id = by_id.id.unwrap();
+    store.insert(key).await.unwrap();
+    store.insert(support::record(KEY, |_| {})).await.unwrap();
+    let mut seen = queries();
+    assert_eq!(seen, 2, "the log shows what is done: {}", server.log());
+
+    let cached = CachedStore::builder(store).absent_max_age(SOON).build();
+    let by_digest = AuthenticateLayer::new(cached.clone(), header_key()).layer(service_fn(whoami));
+    let by_id_layer =
+        AuthenticateLayer::new(cached, HeaderKey::new(X_API_KEY, named)).layer(service_fn(whoami));
+    for (name, secret, service, status) in [
+        ("by digest", KEY, &by_digest, StatusCode::OK),
+        ("unknown digest", UNKNOWN_KEY, &by_digest, StatusCode::UNAUTHORIZED),
+        ("by identifier", by_id.secret.expose_secret(), &by_id_layer, StatusCode::OK),
+        ("unknown identifier", unknown_id.secret.expose_secret(), &by_id_layer, StatusCode::UNAUTHORIZED),
+    ] {
+        for (expected, times) in [(1, 1), (0, 100)] {
+            for _ in 0..times {
+                let request = Request::builder().header(X_API_KEY, secret).body(()).unwrap();
+                assert_eq!(service.clone().oneshot(request).await.unwrap().status(), status, "{name}");
+            }
+            let now = queries();
+            assert_eq!(now - seen, expected, "{name}, asked for {times} times");
+            seen = now;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn r33_a_call_that_is_given_up_loses_nothing() {
     let (store, pool) = new_store().await;

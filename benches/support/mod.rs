@@ -43,7 +43,12 @@ pub(crate) struct Stack {
 impl Stack {
     /// Sends every request twice, so that what follows is the steady state: a limit of one is used up, every caller has
     /// a window, and every answer has the status that is looked for.
-    fn new<S>(name: &'static str, status: StatusCode, mut service: S, requests: Vec<Request>) -> Self
+    pub(crate) fn new<S>(
+        name: &'static str,
+        status: StatusCode,
+        mut service: S,
+        requests: Vec<Request>,
+    ) -> Self
     where
         S: Service<Request, Response = Response<Body>, Error = Infallible> + 'static,
     {
@@ -192,9 +197,9 @@ fn store() -> MemoryStore {
     store
 }
 
-const START: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
+pub(crate) const START: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
 
-fn at_once<F: Future>(future: F) -> F::Output {
+pub(crate) fn at_once<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
         Poll::Pending => panic!("nothing here waits"),
