@@ -20,6 +20,8 @@ enum Fault {
     StaleCache,
     /// A refresh is written over whatever was changed since the record was found.
     RefreshesAnyVersion,
+    /// The trait's default was left as it is.
+    RefreshesNothing,
     /// `UPDATE … SET digest = new WHERE id = id`
     RefreshesTheDigestOnly,
     /// A refresh makes a new record of what is known about the key.
@@ -84,6 +86,7 @@ impl KeyStore for Faulty {
                 tokio::task::yield_now().await;
                 self.force(record).await
             }
+            Fault::RefreshesNothing => Ok(()),
             Fault::RefreshesTheDigestOnly => {
                 read.digest = record.digest;
                 self.force(read).await
@@ -179,6 +182,7 @@ async fn r32_r60_a_store_with_one_fault_does_not_conform() {
     for (fault, message) in [
         (Fault::StaleCache, "what `find_now` answers must be what `find` answers"),
         (Fault::RefreshesAnyVersion, "a refresh must not undo a revocation"),
+        (Fault::RefreshesNothing, "a refresh must store the whole record"),
         (Fault::RefreshesTheDigestOnly, "a refresh must store the whole record"),
         (Fault::ForgetsTheState, "a refresh must store the whole record"),
         (Fault::IgnoresTheNext, "a look-up must return every field"),

@@ -3,6 +3,10 @@
 //! A preset holds no mechanism of its own. It names a key format, a format for refusals, routes with their scopes, and
 //! limits.
 //!
+//! What each leaves to the host: the store, the peppers, and whether to slow down who guesses, which takes the client's
+//! address
+//! ([`with_bad_credential_limit`](crate::AuthenticateLayer::with_bad_credential_limit) on the preset's `authenticate()`).
+//!
 //! # Writing your own
 //!
 //! Go through what your API promises, promise by promise. Each is the matter of one part:
@@ -18,7 +22,7 @@
 //! | that the route, a header or a cookie says for which organization | [`OrganizationContextLayer`](crate::authorize::OrganizationContextLayer) | [`payment_gateway`] |
 //! | that requests name their organization | [`OrganizationLayer`](crate::OrganizationLayer) | [`paymongo`] |
 //! | which key may do what | a [`RouteTable`](crate::route::RouteTable) of [`Access`](crate::authorize::Access) under [`RequireScopeLayer`](crate::RequireScopeLayer) | [`justpaid`] |
-//! | how often | [`MemoryRateLimiter`](crate::rate_limit::MemoryRateLimiter)s under a [`RateLimitLayer`](crate::RateLimitLayer) | [`justpaid`] |
+//! | how often | [`MemoryRateLimiter`](crate::rate_limit::MemoryRateLimiter)s, or what processes share, under a [`RateLimitLayer`](crate::RateLimitLayer) | [`justpaid`] |
 //! | that every answer has an identifier | [`RequestIdLayer`](crate::request_id::RequestIdLayer) | [`payment_gateway`] |
 //! | that calls are metered | a [`UsageLayer`](crate::UsageLayer) | [`pasby`] |
 //! | what an error looks like | a [`RejectionFormat`](crate::rejection::RejectionFormat) | every preset |
