@@ -31,7 +31,7 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// Opens what `DATABASE_URL` names, and says on standard output what that is.
+    /// Opens what `DATABASE_URL` names, and says on standard error where that is.
     pub(crate) async fn open() -> Result<Self, Box<dyn Error>> {
         let url = match env::var("DATABASE_URL") {
             Ok(url) => Some(url),
@@ -39,7 +39,7 @@ impl Keys {
             Err(error) => return Err(format!("DATABASE_URL: {error}").into()),
         };
         let (store, place) = open(url.as_deref()).await.map_err(|error| format!("DATABASE_URL: {error}"))?;
-        println!("# Keys are kept {place}.");
+        eprintln!("Keys are kept {place}.");
         let last_use = LastUse::new();
         let writer = tokio::spawn(write_now_and_then(last_use.clone(), store.clone()));
         Ok(Self { store, last_use, writer })
