@@ -45,9 +45,10 @@ use crate::route::RouteTable;
 ///     .add(Method::GET, "/system/health", Access::from(HEALTH).of_system())?;
 /// let layer = OrganizationContextLayer::new()
 ///     .with_header(HeaderName::from_static("x-organization-id"))
-///     .with_route_parameter("orgId")
 ///     .with_session_cookie("selectedOrganization")
 ///     .with_routes(routes);
+/// # #[cfg(feature = "axum")]
+/// let layer = layer.with_route_parameter("orgId"); // with the feature `axum`
 /// # let _: OrganizationContextLayer = layer;
 /// # Ok::<_, tower_api_keys::route::InvalidRoute>(())
 /// ```
