@@ -387,10 +387,11 @@ async fn create_portal_link(
     let created = host.links.create(&authority, link).await.map_err(refused)?;
     forget_unopened(&host.links, caller.owner()).await.map_err(refused)?;
     let token = created.secret.expose_secret();
+    let lifetime = created.key.expires_at.map(|end| end.saturating_since(created.key.created_at));
     Ok(Json(json!({
         "url": format!("{}/portal/links/{token}", host.base),
         "token": token,
-        "ttlMinutes": minutes,
+        "ttlMinutes": lifetime.map(|lifetime| lifetime.as_secs().div_ceil(60)),
         "expiresAt": created.key.expires_at.map(|end| end.as_unix_millis() / 1000),
     })))
 }

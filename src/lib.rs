@@ -86,12 +86,14 @@
 //! the outermost is written last; a `ServiceBuilder`, as above, has the outermost first. From the outside in:
 //!
 //! 1. CORS, tracing, metrics: refusals pass through them, too.
-//! 2. [`RateLimitLayer::by_client_address`], if any: counts whoever calls.
-//! 3. [`AuthenticateLayer`].
-//! 4. [`RateLimitLayer::by_key`] or [`by_organization`](RateLimitLayer::by_organization).
-//! 5. [`RequireScopeLayer`].
+//! 2. [`UsageLayer`] and [`RequestIdLayer`](request_id::RequestIdLayer), if any: every answer is theirs.
+//! 3. [`RateLimitLayer::by_client_address`], if any: counts whoever calls.
+//! 4. [`AuthenticateLayer`].
+//! 5. [`RateLimitLayer::by_key`] or [`by_organization`](RateLimitLayer::by_organization).
+//! 6. [`OrganizationLayer`] or [`OrganizationContextLayer`](authorize::OrganizationContextLayer), if any.
+//! 7. [`RequireScopeLayer`].
 //!
-//! Where 4 or 5 has no [`AuthenticateLayer`] outside it, nothing is let through: every request gets 500, and
+//! Where 5, 6 or 7 has no [`AuthenticateLayer`] outside it, nothing is let through: every request gets 500, and
 //! the log says what is missing.
 //!
 //! The layers are types that can be named, stored and returned, `AuthenticateLayer` for instance. With a

@@ -7,6 +7,8 @@ use crate::key::KeyRecord;
 use crate::manage::AuditEvent;
 #[cfg(feature = "tracing")]
 use crate::manage::AuditOutcome;
+#[cfg(feature = "tracing")]
+use crate::rejection::Reason;
 use crate::rejection::{Rejection, RejectionKind};
 use crate::user_session::Session;
 
@@ -21,6 +23,10 @@ pub(crate) fn refused(rejection: &Rejection) {
     match rejection.kind() {
         RejectionKind::Misconfigured => {
             tracing::error!(target: TARGET, status, %reason, key_id, "request refused: the layers are set up wrongly");
+        }
+        // The limiter itself has said so, once a second at most.
+        RejectionKind::Unavailable if matches!(reason, Reason::LimiterFailed(_)) => {
+            tracing::info!(target: TARGET, status, %reason, key_id, "request refused");
         }
         RejectionKind::Unavailable => {
             // The reason says what the store's error says; the causes behind that are what somebody has to look at.

@@ -359,21 +359,25 @@ async fn an_outage_is_logged_once_a_second_and_so_is_its_end() {
         written.lines().filter(|line| line.contains(text)).count()
     };
 
-    let mut rig = Rig::start(RedisServer::start(), OnFailure::Open).await;
-    let mut totals = BTreeMap::new();
-    rig.send_many(2, &mut totals).await;
-    rig.server.kill();
-    let began = Instant::now();
-    while began.elapsed() < 3 * SECOND {
-        rig.send_many(20, &mut totals).await;
-        sleep(MILLISECOND).await;
+    for on_failure in [OnFailure::Open, OnFailure::Closed] {
+        LOG.with_borrow_mut(Vec::clear);
+        let mut rig = Rig::start(RedisServer::start(), on_failure).await;
+        let mut totals = BTreeMap::new();
+        rig.send_many(2, &mut totals).await;
+        rig.server.kill();
+        let began = Instant::now();
+        while began.elapsed() < 3 * SECOND {
+            rig.send_many(20, &mut totals).await;
+            sleep(MILLISECOND).await;
+        }
+        let logged = count("rate limiter does without Redis");
+        assert!((2..=4).contains(&logged), "{logged} lines");
+        assert!(count("category=\"all\"") == logged, "it says which");
+        assert_eq!(count("ERROR") + count("WARN"), logged, "refusals are no trouble of their own");
+        rig.server.restart();
+        rig.recovery(&mut totals).await;
+        assert_eq!(count("Redis answers again"), 1);
     }
-    let logged = count("rate limiter does without Redis");
-    assert!((2..=4).contains(&logged), "{logged} lines");
-    assert!(count("category=\"all\"") == logged, "it says which");
-    rig.server.restart();
-    rig.recovery(&mut totals).await;
-    assert_eq!(count("Redis answers again"), 1);
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 //! A preset holds no mechanism of its own. It names a key format, a format for refusals, routes with their scopes, and
 //! limits.
 //!
-//! What each leaves to the host: the store, the peppers, and whether to slow down who guesses, which takes the client's
-//! address
+//! Each page says what is left to the host. With all of them that is the store, the peppers, the handlers' own checks, and
+//! whether to slow down who guesses, which takes the client's address
 //! ([`with_bad_credential_limit`](crate::AuthenticateLayer::with_bad_credential_limit) on the preset's `authenticate()`).
 //!
 //! # Writing your own

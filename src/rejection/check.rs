@@ -11,9 +11,11 @@
 /// | 4 | [`LookUp`](Self::LookUp) | 401, 503 | a wrong secret gets the comparison of a right one |
 /// | 5 | [`State`](Self::State) | 401 | revoked and expired look like unknown from outside |
 /// | 6 | [`AddressAllowList`](Self::AddressAllowList) | 403 | a stolen key must not spend its owner's limit |
-/// | 7 | [`RateLimit`](Self::RateLimit) | 429 | a 401 spends nobody's window; a 403 for a scope does |
+/// | 7 | [`RateLimit`](Self::RateLimit) | 429; 503 from a limiter that has no store to ask and is to be closed then | a 401 spends nobody's window; a 403 for a scope does |
 /// | 8 | [`Organization`](Self::Organization) | 400, 403, 404 | a good key with a wrong organization is still limited |
 /// | 9 | [`Scope`](Self::Scope) | 403 | only who may ask is told what is missing |
+///
+/// Where the host's layers lack something that a check needs, such as the peer's address, the answer is 500.
 ///
 /// A true CORS preflight, where the host lets it pass, goes through none of them.
 ///

@@ -44,6 +44,9 @@
 //! | 401 on `OPTIONS` | [`CredentialMissing`](Reason::CredentialMissing) | a CORS layer, which belongs outside |
 //! | 403 | [`RouteNotCovered`](Reason::RouteNotCovered) | the [route table](crate::route), which needs a rule for the method and the route with all its prefixes |
 //! | 403 | [`PathNotCanonical`](Reason::PathNotCanonical) | the path: a `//`, a `%`, or a last `/` that the rule does not have |
+//! | 403 | [`AddressNotAllowed`](Reason::AddressNotAllowed) | the networks that the key is held to, and [where the client's address comes from](crate::AuthenticateLayer::with_client_address) |
+//! | 400 | [`OrganizationMissing`](Reason::OrganizationMissing) | the header field, route or cookie that is to name the organization |
+//! | 403 | [`OrganizationMismatch`](Reason::OrganizationMismatch) | whether the client has taken another organization's key |
 //! | 404 | [`OrganizationNotFound`](Reason::OrganizationNotFound) | the route or the cookie, which names an organization that the caller can't act for |
 //! | 403 | [`TierMismatch`](Reason::TierMismatch) | the key: this route takes one of the system |
 //! | 403 | [`RoleTooLow`](Reason::RoleTooLow) | the caller's role in the organization |

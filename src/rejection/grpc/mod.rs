@@ -32,6 +32,7 @@ const STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-
 /// | `RateLimited` | 8 `RESOURCE_EXHAUSTED` |
 /// | `OrganizationMissing` | 3 `INVALID_ARGUMENT` |
 /// | `OrganizationMismatch`, `Forbidden` | 7 `PERMISSION_DENIED` |
+/// | `OrganizationNotFound` | 5 `NOT_FOUND` |
 /// | `Unavailable` | 14 `UNAVAILABLE` |
 /// | `Misconfigured` | 13 `INTERNAL` |
 ///
