@@ -81,7 +81,7 @@ async fn r18_every_end_of_a_key_looks_like_an_unknown_one() {
 }
 
 #[tokio::test]
-async fn the_colon_is_mandatory_unless_the_host_says_otherwise() {
+async fn colon_padding_and_an_empty_password_are_mandatory_unless_the_host_says_otherwise() {
     let store = store([record(TEST_KEY, |key| key.owner = owner(Mode::Test))]).await;
     let strict = PayMongo::new(store);
     let lenient = strict.clone().accept_missing_colon();
@@ -94,6 +94,13 @@ async fn the_colon_is_mandatory_unless_the_host_says_otherwise() {
         assert_eq!(answer(&strict, basic(&user_info)).await.status(), strictly, "{user_info}");
         assert_eq!(answer(&lenient, basic(&user_info)).await.status(), leniently, "{user_info}");
     }
+    let with_password = || basic(&format!("{TEST_KEY}:password"));
+    assert_eq!(answer(&strict.clone().ignore_password(), with_password()).await.status(), 200);
+    let mut unpadded = basic(&format!("{TEST_KEY}:"));
+    let value = unpadded.headers()["authorization"].to_str().unwrap().trim_end_matches('=').to_owned();
+    unpadded.headers_mut().insert("authorization", value.parse().unwrap());
+    assert_eq!(answer(&strict, unpadded.clone()).await.status(), 401);
+    assert_eq!(answer(&strict.accept_missing_padding(), unpadded).await.status(), 200);
 }
 
 #[tokio::test]

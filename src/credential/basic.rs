@@ -1,5 +1,5 @@
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, PAD, STANDARD};
+use base64::engine::{DecodePaddingMode, Engine};
 use http::HeaderName;
 use http::header::AUTHORIZATION;
 use zeroize::Zeroizing;
@@ -33,12 +33,20 @@ use crate::key::{KeyFormat, SecretString};
 pub struct BasicKey {
     format: KeyFormat,
     colon_may_be_missing: bool,
+    padding_may_be_missing: bool,
+    ignores_password: bool,
 }
+
+/// The standard alphabet, with its padding or without.
+const PERHAPS_PADDED: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    PAD.with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 impl BasicKey {
     /// Reads keys of `format`.
     pub fn new(format: KeyFormat) -> Self {
-        Self { format, colon_may_be_missing: false }
+        Self { format, colon_may_be_missing: false, padding_may_be_missing: false, ignores_password: false }
     }
 
     /// Also takes a key without the colon behind it, as some client libraries send it against RFC 7617.
@@ -47,8 +55,22 @@ impl BasicKey {
         Self { colon_may_be_missing: true, ..self }
     }
 
+    /// Also takes Base64 without its padding, against RFC 7617.
+    #[must_use]
+    pub fn accept_missing_padding(self) -> Self {
+        Self { padding_may_be_missing: true, ..self }
+    }
+
+    /// Takes a key whatever password comes with it. A client that puts its key into the password by mistake is still
+    /// refused, for want of a user name.
+    #[must_use]
+    pub fn ignore_password(self) -> Self {
+        Self { ignores_password: true, ..self }
+    }
+
     fn read(&self, encoded: &str) -> Result<Credential<'static>, MalformedCredential> {
-        let decoded = STANDARD.decode(encoded).map_err(|_| MalformedCredential::Base64)?;
+        let base64 = if self.padding_may_be_missing { &PERHAPS_PADDED } else { &STANDARD };
+        let decoded = base64.decode(encoded).map_err(|_| MalformedCredential::Base64)?;
         let decoded = Zeroizing::new(decoded);
         let text = std::str::from_utf8(&decoded).map_err(|_| MalformedCredential::ControlCharacter)?;
         if text.chars().any(char::is_control) {
@@ -56,6 +78,7 @@ impl BasicKey {
         }
         let key = match text.split_once(':') {
             Some((key, "")) => key,
+            Some((key, _)) if self.ignores_password => key,
             Some(_) => return Err(MalformedCredential::Password),
             None if self.colon_may_be_missing => text,
             None => return Err(MalformedCredential::Colon),
@@ -137,5 +160,24 @@ mod tests {
         let lenient = strict.clone().accept_missing_colon();
         assert_eq!(extract(&lenient, &STANDARD.encode(KEY)), Ok(KEY.into()));
         assert_eq!(extract(&lenient, &STANDARD.encode(format!("{KEY}:x"))), Err(M::Password));
+
+        let unpadded = STANDARD.encode(format!("{KEY}:")).trim_end_matches('=').to_owned();
+        let lenient = strict.clone().accept_missing_padding();
+        assert_eq!(extract(&lenient, &unpadded), Ok(KEY.into()));
+        assert_eq!(extract(&lenient, &STANDARD.encode(format!("{KEY}:"))), Ok(KEY.into()));
+        for (name, encoded) in
+            [("the other alphabet", "____"), ("trailing bits", "YTp"), ("too much", "YTo==")]
+        {
+            assert_eq!(extract(&lenient, encoded), Err(M::Base64), "{name}");
+        }
+
+        let lenient = strict.clone().ignore_password();
+        assert_eq!(extract(&lenient, &STANDARD.encode(format!("{KEY}:password"))), Ok(KEY.into()));
+        assert_eq!(
+            extract(&lenient, &STANDARD.encode(format!(":{KEY}"))),
+            Err(M::Empty),
+            "in the wrong place"
+        );
+        assert_eq!(extract(&lenient, &STANDARD.encode(KEY)), Err(M::Colon));
     }
 }

@@ -58,7 +58,7 @@ pub fn key_format() -> KeyFormat {
 #[must_use]
 pub struct PayMongo<S> {
     store: S,
-    colon_may_be_missing: bool,
+    basic: BasicKey,
     format: PayMongoFormat,
     peppers: Peppers,
     clock: Arc<dyn Clock>,
@@ -69,7 +69,7 @@ impl<S: KeyAdministration + Clone> PayMongo<S> {
     pub fn new(store: S) -> Self {
         Self {
             store,
-            colon_may_be_missing: false,
+            basic: BasicKey::new(key_format()),
             format: PayMongoFormat::default(),
             peppers: Peppers::none(),
             clock: Arc::new(SystemClock),
@@ -79,7 +79,17 @@ impl<S: KeyAdministration + Clone> PayMongo<S> {
     /// Also takes a key without the colon behind it. The guide calls the colon mandatory; some of the vendor's own client
     /// libraries leave it out.
     pub fn accept_missing_colon(self) -> Self {
-        Self { colon_may_be_missing: true, ..self }
+        Self { basic: self.basic.accept_missing_colon(), ..self }
+    }
+
+    /// Also takes Base64 without its padding.
+    pub fn accept_missing_padding(self) -> Self {
+        Self { basic: self.basic.accept_missing_padding(), ..self }
+    }
+
+    /// Takes a key whatever password comes with it. The guide has the password empty.
+    pub fn ignore_password(self) -> Self {
+        Self { basic: self.basic.ignore_password(), ..self }
     }
 
     /// Says why in other words; see [`PayMongoFormat::with_details`].
@@ -100,9 +110,7 @@ impl<S: KeyAdministration + Clone> PayMongo<S> {
     /// The outermost layer: who is calling. For pages in a browser, add
     /// [`without_challenge`](AuthenticateLayer::without_challenge).
     pub fn authenticate(&self) -> AuthenticateLayer<PayMongoFormat> {
-        let basic = BasicKey::new(key_format());
-        let basic = if self.colon_may_be_missing { basic.accept_missing_colon() } else { basic };
-        AuthenticateLayer::new(self.store.clone(), basic)
+        AuthenticateLayer::new(self.store.clone(), self.basic.clone())
             .with_realm("PayMongo Workflow API")
             .expect("the realm is visible ASCII and spaces")
             .with_peppers(self.peppers.clone())
