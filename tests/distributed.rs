@@ -1,5 +1,5 @@
 //! The two-minute tour of `examples/distributed.rs`, read out of its documentation and run line by line against two
-//! processes, a PostgreSQL and a Redis.
+//! processes, a PostgreSQL and a Redis; and what the two answer while these fail.
 #![cfg(all(feature = "axum", feature = "cache", feature = "postgres", feature = "redis"))]
 
 #[path = "support/postgres.rs"]
@@ -11,6 +11,7 @@ mod server;
 
 use std::collections::HashMap;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -76,24 +77,33 @@ struct Backends {
 }
 
 impl Backends {
-    fn program(&self) -> Server {
-        // Whatever else the machine does, Redis is to count.
-        let deadline = ("REDIS_DEADLINE_MS", "5000");
-        let variables = [("DATABASE_URL", &*self.database_url), ("REDIS_URL", &*self.redis_url), deadline];
+    async fn of(postgres: &postgres::Server, redis: &RedisServer) -> Self {
+        let pool = postgres.database(1).await;
+        let options = pool.connect_options();
+        let database = options.get_database().expect("the database has a name");
+        let database_url = format!("postgres://postgres@127.0.0.1:{}/{database}", postgres.port());
+        Self { database_url, redis_url: redis.url() }
+    }
+
+    fn program(&self, variable: (&str, &str)) -> Server {
+        let variables = [("DATABASE_URL", &*self.database_url), ("REDIS_URL", &*self.redis_url), variable];
         Server::start("distributed", &variables)
     }
+}
+
+/// Whatever else the machine does, Redis is to count.
+const PATIENT: (&str, &str) = ("REDIS_DEADLINE_MS", "5000");
+
+fn status(server: &Server, key: &str) -> u16 {
+    server.send("GET", "/notes", &[("x-api-key", key)], None).status
 }
 
 #[tokio::test]
 async fn the_tour_shows_what_it_says() {
     let redis = RedisServer::start();
     let postgres = postgres::Server::start();
-    let pool = postgres.database(1).await;
-    let options = pool.connect_options();
-    let database = options.get_database().expect("the database has a name");
-    let database_url = format!("postgres://postgres@127.0.0.1:{}/{database}", postgres.port());
-    let backends = Backends { database_url, redis_url: redis.url() };
-    let (a, b) = (backends.program(), backends.program());
+    let backends = Backends::of(&postgres, &redis).await;
+    let (a, b) = (backends.program(PATIENT), backends.program(PATIENT));
 
     let mut shell = Shell(HashMap::new());
     shell.0.insert("API_KEY".into(), a.get("API_KEY").into());
@@ -123,9 +133,7 @@ async fn the_tour_shows_what_it_says() {
 
     // The end of the tour: what a restart, here after `kill -9`, leaves as it was.
     drop(a);
-    let a = backends.program();
-    let status =
-        |server: &Server, key: &str| server.send("GET", "/notes", &[("x-api-key", key)], None).status;
+    let a = backends.program(PATIENT);
     assert_eq!(status(&a, &shell.0["API_KEY"]), 200, "the key of the program before");
     assert_eq!(status(&b, a.get("API_KEY")), 200, "the key of the one after");
     assert_eq!(status(&a, &shell.0["KEY"]), 401);
@@ -134,6 +142,81 @@ async fn the_tour_shows_what_it_says() {
     let statuses = printed.map(|line| shell.run(line).split(' ').nth(1).map(str::to_owned));
     assert_eq!(statuses.flatten().collect::<Vec<_>>(), ["200", "200", "401"], "its own lines work as pasted");
     assert!(a.stop("-TERM") && b.stop("-INT"), "both stop cleanly");
+}
+
+#[tokio::test]
+async fn r27_r77_no_answer_is_wrong_while_the_engines_are_killed_frozen_and_flushed() {
+    let (mut redis, postgres) = (RedisServer::start(), postgres::Server::start());
+    let backends = Backends::of(&postgres, &redis).await;
+    let [a, b] = [(); 2].map(|()| backends.program(("LIMIT", "1000000")));
+    let good = a.get("API_KEY");
+    let body = r#"{"name": "Leaked", "scopes": ["notes:read"]}"#;
+    let headers = [("x-api-key", good), ("content-type", "application/json")];
+    let made = a.send("POST", "/api-keys", &headers, Some(body)).json();
+    let (revoked, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
+    assert_eq!((status(&a, revoked), status(&b, revoked)), (200, 200));
+    assert_eq!(a.send("DELETE", &format!("/api-keys/{id}"), &headers, None).status, 200);
+    let unknown = "demo_00000000000000000000000000000000";
+    // The news of the revocation, and after each fault, the way back.
+    let recovers = |after: &str| {
+        let began = Instant::now();
+        let all =
+            [(&a, good, 200), (&b, good, 200), (&a, unknown, 401), (&b, unknown, 401), (&b, revoked, 401)];
+        while !all.iter().all(|(server, key, right)| status(server, key) == *right) {
+            assert!(began.elapsed() < Duration::from_secs(5), "not back 5 s after {after}");
+        }
+    };
+    recovers("the start");
+
+    /// Ends the load, also when a check below has failed.
+    struct End<'a>(&'a AtomicBool);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _end = End(&done);
+        for (server, key, right) in [
+            (&a, good, 200),
+            (&b, good, 200),
+            (&a, unknown, 401),
+            (&b, unknown, 401),
+            (&a, revoked, 401),
+            (&b, revoked, 401),
+        ] {
+            let done = &done;
+            scope.spawn(move || {
+                while !done.load(Ordering::SeqCst) {
+                    let answer = status(server, key);
+                    assert!(answer == right || answer == 503, "{answer} in the place of {right}");
+                }
+            });
+        }
+        let outage = || sleep(Duration::from_millis(1500));
+        redis.kill();
+        outage();
+        redis.restart();
+        recovers("Redis was killed");
+        redis.freeze();
+        outage();
+        redis.thaw();
+        recovers("Redis was frozen");
+        redis.run::<()>(&["SCRIPT", "FLUSH"]);
+        redis.run::<()>(&["FLUSHALL"]);
+        recovers("Redis was flushed");
+        postgres.freeze();
+        outage();
+        postgres.thaw();
+        recovers("PostgreSQL was frozen");
+        postgres.kill();
+        outage();
+        postgres.restart();
+        recovers("PostgreSQL was killed");
+    });
+    assert!(a.stop("-TERM") && b.stop("-TERM"), "and nothing has crashed");
 }
 
 #[test]
