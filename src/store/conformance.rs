@@ -8,22 +8,16 @@
 //! # });
 //! ```
 
-use std::future::{Future, poll_fn};
-use std::num::NonZeroU32;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::Poll;
+mod tools;
+
 use std::time::Duration;
 
-use super::{KeyAdministration, KeyQuery, KeySelector, StoreErrorKind};
-use crate::clock::Timestamp;
-use crate::key::{
-    Digest, KeyId, KeyRecord, KeyState, Mode, NextSecret, Owner, PepperId, Peppers, PreviousSecret,
-    SecretString,
+use self::tools::{
+    START, acme, conflicts, digest, find, find_id, full_record, get, globex, insert, join_all, list,
+    next_secret, parse, peppered, record,
 };
-use crate::scope::ScopeSet;
-
-const START: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
+use super::{KeyAdministration, KeyQuery, KeySelector};
+use crate::key::{KeyRecord, KeyState, Mode, NextSecret, Owner, PreviousSecret};
 
 /// Runs the whole suite, each part on an empty store of its own from `new_store`.
 ///
@@ -381,121 +375,4 @@ async fn keeps_the_latest_use_or_none<S: KeyAdministration>(store: &S) {
     store.replace(key.clone()).await.expect("a use must not keep a change away");
     let replaced = find_id(store, &key.id).await.expect("a replaced key must still be there");
     assert_eq!(replaced.last_used_at, kept, "a replace must not take the last use back");
-}
-
-fn record(secret: &str, owner: &Owner, age: u64) -> KeyRecord {
-    let digest = digest(secret);
-    let id: String = digest.as_bytes()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    KeyRecord::new(parse(&id), owner.clone(), digest, START.saturating_add(Duration::from_secs(age)))
-}
-
-fn full_record() -> KeyRecord {
-    let mut record = record("full", &Owner::organization(parse("acme"), Mode::Test), 0);
-    record.name = "Tëst ✓ 'quoted' \"name\"; --".into();
-    record.hint = "wfk_…45pq".into();
-    record.digest = peppered("a", 1);
-    record.previous = Some(PreviousSecret { digest: digest("previous"), valid_until: START });
-    record.next = Some(Box::new(next_secret("a next one")));
-    record.scopes = ScopeSet::parse_list(["workflows:read", "runs:*"]).expect("these are scopes");
-    record.state = KeyState::Revoked { at: START.saturating_add(Duration::from_millis(7)) };
-    record.secret_created_at = START.saturating_add(Duration::from_millis(3));
-    record.not_before = Some(START);
-    record.expires_at = Some(START.saturating_add(Duration::from_secs(1)));
-    record.limits.set("read", NonZeroU32::new(5_000));
-    record.allowed_addresses = vec![parse("192.0.2.0/24"), parse("2001:db8::/32"), parse("0.0.0.0/0")];
-    record
-}
-
-fn next_secret(secret: &str) -> NextSecret {
-    NextSecret {
-        digest: digest(secret),
-        hint: "wfk_…78rs".into(),
-        created_at: START.saturating_add(Duration::from_millis(5)),
-        grace: Duration::from_secs(24 * 60 * 60),
-    }
-}
-
-fn acme() -> Owner {
-    Owner::organization(parse("acme"), Mode::Live)
-}
-
-fn globex() -> Owner {
-    Owner::organization(parse("globex"), Mode::Live)
-}
-
-fn parse<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
-    text.parse().expect("the suite's own names are well formed")
-}
-
-fn digest(secret: &str) -> Digest {
-    Peppers::none().digest(secret)
-}
-
-fn peppered(secret: &str, pepper: u32) -> Digest {
-    let bytes = SecretString::from("a pepper of thirty-two bytes, or more");
-    Peppers::new(PepperId::new(pepper), bytes).expect("the pepper is long enough").digest(secret)
-}
-
-async fn insert<S: KeyAdministration>(store: &S, record: &KeyRecord) {
-    store.insert(record.clone()).await.expect("an insert of a new key must work");
-}
-
-async fn find<S: KeyAdministration>(store: &S, digest: &Digest) -> Option<KeyRecord> {
-    look_up(store, KeySelector::Digests(&[*digest])).await
-}
-
-async fn find_id<S: KeyAdministration>(store: &S, id: &KeyId) -> Option<KeyRecord> {
-    look_up(store, KeySelector::Id(id)).await
-}
-
-/// What `find` answers, and `find_now` too if it answers at all: before as well as after, since either may fill a cache.
-async fn look_up<S: KeyAdministration>(store: &S, selector: KeySelector<'_>) -> Option<KeyRecord> {
-    let before = store.find_now(selector);
-    let found = store.find(selector).await.expect("a look-up must work");
-    for answer in [before, store.find_now(selector)] {
-        if let Poll::Ready(answer) = answer {
-            let now = answer.expect("`find_now` must not fail where `find` works");
-            assert_eq!(now, found, "what `find_now` answers must be what `find` answers");
-        }
-    }
-    found.map(Arc::unwrap_or_clone)
-}
-
-async fn get<S: KeyAdministration>(store: &S, owner: &Owner, id: &KeyId) -> Option<KeyRecord> {
-    store.get(owner, id).await.expect("`get` must work").map(Arc::unwrap_or_clone)
-}
-
-async fn list<S: KeyAdministration>(
-    store: &S,
-    owner: &Owner,
-    after: Option<super::Cursor>,
-    limit: usize,
-) -> (Vec<Arc<KeyRecord>>, Option<super::Cursor>) {
-    let query = KeyQuery { after, limit, ..KeyQuery::default() };
-    let page = store.list(owner, &query).await.expect("a listing must work");
-    (page.keys, page.next)
-}
-
-fn conflicts(result: Result<(), super::StoreError>, rule: &str) {
-    let error = result.expect_err(rule);
-    assert_eq!(error.kind(), StoreErrorKind::Conflict, "{rule}");
-}
-
-/// Polls all of them in turn until all are done, so that they run into each other.
-async fn join_all<T>(mut futures: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> Vec<T> {
-    let mut results: Vec<Option<T>> = futures.iter().map(|_| None).collect();
-    poll_fn(move |context| {
-        for (future, result) in futures.iter_mut().zip(&mut results) {
-            if result.is_none()
-                && let Poll::Ready(value) = future.as_mut().poll(context)
-            {
-                *result = Some(value);
-            }
-        }
-        if results.iter().any(Option::is_none) {
-            return Poll::Pending;
-        }
-        Poll::Ready(results.iter_mut().filter_map(Option::take).collect())
-    })
-    .await
 }

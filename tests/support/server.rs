@@ -50,6 +50,18 @@ impl Server {
         self.printed.get(name).unwrap_or_else(|| panic!("the example prints {name}"))
     }
 
+    /// What the printed `curl` lines are answered when they are pasted into a shell.
+    pub fn paste_curl_lines(&self) -> Vec<u16> {
+        let lines = self.lines.iter().filter(|line| line.starts_with("curl "));
+        let statuses = lines.map(|line| {
+            let output = Command::new("sh").args(["-c", line]).output().expect("sh runs");
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let status = text.split(' ').nth(1).and_then(|code| code.parse().ok());
+            status.unwrap_or_else(|| panic!("{line}: {text}"))
+        });
+        statuses.collect()
+    }
+
     /// Host and port.
     pub fn address(&self) -> &str {
         let base = self.get("BASE_URL").strip_prefix("http://").expect("the base is an http URL");

@@ -158,6 +158,22 @@ impl<F: KeyRoutesFormat> Routes<F> {
     }
 }
 
+impl<F> Routes<F> {
+    /// Who asks for what is done to which key, if that is permitted. Whoever may not do it is not told whether the key
+    /// is there.
+    fn begin(
+        &self,
+        extensions: &Extensions,
+        action: KeyAction,
+        parameters: Result<RawPathParams, RawPathParamsRejection>,
+    ) -> Result<(Authority, KeyId), ManageError> {
+        let authority = authority(extensions)?;
+        let id = parameters.ok().and_then(key_id);
+        self.manager.permit(&authority, action, id)?;
+        Ok((authority, id.ok_or(ManageError::NotFound)?))
+    }
+}
+
 struct Success {
     status: StatusCode,
     data: serde_json::Value,
@@ -240,10 +256,7 @@ async fn rotate<F: KeyRoutesFormat>(
     request: Request,
 ) -> Response {
     let result = async {
-        let authority = authority(&extensions)?;
-        let id = parameters.ok().and_then(key_id);
-        routes.manager.permit(&authority, KeyAction::Rotate, id)?;
-        let id = id.ok_or(ManageError::NotFound)?;
+        let (authority, id) = routes.begin(&extensions, KeyAction::Rotate, parameters)?;
         let rotated = match body::rotation(request).await? {
             Rotation { on_first_use: true, grace } => {
                 routes.manager.rotate_on_first_use(&authority, &id, grace).await?
@@ -261,10 +274,7 @@ async fn delete<F: KeyRoutesFormat>(
     parameters: Result<RawPathParams, RawPathParamsRejection>,
 ) -> Response {
     let result = async {
-        let authority = authority(&extensions)?;
-        let id = parameters.ok().and_then(key_id);
-        routes.manager.permit(&authority, KeyAction::Delete, id)?;
-        let id = id.ok_or(ManageError::NotFound)?;
+        let (authority, id) = routes.begin(&extensions, KeyAction::Delete, parameters)?;
         routes.manager.delete(&authority, &id).await?;
         Ok(Success { status: StatusCode::OK, data: json::deleted(&id), next_cursor: None })
     };
@@ -277,10 +287,7 @@ async fn revoke<F: KeyRoutesFormat>(
     parameters: Result<RawPathParams, RawPathParamsRejection>,
 ) -> Response {
     let result = async {
-        let authority = authority(&extensions)?;
-        let id = parameters.ok().and_then(key_id);
-        routes.manager.permit(&authority, KeyAction::Revoke, id)?;
-        let id = id.ok_or(ManageError::NotFound)?;
+        let (authority, id) = routes.begin(&extensions, KeyAction::Revoke, parameters)?;
         let key = routes.manager.revoke(&authority, &id).await?;
         Ok(Success { status: StatusCode::OK, data: json::key(&key), next_cursor: None })
     };
