@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE};
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use support::*;
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
@@ -178,6 +178,6 @@ async fn the_route_is_axum_s() {
         let request = at(path, Some(KEY)).map(|()| axum::body::Body::empty());
         app.clone().oneshot(request).await.unwrap();
     }
-    let expected = [(Method::POST, Some("/ships/{id}".to_owned())), (Method::POST, None)];
+    let expected = [(http::Method::POST, Some("/ships/{id}".to_owned())), (http::Method::POST, None)];
     assert_eq!(*routes.lock().unwrap(), expected);
 }
