@@ -23,11 +23,13 @@ const REQUESTS: u64 = 1000;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    if let [_, run, name] = &arguments[..]
+    if let [_, run, name, times @ ..] = &arguments[..]
         && run == "run"
     {
         let mut stacks = support::stacks(LIMIT).into_iter();
-        send_counted(&mut stacks.find(|stack| stack.name == name).unwrap());
+        let mut stack = stacks.find(|stack| stack.name == name).unwrap();
+        let times = times.first().map_or(1, |times| times.parse().unwrap());
+        (0..times).for_each(|_| send_counted(&mut stack));
         return ExitCode::SUCCESS;
     }
     let recorded = recorded();

@@ -219,7 +219,7 @@ fn unix_nanos() -> u64 {
 }
 
 /// Nanoseconds in 64 bits reach to the year 2554.
-const fn nanos(duration: Duration) -> u64 {
+pub(crate) const fn nanos(duration: Duration) -> u64 {
     let nanos = duration.as_nanos();
     if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
 }

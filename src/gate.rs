@@ -25,19 +25,38 @@ pub(crate) trait Exit<ResBody> {
 }
 
 pin_project! {
-    /// The inner service's type is `S`, `F` its future and `P` its response.
+    /// The inner service's future is `F`, its response `P`. Most requests are decided about at once, so what it takes to
+    /// wait lies elsewhere: the future stays as small as the one it wraps, and so does each move of it.
     #[project = GateProjection]
-    #[project_replace = GateReplaced]
-    pub(crate) enum Gate<G, E, S, B, F, P> {
-        // The service is the one that was polled ready.
-        Waiting { guard: G, inner: S, request: Request<B> },
+    pub(crate) enum Gate<H, E, F, P> {
+        Waiting { held: Option<Box<H>> },
         Called { #[pin] future: F, exit: E },
-        Rejected { response: P },
-        Done,
+        Rejected { response: Option<P> },
     }
 }
 
-impl<G, E, S, ReqBody, ResBody> Gate<G, E, S, ReqBody, S::Future, S::Response>
+/// A request that has to wait. The service is the one that was polled ready.
+pub(crate) struct Held<G, S, B> {
+    pub(crate) guard: G,
+    pub(crate) inner: S,
+    pub(crate) request: Request<B>,
+}
+
+impl<H, E, F, P> Gate<H, E, F, P> {
+    pub(crate) fn waiting(held: H) -> Self {
+        Self::Waiting { held: Some(Box::new(held)) }
+    }
+
+    pub(crate) fn called(future: F, exit: E) -> Self {
+        Self::Called { future, exit }
+    }
+
+    pub(crate) fn rejected(response: P) -> Self {
+        Self::Rejected { response: Some(response) }
+    }
+}
+
+impl<G, E, S, ReqBody, ResBody> Gate<Held<G, S, ReqBody>, E, S::Future, S::Response>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     G: Guard<ReqBody, ResBody, Exit = E>,
@@ -48,28 +67,29 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Result<S::Response, S::Error>> {
         loop {
-            let decided = match self.as_mut().project() {
-                GateProjection::Waiting { guard, request, .. } => ready!(guard.poll(request, context)),
+            let next = match self.as_mut().project() {
                 GateProjection::Called { future, exit } => {
                     let mut response = ready!(future.poll(context))?;
                     exit.complete(&mut response);
                     return Poll::Ready(Ok(response));
                 }
-                GateProjection::Rejected { .. } => {
-                    let GateReplaced::Rejected { response } = self.project_replace(Self::Done) else {
-                        unreachable!("the state was just seen to be Rejected")
-                    };
-                    return Poll::Ready(Ok(response));
+                GateProjection::Rejected { response } => {
+                    return Poll::Ready(Ok(response.take().expect("ResponseFuture polled after completion")));
                 }
-                GateProjection::Done => panic!("ResponseFuture polled after completion"),
-            };
-            let GateReplaced::Waiting { mut inner, request, .. } = self.as_mut().project_replace(Self::Done)
-            else {
-                unreachable!("only while waiting is there something to decide")
-            };
-            let next = match decided {
-                Ok(exit) => Self::Called { future: inner.call(request), exit },
-                Err(response) => Self::Rejected { response },
+                GateProjection::Waiting { held } => {
+                    let mut waiting = held.take().expect("ResponseFuture polled after completion");
+                    match waiting.guard.poll(&mut waiting.request, context) {
+                        Poll::Pending => {
+                            *held = Some(waiting);
+                            return Poll::Pending;
+                        }
+                        Poll::Ready(Ok(exit)) => {
+                            let Held { mut inner, request, .. } = *waiting;
+                            Self::called(inner.call(request), exit)
+                        }
+                        Poll::Ready(Err(response)) => Self::rejected(response),
+                    }
+                }
             };
             self.set(next);
         }

@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::checks::{Authenticator, Verdict};
-use crate::gate::{self, Gate};
+use crate::gate::{self, Gate, Held};
 use crate::principal::{Authentication, Caller, PrincipalSlot};
 use crate::rejection::RejectionFormat;
 
@@ -20,7 +20,7 @@ pin_project! {
         S: Service<Request<B>>,
     {
         #[pin]
-        gate: Gate<Guard<R>, Exit, S, B, S::Future, S::Response>,
+        gate: Gate<Held<Guard<R>, S, B>, Exit, S::Future, S::Response>,
     }
 }
 
@@ -40,11 +40,11 @@ where
     S: Service<Request<B>>,
 {
     pub(super) fn rejected(response: S::Response) -> Self {
-        Self { gate: Gate::Rejected { response } }
+        Self { gate: Gate::rejected(response) }
     }
 
     pub(super) fn waiting(guard: Guard<R>, inner: S, request: Request<B>) -> Self {
-        Self { gate: Gate::Waiting { guard, inner, request } }
+        Self { gate: Gate::waiting(Held { guard, inner, request }) }
     }
 
     pub(super) fn called(
@@ -54,7 +54,7 @@ where
         authenticator: Arc<Authenticator>,
     ) -> Self {
         let exit = Exit::of(&mut request, authentication, authenticator);
-        Self { gate: Gate::Called { future: inner.call(request), exit } }
+        Self { gate: Gate::called(inner.call(request), exit) }
     }
 }
 

@@ -48,8 +48,8 @@ impl Context {
             // A layer outside may have found another one; what this one finds counts from here on.
             Caller::Principal(principal) => match principal.identity() {
                 Identity::Key { record, .. } => self.of_key(principal, record, route, request),
-                Identity::Session { session, .. } => {
-                    self.of_session(session, principal.scheme(), route, request)
+                Identity::Session(acting) => {
+                    self.of_session(&acting.session, principal.scheme(), route, request)
                 }
             },
         }

@@ -43,8 +43,15 @@ pub(crate) struct Companion {
 pub(crate) enum Identity {
     /// Acts for the key's owner, unless a layer has found for whom else.
     Key { record: Arc<KeyRecord>, acting: Option<Arc<Acting>> },
-    /// A session is nobody before a layer has found for which organization it acts.
-    Session { session: Arc<Session>, scopes: ScopeSet, acting: Arc<Acting> },
+    /// A session is nobody before a layer has found for which organization it acts. Elsewhere, so that the principals
+    /// of keys are small: each is moved several times in each request.
+    Session(Arc<ActingSession>),
+}
+
+pub(crate) struct ActingSession {
+    pub(crate) session: Arc<Session>,
+    scopes: ScopeSet,
+    acting: Acting,
 }
 
 /// For whom a caller acts, and as what.
@@ -76,9 +83,10 @@ impl Principal {
     ) -> Option<Self> {
         let membership = session.membership(organization)?;
         let owner = Owner::organization(membership.organization.clone(), session.mode());
-        let acting = Arc::new(Acting { owner, role: Some(membership.role) });
+        let acting = Acting { owner, role: Some(membership.role) };
         let (session, scopes) = (session.clone(), membership.scopes.clone());
-        Some(Self { identity: Identity::Session { session, scopes, acting }, scheme, companion: None })
+        let identity = Identity::Session(Arc::new(ActingSession { session, scopes, acting }));
+        Some(Self { identity, scheme, companion: None })
     }
 
     /// The principal of the request with these extensions; `None` if nobody is known to be calling, or a
@@ -103,7 +111,7 @@ impl Principal {
     pub fn key_id(&self) -> &KeyId {
         match &self.identity {
             Identity::Key { record, .. } => &record.id,
-            Identity::Session { session, .. } => session.id(),
+            Identity::Session(acting) => acting.session.id(),
         }
     }
 
@@ -111,7 +119,7 @@ impl Principal {
     pub fn name(&self) -> &str {
         match &self.identity {
             Identity::Key { record, .. } => &record.name,
-            Identity::Session { session, .. } => session.name(),
+            Identity::Session(acting) => acting.session.name(),
         }
     }
 
@@ -120,7 +128,8 @@ impl Principal {
     pub fn owner(&self) -> &Owner {
         match &self.identity {
             Identity::Key { record, acting: None } => &record.owner,
-            Identity::Key { acting: Some(acting), .. } | Identity::Session { acting, .. } => &acting.owner,
+            Identity::Key { acting: Some(acting), .. } => &acting.owner,
+            Identity::Session(session) => &session.acting.owner,
         }
     }
 
@@ -155,7 +164,7 @@ impl Principal {
     pub fn scopes(&self) -> &ScopeSet {
         match &self.identity {
             Identity::Key { record, .. } => &record.scopes,
-            Identity::Session { scopes, .. } => scopes,
+            Identity::Session(acting) => &acting.scopes,
         }
     }
 
@@ -168,7 +177,7 @@ impl Principal {
     pub fn expires_at(&self) -> Option<Timestamp> {
         match &self.identity {
             Identity::Key { record, .. } => record.expires_at,
-            Identity::Session { session, .. } => session.expires_at(),
+            Identity::Session(acting) => acting.session.expires_at(),
         }
     }
 
@@ -181,7 +190,7 @@ impl Principal {
     pub fn session(&self) -> Option<&Session> {
         match &self.identity {
             Identity::Key { .. } => None,
-            Identity::Session { session, .. } => Some(session),
+            Identity::Session(acting) => Some(&acting.session),
         }
     }
 
@@ -208,7 +217,7 @@ impl Principal {
     pub(crate) fn record(&self) -> Option<&Arc<KeyRecord>> {
         match &self.identity {
             Identity::Key { record, .. } => Some(record),
-            Identity::Session { .. } => None,
+            Identity::Session(_) => None,
         }
     }
 
@@ -220,7 +229,7 @@ impl Principal {
     fn acting(&self) -> Option<&Acting> {
         match &self.identity {
             Identity::Key { acting, .. } => acting.as_deref(),
-            Identity::Session { acting, .. } => Some(acting),
+            Identity::Session(session) => Some(&session.acting),
         }
     }
 }

@@ -54,7 +54,7 @@ pub(super) struct Limiter {
 /// How far a check got without waiting. `None` if the request is not counted.
 pub(super) enum Step {
     Decided(Result<Option<Counted>, Box<Refused>>),
-    Waiting(Waiting),
+    Waiting(Box<Waiting>),
 }
 
 /// A limiter that has yet to decide.
@@ -74,8 +74,15 @@ pub(super) struct Asked {
 pub(super) struct Counted {
     pub(super) category: Arc<Category>,
     pub(super) fields: Fields,
-    /// Kept where it may be given back.
-    pub(super) permit: Option<(Receipt, Arc<dyn RateLimiter>, Arc<RefundFn>)>,
+    /// Where it may have to be taken back.
+    pub(super) refund: Option<Box<Refund>>,
+}
+
+/// What it takes to take a request back.
+pub(super) struct Refund {
+    receipt: Receipt,
+    limiter: Arc<dyn RateLimiter>,
+    is_due: Arc<RefundFn>,
 }
 
 /// A request that may not, with what its answer says of the limit.
@@ -107,6 +114,7 @@ impl Classifier {
                 .and_then(|principal| own_limit(principal, &limiter.category.name)),
             cost: self.cost.as_ref().map_or(1, |cost| cost(request)),
             now: caller.now,
+            refundable: self.refund.is_some(),
         };
         let key_id = caller.id;
         match limiter.counts.decide_now(&caller.subject, charge) {
@@ -115,7 +123,8 @@ impl Classifier {
             }
             Poll::Pending => {
                 let asked = Asked { limiter: limiter.clone(), key_id, now: caller.now };
-                Step::Waiting(Waiting { deciding: limiter.counts.decide(caller.subject, charge), asked })
+                let deciding = limiter.counts.decide(caller.subject, charge);
+                Step::Waiting(Box::new(Waiting { deciding, asked }))
             }
         }
     }
@@ -137,10 +146,11 @@ impl Classifier {
                 let fields = Fields { decision, now, ietf: self.ietf };
                 let category = &limiter.category;
                 if decision.is_admitted() {
-                    let refunded = receipt.zip(self.refund.as_ref());
-                    let permit =
-                        refunded.map(|(receipt, refund)| (receipt, limiter.counts.clone(), refund.clone()));
-                    return Ok(Counted { category: category.clone(), fields, permit });
+                    let refund = receipt.zip(self.refund.as_ref()).map(|(receipt, is_due)| {
+                        let (limiter, is_due) = (limiter.counts.clone(), is_due.clone());
+                        Box::new(Refund { receipt, limiter, is_due })
+                    });
+                    return Ok(Counted { category: category.clone(), fields, refund });
                 }
                 (Reason::RateLimited(over_limit(category, decision)), Some((category.clone(), fields)))
             }
@@ -193,6 +203,15 @@ impl Classifier {
         };
         let principal = principal.unwrap_or_default();
         Ok(Some(Caller { subject, id: Some(id), principal, now: authentication.now }))
+    }
+}
+
+impl Refund {
+    /// Takes the request back if that is what its answer's status calls for.
+    pub(super) fn settle(self, status: StatusCode) {
+        if (self.is_due)(status) {
+            self.limiter.take_back(self.receipt);
+        }
     }
 }
 

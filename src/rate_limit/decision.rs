@@ -11,7 +11,8 @@ pub struct Decision {
     pub(super) verdict: Verdict,
     pub(super) quota: Quota,
     pub(super) remaining: u32,
-    pub(super) reset: Duration,
+    /// In nanoseconds.
+    pub(super) reset: u64,
     pub(super) degraded: bool,
 }
 
@@ -55,7 +56,7 @@ impl Decision {
     /// Counted from the time handed to the check. If denied, until the same cost would be admitted; otherwise until
     /// [`remaining`](Self::remaining) rises, or zero if nothing is counted and it cannot rise.
     pub fn reset(&self) -> Duration {
-        self.reset
+        Duration::from_nanos(self.reset)
     }
 
     /// Whether a limiter that shares a store with other processes decided without asking it, because the store does
@@ -70,7 +71,7 @@ impl Decision {
             verdict: Verdict::Admitted,
             quota,
             remaining: u32::MAX,
-            reset: Duration::ZERO,
+            reset: 0,
             degraded: false,
         }
     }

@@ -8,7 +8,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::classify::{Classifier, Counted, Waiting};
-use crate::gate::{self, Gate};
+use crate::gate::{self, Gate, Held};
 use crate::rejection::RejectionFormat;
 
 pin_project! {
@@ -18,12 +18,12 @@ pin_project! {
         S: Service<Request<B>>,
     {
         #[pin]
-        gate: Gate<Guard<R>, Exit, S, B, S::Future, S::Response>,
+        gate: Gate<Held<Guard<R>, S, B>, Exit, S::Future, S::Response>,
     }
 }
 
 pub(super) struct Guard<R> {
-    pub(super) waiting: Waiting,
+    pub(super) waiting: Box<Waiting>,
     pub(super) classifier: Arc<Classifier>,
     pub(super) format: R,
 }
@@ -36,15 +36,15 @@ where
     S: Service<Request<B>>,
 {
     pub(super) fn called(future: S::Future, counted: Option<Counted>) -> Self {
-        Self { gate: Gate::Called { future, exit: Exit(counted) } }
+        Self { gate: Gate::called(future, Exit(counted)) }
     }
 
     pub(super) fn rejected(response: S::Response) -> Self {
-        Self { gate: Gate::Rejected { response } }
+        Self { gate: Gate::rejected(response) }
     }
 
     pub(super) fn waiting(guard: Guard<R>, inner: S, request: Request<B>) -> Self {
-        Self { gate: Gate::Waiting { guard, inner, request } }
+        Self { gate: Gate::waiting(Held { guard, inner, request }) }
     }
 }
 
@@ -79,12 +79,10 @@ impl<ReqBody, ResBody, R: RejectionFormat<ResBody>> gate::Guard<ReqBody, ResBody
 
 impl<B> gate::Exit<B> for Exit {
     fn complete(&mut self, response: &mut Response<B>) {
-        let Some(Counted { category, fields, permit }) = self.0.take() else { return };
+        let Some(Counted { category, fields, refund }) = self.0.take() else { return };
         fields.write(&category, response.headers_mut());
-        if let Some((receipt, limiter, refund)) = permit
-            && refund(response.status())
-        {
-            limiter.take_back(receipt);
+        if let Some(refund) = refund {
+            refund.settle(response.status());
         }
     }
 }

@@ -54,9 +54,11 @@ pub struct Charge {
     pub(super) limit_override: Option<NonZeroU32>,
     pub(super) cost: u32,
     pub(super) now: Now,
+    /// Whether it may have to be taken back.
+    pub(super) refundable: bool,
 }
 
-/// There is a receipt if, and only if, the request was admitted.
+/// There is a receipt if, and only if, the request was admitted and may have to be taken back.
 pub(super) type Outcome = Result<(Decision, Option<Receipt>), Undecided>;
 
 pub(super) type Deciding = Pin<Box<dyn Future<Output = Outcome> + Send>>;
@@ -71,7 +73,7 @@ pub struct Undecided;
 /// The permit of whichever limiter.
 #[derive(Debug)]
 pub enum Receipt {
-    Memory(Permit),
+    Memory(Box<Permit>),
     #[cfg(feature = "redis")]
     Redis(Box<super::RedisPermit>),
 }
@@ -100,20 +102,27 @@ impl Limit for MemoryRateLimiter {
     }
 
     fn decide_now(&self, subject: &Subject, charge: Charge) -> Poll<Outcome> {
-        let (decision, permit) = self.check(subject, charge.limit_override, charge.cost, charge.now);
-        Poll::Ready(Ok((decision, permit.map(Receipt::Memory))))
+        Poll::Ready(outcome(self, subject, charge))
     }
 
     fn decide(&self, subject: Subject, charge: Charge) -> Deciding {
-        let (decision, permit) = self.check(&subject, charge.limit_override, charge.cost, charge.now);
-        Box::pin(ready(Ok((decision, permit.map(Receipt::Memory)))))
+        Box::pin(ready(outcome(self, &subject, charge)))
     }
 
     fn take_back(&self, receipt: Receipt) {
         match receipt {
-            Receipt::Memory(permit) => self.refund(permit),
+            Receipt::Memory(permit) => self.refund(*permit),
             #[cfg(feature = "redis")]
             Receipt::Redis(_) => {}
         }
     }
+}
+
+fn outcome(limiter: &MemoryRateLimiter, subject: &Subject, charge: Charge) -> Outcome {
+    let Charge { limit_override, cost, now, refundable } = charge;
+    if !refundable {
+        return Ok((limiter.check_for_good(subject, limit_override, cost, now), None));
+    }
+    let (decision, permit) = limiter.check(subject, limit_override, cost, now);
+    Ok((decision, permit.map(|permit| Receipt::Memory(Box::new(permit)))))
 }

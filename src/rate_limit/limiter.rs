@@ -1,16 +1,13 @@
 use std::fmt;
-use std::hash::BuildHasher;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
-use std::time::Duration;
 
-use foldhash::fast::RandomState;
 use thiserror::Error;
 
 use super::category::Category;
-use super::shard::{Entry, Shard, State, Windows};
-use super::window::{Reading, Timeline, Window};
-use super::{Algorithm, Decision, Quota, Subject, Verdict};
+use super::subjects::{Count, Counted, Request, Rule, Subjects};
+use super::window::{Counter, Exact, LongSliding, ShortSliding, Timeline, Window};
+use super::{Algorithm, Decision, Quota, Subject};
 use crate::clock::{Clock, Now, SystemClock};
 
 /// Limits one category of requests, for each subject on its own, with its state in this process.
@@ -44,15 +41,8 @@ use crate::clock::{Clock, Now, SystemClock};
 /// ```
 pub struct MemoryRateLimiter {
     pub(super) category: Arc<Category>,
-    rules: Box<[Rule]>,
     algorithm: Algorithm,
-    /// Seeded at random: who chooses addresses chooses what is hashed here.
-    hasher: RandomState,
-    /// A power of two of them.
-    shards: Box<[Shard]>,
-    capacity_per_shard: usize,
-    /// How long to leave a full shard alone after looking for idle subjects in vain.
-    sweep_interval: u64,
+    counts: Box<dyn Count>,
 }
 
 /// Sets up a [`MemoryRateLimiter`].
@@ -76,10 +66,9 @@ pub struct TooManyQuotas;
 /// Not `Clone`, so nothing is taken back twice.
 #[derive(Debug)]
 pub struct Permit {
-    entry: Entry,
-    shared: bool,
+    subject: Subject,
     cost: u32,
-    places: Places,
+    counted: Counted,
 }
 
 impl MemoryRateLimiterBuilder {
@@ -117,29 +106,27 @@ impl MemoryRateLimiterBuilder {
     /// An empty limiter, for times of the clock that `now` is from; a test's own, say. Sub-windows are aligned to the
     /// calendar of `now`, here and never again.
     pub fn build_at(self, now: Now) -> MemoryRateLimiter {
-        let rules: Box<[Rule]> = self
-            .quotas
-            .iter()
-            .map(|&quota| Rule { quota, timeline: Timeline::new(quota.window(), now) })
-            .collect();
-        let wanted = (self.capacity.get() / MIN_SUBJECTS_PER_SHARD).clamp(1, MAX_SHARDS);
-        let shard_count = 1 << wanted.ilog2();
-        let time = now.monotonic_nanos();
-        let shards = (0..shard_count)
-            .map(|_| {
-                let shared = Windows::new(self.algorithm, &rules, time);
-                Shard::new(shared)
-            })
-            .collect();
-        MemoryRateLimiter {
-            category: Arc::new(Category::new(self.category, self.quotas)),
-            sweep_interval: rules.iter().map(|rule| rule.timeline.sub_window()).max().unwrap_or_default(),
-            rules,
-            algorithm: self.algorithm,
-            hasher: RandomState::default(),
-            shards,
-            capacity_per_shard: self.capacity.get() / shard_count,
-        }
+        let rule = |&quota: &Quota| Rule { quota, timeline: Timeline::new(quota.window(), now) };
+        let rules: Box<[Rule]> = self.quotas.iter().map(rule).collect();
+        let (capacity, time) = (self.capacity.get(), now.monotonic_nanos());
+        let sub_windows = rules.iter().map(|rule| rule.timeline.span()).max();
+        let counts = match self.algorithm {
+            Algorithm::Sliding if sub_windows <= Some(ShortSliding::MAX_SPAN) => {
+                subjects::<ShortSliding>(rules, capacity, time)
+            }
+            Algorithm::Sliding => subjects::<LongSliding>(rules, capacity, time),
+            Algorithm::Exact => subjects::<Exact>(rules, capacity, time),
+            Algorithm::Counter => subjects::<Counter>(rules, capacity, time),
+        };
+        let category = Arc::new(Category::new(self.category, self.quotas));
+        MemoryRateLimiter { category, algorithm: self.algorithm, counts }
+    }
+}
+
+fn subjects<W: Window>(rules: Box<[Rule]>, capacity: usize, time: u64) -> Box<dyn Count> {
+    match rules.len() {
+        1 => Box::new(Subjects::<[W; 1]>::new(rules, capacity, time)),
+        _ => Box::new(Subjects::<Box<[W]>>::new(rules, capacity, time)),
     }
 }
 
@@ -185,53 +172,29 @@ impl MemoryRateLimiter {
         cost: u32,
         now: Now,
     ) -> (Decision, Option<Permit>) {
-        let entry = self.entry(subject);
-        let (decision, counted) = self.count(&entry, Request::new(limit_override, cost, now));
-        let permit = counted.map(|Counted { shared, places }| Permit { entry, shared, cost, places });
+        let mut counted = Counted::default();
+        let decision = self.counts.count(subject, Request::new(limit_override, cost, now), &mut counted);
+        let permit = decision.is_admitted().then(|| Permit { subject: subject.clone(), cost, counted });
         (decision, permit)
+    }
+
+    /// [`check`](Self::check) without a permit: nothing can be given back.
+    pub(super) fn check_for_good(
+        &self,
+        subject: &Subject,
+        limit_override: Option<NonZeroU32>,
+        cost: u32,
+        now: Now,
+    ) -> Decision {
+        self.counts.count(subject, Request::new(limit_override, cost, now), &mut Counted::default())
     }
 
     /// Counts a request that something else has admitted, whatever the limits.
     #[cfg(feature = "redis")]
     pub(super) fn record(&self, subject: &Subject, cost: u32, now: Now) -> Option<Permit> {
-        let entry = self.entry(subject);
-        let counted = self.count(&entry, Request { unlimited: true, ..Request::new(None, cost, now) }).1;
-        counted.map(|Counted { shared, places }| Permit { entry, shared, cost, places })
-    }
-
-    fn count(&self, entry: &Entry, request: Request) -> (Decision, Option<Counted>) {
-        let shard = self.shard(entry);
-
-        // The lock is held during the check, so that no sweep drops a count somebody is adding to.
-        let state = shard.read();
-        if let Some(windows) = state.subjects.get(entry) {
-            return self.admit(windows, request, false);
-        }
-        if state.subjects.len() >= self.capacity_per_shard && request.time < state.next_sweep {
-            return self.admit(&state.shared, request, true);
-        }
-        drop(state);
-
-        let mut state = shard.write();
-        if !state.subjects.contains_key(entry) {
-            if state.subjects.len() >= self.capacity_per_shard {
-                self.sweep(&mut state, request.time);
-            }
-            if state.subjects.len() >= self.capacity_per_shard {
-                return self.admit(&state.shared, request, true);
-            }
-            // The newcomer may be among those that shared a count until now.
-            let windows = if self.is_idle(state.shared.as_slice(), request.time) {
-                Windows::new(self.algorithm, &self.rules, request.time)
-            } else {
-                state.shared.snapshot()
-            };
-            state.subjects.insert(entry.clone(), windows);
-        }
-        match state.subjects.get(entry) {
-            Some(windows) => self.admit(windows, request, false),
-            None => self.admit(&state.shared, request, true),
-        }
+        let mut counted = Counted::default();
+        let decision = self.counts.count(subject, Request::admitted(cost, now), &mut counted);
+        decision.is_admitted().then(|| Permit { subject: subject.clone(), cost, counted })
     }
 
     /// What [`check`](Self::check) would decide, with nothing counted: `remaining` is without this request's cost.
@@ -242,115 +205,24 @@ impl MemoryRateLimiter {
         cost: u32,
         now: Now,
     ) -> Decision {
-        let request = Request::new(limit_override, cost, now);
-        let entry = self.entry(subject);
-        let state = self.shard(&entry).read();
-        // One that is not held has at most what the shared count holds, and begins with that.
-        let windows = state.subjects.get(&entry).unwrap_or(&state.shared);
-        self.preview(windows.as_slice(), request)
+        self.counts.peek(subject, Request::new(limit_override, cost, now))
     }
 
     /// What [`check`](Self::check) would decide about one unit, if `subject` has a count of its own.
     pub(crate) fn peek_own(&self, subject: &Subject, now: Now) -> Option<Decision> {
-        let request = Request::new(None, 1, now);
-        let entry = self.entry(subject);
-        let state = self.shard(&entry).read();
-        state.subjects.get(&entry).map(|windows| self.preview(windows.as_slice(), request))
+        self.counts.peek_own(subject, Request::new(None, 1, now))
     }
 
     /// Takes back what an admitted request counted. Does nothing if it no longer counts.
     ///
     /// The permit must come from this limiter.
     pub fn refund(&self, permit: Permit) {
-        let state = self.shard(&permit.entry).read();
-        let windows = if permit.shared { Some(&state.shared) } else { state.subjects.get(&permit.entry) };
-        if let Some(windows) = windows {
-            give_back(windows.as_slice(), &permit.places, permit.cost);
-        }
+        self.counts.give_back(&permit.subject, &permit.counted, permit.cost);
     }
 
     /// How many subjects have a count of their own.
     pub fn subject_count(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().subjects.len()).sum()
-    }
-
-    fn entry(&self, subject: &Subject) -> Entry {
-        Entry { hash: self.hasher.hash_one(subject), subject: subject.clone() }
-    }
-
-    fn shard(&self, entry: &Entry) -> &Shard {
-        // The map takes its place from the lowest bits and its tag from the highest seven.
-        let index = (entry.hash >> 40) as usize & (self.shards.len() - 1);
-        &self.shards[index]
-    }
-
-    fn admit(&self, windows: &Windows, request: Request, shared: bool) -> (Decision, Option<Counted>) {
-        let (decision, places) = self.reserve(windows.as_slice(), request);
-        (decision, places.map(|places| Counted { shared, places }))
-    }
-
-    /// Counts in all windows or in none.
-    fn reserve(&self, windows: &[Window], request: Request) -> (Decision, Option<Places>) {
-        if let Some(never) = self.never_fits(windows, request) {
-            return (never, None);
-        }
-        let mut places = Places::default();
-        let mut so_far = Decision::unlimited(self.category.quotas[0]);
-        for (index, (rule, window)) in self.rules.iter().zip(windows).enumerate() {
-            let quota = rule.quota_for(index, request);
-            let reading = window.check(&rule.timeline, request.time, quota.limit().get(), request.cost);
-            let decision = decision(reading, quota, request);
-            if !reading.admitted {
-                give_back(&windows[..index], &places, request.cost);
-                // A later quota may ask for a longer wait.
-                return (
-                    self.looks(windows, request).skip(index + 1).fold(decision, Decision::weightier),
-                    None,
-                );
-            }
-            places[index] = reading.place;
-            so_far = so_far.weightier(decision);
-        }
-        (so_far, Some(places))
-    }
-
-    fn preview(&self, windows: &[Window], request: Request) -> Decision {
-        self.never_fits(windows, request).unwrap_or_else(|| {
-            self.looks(windows, request)
-                .fold(Decision::unlimited(self.category.quotas[0]), Decision::weightier)
-        })
-    }
-
-    /// What each quota says, with nothing counted.
-    fn looks(&self, windows: &[Window], request: Request) -> impl Iterator<Item = Decision> {
-        self.rules.iter().zip(windows).enumerate().map(move |(index, (rule, window))| {
-            let quota = rule.quota_for(index, request);
-            let reading = window.peek(&rule.timeline, request.time, quota.limit().get(), request.cost);
-            decision(reading, quota, request)
-        })
-    }
-
-    fn never_fits(&self, windows: &[Window], request: Request) -> Option<Decision> {
-        let too_small =
-            |(index, rule): (usize, &Rule)| request.cost > rule.quota_for(index, request).limit().get();
-        let index = self.rules.iter().enumerate().position(too_small)?;
-        let free = Request { cost: 0, ..request };
-        let look = self.looks(windows, free).nth(index)?;
-        Some(Decision { verdict: Verdict::NeverFits, ..look })
-    }
-
-    /// Drops the subjects for which nothing counts. Costs time in proportion to the shard, so it is done once a
-    /// sub-window at most: no sooner can many more have become idle.
-    fn sweep(&self, state: &mut State, time: u64) {
-        if time < state.next_sweep {
-            return;
-        }
-        state.subjects.retain(|_, windows| !self.is_idle(windows.as_slice(), time));
-        state.next_sweep = time.saturating_add(self.sweep_interval);
-    }
-
-    fn is_idle(&self, windows: &[Window], time: u64) -> bool {
-        self.rules.iter().zip(windows).all(|(rule, window)| window.is_idle(&rule.timeline, time))
+        self.counts.len()
     }
 }
 
@@ -363,63 +235,3 @@ impl fmt::Debug for MemoryRateLimiter {
             .finish_non_exhaustive()
     }
 }
-
-fn give_back(windows: &[Window], places: &Places, cost: u32) {
-    for (window, place) in windows.iter().zip(places) {
-        window.refund(*place, cost);
-    }
-}
-
-fn decision(reading: Reading, quota: Quota, request: Request) -> Decision {
-    Decision {
-        verdict: if reading.admitted { Verdict::Admitted } else { Verdict::Denied },
-        quota,
-        remaining: quota.limit().get().saturating_sub(reading.used),
-        reset: Duration::from_nanos(reading.frees.map_or(0, |time| time.saturating_sub(request.time))),
-        degraded: false,
-    }
-}
-
-/// What one check asks for.
-#[derive(Clone, Copy)]
-struct Request {
-    limit_override: Option<NonZeroU32>,
-    cost: u32,
-    time: u64,
-    /// Whether nothing is to be denied.
-    unlimited: bool,
-}
-
-impl Request {
-    fn new(limit_override: Option<NonZeroU32>, cost: u32, now: Now) -> Self {
-        Self { limit_override, cost, time: now.monotonic_nanos(), unlimited: false }
-    }
-}
-
-/// Where an admitted request was counted.
-struct Counted {
-    /// Whether that was in the count for subjects that found no room.
-    shared: bool,
-    places: Places,
-}
-
-pub(super) struct Rule {
-    quota: Quota,
-    pub(super) timeline: Timeline,
-}
-
-impl Rule {
-    fn quota_for(&self, index: usize, request: Request) -> Quota {
-        match request.limit_override {
-            _ if request.unlimited => self.quota.with_limit(NonZeroU32::MAX),
-            Some(limit) if index == 0 => self.quota.with_limit(limit),
-            _ => self.quota,
-        }
-    }
-}
-
-/// Where each quota counted a request.
-type Places = [u64; MemoryRateLimiter::MAX_QUOTAS];
-
-const MAX_SHARDS: usize = 64;
-const MIN_SUBJECTS_PER_SHARD: usize = 64;

@@ -52,8 +52,8 @@ mod quota;
 #[cfg(feature = "redis")]
 mod redis;
 mod service;
-mod shard;
 mod subject;
+mod subjects;
 mod window;
 
 pub(crate) use classify::over_limit;

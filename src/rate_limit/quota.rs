@@ -26,7 +26,7 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quota {
     limit: NonZeroU32,
-    window: Duration,
+    window_millis: u32,
 }
 
 /// A limit or a window is outside the range of a [`Quota`].
@@ -73,7 +73,7 @@ impl Quota {
         {
             return Err(InvalidQuota::Window { window });
         }
-        Ok(Self { limit, window })
+        Ok(Self { limit, window_millis: window.as_millis() as u32 })
     }
 
     /// At most `limit` in any second.
@@ -113,10 +113,8 @@ impl Quota {
     /// The same window with another limit; one above [`Quota::MAX_LIMIT`] becomes that.
     #[must_use]
     pub const fn with_limit(self, limit: NonZeroU32) -> Self {
-        match Self::new(limit, self.window) {
-            Ok(quota) => quota,
-            Err(_) => Self { limit: HIGHEST, window: self.window },
-        }
+        let highest = limit.get() > Self::MAX_LIMIT;
+        Self { limit: if highest { HIGHEST } else { limit }, ..self }
     }
 
     /// The most cost admitted in any window.
@@ -126,7 +124,7 @@ impl Quota {
 
     /// The length of the window.
     pub const fn window(self) -> Duration {
-        self.window
+        Duration::from_millis(self.window_millis as u64)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::script::Place;
+use crate::clock::nanos;
 use crate::rate_limit::{Decision, Subject};
 
 /// What this process knows about subjects without asking: who is denied until when, and what is leased to it.
@@ -67,7 +68,7 @@ impl Known {
         let shard = self.shard(subject);
         let denial = shard.get(subject)?.denial?;
         let holds = now < denial.until && cost >= denial.cost && limit_override == denial.limit_override;
-        holds.then(|| Decision { reset: denial.until - now, ..denial.decision })
+        holds.then(|| Decision { reset: nanos(denial.until - now), ..denial.decision })
     }
 
     pub(super) fn deny(&self, subject: &Subject, denial: Denial, now: Instant) {
@@ -97,7 +98,7 @@ impl Known {
         lease.units = lease.units.checked_sub(cost)?;
         let decision = Decision {
             remaining: lease.decision.remaining.saturating_add(lease.units),
-            reset: lease.resets_at.saturating_duration_since(now),
+            reset: nanos(lease.resets_at.saturating_duration_since(now)),
             ..lease.decision
         };
         Some((decision, lease.place))

@@ -189,7 +189,7 @@ impl RedisRateLimiter {
         cost: u32,
         now: Now,
     ) -> Result<(Decision, Option<RedisPermit>), Undecided> {
-        let request = Request { subject, charge: Charge { limit_override, cost, now } };
+        let request = Request { subject, charge: Charge { limit_override, cost, now, refundable: true } };
         match self.shared.check_now(request) {
             Poll::Ready(decided) => decided,
             Poll::Pending => self.shared.ask(request).await,

@@ -99,7 +99,7 @@ impl Rules<'_> {
                 verdict: if had_room == 1 { Verdict::Admitted } else { Verdict::Denied },
                 quota,
                 remaining: quota.limit().get().saturating_sub(u32::try_from(used).ok()?),
-                reset: Duration::from_micros(u64::try_from(wait).unwrap_or(0)),
+                reset: u64::try_from(wait).unwrap_or(0).saturating_mul(1000),
                 degraded: false,
             });
         }

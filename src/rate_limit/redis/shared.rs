@@ -15,6 +15,7 @@ use super::known::{Denial, Known, Lease};
 use super::limiter::RedisPermit;
 use super::script::{Answer, Place, Rule, Rules, Scripts, Text};
 use super::{OnFailure, RedisConnection};
+use crate::clock::nanos;
 use crate::log;
 use crate::rate_limit::category::Category;
 use crate::rate_limit::limit::{Charge, Undecided};
@@ -164,7 +165,7 @@ impl Shared {
                 units,
                 place: answer.place,
                 decision,
-                resets_at: started + decision.reset,
+                resets_at: started + decision.reset(),
             };
             self.known.put_lease(subject, lease, started);
             decision.remaining = decision.remaining.saturating_add(units);
@@ -184,7 +185,7 @@ impl Shared {
             return (decision, Some(answer.place));
         }
         // Counted from before the call, so it never ends too late.
-        let denial = Denial { until: started + decision.reset, limit_override, cost, decision };
+        let denial = Denial { until: started + decision.reset(), limit_override, cost, decision };
         self.known.deny(subject, denial, started);
         (decision, None)
     }
@@ -243,12 +244,12 @@ impl Shared {
     }
 
     fn decide_here(&self, Request { subject, charge }: Request<'_>) -> (Decision, Option<Permit>) {
-        let Charge { limit_override, cost, now } = charge;
+        let Charge { limit_override, cost, now, .. } = charge;
         let (mut decision, permit) = self.local.check(subject, self.own_part(limit_override), cost, now);
         if decision.verdict == Verdict::NeverFits {
             // This process's part, that is; Redis may have room for it.
             decision.verdict = Verdict::Denied;
-            decision.reset = self.wary_for;
+            decision.reset = nanos(self.wary_for);
         }
         (Decision { degraded: true, ..decision }, permit)
     }
@@ -269,7 +270,7 @@ impl Shared {
     }
 
     fn never_fits(&self, Request { subject, charge }: Request<'_>) -> Option<Decision> {
-        let Charge { limit_override, cost, now } = charge;
+        let Charge { limit_override, cost, now, .. } = charge;
         let rules = Rules { rules: &self.rules, limit_override };
         let quota = rules.quotas().find(|quota| cost > quota.limit().get())?;
         // As far as this process knows; nobody else need be asked.

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Reading;
+use super::{Reading, Timeline, Window};
 
 const COUNT_BITS: u32 = 20;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
@@ -29,13 +29,14 @@ struct Counts {
     current: u32,
 }
 
-impl Counter {
-    pub(crate) fn new(window: u64, now: u64) -> Self {
-        let counts = Counts { index: now / window, previous: 0, current: 0 };
+impl Window for Counter {
+    fn new(timeline: &Timeline, now: u64) -> Self {
+        let counts = Counts { index: now / timeline.window(), previous: 0, current: 0 };
         Self { word: AtomicU64::new(counts.pack()) }
     }
 
-    pub(crate) fn check(&self, window: u64, now: u64, limit: u32, cost: u32) -> Reading {
+    fn check(&self, timeline: &Timeline, now: u64, limit: u32, cost: u32) -> Reading {
+        let window = timeline.window();
         let mut seen = self.word.load(Ordering::Acquire);
         loop {
             let (mut counts, elapsed) = Counts::at(seen, window, now);
@@ -50,7 +51,8 @@ impl Counter {
         }
     }
 
-    pub(crate) fn peek(&self, window: u64, now: u64, limit: u32, cost: u32) -> Reading {
+    fn peek(&self, timeline: &Timeline, now: u64, limit: u32, cost: u32) -> Reading {
+        let window = timeline.window();
         let (counts, elapsed) = Counts::at(self.word.load(Ordering::Acquire), window, now);
         if counts.weighted(window, elapsed) + cost > limit {
             counts.denied(window, elapsed, limit, cost)
@@ -59,7 +61,7 @@ impl Counter {
         }
     }
 
-    pub(crate) fn refund(&self, index: u64, cost: u32) {
+    fn refund(&self, index: u64, cost: u32) {
         let _ = self.word.try_update(Ordering::AcqRel, Ordering::Acquire, |word| {
             let mut counts = Counts::unpack(word, word >> (2 * COUNT_BITS));
             let count = match counts.index.wrapping_sub(index) & INDEX_MASK {
@@ -72,12 +74,12 @@ impl Counter {
         });
     }
 
-    pub(crate) fn is_idle(&self, window: u64, now: u64) -> bool {
-        let (counts, _) = Counts::at(self.word.load(Ordering::Acquire), window, now);
+    fn is_idle(&self, timeline: &Timeline, now: u64) -> bool {
+        let (counts, _) = Counts::at(self.word.load(Ordering::Acquire), timeline.window(), now);
         counts.previous == 0 && counts.current == 0
     }
 
-    pub(crate) fn snapshot(&self) -> Self {
+    fn snapshot(&self) -> Self {
         Self { word: AtomicU64::new(self.word.load(Ordering::Acquire)) }
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Reading;
+use super::{Reading, Timeline, Window};
 
 /// A log of what was admitted and when. Time in nanoseconds.
 #[derive(Debug, Default)]
@@ -17,8 +17,13 @@ struct Log {
     latest: u64,
 }
 
-impl Exact {
-    pub(crate) fn check(&self, window: u64, now: u64, limit: u32, cost: u32) -> Reading {
+impl Window for Exact {
+    fn new(_: &Timeline, _: u64) -> Self {
+        Self::default()
+    }
+
+    fn check(&self, timeline: &Timeline, now: u64, limit: u32, cost: u32) -> Reading {
+        let window = timeline.window();
         let mut log = self.at(window, now);
         if log.total + cost > limit {
             return log.denied(window, limit, cost);
@@ -33,12 +38,13 @@ impl Exact {
         log.admitted(window)
     }
 
-    pub(crate) fn peek(&self, window: u64, now: u64, limit: u32, cost: u32) -> Reading {
+    fn peek(&self, timeline: &Timeline, now: u64, limit: u32, cost: u32) -> Reading {
+        let window = timeline.window();
         let log = self.at(window, now);
         if log.total + cost > limit { log.denied(window, limit, cost) } else { log.admitted(window) }
     }
 
-    pub(crate) fn refund(&self, time: u64, cost: u32) {
+    fn refund(&self, time: u64, cost: u32) {
         let mut log = self.lock();
         let Ok(index) = log.entries.binary_search_by_key(&time, |entry| entry.0) else { return };
         if log.entries[index].1 >= cost {
@@ -47,14 +53,16 @@ impl Exact {
         }
     }
 
-    pub(crate) fn is_idle(&self, window: u64, now: u64) -> bool {
-        self.at(window, now).total == 0
+    fn is_idle(&self, timeline: &Timeline, now: u64) -> bool {
+        self.at(timeline.window(), now).total == 0
     }
 
-    pub(crate) fn snapshot(&self) -> Self {
+    fn snapshot(&self) -> Self {
         Self { log: Mutex::new(self.lock().clone()) }
     }
+}
 
+impl Exact {
     /// The log without what has left the window.
     fn at(&self, window: u64, now: u64) -> MutexGuard<'_, Log> {
         let mut log = self.lock();

@@ -10,8 +10,10 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
 
-use self::counter::Counter;
-use self::exact::Exact;
+use std::fmt;
+
+pub(crate) use self::counter::Counter;
+pub(crate) use self::exact::Exact;
 use self::sliding::Sliding;
 pub(crate) use self::timeline::Timeline;
 
@@ -59,66 +61,55 @@ pub(crate) struct Reading {
 /// What counts for one subject under one quota.
 ///
 /// The timeline is handed in with each call, always the same; limit and cost are at most 2^20 − 1.
-#[derive(Debug)]
-pub(crate) enum Window {
-    Sliding(Sliding),
-    Exact(Box<Exact>),
-    Counter(Counter),
-}
-
-impl Window {
-    pub(crate) fn new(algorithm: Algorithm, timeline: &Timeline, now: u64) -> Self {
-        match algorithm {
-            Algorithm::Sliding => Self::Sliding(Sliding::new(timeline.span(), timeline.tick(now))),
-            Algorithm::Exact => Self::Exact(Box::default()),
-            Algorithm::Counter => Self::Counter(Counter::new(timeline.window(), now)),
-        }
-    }
+pub(crate) trait Window: fmt::Debug + Send + Sync + 'static {
+    fn new(timeline: &Timeline, now: u64) -> Self;
 
     /// Counts `cost` if it fits.
-    #[inline]
-    pub(crate) fn check(&self, timeline: &Timeline, now: u64, limit: u32, cost: u32) -> Reading {
-        match self {
-            Self::Sliding(window) => reading(window.check(timeline.tick(now), limit, cost), timeline),
-            Self::Exact(window) => window.check(timeline.window(), now, limit, cost),
-            Self::Counter(window) => window.check(timeline.window(), now, limit, cost),
-        }
-    }
+    fn check(&self, timeline: &Timeline, now: u64, limit: u32, cost: u32) -> Reading;
 
     /// Whether `cost` would fit, with nothing counted.
-    pub(crate) fn peek(&self, timeline: &Timeline, now: u64, limit: u32, cost: u32) -> Reading {
-        match self {
-            Self::Sliding(window) => reading(window.peek(timeline.tick(now), limit, cost), timeline),
-            Self::Exact(window) => window.peek(timeline.window(), now, limit, cost),
-            Self::Counter(window) => window.peek(timeline.window(), now, limit, cost),
-        }
-    }
+    fn peek(&self, timeline: &Timeline, now: u64, limit: u32, cost: u32) -> Reading;
 
     /// Takes back what one check counted, unless it has left the window. At most once for each check.
-    pub(crate) fn refund(&self, place: u64, cost: u32) {
-        match self {
-            Self::Sliding(window) => window.refund(place, cost),
-            Self::Exact(window) => window.refund(place, cost),
-            Self::Counter(window) => window.refund(place, cost),
-        }
-    }
+    fn refund(&self, place: u64, cost: u32);
 
     /// Whether nothing counts.
-    pub(crate) fn is_idle(&self, timeline: &Timeline, now: u64) -> bool {
-        match self {
-            Self::Sliding(window) => window.is_idle(timeline.tick(now)),
-            Self::Exact(window) => window.is_idle(timeline.window(), now),
-            Self::Counter(window) => window.is_idle(timeline.window(), now),
-        }
-    }
+    fn is_idle(&self, timeline: &Timeline, now: u64) -> bool;
 
     /// A copy of what counts; exact if nobody else is using this window meanwhile.
-    pub(crate) fn snapshot(&self) -> Self {
-        match self {
-            Self::Sliding(window) => Self::Sliding(window.snapshot()),
-            Self::Exact(window) => Self::Exact(Box::new(window.snapshot())),
-            Self::Counter(window) => Self::Counter(window.snapshot()),
-        }
+    fn snapshot(&self) -> Self;
+}
+
+/// For up to 60 sub-windows: a minute, an hour, a day have that many.
+pub(crate) type ShortSliding = Sliding<61>;
+
+/// For up to 120 sub-windows, the most there are.
+pub(crate) type LongSliding = Sliding<121>;
+
+impl<const CELLS: usize> Window for Sliding<CELLS> {
+    fn new(timeline: &Timeline, now: u64) -> Self {
+        Self::new(timeline.span(), timeline.tick(now))
+    }
+
+    #[inline]
+    fn check(&self, timeline: &Timeline, now: u64, limit: u32, cost: u32) -> Reading {
+        reading(self.check(timeline.tick(now), limit, cost), timeline)
+    }
+
+    fn peek(&self, timeline: &Timeline, now: u64, limit: u32, cost: u32) -> Reading {
+        reading(self.peek(timeline.tick(now), limit, cost), timeline)
+    }
+
+    fn refund(&self, place: u64, cost: u32) {
+        self.refund(place, cost);
+    }
+
+    fn is_idle(&self, timeline: &Timeline, now: u64) -> bool {
+        self.is_idle(timeline.tick(now))
+    }
+
+    fn snapshot(&self) -> Self {
+        self.snapshot()
     }
 }
 

@@ -4,8 +4,8 @@
 //! until tick `k + span` is over, so whatever lies in the last `span` sub-windows' time is counted, and the part of one
 //! more sub-window that has already left the window is counted too: at most one sub-window too long, never too short.
 //!
-//! One word, the gate, holds the newest tick seen and the total that counts. A ring of `span + 1` cells remembers how
-//! much of the total belongs to which tick. To admit is to add to the total, then to the cell of the gate's tick; to
+//! One word, the gate, holds the newest tick seen and the total that counts. A ring of at least `span + 1` cells remembers
+//! how much of the total belongs to which tick. To admit is to add to the total, then to the cell of the gate's tick; to
 //! let cost expire is to empty its cell, then to subtract from the total.
 //!
 //! Why the limit holds for every interleaving:
@@ -33,12 +33,13 @@ const TOTAL_BITS: u32 = 24;
 const COUNT_BITS: u32 = 20;
 const TAG_MASK: u32 = (1 << (32 - COUNT_BITS)) - 1;
 
-/// The state of one subject under one quota.
+/// The state of one subject under one quota, in one piece: `CELLS` is at least one more than the span.
 #[derive(Debug)]
-pub(crate) struct Sliding {
+pub(crate) struct Sliding<const CELLS: usize> {
     gate: AtomicU64,
     hint: AtomicU64,
-    cells: Box<[AtomicU32]>,
+    span: u32,
+    cells: [AtomicU32; CELLS],
 }
 
 /// What a check found.
@@ -54,13 +55,18 @@ pub(crate) struct Reading {
     pub(crate) frees: Option<u64>,
 }
 
-impl Sliding {
-    /// An empty window that spans `span` ticks (1 to 4000), beginning no later than `tick` (below 2^40).
+impl<const CELLS: usize> Sliding<CELLS> {
+    /// The longest span, in ticks.
+    pub(crate) const MAX_SPAN: u64 = CELLS as u64 - 1;
+
+    /// An empty window that spans `span` ticks (1 to [`MAX_SPAN`](Self::MAX_SPAN)), beginning no later than `tick` (below 2^40).
     pub(crate) fn new(span: u64, tick: u64) -> Self {
+        debug_assert!(span <= Self::MAX_SPAN);
         Self {
             gate: AtomicU64::new(Gate { tick, total: 0 }.pack()),
             hint: AtomicU64::new(Hint { reclaimed: tick, lag: 0 }.pack()),
-            cells: (0..=span).map(|_| AtomicU32::new(0)).collect(),
+            span: span as u32,
+            cells: std::array::from_fn(|_| AtomicU32::new(0)),
         }
     }
 
@@ -121,20 +127,20 @@ impl Sliding {
 
     /// A copy of the state; exact if nobody else is using this window meanwhile.
     pub(crate) fn snapshot(&self) -> Self {
-        let copy = |cell: &AtomicU32| AtomicU32::new(cell.load(Ordering::Acquire));
         Self {
             gate: AtomicU64::new(self.gate.load(Ordering::Acquire)),
             hint: AtomicU64::new(self.hint.load(Ordering::Acquire)),
-            cells: self.cells.iter().map(copy).collect(),
+            span: self.span,
+            cells: std::array::from_fn(|cell| AtomicU32::new(self.cells[cell].load(Ordering::Acquire))),
         }
     }
 
     fn span(&self) -> u64 {
-        self.cells.len() as u64 - 1
+        u64::from(self.span)
     }
 
     fn cell(&self, tick: u64) -> &AtomicU32 {
-        &self.cells[(tick % self.cells.len() as u64) as usize]
+        &self.cells[(tick % CELLS as u64) as usize]
     }
 
     fn gate(&self) -> Gate {
@@ -176,7 +182,7 @@ impl Sliding {
         let mut oldest = gate.tick;
         if gate.total > 0 {
             let unseen = hint.reclaimed.saturating_sub(self.span());
-            for expired in unseen.max(live.saturating_sub(self.cells.len() as u64))..live {
+            for expired in unseen.max(live.saturating_sub(CELLS as u64))..live {
                 self.reclaim_cell(self.cell(expired));
             }
             oldest =

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::clock::Now;
+use crate::clock::{Now, nanos};
 
 const SECOND: u64 = 1_000_000_000;
 /// How many sub-windows a window is aimed to have: the finest that keeps a key's cells within 244 bytes.
@@ -15,6 +15,7 @@ const LAST_TICK: u64 = (1 << 40) - 1;
 pub(crate) struct Timeline {
     window: u64,
     sub_window: u64,
+    span: u64,
     /// Added to the monotonic count so that the edges of sub-windows lie on multiples of the sub-window since the
     /// Unix epoch. Taken once: a later step of the calendar moves no edge.
     shift: u64,
@@ -27,7 +28,7 @@ impl Timeline {
         let unix = now.since_unix_epoch().as_nanos() % u128::from(sub_window);
         let monotonic = now.monotonic().as_nanos() % u128::from(sub_window);
         let shift = (unix + u128::from(sub_window) - monotonic) % u128::from(sub_window);
-        Self { window, sub_window, shift: shift as u64 }
+        Self { window, sub_window, span: window.div_ceil(sub_window), shift: shift as u64 }
     }
 
     pub(crate) fn window(&self) -> u64 {
@@ -40,7 +41,7 @@ impl Timeline {
 
     /// How many sub-windows cover the window.
     pub(crate) fn span(&self) -> u64 {
-        self.window.div_ceil(self.sub_window)
+        self.span
     }
 
     /// The sub-window that `time` lies in.
@@ -52,11 +53,6 @@ impl Timeline {
     pub(crate) fn start(&self, tick: u64) -> u64 {
         tick.saturating_mul(self.sub_window).saturating_sub(self.shift)
     }
-}
-
-/// Nanoseconds in 64 bits last for 584 years of uptime.
-pub(crate) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Whole seconds where they divide a window of a minute or more into 30 to 120 parts, nearest to 60; otherwise a
