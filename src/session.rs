@@ -82,9 +82,9 @@ pub(crate) struct SessionToken {
 pub(crate) struct Bound<'a> {
     pub(crate) owner: &'a Owner,
     /// The key's identifier, and the digests that its secret may have had at issue.
-    pub(crate) key: (&'a KeyId, &'a [Digest]),
+    pub(crate) key: (&'a KeyId, &'a [&'a Digest]),
     /// The companion's digests.
-    pub(crate) companion: &'a [Digest],
+    pub(crate) companion: &'a [&'a Digest],
 }
 
 const PREFIX: &str = "ses_";
@@ -275,8 +275,8 @@ mod tests {
             let [key_digest, companion_digest] = digests.map(digest);
             let bound = Bound {
                 owner: &owner,
-                key: (&key.parse().unwrap(), &[digest("older"), key_digest]),
-                companion: &[companion_digest, digest("older")],
+                key: (&key.parse().unwrap(), &[&digest("older"), &key_digest]),
+                companion: &[&companion_digest, &digest("older")],
             };
             by.verify(token, &bound)
         };

@@ -63,7 +63,7 @@ async fn find(
     token: &SecretString,
     now: Now,
 ) -> Result<Session, Reason> {
-    let found = sessions.authenticate(token).await.map_err(|error| Reason::StoreFailed(Arc::new(error)))?;
+    let found = sessions.authenticate(token).await.map_err(Reason::StoreFailed)?;
     let session = found.ok_or(Reason::SessionUnknown)?;
     match session.expires_at() {
         Some(end) if end <= now.timestamp() => Err(Reason::SessionExpired),

@@ -96,9 +96,9 @@ mod tests {
     fn read(extractor: &BearerKey, token: &str) -> String {
         let request = Request::builder().header(AUTHORIZATION, format!("Bearer {token}")).body(()).unwrap();
         match extractor.extract(RequestView::of(&request)) {
-            Extracted::Found(credential) => match credential.into_session() {
-                Ok(token) => format!("session {}", token.expose_secret()),
-                Err(key) => format!("key {}", key.expose_secret()),
+            Extracted::Found(credential) => match credential.session_token() {
+                Some(token) => format!("session {}", token.expose_secret()),
+                None => format!("key {}", credential.expose_secret()),
             },
             Extracted::Malformed(reason) => format!("{reason:?}"),
             Extracted::Absent => "absent".into(),

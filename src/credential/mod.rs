@@ -220,9 +220,9 @@ impl<'r> Credential<'r> {
         Self { mode: Some(mode), ..self }
     }
 
-    /// The token of a session, or the credential of a key.
-    pub(crate) fn into_session(self) -> Result<SecretString, Self> {
-        if self.is_session { Ok(self.expose_secret().into()) } else { Err(self) }
+    /// The token of a session; `None` for a key.
+    pub(crate) fn session_token(&self) -> Option<SecretString> {
+        self.is_session.then(|| self.expose_secret().into())
     }
 
     pub(crate) fn expose_secret(&self) -> &str {

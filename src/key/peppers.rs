@@ -3,6 +3,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
+use sha2::block_api::compress256;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
@@ -175,14 +176,42 @@ impl Method {
         }
     }
 
+    #[inline]
     fn digest(&self, key: &str) -> Digest {
         let bytes = match self {
-            Self::Plain => Sha256::digest(key),
-            Self::Peppered(_, hmac) => hmac.clone().chain_update(key).finalize().into_bytes(),
+            Self::Plain => sha256(key.as_bytes()),
+            Self::Peppered(_, hmac) => hmac.clone().chain_update(key).finalize().into_bytes().into(),
         };
-        Digest::from_parts(self.algorithm(), bytes.into())
+        Digest::from_parts(self.algorithm(), bytes)
     }
 }
+
+/// SHA-256, with a way of its own for what fits into one block with its padding, as most keys do: 20 ns less of 80, most of
+/// which the hasher takes to wipe its buffer. The key stands in the request's header all the while, so a copy of it on
+/// the stack gives nothing away.
+fn sha256(key: &[u8]) -> [u8; 32] {
+    const LONGEST: usize = 64 - 1 - size_of::<u64>();
+    if key.len() > LONGEST {
+        return Sha256::digest(key).into();
+    }
+    let mut blocks = [[0; 64]];
+    let [block] = &mut blocks;
+    block[..key.len()].copy_from_slice(key);
+    block[key.len()] = 0x80;
+    block[56..].copy_from_slice(&(8 * key.len() as u64).to_be_bytes());
+    let mut state = SHA256_INITIAL_STATE;
+    compress256(&mut state, &blocks);
+    let mut bytes = [0; 32];
+    for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(state) {
+        *bytes = word.to_be_bytes();
+    }
+    bytes
+}
+
+/// FIPS 180-4, section 5.3.3.
+const SHA256_INITIAL_STATE: [u32; 8] = [
+    0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
+];
 
 impl fmt::Debug for Peppers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -228,6 +257,15 @@ impl fmt::Debug for Candidates {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plain_digest_is_sha_256_whatever_the_length() {
+        let text = "wfk_".repeat(64);
+        for length in 0..text.len() {
+            let key = &text[..length];
+            assert_eq!(sha256(key.as_bytes()), <[u8; 32]>::from(Sha256::digest(key)), "{length} bytes");
+        }
+    }
 
     #[test]
     fn rfc_4231_test_cases() {

@@ -90,7 +90,7 @@ pub enum Reason {
     OrganizationNotFound,
     /// The store, or who authenticates sessions, failed to answer. Look there.
     #[error("{0}")]
-    StoreFailed(#[source] Arc<StoreError>),
+    StoreFailed(#[source] StoreError),
     /// The store panicked while it was asked, or who authenticates sessions did. A bug there; the panic's own message is
     /// in the log.
     #[error("the key store or the authenticator of sessions panicked")]

@@ -7,10 +7,15 @@ use std::sync::Arc;
 /// Never means "no such key": a look-up that finds nothing is a success with nothing in it. The message is for
 /// the host's log; a client only ever learns that the service is unavailable. Clones share their cause, so that all who
 /// wait for one look-up can be told why it failed.
-#[derive(Clone, Debug)]
-pub struct StoreError {
+#[derive(Clone)]
+pub struct StoreError(
+    // One pointer, so that what a look-up answers fits into two registers.
+    Arc<Inner>,
+);
+
+struct Inner {
     kind: StoreErrorKind,
-    source: Option<Arc<dyn Error + Send + Sync>>,
+    source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 /// What kind of failure a [`StoreError`] is, by what to do about it.
@@ -31,24 +36,31 @@ pub enum StoreErrorKind {
 impl StoreError {
     /// An error of this kind, without a cause.
     pub fn new(kind: StoreErrorKind) -> Self {
-        Self { kind, source: None }
+        Self(Arc::new(Inner { kind, source: None }))
     }
 
     /// Adds what caused the error, which must not contain a secret.
     #[must_use]
     pub fn with_source(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { source: Some(source.into().into()), ..self }
+        Self(Arc::new(Inner { kind: self.kind(), source: Some(source.into()) }))
     }
 
     /// What kind of failure it is.
     pub fn kind(&self) -> StoreErrorKind {
-        self.kind
+        self.0.kind
+    }
+}
+
+impl fmt::Debug for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { kind, source } = &*self.0;
+        f.debug_struct("StoreError").field("kind", kind).field("source", source).finish()
     }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
+        f.write_str(match self.kind() {
             StoreErrorKind::Unavailable => "the key store is unavailable",
             StoreErrorKind::Conflict => "the key is already there, or has changed meanwhile",
             StoreErrorKind::Corrupt => "the key store holds something that can't be read",
@@ -59,6 +71,6 @@ impl fmt::Display for StoreError {
 
 impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.0.source.as_deref().map(|source| source as _)
     }
 }

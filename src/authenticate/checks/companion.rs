@@ -7,7 +7,7 @@ use std::task::Poll;
 use super::verify::{
     Client, NO_SECRET, Presented, Verified, check_address, check_state, live_digests, verify,
 };
-use super::{Authenticator, Step, Verdict, bounded};
+use super::{Authenticator, Step, StorePanicked, Verdict, bounded};
 use crate::address::Network;
 use crate::authenticate::Companions;
 use crate::clock::{Now, Timestamp};
@@ -56,7 +56,7 @@ impl Companions {
     ) -> Result<Option<Accompanying<'r>>, Reason> {
         let secret = match self.secret.extract(request) {
             Extracted::Absent | Extracted::Malformed(MalformedCredential::Empty) => None,
-            Extracted::Found(credential) => Some(bounded(credential)),
+            Extracted::Found(credential) => Some(bounded(&credential).map(|()| credential)),
             Extracted::Malformed(malformed) => Some(Err(malformed)),
         };
         let token =
@@ -118,7 +118,7 @@ impl Authenticator {
                 let client = self.client(request);
                 return Step::Waiting(self.clone().look_up_pair(key, companion, now, client));
             }
-            Err(reason) => return self.refused(reason),
+            Err(StorePanicked) => return self.refused(Reason::StorePanicked),
         };
         match self.judge_pair(answers, &key, &companion, now, || self.client(request)) {
             Ok(pair) if self.is_pair_outdated(&pair) => {
@@ -148,8 +148,8 @@ impl Authenticator {
 
     /// Whether this use changes what is stored of either.
     fn is_pair_outdated(&self, pair: &Pair) -> bool {
-        self.is_outdated(&pair.key)
-            || matches!(&pair.companion, VerifiedCompanion::BySecret(secret) if self.is_outdated(secret))
+        pair.key.is_outdated()
+            || matches!(&pair.companion, VerifiedCompanion::BySecret(secret) if secret.is_outdated())
     }
 
     async fn bring_pair_up_to_date(
@@ -159,12 +159,12 @@ impl Authenticator {
         companion: &PresentedCompanion,
         now: Now,
     ) -> Authentication {
-        if self.is_outdated(&pair.key) {
+        if pair.key.is_outdated() {
             self.refresh(key, &mut pair.key, now).await;
         }
         if let (VerifiedCompanion::BySecret(verified), Some(secret)) =
             (&mut pair.companion, &companion.secret)
-            && self.is_outdated(verified)
+            && verified.is_outdated()
         {
             self.refresh(secret, verified, now).await;
         }
@@ -193,11 +193,11 @@ impl Authenticator {
         now: Now,
         client: impl FnOnce() -> Client,
     ) -> Result<Pair, Box<Rejection>> {
-        let failed = |error| self.rejection(Reason::StoreFailed(Arc::new(error)), Some(presented.scheme));
+        let failed = |error| self.rejection(Reason::StoreFailed(error), Some(presented.scheme));
         let (key, other) = (key.map_err(failed)?, other.map_err(failed)?);
         let id = key.as_ref().map(|record| record.id);
         let instant = now.timestamp();
-        let key = verify(key, presented, instant);
+        let key = verify(key, presented, instant).map_err(|unverified| unverified.reason);
         let other = companion.verify(other, instant);
         let pair = key.and_then(|key| self.fit(key, other, companion.token.as_ref(), instant));
         // Every token comes to its end: that is nobody's guess.
@@ -228,7 +228,7 @@ impl Authenticator {
         now: Timestamp,
     ) -> Result<Pair, Reason> {
         let is_genuine = token.is_none_or(|token| {
-            let digests = other.as_ref().map_or([NO_SECRET; 2], |other| live_digests(other.record(), now));
+            let digests = other.as_ref().map_or([&NO_SECRET; 2], |other| live_digests(other.record(), now));
             let bound = Bound {
                 owner: &key.record.owner,
                 key: (&key.record.id, &live_digests(&key.record, now)),
@@ -265,7 +265,9 @@ impl PresentedCompanion {
 
     fn verify(&self, found: Option<Arc<KeyRecord>>, now: Timestamp) -> Result<VerifiedCompanion, Reason> {
         let verified = match (&self.secret, found) {
-            (Some(secret), found) => verify(found, secret, now).map(VerifiedCompanion::BySecret),
+            (Some(secret), found) => verify(found, secret, now)
+                .map(VerifiedCompanion::BySecret)
+                .map_err(|unverified| unverified.reason),
             (None, Some(record)) => check_state(&record, now).map(|()| VerifiedCompanion::Named(record)),
             (None, None) => Err(Reason::KeyUnknown),
         };

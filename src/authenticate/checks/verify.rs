@@ -25,14 +25,23 @@ pub(super) type Client = Result<Option<IpAddr>, Reason>;
 /// A key whose secret was right.
 pub(super) struct Verified {
     pub(super) record: Arc<KeyRecord>,
-    /// The stored digest that it was right by.
-    pub(super) digest: Digest,
+    /// By which of the digests that it may be stored under; the first is the one that new ones are made by.
+    pub(super) candidate: usize,
+    /// Whether it was the next secret, so far unused.
+    pub(super) is_next: bool,
 }
 
 impl Verified {
-    pub(super) fn is_by_next(&self) -> bool {
-        self.record.next.as_ref().is_some_and(|next| next.digest == self.digest)
+    /// Whether this use of the key changes what is stored of it.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.candidate > 0 || self.is_next
     }
+}
+
+/// Why a key is not good, and its identifier if there is such a key.
+pub(super) struct Unverified {
+    pub(super) reason: Reason,
+    pub(super) id: Option<KeyId>,
 }
 
 impl Presented {
@@ -46,32 +55,34 @@ impl Presented {
 
 /// Stands in where there is no secret to compare with, so that every look-up makes the same comparisons. No key is
 /// known that has it, and if there were one, there would be no record to let it in.
-pub(super) const NO_SECRET: Digest = Digest::from_parts(DigestAlgorithm::Sha256, [0; 32]);
+pub(super) static NO_SECRET: Digest = Digest::from_parts(DigestAlgorithm::Sha256, [0; 32]);
 
+#[inline]
 pub(super) fn verify(
     found: Option<Arc<KeyRecord>>,
     presented: &Presented,
     now: Timestamp,
-) -> Result<Verified, Reason> {
-    let stored = match found.as_deref() {
-        Some(record) => live_digests(record, now),
-        None => [NO_SECRET; 2],
-    };
+) -> Result<Verified, Unverified> {
+    let [in_use, other] = found.as_ref().map_or([&NO_SECRET; 2], |record| live_digests(record, now));
     let mut matched = None;
-    for candidate in presented.digests.iter() {
-        for digest in &stored {
-            if same(candidate, digest) {
-                matched = Some(*digest);
+    for (candidate, digest) in presented.digests.iter().enumerate() {
+        for (stored, is_other) in [(in_use, false), (other, true)] {
+            if same(digest, stored) {
+                matched = Some((candidate, is_other));
             }
         }
     }
-    let record = found.ok_or(Reason::KeyUnknown)?;
-    let digest = matched.ok_or(Reason::SecretMismatch)?;
+    let Some(record) = found else { return Err(Unverified { reason: Reason::KeyUnknown, id: None }) };
+    let unverified = |reason| Err(Unverified { reason, id: Some(record.id) });
+    let Some((candidate, is_other)) = matched else { return unverified(Reason::SecretMismatch) };
     if presented.mode.is_some_and(|mode| mode != record.owner.mode) {
-        return Err(Reason::ModeMismatch);
+        return unverified(Reason::ModeMismatch);
     }
-    check_state(&record, now)?;
-    Ok(Verified { record, digest })
+    if let Err(reason) = check_state(&record, now) {
+        return unverified(reason);
+    }
+    let is_next = is_other && record.next.is_some();
+    Ok(Verified { record, candidate, is_next })
 }
 
 pub(super) fn check_state(record: &KeyRecord, now: Timestamp) -> Result<(), Reason> {
@@ -101,14 +112,14 @@ pub(super) fn check_address(record: &KeyRecord, client: impl FnOnce() -> Client)
     }
 }
 
-/// The digests of the secrets that verify: the one in use, and one other at most.
-pub(super) fn live_digests(record: &KeyRecord, now: Timestamp) -> [Digest; 2] {
-    let other = match (&record.next, record.previous) {
-        (Some(next), _) => next.digest,
-        (None, Some(previous)) if now < previous.valid_until => previous.digest,
-        _ => NO_SECRET,
+/// The digests of the secrets that verify: the one in use, and one other at most, of which the next one comes first.
+pub(super) fn live_digests(record: &KeyRecord, now: Timestamp) -> [&Digest; 2] {
+    let other = match (&record.next, &record.previous) {
+        (Some(next), _) => &next.digest,
+        (None, Some(previous)) if now < previous.valid_until => &previous.digest,
+        _ => &NO_SECRET,
     };
-    [record.digest, other]
+    [&record.digest, other]
 }
 
 fn same(candidate: &Digest, stored: &Digest) -> bool {
@@ -151,7 +162,7 @@ pub(super) mod tests {
     fn outcome(found: Option<Arc<KeyRecord>>, secret: &str) -> String {
         match verify(found, &presented(secret), NOW) {
             Ok(_) => "ok".into(),
-            Err(reason) => format!("{reason:?}"),
+            Err(unverified) => format!("{:?}", unverified.reason),
         }
     }
 

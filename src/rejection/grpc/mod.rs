@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn every_reason_has_its_status_in_the_trailers_only_form() {
         let scope = Arc::new(ScopeRequirement::from_static("workflows:read"));
-        let store_failed = Reason::StoreFailed(Arc::new(StoreError::new(StoreErrorKind::Unavailable)));
+        let store_failed = Reason::StoreFailed(StoreError::new(StoreErrorKind::Unavailable));
         for (reason, status) in [
             (Reason::CredentialMissing, "16"),
             (Reason::KeyRevoked, "16"),
