@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, Entry, ORIGIN};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, Entry, ORIGIN};
 use http::{HeaderMap, HeaderName, Method};
 
 use self::companion::Accompanying;
@@ -50,6 +50,9 @@ pub(super) struct Authenticator {
     pub(super) last_use: Option<LastUse>,
     /// Follows from the extractors and the companions.
     pub(super) credential_headers: Vec<HeaderName>,
+    /// Whether answers need `Cache-Control: private`, as RFC 9111 section 3.5 keeps shared caches from answers to requests
+    /// with `Authorization`, and from no others. Follows from the headers.
+    pub(super) needs_private_answers: bool,
     /// Follows from the extractors and the realm; none if clients are not to be challenged.
     pub(super) challenges: Challenges,
 }
@@ -74,15 +77,20 @@ struct StorePanicked;
 
 impl Authenticator {
     pub(super) fn add_extractor(&mut self, extractor: Arc<dyn CredentialExtractor>) {
-        self.credential_headers.extend_from_slice(extractor.credential_headers());
+        self.add_credential_headers(extractor.credential_headers().iter());
         let challenge = extractor.challenge();
         self.extractors.push(Extractor { extractor, scheme: challenge.scheme(), challenge });
         self.write_challenges();
     }
 
     pub(super) fn set_companions(&mut self, companions: Companions) {
-        self.credential_headers.extend(companions.credential_headers().cloned());
+        self.add_credential_headers(companions.credential_headers());
         self.companions = Some(companions);
+    }
+
+    fn add_credential_headers<'h>(&mut self, names: impl Iterator<Item = &'h HeaderName>) {
+        self.credential_headers.extend(names.cloned());
+        self.needs_private_answers = self.credential_headers.iter().any(|name| name != AUTHORIZATION);
     }
 
     pub(super) fn set_realm(&mut self, realm: String) -> Result<(), InvalidChallenge> {
@@ -116,12 +124,6 @@ impl Authenticator {
                 lines.iter_mut().for_each(|line| line.set_sensitive(true));
             }
         }
-    }
-
-    /// Whether answers need `Cache-Control: private`. RFC 9111 section 3.5 keeps shared caches from answers to
-    /// requests with `Authorization`, and from no others.
-    pub(super) fn needs_private_answers(&self) -> bool {
-        self.credential_headers.iter().any(|name| name != http::header::AUTHORIZATION)
     }
 
     /// Decides about a request, as far as that takes no waiting.

@@ -47,14 +47,8 @@ where
         Self { gate: Gate::waiting(Held { guard, inner, request }) }
     }
 
-    pub(super) fn called(
-        inner: &mut S,
-        mut request: Request<B>,
-        authentication: Authentication,
-        authenticator: Arc<Authenticator>,
-    ) -> Self {
-        let exit = Exit::of(&mut request, authentication, authenticator);
-        Self { gate: Gate::called(inner.call(request), exit) }
+    pub(super) fn called(future: S::Future, exit: Exit) -> Self {
+        Self { gate: Gate::called(future, exit) }
     }
 }
 
@@ -80,7 +74,7 @@ impl<ReqBody, ResBody, R: RejectionFormat<ResBody>> gate::Guard<ReqBody, ResBody
     ) -> Poll<Result<Exit, Response<ResBody>>> {
         let verdict = ready!(self.authenticator.poll(&mut self.verdict, context));
         Poll::Ready(match verdict {
-            Ok(authentication) => Ok(Exit::of(request, authentication, self.authenticator.clone())),
+            Ok(authentication) => Ok(Exit::of(request, authentication, &self.authenticator)),
             Err(rejection) => Err(rejection.into_response(&self.format)),
         })
     }
@@ -88,16 +82,16 @@ impl<ReqBody, ResBody, R: RejectionFormat<ResBody>> gate::Guard<ReqBody, ResBody
 
 impl Exit {
     /// Tells the services inside who is calling.
-    fn of<B>(
+    #[inline]
+    pub(super) fn of<B>(
         request: &mut Request<B>,
         authentication: Authentication,
-        authenticator: Arc<Authenticator>,
+        authenticator: &Arc<Authenticator>,
     ) -> Self {
-        let private =
-            !matches!(authentication.caller, Caller::Nobody) && authenticator.needs_private_answers();
+        let private = !matches!(authentication.caller, Caller::Nobody) && authenticator.needs_private_answers;
         PrincipalSlot::fill(request.extensions(), authentication.caller.principal());
         request.extensions_mut().insert(authentication);
-        Self { authenticator, private }
+        Self { authenticator: authenticator.clone(), private }
     }
 }
 

@@ -7,7 +7,7 @@ use http::{Request, Response};
 use tower::Service;
 
 use super::checks::{Authenticator, Step};
-use super::future::{Guard, ResponseFuture};
+use super::future::{Exit, Guard, ResponseFuture};
 use crate::credential::RequestView;
 use crate::rejection::{ProblemDetails, RejectionFormat};
 
@@ -45,7 +45,8 @@ where
         self.authenticator.mark_sensitive(request.headers_mut());
         match self.authenticator.check(RequestView::of(&request)) {
             Step::Decided(Ok(authentication)) => {
-                ResponseFuture::called(&mut self.inner, request, authentication, self.authenticator.clone())
+                let exit = Exit::of(&mut request, authentication, &self.authenticator);
+                ResponseFuture::called(self.inner.call(request), exit)
             }
             Step::Decided(Err(rejection)) => ResponseFuture::rejected(rejection.into_response(&self.format)),
             Step::Waiting(verdict) => {
