@@ -26,27 +26,17 @@ pub(super) enum Rule {
 
 impl Rule {
     /// Decides about a request: who it is that calls, if that is not what the layers outside have said.
-    pub(super) fn check(&self, request: RequestView<'_>) -> Result<Option<Principal>, Box<Rejection>> {
+    pub(super) fn check(&self, request: RequestView<'_>) -> Result<Option<Box<Principal>>, Box<Rejection>> {
         let Some(authentication) = Authentication::of(request.extensions) else {
             return Err(Box::new(Rejection::new(Reason::LayerMissing(self.needs_authentication()))));
         };
         if let Caller::Nobody = authentication.caller {
             return Err(Box::new(Rejection::new(Reason::CredentialMissing)));
         }
-        self.check_caller(authentication, request).map_err(|reason| {
-            let challenge = match (&reason, &authentication.caller) {
-                (Reason::ScopeMissing(scopes), Caller::Principal(principal)) => {
-                    Challenge::insufficient_scope(principal.scheme(), scopes)
-                }
-                _ => None,
-            };
-            let mut rejection = Rejection::new(reason);
-            if let Some(challenge) = challenge {
-                rejection = rejection.with_challenges([challenge].into());
-            }
-            rejection.set_key_id(authentication.caller.id().copied());
-            Box::new(rejection)
-        })
+        match self.check_caller(authentication, request) {
+            Ok(found) => Ok(found),
+            Err(reason) => Err(refused(reason, &authentication.caller)),
+        }
     }
 
     fn needs_authentication(&self) -> &'static str {
@@ -70,7 +60,7 @@ impl Rule {
         &self,
         authentication: &Authentication,
         request: RequestView<'_>,
-    ) -> Result<Option<Principal>, Reason> {
+    ) -> Result<Option<Box<Principal>>, Reason> {
         match self {
             Self::Scope(requirement) => check_scope(authentication, requirement)?,
             Self::Route(table) => match table.find(request) {
@@ -87,6 +77,22 @@ impl Rule {
         }
         Ok(None)
     }
+}
+
+#[cold]
+fn refused(reason: Reason, caller: &Caller) -> Box<Rejection> {
+    let challenge = match (&reason, caller) {
+        (Reason::ScopeMissing(scopes), Caller::Principal(principal)) => {
+            Challenge::insufficient_scope(principal.scheme(), scopes)
+        }
+        _ => None,
+    };
+    let mut rejection = Rejection::new(reason);
+    if let Some(challenge) = challenge {
+        rejection = rejection.with_challenges([challenge].into());
+    }
+    rejection.set_key_id(caller.id().copied());
+    Box::new(rejection)
 }
 
 fn principal(authentication: &Authentication) -> Result<&Principal, Reason> {

@@ -33,7 +33,7 @@ impl Context {
         &self,
         caller: &Caller,
         request: RequestView<'_>,
-    ) -> Result<Option<Principal>, Reason> {
+    ) -> Result<Option<Box<Principal>>, Reason> {
         if !self.applies_to(request) {
             return Ok(None);
         }
@@ -53,7 +53,7 @@ impl Context {
                 }
             },
         }
-        .map(Some)
+        .map(|principal| Some(Box::new(principal)))
     }
 
     /// Routes of the system are not for any organization; of routes that are not in the table nothing is known.

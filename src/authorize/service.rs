@@ -48,7 +48,7 @@ where
                     // Of a session nobody has been told yet.
                     PrincipalSlot::fill(request.extensions(), Some(&principal));
                     if let Some(authentication) = request.extensions_mut().get_mut::<Authentication>() {
-                        authentication.caller = Caller::Principal(principal);
+                        authentication.caller = Caller::Principal(*principal);
                     }
                 }
                 ResponseFuture::called(self.inner.call(request))

@@ -128,7 +128,7 @@ impl<T> RouteTable<T> {
                     None => RouteMatch::NotCovered,
                 }
             }
-            _ if target.ends_in_slash() => RouteMatch::PathNotCanonical,
+            _ if target.is_ambiguous() => RouteMatch::PathNotCanonical,
             _ => RouteMatch::NotCovered,
         }
     }

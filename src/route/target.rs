@@ -5,33 +5,34 @@ use crate::credential::RequestView;
 /// The way to a route: at first as a router's patterns name it, then as the request's path does. Either may be empty.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target<'r> {
-    route: &'r str,
-    path: &'r str,
-    /// Whether an empty segment is one like others, and not a reason to match nothing.
-    is_lenient: bool,
+    pub(super) route: &'r str,
+    pub(super) path: &'r str,
+    /// Whether the path is taken as it is written, and its segments as they come, empty ones too.
+    pub(super) is_lenient: bool,
 }
 
-/// A segment of the way.
+/// A segment of a route as a router names it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Segment<'r> {
-    /// Of a path: whatever matches.
-    Text(&'r str),
-    /// Of a route: only the same literal matches.
+    /// Only the same literal matches.
     Literal(&'r str),
-    /// Of a route: only a parameter matches.
+    /// Only a parameter matches.
     Parameter,
-    /// Of a route: only a `{*rest}` matches.
+    /// Only a `{*rest}` matches.
     Rest,
 }
 
 impl<'r> Target<'r> {
-    /// The router's pattern where it left one, else the path; `None` if that is not canonical.
+    /// The router's pattern where it left one, else the path; `None` if there is neither.
+    ///
+    /// Whether the path is canonical is seen on the way: a literal segment is if it matches, so only what a parameter
+    /// or a rest stands for has to be looked at.
     pub(super) fn of(request: RequestView<'r>) -> Option<Self> {
         if let Some(route) = router::matched_route(request) {
             return Some(Self::route(route));
         }
         let path = request.uri.path();
-        is_canonical(path).then(|| Self {
+        path.starts_with('/').then(|| Self {
             route: without_root(router::stripped_prefix(request)),
             path: without_root(path),
             is_lenient: false,
@@ -60,74 +61,57 @@ impl<'r> Target<'r> {
         Self { route: "", path: without_root(path), is_lenient: false }
     }
 
-    /// Whether this is a path with a slash at its end, which is one thing to some routers and another to others.
-    pub(super) fn ends_in_slash(&self) -> bool {
-        self.path.ends_with('/')
+    /// Takes the next segment of the route; of the path there is none before the route has come to its end.
+    pub(super) fn next_of_route(&mut self) -> Option<Segment<'r>> {
+        let (text, further) = split_segment(self.route)?;
+        self.route = further;
+        Some(match text.strip_prefix('{') {
+            Some(text) if text.starts_with('*') => Segment::Rest,
+            // `{{` is how routers write a literal brace.
+            Some(text) if !text.starts_with('{') => Segment::Parameter,
+            _ => Segment::Literal(text),
+        })
     }
 
-    /// Whether nothing is left of a path but a slash: no parameter and no rest matches that, though axum lets a parameter
-    /// match an empty segment further up.
-    pub(super) fn is_root(&self) -> bool {
-        self.path == "/"
-    }
-
-    pub(super) fn is_lenient(&self) -> bool {
-        self.is_lenient
-    }
-}
-
-impl<'r> Iterator for Target<'r> {
-    type Item = Segment<'r>;
-
-    fn next(&mut self) -> Option<Segment<'r>> {
-        if let Some(text) = next_segment(&mut self.route) {
-            return Some(match text.strip_prefix('{') {
-                Some(text) if text.starts_with('*') => Segment::Rest,
-                // `{{` is how routers write a literal brace.
-                Some(text) if !text.starts_with('{') => Segment::Parameter,
-                _ => Segment::Literal(text),
-            });
-        }
-        next_segment(&mut self.path).map(Segment::Text)
+    /// Whether there is only a path to go by, and it could be read in two ways.
+    pub(super) fn is_ambiguous(&self) -> bool {
+        // A slash at its end is one thing to some routers and another to others.
+        self.path.ends_with('/') || !is_canonical(self.path)
     }
 }
 
 /// The segments of a path or pattern that starts with a slash; `/` has none.
 pub(super) fn segments(path: &str) -> impl Iterator<Item = &str> {
     let mut rest = without_root(path);
-    std::iter::from_fn(move || next_segment(&mut rest))
+    std::iter::from_fn(move || {
+        let (segment, further) = split_segment(rest)?;
+        rest = further;
+        Some(segment)
+    })
 }
 
 fn without_root(path: &str) -> &str {
     if path == "/" { "" } else { path }
 }
 
-/// Takes the slash and the segment that `rest` starts with.
-fn next_segment<'p>(rest: &mut &'p str) -> Option<&'p str> {
+/// The segment that comes after the slash at the beginning, and what comes after that, from its slash on.
+#[inline]
+pub(super) fn split_segment(rest: &str) -> Option<(&str, &str)> {
     let text = rest.strip_prefix('/')?;
     let end = text.bytes().position(|byte| byte == b'/').unwrap_or(text.len());
-    let (segment, after) = text.split_at(end);
-    *rest = after;
-    Some(segment)
+    Some(text.split_at(end))
 }
 
 /// Whether every router reads the path in the same way, but for a slash at its end.
-fn is_canonical(path: &str) -> bool {
-    let bytes = path.as_bytes();
-    // Without an early exit, so that the compiler makes vector instructions of the two loops.
-    let is_ambiguous = bytes.iter().fold(false, |found, byte| found | matches!(byte, b'%' | b';' | b'\\'));
-    let is_suspect = bytes
-        .iter()
-        .zip(bytes.iter().skip(1))
-        .fold(false, |found, (byte, next)| found | ((*byte == b'/') & matches!(next, b'/' | b'.')));
-    let is_dots = |segment| matches!(segment, "" | "." | "..");
-    path.starts_with('/')
-        && !is_ambiguous
-        && !(is_suspect && without_last_slash(path).split('/').skip(1).any(is_dots))
+pub(super) fn is_canonical(path: &str) -> bool {
+    path.strip_suffix('/').unwrap_or(path).split('/').skip(1).all(is_plain)
 }
 
-fn without_last_slash(path: &str) -> &str {
-    path.strip_suffix('/').unwrap_or(path)
+/// Whether every router reads the segment in the same way.
+pub(super) fn is_plain(segment: &str) -> bool {
+    // Without an early exit, so that the compiler makes vector instructions of it.
+    let is_special = |found, byte| found | matches!(byte, b'%' | b';' | b'\\');
+    !matches!(segment, "" | "." | "..") && !segment.bytes().fold(false, is_special)
 }
 
 /// What an axum router leaves in a request's extensions.

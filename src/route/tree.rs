@@ -1,7 +1,7 @@
 use http::Method;
 
 use super::pattern::PatternSegment;
-use super::target::{Segment, Target};
+use super::target::{Segment, Target, is_canonical, is_plain, split_segment};
 
 /// The patterns of a table as a tree of segments. A rule is a number.
 #[derive(Clone, Debug, Default)]
@@ -53,48 +53,55 @@ impl Node {
 
     /// The rules of the most specific pattern that matches, or none if it can't be told which does. Visits a node at
     /// most once.
-    pub(super) fn find(&self, target: Target<'_>) -> Option<&Rules> {
-        let mut further = target;
-        let Some(segment) = further.next() else { return non_empty(&self.here) };
-        match segment {
-            Segment::Literal(text) => self.find_literal(text, further),
-            Segment::Parameter => self.parameter.as_ref()?.find(further),
-            Segment::Rest => non_empty(&self.rest),
-            // An empty last segment could also be read away, and what is left could have stricter rules.
-            Segment::Text("") if !target.is_lenient() => self.find_literal("", further),
-            Segment::Text(text) => self
-                .find_literal(text, further)
-                .or_else(|| self.parameter.as_ref().filter(|_| !target.is_root())?.find(further))
-                .or_else(|| self.find_rest(target)),
+    pub(super) fn find(&self, mut target: Target<'_>) -> Option<&Rules> {
+        match target.next_of_route() {
+            Some(Segment::Literal(text)) => self.child(text)?.find(target),
+            Some(Segment::Parameter) => self.parameter.as_ref()?.find(target),
+            Some(Segment::Rest) => non_empty(&self.rest),
+            None => self.find_path(target.path, target.is_lenient),
         }
     }
 
-    /// A path with a slash at its end may or may not be below the rest, so nothing less specific may be found for it.
-    fn find_rest(&self, target: Target<'_>) -> Option<&Rules> {
-        let rest = non_empty(&self.rest)?;
-        match target.ends_in_slash() {
-            true if target.is_root() => None,
-            true if !target.is_lenient() => Some(&AMBIGUOUS),
-            _ => Some(rest),
+    /// The same where there is only a path to go by.
+    fn find_path(&self, path: &str, is_lenient: bool) -> Option<&Rules> {
+        let Some((segment, further)) = split_segment(path) else { return non_empty(&self.here) };
+        let literal = self.child(segment).and_then(|node| node.find_path(further, is_lenient));
+        // An empty last segment could also be read away, and what is left could have stricter rules.
+        let is_literal_only = segment.is_empty() && !is_lenient;
+        if literal.is_some() || is_literal_only {
+            return literal;
         }
+        if !is_lenient && !is_plain(segment) {
+            return Some(&AMBIGUOUS);
+        }
+        // No parameter and no rest matches a slash that nothing follows, though axum lets a parameter match an empty
+        // segment further up.
+        if path == "/" {
+            return None;
+        }
+        let parameter = self.parameter.as_ref().and_then(|node| node.find_path(further, is_lenient));
+        parameter.or_else(|| {
+            let rest = non_empty(&self.rest)?;
+            // With a slash at its end the path may or may not be below the rest, so nothing less specific may be found.
+            let is_ambiguous = !is_lenient && (path.ends_with('/') || !is_canonical(path));
+            Some(if is_ambiguous { &AMBIGUOUS } else { rest })
+        })
     }
 
-    fn find_literal(&self, text: &str, further: Target<'_>) -> Option<&Rules> {
-        self.literals[self.literal(text).ok()?].1.find(further)
+    fn child(&self, text: &str) -> Option<&Self> {
+        Some(&self.literals[self.literal(text).ok()?].1)
     }
 
     fn literal(&self, text: &str) -> Result<usize, usize> {
         self.literals.binary_search_by(|(literal, _)| (literal.len(), &**literal).cmp(&(text.len(), text)))
     }
 
-    /// The node that a route leads to.
-    pub(super) fn descend(&self, mut target: Target<'_>) -> Option<&Self> {
-        match target.next() {
+    /// The node that a router's pattern leads to.
+    pub(super) fn descend(&self, mut pattern: Target<'_>) -> Option<&Self> {
+        match pattern.next_of_route() {
             None => Some(self),
-            Some(Segment::Literal(text) | Segment::Text(text)) => {
-                self.literals[self.literal(text).ok()?].1.descend(target)
-            }
-            Some(Segment::Parameter) => self.parameter.as_ref()?.descend(target),
+            Some(Segment::Literal(text)) => self.child(text)?.descend(pattern),
+            Some(Segment::Parameter) => self.parameter.as_ref()?.descend(pattern),
             Some(Segment::Rest) => None,
         }
     }
