@@ -175,6 +175,10 @@ impl Now {
     pub(crate) const fn monotonic_nanos(self) -> u64 {
         self.monotonic_nanos
     }
+
+    pub(crate) const fn unix_nanos(self) -> u64 {
+        self.unix_nanos
+    }
 }
 
 /// Tells the time. [`SystemClock`] in production, [`ManualClock`] in tests.

@@ -94,13 +94,16 @@ pub(super) struct Refused {
 /// Whom to count a request for.
 struct Caller<'r> {
     subject: Subject,
-    id: Option<KeyId>,
-    /// None of a session for which no organization was found yet: nothing is stored with sessions anyway.
+    /// None of a session for which no organization was found yet: nothing is stored with sessions anyway. Nor of an
+    /// address.
     principal: Option<&'r Principal>,
     now: Now,
 }
 
 impl Classifier {
+    /// Decides as far as that takes no waiting. Inlined, so that what follows from the decision is written where it
+    /// stays: the future of the layer.
+    #[inline(always)]
     pub(super) fn check(&self, request: RequestView<'_>) -> Step {
         let Some(limiter) = self.limiter(request) else { return Step::Decided(Ok(None)) };
         let caller = match self.caller(request) {
@@ -109,21 +112,24 @@ impl Classifier {
             Err(refused) => return Step::Decided(Err(refused)),
         };
         let charge = Charge {
-            limit_override: caller
-                .principal
-                .and_then(|principal| own_limit(principal, &limiter.category.name)),
+            limit_override: caller.principal.and_then(|principal| own_limit(principal, limiter.category())),
             cost: self.cost.as_ref().map_or(1, |cost| cost(request)),
             now: caller.now,
             refundable: self.refund.is_some(),
         };
-        let key_id = caller.id;
         match limiter.counts.decide_now(&caller.subject, charge) {
+            Poll::Ready(Ok((decision, receipt))) if decision.is_admitted() => {
+                let refund = receipt.and_then(|receipt| self.refund(limiter, receipt));
+                let fields = self.fields(&decision, caller.now);
+                Step::Decided(Ok(Some(Counted { category: limiter.category.clone(), fields, refund })))
+            }
             Poll::Ready(outcome) => {
-                Step::Decided(self.verdict(limiter, key_id, caller.now, outcome).map(Some))
+                let asked = self.asked(limiter, request, caller.now);
+                Step::Decided(Err(self.refused(&asked, outcome.map(|(decision, _)| decision))))
             }
             Poll::Pending => {
-                let asked = Asked { limiter: limiter.clone(), key_id, now: caller.now };
                 let deciding = limiter.counts.decide(caller.subject, charge);
+                let asked = self.asked(limiter, request, caller.now);
                 Step::Waiting(Box::new(Waiting { deciding, asked }))
             }
         }
@@ -131,37 +137,52 @@ impl Classifier {
 
     /// What follows from the decision of a limiter that was waited for.
     pub(super) fn judge(&self, asked: &Asked, outcome: Outcome) -> Result<Counted, Box<Refused>> {
-        self.verdict(&asked.limiter, asked.key_id, asked.now, outcome)
+        match outcome {
+            Ok((decision, receipt)) if decision.is_admitted() => {
+                let refund = receipt.and_then(|receipt| self.refund(&asked.limiter, receipt));
+                let fields = self.fields(&decision, asked.now);
+                Ok(Counted { category: asked.limiter.category.clone(), fields, refund })
+            }
+            outcome => Err(self.refused(asked, outcome.map(|(decision, _)| decision))),
+        }
     }
 
-    fn verdict(
-        &self,
-        limiter: &Limiter,
-        key_id: Option<KeyId>,
-        now: Now,
-        outcome: Outcome,
-    ) -> Result<Counted, Box<Refused>> {
-        let (reason, fields) = match outcome {
-            Ok((decision, receipt)) => {
-                let fields = Fields { decision, now, ietf: self.ietf };
-                let category = &limiter.category;
-                if decision.is_admitted() {
-                    let refund = receipt.zip(self.refund.as_ref()).map(|(receipt, is_due)| {
-                        let (limiter, is_due) = (limiter.counts.clone(), is_due.clone());
-                        Box::new(Refund { receipt, limiter, is_due })
-                    });
-                    return Ok(Counted { category: category.clone(), fields, refund });
-                }
+    fn fields(&self, decision: &Decision, now: Now) -> Fields {
+        Fields::new(decision, now, self.ietf)
+    }
+
+    #[cold]
+    fn asked(&self, limiter: &Limiter, request: RequestView<'_>, now: Now) -> Asked {
+        let caller = match self.counts {
+            Counts::Key | Counts::Organization => Authentication::of(request.extensions),
+            Counts::Address(_) => None,
+        };
+        Asked { limiter: limiter.clone(), key_id: caller.and_then(|found| found.caller.id().copied()), now }
+    }
+
+    #[cold]
+    fn refund(&self, limiter: &Limiter, receipt: Receipt) -> Option<Box<Refund>> {
+        let is_due = self.refund.clone()?;
+        Some(Box::new(Refund { receipt, limiter: limiter.counts.clone(), is_due }))
+    }
+
+    #[cold]
+    fn refused(&self, asked: &Asked, decided: Result<Decision, Undecided>) -> Box<Refused> {
+        let category = &asked.limiter.category;
+        let (reason, fields) = match decided {
+            Ok(decision) => {
+                let fields = self.fields(&decision, asked.now);
                 (Reason::RateLimited(over_limit(category, decision)), Some((category.clone(), fields)))
             }
-            Err(Undecided) => (Reason::LimiterFailed(limiter.category.name.clone()), None),
+            Err(Undecided) => (Reason::LimiterFailed(category.name.clone()), None),
         };
         let mut rejection = Rejection::new(reason);
-        rejection.set_key_id(key_id);
-        Err(Box::new(Refused { rejection, fields }))
+        rejection.set_key_id(asked.key_id);
+        Box::new(Refused { rejection, fields })
     }
 
     /// A route's limiter before a method's, before the one for the rest.
+    #[inline]
     fn limiter(&self, request: RequestView<'_>) -> Option<&Limiter> {
         if self.routes.has_method(request.method)
             && let Some(limiter) = self.routes.find_as_written(request)
@@ -176,34 +197,42 @@ impl Classifier {
     }
 
     /// `None` if nobody is known to be calling, and the host lets that pass.
+    #[inline]
     fn caller<'r>(&self, request: RequestView<'r>) -> Result<Option<Caller<'r>>, Box<Refused>> {
-        let authentication = Authentication::of(request.extensions);
-        let now = || authentication.map_or_else(|| self.clock.now(), |authentication| authentication.now);
-        if let Counts::Address(source) = &self.counts {
-            let PeerAddress(peer) = PeerAddress::from_extensions(request.extensions)
-                .ok_or_else(|| misplaced(PeerAddress::MISSING))?;
-            let subject = Subject::Address(source.find(peer, request.headers));
-            return Ok(Some(Caller { subject, id: None, principal: None, now: now() }));
-        }
-        let authentication = authentication.ok_or_else(|| {
-            misplaced(
-                "RateLimitLayer needs AuthenticateLayer outside it: add that one later to an axum router, or \
-                 earlier to a ServiceBuilder",
-            )
-        })?;
-        let Some(id) = authentication.caller.id().copied() else { return Ok(None) };
-        let principal = authentication.principal();
-        let subject = match self.counts {
-            Counts::Organization => {
-                let Some(principal) = principal.clone().map_err(refused)? else { return Ok(None) };
-                let organization = principal.organization().map_or("", |organization| organization.as_str());
-                Subject::other(format!("{}:{organization}", principal.mode()))
+        match (&self.counts, Authentication::of(request.extensions)) {
+            (Counts::Address(source), authentication) => self.client(source, authentication, request),
+            (_, None) => Err(misplaced(
+                "RateLimitLayer needs AuthenticateLayer outside it: add that one later to an axum router, or earlier to \
+                 a ServiceBuilder",
+            )),
+            (Counts::Key, Some(authentication)) => {
+                let Some(id) = authentication.caller.id() else { return Ok(None) };
+                let principal = authentication.caller.principal();
+                Ok(Some(Caller { subject: Subject::Key(*id), principal, now: authentication.now }))
             }
-            _ => Subject::Key(id),
-        };
-        let principal = principal.unwrap_or_default();
-        Ok(Some(Caller { subject, id: Some(id), principal, now: authentication.now }))
+            (Counts::Organization, Some(authentication)) => organization(authentication),
+        }
     }
+
+    fn client<'r>(
+        &self,
+        source: &ClientAddressSource,
+        authentication: Option<&Authentication>,
+        request: RequestView<'r>,
+    ) -> Result<Option<Caller<'r>>, Box<Refused>> {
+        let PeerAddress(peer) = PeerAddress::from_extensions(request.extensions)
+            .ok_or_else(|| misplaced(PeerAddress::MISSING))?;
+        let now = authentication.map_or_else(|| self.clock.now(), |authentication| authentication.now);
+        let subject = Subject::Address(source.find(peer, request.headers));
+        Ok(Some(Caller { subject, principal: None, now }))
+    }
+}
+
+fn organization(authentication: &Authentication) -> Result<Option<Caller<'_>>, Box<Refused>> {
+    let Some(principal) = authentication.principal().map_err(refused)? else { return Ok(None) };
+    let organization = principal.organization().map_or("", |organization| organization.as_str());
+    let subject = Subject::other(format!("{}:{organization}", principal.mode()));
+    Ok(Some(Caller { subject, principal: Some(principal), now: authentication.now }))
 }
 
 impl Refund {
@@ -216,6 +245,10 @@ impl Refund {
 }
 
 impl Limiter {
+    fn category(&self) -> &str {
+        &self.category.name
+    }
+
     pub(super) fn new(counts: impl RateLimiter) -> Self {
         Self { category: counts.describe().clone(), counts: Arc::new(counts) }
     }

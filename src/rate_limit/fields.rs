@@ -19,45 +19,54 @@ const IETF_STATE: HeaderName = HeaderName::from_static("ratelimit");
 /// What the fields say of one request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fields {
-    pub(super) decision: Decision,
-    pub(super) now: Now,
-    pub(super) ietf: bool,
+    quota: Quota,
+    remaining: u32,
+    ietf: bool,
+    /// The instant at which more remains, in whole seconds since the Unix epoch. Rounded up, so that a client that waits
+    /// for it does not come too early; and in the future, so that it does wait.
+    reset_at: u64,
+    /// How long that is from now, in whole seconds, at least one.
+    reset_after: u64,
 }
 
 impl Fields {
+    pub(super) fn new(decision: &Decision, now: Now, ietf: bool) -> Self {
+        let unix = now.unix_nanos();
+        Self {
+            quota: decision.quota,
+            remaining: decision.remaining,
+            ietf,
+            reset_at: unix.saturating_add(decision.reset).div_ceil(SECOND).max(unix / SECOND + 1),
+            reset_after: decision.reset.div_ceil(SECOND).max(1),
+        }
+    }
+
     /// Writes the fields, but none that an inner layer has written: the limit that stands nearest to the handler is
     /// the one that the client cares about.
     pub(super) fn write(&self, category: &Category, headers: &mut HeaderMap) {
         let Entry::Vacant(limit) = headers.entry(LIMIT) else { return };
-        let quota = self.decision.quota();
-        let is_first = category.quotas[0] == quota;
-        limit.insert(if is_first { category.limit.clone() } else { number(quota.limit().get().into()) });
-        headers.insert(REMAINING, number(self.decision.remaining().into()));
-        headers.insert(RESET, instant(self.reset_at()));
+        let is_first = category.quotas[0] == self.quota;
+        limit.insert(if is_first { category.limit.clone() } else { number(self.quota.limit().get().into()) });
+        headers.insert(REMAINING, number(self.remaining.into()));
+        headers.insert(RESET, instant(self.reset_at));
         if self.ietf {
             let is_own = !is_first && category.quotas.len() == 1;
             let policy =
-                if is_own { value(policy(&category.quoted, quota)) } else { category.policy.clone() };
+                if is_own { value(policy(&category.quoted, self.quota)) } else { category.policy.clone() };
             headers.insert(IETF_POLICY, policy);
             headers.insert(IETF_STATE, self.state(&category.quoted));
         }
     }
 
-    /// The instant at which more remains, in whole seconds since the Unix epoch. Rounded up, so that a client that
-    /// waits for it does not come too early; and in the future, so that it does wait.
-    fn reset_at(&self) -> u64 {
-        let now = self.now.since_unix_epoch();
-        whole_seconds(now.saturating_add(self.decision.reset())).max(now.as_secs().saturating_add(1))
-    }
-
     /// `RateLimit: "read";r=950;t=12` (draft-ietf-httpapi-ratelimit-headers-10).
     fn state(&self, quoted: &str) -> HeaderValue {
         let (mut remaining, mut seconds) = (itoa::Buffer::new(), itoa::Buffer::new());
-        let remaining = remaining.format(self.decision.remaining());
-        let seconds = seconds.format(whole_seconds(self.decision.reset()).max(1));
+        let (remaining, seconds) = (remaining.format(self.remaining), seconds.format(self.reset_after));
         value([quoted, ";r=", remaining, ";t=", seconds].concat())
     }
 }
+
+const SECOND: u64 = 1_000_000_000;
 
 /// `"read";q=1000;w=60`, an item of `RateLimit-Policy`.
 pub(super) fn policy(quoted: &str, quota: Quota) -> String {
