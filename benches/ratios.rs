@@ -1,6 +1,6 @@
 //! What each stack of [`support`] costs in proportion to the same assembled by hand from tower-http and tower_governor.
 //!
-//! `cargo bench --bench ratios`. The stacks take turns in slices of about 2 ms, so that whatever else the machine does
+//! `cargo bench --bench ratios`, with `-- whole` for only those with that in their name. The stacks take turns in slices of about 2 ms, so that whatever else the machine does
 //! hits all of them alike, and only time of this thread on the processor counts. Medians of 60 rounds.
 #![allow(clippy::print_stdout, reason = "the table is what this is for")]
 
@@ -9,7 +9,7 @@ mod support;
 use std::time::Duration;
 
 use cpu_time::ThreadTime;
-use support::{ASSEMBLED, BASELINE, Stack};
+use support::{ASSEMBLED, BASELINE, IDEAL, Stack};
 
 const SLICE: Duration = Duration::from_millis(2);
 const ROUNDS: usize = 60;
@@ -49,7 +49,10 @@ impl Row {
 }
 
 fn main() {
-    let mut rows: Vec<Row> = support::stacks(LIMIT).into_iter().map(Row::new).collect();
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let is_wanted =
+        |stack: &Stack| stack.name.contains(&wanted) || [BASELINE, IDEAL, ASSEMBLED].contains(&stack.name);
+    let mut rows: Vec<Row> = support::stacks(LIMIT).into_iter().filter(is_wanted).map(Row::new).collect();
     for _ in 0..ROUNDS {
         rows.iter_mut().for_each(Row::run);
     }
