@@ -1,14 +1,15 @@
 //! Time of a request through each stack of [`support`]: accepted, refused in each way, and through the peers.
 //!
-//! `cargo bench --bench stack`. Rows measured one after another on a shared machine differ by the machine's mood; for
-//! ratios between them run the bench `ratios`.
+//! `cargo bench --bench stack`. Only time of this thread on the processor counts, yet rows measured one after another on a
+//! shared machine differ by the machine's mood; for ratios between them run the bench `ratios`.
 
 mod support;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use support::cpu_time::{self, CpuTime};
 use tower_api_keys::rate_limit::Quota;
 
-fn stacks(criterion: &mut Criterion) {
+fn stacks(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("stack");
     group.throughput(Throughput::Elements(1));
     for mut stack in support::stacks(Quota::MAX_LIMIT) {
@@ -17,5 +18,9 @@ fn stacks(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, stacks);
+criterion_group! {
+    name = benches;
+    config = cpu_time::criterion();
+    targets = stacks
+}
 criterion_main!(benches);

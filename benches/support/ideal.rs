@@ -3,7 +3,7 @@
 //! win by writing it oneself is what lies between this and the crate's own stack.
 
 use std::convert::Infallible;
-use std::future::{Future, Ready};
+use std::future::Future;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,11 +12,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use axum::body::Body;
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use pin_project_lite::pin_project;
 use sha2::{Digest, Sha256};
-use tower::Service;
+use tower::{Layer, Service};
 
-use super::{IDEAL, Inner, KEYS, Request, Stack, X_API_KEY, good_keys, key};
+use super::{IDEAL, Inner, KEYS, Stack, X_API_KEY, good_keys, key};
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -26,23 +27,32 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const WINDOW: u64 = 24 * 60 * 60 * 1_000_000_000;
 
 pub(crate) fn stack(limit: u32) -> Stack {
-    let keys = papaya::HashMap::with_capacity_and_hasher(KEYS, BuildHasherDefault::default());
-    for index in 0..KEYS {
-        let digest: [u8; 32] = Sha256::digest(key(index)).into();
-        let record = Record {
-            digest,
-            organization: 7,
-            scopes: READ,
-            expires_at: u64::MAX,
-            limit,
-            limit_field: limit.into(),
-            window: AtomicU64::new(0),
-        };
-        keys.pin().insert(digest, Arc::new(record));
+    Stack::new(IDEAL, StatusCode::OK, IdealLayer::new(limit).layer(Inner), good_keys())
+}
+
+#[derive(Clone)]
+pub(crate) struct IdealLayer {
+    state: Arc<State>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Ideal<S> {
+    state: Arc<State>,
+    inner: S,
+}
+
+impl IdealLayer {
+    pub(crate) fn new(limit: u32) -> Self {
+        Self { state: Arc::new(State::new(limit)) }
     }
-    let numbers = (0..10_000_u32).map(HeaderValue::from).collect();
-    let state = State { keys, numbers, reset: HeaderValue::from_static("1702617600"), start: Instant::now() };
-    Stack::new(IDEAL, StatusCode::OK, Ideal { state: Arc::new(state), inner: Inner }, good_keys())
+}
+
+impl<S> Layer<S> for IdealLayer {
+    type Service = Ideal<S>;
+
+    fn layer(&self, inner: S) -> Ideal<S> {
+        Ideal { state: self.state.clone(), inner }
+    }
 }
 
 const READ: u64 = 1;
@@ -67,15 +77,28 @@ struct Record {
     window: AtomicU64,
 }
 
-#[derive(Clone)]
-struct Ideal {
-    state: Arc<State>,
-    inner: Inner,
-}
-
 impl State {
-    fn check(&self, request: &Request) -> Result<(Arc<Record>, u32), StatusCode> {
-        let key = request.headers().get(X_API_KEY).ok_or(StatusCode::UNAUTHORIZED)?.as_bytes();
+    fn new(limit: u32) -> Self {
+        let keys = papaya::HashMap::with_capacity_and_hasher(KEYS, BuildHasherDefault::default());
+        for index in 0..KEYS {
+            let digest: [u8; 32] = Sha256::digest(key(index)).into();
+            let record = Record {
+                digest,
+                organization: 7,
+                scopes: READ,
+                expires_at: u64::MAX,
+                limit,
+                limit_field: limit.into(),
+                window: AtomicU64::new(0),
+            };
+            keys.pin().insert(digest, Arc::new(record));
+        }
+        let numbers = (0..100_000_u32).map(HeaderValue::from).collect();
+        Self { keys, numbers, reset: HeaderValue::from_static("1702617600"), start: Instant::now() }
+    }
+
+    fn check(&self, headers: &HeaderMap) -> Result<(Arc<Record>, u32), StatusCode> {
+        let key = headers.get(X_API_KEY).ok_or(StatusCode::UNAUTHORIZED)?.as_bytes();
         if key.len() != 36 || !key.starts_with(b"wfk_") || !key[4..].iter().all(u8::is_ascii_alphanumeric) {
             return Err(StatusCode::UNAUTHORIZED);
         }
@@ -93,6 +116,10 @@ impl State {
             return Err(StatusCode::FORBIDDEN);
         }
         Ok((record, remaining))
+    }
+
+    fn number(&self, number: u32) -> HeaderValue {
+        self.numbers.get(number as usize).cloned().unwrap_or_else(|| number.into())
     }
 }
 
@@ -126,57 +153,56 @@ impl Record {
     }
 }
 
-impl Service<Request> for Ideal {
+impl<S, B> Service<Request<B>> for Ideal<S>
+where
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
+{
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = Answer<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request) -> Answer {
-        match self.state.check(&request) {
+    fn call(&mut self, mut request: Request<B>) -> Answer<S::Future> {
+        match self.state.check(request.headers()) {
             Ok((record, remaining)) => {
-                let fields =
-                    (record.limit_field.clone(), self.state.number(remaining), self.state.reset.clone());
+                let limit = record.limit_field.clone();
+                let fields = [limit, self.state.number(remaining), self.state.reset.clone()];
                 request.extensions_mut().insert(record);
-                Answer::Called(self.inner.call(request), Some(fields))
+                Answer::Called { inner: self.inner.call(request), fields: Some(fields) }
             }
-            Err(status) => Answer::Refused(Some(status)),
+            Err(status) => Answer::Refused { status },
         }
     }
 }
 
-impl State {
-    fn number(&self, number: u32) -> HeaderValue {
-        self.numbers.get(number as usize).cloned().unwrap_or_else(|| number.into())
+pin_project! {
+    #[project = AnswerProjection]
+    pub(crate) enum Answer<F> {
+        Called { #[pin] inner: F, fields: Option<[HeaderValue; 3]> },
+        Refused { status: StatusCode },
     }
 }
 
-#[expect(clippy::large_enum_variant, reason = "a box would cost more than it saves")]
-enum Answer {
-    Called(Ready<Result<Response<Body>, Infallible>>, Option<(HeaderValue, HeaderValue, HeaderValue)>),
-    Refused(Option<StatusCode>),
-}
-
-impl Future for Answer {
-    type Output = Result<Response<Body>, Infallible>;
+impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Answer<F> {
+    type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.get_mut() {
-            Self::Called(inner, fields) => {
-                let mut response = ready!(Pin::new(inner).poll(context))?;
-                let (limit, remaining, reset) = fields.take().unwrap();
+        match self.project() {
+            AnswerProjection::Called { inner, fields } => {
+                let mut response = ready!(inner.poll(context))?;
+                let [limit, remaining, reset] = fields.take().unwrap();
                 let headers = response.headers_mut();
                 headers.insert(LIMIT, limit);
                 headers.insert(REMAINING, remaining);
                 headers.insert(RESET, reset);
                 Poll::Ready(Ok(response))
             }
-            Self::Refused(status) => {
+            AnswerProjection::Refused { status } => {
                 let mut response = Response::new(Body::empty());
-                *response.status_mut() = status.take().unwrap();
+                *response.status_mut() = *status;
                 Poll::Ready(Ok(response))
             }
         }

@@ -6,8 +6,10 @@
 #![allow(dead_code, reason = "each bench uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a failing setup is a failing bench")]
 
+pub(crate) mod cpu_time;
 pub(crate) mod ideal;
 pub(crate) mod peers;
+pub(crate) mod typical;
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
@@ -32,7 +34,7 @@ pub(crate) type Request = http::Request<()>;
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 const KEYS: usize = 10_000;
-const IN_TURN: usize = 256;
+pub(crate) const IN_TURN: usize = 256;
 
 /// A service with the requests that are sent to it in turn.
 pub(crate) struct Stack {
@@ -77,7 +79,9 @@ impl Stack {
 
 pub(crate) const BASELINE: &str = "inner service alone";
 pub(crate) const WHOLE: &str = "whole stack, accepted";
+pub(crate) const WHOLE_WITHOUT_IETF_FIELDS: &str = "whole stack without IETF fields, accepted";
 pub(crate) const IDEAL: &str = "written by hand";
+pub(crate) const TYPICAL: &str = "peer: axum from_fn, all the work";
 pub(crate) const ASSEMBLED: &str = "peers: async auth, sha256 + tower_governor";
 
 /// All stacks, the baseline first.
@@ -85,6 +89,7 @@ pub(crate) fn stacks(limit: u32) -> Vec<Stack> {
     let mut stacks = own_stacks(limit);
     stacks.push(ideal::stack(limit));
     stacks.extend(peers::stacks());
+    stacks.push(typical::stack(limit));
     stacks
 }
 
@@ -95,8 +100,8 @@ pub(crate) fn own_stacks(limit: u32) -> Vec<Stack> {
     const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
 
     let store = store();
-    let generous = JustPaid::new(store.clone()).with_limits(limits(limit));
-    let strict = JustPaid::new(store).with_limits(limits(1));
+    let generous = preset(store.clone(), limit);
+    let strict = preset(store, 1);
     let whole = |preset: &JustPaid<MemoryStore>| {
         ServiceBuilder::new()
             .layer(preset.authenticate())
@@ -129,7 +134,7 @@ pub(crate) fn own_stacks(limit: u32) -> Vec<Stack> {
             good_keys(),
         ),
         Stack::new(
-            "whole stack without IETF fields, accepted",
+            WHOLE_WITHOUT_IETF_FIELDS,
             OK,
             without_ietf_fields.layer(generous.scopes().unwrap()).service(Inner),
             good_keys(),
@@ -144,6 +149,10 @@ pub(crate) fn own_stacks(limit: u32) -> Vec<Stack> {
     ]
 }
 
+pub(crate) fn preset(store: MemoryStore, limit: u32) -> JustPaid<MemoryStore> {
+    JustPaid::new(store).with_limits(limits(limit))
+}
+
 /// The limits of a day, so that a bench does not outlast them.
 fn limits(limit: u32) -> Limits {
     let window = Duration::from_secs(24 * 60 * 60);
@@ -151,7 +160,7 @@ fn limits(limit: u32) -> Limits {
 }
 
 /// The preset's layer for reads, but for the fields and for routes with a limit of their own.
-fn without_ietf_fields(limit: u32) -> RateLimitLayer<JustPaidFormat> {
+pub(crate) fn without_ietf_fields(limit: u32) -> RateLimitLayer<JustPaidFormat> {
     let quota = Quota::new(limit.try_into().unwrap(), limits(1).window).unwrap();
     let limiter = MemoryRateLimiter::builder("read", quota).build();
     RateLimitLayer::by_key(limiter).with_rejection_format(JustPaidFormat)
@@ -161,7 +170,7 @@ fn without_ietf_fields(limit: u32) -> RateLimitLayer<JustPaidFormat> {
 #[derive(Clone, Copy)]
 pub(crate) struct Inner;
 
-impl Service<Request> for Inner {
+impl<B> Service<http::Request<B>> for Inner {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Ready<Result<Response<Body>, Infallible>>;
@@ -170,17 +179,17 @@ impl Service<Request> for Inner {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Request) -> Self::Future {
+    fn call(&mut self, _: http::Request<B>) -> Self::Future {
         ready(Ok(Response::new(Body::empty())))
     }
 }
 
-fn key(index: usize) -> String {
+pub(crate) fn key(index: usize) -> String {
     format!("wfk_{index:032}")
 }
 
 /// The first `IN_TURN` keys are good, the next are revoked, those after them lack the scope.
-fn store() -> MemoryStore {
+pub(crate) fn store() -> MemoryStore {
     let store = MemoryStore::new();
     for index in 0..KEYS {
         let owner = Owner::organization("acme".parse().unwrap(), Mode::Live);

@@ -1,10 +1,14 @@
-//! The same work with what others offer: tower-http's asynchronous authorization with a look-up written by hand, and
-//! tower_governor. None of these has scopes, key states or a reset field; tower_governor's limit is a leaky bucket.
+//! The same work with what others offer: tower-http's authorization, its asynchronous kind with a look-up written by hand,
+//! and tower_governor. None of these has scopes, key states or a reset field; tower-http's `bearer` and `basic` know one
+//! caller; tower_governor's limit is a leaky bucket.
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
 use axum::body::Body;
+use base64::prelude::{BASE64_STANDARD, Engine};
+use governor::middleware::StateInformationMiddleware;
+use http::header::AUTHORIZATION;
 use http::{Response, StatusCode};
 use sha2::{Digest, Sha256};
 use tower::ServiceBuilder;
@@ -13,8 +17,9 @@ use tower_governor::governor::GovernorConfigBuilder;
 use tower_governor::key_extractor::KeyExtractor;
 use tower_governor::{GovernorError, GovernorLayer};
 use tower_http::auth::AsyncRequireAuthorizationLayer;
+use tower_http::validate_request::ValidateRequestHeaderLayer;
 
-use super::{ASSEMBLED, Inner, KEYS, Request, Stack, X_API_KEY, good_keys, key};
+use super::{ASSEMBLED, Inner, KEYS, Request, Stack, X_API_KEY, good_keys, key, request};
 
 /// What a host would want to know of the caller.
 struct User {
@@ -45,14 +50,26 @@ pub(crate) fn stacks() -> Vec<Stack> {
             authorized(request, user)
         }
     });
-    let limit = || {
-        let mut config = GovernorConfigBuilder::default().key_extractor(ByKey).use_headers();
-        config.per_nanosecond(1_000).burst_size(Quota::MAX_LIMIT);
-        GovernorLayer::new(config.finish().unwrap())
-    };
+
+    #[expect(deprecated, reason = "many hosts still have them")]
+    let (bearer, basic) =
+        (ValidateRequestHeaderLayer::bearer(&key(0)), ValidateRequestHeaderLayer::basic(&key(0), ""));
+    let pair = BASE64_STANDARD.encode(key(0) + ":");
 
     let builder = ServiceBuilder::new();
     vec![
+        Stack::new(
+            "peer: tower-http bearer, one token",
+            StatusCode::OK,
+            builder.clone().layer(bearer).service(Inner),
+            vec![with_authorization("Bearer", &key(0))],
+        ),
+        Stack::new(
+            "peer: tower-http basic, one pair",
+            StatusCode::OK,
+            builder.clone().layer(basic).service(Inner),
+            vec![with_authorization("Basic", &pair)],
+        ),
         Stack::new(
             "peer: async auth, map of plain keys",
             StatusCode::OK,
@@ -68,16 +85,28 @@ pub(crate) fn stacks() -> Vec<Stack> {
         Stack::new(
             "peer: tower_governor",
             StatusCode::OK,
-            builder.clone().layer(limit()).service(Inner),
+            builder.clone().layer(rate_limit()).service(Inner),
             good_keys(),
         ),
         Stack::new(
             ASSEMBLED,
             StatusCode::OK,
-            builder.layer(by_digest).layer(limit()).service(Inner),
+            builder.layer(by_digest).layer(rate_limit()).service(Inner),
             good_keys(),
         ),
     ]
+}
+
+pub(crate) fn rate_limit() -> GovernorLayer<ByKey, StateInformationMiddleware, Body> {
+    let mut config = GovernorConfigBuilder::default().key_extractor(ByKey).use_headers();
+    config.per_nanosecond(1_000).burst_size(Quota::MAX_LIMIT);
+    GovernorLayer::new(config.finish().unwrap())
+}
+
+fn with_authorization(scheme: &str, credential: &str) -> Request {
+    let mut request = request(None);
+    request.headers_mut().insert(AUTHORIZATION, format!("{scheme} {credential}").parse().unwrap());
+    request
 }
 
 fn user() -> Arc<User> {
@@ -101,7 +130,7 @@ fn authorized(mut request: Request, user: Option<Arc<User>>) -> Result<Request, 
 
 /// Counts by the text of the key.
 #[derive(Clone)]
-struct ByKey;
+pub(crate) struct ByKey;
 
 impl KeyExtractor for ByKey {
     type Key = String;
