@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         let stack = stacks.iter_mut().find(|stack| stack.name == name).unwrap();
         let times = times.first().map_or(1, |times| times.parse().unwrap());
         (0..times).for_each(|_| send_counted(stack));
-        return ExitCode::SUCCESS;
+        std::process::exit(0);
     }
     let recorded = recorded();
     let names = support::stacks(LIMIT).into_iter().map(|stack| stack.name);

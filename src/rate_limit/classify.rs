@@ -106,31 +106,43 @@ impl Classifier {
     #[inline(always)]
     pub(super) fn check(&self, request: RequestView<'_>) -> Step {
         let Some(limiter) = self.limiter(request) else { return Step::Decided(Ok(None)) };
-        let caller = match self.caller(request) {
-            Ok(Some(caller)) => caller,
-            Ok(None) => return Step::Decided(Ok(None)),
-            Err(refused) => return Step::Decided(Err(refused)),
-        };
+        // The common case on its own: a subject that is made where it is used is not moved.
+        if let (Counts::Key, Some(authentication)) = (&self.counts, Authentication::of(request.extensions))
+            && let Some(id) = authentication.caller.id()
+        {
+            let principal = authentication.caller.principal();
+            let caller = Caller { subject: Subject::Key(*id), principal, now: authentication.now };
+            return self.decide(limiter, &caller, request);
+        }
+        match self.caller(request) {
+            Ok(Some(caller)) => self.decide(limiter, &caller, request),
+            Ok(None) => Step::Decided(Ok(None)),
+            Err(refused) => Step::Decided(Err(refused)),
+        }
+    }
+
+    #[inline(always)]
+    fn decide(&self, limiter: &Limiter, caller: &Caller<'_>, request: RequestView<'_>) -> Step {
+        let Caller { subject, principal, now } = caller;
         let charge = Charge {
-            limit_override: caller.principal.and_then(|principal| own_limit(principal, limiter.category())),
+            limit_override: principal.and_then(|principal| own_limit(principal, &limiter.category.name)),
             cost: self.cost.as_ref().map_or(1, |cost| cost(request)),
-            now: caller.now,
+            now: *now,
             refundable: self.refund.is_some(),
         };
-        match limiter.counts.decide_now(&caller.subject, charge) {
+        match limiter.counts.decide_now(subject, charge) {
             Poll::Ready(Ok((decision, receipt))) if decision.is_admitted() => {
                 let refund = receipt.and_then(|receipt| self.refund(limiter, receipt));
-                let fields = self.fields(&decision, caller.now);
+                let fields = Fields::new(&decision, *now, self.ietf);
                 Step::Decided(Ok(Some(Counted { category: limiter.category.clone(), fields, refund })))
             }
             Poll::Ready(outcome) => {
-                let asked = self.asked(limiter, request, caller.now);
+                let asked = self.asked(limiter, request, *now);
                 Step::Decided(Err(self.refused(&asked, outcome.map(|(decision, _)| decision))))
             }
             Poll::Pending => {
-                let deciding = limiter.counts.decide(caller.subject, charge);
-                let asked = self.asked(limiter, request, caller.now);
-                Step::Waiting(Box::new(Waiting { deciding, asked }))
+                let deciding = limiter.counts.decide(subject.clone(), charge);
+                Step::Waiting(Box::new(Waiting { deciding, asked: self.asked(limiter, request, *now) }))
             }
         }
     }
@@ -140,15 +152,11 @@ impl Classifier {
         match outcome {
             Ok((decision, receipt)) if decision.is_admitted() => {
                 let refund = receipt.and_then(|receipt| self.refund(&asked.limiter, receipt));
-                let fields = self.fields(&decision, asked.now);
+                let fields = Fields::new(&decision, asked.now, self.ietf);
                 Ok(Counted { category: asked.limiter.category.clone(), fields, refund })
             }
             outcome => Err(self.refused(asked, outcome.map(|(decision, _)| decision))),
         }
-    }
-
-    fn fields(&self, decision: &Decision, now: Now) -> Fields {
-        Fields::new(decision, now, self.ietf)
     }
 
     #[cold]
@@ -171,7 +179,7 @@ impl Classifier {
         let category = &asked.limiter.category;
         let (reason, fields) = match decided {
             Ok(decision) => {
-                let fields = self.fields(&decision, asked.now);
+                let fields = Fields::new(&decision, asked.now, self.ietf);
                 (Reason::RateLimited(over_limit(category, decision)), Some((category.clone(), fields)))
             }
             Err(Undecided) => (Reason::LimiterFailed(category.name.clone()), None),
@@ -197,19 +205,18 @@ impl Classifier {
     }
 
     /// `None` if nobody is known to be calling, and the host lets that pass.
-    #[inline]
     fn caller<'r>(&self, request: RequestView<'r>) -> Result<Option<Caller<'r>>, Box<Refused>> {
         match (&self.counts, Authentication::of(request.extensions)) {
             (Counts::Address(source), authentication) => self.client(source, authentication, request),
             (_, None) => Err(misplaced(
-                "RateLimitLayer needs AuthenticateLayer outside it: add that one later to an axum router, or earlier to \
-                 a ServiceBuilder",
+                "RateLimitLayer needs AuthenticateLayer outside it: add that one later to an axum router, or earlier to a \
+                 ServiceBuilder",
             )),
-            (Counts::Key, Some(authentication)) => {
-                let Some(id) = authentication.caller.id() else { return Ok(None) };
-                let principal = authentication.caller.principal();
-                Ok(Some(Caller { subject: Subject::Key(*id), principal, now: authentication.now }))
-            }
+            (Counts::Key, Some(authentication)) => Ok(authentication.caller.id().map(|id| Caller {
+                subject: Subject::Key(*id),
+                principal: authentication.caller.principal(),
+                now: authentication.now,
+            })),
             (Counts::Organization, Some(authentication)) => organization(authentication),
         }
     }
@@ -245,10 +252,6 @@ impl Refund {
 }
 
 impl Limiter {
-    fn category(&self) -> &str {
-        &self.category.name
-    }
-
     pub(super) fn new(counts: impl RateLimiter) -> Self {
         Self { category: counts.describe().clone(), counts: Arc::new(counts) }
     }

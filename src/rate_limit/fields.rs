@@ -30,6 +30,7 @@ pub(super) struct Fields {
 }
 
 impl Fields {
+    #[inline]
     pub(super) fn new(decision: &Decision, now: Now, ietf: bool) -> Self {
         let unix = now.unix_nanos();
         Self {
