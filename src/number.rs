@@ -6,12 +6,18 @@ use http::HeaderValue;
 
 /// The decimal digits of a number. Up to 9999, which most limits are, they are there already: no allocation.
 pub(crate) fn number(number: u64) -> HeaderValue {
-    let mut buffer = itoa::Buffer::new();
-    let digits = buffer.format(number);
-    match usize::try_from(number).ok().and_then(|number| DIGITS.get(number)) {
-        Some(four) => HeaderValue::from_static(ascii(&four[4 - digits.len()..])),
-        None => HeaderValue::from_str(digits).expect("digits are visible ASCII"),
-    }
+    let length = match number {
+        0..10 => 1,
+        10..100 => 2,
+        100..1000 => 3,
+        1000..10_000 => 4,
+        _ => {
+            let mut buffer = itoa::Buffer::new();
+            return HeaderValue::from_str(buffer.format(number)).expect("digits are visible ASCII");
+        }
+    };
+    let end = 4 * (number as usize + 1);
+    HeaderValue::from_static(&FOUR_DIGITS[end - length..end])
 }
 
 /// Seconds, rounded up: a client that waits that long has waited long enough.
@@ -19,23 +25,27 @@ pub(crate) fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
 }
 
-static DIGITS: [[u8; 4]; 10_000] = {
-    let mut digits = [[0; 4]; 10_000];
-    let mut number = 0;
-    while number < 10_000 {
-        digits[number] = [digit(number / 1000), digit(number / 100), digit(number / 10), digit(number)];
-        number += 1;
-    }
-    digits
+/// `0000` to `9999`, one after the other.
+static FOUR_DIGITS: &str = match std::str::from_utf8(&BYTES) {
+    Ok(digits) => digits,
+    Err(_) => panic!("digits are ASCII"),
 };
 
-const fn digit(number: usize) -> u8 {
-    b'0' + (number % 10) as u8
-}
-
-fn ascii(digits: &'static [u8]) -> &'static str {
-    std::str::from_utf8(digits).expect("digits are ASCII")
-}
+static BYTES: [u8; 40_000] = {
+    let mut bytes = [0; 40_000];
+    let mut number = 0;
+    while number < 10_000 {
+        let mut place = 4;
+        let mut rest = number;
+        while place > 0 {
+            place -= 1;
+            bytes[4 * number + place] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        number += 1;
+    }
+    bytes
+};
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,6 @@ use http::HeaderValue;
 
 use super::Quota;
 use super::fields::{policy, string, value};
-use crate::number::number;
 
 /// Which requests a limiter counts, and how many it admits.
 ///
@@ -17,16 +16,14 @@ pub struct Category {
     pub(super) quotas: Box<[Quota]>,
     /// The name as a structured field's String.
     pub(super) quoted: String,
-    /// Of the first quota.
-    pub(super) limit: HeaderValue,
+    /// `RateLimit-Policy`.
     pub(super) policy: HeaderValue,
 }
 
 impl Category {
     pub(super) fn new(name: Arc<str>, quotas: Vec<Quota>) -> Self {
         let quoted = string(&name);
-        let limit = number(quotas[0].limit().get().into());
         let policies: Vec<String> = quotas.iter().map(|quota| policy(&quoted, *quota)).collect();
-        Self { name, limit, policy: value(policies.join(", ")), quotas: quotas.into(), quoted }
+        Self { name, policy: value(policies.join(", ")), quotas: quotas.into(), quoted }
     }
 }

@@ -72,7 +72,6 @@ pub(super) struct Asked {
 
 /// A request that was counted and may pass.
 pub(super) struct Counted {
-    pub(super) category: Arc<Category>,
     pub(super) fields: Fields,
     /// Where it may have to be taken back.
     pub(super) refund: Option<Box<Refund>>,
@@ -88,7 +87,7 @@ pub(super) struct Refund {
 /// A request that may not, with what its answer says of the limit.
 pub(super) struct Refused {
     rejection: Rejection,
-    fields: Option<(Arc<Category>, Fields)>,
+    fields: Option<Fields>,
 }
 
 /// Whom to count a request for.
@@ -111,38 +110,45 @@ impl Classifier {
             && let Some(id) = authentication.caller.id()
         {
             let principal = authentication.caller.principal();
-            let caller = Caller { subject: Subject::Key(*id), principal, now: authentication.now };
-            return self.decide(limiter, &caller, request);
+            return self.decide(limiter, &Subject::Key(*id), principal, authentication.now, request);
         }
         match self.caller(request) {
-            Ok(Some(caller)) => self.decide(limiter, &caller, request),
+            Ok(Some(Caller { subject, principal, now })) => {
+                self.decide(limiter, &subject, principal, now, request)
+            }
             Ok(None) => Step::Decided(Ok(None)),
             Err(refused) => Step::Decided(Err(refused)),
         }
     }
 
     #[inline(always)]
-    fn decide(&self, limiter: &Limiter, caller: &Caller<'_>, request: RequestView<'_>) -> Step {
-        let Caller { subject, principal, now } = caller;
+    fn decide(
+        &self,
+        limiter: &Limiter,
+        subject: &Subject,
+        principal: Option<&Principal>,
+        now: Now,
+        request: RequestView<'_>,
+    ) -> Step {
         let charge = Charge {
             limit_override: principal.and_then(|principal| own_limit(principal, &limiter.category.name)),
             cost: self.cost.as_ref().map_or(1, |cost| cost(request)),
-            now: *now,
+            now,
             refundable: self.refund.is_some(),
         };
         match limiter.counts.decide_now(subject, charge) {
             Poll::Ready(Ok((decision, receipt))) if decision.is_admitted() => {
                 let refund = receipt.and_then(|receipt| self.refund(limiter, receipt));
-                let fields = Fields::new(&decision, *now, self.ietf);
-                Step::Decided(Ok(Some(Counted { category: limiter.category.clone(), fields, refund })))
+                let fields = Fields::new(&decision, now, &limiter.category, self.ietf);
+                Step::Decided(Ok(Some(Counted { fields, refund })))
             }
             Poll::Ready(outcome) => {
-                let asked = self.asked(limiter, request, *now);
+                let asked = self.asked(limiter, request, now);
                 Step::Decided(Err(self.refused(&asked, outcome.map(|(decision, _)| decision))))
             }
             Poll::Pending => {
                 let deciding = limiter.counts.decide(subject.clone(), charge);
-                Step::Waiting(Box::new(Waiting { deciding, asked: self.asked(limiter, request, *now) }))
+                Step::Waiting(Box::new(Waiting { deciding, asked: self.asked(limiter, request, now) }))
             }
         }
     }
@@ -152,8 +158,8 @@ impl Classifier {
         match outcome {
             Ok((decision, receipt)) if decision.is_admitted() => {
                 let refund = receipt.and_then(|receipt| self.refund(&asked.limiter, receipt));
-                let fields = Fields::new(&decision, asked.now, self.ietf);
-                Ok(Counted { category: asked.limiter.category.clone(), fields, refund })
+                let fields = Fields::new(&decision, asked.now, &asked.limiter.category, self.ietf);
+                Ok(Counted { fields, refund })
             }
             outcome => Err(self.refused(asked, outcome.map(|(decision, _)| decision))),
         }
@@ -179,8 +185,8 @@ impl Classifier {
         let category = &asked.limiter.category;
         let (reason, fields) = match decided {
             Ok(decision) => {
-                let fields = Fields::new(&decision, asked.now, self.ietf);
-                (Reason::RateLimited(over_limit(category, decision)), Some((category.clone(), fields)))
+                let fields = Fields::new(&decision, asked.now, category, self.ietf);
+                (Reason::RateLimited(over_limit(category, decision)), Some(fields))
             }
             Err(Undecided) => (Reason::LimiterFailed(category.name.clone()), None),
         };
@@ -260,8 +266,8 @@ impl Limiter {
 impl Refused {
     pub(super) fn into_response<B>(self, format: &impl RejectionFormat<B>) -> Response<B> {
         let mut response = self.rejection.into_response(format);
-        if let Some((category, fields)) = self.fields {
-            fields.write(&category, response.headers_mut());
+        if let Some(fields) = self.fields {
+            fields.write(response.headers_mut());
         }
         response
     }

@@ -1,6 +1,7 @@
 //! The header fields that tell a client about its limit.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use http::header::Entry;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -17,53 +18,67 @@ const IETF_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const IETF_STATE: HeaderName = HeaderName::from_static("ratelimit");
 
 /// What the fields say of one request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Fields {
-    quota: Quota,
+    limit: u32,
     remaining: u32,
-    ietf: bool,
     /// The instant at which more remains, in whole seconds since the Unix epoch. Rounded up, so that a client that waits
     /// for it does not come too early; and in the future, so that it does wait.
     reset_at: u64,
-    /// How long that is from now, in whole seconds, at least one.
+    ietf: Option<Ietf>,
+}
+
+/// What the draft's fields say beyond that.
+#[derive(Debug)]
+struct Ietf {
+    category: Arc<Category>,
+    quota: Quota,
+    /// How long it is from now until more remains, in whole seconds, at least one.
     reset_after: u64,
 }
 
 impl Fields {
     #[inline]
-    pub(super) fn new(decision: &Decision, now: Now, ietf: bool) -> Self {
+    pub(super) fn new(decision: &Decision, now: Now, category: &Arc<Category>, ietf: bool) -> Self {
         let unix = now.unix_nanos();
         Self {
-            quota: decision.quota,
+            limit: decision.limit(),
             remaining: decision.remaining,
-            ietf,
             reset_at: unix.saturating_add(decision.reset).div_ceil(SECOND).max(unix / SECOND + 1),
-            reset_after: decision.reset.div_ceil(SECOND).max(1),
+            ietf: ietf.then(|| Ietf {
+                category: category.clone(),
+                quota: decision.quota,
+                reset_after: decision.reset.div_ceil(SECOND).max(1),
+            }),
         }
     }
 
     /// Writes the fields, but none that an inner layer has written: the limit that stands nearest to the handler is
     /// the one that the client cares about.
-    pub(super) fn write(&self, category: &Category, headers: &mut HeaderMap) {
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
         let Entry::Vacant(limit) = headers.entry(LIMIT) else { return };
-        let is_first = category.quotas[0] == self.quota;
-        limit.insert(if is_first { category.limit.clone() } else { number(self.quota.limit().get().into()) });
+        limit.insert(number(self.limit.into()));
         headers.insert(REMAINING, number(self.remaining.into()));
         headers.insert(RESET, instant(self.reset_at));
-        if self.ietf {
-            let is_own = !is_first && category.quotas.len() == 1;
-            let policy =
-                if is_own { value(policy(&category.quoted, self.quota)) } else { category.policy.clone() };
-            headers.insert(IETF_POLICY, policy);
-            headers.insert(IETF_STATE, self.state(&category.quoted));
+        if let Some(ietf) = &self.ietf {
+            headers.insert(IETF_POLICY, ietf.policy());
+            headers.insert(IETF_STATE, ietf.state(self.remaining));
         }
+    }
+}
+
+impl Ietf {
+    fn policy(&self) -> HeaderValue {
+        let Self { category, quota, .. } = self;
+        let is_own = category.quotas[0] != *quota && category.quotas.len() == 1;
+        if is_own { value(policy(&category.quoted, *quota)) } else { category.policy.clone() }
     }
 
     /// `RateLimit: "read";r=950;t=12` (draft-ietf-httpapi-ratelimit-headers-10).
-    fn state(&self, quoted: &str) -> HeaderValue {
-        let (mut remaining, mut seconds) = (itoa::Buffer::new(), itoa::Buffer::new());
-        let (remaining, seconds) = (remaining.format(self.remaining), seconds.format(self.reset_after));
-        value([quoted, ";r=", remaining, ";t=", seconds].concat())
+    fn state(&self, remaining: u32) -> HeaderValue {
+        let (mut r, mut t) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let (r, t) = (r.format(remaining), t.format(self.reset_after));
+        value([&self.category.quoted, ";r=", r, ";t=", t].concat())
     }
 }
 

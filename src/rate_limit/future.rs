@@ -79,8 +79,8 @@ impl<ReqBody, ResBody, R: RejectionFormat<ResBody>> gate::Guard<ReqBody, ResBody
 
 impl<B> gate::Exit<B> for Exit {
     fn complete(&mut self, response: &mut Response<B>) {
-        let Some(Counted { category, fields, refund }) = self.0.take() else { return };
-        fields.write(&category, response.headers_mut());
+        let Some(Counted { fields, refund }) = self.0.take() else { return };
+        fields.write(response.headers_mut());
         if let Some(refund) = refund {
             refund.settle(response.status());
         }

@@ -27,6 +27,7 @@ impl<'r> Target<'r> {
     ///
     /// Whether the path is canonical is seen on the way: a literal segment is if it matches, so only what a parameter
     /// or a rest stands for has to be looked at.
+    #[inline(always)]
     pub(super) fn of(request: RequestView<'r>) -> Option<Self> {
         if let Some(route) = router::matched_route(request) {
             return Some(Self::route(route));

@@ -57,7 +57,7 @@ impl Presented {
 /// known that has it, and if there were one, there would be no record to let it in.
 pub(super) static NO_SECRET: Digest = Digest::from_parts(DigestAlgorithm::Sha256, [0; 32]);
 
-#[inline]
+#[inline(always)]
 pub(super) fn verify(
     found: Option<Arc<KeyRecord>>,
     presented: &Presented,
