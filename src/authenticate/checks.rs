@@ -299,12 +299,12 @@ impl Authenticator {
     async fn refresh(&self, presented: &Presented, verified: &mut Verified, now: Now) {
         let stored = &verified.record;
         let mut record = KeyRecord::clone(stored);
-        let next = record.next.take_if(|_| verified.is_by_next());
+        let next = record.extras.next.take_if(|_| verified.is_by_next());
         if let Some(next) = next {
             record.put_in_use(*next, now.timestamp());
         }
         if let Some(&new) = presented.digests.first().filter(|_| !self.peppers.is_current(&verified.digest)) {
-            let previous = record.previous.as_mut().map(|previous| &mut previous.digest);
+            let previous = record.extras.previous.as_mut().map(|previous| &mut previous.digest);
             let holders = [Some(&mut record.digest), previous].into_iter().flatten();
             holders.filter(|held| **held == verified.digest).for_each(|held| *held = new);
         }

@@ -31,7 +31,7 @@ pub(super) struct Verified {
 
 impl Verified {
     pub(super) fn is_by_next(&self) -> bool {
-        self.record.next.as_ref().is_some_and(|next| next.digest == self.digest)
+        self.record.extras.next.as_ref().is_some_and(|next| next.digest == self.digest)
     }
 }
 
@@ -80,7 +80,7 @@ pub(super) fn check_state(record: &KeyRecord, now: Timestamp) -> Result<(), Reas
         KeyState::Disabled => return Err(Reason::KeyDisabled),
         KeyState::Revoked { .. } => return Err(Reason::KeyRevoked),
     }
-    if record.not_before.is_some_and(|start| now < start) {
+    if record.extras.not_before.is_some_and(|start| now < start) {
         return Err(Reason::KeyNotYetValid);
     }
     if record.expires_at.is_some_and(|end| end <= now) {
@@ -91,7 +91,7 @@ pub(super) fn check_state(record: &KeyRecord, now: Timestamp) -> Result<(), Reas
 
 /// Asks for the client only if the key is not for everywhere.
 pub(super) fn check_address(record: &KeyRecord, client: impl FnOnce() -> Client) -> Result<(), Reason> {
-    let allowed = &record.allowed_addresses;
+    let allowed = &record.extras.allowed_addresses;
     if allowed.is_empty() {
         return Ok(());
     }
@@ -103,7 +103,7 @@ pub(super) fn check_address(record: &KeyRecord, client: impl FnOnce() -> Client)
 
 /// The digests of the secrets that verify: the one in use, and one other at most.
 pub(super) fn live_digests(record: &KeyRecord, now: Timestamp) -> [Digest; 2] {
-    let other = match (&record.next, record.previous) {
+    let other = match (&record.extras.next, record.extras.previous) {
         (Some(next), _) => next.digest,
         (None, Some(previous)) if now < previous.valid_until => previous.digest,
         _ => NO_SECRET,
@@ -173,7 +173,7 @@ pub(super) mod tests {
             ("starts later and ended before", Some(after), Some(before), "KeyNotYetValid"),
         ];
         for (name, not_before, expires_at, want) in instants {
-            let found = record(|key| (key.not_before, key.expires_at) = (not_before, expires_at));
+            let found = record(|key| (key.extras.not_before, key.expires_at) = (not_before, expires_at));
             assert_eq!(outcome(found, "right"), want, "{name}");
         }
         let worst = record(|key| {
@@ -194,7 +194,8 @@ pub(super) mod tests {
     fn r58_the_previous_secret_verifies_until_its_grace_ends() {
         let rotated = |valid_until: Timestamp| {
             record(|key| {
-                key.previous = Some(PreviousSecret { digest: Peppers::none().digest("old"), valid_until });
+                key.extras.previous =
+                    Some(PreviousSecret { digest: Peppers::none().digest("old"), valid_until });
             })
         };
         let grace = NOW.saturating_add(Duration::from_millis(1));
@@ -211,8 +212,9 @@ pub(super) mod tests {
         let rotating = || {
             record(|key| {
                 let hint = String::new();
-                key.next = Some(Box::new(NextSecret { digest: next, hint, created_at: NOW, grace }));
-                key.previous = Some(PreviousSecret { digest: old, valid_until: NOW.saturating_add(grace) });
+                key.extras.next = Some(Box::new(NextSecret { digest: next, hint, created_at: NOW, grace }));
+                key.extras.previous =
+                    Some(PreviousSecret { digest: old, valid_until: NOW.saturating_add(grace) });
             })
         };
         assert_eq!(outcome(rotating(), "right"), "ok");
