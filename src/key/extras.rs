@@ -131,8 +131,8 @@ mod tests {
     fn fields_that_are_all_unset_take_no_memory_elsewhere() {
         assert_eq!(size_of::<Extras>(), size_of::<usize>());
         let start = Timestamp::from_unix_seconds(5);
-        let mut extras = Extras::default();
-        extras.not_before = Some(start);
+        let fields = ExtraFields { not_before: Some(start), ..ExtraFields::default() };
+        let mut extras = Extras::from(fields);
         extras.shrink();
         assert_eq!(extras.not_before, Some(start));
         assert_ne!(extras, Extras::default());

@@ -87,10 +87,12 @@ impl Attempt<'_> {
         record.expires_at = key.expires_at.or_else(|| rules::earlier(own_expiry, latest_expiry));
         record.name = key.name.into();
         record.scopes = key.scopes;
-        let mut extras = ExtraFields::default();
-        extras.limits = rules::inherited_limits(self.authority, &key.limits);
-        extras.allowed_addresses = rules::inherited_addresses(self.authority, key.allowed_addresses);
-        extras.not_before = key.not_before;
+        let extras = ExtraFields {
+            limits: rules::inherited_limits(self.authority, &key.limits),
+            allowed_addresses: rules::inherited_addresses(self.authority, key.allowed_addresses),
+            not_before: key.not_before,
+            ..ExtraFields::default()
+        };
         record.extras = extras.into();
         rules::may_hand_out(self.authority, &record).map_err(|forbidden| self.forbidden(forbidden))?;
         Ok(record)

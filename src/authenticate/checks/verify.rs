@@ -103,7 +103,8 @@ pub(super) fn check_address(record: &KeyRecord, client: impl FnOnce() -> Client)
 
 /// The digests of the secrets that verify: the one in use, and one other at most.
 pub(super) fn live_digests(record: &KeyRecord, now: Timestamp) -> [Digest; 2] {
-    let other = match (&record.extras.next, record.extras.previous) {
+    let extras = &*record.extras;
+    let other = match (&extras.next, &extras.previous) {
         (Some(next), _) => next.digest,
         (None, Some(previous)) if now < previous.valid_until => previous.digest,
         _ => NO_SECRET,
