@@ -56,8 +56,8 @@ async fn deciding_about_a_good_key_allocates_nothing() {
 
 /// Bytes requested from the allocator by ten thousand keys: two scopes, a name and a hint, ten keys of an organization.
 /// What makes them up is in `benches/memory.rs`.
-#[tokio::test]
-async fn a_key_in_memory_takes_fewer_than_three_hundred_bytes() {
+#[test]
+fn a_key_in_memory_takes_fewer_than_three_hundred_bytes() {
     const KEYS: usize = 10_000;
     let record = |index: usize| {
         let owner = Owner::organization(format!("org_{:012}", index / 10).parse().unwrap(), Mode::Live);
@@ -76,20 +76,20 @@ async fn a_key_in_memory_takes_fewer_than_three_hundred_bytes() {
     let bytes = measure(insert_all).bytes_current / KEYS as i64;
     assert!(bytes < 290, "{bytes} bytes");
 
-    // Nothing is left of what was replaced or deleted.
+    // Nothing is left of what was replaced, but for the room that the set of digests may have grown by: nine bytes a place.
     let replace_all = || {
         for index in 0..KEYS {
             let id = format!("{index:016}").parse().unwrap();
             let Poll::Ready(Ok(Some(stored))) = store.find_now(KeySelector::Id(&id)) else { panic!("{id}") };
             let mut record = KeyRecord::clone(&stored);
             record.digest = Peppers::none().digest(&format!("new {index}"));
+            // Brings a box of fields of which none is set.
             record.extras.previous = None;
-            drop(stored);
             now(store.replace(record));
         }
     };
     let more = measure(replace_all).bytes_current / KEYS as i64;
-    assert!(more.abs() <= 15, "{more} bytes more");
+    assert!(more < 16, "{more} bytes more");
 }
 
 /// What is never pending.

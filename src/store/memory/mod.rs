@@ -242,6 +242,41 @@ mod tests {
         store.replace(record).await.unwrap_err();
     }
 
+    #[test]
+    fn a_key_is_found_while_its_secrets_change_places_and_others_are_added() {
+        let [one, other] = ["one", "other"].map(|secret| crate::key::Peppers::none().digest(secret));
+        let (owner, at) = (Owner::system(crate::key::Mode::Live), Timestamp::from_unix_millis(5));
+        let record = KeyRecord::new("k1".parse().unwrap(), owner.clone(), one, at);
+        let inner = Inner::default();
+        let store = |old: Option<&KeyRecord>, record| {
+            inner.store(&mut inner.lock(), old, record);
+            inner.free();
+        };
+        store(None, record.clone());
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let mut old = record;
+                for number in 0..5_000 {
+                    let mut new = old.clone();
+                    new.digest = if number % 2 == 0 { other } else { one };
+                    let previous = crate::key::PreviousSecret { digest: old.digest, valid_until: at };
+                    new.extras.previous = Some(previous);
+                    store(Some(&old), new.clone());
+                    old = new;
+                    let (id, text) = (format!("n{number}").parse().unwrap(), number.to_string());
+                    let digest = crate::key::Peppers::none().digest(&text);
+                    store(None, KeyRecord::new(id, owner.clone(), digest, at));
+                }
+            });
+            while !writer.is_finished() {
+                assert!(inner.find(KeySelector::Digests(&[one])).is_some());
+                assert!(inner.find(KeySelector::Id(&"k1".parse().unwrap())).is_some());
+            }
+            writer.join().unwrap();
+        });
+        assert_eq!(inner.by_id.len(), 5_001);
+    }
+
     #[tokio::test]
     async fn conforms() {
         crate::store::conformance::check(async || MemoryStore::new()).await;
