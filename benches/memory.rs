@@ -8,15 +8,16 @@
 
 mod support;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use allocation_counter::measure;
+use papaya::Guard;
 use support::{START, at_once};
 use tower_api_keys::clock::{Now, Timestamp};
 use tower_api_keys::key::{
-    Digest, KeyId, KeyRecord, LimitOverrides, Mode, OrganizationId, Owner, Peppers, PreviousSecret,
+    Digest, Extras, KeyId, KeyRecord, KeyState, Mode, OrganizationId, Owner, Peppers, ShortText,
 };
 use tower_api_keys::rate_limit::{Algorithm, MemoryRateLimiter, Quota, Subject};
 use tower_api_keys::scope::ScopeSet;
@@ -37,26 +38,31 @@ fn main() {
         records(keys).for_each(|record| at_once(store.insert(record)).unwrap());
     });
 
-    let mut bare: Vec<Arc<KeyRecord>> = Vec::with_capacity(keys);
-    row("  the record", keys, || bare.extend(records(keys).map(Arc::new)));
+    let bare: Vec<KeyRecord> = records(keys).collect();
+    let scopes = ScopeSet::parse_list(SCOPES).unwrap();
+    let mut held: Vec<Arc<KeyRecord>> = Vec::with_capacity(keys);
+    row("  the record, without what keys share", keys, || {
+        held.extend(bare.iter().cloned().map(|mut record| {
+            record.scopes = scopes.clone();
+            Arc::new(record)
+        }));
+    });
+    let mut owners = Vec::with_capacity(keys);
+    row("  its owner's identifier, shared", keys, || owners.extend(records(keys).map(|record| record.owner)));
+    // In the place of pointers to the record, and of a mark that says which of its digests this one is.
+    let digests: papaya::HashMap<usize, usize> = map();
+    row("  its place among the digests", keys, || {
+        (0..keys).for_each(|number| free_at_once(&digests, |map, guard| _ = map.insert(number, 0, guard)));
+    });
+    let ids: papaya::HashMap<usize, ()> = map();
+    row("  its place among the identifiers", keys, || {
+        (0..keys).for_each(|number| free_at_once(&ids, |map, guard| _ = map.insert(number, (), guard)));
+    });
+    let mut listing = BTreeSet::new();
+    row("  its place in the listing", keys, || (0..keys).for_each(|number| _ = listing.insert(number)));
     let mut scopes = Vec::with_capacity(keys);
-    row("    of which its scopes, elsewhere", keys, || {
+    row("scopes, were they not shared", keys, || {
         scopes.extend((0..keys).map(|_| ScopeSet::parse_list(SCOPES).unwrap()));
-    });
-    // In the place of an `Arc`, which is a word, too.
-    let by_digest: papaya::HashMap<Digest, usize> = papaya::HashMap::new();
-    row("  its place in a map by digest", keys, || {
-        bare.iter().for_each(|record| _ = by_digest.pin().insert(record.digest, 0));
-    });
-    let by_id: papaya::HashMap<KeyId, usize> = papaya::HashMap::new();
-    row("  its place in a map by identifier", keys, || {
-        bare.iter().for_each(|record| _ = by_id.pin().insert(record.id, 0));
-    });
-    let mut owners: HashMap<Owner, BTreeMap<(Timestamp, KeyId), usize>> = HashMap::new();
-    row("  its place in its owner's listing", keys, || {
-        for record in &bare {
-            owners.entry(record.owner.clone()).or_default().insert((record.created_at, record.id), 0);
-        }
     });
 
     let mut limiters = Vec::new();
@@ -83,18 +89,19 @@ fn main() {
         ("KeyRecord", size_of::<KeyRecord>()),
         ("  id: KeyId", size_of::<KeyId>()),
         ("  owner: Owner", size_of::<Owner>()),
-        ("  name, hint: String, each", size_of::<String>()),
+        ("  name, hint: ShortText, each", size_of::<ShortText>()),
         ("  digest: Digest", size_of::<Digest>()),
-        ("  previous: Option<PreviousSecret>", size_of::<Option<PreviousSecret>>()),
         ("  scopes: ScopeSet", size_of::<ScopeSet>()),
-        ("  Option<Timestamp>, each of three", size_of::<Option<Timestamp>>()),
-        ("  limits: LimitOverrides", size_of::<LimitOverrides>()),
+        ("  state: KeyState", size_of::<KeyState>()),
+        ("  instants, each of four", size_of::<Option<Timestamp>>()),
+        ("  extras: Extras", size_of::<Extras>()),
     ] {
         println!("{name:<40} {size:>9}");
     }
 }
 
-/// Keys as JustPaid's customers have them: two scopes, a name, a hint.
+/// Keys as JustPaid's customers have them: two scopes, a name, a hint. Each has scopes of its own when it comes, and those
+/// of an organization one owner.
 fn records(keys: usize) -> impl Iterator<Item = KeyRecord> {
     let mut owner = None;
     (0..keys).map(move |index| {
@@ -106,10 +113,27 @@ fn records(keys: usize) -> impl Iterator<Item = KeyRecord> {
         let id = format!("{index:016}").parse().unwrap();
         let mut record = KeyRecord::new(id, owner.clone().unwrap(), digest, START);
         record.name = "Production".into();
-        record.hint = "wfk_…45pq".into();
+        record.hint = format!("wfk_…{:04}", index % 10_000).into();
         record.scopes = ScopeSet::parse_list(SCOPES).unwrap();
         record
     })
+}
+
+/// As a store's.
+fn map<K, V>() -> papaya::HashMap<K, V> {
+    papaya::HashMap::builder().resize_mode(papaya::ResizeMode::Incremental(1024)).build()
+}
+
+/// As a store does: what a map has outgrown is not kept until there is more to free.
+fn free_at_once<K, V>(
+    map: &papaya::HashMap<K, V>,
+    write: impl FnOnce(&papaya::HashMap<K, V>, &papaya::LocalGuard<'_>),
+) where
+    K: std::hash::Hash + Eq,
+{
+    let guard = map.guard();
+    write(map, &guard);
+    guard.flush();
 }
 
 /// Prints what is held, for each key, after `fill` and was not before.

@@ -71,48 +71,68 @@
 //! # }
 //! ```
 
+use std::cmp::Ordering as Order;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A point in time: whole milliseconds since the Unix epoch, 1970-01-01T00:00:00Z.
+/// A point in time: whole milliseconds since the Unix epoch, 1970-01-01T00:00:00Z, less than 2<sup>48</sup> of them:
+/// up to the year 10889. What would be later is the latest there is.
 ///
 /// What is stored with a key (when it was made, when it expires) is a `Timestamp`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(u64);
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub struct Timestamp {
+    low: u32,
+    high: u16,
+    highest: Zero,
+}
+
+/// The highest two bytes of every timestamp. The values that they never have leave room within the eight bytes for what an
+/// `Option` or an enum puts round a timestamp, of which the record of a key has several.
+#[derive(Clone, Copy)]
+#[repr(u16)]
+enum Zero {
+    Zero = 0,
+}
 
 impl Timestamp {
+    const MAX_MILLIS: u64 = (1 << 48) - 1;
+
     /// A timestamp from milliseconds since the Unix epoch.
     pub const fn from_unix_millis(millis: u64) -> Self {
-        Self(millis)
+        let millis = if millis > Self::MAX_MILLIS { Self::MAX_MILLIS } else { millis };
+        Self { low: millis as u32, high: (millis >> 32) as u16, highest: Zero::Zero }
     }
 
     /// A timestamp from seconds since the Unix epoch; one beyond the range of milliseconds becomes the latest.
     pub const fn from_unix_seconds(seconds: u64) -> Self {
-        Self(seconds.saturating_mul(1000))
+        Self::from_unix_millis(seconds.saturating_mul(1000))
     }
 
     /// Milliseconds since the Unix epoch.
     pub const fn as_unix_millis(self) -> u64 {
-        self.0
+        // The compiler puts no instruction in the place of the last term.
+        self.low as u64 | (self.high as u64) << 32 | (self.highest as u64) << 48
     }
 
     /// The point in time that lies `duration` later, or the latest there is.
     #[must_use]
     pub const fn saturating_add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(millis(duration)))
+        Self::from_unix_millis(self.as_unix_millis().saturating_add(millis(duration)))
     }
 
     /// The point in time that lies `duration` earlier, or the Unix epoch.
     #[must_use]
     pub const fn saturating_sub(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(millis(duration)))
+        Self::from_unix_millis(self.as_unix_millis().saturating_sub(millis(duration)))
     }
 
     /// How long after `earlier` this is; zero if it is before.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
-        Duration::from_millis(self.0.saturating_sub(earlier.0))
+        Duration::from_millis(self.as_unix_millis().saturating_sub(earlier.as_unix_millis()))
     }
 }
 
@@ -121,22 +141,48 @@ const fn millis(duration: Duration) -> u64 {
     if millis > u64::MAX as u128 { u64::MAX } else { millis as u64 }
 }
 
+impl PartialEq for Timestamp {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_unix_millis() == other.as_unix_millis()
+    }
+}
+
+impl Eq for Timestamp {}
+
+impl PartialOrd for Timestamp {
+    fn partial_cmp(&self, other: &Self) -> Option<Order> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Timestamp {
+    fn cmp(&self, other: &Self) -> Order {
+        self.as_unix_millis().cmp(&other.as_unix_millis())
+    }
+}
+
+impl Hash for Timestamp {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_unix_millis().hash(state);
+    }
+}
+
 impl fmt::Debug for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Timestamp({} ms)", self.0)
+        write!(f, "Timestamp({} ms)", self.as_unix_millis())
     }
 }
 
 impl From<SystemTime> for Timestamp {
     /// A time before 1970 becomes the Unix epoch.
     fn from(time: SystemTime) -> Self {
-        Self(millis(time.duration_since(UNIX_EPOCH).unwrap_or_default()))
+        Self::from_unix_millis(millis(time.duration_since(UNIX_EPOCH).unwrap_or_default()))
     }
 }
 
 impl From<Timestamp> for SystemTime {
     fn from(timestamp: Timestamp) -> Self {
-        UNIX_EPOCH + Duration::from_millis(timestamp.0)
+        UNIX_EPOCH + Duration::from_millis(timestamp.as_unix_millis())
     }
 }
 
@@ -169,7 +215,7 @@ impl Now {
 
     /// The calendar's point in time, whole milliseconds.
     pub const fn timestamp(self) -> Timestamp {
-        Timestamp(self.unix_nanos / 1_000_000)
+        Timestamp::from_unix_millis(self.unix_nanos / 1_000_000)
     }
 
     pub(crate) const fn monotonic_nanos(self) -> u64 {
@@ -251,7 +297,7 @@ pub struct ManualClock {
 impl ManualClock {
     /// A clock whose calendar shows `start`.
     pub fn starting_at(start: Timestamp) -> Self {
-        let unix = start.0.saturating_mul(1_000_000);
+        let unix = start.as_unix_millis().saturating_mul(1_000_000);
         Self { state: Arc::new((AtomicU64::new(0), AtomicU64::new(unix))) }
     }
 
@@ -263,7 +309,7 @@ impl ManualClock {
 
     /// Sets the calendar to `to` while no time passes: what an administrator or NTP does to a running machine.
     pub fn step_calendar(&self, to: Timestamp) {
-        self.state.1.store(to.0.saturating_mul(1_000_000), Ordering::SeqCst);
+        self.state.1.store(to.as_unix_millis().saturating_mul(1_000_000), Ordering::SeqCst);
     }
 }
 
@@ -300,6 +346,27 @@ mod tests {
         clock.step_calendar(Timestamp::from_unix_seconds(10));
         assert_eq!(clock.now().monotonic(), before.monotonic());
         assert_eq!(clock.now().timestamp(), Timestamp::from_unix_seconds(10));
+    }
+
+    #[test]
+    fn what_may_be_round_a_timestamp_takes_no_room() {
+        assert_eq!(size_of::<Option<Timestamp>>(), 8);
+        assert_eq!(size_of::<crate::key::KeyState>(), 8);
+    }
+
+    #[test]
+    fn timestamps_count_and_are_ordered_as_their_milliseconds() {
+        let counts = [0, 1, 999, u32::MAX.into(), 1 << 32, 1_702_531_200_000, (1 << 48) - 2, (1 << 48) - 1];
+        for (index, millis) in counts.into_iter().enumerate() {
+            let timestamp = Timestamp::from_unix_millis(millis);
+            assert_eq!(timestamp.as_unix_millis(), millis);
+            for (other, other_millis) in counts.into_iter().enumerate() {
+                let other_timestamp = Timestamp::from_unix_millis(other_millis);
+                assert_eq!(timestamp.cmp(&other_timestamp), index.cmp(&other));
+                assert_eq!(timestamp == other_timestamp, index == other);
+            }
+        }
+        assert_eq!(Timestamp::from_unix_millis(1 << 48).as_unix_millis(), (1 << 48) - 1);
     }
 
     #[test]

@@ -35,7 +35,7 @@ fn networks(list: &[&str]) -> Vec<Network> {
 
 /// A key for `allowed` only.
 fn key_for(allowed: &[&str]) -> KeyRecord {
-    record(KEY, |key| key.allowed_addresses = networks(allowed))
+    record(KEY, |key| key.extras.allowed_addresses = networks(allowed))
 }
 
 fn from(peer: &str, key: &'static str) -> Request<()> {
@@ -209,7 +209,7 @@ mod allowed {
             let made = format.generate(Mode::Live).unwrap();
             let key: &'static str = made.secret.expose_secret().to_owned().leak();
             let stored = record(key, |key| {
-                key.allowed_addresses = networks(&[HOME]);
+                key.extras.allowed_addresses = networks(&[HOME]);
                 change(key);
             });
             let layer = AuthenticateLayer::new(store([stored]).await, HeaderKey::new(X_API_KEY, format))
@@ -301,7 +301,7 @@ mod allowed {
             let allowed: Vec<Network> = list.iter().map(|(_, (_, network))| *network).collect();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let status = runtime.block_on(async {
-                let stored = record(KEY, |key| key.allowed_addresses = allowed);
+                let stored = record(KEY, |key| key.extras.allowed_addresses = allowed);
                 let layer = AuthenticateLayer::new(store([stored]).await, header_key())
                     .with_client_address(ClientAddressSource::peer());
                 call(&layer, from(&peer.to_string(), KEY)).await.status()
@@ -391,7 +391,7 @@ mod throttled {
             ("revoked", record(KEY, |key| key.state = KeyState::Revoked { at: START }), Some(KEY), 1),
             ("disabled", record(KEY, |key| key.state = KeyState::Disabled), Some(KEY), 1),
             ("expired", record(KEY, |key| key.expires_at = Some(START)), Some(KEY), 1),
-            ("yet to come", record(KEY, |key| key.not_before = Some(soon)), Some(KEY), 1),
+            ("yet to come", record(KEY, |key| key.extras.not_before = Some(soon)), Some(KEY), 1),
             ("good, from elsewhere", key_for(&[ELSEWHERE]), Some(KEY), 0),
             ("malformed", record(KEY, |_| {}), Some("junk"), 0),
             ("missing", record(KEY, |_| {}), None, 0),

@@ -3,6 +3,9 @@
 #[path = "../benches/support/mod.rs"]
 mod stacks;
 
+use std::pin::pin;
+use std::task::{Context, Poll};
+
 use allocation_counter::measure;
 use http::Request;
 use tower_api_keys::clock::{Clock, SystemClock, Timestamp};
@@ -10,7 +13,7 @@ use tower_api_keys::credential::{CredentialExtractor, Extracted, HeaderKey, Requ
 use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
 use tower_api_keys::rate_limit::{Algorithm, MemoryRateLimiter, Quota, Subject};
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
-use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, LastUse, MemoryStore};
+use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, LastUse, MemoryStore, StoreError};
 
 const KEY: &str = "wfk_abc123def456ghi789jkl012mno345pq";
 
@@ -49,6 +52,53 @@ async fn deciding_about_a_good_key_allocates_nothing() {
         assert_eq!(allocations(|| requirement.is_met_by(&record.scopes)), 0, "scope {scope}");
     }
     assert_eq!(allocations(|| SystemClock.now()), 0, "clock");
+}
+
+/// Bytes requested from the allocator by ten thousand keys: two scopes, a name and a hint, ten keys of an organization.
+/// What makes them up is in `benches/memory.rs`.
+#[test]
+fn a_key_in_memory_takes_fewer_than_three_hundred_bytes() {
+    const KEYS: usize = 10_000;
+    let record = |index: usize| {
+        let owner = Owner::organization(format!("org_{:012}", index / 10).parse().unwrap(), Mode::Live);
+        let digest = Peppers::none().digest(&index.to_string());
+        let created_at = Timestamp::from_unix_seconds(0);
+        let mut record = KeyRecord::new(format!("{index:016}").parse().unwrap(), owner, digest, created_at);
+        record.name = "Production".into();
+        record.hint = format!("wfk_…{index:04}").into();
+        record.scopes = ScopeSet::parse_list(["runs:read", "workflows:read"]).unwrap();
+        record
+    };
+    let store = MemoryStore::new();
+    // The first key brings what depends on the number of processors.
+    now(store.insert(record(KEYS)));
+    let insert_all = || (0..KEYS).for_each(|index| now(store.insert(record(index))));
+    let bytes = measure(insert_all).bytes_current / KEYS as i64;
+    assert!(bytes < 290, "{bytes} bytes");
+
+    // Nothing is left of what was replaced, but for the room that the set of digests may have grown by: nine bytes a place.
+    let replace_all = || {
+        for index in 0..KEYS {
+            let id = format!("{index:016}").parse().unwrap();
+            let Poll::Ready(Ok(Some(stored))) = store.find_now(KeySelector::Id(&id)) else { panic!("{id}") };
+            let mut record = KeyRecord::clone(&stored);
+            record.digest = Peppers::none().digest(&format!("new {index}"));
+            // Brings a box of fields of which none is set.
+            record.extras.previous = None;
+            now(store.replace(record));
+        }
+    };
+    let more = measure(replace_all).bytes_current / KEYS as i64;
+    assert!(more < 16, "{more} bytes more");
+}
+
+/// What is never pending.
+fn now<T: std::fmt::Debug>(answer: impl Future<Output = Result<T, StoreError>>) -> T {
+    let waker = std::task::Waker::noop();
+    match pin!(answer).poll(&mut Context::from_waker(waker)) {
+        Poll::Ready(answer) => answer.unwrap(),
+        Poll::Pending => panic!("pending"),
+    }
 }
 
 #[cfg(feature = "cache")]

@@ -53,7 +53,9 @@ async fn r18_every_bad_key_gets_the_same_answer() {
         ("expired", Some(record(KEY, |key| key.expires_at = Some(START)))),
         (
             "yet to come",
-            Some(record(KEY, |key| key.not_before = Some(START.saturating_add(Duration::from_secs(1))))),
+            Some(record(KEY, |key| {
+                key.extras.not_before = Some(START.saturating_add(Duration::from_secs(1)))
+            })),
         ),
     ];
     let mut answers = Vec::new();

@@ -310,7 +310,7 @@ async fn r51_what_is_held_is_no_other_owners() {
 async fn r26_expiry_and_start_are_checked_on_every_hit() {
     let minute = Duration::from_secs(60);
     let (early, late) = (START.saturating_add(minute), START.saturating_add(2 * minute));
-    let key = record(KEY, |key| (key.not_before, key.expires_at) = (Some(early), Some(late)));
+    let key = record(KEY, |key| (key.extras.not_before, key.expires_at) = (Some(early), Some(late)));
     let (store, clock) = (Scripted::new(store([key]).await), ManualClock::starting_at(START));
     let cache = CachedStore::builder(store.clone()).clock(clock.clone()).max_age(10 * minute).build();
     let layer = AuthenticateLayer::new(cache, header_key()).with_clock(clock.clone());

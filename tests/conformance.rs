@@ -126,13 +126,13 @@ impl KeyStore for Faulty {
 impl KeyAdministration for Faulty {
     async fn insert(&self, mut record: KeyRecord) -> Result<(), StoreError> {
         if self.is(Fault::IgnoresTheNext) {
-            record.next = None;
+            record.extras.next = None;
         }
         if self.is(Fault::AllowsPreviousTwice)
-            && let Some(previous) = record.previous
+            && let Some(previous) = record.extras.previous
             && self.0.find(KeySelector::Digests(&[previous.digest])).await?.is_some()
         {
-            record.previous = None;
+            record.extras.previous = None;
         }
         self.0.insert(record).await
     }

@@ -349,7 +349,7 @@ async fn r54_a_key_is_for_no_more_addresses_than_the_one_that_made_it() {
                 let made = result.unwrap().key;
                 assert_eq!(made.allowed_addresses, networks(want), "{name}");
                 let stored = world.record(&made.id).await.unwrap();
-                assert_eq!(stored.allowed_addresses, networks(want), "{name}");
+                assert_eq!(stored.extras.allowed_addresses, networks(want), "{name}");
             }
             Err(want) => {
                 assert_eq!(outcome(&result), want, "{name}");
@@ -594,7 +594,7 @@ async fn r58_a_secret_that_waits_for_its_first_use_ends_the_old_one_only_then() 
         let unused = world.manager.rotate_on_first_use(&operator(), &id, HOUR).await.unwrap();
         world.manager.revoke(&operator(), &id).await.unwrap();
         assert!(!world.verifies(third).await && !world.verifies(unused.secret.expose_secret()).await);
-        assert!(world.record(&id).await.unwrap().next.is_none());
+        assert!(world.record(&id).await.unwrap().extras.next.is_none());
     }
 }
 
@@ -625,10 +625,10 @@ async fn r58_a_grace_is_bounded_by_seven_days_and_by_the_keys_own_end() {
     let id = key.key.id;
     let too_long = world.manager.rotate(&operator(), &id, KeyManager::MAX_GRACE + MILLISECOND).await;
     assert_eq!(outcome(&too_long), "grace");
-    assert!(world.record(&id).await.unwrap().previous.is_none(), "nothing was changed");
+    assert!(world.record(&id).await.unwrap().extras.previous.is_none(), "nothing was changed");
 
     world.manager.rotate(&operator(), &id, KeyManager::MAX_GRACE).await.unwrap();
-    let previous = world.record(&id).await.unwrap().previous.unwrap();
+    let previous = world.record(&id).await.unwrap().extras.previous.unwrap();
     assert_eq!(previous.valid_until, START.saturating_add(HOUR), "the end of the key");
     assert_eq!(KeyManager::DEFAULT_GRACE, DAY);
     assert_eq!(KeyManager::MAX_GRACE, 7 * DAY);
@@ -765,7 +765,8 @@ async fn r60_a_change_that_was_overtaken_looks_again_and_gives_up_in_the_end() {
     for (conflicts, want) in [(0, true), (15, true), (16, false)] {
         let world = World::new();
         let id = world.create(|_| {}).await.key.id;
-        let store = Overtaken::new(&world.store, conflicts, |other| other.name.push('!'));
+        let store =
+            Overtaken::new(&world.store, conflicts, |other| other.name = format!("{}!", other.name).into());
         let manager = KeyManager::new(store, world.format.clone()).with_clock(world.clock.clone());
         let result = manager.revoke(&operator(), &id).await;
         assert_eq!(result.is_ok(), want, "{conflicts} conflicts");
@@ -782,7 +783,7 @@ async fn r60_a_change_that_was_overtaken_looks_again_and_gives_up_in_the_end() {
 async fn r32_r60_a_caller_whose_key_was_changed_meanwhile_gets_no_secret_of_it() {
     type Change = fn(&mut KeyRecord);
     let changes: [(Change, &str); 4] = [
-        (|other| other.name.push('!'), "ok"),
+        (|other| other.name = format!("{}!", other.name).into(), "ok"),
         (|other| other.secret_created_at = other.secret_created_at.saturating_add(HOUR), "ended"),
         (|other| other.state = KeyState::Disabled, "ended"),
         (|other| other.scopes = scopes(&["api-keys:write"]), "ended"),
@@ -1107,11 +1108,11 @@ proptest! {
                     if let Some(end) = own.key.expires_at {
                         assert!(made.expires_at.is_some_and(|made| made <= end));
                     }
-                    for (category, limit) in made.limits.iter() {
+                    for (category, limit) in made.extras.limits.iter() {
                         assert!(own.key.limits.get(category).is_some_and(|own| limit <= own));
                     }
                     for (category, limit) in own.key.limits.iter() {
-                        assert!(made.limits.get(category).is_some_and(|made| made <= limit));
+                        assert!(made.extras.limits.get(category).is_some_and(|made| made <= limit));
                     }
                     assert_eq!(made.owner, acme());
                     assert_eq!(made.state, KeyState::Active);

@@ -83,7 +83,7 @@ async fn outcome(has: impl Fn(Check) -> bool, answers: Answers) -> Outcome {
         let scope = if has(Check::Scope) { "workflows:write" } else { "workflows:read" };
         key.scopes = ScopeSet::parse_list([scope]).unwrap();
         let allowed = if has(Check::AddressAllowList) { "198.51.100.0/24" } else { "192.0.2.0/24" };
-        key.allowed_addresses = vec![allowed.parse().unwrap()];
+        key.extras.allowed_addresses = vec![allowed.parse().unwrap()];
     });
     let quota = Quota::per_minute(2).unwrap();
     let limiter = std::sync::Arc::new(MemoryRateLimiter::builder("all", quota).build_at(clock.now()));
@@ -174,7 +174,7 @@ async fn layers_in_the_wrong_order_refuse_everything_and_say_what_is_missing() {
 
 #[tokio::test]
 async fn a_limit_stored_with_the_key_replaces_the_category_s() {
-    let stored = record(KEY, |key| key.limits.set("all", NonZeroU32::new(1)));
+    let stored = record(KEY, |key| key.extras.limits.set("all", NonZeroU32::new(1)));
     let limiter = MemoryRateLimiter::builder("all", Quota::per_minute(5).unwrap()).build();
     let mut service = ServiceBuilder::new()
         .layer(AuthenticateLayer::new(store([stored]).await, header_key()))

@@ -319,7 +319,7 @@ async fn r76_spellings_and_secrets_of_one_key_share_a_limit() {
     let clock = ManualClock::starting_at(START);
     let rotated = record(KEY, |key| {
         let valid_until = START.saturating_add(Duration::from_secs(60));
-        key.previous = Some(PreviousSecret { digest: Peppers::none().digest(OTHER_KEY), valid_until });
+        key.extras.previous = Some(PreviousSecret { digest: Peppers::none().digest(OTHER_KEY), valid_until });
     });
     let authenticate = AuthenticateLayer::new(store([rotated]).await, header_key()).with_clock(clock.clone());
     let limit = RateLimitLayer::by_key(limiter("all", 10, &clock));
@@ -335,7 +335,7 @@ async fn r76_spellings_and_secrets_of_one_key_share_a_limit() {
 #[tokio::test]
 async fn a_handler_sees_what_is_left_without_spending_it() {
     let clock = ManualClock::starting_at(START);
-    let stored = record(KEY, |key| key.limits.set("all", std::num::NonZeroU32::new(3)));
+    let stored = record(KEY, |key| key.extras.limits.set("all", std::num::NonZeroU32::new(3)));
     let counts = Arc::new(limiter("all", 10, &clock));
     let (peeked, reading) = (counts.clone(), clock.clone());
     let handler = service_fn(move |request: Request<()>| {

@@ -225,7 +225,7 @@ async fn r27_a_full_disk_is_an_error_and_takes_nothing_away() {
     let mut stored = Vec::new();
     let error = loop {
         let mut key = record(&format!("k{}", stored.len()));
-        key.name = "x".repeat(1_000);
+        key.name = "x".repeat(1_000).into();
         match store.insert(key.clone()).await {
             Ok(()) => stored.push(key),
             Err(error) => break error,

@@ -331,14 +331,14 @@ impl Authenticator {
     async fn refresh(&self, presented: &Presented, verified: &mut Verified, now: Now) {
         let Verified { record: stored, candidate, is_next } = &*verified;
         let mut record = KeyRecord::clone(stored);
-        if let Some(next) = record.next.take_if(|_| *is_next) {
+        if let Some(next) = record.extras.next.take_if(|_| *is_next) {
             record.put_in_use(*next, now.timestamp());
         }
         if let [new, ..] = presented.digests[..]
             && *candidate > 0
         {
             let old = presented.digests[*candidate];
-            let previous = record.previous.as_mut().map(|previous| &mut previous.digest);
+            let previous = record.extras.previous.as_mut().map(|previous| &mut previous.digest);
             let holders = [Some(&mut record.digest), previous].into_iter().flatten();
             holders.filter(|held| **held == old).for_each(|held| *held = new);
         }

@@ -122,7 +122,7 @@ impl<R> AuthenticateLayer<R> {
     }
 
     /// Says how to tell where a request comes from, for keys that may be used from
-    /// [some addresses](crate::key::KeyRecord::allowed_addresses) only.
+    /// [some addresses](crate::key::ExtraFields::allowed_addresses) only.
     ///
     /// Such a key is refused with 403 from everywhere else, and also where a proxy does not say who its client is. Where
     /// this is not set, or the request has no [`PeerAddress`](crate::address::PeerAddress) and (with the feature `axum`)

@@ -22,7 +22,6 @@ use thiserror::Error;
 pub struct KeyId {
     /// The identifier, then zero bytes, which no identifier contains.
     bytes: [u8; KeyId::MAX_LENGTH],
-    length: u8,
 }
 
 /// A text is no [`KeyId`].
@@ -38,7 +37,17 @@ impl KeyId {
     /// The identifier as text.
     pub fn as_str(&self) -> &str {
         // The bytes were checked to be ASCII when the identifier was made.
-        std::str::from_utf8(&self.bytes[..usize::from(self.length)]).unwrap_or_default()
+        std::str::from_utf8(self.text()).unwrap_or_default()
+    }
+
+    fn text(&self) -> &[u8] {
+        let zeros = |half: &[u8; 16]| u128::from_le_bytes(*half).leading_zeros() as usize / 8;
+        let [start, end] = self.bytes.as_chunks().0 else { return &self.bytes };
+        let length = match zeros(end) {
+            16 => 16 - zeros(start),
+            zeros => Self::MAX_LENGTH - zeros,
+        };
+        &self.bytes[..length]
     }
 }
 
@@ -56,14 +65,14 @@ impl FromStr for KeyId {
         }
         let mut bytes = [0; Self::MAX_LENGTH];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
-        Ok(Self { bytes, length: text.len() as u8 })
+        Ok(Self { bytes })
     }
 }
 
 impl Hash for KeyId {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // The zero byte after the identifier, of which there is one in no identifier, keeps a neighbour apart.
-        state.write(&self.bytes[..usize::from(self.length)]);
+        state.write(self.text());
         state.write_u8(0);
     }
 }
@@ -114,6 +123,18 @@ mod tests {
             ("a.b", false),
         ] {
             assert_eq!(text.parse::<KeyId>().is_ok(), ok, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_length_reads_back_and_is_ordered_as_its_text() {
+        let texts: Vec<String> = (1..=KeyId::MAX_LENGTH).map(|length| "-".repeat(length)).collect();
+        for (index, text) in texts.iter().enumerate() {
+            let id: KeyId = text.parse().unwrap();
+            assert_eq!(id.as_str(), text);
+            for (other, other_text) in texts.iter().enumerate() {
+                assert_eq!(id.cmp(&other_text.parse().unwrap()), index.cmp(&other));
+            }
         }
     }
 }

@@ -20,6 +20,7 @@
 
 mod checksum;
 mod digest;
+mod extras;
 mod format;
 mod generate;
 mod id;
@@ -28,13 +29,16 @@ mod owner;
 mod peppers;
 mod record;
 mod secret;
+mod short_text;
 
 pub use digest::{CorruptDigest, Digest, DigestAlgorithm, PepperId};
+pub use extras::{ExtraFields, Extras, LimitOverrides};
 pub use format::{InvalidKeyFormat, KeyFormat, KeyFormatBuilder, MalformedKey, ParsedKey};
 pub use generate::{GeneratedKey, RandomnessUnavailable};
 pub use id::{InvalidKeyId, KeyId};
 pub use mode::{InvalidMode, Mode};
 pub use owner::{InvalidOrganizationId, OrganizationId, Owner, Tenant};
 pub use peppers::{Candidates, InvalidPepper, Peppers};
-pub use record::{KeyRecord, KeyState, LimitOverrides, NextSecret, PreviousSecret};
+pub use record::{KeyRecord, KeyState, NextSecret, PreviousSecret};
 pub use secret::SecretString;
+pub use short_text::ShortText;

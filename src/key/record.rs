@@ -1,8 +1,6 @@
-use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{Digest, KeyId, Owner};
-use crate::address::Network;
+use super::{Digest, Extras, KeyId, Owner, ShortText};
 use crate::clock::Timestamp;
 use crate::scope::ScopeSet;
 
@@ -32,16 +30,11 @@ pub struct KeyRecord {
     /// mark in the key's text only has to agree with it.
     pub owner: Owner,
     /// What people call the key.
-    pub name: String,
+    pub name: ShortText,
     /// What a listing shows so that people recognize the key, for example `wfk_…45pq`.
-    pub hint: String,
+    pub hint: ShortText,
     /// The digest of the secret in use.
     pub digest: Digest,
-    /// The secret that the last rotation replaced, while it still verifies. While there is a [`next`](Self::next) one,
-    /// this one does not: at most two secrets of a key verify at a time.
-    pub previous: Option<PreviousSecret>,
-    /// The secret that the last rotation made, as long as nobody has used it. Few keys have one, so it is boxed.
-    pub next: Option<Box<NextSecret>>,
     /// What the key may do.
     pub scopes: ScopeSet,
     /// Whether the key may be used at all.
@@ -50,14 +43,12 @@ pub struct KeyRecord {
     pub created_at: Timestamp,
     /// When the secret in use was made: at the creation, or by a rotation. A key's age counts from here.
     pub secret_created_at: Timestamp,
-    /// The first instant at which the key verifies.
-    pub not_before: Option<Timestamp>,
     /// The first instant at which the key no longer verifies.
     pub expires_at: Option<Timestamp>,
-    /// Requests per window that this key gets instead of a rate limit category's own.
-    pub limits: LimitOverrides,
-    /// The networks that the key may be used from. Empty, as unless set: from anywhere.
-    pub allowed_addresses: Vec<Network>,
+    /// What few keys have: other secrets while the key is being rotated, limits of its own, where and from when on it may
+    /// be used. Read and set through it, as in `record.extras.not_before = Some(start)`; see
+    /// [`ExtraFields`](super::ExtraFields).
+    pub extras: Extras,
     /// When the key was last used, as far as [`LastUse`](crate::store::LastUse) has written that yet. No change to the
     /// record: a [`replace`](crate::store::KeyAdministration::replace) leaves it as it is.
     pub last_used_at: Option<Timestamp>,
@@ -71,19 +62,15 @@ impl KeyRecord {
         Self {
             id,
             owner,
-            name: String::new(),
-            hint: String::new(),
+            name: ShortText::default(),
+            hint: ShortText::default(),
             digest,
-            previous: None,
-            next: None,
             scopes: ScopeSet::empty(),
             state: KeyState::Active,
             created_at,
             secret_created_at: created_at,
-            not_before: None,
             expires_at: None,
-            limits: LimitOverrides::default(),
-            allowed_addresses: Vec::new(),
+            extras: Extras::default(),
             last_used_at: None,
             version: 0,
         }
@@ -91,8 +78,8 @@ impl KeyRecord {
 
     /// Every digest that a look-up has to find the key by.
     pub(crate) fn digests(&self) -> impl Iterator<Item = Digest> {
-        let previous = self.previous.map(|previous| previous.digest);
-        let next = self.next.as_ref().map(|next| next.digest);
+        let previous = self.extras.previous.as_ref().map(|previous| previous.digest);
+        let next = self.extras.next.as_ref().map(|next| next.digest);
         [Some(self.digest), previous, next].into_iter().flatten()
     }
 
@@ -101,10 +88,10 @@ impl KeyRecord {
         let grace_end = now.saturating_add(secret.grace);
         let valid_until = self.expires_at.map_or(grace_end, |end| end.min(grace_end));
         let previous = PreviousSecret { digest: self.digest, valid_until };
-        self.previous = (valid_until > now).then_some(previous);
-        self.next = None;
+        self.extras.previous = (valid_until > now).then_some(previous);
+        self.extras.next = None;
         self.digest = secret.digest;
-        self.hint = secret.hint;
+        self.hint = secret.hint.into();
         self.secret_created_at = secret.created_at;
     }
 }
@@ -144,38 +131,4 @@ pub enum KeyState {
         /// When it was revoked.
         at: Timestamp,
     },
-}
-
-/// Limits stored with a key: requests per window, by the name of the rate limit category they replace.
-///
-/// Only the count is replaced; the window stays the category's.
-///
-/// ```
-/// use std::num::NonZeroU32;
-/// use tower_api_keys::key::LimitOverrides;
-///
-/// let mut limits = LimitOverrides::default();
-/// limits.set("read", NonZeroU32::new(5_000));
-/// assert_eq!(limits.get("read"), NonZeroU32::new(5_000));
-/// assert_eq!(limits.get("write"), None);
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LimitOverrides(Vec<(Box<str>, NonZeroU32)>);
-
-impl LimitOverrides {
-    /// The limit for `category`, if the key has one of its own.
-    pub fn get(&self, category: &str) -> Option<NonZeroU32> {
-        self.0.iter().find(|(name, _)| **name == *category).map(|&(_, limit)| limit)
-    }
-
-    /// Sets the limit for `category`, or with `None` takes it away.
-    pub fn set(&mut self, category: &str, limit: Option<NonZeroU32>) {
-        self.0.retain(|(name, _)| **name != *category);
-        self.0.extend(limit.map(|limit| (category.into(), limit)));
-    }
-
-    /// Category names and limits, in the order they were set.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, NonZeroU32)> {
-        self.0.iter().map(|(name, limit)| (&**name, *limit))
-    }
 }

@@ -5,7 +5,7 @@ use super::{
     AuditEvent, AuditOutcome, Authority, Forbidden, KeyAction, KeyStatus, KeyView, ManageError, NewKey, rules,
 };
 use crate::clock::Timestamp;
-use crate::key::{Digest, KeyId, KeyRecord, KeyState};
+use crate::key::{Digest, ExtraFields, KeyId, KeyRecord, KeyState};
 use crate::scope::ScopeSet;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -85,11 +85,15 @@ impl Attempt<'_> {
         let own_expiry = rules::latest_expiry(self.authority);
         let mut record = KeyRecord::new(id, self.authority.owner().clone(), digest, self.now);
         record.expires_at = key.expires_at.or_else(|| rules::earlier(own_expiry, latest_expiry));
-        record.limits = rules::inherited_limits(self.authority, &key.limits);
-        record.allowed_addresses = rules::inherited_addresses(self.authority, key.allowed_addresses);
-        record.name = key.name;
+        record.name = key.name.into();
         record.scopes = key.scopes;
-        record.not_before = key.not_before;
+        let extras = ExtraFields {
+            limits: rules::inherited_limits(self.authority, &key.limits),
+            allowed_addresses: rules::inherited_addresses(self.authority, key.allowed_addresses),
+            not_before: key.not_before,
+            ..ExtraFields::default()
+        };
+        record.extras = extras.into();
         rules::may_hand_out(self.authority, &record).map_err(|forbidden| self.forbidden(forbidden))?;
         Ok(record)
     }

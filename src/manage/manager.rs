@@ -162,7 +162,7 @@ impl KeyManager {
             let id = made.id.map_or_else(|| KeyId::random(self.0.id_prefix), Ok)?;
             let digest = self.0.peppers.digest(made.secret.expose_secret());
             let mut record = attempt.new_record(key.clone(), id, digest)?;
-            record.hint = self.0.format.hint(made.secret.expose_secret());
+            record.hint = self.0.format.hint(made.secret.expose_secret()).into();
             let view = KeyView::new(&record, attempt.now);
             match self.0.store.insert(record).await {
                 Ok(()) => {
@@ -223,7 +223,7 @@ impl KeyManager {
         }
         let (id, hint, digests) = self.read_existing(authority.owner(), &existing)?;
         let mut record = attempt.new_record(key, id, digests[0])?;
-        record.hint = hint;
+        record.hint = hint.into();
         attempt.key_id = Some(record.id);
         let view = KeyView::new(&record, attempt.now);
 
@@ -353,7 +353,7 @@ impl KeyManager {
         let at = attempt.now;
         attempt
             .change(|record| {
-                (record.previous, record.next) = (None, None);
+                (record.extras.previous, record.extras.next) = (None, None);
                 Ok(set_state(record, KeyState::Revoked { at }))
             })
             .await

@@ -44,8 +44,8 @@ impl KeyManager {
         grace: Duration,
     ) -> Result<CreatedKey, ManageError> {
         let wait = |record: &mut KeyRecord, secret, _| {
-            record.previous = None;
-            record.next = Some(Box::new(secret));
+            record.extras.previous = None;
+            record.extras.next = Some(Box::new(secret));
         };
         self.rotate_with(authority, id, grace, wait).await
     }

@@ -22,12 +22,12 @@ pub(super) fn may_hand_out(authority: &Authority, key: &KeyRecord) -> Result<(),
     }
     // Without a limit of its own the caller has the category's, which is not known here: no number is then known not
     // to be above it.
-    let own_limit = |category| own.record()?.limits.get(category);
-    if key.limits.iter().any(|(category, limit)| own_limit(category).is_none_or(|own| limit > own)) {
+    let own_limit = |category| own.record()?.extras.limits.get(category);
+    if key.extras.limits.iter().any(|(category, limit)| own_limit(category).is_none_or(|own| limit > own)) {
         return Err(Forbidden::Limits);
     }
-    let own_addresses = own.record().map_or(&[][..], |own| &own.allowed_addresses);
-    if !lie_within(&key.allowed_addresses, own_addresses) {
+    let own_addresses = own.record().map_or(&[][..], |own| &own.extras.allowed_addresses);
+    if !lie_within(&key.extras.allowed_addresses, own_addresses) {
         return Err(Forbidden::Addresses);
     }
     Ok(())
@@ -58,7 +58,7 @@ pub(super) fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Optio
 /// category's limit does not get away from that with a new key.
 pub(super) fn inherited_limits(authority: &Authority, asked: &LimitOverrides) -> LimitOverrides {
     let mut limits = asked.clone();
-    let own = authority.bound().and_then(Principal::record).map(|own| &own.limits);
+    let own = authority.bound().and_then(Principal::record).map(|own| &own.extras.limits);
     for (category, limit) in own.into_iter().flat_map(LimitOverrides::iter) {
         if asked.get(category).is_none() {
             limits.set(category, Some(limit));
@@ -70,7 +70,7 @@ pub(super) fn inherited_limits(authority: &Authority, asked: &LimitOverrides) ->
 /// `asked` for; where nothing is, the caller's own.
 pub(super) fn inherited_addresses(authority: &Authority, asked: Vec<Network>) -> Vec<Network> {
     match authority.bound().and_then(Principal::record) {
-        Some(own) if asked.is_empty() => own.allowed_addresses.clone(),
+        Some(own) if asked.is_empty() => own.extras.allowed_addresses.clone(),
         _ => asked,
     }
 }

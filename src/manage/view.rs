@@ -81,19 +81,19 @@ impl KeyView {
     pub(super) fn new(record: &KeyRecord, now: Timestamp) -> Self {
         Self {
             id: record.id,
-            name: record.name.clone(),
-            hint: record.hint.clone(),
-            next_hint: record.next.as_ref().map(|next| next.hint.clone()),
+            name: record.name.to_string(),
+            hint: record.hint.to_string(),
+            next_hint: record.extras.next.as_ref().map(|next| next.hint.clone()),
             scopes: record.scopes.clone(),
             status: KeyStatus::of(record, now),
             created_at: record.created_at,
             secret_created_at: record.secret_created_at,
             age: now.saturating_since(record.secret_created_at),
             last_used_at: record.last_used_at,
-            not_before: record.not_before,
+            not_before: record.extras.not_before,
             expires_at: record.expires_at,
-            limits: record.limits.clone(),
-            allowed_addresses: record.allowed_addresses.clone(),
+            limits: record.extras.limits.clone(),
+            allowed_addresses: record.extras.allowed_addresses.clone(),
         }
     }
 }
@@ -104,7 +104,9 @@ impl KeyStatus {
             KeyState::Revoked { .. } => Self::Revoked,
             _ if record.expires_at.is_some_and(|end| end <= now) => Self::Expired,
             KeyState::Disabled => Self::Disabled,
-            KeyState::Active if record.not_before.is_some_and(|start| now < start) => Self::NotYetValid,
+            KeyState::Active if record.extras.not_before.is_some_and(|start| now < start) => {
+                Self::NotYetValid
+            }
             KeyState::Active => Self::Active,
         }
     }

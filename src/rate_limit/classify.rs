@@ -282,7 +282,7 @@ impl MemoryRateLimiter {
 
 /// The limit stored with the key, if it has one for this category.
 fn own_limit(principal: &Principal, category: &str) -> Option<NonZeroU32> {
-    principal.record()?.limits.get(category)
+    principal.record()?.extras.limits.get(category)
 }
 
 /// What is told of a denial in `category`.

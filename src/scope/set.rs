@@ -23,8 +23,12 @@ use super::{InvalidScope, Scope};
 /// # Ok::<_, tower_api_keys::scope::InvalidScope>(())
 /// ```
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct ScopeSet {
-    scopes: Arc<[Scope]>,
+pub struct ScopeSet(Option<Arc<Scopes>>);
+
+/// At least one.
+#[derive(PartialEq, Eq, Hash)]
+struct Scopes {
+    sorted: Box<[Scope]>,
     has_wildcard: bool,
 }
 
@@ -45,21 +49,12 @@ impl ScopeSet {
 
     /// Whether `scope` is held, itself or through `resource:*`. `resource:*` is held only as itself.
     pub fn contains(&self, scope: &Scope) -> bool {
-        // Most keys have few scopes, most scopes differ in length, and that is all it takes to tell them apart.
-        let holds = match self.scopes.len() {
-            0..=16 => self.scopes.contains(scope),
-            _ => self.scopes.binary_search(scope).is_ok(),
-        };
-        holds || self.has_wildcard && self.holds_wildcard(scope.resource())
+        self.0.as_ref().is_some_and(|held| held.contains(scope))
     }
 
-    fn holds_wildcard(&self, resource: &str) -> bool {
-        // Compares with `resource:*` without putting it together.
-        let compare = |held: &Scope| {
-            let (head, tail) = held.as_str().split_at_checked(resource.len()).unwrap_or((held.as_str(), ""));
-            head.cmp(resource).then_with(|| tail.cmp(":*"))
-        };
-        self.scopes.binary_search_by(compare).is_ok()
+    /// Whether nothing else shares the memory of this set.
+    pub(crate) fn is_unshared(&self) -> bool {
+        self.0.as_ref().is_none_or(|scopes| Arc::strong_count(scopes) == 1)
     }
 
     /// Whether `other` [contains](Self::contains) every scope of this set. The empty set is part of every set.
@@ -91,17 +86,37 @@ impl ScopeSet {
 
     /// The scopes in the order of their text.
     pub fn iter(&self) -> std::slice::Iter<'_, Scope> {
-        self.scopes.iter()
+        self.0.as_ref().map_or(&[][..], |scopes| &scopes.sorted).iter()
     }
 
     /// How many scopes are listed; a wildcard counts as one.
     pub fn len(&self) -> usize {
-        self.scopes.len()
+        self.iter().len()
     }
 
     /// Whether no scope is listed.
     pub fn is_empty(&self) -> bool {
-        self.scopes.is_empty()
+        self.0.is_none()
+    }
+}
+
+impl Scopes {
+    fn contains(&self, scope: &Scope) -> bool {
+        // Most keys have few scopes, most scopes differ in length, and that is all it takes to tell them apart.
+        let holds = match self.sorted.len() {
+            0..=16 => self.sorted.contains(scope),
+            _ => self.sorted.binary_search(scope).is_ok(),
+        };
+        holds || self.has_wildcard && self.holds_wildcard(scope.resource())
+    }
+
+    fn holds_wildcard(&self, resource: &str) -> bool {
+        // Compares with `resource:*` without putting it together.
+        let compare = |held: &Scope| {
+            let (head, tail) = held.as_str().split_at_checked(resource.len()).unwrap_or((held.as_str(), ""));
+            head.cmp(resource).then_with(|| tail.cmp(":*"))
+        };
+        self.sorted.binary_search_by(compare).is_ok()
     }
 }
 
@@ -110,7 +125,8 @@ impl FromIterator<Scope> for ScopeSet {
         let mut scopes: Vec<Scope> = scopes.into_iter().collect();
         scopes.sort_unstable();
         scopes.dedup();
-        Self { has_wildcard: scopes.iter().any(Scope::is_wildcard), scopes: scopes.into() }
+        let has_wildcard = scopes.iter().any(Scope::is_wildcard);
+        Self((!scopes.is_empty()).then(|| Arc::new(Scopes { sorted: scopes.into(), has_wildcard })))
     }
 }
 

@@ -78,7 +78,7 @@ async fn inserts_only_what_is_absent<S: KeyAdministration>(store: &S) {
     same_digest.digest = first.digest;
     conflicts(store.insert(same_digest).await, "an insert must not take over a stored digest");
     let mut same_previous = record("third", &globex(), 1);
-    same_previous.previous = Some(PreviousSecret { digest: first.digest, valid_until: START });
+    same_previous.extras.previous = Some(PreviousSecret { digest: first.digest, valid_until: START });
     conflicts(
         store.insert(same_previous).await,
         "an insert must not take over a stored digest as a previous one",
@@ -151,8 +151,8 @@ async fn replaces_only_the_version_it_was_given<S: KeyAdministration>(store: &S)
     insert(store, &other).await;
     let stolen = KeyRecord { digest: other.digest, ..stored.clone() };
     conflicts(store.replace(stolen).await, "a replace must not take over another key's digest");
-    let previous = Some(PreviousSecret { digest: other.digest, valid_until: START });
-    let stolen = KeyRecord { previous, ..stored.clone() };
+    let mut stolen = stored.clone();
+    stolen.extras.previous = Some(PreviousSecret { digest: other.digest, valid_until: START });
     conflicts(
         store.replace(stolen).await,
         "a replace must not take over another key's digest as a previous one",
@@ -165,7 +165,7 @@ async fn lets_one_of_many_writers_win<S: KeyAdministration>(store: &S) {
     insert(store, &original).await;
     let attempts = (0..8).map(|number| {
         let mut record = original.clone();
-        record.name = number.to_string();
+        record.name = number.to_string().into();
         if number % 2 == 0 {
             record.state = KeyState::Revoked { at: START };
         }
@@ -191,7 +191,7 @@ async fn finds_both_secrets_of_a_rotated_key<S: KeyAdministration>(store: &S) {
     let (second, third) = (digest("second secret"), digest("third secret"));
 
     key.digest = second;
-    key.previous = Some(PreviousSecret { digest: first, valid_until: START });
+    key.extras.previous = Some(PreviousSecret { digest: first, valid_until: START });
     store.replace(key.clone()).await.expect("a rotation must be stored");
     assert!(find(store, &second).await.is_some(), "the new secret must be found");
     assert!(find(store, &first).await.is_some(), "the previous secret must be found");
@@ -201,7 +201,7 @@ async fn finds_both_secrets_of_a_rotated_key<S: KeyAdministration>(store: &S) {
 
     key.version += 1;
     key.digest = third;
-    key.previous = Some(PreviousSecret { digest: second, valid_until: START });
+    key.extras.previous = Some(PreviousSecret { digest: second, valid_until: START });
     store.replace(key).await.expect("a second rotation must be stored");
     assert!(find(store, &third).await.is_some(), "the newest secret must be found");
     assert!(find(store, &second).await.is_some(), "the secret before it must be found");
@@ -212,7 +212,7 @@ async fn finds_the_next_secret<S: KeyAdministration>(store: &S) {
     let mut key = record("first secret", &acme(), 0);
     insert(store, &key).await;
     let (first, second) = (key.digest, digest("second secret"));
-    key.next = Some(Box::new(next_secret("second secret")));
+    key.extras.next = Some(Box::new(next_secret("second secret")));
     store.replace(key.clone()).await.expect("a next secret must be stored");
     key.version += 1;
     for digest in [first, second] {
@@ -226,10 +226,10 @@ async fn finds_the_next_secret<S: KeyAdministration>(store: &S) {
     thief.digest = second;
     conflicts(store.insert(thief.clone()).await, "the digest of a next secret is taken");
     thief.digest = digest("thief");
-    thief.next = Some(Box::new(NextSecret { digest: first, ..next_secret("") }));
+    thief.extras.next = Some(Box::new(NextSecret { digest: first, ..next_secret("") }));
     conflicts(store.insert(thief).await, "an insert must not take over a stored digest as a next one");
 
-    key.next = None;
+    key.extras.next = None;
     store.replace(key).await.expect("a next secret must be taken back");
     assert!(find(store, &first).await.is_some(), "the secret in use must be found");
     assert_eq!(find(store, &second).await, None, "a next secret that was taken back must not be found");
@@ -293,8 +293,8 @@ async fn lets_no_refresh_undo_a_revocation<S: KeyAdministration>(store: &S) {
 
 async fn forgets_what_was_deleted<S: KeyAdministration>(store: &S) {
     let mut key = record("key", &acme(), 0);
-    key.previous = Some(PreviousSecret { digest: digest("before"), valid_until: START });
-    key.next = Some(Box::new(next_secret("after")));
+    key.extras.previous = Some(PreviousSecret { digest: digest("before"), valid_until: START });
+    key.extras.next = Some(Box::new(next_secret("after")));
     insert(store, &key).await;
     assert!(
         store.delete(&key.owner, &key.id).await.expect("a delete must work"),

@@ -56,12 +56,12 @@
 //! #     let mut record = KeyRecord::new("k7Jc0qWv".parse()?, owner, digest("now"), at);
 //! #     assert_eq!(to_record(to_row(&record)?)?, record);
 //! #     record.scopes = ScopeSet::parse_list(["a:b", "c:*"])?;
-//! #     record.limits.set("two words", std::num::NonZeroU32::new(7));
-//! #     record.limits.set("read", std::num::NonZeroU32::new(8));
-//! #     record.allowed_addresses = vec!["192.0.2.0/24".parse()?, "2001:db8::/32".parse()?];
-//! #     record.previous = Some(PreviousSecret { digest: digest("before"), valid_until: at });
+//! #     record.extras.limits.set("two words", std::num::NonZeroU32::new(7));
+//! #     record.extras.limits.set("read", std::num::NonZeroU32::new(8));
+//! #     record.extras.allowed_addresses = vec!["192.0.2.0/24".parse()?, "2001:db8::/32".parse()?];
+//! #     record.extras.previous = Some(PreviousSecret { digest: digest("before"), valid_until: at });
 //! #     let (hint, grace) = ("wfk_…78rs".to_owned(), Duration::from_secs(60));
-//! #     record.next = Some(Box::new(NextSecret { digest: digest("after"), hint, created_at: at, grace }));
+//! #     record.extras.next = Some(Box::new(NextSecret { digest: digest("after"), hint, created_at: at, grace }));
 //! #     record.state = KeyState::Revoked { at };
 //! #     (record.expires_at, record.last_used_at, record.version) = (Some(at), Some(at), u64::MAX);
 //! #     assert_eq!(to_record(to_row(&record)?)?, record);
@@ -145,7 +145,7 @@ pub trait KeyStore: Send + Sync + 'static {
     async fn find(&self, selector: KeySelector<'_>) -> FindResult;
 
     /// Stores what the layer has changed in a record that it found here: the digest of a key that was verified under a
-    /// pepper which is no longer the current one, or a [`next`](KeyRecord::next) secret that was used for the first time.
+    /// pepper which is no longer the current one, or a [`next`](crate::key::ExtraFields::next) secret that was used for the first time.
     ///
     /// Does what [`KeyAdministration::replace`] does, for whoever has that. A store that can't write keeps the default,
     /// which does nothing.

@@ -38,15 +38,16 @@ pub fn revoked(mut record: KeyRecord) -> KeyRecord {
 /// A key with all there is to a key.
 pub fn full_record(id: &str) -> KeyRecord {
     let mut record = revoked(record(id));
-    record.previous =
+    record.extras.previous =
         Some(tower_api_keys::key::PreviousSecret { digest: digest("before"), valid_until: START });
     let grace = Duration::from_secs(60);
     let next = NextSecret { digest: digest("after"), hint: "k_…abcd".into(), created_at: START, grace };
-    record.next = Some(Box::new(next));
+    record.extras.next = Some(Box::new(next));
     record.scopes = ScopeSet::parse_list(["runs:*"]).unwrap();
-    record.limits.set("read", std::num::NonZeroU32::new(5));
-    record.allowed_addresses = vec!["192.0.2.0/24".parse().unwrap()];
-    (record.not_before, record.expires_at, record.last_used_at) = (Some(START), Some(START), Some(START));
+    record.extras.limits.set("read", std::num::NonZeroU32::new(5));
+    record.extras.allowed_addresses = vec!["192.0.2.0/24".parse().unwrap()];
+    (record.extras.not_before, record.expires_at, record.last_used_at) =
+        (Some(START), Some(START), Some(START));
     record
 }
 
@@ -95,7 +96,7 @@ pub async fn r59_r60_changes_at_once_leave_one_consistent_state(stores: &[Arc<dy
                         matches!(record.state, KeyState::Revoked { .. }),
                         "a revocation wins: {record:?}"
                     );
-                    assert_eq!(record.previous, None);
+                    assert_eq!(record.extras.previous, None);
                     assert_eq!(round % 2, 0, "a deletion wins, too");
                 }
                 None => assert_eq!(round % 2, 1, "nobody has deleted it"),
@@ -154,9 +155,9 @@ pub async fn r24_texts_stay_texts(store: &dyn KeyAdministration) {
     let quotes = "x';DROP/**/TABLE/**/api_keys;--\"\\$1{}[]";
     let mut record = record("quoted");
     record.owner = Owner::organization(quotes.parse().unwrap(), Mode::Test);
-    record.name = format!("{quotes}\u{202e}😀");
+    record.name = format!("{quotes}\u{202e}😀").into();
     record.hint = quotes.into();
-    record.limits.set(quotes, std::num::NonZeroU32::new(5));
+    record.extras.limits.set(quotes, std::num::NonZeroU32::new(5));
     store.insert(record.clone()).await.unwrap();
     assert_eq!(find(store, &record.id).await.as_ref(), Some(&record));
     assert_eq!(store.get(&record.owner, &record.id).await.unwrap().as_deref(), Some(&record));

@@ -303,12 +303,15 @@ fn limited(key: Arc<KeyRecord>, companion: &KeyRecord) -> Arc<KeyRecord> {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     };
-    let addresses = common(&key.allowed_addresses, &companion.allowed_addresses);
-    if scopes == key.scopes && expires_at == key.expires_at && addresses == key.allowed_addresses {
+    let addresses = common(&key.extras.allowed_addresses, &companion.extras.allowed_addresses);
+    if scopes == key.scopes && expires_at == key.expires_at && addresses == key.extras.allowed_addresses {
         return key;
     }
     let mut key = Arc::unwrap_or_clone(key);
-    (key.scopes, key.expires_at, key.allowed_addresses) = (scopes, expires_at, addresses);
+    (key.scopes, key.expires_at) = (scopes, expires_at);
+    if !addresses.is_empty() {
+        key.extras.allowed_addresses = addresses;
+    }
     Arc::new(key)
 }
 

@@ -81,7 +81,7 @@ pub(super) fn verify(
     if let Err(reason) = check_state(&record, now) {
         return unverified(reason);
     }
-    let is_next = is_other && record.next.is_some();
+    let is_next = is_other && record.extras.next.is_some();
     Ok(Verified { record, candidate, is_next })
 }
 
@@ -91,7 +91,7 @@ pub(super) fn check_state(record: &KeyRecord, now: Timestamp) -> Result<(), Reas
         KeyState::Disabled => return Err(Reason::KeyDisabled),
         KeyState::Revoked { .. } => return Err(Reason::KeyRevoked),
     }
-    if record.not_before.is_some_and(|start| now < start) {
+    if record.extras.not_before.is_some_and(|start| now < start) {
         return Err(Reason::KeyNotYetValid);
     }
     if record.expires_at.is_some_and(|end| end <= now) {
@@ -102,7 +102,7 @@ pub(super) fn check_state(record: &KeyRecord, now: Timestamp) -> Result<(), Reas
 
 /// Asks for the client only if the key is not for everywhere.
 pub(super) fn check_address(record: &KeyRecord, client: impl FnOnce() -> Client) -> Result<(), Reason> {
-    let allowed = &record.allowed_addresses;
+    let allowed = &record.extras.allowed_addresses;
     if allowed.is_empty() {
         return Ok(());
     }
@@ -114,7 +114,8 @@ pub(super) fn check_address(record: &KeyRecord, client: impl FnOnce() -> Client)
 
 /// The digests of the secrets that verify: the one in use, and one other at most, of which the next one comes first.
 pub(super) fn live_digests(record: &KeyRecord, now: Timestamp) -> [&Digest; 2] {
-    let other = match (&record.next, &record.previous) {
+    let extras = &*record.extras;
+    let other = match (&extras.next, &extras.previous) {
         (Some(next), _) => &next.digest,
         (None, Some(previous)) if now < previous.valid_until => &previous.digest,
         _ => &NO_SECRET,
@@ -184,7 +185,7 @@ pub(super) mod tests {
             ("starts later and ended before", Some(after), Some(before), "KeyNotYetValid"),
         ];
         for (name, not_before, expires_at, want) in instants {
-            let found = record(|key| (key.not_before, key.expires_at) = (not_before, expires_at));
+            let found = record(|key| (key.extras.not_before, key.expires_at) = (not_before, expires_at));
             assert_eq!(outcome(found, "right"), want, "{name}");
         }
         let worst = record(|key| {
@@ -205,7 +206,8 @@ pub(super) mod tests {
     fn r58_the_previous_secret_verifies_until_its_grace_ends() {
         let rotated = |valid_until: Timestamp| {
             record(|key| {
-                key.previous = Some(PreviousSecret { digest: Peppers::none().digest("old"), valid_until });
+                key.extras.previous =
+                    Some(PreviousSecret { digest: Peppers::none().digest("old"), valid_until });
             })
         };
         let grace = NOW.saturating_add(Duration::from_millis(1));
@@ -222,8 +224,9 @@ pub(super) mod tests {
         let rotating = || {
             record(|key| {
                 let hint = String::new();
-                key.next = Some(Box::new(NextSecret { digest: next, hint, created_at: NOW, grace }));
-                key.previous = Some(PreviousSecret { digest: old, valid_until: NOW.saturating_add(grace) });
+                key.extras.next = Some(Box::new(NextSecret { digest: next, hint, created_at: NOW, grace }));
+                key.extras.previous =
+                    Some(PreviousSecret { digest: old, valid_until: NOW.saturating_add(grace) });
             })
         };
         assert_eq!(outcome(rotating(), "right"), "ok");

@@ -28,15 +28,15 @@ pub(super) fn full_record() -> KeyRecord {
     record.name = "Tëst ✓ 'quoted' \"name\"; --".into();
     record.hint = "wfk_…45pq".into();
     record.digest = peppered("a", 1);
-    record.previous = Some(PreviousSecret { digest: digest("previous"), valid_until: START });
-    record.next = Some(Box::new(next_secret("a next one")));
+    record.extras.previous = Some(PreviousSecret { digest: digest("previous"), valid_until: START });
+    record.extras.next = Some(Box::new(next_secret("a next one")));
     record.scopes = ScopeSet::parse_list(["workflows:read", "runs:*"]).expect("these are scopes");
     record.state = KeyState::Revoked { at: START.saturating_add(Duration::from_millis(7)) };
     record.secret_created_at = START.saturating_add(Duration::from_millis(3));
-    record.not_before = Some(START);
+    record.extras.not_before = Some(START);
     record.expires_at = Some(START.saturating_add(Duration::from_secs(1)));
-    record.limits.set("read", NonZeroU32::new(5_000));
-    record.allowed_addresses = vec![parse("192.0.2.0/24"), parse("2001:db8::/32"), parse("0.0.0.0/0")];
+    record.extras.limits.set("read", NonZeroU32::new(5_000));
+    record.extras.allowed_addresses = vec![parse("192.0.2.0/24"), parse("2001:db8::/32"), parse("0.0.0.0/0")];
     record
 }
 

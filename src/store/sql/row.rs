@@ -2,7 +2,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use tower_api_keys::clock::Timestamp;
-use tower_api_keys::key::{KeyRecord, KeyState, NextSecret, Owner, PreviousSecret, Tenant};
+use tower_api_keys::key::{ExtraFields, KeyRecord, KeyState, NextSecret, Owner, PreviousSecret, Tenant};
 use tower_api_keys::scope::ScopeSet;
 
 /// A row of `api_keys`.
@@ -41,35 +41,36 @@ pub(crate) fn to_row(record: &KeyRecord) -> Result<Row, Box<dyn Error + Send + S
         #[allow(unreachable_patterns, reason = "only in other crates there may be states that are not known")]
         _ => return Err("a state that this store is too old for".into()),
     };
-    if record.limits.iter().any(|(category, _)| category.contains('\n')) {
+    let extras = &record.extras;
+    if extras.limits.iter().any(|(category, _)| category.contains('\n')) {
         return Err("a limit's category is one line".into());
     }
     let scopes: Vec<_> = record.scopes.iter().map(|scope| scope.as_str()).collect();
     let limits: Vec<_> =
-        record.limits.iter().map(|(category, limit)| format!("{limit} {category}")).collect();
-    let networks: Vec<_> = record.allowed_addresses.iter().map(ToString::to_string).collect();
-    let next = record.next.as_deref();
+        extras.limits.iter().map(|(category, limit)| format!("{limit} {category}")).collect();
+    let networks: Vec<_> = extras.allowed_addresses.iter().map(ToString::to_string).collect();
+    let (previous, next) = (extras.previous, extras.next.as_deref());
     Ok(Row {
         id: record.id.to_string(),
         organization: organization(&record.owner),
         mode: record.owner.mode.to_string(),
         created_at: millis(record.created_at),
-        name: record.name.clone(),
-        hint: record.hint.clone(),
+        name: record.name.to_string(),
+        hint: record.hint.to_string(),
         scopes: scopes.join(" "),
         limits: limits.join("\n"),
         allowed_addresses: networks.join(" "),
         digest: record.digest.to_string(),
         secret_created_at: millis(record.secret_created_at),
-        previous_digest: record.previous.map(|previous| previous.digest.to_string()),
-        previous_valid_until: record.previous.map(|previous| millis(previous.valid_until)),
+        previous_digest: previous.map(|previous| previous.digest.to_string()),
+        previous_valid_until: previous.map(|previous| millis(previous.valid_until)),
         next_digest: next.map(|next| next.digest.to_string()),
         next_hint: next.map(|next| next.hint.clone()),
         next_created_at: next.map(|next| millis(next.created_at)),
         next_grace: next.map(|next| i64::try_from(next.grace.as_millis()).unwrap_or(i64::MAX)),
         state: state.to_owned(),
         revoked_at,
-        not_before: record.not_before.map(millis),
+        not_before: extras.not_before.map(millis),
         expires_at: record.expires_at.map(millis),
         // Versions are only compared for equality, so the same bits will do.
         version: record.version.cast_signed(),
@@ -85,24 +86,25 @@ pub(crate) fn to_record(row: Row) -> Result<KeyRecord, Box<dyn Error + Send + Sy
         organization => Owner::organization(organization.parse()?, mode),
     };
     let mut record = KeyRecord::new(row.id.parse()?, owner, row.digest.parse()?, timestamp(row.created_at)?);
-    record.name = row.name;
-    record.hint = row.hint;
+    record.name = row.name.into();
+    record.hint = row.hint.into();
     record.scopes = ScopeSet::parse_list(row.scopes.split_whitespace())?;
+    let mut extras = ExtraFields::default();
     let networks = row.allowed_addresses.split_whitespace().map(str::parse);
-    record.allowed_addresses = networks.collect::<Result<_, _>>()?;
+    extras.allowed_addresses = networks.collect::<Result<_, _>>()?;
     for line in row.limits.split_terminator('\n') {
         let (limit, category) = line.split_once(' ').ok_or("a limit has no category")?;
-        record.limits.set(category, Some(limit.parse()?));
+        extras.limits.set(category, Some(limit.parse()?));
     }
     record.secret_created_at = timestamp(row.secret_created_at)?;
-    record.previous = match (row.previous_digest, row.previous_valid_until) {
+    extras.previous = match (row.previous_digest, row.previous_valid_until) {
         (None, None) => None,
         (Some(digest), Some(valid_until)) => {
             Some(PreviousSecret { digest: digest.parse()?, valid_until: timestamp(valid_until)? })
         }
         _ => return Err("half of a previous secret".into()),
     };
-    record.next = match (row.next_digest, row.next_hint, row.next_created_at, row.next_grace) {
+    extras.next = match (row.next_digest, row.next_hint, row.next_created_at, row.next_grace) {
         (None, None, None, None) => None,
         (Some(digest), Some(hint), Some(created_at), Some(grace)) => Some(Box::new(NextSecret {
             digest: digest.parse()?,
@@ -118,7 +120,8 @@ pub(crate) fn to_record(row: Row) -> Result<KeyRecord, Box<dyn Error + Send + Sy
         ("revoked", Some(at)) => KeyState::Revoked { at: timestamp(at)? },
         _ => return Err("no such state".into()),
     };
-    record.not_before = row.not_before.map(timestamp).transpose()?;
+    extras.not_before = row.not_before.map(timestamp).transpose()?;
+    record.extras = extras.into();
     record.expires_at = row.expires_at.map(timestamp).transpose()?;
     record.last_used_at = row.last_used_at.map(timestamp).transpose()?;
     record.version = row.version.cast_unsigned();

@@ -1,18 +1,23 @@
-use std::collections::{BTreeMap, HashMap};
+mod listing;
+mod names;
+mod shared_scopes;
+
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use async_trait::async_trait;
+use papaya::Guard;
 
+use self::listing::Listing;
+use self::names::{ByDigest, ById, Digested, Identified};
+use self::shared_scopes::SharedScopes;
 use super::{
     Cursor, FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, StoreError,
     StoreErrorKind,
 };
 use crate::clock::Timestamp;
-use crate::key::{Digest, KeyId, KeyRecord, Owner};
+use crate::key::{KeyId, KeyRecord, Owner};
 
 /// Keys in the memory of one process. Clones share their keys; nothing outlives the process.
 ///
@@ -28,38 +33,17 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 #[derive(Clone, Default)]
 pub struct MemoryStore(Arc<Inner>);
 
-#[derive(Default)]
 struct Inner {
-    /// Every digest that a look-up may find: of the secrets in use, and of those before and after them.
-    by_digest: papaya::HashMap<Digest, Arc<KeyRecord>, BuildHasherDefault<DigestHasher>>,
-    by_id: papaya::HashMap<KeyId, Arc<KeyRecord>>,
-    /// The keys of each owner in the order of a listing. Locked by every write, and by no look-up.
-    owners: Mutex<HashMap<Owner, Listing>>,
+    by_digest: ByDigest,
+    by_id: ById,
+    /// Locked by every write, and by no look-up.
+    writing: Mutex<Writing>,
 }
 
-type Listing = BTreeMap<(Timestamp, KeyId), Arc<KeyRecord>>;
-
-/// Takes bytes of the digest as the hash: they are as good as random, and nobody but the owner of the store
-/// inserts any.
 #[derive(Default)]
-struct DigestHasher(u64);
-
-impl Hasher for DigestHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.write_u64(u64::from_le_bytes(word));
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 ^= word;
-    }
+struct Writing {
+    listing: Listing,
+    scopes: SharedScopes,
 }
 
 impl MemoryStore {
@@ -85,18 +69,24 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
+impl Default for Inner {
+    fn default() -> Self {
+        Self { by_digest: names::set(), by_id: names::set(), writing: Mutex::default() }
+    }
+}
+
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Owner, Listing>> {
+    fn lock(&self) -> MutexGuard<'_, Writing> {
         // No write below leaves the maps inconsistent when it panics, so a poisoned lock is as good as any.
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn find(&self, selector: KeySelector<'_>) -> Option<Arc<KeyRecord>> {
         match selector {
-            KeySelector::Id(id) => self.by_id.pin().get(id).cloned(),
+            KeySelector::Id(id) => self.by_id.pin().get(id).map(|Identified(record)| record.clone()),
             KeySelector::Digests(digests) => {
                 let by_digest = self.by_digest.pin();
-                digests.iter().find_map(|digest| by_digest.get(digest).cloned())
+                digests.iter().find_map(|digest| by_digest.get(digest)).map(|found| found.record.clone())
             }
         }
     }
@@ -104,16 +94,24 @@ impl Inner {
     /// Whether a digest of `record` belongs to another key.
     fn digest_is_taken(&self, record: &KeyRecord) -> bool {
         let by_digest = self.by_digest.pin();
-        record.digests().any(|digest| by_digest.get(&digest).is_some_and(|other| other.id != record.id))
+        record
+            .digests()
+            .any(|digest| by_digest.get(&digest).is_some_and(|other| other.record.id != record.id))
     }
 
     /// Puts `record` in the place of `old`. The caller holds the lock.
-    fn store(&self, listing: &mut Listing, old: Option<&KeyRecord>, record: Arc<KeyRecord>) {
-        listing.insert((record.created_at, record.id), record.clone());
-        self.by_id.pin().insert(record.id, record.clone());
+    fn store(&self, writing: &mut Writing, old: Option<&KeyRecord>, mut record: KeyRecord) {
+        // Texts that many keys have in common are held once.
+        let sibling = writing.listing.keys(&record.owner, None).next().map(|sibling| sibling.owner.clone());
+        record.owner = sibling.unwrap_or(record.owner);
+        record.scopes = writing.scopes.share(&record.scopes);
+        record.extras.shrink();
+        let record = Arc::new(record);
+        writing.listing.insert(record.clone());
+        self.by_id.pin().insert(Identified(record.clone()));
         let by_digest = self.by_digest.pin();
-        for digest in record.digests() {
-            by_digest.insert(digest, record.clone());
+        for digested in Digested::all(&record) {
+            by_digest.insert(digested);
         }
         for stale in old
             .into_iter()
@@ -122,6 +120,12 @@ impl Inner {
         {
             by_digest.remove(&stale);
         }
+    }
+
+    /// Frees what was taken out of the sets now, not when there is more of it: it may be a whole table. Ends a write.
+    fn free(&self) {
+        self.by_id.guard().flush();
+        self.by_digest.guard().flush();
     }
 }
 
@@ -140,15 +144,15 @@ impl KeyStore for MemoryStore {
     }
 
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
-        let mut owners = self.0.lock();
+        let mut writing = self.0.lock();
         for (id, at) in uses {
             let Some(stored) = self.0.find(KeySelector::Id(id)) else { continue };
             if stored.last_used_at.is_none_or(|last| last < *at) {
                 let record = KeyRecord { last_used_at: Some(*at), ..KeyRecord::clone(&stored) };
-                let listing = owners.entry(record.owner.clone()).or_default();
-                self.0.store(listing, Some(&stored), Arc::new(record));
+                self.0.store(&mut writing, Some(&stored), record);
             }
         }
+        self.0.free();
         Ok(())
     }
 }
@@ -156,12 +160,12 @@ impl KeyStore for MemoryStore {
 #[async_trait]
 impl KeyAdministration for MemoryStore {
     async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
-        let mut owners = self.0.lock();
+        let mut writing = self.0.lock();
         if self.0.find(KeySelector::Id(&record.id)).is_some() || self.0.digest_is_taken(&record) {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         }
-        let listing = owners.entry(record.owner.clone()).or_default();
-        self.0.store(listing, None, Arc::new(record));
+        self.0.store(&mut writing, None, record);
+        self.0.free();
         Ok(())
     }
 
@@ -171,15 +175,9 @@ impl KeyAdministration for MemoryStore {
 
     async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         let limit = query.limit.clamp(1, KeyQuery::MAX_LIMIT);
-        let start = match &query.after {
-            Some(cursor) => Bound::Excluded((cursor.created_at, cursor.id)),
-            None => Bound::Unbounded,
-        };
-        let owners = self.0.lock();
-        let mut keys: Vec<_> = owners
-            .get(owner)
-            .into_iter()
-            .flat_map(|listing| listing.range((start, Bound::Unbounded)).map(|(_, record)| record))
+        let writing = self.0.lock();
+        let keys = writing.listing.keys(owner, query.after.as_ref());
+        let mut keys: Vec<_> = keys
             .filter(|record| {
                 query.secret_created_before.is_none_or(|instant| record.secret_created_at < instant)
             })
@@ -193,7 +191,7 @@ impl KeyAdministration for MemoryStore {
     }
 
     async fn replace(&self, mut record: KeyRecord) -> Result<(), StoreError> {
-        let mut owners = self.0.lock();
+        let mut writing = self.0.lock();
         let stored = self.0.find(KeySelector::Id(&record.id)).filter(|stored| {
             stored.version == record.version
                 && stored.owner == record.owner
@@ -204,13 +202,13 @@ impl KeyAdministration for MemoryStore {
         };
         record.version = record.version.wrapping_add(1);
         record.last_used_at = stored.last_used_at;
-        let listing = owners.entry(record.owner.clone()).or_default();
-        self.0.store(listing, Some(&stored), Arc::new(record));
+        self.0.store(&mut writing, Some(&stored), record);
+        self.0.free();
         Ok(())
     }
 
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
-        let mut owners = self.0.lock();
+        let mut writing = self.0.lock();
         let Some(record) = self.0.find(KeySelector::Id(id)).filter(|record| record.owner == *owner) else {
             return Ok(false);
         };
@@ -219,12 +217,8 @@ impl KeyAdministration for MemoryStore {
             by_digest.remove(&digest);
         }
         self.0.by_id.pin().remove(id);
-        if let Some(listing) = owners.get_mut(owner) {
-            listing.remove(&(record.created_at, record.id));
-            if listing.is_empty() {
-                owners.remove(owner);
-            }
-        }
+        writing.listing.remove(&record);
+        self.0.free();
         Ok(true)
     }
 }
@@ -246,6 +240,41 @@ mod tests {
         let stored = store.get(&record.owner, &record.id).await.unwrap().unwrap();
         assert_eq!(stored.version, 0);
         store.replace(record).await.unwrap_err();
+    }
+
+    #[test]
+    fn a_key_is_found_while_its_secrets_change_places_and_others_are_added() {
+        let [one, other] = ["one", "other"].map(|secret| crate::key::Peppers::none().digest(secret));
+        let (owner, at) = (Owner::system(crate::key::Mode::Live), Timestamp::from_unix_millis(5));
+        let record = KeyRecord::new("k1".parse().unwrap(), owner.clone(), one, at);
+        let inner = Inner::default();
+        let store = |old: Option<&KeyRecord>, record| {
+            inner.store(&mut inner.lock(), old, record);
+            inner.free();
+        };
+        store(None, record.clone());
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let mut old = record;
+                for number in 0..5_000 {
+                    let mut new = old.clone();
+                    new.digest = if number % 2 == 0 { other } else { one };
+                    let previous = crate::key::PreviousSecret { digest: old.digest, valid_until: at };
+                    new.extras.previous = Some(previous);
+                    store(Some(&old), new.clone());
+                    old = new;
+                    let (id, text) = (format!("n{number}").parse().unwrap(), number.to_string());
+                    let digest = crate::key::Peppers::none().digest(&text);
+                    store(None, KeyRecord::new(id, owner.clone(), digest, at));
+                }
+            });
+            while !writer.is_finished() {
+                assert!(inner.find(KeySelector::Digests(&[one])).is_some());
+                assert!(inner.find(KeySelector::Id(&"k1".parse().unwrap())).is_some());
+            }
+            writer.join().unwrap();
+        });
+        assert_eq!(inner.by_id.len(), 5_001);
     }
 
     #[tokio::test]

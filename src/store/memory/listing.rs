@@ -1,0 +1,109 @@
+//! All keys in the order of listings.
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::key::{KeyId, KeyRecord, Owner};
+use crate::store::Cursor;
+
+/// The keys of each owner together, oldest first. One tree for all, since most owners have few keys.
+#[derive(Default)]
+pub(super) struct Listing(BTreeSet<Listed>);
+
+struct Listed(Arc<KeyRecord>);
+
+/// Without an identifier: before all keys of that instant.
+type Place<'a> = (&'a Owner, Timestamp, Option<&'a KeyId>);
+
+/// What stands at a place, or is one: a place is looked for without a record that stands there.
+trait Placed {
+    fn place(&self) -> Place<'_>;
+}
+
+impl Listing {
+    /// In the place of the record that stood there.
+    pub(super) fn insert(&mut self, record: Arc<KeyRecord>) {
+        self.0.replace(Listed(record));
+    }
+
+    pub(super) fn remove(&mut self, record: &KeyRecord) {
+        self.0.remove(&(&record.owner, record.created_at, Some(&record.id)) as &dyn Placed);
+    }
+
+    /// The keys of `owner` from behind `after` on.
+    pub(super) fn keys<'a>(
+        &'a self,
+        owner: &'a Owner,
+        after: Option<&Cursor>,
+    ) -> impl Iterator<Item = &'a Arc<KeyRecord>> {
+        let start = match after {
+            Some(cursor) => (owner, cursor.created_at, Some(&cursor.id)),
+            None => (owner, Timestamp::from_unix_millis(0), None),
+        };
+        let start: Bound<&dyn Placed> = Bound::Excluded(&start);
+        let listed = self.0.range::<dyn Placed, _>((start, Bound::Unbounded));
+        listed.map(|Listed(record)| record).take_while(move |record| record.owner == *owner)
+    }
+}
+
+impl Placed for Listed {
+    fn place(&self) -> Place<'_> {
+        (&self.0.owner, self.0.created_at, Some(&self.0.id))
+    }
+}
+
+impl Placed for Place<'_> {
+    fn place(&self) -> Place<'_> {
+        *self
+    }
+}
+
+impl<'a> Borrow<dyn Placed + 'a> for Listed {
+    fn borrow(&self) -> &(dyn Placed + 'a) {
+        self
+    }
+}
+
+impl PartialEq for dyn Placed + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.place() == other.place()
+    }
+}
+
+impl Eq for dyn Placed + '_ {}
+
+impl PartialOrd for dyn Placed + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for dyn Placed + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.place().cmp(&other.place())
+    }
+}
+
+impl PartialEq for Listed {
+    fn eq(&self, other: &Self) -> bool {
+        self.place() == other.place()
+    }
+}
+
+impl Eq for Listed {}
+
+impl PartialOrd for Listed {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Listed {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.place().cmp(&other.place())
+    }
+}
