@@ -142,8 +142,7 @@ impl Authenticator {
                 Extracted::Found(credential) => bounded(credential).map(|()| credential),
             };
             // By presence, well formed or not: who would have to decide which of the two was meant?
-            let is_absent =
-                |other: &Extractor| matches!(other.extractor.extract(request), Extracted::Absent);
+            let is_absent = |other: &Extractor| matches!(other.extractor.extract(request), Extracted::Absent);
             if !self.extractors[index + 1..].iter().all(is_absent) {
                 return self.unfit(Reason::CredentialConflict, None, request);
             }

@@ -67,13 +67,7 @@ impl Decision {
 
     /// What any decision about a quota outweighs.
     pub(super) fn unlimited(quota: Quota) -> Self {
-        Self {
-            verdict: Verdict::Admitted,
-            quota,
-            remaining: u32::MAX,
-            reset: 0,
-            degraded: false,
-        }
+        Self { verdict: Verdict::Admitted, quota, remaining: u32::MAX, reset: 0, degraded: false }
     }
 
     /// A denial before an admission, the longer wait of two denials, the lesser rest of two admissions.

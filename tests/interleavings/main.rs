@@ -8,6 +8,8 @@
 mod sound;
 mod torn;
 
+type Sliding = sound::sliding::Sliding<2>;
+
 /// `[(tick, cost)]`: fails if more than `limit` was admitted in a tick and the `span` ticks before it.
 fn assert_within(limit: u32, span: u64, admitted: &[(u64, u32)]) {
     for (last, _) in admitted {
@@ -49,20 +51,20 @@ macro_rules! edge {
 
 #[test]
 fn r72_never_more_than_the_limit_across_a_tick_edge() {
-    explore(edge!(sound::sliding::Sliding));
+    explore(edge!(Sliding));
 }
 
 /// The proof that the test above can fail: the same source over a gate whose tick and total are two words.
 #[test]
 #[should_panic(expected = "more than the limit in one window")]
 fn r72_a_gate_torn_in_two_is_caught() {
-    explore(edge!(torn::sliding::Sliding));
+    explore(edge!(torn::sliding::Sliding<2>));
 }
 
 #[test]
 fn r72_two_threads_in_one_tick_share_the_limit() {
     explore(|| {
-        let window = std::sync::Arc::new(sound::sliding::Sliding::new(1, 0));
+        let window = std::sync::Arc::new(Sliding::new(1, 0));
         let other = {
             let window = window.clone();
             loom::thread::spawn(move || window.check(1, 2, 2))
@@ -79,7 +81,7 @@ fn r72_two_threads_in_one_tick_share_the_limit() {
 #[test]
 fn r72_a_refund_across_a_tick_edge_frees_once() {
     explore(|| {
-        let window = std::sync::Arc::new(sound::sliding::Sliding::new(1, 0));
+        let window = std::sync::Arc::new(Sliding::new(1, 0));
         let first = window.check(0, 2, 1);
         let kept = window.check(0, 2, 1);
         assert!(first.admitted && kept.admitted);
@@ -101,7 +103,7 @@ fn r72_a_refund_across_a_tick_edge_frees_once() {
 #[test]
 fn r72_a_thread_that_stops_for_a_window_leaves_nothing_behind() {
     explore(|| {
-        let window = std::sync::Arc::new(sound::sliding::Sliding::new(1, 0));
+        let window = std::sync::Arc::new(Sliding::new(1, 0));
         let slow = {
             let window = window.clone();
             loom::thread::spawn(move || window.check(0, 1, 1))
@@ -128,7 +130,7 @@ fn r72_a_thread_that_stops_for_a_window_leaves_nothing_behind() {
 #[test]
 fn r72_a_thread_that_stops_until_tags_recur_frees_nothing() {
     explore(|| {
-        let window = std::sync::Arc::new(sound::sliding::Sliding::new(1, 0));
+        let window = std::sync::Arc::new(Sliding::new(1, 0));
         assert!(window.check(0, 1, 1).admitted);
         let slow = {
             let window = window.clone();
@@ -150,7 +152,7 @@ fn r72_a_thread_that_stops_until_tags_recur_frees_nothing() {
 #[test]
 fn r72_a_slow_reclaim_leaves_a_newer_count_alone() {
     explore(|| {
-        let window = std::sync::Arc::new(sound::sliding::Sliding::new(1, 0));
+        let window = std::sync::Arc::new(Sliding::new(1, 0));
         assert!(window.check(0, 1, 1).admitted);
         let slow = {
             let window = window.clone();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Algorithm, Reading, Timeline, Window};
+use super::{Counter, Exact, LongSliding, Reading, ShortSliding, Timeline, Window};
 use crate::clock::Now;
 
 /// All that was admitted and not refunded: when and how much. What the windows are held against.
@@ -43,14 +43,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Takes the steps; calls `verify` for each check with the record as it was before it.
-fn walk(
-    algorithm: Algorithm,
+fn walk<W: Window>(
     timeline: &Timeline,
     steps: &[Step],
-    verify: impl Fn(&Window, &Record, u64, (u32, u32), Reading) -> Result<(), TestCaseError>,
+    verify: impl Fn(&W, &Record, u64, (u32, u32), Reading) -> Result<(), TestCaseError>,
 ) -> Result<(), TestCaseError> {
     let mut now = timeline.start(1_000);
-    let window = Window::new(algorithm, timeline, now);
+    let window = W::new(timeline, now);
     let mut record = Record::default();
     let mut permits: Vec<(usize, u64, u32)> = Vec::new();
     for step in steps {
@@ -82,8 +81,8 @@ fn walk(
 }
 
 /// What a reading names is the first instant at which what it names is true.
-fn verify_instant(
-    window: &Window,
+fn verify_instant<W: Window>(
+    window: &W,
     timeline: &Timeline,
     now: u64,
     (limit, cost): (u32, u32),
@@ -105,10 +104,29 @@ fn verify_instant(
     Ok(())
 }
 
+/// Never above the limit; never below it by more than what one more sub-window held.
+fn exact_to_one_sub_window<W: Window>(timeline: &Timeline, steps: &[Step]) -> Result<(), TestCaseError> {
+    let (window_length, sub_window) = (timeline.window(), timeline.sub_window());
+    // A span of sub-windows may be longer than the window by less than one of them.
+    let reach = timeline.span() * sub_window + sub_window;
+    prop_assert!(reach < window_length + 2 * sub_window);
+    walk(timeline, steps, |window: &W, record, now, (limit, cost), reading| {
+        let (least, most) = (record.sum(now, window_length), record.sum(now, reach));
+        if reading.admitted {
+            prop_assert!(least + cost <= limit, "more than the limit");
+        } else {
+            prop_assert!(most + cost > limit, "denied though even a longer window has room");
+        }
+        let used = reading.used - if reading.admitted { cost } else { 0 };
+        prop_assert!((least..=most).contains(&used));
+        verify_instant(window, timeline, now, (limit, cost), reading)
+    })
+}
+
 proptest! {
     #[test]
     fn r72_exact_is_exact(timeline in timeline(), steps in steps()) {
-        walk(Algorithm::Exact, &timeline, &steps, |window, record, now, (limit, cost), reading| {
+        walk(&timeline, &steps, |window: &Exact, record, now, (limit, cost), reading| {
             let used = record.sum(now, timeline.window());
             prop_assert_eq!(reading.admitted, used + cost <= limit);
             prop_assert_eq!(reading.used, if reading.admitted { used + cost } else { used });
@@ -116,24 +134,12 @@ proptest! {
         })?;
     }
 
-    /// Never above the limit; never below it by more than what one more sub-window held.
     #[test]
     fn r72_sliding_is_exact_to_one_sub_window(timeline in timeline(), steps in steps()) {
-        let (window_length, sub_window) = (timeline.window(), timeline.sub_window());
-        // A span of sub-windows may be longer than the window by less than one of them.
-        let reach = timeline.span() * sub_window + sub_window;
-        prop_assert!(reach < window_length + 2 * sub_window);
-        walk(Algorithm::Sliding, &timeline, &steps, |window, record, now, (limit, cost), reading| {
-            let (least, most) = (record.sum(now, window_length), record.sum(now, reach));
-            if reading.admitted {
-                prop_assert!(least + cost <= limit, "more than the limit");
-            } else {
-                prop_assert!(most + cost > limit, "denied though even a longer window has room");
-            }
-            let used = reading.used - if reading.admitted { cost } else { 0 };
-            prop_assert!((least..=most).contains(&used));
-            verify_instant(window, &timeline, now, (limit, cost), reading)
-        })?;
+        exact_to_one_sub_window::<LongSliding>(&timeline, &steps)?;
+        if timeline.span() <= ShortSliding::MAX_SPAN {
+            exact_to_one_sub_window::<ShortSliding>(&timeline, &steps)?;
+        }
     }
 
     /// At most the limit in an aligned window, hence at most twice that in any; `limit × (1 + f)` at a fraction `f`.
@@ -147,7 +153,7 @@ proptest! {
                 step => step,
             })
             .collect();
-        walk(Algorithm::Counter, &timeline, &steps, |window, record, now, (limit, cost), reading| {
+        walk(&timeline, &steps, |window: &Counter, record, now, (limit, cost), reading| {
             let elapsed = now % length;
             if reading.admitted {
                 prop_assert!(record.sum(now, elapsed + 1) + cost <= limit, "aligned window");
@@ -162,7 +168,7 @@ proptest! {
 
     #[test]
     fn r72_counter_follows_a_changing_limit(timeline in timeline(), steps in steps()) {
-        walk(Algorithm::Counter, &timeline, &steps, |window, record, now, (limit, cost), reading| {
+        walk(&timeline, &steps, |window: &Counter, record, now, (limit, cost), reading| {
             let aligned = record.sum(now, now % timeline.window() + 1);
             prop_assert!(!reading.admitted || aligned + cost <= limit);
             verify_instant(window, &timeline, now, (limit, cost), reading)
@@ -174,13 +180,17 @@ fn minute() -> Timeline {
     Timeline::new(Duration::from_secs(60), Now::new(Duration::ZERO, Duration::ZERO))
 }
 
+fn sliding(timeline: &Timeline) -> impl Window {
+    <ShortSliding as Window>::new(timeline, 0)
+}
+
 const SECOND: u64 = 1_000_000_000;
 
 /// The table of the sliding window: 3 in 60 seconds, sub-windows of one second.
 #[test]
 fn r72_sixty_seconds_by_example() {
     let timeline = minute();
-    let window = Window::new(Algorithm::Sliding, &timeline, 0);
+    let window = sliding(&timeline);
     let millis = |millis: u64| millis * 1_000_000;
     for (name, time, cost, admitted, used, frees) in [
         ("first", 1_000_000, 1, true, 1, 1_061_000),
@@ -206,7 +216,7 @@ fn r72_sixty_seconds_by_example() {
 fn r72_old_cells_are_not_taken_for_new_ones() {
     for apart in [4_096, 4_095, 4_097, 61, 61 * 4_096 - 1, 61 * 4_096, 61 * 4_096 + 1] {
         let timeline = minute();
-        let window = Window::new(Algorithm::Sliding, &timeline, 0);
+        let window = sliding(&timeline);
         assert!(window.check(&timeline, 70 * SECOND, 5, 5).admitted);
         let reading = window.check(&timeline, (70 + apart) * SECOND, 5, 5);
         assert!(reading.admitted && reading.used == 5, "{apart} ticks apart");
@@ -217,25 +227,29 @@ fn r72_old_cells_are_not_taken_for_new_ones() {
 
 #[test]
 fn a_refund_after_the_window_has_moved_on_does_nothing() {
-    for algorithm in [Algorithm::Sliding, Algorithm::Exact, Algorithm::Counter] {
-        for later in [61, 120, 121, 61 * 4_096] {
+    fn verify<W: Window>(laters: [u64; 4]) {
+        for later in laters {
             let timeline = minute();
-            let window = Window::new(algorithm, &timeline, 0);
+            let window = W::new(&timeline, 0);
             let old = window.check(&timeline, 0, 5, 2);
-            // The counter still weighs the window before the present one, so go one further.
-            let later = if algorithm == Algorithm::Counter { later + 60 } else { later };
             let new = window.check(&timeline, later * SECOND, 5, 5);
-            assert!(old.admitted && new.admitted, "{algorithm:?} {later}");
+            assert!(old.admitted && new.admitted, "{window:?} {later}");
             window.refund(old.place, 2);
-            assert_eq!(window.peek(&timeline, later * SECOND, 5, 1).used, 5, "{algorithm:?} {later}");
+            assert_eq!(window.peek(&timeline, later * SECOND, 5, 1).used, 5, "{window:?} {later}");
         }
     }
+    let laters = [61, 120, 121, 61 * 4_096];
+    verify::<ShortSliding>(laters);
+    verify::<LongSliding>(laters);
+    verify::<Exact>(laters);
+    // It still weighs the window before the present one, so go one further.
+    verify::<Counter>(laters.map(|later| later + 60));
 }
 
 #[test]
 fn the_counter_takes_a_time_gone_by_for_the_latest() {
     let timeline = minute();
-    let window = Window::new(Algorithm::Counter, &timeline, 600 * SECOND);
+    let window = Counter::new(&timeline, 600 * SECOND);
     assert!(window.check(&timeline, 600 * SECOND, 5, 5).admitted);
     let late = window.check(&timeline, 599 * SECOND, 5, 1);
     assert_eq!((late.admitted, late.used), (false, 5));
@@ -245,10 +259,10 @@ fn the_counter_takes_a_time_gone_by_for_the_latest() {
 /// Threads with one window, time moving, some of them reading it and asking only later.
 #[test]
 fn r72_threads_never_exceed_the_limit() {
-    const LIMIT: u32 = 50;
-    for algorithm in [Algorithm::Sliding, Algorithm::Exact] {
+    fn verify<W: Window>(reach: u64) {
+        const LIMIT: u32 = 50;
         let timeline = minute();
-        let window = Window::new(algorithm, &timeline, 0);
+        let window = W::new(&timeline, 0);
         let clock = AtomicU64::new(100 * SECOND);
         let admitted = Mutex::new(Vec::new());
         let refund = AtomicBool::new(false);
@@ -280,7 +294,6 @@ fn r72_threads_never_exceed_the_limit() {
         });
         let mut admitted = admitted.into_inner().unwrap();
         admitted.sort_unstable();
-        let reach = if algorithm == Algorithm::Sliding { timeline.span() + 1 } else { timeline.window() };
         let (mut oldest, mut sum, mut fullest) = (0, 0, 0);
         for (place, cost) in &admitted {
             sum += cost;
@@ -288,11 +301,14 @@ fn r72_threads_never_exceed_the_limit() {
                 sum -= admitted[oldest].1;
                 oldest += 1;
             }
-            assert!(sum <= LIMIT, "{algorithm:?}: {sum} in one window");
+            assert!(sum <= LIMIT, "{window:?}: {sum} in one window");
             fullest = fullest.max(sum);
         }
-        assert!(fullest > LIMIT - 5, "{algorithm:?}: the test never came near the limit: {fullest}");
+        assert!(fullest > LIMIT - 5, "{window:?}: the test never came near the limit: {fullest}");
         let end = clock.into_inner() + 200 * SECOND;
-        assert_eq!(window.check(&timeline, end, LIMIT, 1).used, 1, "{algorithm:?}: nothing is left over");
+        assert_eq!(window.check(&timeline, end, LIMIT, 1).used, 1, "{window:?}: nothing is left over");
     }
+    verify::<ShortSliding>(minute().span() + 1);
+    verify::<LongSliding>(minute().span() + 1);
+    verify::<Exact>(minute().window());
 }
