@@ -167,8 +167,8 @@ fn stacks_allocate_as_often_as_they_did() {
         ("malformed key, 401", 7),
         ("unknown key, 401", 7),
         ("revoked key, 401", 7),
-        ("over the limit, 429", 17),
-        ("scope missing, 403", 14),
+        ("over the limit, 429", 15),
+        ("scope missing, 403", 12),
     ];
     assert_eq!(counts, expected);
 }

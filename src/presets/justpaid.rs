@@ -28,8 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderName, Method, Response, StatusCode};
 use thiserror::Error;
 
 use crate::address::ClientAddressSource;
@@ -40,7 +39,7 @@ use crate::credential::HeaderKey;
 use crate::key::{KeyFormat, Peppers};
 use crate::manage::KeyManager;
 use crate::rate_limit::{InvalidQuota, MemoryRateLimiter, Quota, RateLimitLayer, RateLimiter};
-use crate::rejection::{Reason, Rejection, RejectionFormat, RejectionKind};
+use crate::rejection::{Reason, Rejection, RejectionFormat, RejectionKind, response};
 use crate::route::{InvalidRoute, RouteTable};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::KeyAdministration;
@@ -364,8 +363,5 @@ const KEY_EXISTS: &str =
     r#"{"success":false,"error":{"code":"CONFLICT","message":"API key already exists"}}"#;
 
 fn json<B: From<Bytes>>(status: StatusCode, body: impl Into<Bytes>) -> Response<B> {
-    let mut response = Response::new(B::from(body.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    response(status, "application/json", body)
 }

@@ -24,8 +24,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderName, Response, StatusCode};
 
 use super::json::push_json_string;
 use crate::authenticate::AuthenticateLayer;
@@ -34,7 +33,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::credential::BasicKey;
 use crate::key::{KeyFormat, Peppers};
 use crate::manage::KeyManager;
-use crate::rejection::{Rejection, RejectionFormat, RejectionKind};
+use crate::rejection::{Rejection, RejectionFormat, RejectionKind, response};
 use crate::store::KeyAdministration;
 
 /// Keys as published: `sk_test_` or `sk_live_`, and 22 to 64 of `A-Z a-z 0-9`; 32 where a key is made.
@@ -302,10 +301,7 @@ pub fn error<B: From<Bytes>>(status: StatusCode, code: &str, detail: &str) -> Re
     body.push_str(r#","detail":"#);
     push_json_string(&mut body, detail);
     body.push_str("}]}");
-    let mut response = Response::new(B::from(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    response(status, "application/json", body)
 }
 
 #[cfg(test)]

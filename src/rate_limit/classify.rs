@@ -143,35 +143,27 @@ impl Classifier {
                 Step::Decided(Ok(Some(Counted { fields, refund })))
             }
             Poll::Ready(outcome) => {
-                let asked = self.asked(limiter, request, now);
-                Step::Decided(Err(self.refused(&asked, outcome.map(|(decision, _)| decision))))
+                let decided = outcome.map(|(decision, _)| decision);
+                Step::Decided(Err(self.refused(limiter, self.key_id(request), now, decided)))
             }
             Poll::Pending => {
                 let deciding = limiter.counts.decide(subject.clone(), charge);
-                Step::Waiting(Box::new(Waiting { deciding, asked: self.asked(limiter, request, now) }))
+                let asked = Asked { limiter: limiter.clone(), key_id: self.key_id(request), now };
+                Step::Waiting(Box::new(Waiting { deciding, asked }))
             }
         }
     }
 
     /// What follows from the decision of a limiter that was waited for.
     pub(super) fn judge(&self, asked: &Asked, outcome: Outcome) -> Result<Counted, Box<Refused>> {
+        let Asked { limiter, key_id, now } = asked;
         match outcome {
             Ok((decision, receipt)) if decision.is_admitted() => {
-                let refund = receipt.and_then(|receipt| self.refund(&asked.limiter, receipt));
-                let fields = Fields::new(&decision, asked.now, &asked.limiter.category, self.ietf);
-                Ok(Counted { fields, refund })
+                let refund = receipt.and_then(|receipt| self.refund(limiter, receipt));
+                Ok(Counted { fields: Fields::new(&decision, *now, &limiter.category, self.ietf), refund })
             }
-            outcome => Err(self.refused(asked, outcome.map(|(decision, _)| decision))),
+            outcome => Err(self.refused(limiter, *key_id, *now, outcome.map(|(decision, _)| decision))),
         }
-    }
-
-    #[cold]
-    fn asked(&self, limiter: &Limiter, request: RequestView<'_>, now: Now) -> Asked {
-        let caller = match self.counts {
-            Counts::Key | Counts::Organization => Authentication::of(request.extensions),
-            Counts::Address(_) => None,
-        };
-        Asked { limiter: limiter.clone(), key_id: caller.and_then(|found| found.caller.id().copied()), now }
     }
 
     #[cold]
@@ -181,18 +173,34 @@ impl Classifier {
     }
 
     #[cold]
-    fn refused(&self, asked: &Asked, decided: Result<Decision, Undecided>) -> Box<Refused> {
-        let category = &asked.limiter.category;
+    fn refused(
+        &self,
+        limiter: &Limiter,
+        key_id: Option<KeyId>,
+        now: Now,
+        decided: Result<Decision, Undecided>,
+    ) -> Box<Refused> {
+        let category = &limiter.category;
         let (reason, fields) = match decided {
             Ok(decision) => {
-                let fields = Fields::new(&decision, asked.now, category, self.ietf);
+                let fields = Fields::new(&decision, now, category, self.ietf);
                 (Reason::RateLimited(over_limit(category, decision)), Some(fields))
             }
             Err(Undecided) => (Reason::LimiterFailed(category.name.clone()), None),
         };
         let mut rejection = Rejection::new(reason);
-        rejection.set_key_id(asked.key_id);
+        rejection.set_key_id(key_id);
         Box::new(Refused { rejection, fields })
+    }
+
+    /// Whom a refusal names: nobody, where addresses are counted.
+    fn key_id(&self, request: RequestView<'_>) -> Option<KeyId> {
+        match self.counts {
+            Counts::Key | Counts::Organization => {
+                Authentication::of(request.extensions)?.caller.id().copied()
+            }
+            Counts::Address(_) => None,
+        }
     }
 
     /// A route's limiter before a method's, before the one for the rest.

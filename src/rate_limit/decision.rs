@@ -65,11 +65,6 @@ impl Decision {
         self.degraded
     }
 
-    /// What any decision about a quota outweighs.
-    pub(super) fn unlimited(quota: Quota) -> Self {
-        Self { verdict: Verdict::Admitted, quota, remaining: u32::MAX, reset: 0, degraded: false }
-    }
-
     /// A denial before an admission, the longer wait of two denials, the lesser rest of two admissions.
     pub(super) fn weightier(self, other: Self) -> Self {
         let other_prevails = match (self.is_admitted(), other.is_admitted()) {

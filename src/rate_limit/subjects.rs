@@ -199,7 +199,7 @@ impl<W: Windows> Subjects<W> {
             if !reading.admitted {
                 give_back(&windows[..index], counted, request.cost);
                 // A later quota may ask for a longer wait.
-                return self.looks(windows, request).skip(index + 1).fold(decision, Decision::weightier);
+                return self.looks(windows, request, index + 1).fold(decision, Decision::weightier);
             }
             counted.places[index] = reading.place;
             so_far = Some(so_far.map_or(decision, |so_far| so_far.weightier(decision)));
@@ -210,13 +210,13 @@ impl<W: Windows> Subjects<W> {
     fn preview(&self, windows: &W, request: Request) -> Decision {
         let windows = windows.as_slice();
         let never = self.never_fits(windows, request);
-        let heaviest = || self.looks(windows, request).reduce(Decision::weightier);
+        let heaviest = || self.looks(windows, request, 0).reduce(Decision::weightier);
         never.or_else(heaviest).expect("a limiter has at least one quota")
     }
 
-    /// What each quota says, with nothing counted.
-    fn looks(&self, windows: &[W::Window], request: Request) -> impl Iterator<Item = Decision> {
-        self.rules.iter().zip(windows).enumerate().map(move |(index, (rule, window))| {
+    /// What each quota from number `first` on says, with nothing counted.
+    fn looks(&self, windows: &[W::Window], request: Request, first: usize) -> impl Iterator<Item = Decision> {
+        self.rules.iter().zip(windows).enumerate().skip(first).map(move |(index, (rule, window))| {
             let quota = rule.quota_for(index, request);
             let reading = window.peek(&rule.timeline, request.time, quota.limit().get(), request.cost);
             decision(reading, quota, request)
@@ -229,7 +229,7 @@ impl<W: Windows> Subjects<W> {
             |(index, rule): (usize, &Rule)| request.cost > rule.quota_for(index, request).limit().get();
         let index = self.rules.iter().take(windows.len()).enumerate().position(too_small)?;
         let free = Request { cost: 0, ..request };
-        let look = self.looks(windows, free).nth(index)?;
+        let look = self.looks(windows, free, index).next()?;
         Some(Decision { verdict: Verdict::NeverFits, ..look })
     }
 

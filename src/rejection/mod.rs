@@ -118,6 +118,7 @@ mod check;
 mod grpc;
 mod problem;
 mod reason;
+mod response;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,6 +129,7 @@ use http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 pub use problem::ProblemDetails;
 pub use reason::{RateLimited, Reason};
+pub(crate) use response::response;
 
 use crate::key::KeyId;
 use crate::number::{number, whole_seconds};

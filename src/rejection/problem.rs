@@ -1,8 +1,7 @@
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response};
+use http::Response;
 
-use super::{Rejection, RejectionFormat, RejectionKind};
+use super::{Rejection, RejectionFormat, RejectionKind, response};
 
 /// Refusals as problem details (RFC 9457): the default format.
 ///
@@ -23,10 +22,7 @@ pub struct ProblemDetails;
 impl<B: From<Bytes>> RejectionFormat<B> for ProblemDetails {
     fn response(&self, rejection: &Rejection) -> Response<B> {
         let kind = rejection.kind();
-        let mut response = Response::new(B::from(Bytes::from_static(body(kind).as_bytes())));
-        *response.status_mut() = kind.status();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        response
+        response(kind.status(), "application/problem+json", body(kind))
     }
 }
 

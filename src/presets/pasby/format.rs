@@ -1,13 +1,12 @@
 //! What is answered to who is refused, in the published words.
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 use thiserror::Error;
 
 use super::AUTHORIZE;
 use crate::presets::json::push_json_string;
-use crate::rejection::{Reason, Rejection, RejectionFormat, RejectionKind};
+use crate::rejection::{Reason, Rejection, RejectionFormat, RejectionKind, response};
 
 /// Why no token is granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -170,11 +169,4 @@ impl<B: From<Bytes>> RejectionFormat<B> for PasbyFormat {
 /// As published, to the byte: no line break at the end.
 fn text<B: From<Bytes>>(status: StatusCode, words: &'static str) -> Response<B> {
     response(status, "text/plain", Bytes::from_static(words.as_bytes()))
-}
-
-fn response<B: From<Bytes>>(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<B> {
-    let mut response = Response::new(B::from(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
 }

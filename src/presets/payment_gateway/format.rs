@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Response, StatusCode};
+use http::header::CONTENT_LENGTH;
+use http::{Response, StatusCode};
 
 use crate::presets::json::push_json_string;
-use crate::rejection::{Reason, Rejection, RejectionFormat, RejectionKind};
+use crate::rejection::{Reason, Rejection, RejectionFormat, RejectionKind, response};
 use crate::request_id::{RequestId, WriteRequestId};
 
 /// Refusals as published: `{"error":"…"}`, with the `code` and `requestId` that the vendor's plugins read.
@@ -55,9 +55,7 @@ pub fn error<B: From<Bytes>>(
     text: impl Into<Cow<'static, str>>,
 ) -> Response<B> {
     let error = ErrorBody { code, text: text.into() };
-    let mut response = Response::new(B::from(error.to_json(None)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let mut response = response(status, "application/json", error.to_json(None));
     response.extensions_mut().insert(error);
     response
 }
@@ -111,9 +109,7 @@ impl crate::manage::KeyRoutesFormat for GatewayFormat {
         use serde_json::json;
 
         let body = if data.is_array() { json!({ "data": data, "nextCursor": next_cursor }) } else { data };
-        let mut response = Response::new(body.to_string().into());
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response
+        response(StatusCode::OK, "application/json", body.to_string())
     }
 
     fn failure(&self, failure: &crate::manage::ManageError) -> axum::response::Response {

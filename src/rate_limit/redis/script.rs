@@ -91,18 +91,20 @@ impl Rules<'_> {
             return None;
         }
         let mut place = Place { born: u64::try_from(born).ok()?, ticks: [0; MemoryRateLimiter::MAX_QUOTAS] };
-        let mut decision = Decision::unlimited(self.rules[0].quota);
+        let mut heaviest: Option<Decision> = None;
         for ((quota, look), tick_place) in self.quotas().zip(looks.as_chunks::<4>().0).zip(&mut place.ticks) {
             let &[had_room, used, wait, tick] = look;
             *tick_place = u64::try_from(tick).ok()?;
-            decision = decision.weightier(Decision {
+            let decision = Decision {
                 verdict: if had_room == 1 { Verdict::Admitted } else { Verdict::Denied },
                 quota,
                 remaining: quota.limit().get().saturating_sub(u32::try_from(used).ok()?),
                 reset: u64::try_from(wait).unwrap_or(0).saturating_mul(1000),
                 degraded: false,
-            });
+            };
+            heaviest = Some(heaviest.map_or(decision, |heaviest| heaviest.weightier(decision)));
         }
+        let decision = heaviest?;
         let granted = u32::try_from(granted).ok();
         (granted.is_some() == decision.is_admitted()).then_some(Answer { granted, decision, place })
     }
