@@ -71,9 +71,8 @@ impl FromStr for KeyId {
 
 impl Hash for KeyId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // The zero byte after the identifier, of which there is one in no identifier, keeps a neighbour apart.
-        state.write(self.text());
-        state.write_u8(0);
+        // With the zero bytes: a length that is always the same takes less time than few bytes.
+        state.write(&self.bytes);
     }
 }
 

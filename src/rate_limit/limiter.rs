@@ -92,7 +92,7 @@ impl MemoryRateLimiterBuilder {
     }
 
     /// The most subjects with a count of their own; [`MemoryRateLimiter::DEFAULT_CAPACITY`] unless set. Rounded down to
-    /// a multiple of the number of shards, a power of two up to 64.
+    /// a multiple of the number of shards, a power of two up to 32.
     pub fn capacity(mut self, subjects: NonZeroUsize) -> Self {
         self.capacity = subjects;
         self
