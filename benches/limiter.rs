@@ -170,6 +170,10 @@ fn on_two_threads(
 fn clock(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("clock");
     group.bench_function("SystemClock", |bencher| bencher.iter(|| SystemClock.now()));
+    #[cfg(feature = "coarse-clock")]
+    group.bench_function("CoarseClock", |bencher| {
+        bencher.iter(|| tower_api_keys::clock::CoarseClock.now());
+    });
     let clock = DefaultClock::default();
     group.bench_function(GOVERNOR, |bencher| bencher.iter(|| clock.now()));
     group.finish();

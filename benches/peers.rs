@@ -27,7 +27,7 @@ use support::cpu_time::{self, CpuTime};
 use support::{BASELINE, IN_TURN, Inner, Request, START, Stack, X_API_KEY, at_once, good_keys, key, store};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_api_keys::authenticate::{Companions, Parts};
-use tower_api_keys::clock::{Clock, SystemClock};
+use tower_api_keys::clock::{Clock, Now, SystemClock};
 use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
 use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota, Subject};
@@ -60,14 +60,19 @@ fn limit(criterion: &mut Criterion<CpuTime>) {
     let limiter = MemoryRateLimiter::builder("read", quota).build();
     let id = |index| Subject::Key(format!("{index:016}").parse().unwrap());
     let subjects: Vec<Subject> = (0..IN_TURN).map(id).collect();
-    let mut subjects = subjects.iter().cycle();
-    group.bench_function("MemoryRateLimiter", |bencher| {
-        bencher.iter(|| {
-            let (decision, permit) = limiter.check(subjects.next().unwrap(), None, 1, SystemClock.now());
-            assert!(decision.is_admitted());
-            permit
+    let mut check = |name: &str, now: fn() -> Now| {
+        let mut subjects = subjects.iter().cycle();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let (decision, permit) = limiter.check(subjects.next().unwrap(), None, 1, now());
+                assert!(decision.is_admitted());
+                permit
+            });
         });
-    });
+    };
+    check("MemoryRateLimiter", || SystemClock.now());
+    #[cfg(feature = "coarse-clock")]
+    check("MemoryRateLimiter, coarse clock", || tower_api_keys::clock::CoarseClock.now());
     group.finish();
 }
 

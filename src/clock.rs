@@ -71,12 +71,18 @@
 //! # }
 //! ```
 
+#[cfg(feature = "coarse-clock")]
+mod coarse;
+
 use std::cmp::Ordering as Order;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+#[cfg(feature = "coarse-clock")]
+pub use coarse::CoarseClock;
 
 /// A point in time: whole milliseconds since the Unix epoch, 1970-01-01T00:00:00Z, less than 2<sup>48</sup> of them:
 /// up to the year 10889. What would be later is the latest there is.
@@ -227,7 +233,8 @@ impl Now {
     }
 }
 
-/// Tells the time. [`SystemClock`] in production, [`ManualClock`] in tests.
+/// Tells the time. [`SystemClock`] in production (or, with the feature `coarse-clock`, `CoarseClock`), [`ManualClock`] in
+/// tests.
 pub trait Clock: Send + Sync + 'static {
     /// The time now. Called once for each request.
     fn now(&self) -> Now;
@@ -250,6 +257,14 @@ pub struct SystemClock;
 /// What all copies of [`SystemClock`] share: one origin for the whole process.
 struct Anchor {
     origin: Instant,
+    calendar: Calendar,
+}
+
+static ANCHOR: LazyLock<Anchor> =
+    LazyLock::new(|| Anchor { origin: Instant::now(), calendar: Calendar::read_at(0) });
+
+/// Knows the calendar's time by a monotonic count.
+struct Calendar {
     /// Nanoseconds to add to the monotonic count to get time since the Unix epoch.
     offset: AtomicU64,
     /// Monotonic count at which the calendar clock is to be read again.
@@ -258,11 +273,24 @@ struct Anchor {
 
 const REFRESH_NANOS: u64 = 1_000_000_000;
 
-static ANCHOR: LazyLock<Anchor> = LazyLock::new(|| Anchor {
-    origin: Instant::now(),
-    offset: AtomicU64::new(unix_nanos()),
-    refresh_at: AtomicU64::new(REFRESH_NANOS),
-});
+impl Calendar {
+    fn read_at(count: u64) -> Self {
+        Self {
+            offset: AtomicU64::new(unix_nanos().saturating_sub(count)),
+            refresh_at: AtomicU64::new(count.saturating_add(REFRESH_NANOS)),
+        }
+    }
+
+    #[inline]
+    fn at(&self, count: u64) -> Now {
+        if count >= self.refresh_at.load(Ordering::Relaxed) {
+            self.refresh_at.store(count.saturating_add(REFRESH_NANOS), Ordering::Relaxed);
+            self.offset.store(unix_nanos().saturating_sub(count), Ordering::Relaxed);
+        }
+        let offset = self.offset.load(Ordering::Relaxed);
+        Now { monotonic_nanos: count, unix_nanos: offset.saturating_add(count) }
+    }
+}
 
 fn unix_nanos() -> u64 {
     nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
@@ -274,16 +302,15 @@ pub(crate) const fn nanos(duration: Duration) -> u64 {
     if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
 }
 
+impl Anchor {
+    fn elapsed(&self) -> u64 {
+        nanos(self.origin.elapsed())
+    }
+}
+
 impl Clock for SystemClock {
     fn now(&self) -> Now {
-        let anchor = &*ANCHOR;
-        let count = nanos(anchor.origin.elapsed());
-        if count >= anchor.refresh_at.load(Ordering::Relaxed) {
-            anchor.refresh_at.store(count.saturating_add(REFRESH_NANOS), Ordering::Relaxed);
-            anchor.offset.store(unix_nanos().saturating_sub(count), Ordering::Relaxed);
-        }
-        let offset = anchor.offset.load(Ordering::Relaxed);
-        Now { monotonic_nanos: count, unix_nanos: offset.saturating_add(count) }
+        ANCHOR.calendar.at(ANCHOR.elapsed())
     }
 }
 
