@@ -151,8 +151,11 @@ fn a_warm_limiter_allocates_nothing() {
 /// header values, which is what the host asked for.
 #[test]
 fn stacks_allocate_as_often_as_they_did() {
-    let mut counts =
-        stacks::own_stacks(1_000).into_iter().map(|mut stack| (stack.name, allocations(|| stack.send())));
+    let mut counts = stacks::own_stacks(1_000).into_iter().map(|mut stack| {
+        // Another limiter's instant may be another one to write down.
+        stack.send();
+        (stack.name, allocations(|| stack.send()))
+    });
     let (_, alone) = counts.next().unwrap();
     let counts: Vec<(&str, u64)> = counts.map(|(name, count)| (name, count - alone)).collect();
     let expected = [
@@ -162,6 +165,8 @@ fn stacks_allocate_as_often_as_they_did() {
         ("authenticate, rate limit", 6),
         ("authenticate, rate limit without IETF fields", 5),
         ("whole stack without IETF fields, accepted", 5),
+        #[cfg(feature = "coarse-clock")]
+        ("whole stack without IETF fields, coarse clock", 5),
         ("whole stack, accepted", 6),
         ("no credential, 401", 7),
         ("malformed key, 401", 7),

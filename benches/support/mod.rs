@@ -87,8 +87,6 @@ pub(crate) const ASSEMBLED: &str = "peers: async auth, sha256 + tower_governor";
 /// All stacks, the baseline first.
 pub(crate) fn stacks(limit: u32) -> Vec<Stack> {
     let mut stacks = own_stacks(limit);
-    #[cfg(feature = "coarse-clock")]
-    stacks.push(with_coarse_clock(limit));
     stacks.push(ideal::stack(limit));
     stacks.extend(peers::stacks());
     stacks.push(typical::stack(limit));
@@ -141,6 +139,17 @@ pub(crate) fn own_stacks(limit: u32) -> Vec<Stack> {
             without_ietf_fields.layer(generous.scopes().unwrap()).service(Inner),
             good_keys(),
         ),
+        #[cfg(feature = "coarse-clock")]
+        Stack::new(
+            "whole stack without IETF fields, coarse clock",
+            OK,
+            ServiceBuilder::new()
+                .layer(generous.clone().with_clock(tower_api_keys::clock::CoarseClock).authenticate())
+                .layer(self::without_ietf_fields(limit))
+                .layer(generous.scopes().unwrap())
+                .service(Inner),
+            good_keys(),
+        ),
         Stack::new(WHOLE, OK, whole(&generous), good_keys()),
         Stack::new("no credential, 401", UNAUTHORIZED, whole(&generous), vec![request(None)]),
         Stack::new("malformed key, 401", UNAUTHORIZED, whole(&generous), malformed_keys()),
@@ -149,14 +158,6 @@ pub(crate) fn own_stacks(limit: u32) -> Vec<Stack> {
         Stack::new("over the limit, 429", StatusCode::TOO_MANY_REQUESTS, whole(&strict), good_keys()),
         Stack::new("scope missing, 403", StatusCode::FORBIDDEN, whole(&generous), keys_without_scope()),
     ]
-}
-
-#[cfg(feature = "coarse-clock")]
-fn with_coarse_clock(limit: u32) -> Stack {
-    let preset = preset(store(), limit).with_clock(tower_api_keys::clock::CoarseClock);
-    let layers = ServiceBuilder::new().layer(preset.authenticate()).layer(without_ietf_fields(limit));
-    let service = layers.layer(preset.scopes().unwrap()).service(Inner);
-    Stack::new("whole stack without IETF fields, coarse clock", StatusCode::OK, service, good_keys())
 }
 
 pub(crate) fn preset(store: MemoryStore, limit: u32) -> JustPaid<MemoryStore> {
