@@ -161,7 +161,10 @@
 //! | `redis` | what several processes share through Redis or Valkey: rate limits (`rate_limit::RedisRateLimiter`), and news of changed keys for caches (`store::RedisInvalidation`) |
 //! | `tonic` | [`Principal`] from the requests of tonic's services; the layers and `GrpcStatus` need no feature |
 //! | `tracing` | events for refusals (`INFO`), authentications (`DEBUG`) and failures (`ERROR`); never a secret |
+//! | `coarse-clock` | `clock::CoarseClock`, cheaper to read and off by a tick of the kernel |
 //! | `full` | all of them |
+//!
+//! What a request costs is in [`performance`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
@@ -183,6 +186,10 @@ pub mod key;
 mod log;
 pub mod manage;
 mod number;
+/// A page to read: there is nothing in it to call.
+#[cfg(doc)]
+#[doc = include_str!("../benches/README.md")]
+pub mod performance {}
 pub mod presets;
 mod principal;
 pub mod rate_limit;
