@@ -21,11 +21,11 @@ pub(crate) use self::timeline::Timeline;
 ///
 /// | | most admitted in any window | a request counts for | bytes for each subject | without a lock |
 /// |---|---|---|---|---|
-/// | [`Sliding`](Self::Sliding) | limit | window, plus less than 1/30 of it | about 250 | yes |
+/// | [`Sliding`](Self::Sliding) | limit | window, plus less than 1/30 of it | 264, or 504 with more than 60 sub-windows | yes |
 /// | [`Exact`](Self::Exact) | limit | window | 16 for each request counted | no |
 /// | [`Counter`](Self::Counter) | 2 × limit | fading over the window after its own | 8 | yes |
 ///
-/// The place in the limiter's map takes some 200 bytes more for each subject (measured, a million of them).
+/// The place in the limiter takes some 60 bytes more for each subject (measured, a million of them).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
