@@ -66,6 +66,7 @@ impl From<ExtraFields> for Extras {
 impl Deref for Extras {
     type Target = ExtraFields;
 
+    #[inline]
     fn deref(&self) -> &ExtraFields {
         self.0.as_deref().unwrap_or(&NONE)
     }
@@ -107,6 +108,7 @@ pub struct LimitOverrides(Vec<(Box<str>, NonZeroU32)>);
 
 impl LimitOverrides {
     /// The limit for `category`, if the key has one of its own.
+    #[inline]
     pub fn get(&self, category: &str) -> Option<NonZeroU32> {
         self.0.iter().find(|(name, _)| **name == *category).map(|&(_, limit)| limit)
     }

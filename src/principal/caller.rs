@@ -31,6 +31,7 @@ pub(crate) enum Caller {
 
 impl Authentication {
     /// `None` means that no authentication layer stands outside.
+    #[inline]
     pub(crate) fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
     }
@@ -50,6 +51,7 @@ impl Authentication {
 
 impl Caller {
     /// The principal, if it is known by now.
+    #[inline]
     pub(crate) fn principal(&self) -> Option<&Principal> {
         match self {
             Self::Principal(principal) => Some(principal),
@@ -58,6 +60,7 @@ impl Caller {
     }
 
     /// Whom to count and to log; `None` if nobody is calling.
+    #[inline]
     pub(crate) fn id(&self) -> Option<&KeyId> {
         match self {
             Self::Nobody => None,

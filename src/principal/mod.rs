@@ -108,6 +108,7 @@ impl Principal {
     }
 
     /// The key's public identifier; of a session, the [one made from its subject](Session::id).
+    #[inline]
     pub fn key_id(&self) -> &KeyId {
         match &self.identity {
             Identity::Key { record, .. } => &record.id,
@@ -214,6 +215,7 @@ impl Principal {
     }
 
     /// The key's record; a session has none.
+    #[inline]
     pub(crate) fn record(&self) -> Option<&Arc<KeyRecord>> {
         match &self.identity {
             Identity::Key { record, .. } => Some(record),

@@ -166,7 +166,6 @@ impl Classifier {
         }
     }
 
-    #[cold]
     fn refund(&self, limiter: &Limiter, receipt: Receipt) -> Option<Box<Refund>> {
         let is_due = self.refund.clone()?;
         Some(Box::new(Refund { receipt, limiter: limiter.counts.clone(), is_due }))
@@ -218,7 +217,7 @@ impl Classifier {
         }
     }
 
-    /// `None` if nobody is known to be calling, and the host lets that pass.
+    /// Whom to count if not the key that calls; `None` if nobody is known to be calling, and the host lets that pass.
     fn caller<'r>(&self, request: RequestView<'r>) -> Result<Option<Caller<'r>>, Box<Refused>> {
         match (&self.counts, Authentication::of(request.extensions)) {
             (Counts::Address(source), authentication) => self.client(source, authentication, request),
@@ -226,11 +225,8 @@ impl Classifier {
                 "RateLimitLayer needs AuthenticateLayer outside it: add that one later to an axum router, or earlier to a \
                  ServiceBuilder",
             )),
-            (Counts::Key, Some(authentication)) => Ok(authentication.caller.id().map(|id| Caller {
-                subject: Subject::Key(*id),
-                principal: authentication.caller.principal(),
-                now: authentication.now,
-            })),
+            // Whoever has an identifier has been seen to.
+            (Counts::Key, Some(_)) => Ok(None),
             (Counts::Organization, Some(authentication)) => organization(authentication),
         }
     }
@@ -289,6 +285,7 @@ impl MemoryRateLimiter {
 }
 
 /// The limit stored with the key, if it has one for this category.
+#[inline]
 fn own_limit(principal: &Principal, category: &str) -> Option<NonZeroU32> {
     principal.record()?.extras.limits.get(category)
 }
