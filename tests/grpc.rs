@@ -6,7 +6,6 @@ mod server;
 mod support;
 
 use std::net::SocketAddr;
-use std::process::Command;
 
 use http::Method;
 use server::Server;
@@ -223,13 +222,7 @@ fn the_examples_curl_lines_work_as_pasted() {
     let lines = server.lines.iter().filter(|line| line.starts_with("printf "));
     let statuses: Vec<String> = lines
         .map(|line| {
-            let paste = || Command::new("sh").args(["-c", line]).output().expect("sh runs");
-            // A refusal does not wait for the body, so the stream may be reset with NO_ERROR behind the answer, and curl
-            // 7.88 then now and then shows nothing and exits with 92.
-            let mut attempts = std::iter::repeat_with(paste).take(10);
-            let output =
-                attempts.find(|output| output.status.code() != Some(92)).expect("curl shows an answer");
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let text = server::paste(line);
             // Trailers come right after the message, which is no text.
             let status = text.split_once("grpc-status: ").and_then(|(_, rest)| rest.lines().next());
             status.unwrap_or_else(|| panic!("{line}: {text}")).trim().to_owned()

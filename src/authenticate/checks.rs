@@ -275,7 +275,7 @@ impl Authenticator {
     }
 
     /// The store's answer, judged: look-up, then state, then address.
-    #[inline]
+    #[inline(always)]
     fn judge(
         &self,
         found: FindResult,
@@ -350,7 +350,7 @@ impl Authenticator {
         verified.record = Arc::new(record);
     }
 
-    #[inline]
+    #[inline(always)]
     fn authenticated(&self, record: Arc<KeyRecord>, scheme: &'static str, now: Now) -> Authentication {
         log::accepted(&record);
         self.note_use(&record, now);

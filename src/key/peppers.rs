@@ -131,6 +131,7 @@ impl Peppers {
     }
 
     /// Every digest under which `key` may be stored, the current one first.
+    #[inline]
     pub fn candidates(&self, key: &str) -> Candidates {
         let current = self.methods.current.digest(key);
         if self.methods.accepted.is_empty() {
@@ -176,7 +177,7 @@ impl Method {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn digest(&self, key: &str) -> Digest {
         let bytes = match self {
             Self::Plain => sha256(key.as_bytes()),

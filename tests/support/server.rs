@@ -54,8 +54,7 @@ impl Server {
     pub fn paste_curl_lines(&self) -> Vec<u16> {
         let lines = self.lines.iter().filter(|line| line.starts_with("curl "));
         let statuses = lines.map(|line| {
-            let output = Command::new("sh").args(["-c", line]).output().expect("sh runs");
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let text = paste(line);
             let status = text.split(' ').nth(1).and_then(|code| code.parse().ok());
             status.unwrap_or_else(|| panic!("{line}: {text}"))
         });
@@ -126,6 +125,17 @@ pub fn binary(example: &str) -> PathBuf {
     // This test is target/debug/deps/NAME; the example is target/debug/examples/NAME.
     let test = std::env::current_exe().expect("a test has a path");
     test.ancestors().nth(2).expect("a test lies in deps").join("examples").join(example)
+}
+
+/// What a line prints that is pasted into a shell.
+///
+/// A refusal does not wait for the request's body, so an HTTP/2 stream may be reset with NO_ERROR behind the answer, and
+/// curl 7.88 then now and then shows nothing and exits with 92.
+pub fn paste(line: &str) -> String {
+    let paste = || Command::new("sh").args(["-c", line]).output().expect("sh runs");
+    let mut attempts = std::iter::repeat_with(paste).take(10);
+    let output = attempts.find(|output| output.status.code() != Some(92)).expect("curl shows an answer");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// An HTTP answer, taken apart.
