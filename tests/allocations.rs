@@ -3,8 +3,7 @@
 #[path = "../benches/support/mod.rs"]
 mod stacks;
 
-use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use allocation_counter::measure;
 use http::Request;
@@ -13,7 +12,7 @@ use tower_api_keys::credential::{CredentialExtractor, Extracted, HeaderKey, Requ
 use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
 use tower_api_keys::rate_limit::{Algorithm, MemoryRateLimiter, Quota, Subject};
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
-use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, LastUse, MemoryStore, StoreError};
+use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, LastUse, MemoryStore};
 
 const KEY: &str = "wfk_abc123def456ghi789jkl012mno345pq";
 
@@ -71,8 +70,8 @@ fn a_key_in_memory_takes_fewer_than_three_hundred_bytes() {
     };
     let store = MemoryStore::new();
     // The first key brings what depends on the number of processors.
-    now(store.insert(record(KEYS)));
-    let insert_all = || (0..KEYS).for_each(|index| now(store.insert(record(index))));
+    stacks::at_once(store.insert(record(KEYS))).unwrap();
+    let insert_all = || (0..KEYS).for_each(|index| stacks::at_once(store.insert(record(index))).unwrap());
     let bytes = measure(insert_all).bytes_current / KEYS as i64;
     assert!(bytes < 290, "{bytes} bytes");
 
@@ -85,20 +84,11 @@ fn a_key_in_memory_takes_fewer_than_three_hundred_bytes() {
             record.digest = Peppers::none().digest(&format!("new {index}"));
             // Brings a box of fields of which none is set.
             record.extras.previous = None;
-            now(store.replace(record));
+            stacks::at_once(store.replace(record)).unwrap();
         }
     };
     let more = measure(replace_all).bytes_current / KEYS as i64;
     assert!(more < 16, "{more} bytes more");
-}
-
-/// What is never pending.
-fn now<T: std::fmt::Debug>(answer: impl Future<Output = Result<T, StoreError>>) -> T {
-    let waker = std::task::Waker::noop();
-    match pin!(answer).poll(&mut Context::from_waker(waker)) {
-        Poll::Ready(answer) => answer.unwrap(),
-        Poll::Pending => panic!("pending"),
-    }
 }
 
 #[cfg(feature = "cache")]

@@ -50,9 +50,6 @@ pub(super) struct Authenticator {
     pub(super) last_use: Option<LastUse>,
     /// Follows from the extractors and the companions.
     pub(super) credential_headers: Vec<HeaderName>,
-    /// Whether answers need `Cache-Control: private`, as RFC 9111 section 3.5 keeps shared caches from answers to requests
-    /// with `Authorization`, and from no others. Follows from the headers.
-    pub(super) needs_private_answers: bool,
     /// Follows from the extractors and the realm; none if clients are not to be challenged.
     pub(super) challenges: Challenges,
 }
@@ -61,7 +58,6 @@ pub(super) struct Authenticator {
 pub(super) struct Extractor {
     extractor: Arc<dyn CredentialExtractor>,
     challenge: Challenge,
-    scheme: &'static str,
 }
 
 /// How far a request gets without waiting.
@@ -77,20 +73,20 @@ struct StorePanicked;
 
 impl Authenticator {
     pub(super) fn add_extractor(&mut self, extractor: Arc<dyn CredentialExtractor>) {
-        self.add_credential_headers(extractor.credential_headers().iter());
-        let challenge = extractor.challenge();
-        self.extractors.push(Extractor { extractor, scheme: challenge.scheme(), challenge });
+        self.credential_headers.extend_from_slice(extractor.credential_headers());
+        self.extractors.push(Extractor { challenge: extractor.challenge(), extractor });
         self.write_challenges();
     }
 
     pub(super) fn set_companions(&mut self, companions: Companions) {
-        self.add_credential_headers(companions.credential_headers());
+        self.credential_headers.extend(companions.credential_headers().cloned());
         self.companions = Some(companions);
     }
 
-    fn add_credential_headers<'h>(&mut self, names: impl Iterator<Item = &'h HeaderName>) {
-        self.credential_headers.extend(names.cloned());
-        self.needs_private_answers = self.credential_headers.iter().any(|name| name != AUTHORIZATION);
+    /// Whether answers need `Cache-Control: private`. RFC 9111 section 3.5 keeps shared caches from answers to
+    /// requests with `Authorization`, and from no others.
+    pub(super) fn needs_private_answers(&self) -> bool {
+        self.credential_headers.iter().any(|name| name != AUTHORIZATION)
     }
 
     pub(super) fn set_realm(&mut self, realm: String) -> Result<(), InvalidChallenge> {
@@ -134,7 +130,7 @@ impl Authenticator {
         if self.passes_cors_preflight && is_cors_preflight(request) {
             return Step::Decided(Ok(self.nobody()));
         }
-        for (index, Extractor { extractor, scheme, .. }) in self.extractors.iter().enumerate() {
+        for (index, Extractor { extractor, challenge }) in self.extractors.iter().enumerate() {
             let extracted = extractor.extract(request);
             let found = match &extracted {
                 Extracted::Absent => continue,
@@ -146,6 +142,7 @@ impl Authenticator {
             if !self.extractors[index + 1..].iter().all(is_absent) {
                 return self.unfit(Reason::CredentialConflict, None, request);
             }
+            let scheme = challenge.scheme();
             return match found {
                 Ok(credential) => self.check_credential(credential, scheme, request),
                 Err(malformed) => self.unfit(Reason::CredentialMalformed(malformed), Some(scheme), request),

@@ -88,7 +88,8 @@ impl Exit {
         authentication: Authentication,
         authenticator: &Arc<Authenticator>,
     ) -> Self {
-        let private = !matches!(authentication.caller, Caller::Nobody) && authenticator.needs_private_answers;
+        let private =
+            !matches!(authentication.caller, Caller::Nobody) && authenticator.needs_private_answers();
         PrincipalSlot::fill(request.extensions(), authentication.caller.principal());
         request.extensions_mut().insert(authentication);
         Self { authenticator: authenticator.clone(), private }

@@ -48,7 +48,6 @@ impl AuthenticateLayer {
             companions: None,
             last_use: None,
             credential_headers: Vec::new(),
-            needs_private_answers: false,
             challenges: Challenges::default(),
         };
         authenticator.add_extractor(Arc::new(extractor));

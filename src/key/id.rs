@@ -71,7 +71,7 @@ impl FromStr for KeyId {
 
 impl Hash for KeyId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // With the zero bytes: a length that is always the same takes less time than few bytes.
+        // The zero bytes, too: they keep a neighbour apart, and no length has to be found out.
         state.write(&self.bytes);
     }
 }

@@ -106,13 +106,14 @@ impl Classifier {
     pub(super) fn check(&self, request: RequestView<'_>) -> Step {
         let Some(limiter) = self.limiter(request) else { return Step::Decided(Ok(None)) };
         // The common case on its own: a subject that is made where it is used is not moved.
-        if let (Counts::Key, Some(authentication)) = (&self.counts, Authentication::of(request.extensions))
+        let authentication = Authentication::of(request.extensions);
+        if let (Counts::Key, Some(authentication)) = (&self.counts, authentication)
             && let Some(id) = authentication.caller.id()
         {
             let principal = authentication.caller.principal();
             return self.decide(limiter, &Subject::Key(*id), principal, authentication.now, request);
         }
-        match self.caller(request) {
+        match self.caller(authentication, request) {
             Ok(Some(Caller { subject, principal, now })) => {
                 self.decide(limiter, &subject, principal, now, request)
             }
@@ -218,8 +219,12 @@ impl Classifier {
     }
 
     /// Whom to count if not the key that calls; `None` if nobody is known to be calling, and the host lets that pass.
-    fn caller<'r>(&self, request: RequestView<'r>) -> Result<Option<Caller<'r>>, Box<Refused>> {
-        match (&self.counts, Authentication::of(request.extensions)) {
+    fn caller<'r>(
+        &self,
+        authentication: Option<&'r Authentication>,
+        request: RequestView<'r>,
+    ) -> Result<Option<Caller<'r>>, Box<Refused>> {
+        match (&self.counts, authentication) {
             (Counts::Address(source), authentication) => self.client(source, authentication, request),
             (_, None) => Err(misplaced(
                 "RateLimitLayer needs AuthenticateLayer outside it: add that one later to an axum router, or earlier to a \

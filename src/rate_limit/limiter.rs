@@ -172,10 +172,7 @@ impl MemoryRateLimiter {
         cost: u32,
         now: Now,
     ) -> (Decision, Option<Permit>) {
-        let mut counted = Counted::default();
-        let decision = self.counts.count(subject, Request::new(limit_override, cost, now), &mut counted);
-        let permit = decision.is_admitted().then(|| Permit { subject: subject.clone(), cost, counted });
-        (decision, permit)
+        self.count(subject, Request::new(limit_override, cost, now))
     }
 
     /// [`check`](Self::check) without a permit: nothing can be given back.
@@ -192,9 +189,15 @@ impl MemoryRateLimiter {
     /// Counts a request that something else has admitted, whatever the limits.
     #[cfg(feature = "redis")]
     pub(super) fn record(&self, subject: &Subject, cost: u32, now: Now) -> Option<Permit> {
+        self.count(subject, Request::admitted(cost, now)).1
+    }
+
+    fn count(&self, subject: &Subject, request: Request) -> (Decision, Option<Permit>) {
         let mut counted = Counted::default();
-        let decision = self.counts.count(subject, Request::admitted(cost, now), &mut counted);
-        decision.is_admitted().then(|| Permit { subject: subject.clone(), cost, counted })
+        let decision = self.counts.count(subject, request, &mut counted);
+        let permit =
+            decision.is_admitted().then(|| Permit { subject: subject.clone(), cost: request.cost, counted });
+        (decision, permit)
     }
 
     /// What [`check`](Self::check) would decide, with nothing counted: `remaining` is without this request's cost.

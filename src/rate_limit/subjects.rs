@@ -1,6 +1,5 @@
 //! What a limiter holds for its subjects, in parts that are locked apart, and how it counts there.
 
-use std::fmt;
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::sync::PoisonError;
@@ -23,7 +22,7 @@ pub(super) struct Rule {
 #[derive(Clone, Copy)]
 pub(super) struct Request {
     limit_override: Option<NonZeroU32>,
-    cost: u32,
+    pub(super) cost: u32,
     time: u64,
     /// Whether nothing is to be denied.
     unlimited: bool,
@@ -57,7 +56,7 @@ pub(super) trait Count: Send + Sync {
 }
 
 /// The windows of one subject, one for each quota.
-pub(super) trait Windows: fmt::Debug + Send + Sync + 'static {
+pub(super) trait Windows: Send + Sync + 'static {
     type Window: Window;
 
     fn new(window: impl FnMut(usize) -> Self::Window, quotas: usize) -> Self;
@@ -108,11 +107,13 @@ struct Shard<W>(ShardedLock<State<W>>);
 
 struct State<W> {
     /// Each in one piece, so that a table that grows moves pointers only.
-    subjects: HashTable<Box<Held<W>>>,
+    subjects: Table<W>,
     /// For subjects that found no room.
     shared: W,
     next_sweep: u64,
 }
+
+type Table<W> = HashTable<Box<Held<W>>>;
 
 struct Held<W> {
     subject: Subject,
@@ -166,8 +167,8 @@ impl<W: Windows> Subjects<W> {
             *next_sweep = request.time.saturating_add(self.sweep_interval);
         }
         let has_room = subjects.len() < self.capacity_per_shard;
-        let windows = match subjects.find(hash, |held| held.subject == *subject) {
-            Some(held) => &held.windows,
+        let windows = match find(subjects, hash, subject) {
+            Some(windows) => windows,
             None if has_room => {
                 // The newcomer may be among those that shared a count until now.
                 let windows = if self.is_idle(shared, request.time) {
@@ -227,9 +228,9 @@ impl<W: Windows> Subjects<W> {
 
     #[inline]
     fn never_fits(&self, windows: &[W::Window], request: Request) -> Option<Decision> {
-        let too_small =
-            |(index, rule): (usize, &Rule)| request.cost > rule.quota_for(index, request).limit().get();
-        let index = self.rules.iter().take(windows.len()).enumerate().position(too_small)?;
+        let mut rules = self.rules.iter().zip(windows).enumerate();
+        let index = rules
+            .position(|(index, (rule, _))| request.cost > rule.quota_for(index, request).limit().get())?;
         let free = Request { cost: 0, ..request };
         let look = self.looks(windows, free, index).next()?;
         Some(Decision { verdict: Verdict::NeverFits, ..look })
@@ -245,8 +246,8 @@ impl<W: Windows> Count for Subjects<W> {
         let hash = self.hash(subject);
         // The lock is held during the check, so that no sweep drops a count somebody is adding to.
         let state = self.shard(hash).read();
-        if let Some(held) = state.subjects.find(hash, |held| held.subject == *subject) {
-            return self.reserve(&held.windows, request, counted);
+        if let Some(windows) = find(&state.subjects, hash, subject) {
+            return self.reserve(windows, request, counted);
         }
         if state.subjects.len() >= self.capacity_per_shard && request.time < state.next_sweep {
             counted.shared = true;
@@ -260,25 +261,19 @@ impl<W: Windows> Count for Subjects<W> {
         let hash = self.hash(subject);
         let state = self.shard(hash).read();
         // One that is not held has at most what the shared count holds, and begins with that.
-        let held = state.subjects.find(hash, |held| held.subject == *subject);
-        self.preview(held.map_or(&state.shared, |held| &held.windows), request)
+        self.preview(find(&state.subjects, hash, subject).unwrap_or(&state.shared), request)
     }
 
     fn peek_own(&self, subject: &Subject, request: Request) -> Option<Decision> {
         let hash = self.hash(subject);
         let state = self.shard(hash).read();
-        let held = state.subjects.find(hash, |held| held.subject == *subject)?;
-        Some(self.preview(&held.windows, request))
+        find(&state.subjects, hash, subject).map(|windows| self.preview(windows, request))
     }
 
     fn give_back(&self, subject: &Subject, counted: &Counted, cost: u32) {
         let hash = self.hash(subject);
         let state = self.shard(hash).read();
-        let windows = if counted.shared {
-            Some(&state.shared)
-        } else {
-            state.subjects.find(hash, |held| held.subject == *subject).map(|held| &held.windows)
-        };
+        let windows = if counted.shared { Some(&state.shared) } else { find(&state.subjects, hash, subject) };
         if let Some(windows) = windows {
             give_back(windows.as_slice(), counted, cost);
         }
@@ -287,6 +282,11 @@ impl<W: Windows> Count for Subjects<W> {
     fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().subjects.len()).sum()
     }
+}
+
+#[inline]
+fn find<'t, W>(subjects: &'t Table<W>, hash: u64, subject: &Subject) -> Option<&'t W> {
+    subjects.find(hash, |held| held.subject == *subject).map(|held| &held.windows)
 }
 
 fn empty<W: Windows>(rules: &[Rule], time: u64) -> W {

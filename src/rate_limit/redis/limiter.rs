@@ -224,12 +224,12 @@ impl Limit for RedisRateLimiter {
     }
 
     fn decide_now(&self, subject: &Subject, charge: Charge) -> Poll<Outcome> {
-        self.shared.check_now(Request { subject, charge }).map(outcome)
+        self.shared.check_now(Request { subject, charge }).map(|decided| outcome(decided, charge))
     }
 
     fn decide(&self, subject: Subject, charge: Charge) -> Deciding {
         let shared = self.shared.clone();
-        Box::pin(async move { outcome(shared.ask(Request { subject: &subject, charge }).await) })
+        Box::pin(async move { outcome(shared.ask(Request { subject: &subject, charge }).await, charge) })
     }
 
     fn take_back(&self, receipt: Receipt) {
@@ -240,8 +240,11 @@ impl Limit for RedisRateLimiter {
     }
 }
 
-fn outcome(decided: Decided) -> Outcome {
-    decided.map(|(decision, permit)| (decision, permit.map(|permit| Receipt::Redis(Box::new(permit)))))
+fn outcome(decided: Decided, charge: Charge) -> Outcome {
+    decided.map(|(decision, permit)| {
+        let permit = permit.filter(|_| charge.refundable);
+        (decision, permit.map(|permit| Receipt::Redis(Box::new(permit))))
+    })
 }
 
 impl fmt::Debug for RedisRateLimiter {
