@@ -187,8 +187,8 @@ impl Method {
     }
 }
 
-/// SHA-256, with a way of its own for what fits into one block with its padding, as most keys do: 20 ns less of 80, most of
-/// which the hasher takes to wipe its buffer. The key stands in the request's header all the while, so a copy of it on
+/// SHA-256, with a way of its own for what fits into one block with its padding, as most keys do: it needs no buffer, which the
+/// hasher takes its time to wipe. The key stands in the request's header all the while, so a copy of it on
 /// the stack gives nothing away.
 fn sha256(key: &[u8]) -> [u8; 32] {
     const LONGEST: usize = 64 - 1 - size_of::<u64>();
