@@ -8,7 +8,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Connection, Sqlite, SqliteConnection};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::sql::engine::{Engine, Work};
 use super::sql::row::millis;
@@ -119,8 +119,9 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5));
+            .busy_timeout(BUSY_TIMEOUT);
         let pool = SqlitePoolOptions::new().min_connections(1).max_connections(8).connect_lazy_with(options);
+        switch_to_wal(&pool).await.map_err(failed)?;
         let store = Self::new(pool);
         store.migrate().await?;
         Ok(store)
@@ -182,6 +183,29 @@ impl SqliteStore {
         }
         Ok(())
     }
+}
+
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Opens a first connection, whose `PRAGMA journal_mode` switches a new file to WAL for good.
+///
+/// Where several are about to switch it, SQLite refuses all but one at once, whatever the busy timeout: each has read the
+/// file and waits for the others to end.
+async fn switch_to_wal(pool: &SqlitePool) -> Result<(), sqlx::Error> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match pool.acquire().await {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                sleep(Duration::from_millis(10)).await;
+            }
+            result => return result.map(drop),
+        }
+    }
+}
+
+/// Whether it is `SQLITE_BUSY` itself, none of its extended codes (<https://sqlite.org/rescode.html>).
+fn is_busy(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "5")
 }
 
 /// Begins with the lock on writing. Without it, two transactions that have both read would each wait for the other.
