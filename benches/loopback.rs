@@ -34,7 +34,7 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/loopback.lua"
 type Layers = fn(Router) -> Router;
 
 /// The bare route first.
-const STACKS: [(&str, Layers); 6] = [
+const STACKS: [(&str, Layers); 7] = [
     ("bare route", |router| router),
     (support::IDEAL, |router| router.layer(support::ideal::IdealLayer::new(LIMIT))),
     ("peer: tower_governor", |router| router.layer(peers::rate_limit())),
@@ -43,6 +43,11 @@ const STACKS: [(&str, Layers); 6] = [
         let preset = preset(store(), LIMIT);
         let layers = ServiceBuilder::new().layer(preset.authenticate()).layer(without_ietf_fields(LIMIT));
         router.layer(layers.layer(preset.scopes().unwrap()))
+    }),
+    ("whole stack without IETF fields, layer by layer", |router| {
+        let preset = preset(store(), LIMIT);
+        let router = router.layer(preset.scopes().unwrap()).layer(without_ietf_fields(LIMIT));
+        router.layer(preset.authenticate())
     }),
     (support::WHOLE, |router| {
         let preset = preset(store(), LIMIT);

@@ -1,5 +1,5 @@
 mod atomic {
-    pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(super) use loom::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 }
 
 #[allow(dead_code)]

@@ -1,5 +1,5 @@
 mod atomic {
-    pub(super) use loom::sync::atomic::{AtomicU32, Ordering};
+    pub(super) use loom::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
     const LOW: u64 = (1 << 24) - 1;
 

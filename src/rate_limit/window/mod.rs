@@ -7,7 +7,7 @@ mod timeline;
 
 /// Under a name of its own so that a model checker can put its own in place.
 mod atomic {
-    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(super) use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 }
 
 use std::fmt;
@@ -21,7 +21,7 @@ pub(crate) use self::timeline::Timeline;
 ///
 /// | | most admitted in any window | a request counts for | bytes for each subject | without a lock |
 /// |---|---|---|---|---|
-/// | [`Sliding`](Self::Sliding) | limit | window, plus less than 1/30 of it | 264, or 504 with more than 60 sub-windows | yes |
+/// | [`Sliding`](Self::Sliding) | limit | window, plus less than 1/30 of it | 256, or 496 with more than 60 sub-windows | yes |
 /// | [`Exact`](Self::Exact) | limit | window | 16 for each request counted | no |
 /// | [`Counter`](Self::Counter) | 2 × limit | fading over the window after its own | 8 | yes |
 ///

@@ -25,9 +25,11 @@
 //! with another meaning. Therefore what was taken out of a cell is judged anew, against the gate as it is afterwards,
 //! and if it is not certainly expired it is counted again, in the current tick.
 //!
-//! The hint is advice only: a wrong one costs a scan or names a later instant.
+//! The hint is advice only: a wrong one costs a scan or names a later instant. It keeps the low 8 bits of its tick, as the
+//! gate goes no further than a window ahead of it while anything counts. Should a thread that stopped for 256 ticks make
+//! an old hint look like the gate's own, cells that went unseen are seen within a window: as it moves, it passes each.
 
-use super::atomic::{AtomicU32, AtomicU64, Ordering};
+use super::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 const TOTAL_BITS: u32 = 24;
 const COUNT_BITS: u32 = 20;
@@ -37,9 +39,9 @@ const TAG_MASK: u32 = (1 << (32 - COUNT_BITS)) - 1;
 #[derive(Debug)]
 pub(crate) struct Sliding<const CELLS: usize> {
     gate: AtomicU64,
-    hint: AtomicU64,
-    span: u32,
     cells: [AtomicU32; CELLS],
+    hint: AtomicU16,
+    span: u16,
 }
 
 /// What a check found.
@@ -64,9 +66,9 @@ impl<const CELLS: usize> Sliding<CELLS> {
         debug_assert!(span <= Self::MAX_SPAN);
         Self {
             gate: AtomicU64::new(Gate { tick, total: 0 }.pack()),
-            hint: AtomicU64::new(Hint { reclaimed: tick, lag: 0 }.pack()),
-            span: span as u32,
             cells: std::array::from_fn(|_| AtomicU32::new(0)),
+            hint: AtomicU16::new(Hint { tick: tick as u8, lag: 0 }.pack()),
+            span: span as u16,
         }
     }
 
@@ -129,9 +131,9 @@ impl<const CELLS: usize> Sliding<CELLS> {
     pub(crate) fn snapshot(&self) -> Self {
         Self {
             gate: AtomicU64::new(self.gate.load(Ordering::Acquire)),
-            hint: AtomicU64::new(self.hint.load(Ordering::Acquire)),
-            span: self.span,
             cells: std::array::from_fn(|cell| AtomicU32::new(self.cells[cell].load(Ordering::Acquire))),
+            hint: AtomicU16::new(self.hint.load(Ordering::Acquire)),
+            span: self.span,
         }
     }
 
@@ -162,7 +164,7 @@ impl<const CELLS: usize> Sliding<CELLS> {
         loop {
             let gate = self.gate();
             let hint = self.hint.load(Ordering::Acquire);
-            if Hint::unpack(hint).reclaimed < gate.tick {
+            if Hint::unpack(hint).age(gate.tick) > 0 {
                 self.reclaim(gate, hint);
             } else if gate.tick >= tick {
                 return gate;
@@ -176,19 +178,19 @@ impl<const CELLS: usize> Sliding<CELLS> {
 
     /// Empties the cells of all ticks that expired between the stored hint's tick and the gate's.
     #[cold]
-    fn reclaim(&self, gate: Gate, stored: u64) {
+    fn reclaim(&self, gate: Gate, stored: u16) {
         let hint = Hint::unpack(stored);
         let live = gate.tick.saturating_sub(self.span());
         let mut oldest = gate.tick;
         if gate.total > 0 {
-            let unseen = hint.reclaimed.saturating_sub(self.span());
+            let unseen = live.saturating_sub(hint.age(gate.tick));
             for expired in unseen.max(live.saturating_sub(CELLS as u64))..live {
                 self.reclaim_cell(self.cell(expired));
             }
-            oldest =
-                (hint.oldest().max(live)..gate.tick).find(|tick| self.count(*tick) > 0).unwrap_or(oldest);
+            let mut ticks = hint.oldest(gate.tick).max(live)..gate.tick;
+            oldest = ticks.find(|tick| self.count(*tick) > 0).unwrap_or(oldest);
         }
-        let done = Hint { reclaimed: gate.tick, lag: gate.tick - oldest };
+        let done = Hint { tick: gate.tick as u8, lag: (gate.tick - oldest) as u8 };
         // Should another thread have been faster, its word stands.
         let _ = self.hint.compare_exchange(stored, done.pack(), Ordering::AcqRel, Ordering::Acquire);
     }
@@ -253,7 +255,7 @@ impl<const CELLS: usize> Sliding<CELLS> {
 
     /// Ticks up to the gate's that may count, oldest first, each with what it holds.
     fn counts(&self, gate: Gate) -> impl Iterator<Item = (u64, u32)> {
-        let oldest = Hint::unpack(self.hint.load(Ordering::Acquire)).oldest();
+        let oldest = Hint::unpack(self.hint.load(Ordering::Acquire)).oldest(gate.tick);
         let live = gate.tick.saturating_sub(self.span());
         (oldest.max(live)..=gate.tick).map(|tick| (tick, self.count(tick))).filter(|(_, count)| *count > 0)
     }
@@ -324,24 +326,30 @@ fn tag(tick: u64) -> u32 {
     tick as u32 & TAG_MASK
 }
 
-/// `{ reclaimed: 40 bits, lag: 24 bits }`: the tick for which expired cells were last emptied, and how many ticks
+/// `{ tick: 8 bits, lag: 8 bits }`: the low bits of the tick for which expired cells were last emptied, and how many ticks
 /// before it the oldest cell lies that may not be empty.
 #[derive(Clone, Copy)]
 struct Hint {
-    reclaimed: u64,
-    lag: u64,
+    tick: u8,
+    lag: u8,
 }
 
 impl Hint {
-    fn oldest(self) -> u64 {
-        self.reclaimed.saturating_sub(self.lag)
+    /// How many ticks before `tick`, the gate's, its own lies.
+    fn age(self, tick: u64) -> u64 {
+        u64::from((tick as u8).wrapping_sub(self.tick))
     }
 
-    fn pack(self) -> u64 {
-        self.reclaimed << TOTAL_BITS | self.lag
+    fn oldest(self, tick: u64) -> u64 {
+        tick.saturating_sub(self.age(tick) + u64::from(self.lag))
     }
 
-    fn unpack(word: u64) -> Self {
-        Self { reclaimed: word >> TOTAL_BITS, lag: word & ((1 << TOTAL_BITS) - 1) }
+    fn pack(self) -> u16 {
+        u16::from_le_bytes([self.tick, self.lag])
+    }
+
+    fn unpack(word: u16) -> Self {
+        let [tick, lag] = word.to_le_bytes();
+        Self { tick, lag }
     }
 }

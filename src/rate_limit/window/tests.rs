@@ -211,10 +211,11 @@ fn r72_sixty_seconds_by_example() {
     }
 }
 
-/// Ticks whose low 12 bits and whose slot agree, 61 × 4096 seconds apart, and some nearby.
+/// Ticks whose low 12 bits and whose slot agree, 61 × 4096 seconds apart, and some nearby; and such whose low 8 bits agree
+/// with those of the hint, which a pause leaves 61 ticks behind the gate.
 #[test]
 fn r72_old_cells_are_not_taken_for_new_ones() {
-    for apart in [4_096, 4_095, 4_097, 61, 61 * 4_096 - 1, 61 * 4_096, 61 * 4_096 + 1] {
+    for apart in [61, 256, 61 + 256, 4_095, 4_096, 4_097, 61 * 4_096 - 1, 61 * 4_096, 61 * 4_096 + 1] {
         let timeline = minute();
         let window = sliding(&timeline);
         assert!(window.check(&timeline, 70 * SECOND, 5, 5).admitted);
@@ -227,7 +228,7 @@ fn r72_old_cells_are_not_taken_for_new_ones() {
 
 #[test]
 fn a_refund_after_the_window_has_moved_on_does_nothing() {
-    fn verify<W: Window>(laters: [u64; 4]) {
+    fn verify<W: Window>(laters: [u64; 6]) {
         for later in laters {
             let timeline = minute();
             let window = W::new(&timeline, 0);
@@ -238,7 +239,7 @@ fn a_refund_after_the_window_has_moved_on_does_nothing() {
             assert_eq!(window.peek(&timeline, later * SECOND, 5, 1).used, 5, "{window:?} {later}");
         }
     }
-    let laters = [61, 120, 121, 61 * 4_096];
+    let laters = [61, 120, 121, 256, 61 + 256, 61 * 4_096];
     verify::<ShortSliding>(laters);
     verify::<LongSliding>(laters);
     verify::<Exact>(laters);
