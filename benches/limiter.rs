@@ -118,8 +118,10 @@ fn two_threads(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("two threads");
     group.throughput(Throughput::Elements(1));
     let subjects = subjects(512);
+    let (one, other) = subjects.split_at(256);
+    // For comparison, one thread that has it all to itself.
     for (keys, halves) in
-        [("own keys", subjects.split_at(256)), ("one key", (&subjects[..1], &subjects[..1]))]
+        [("no other", (one, &[][..])), ("own keys", (one, other)), ("one key", (&one[..1], &one[..1]))]
     {
         for (name, algorithm) in ALGORITHMS {
             let limiter = limiter(algorithm, Quota::MAX_LIMIT);
