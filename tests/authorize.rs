@@ -58,13 +58,13 @@ fn requires(scope: &'static str) -> ScopeRequirement {
 }
 
 /// Leads each pattern to itself.
-fn table(rules: &[(Method, &'static str)]) -> RouteTable<&'static str> {
+fn table<'p>(rules: &[(Method, &'p str)]) -> RouteTable<&'p str> {
     rules.iter().fold(RouteTable::new(), |table, &(ref method, pattern)| {
         table.add(method.clone(), pattern, pattern).unwrap()
     })
 }
 
-fn outcome(table: &RouteTable<&'static str>, method: &str, uri: &str) -> &'static str {
+fn outcome<'p>(table: &RouteTable<&'p str>, method: &str, uri: &str) -> &'p str {
     match table.find(RequestView::of(&request(method, uri))) {
         RouteMatch::Found(value) => value,
         RouteMatch::NotCovered => "not covered",
@@ -187,6 +187,23 @@ fn the_most_specific_pattern_wins() {
         ("DELETE", "/users", "not covered"),
     ] {
         assert_eq!(outcome(&table, method, uri), want, "{method} {uri}");
+    }
+}
+
+/// With few siblings a table looks for them in another way than with many.
+#[test]
+fn every_sibling_is_found_however_many_there_are() {
+    for count in [1, 16, 17, 200] {
+        let paths: Vec<String> = (0..count).map(|number| format!("/things/t{number}")).collect();
+        let routes: Vec<_> = paths.iter().map(|path| (Method::GET, path.as_str())).collect();
+        let table = table(&routes);
+        for path in &paths {
+            assert_eq!(outcome(&table, "GET", path), *path);
+        }
+        for other in [format!("/things/t{count}"), "/things/t".into(), "/things/u0".into(), "/things".into()]
+        {
+            assert_eq!(outcome(&table, "GET", &other), "not covered", "{other} of {count}");
+        }
     }
 }
 
