@@ -131,7 +131,8 @@ impl SqliteStore {
     /// tables.
     ///
     /// How safe and how fast that is depends on the pool's options: [`open`](Self::open) sets WAL mode,
-    /// `synchronous = FULL` and a busy timeout of 5 seconds.
+    /// `synchronous = FULL` and a busy timeout of 5 seconds. It also tries again where SQLite refuses
+    /// the switch to WAL immediately, whatever the timeout: when several processes make it of the same new file.
     pub fn new(pool: SqlitePool) -> Self {
         Self { engine: Engine::new(pool), writer: Arc::default() }
     }
