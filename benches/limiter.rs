@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use governor::clock::{Clock as _, DefaultClock, FakeRelativeClock};
 use tower_api_keys::clock::{Clock, Now, SystemClock};
-use tower_api_keys::rate_limit::{Algorithm, MemoryRateLimiter, Quota, Subject};
+use tower_api_keys::limit::{Algorithm, MemoryRateLimiter, Quota, Subject};
 
 const KEYS: [usize; 2] = [1, 100_000];
 const ALGORITHMS: [(&str, Algorithm); 3] =
@@ -187,7 +187,7 @@ fn redis(criterion: &mut Criterion) {
 
     use tokio::runtime::Builder;
     use tokio::task::JoinSet;
-    use tower_api_keys::rate_limit::{RedisConnection, RedisRateLimiter};
+    use tower_api_keys::limit::{RedisConnection, RedisRateLimiter};
 
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let server = server::RedisServer::start();

@@ -19,7 +19,7 @@ use tower_api_keys::clock::{Now, Timestamp};
 use tower_api_keys::key::{
     Digest, Extras, KeyId, KeyRecord, KeyState, Mode, OrganizationId, Owner, Peppers, ShortText,
 };
-use tower_api_keys::rate_limit::{Algorithm, MemoryRateLimiter, Quota, Subject};
+use tower_api_keys::limit::{Algorithm, MemoryRateLimiter, Quota, Subject};
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{KeyAdministration, MemoryStore};
 

@@ -26,12 +26,12 @@ use serde::{Deserialize, Serialize};
 use support::cpu_time::{self, CpuTime};
 use support::{BASELINE, IN_TURN, Inner, Request, START, Stack, X_API_KEY, at_once, good_keys, key, store};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_api_keys::authenticate::{Companions, Parts};
+use tower_api_keys::credential::{Companions, Parts};
 use tower_api_keys::clock::{Clock, Now, SystemClock};
 use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
-use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota, Subject};
-use tower_api_keys::session::SessionTokens;
+use tower_api_keys::limit::{MemoryRateLimiter, Quota, Subject};
+use tower_api_keys::credential::SessionTokens;
 use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, MemoryStore};
 use tower_api_keys::{AuthenticateLayer, Principal};
 
@@ -163,7 +163,7 @@ fn request(criterion: &mut Criterion<CpuTime>) {
 }
 
 fn key_format() -> KeyFormat {
-    KeyFormat::new("wfk_").build().unwrap()
+    KeyFormat::new("wfk_").unwrap()
 }
 
 fn header_key() -> HeaderKey {
@@ -180,7 +180,7 @@ fn session_tokens(store: &MemoryStore) -> (AuthenticateLayer, Vec<Request>) {
     at_once(store.insert(KeyRecord::new("app".parse().unwrap(), owner, digest, START))).unwrap();
 
     let tokens = SessionTokens::new(SECRET.into()).unwrap();
-    let companions = || Companions::new(HeaderKey::new(X_SECRET, KeyFormat::new("app_").build().unwrap()));
+    let companions = || Companions::new(HeaderKey::new(X_SECRET, KeyFormat::new("app_").unwrap()));
     let layer = AuthenticateLayer::new(store.clone(), header_key());
     let log_in = layer.clone().with_companions(companions());
     let log_in = log_in.layer(service_fn(|request: Request| {

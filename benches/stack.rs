@@ -7,7 +7,7 @@ mod support;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use support::cpu_time::{self, CpuTime};
-use tower_api_keys::rate_limit::Quota;
+use tower_api_keys::limit::Quota;
 
 fn stacks(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("stack");

@@ -63,7 +63,7 @@ fn main() {
 
 /// The layer, and keys of each kind.
 fn keys(in_turn: usize) -> (AuthenticateLayer, [Vec<GeneratedKey>; KINDS]) {
-    let format = KeyFormat::new("sk_").with_modes("test_", "live_").with_public_id(16, '.').build().unwrap();
+    let format = KeyFormat::builder("sk_").modes("test_", "live_").public_id(16, '.').build().unwrap();
     let store = MemoryStore::new();
     let mut keys: [Vec<GeneratedKey>; KINDS] = Default::default();
     for index in 0..KEYS {

@@ -89,7 +89,7 @@ use support::{Keys, stopped};
 use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{KeyFormat, Mode, Owner};
 use tower_api_keys::manage::{Authority, KeyManager, NewKey, PlainJson, key_routes};
-use tower_api_keys::rate_limit::{Quota, RedisConnection, RedisRateLimiter};
+use tower_api_keys::limit::{Quota, RedisConnection, RedisRateLimiter};
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::{AuthenticateLayer, Principal, RateLimitLayer, RequireScopeLayer};
 
@@ -124,7 +124,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
 
     // `Keys::open` shows how PostgreSQL, the cache and the news of changes go together.
     let keys = Keys::open().await?;
-    let format = KeyFormat::new("demo_").build()?;
+    let format = KeyFormat::new("demo_")?;
     let header = HeaderKey::new(HeaderName::from_static("x-api-key"), format.clone());
     let manager = KeyManager::new(keys.store.clone(), format);
     let company = Authority::operator(Owner::organization("company_demo".parse()?, Mode::Live));

@@ -34,11 +34,11 @@ use support::{Keys, stopped};
 use tokio::net::TcpListener;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
-use tower_api_keys::authorize::Access;
+use tower_api_keys::route::Access;
 use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{KeyFormat, Mode, Owner};
 use tower_api_keys::manage::{Authority, KeyManager, NewKey};
-use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota};
+use tower_api_keys::limit::{MemoryRateLimiter, Quota};
 use tower_api_keys::route::RouteTable;
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::{AuthenticateLayer, Principal, RateLimitLayer, RequireScopeLayer};
@@ -60,7 +60,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
-    let format = KeyFormat::new("demo_").build()?;
+    let format = KeyFormat::new("demo_")?;
     let header = HeaderKey::new(HeaderName::from_static("x-api-key"), format.clone());
     let keys = Keys::open().await?;
 

@@ -38,7 +38,7 @@ use tower_api_keys::key::{Mode, Owner};
 use tower_api_keys::manage::{Authority, NewKey, key_routes};
 use tower_api_keys::presets::justpaid::{self, JustPaid, JustPaidFormat};
 use tower_api_keys::scope::ScopeSet;
-use tower_api_keys::store::LastUse;
+use tower_api_keys::outcome::LastUse;
 
 #[tokio::main]
 async fn main() -> ExitCode {

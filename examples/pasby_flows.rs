@@ -50,11 +50,11 @@ use tower_api_keys::address::Network;
 use tower_api_keys::key::{KeyFormat, Mode, OrganizationId, Owner, SecretString};
 use tower_api_keys::manage::{Authority, NewKey};
 use tower_api_keys::presets::pasby::{ErrorType, Pasby};
-use tower_api_keys::rate_limit::Quota;
+use tower_api_keys::limit::Quota;
 use tower_api_keys::scope::ScopeSet;
-use tower_api_keys::session::SessionTokens;
-use tower_api_keys::store::LastUse;
-use tower_api_keys::usage::Call;
+use tower_api_keys::credential::SessionTokens;
+use tower_api_keys::outcome::LastUse;
+use tower_api_keys::outcome::Call;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -112,7 +112,7 @@ fn variable(name: &str, default: &str) -> String {
 fn signing_secret() -> Result<SecretString, Box<dyn Error>> {
     match env::var("SIGNING_SECRET") {
         Ok(secret) => Ok(secret.into()),
-        Err(_) => Ok(KeyFormat::new("signing-").with_secret_length(43).build()?.generate(Mode::Live)?.secret),
+        Err(_) => Ok(KeyFormat::builder("signing-").secret_length(43).build()?.generate(Mode::Live)?.secret),
     }
 }
 

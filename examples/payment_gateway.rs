@@ -35,9 +35,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use support::{Keys, Store, stopped};
-use tower_api_keys::authorize::{OrganizationPrincipal, SystemPrincipal};
+use tower_api_keys::identity::{OrganizationPrincipal, SystemPrincipal};
 use tower_api_keys::clock::Timestamp;
-use tower_api_keys::isolation::Owned;
+use tower_api_keys::identity::Owned;
 use tower_api_keys::key::{Digest, KeyFormat, Mode, OrganizationId, Owner, Peppers, SecretString};
 use tower_api_keys::manage::{
     Authority, KeyManager, KeyRoutesFormat, KeyStatus, ManageError, NewKey, key_lifecycle_routes,
@@ -47,8 +47,9 @@ use tower_api_keys::presets::payment_gateway::{
 };
 use tower_api_keys::route::InvalidRoute;
 use tower_api_keys::scope::ScopeSet;
-use tower_api_keys::store::{KeyQuery, LastUse, MemoryStore, StoreError};
-use tower_api_keys::user_session::{Membership, Session, SessionAuthenticator};
+use tower_api_keys::store::{KeyQuery, MemoryStore, StoreError};
+use tower_api_keys::outcome::LastUse;
+use tower_api_keys::identity::{Membership, Session, SessionAuthenticator};
 
 /// What the published guide has an integration do, and managing keys.
 const SCOPES: [&str; 6] =
@@ -162,7 +163,7 @@ struct Sessions(HashMap<Digest, Session>);
 impl Sessions {
     /// An hour for somebody who has just logged in.
     fn begin(&mut self, session: Session) -> Result<SecretString, Box<dyn Error>> {
-        let token = KeyFormat::new("dash_").build()?.generate(session.mode())?.secret;
+        let token = KeyFormat::new("dash_")?.generate(session.mode())?.secret;
         let session = session.with_expiry(in_minutes(60));
         self.0.insert(Peppers::none().digest(token.expose_secret()), session);
         Ok(token)

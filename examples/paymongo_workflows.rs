@@ -35,12 +35,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use support::{Keys, Store, stopped};
 use tower_api_keys::Principal;
-use tower_api_keys::isolation::Owned;
+use tower_api_keys::identity::Owned;
 use tower_api_keys::key::{Mode, OrganizationId, Owner};
 use tower_api_keys::manage::{Authority, NewKey};
 use tower_api_keys::presets::paymongo::{self, ErrorCode, PayMongo};
 use tower_api_keys::scope::ScopeSet;
-use tower_api_keys::store::LastUse;
+use tower_api_keys::outcome::LastUse;
 
 #[tokio::main]
 async fn main() -> ExitCode {

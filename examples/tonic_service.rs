@@ -29,11 +29,11 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::ServiceBuilder;
-use tower_api_keys::authorize::Access;
+use tower_api_keys::route::Access;
 use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{KeyFormat, Mode, Owner};
 use tower_api_keys::manage::{Authority, KeyManager, NewKey};
-use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota};
+use tower_api_keys::limit::{MemoryRateLimiter, Quota};
 use tower_api_keys::rejection::GrpcStatus;
 use tower_api_keys::route::RouteTable;
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
@@ -56,7 +56,7 @@ async fn main() -> ExitCode {
 async fn serve() -> Result<(), Box<dyn Error>> {
     let limit = variable("LIMIT", "100");
     let limit: u32 = limit.parse().map_err(|error| format!("LIMIT={limit}: {error}"))?;
-    let format = KeyFormat::new("demo_").build()?;
+    let format = KeyFormat::new("demo_")?;
     // A gRPC client sends the key as metadata, which is a header field.
     let header = HeaderKey::new(HeaderName::from_static("x-api-key"), format.clone());
     let keys = Keys::open().await?;

@@ -17,7 +17,7 @@ use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
 use tower_api_keys::clock::{Clock, ManualClock};
 use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{KeyFormat, KeyRecord, KeyState, Mode};
-use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota, RateLimitLayer, Subject};
+use tower_api_keys::limit::{MemoryRateLimiter, Quota, RateLimitLayer, Subject};
 use tower_api_keys::rejection::{Check, Reason, Rejection};
 use tower_api_keys::store::{KeyStore, MemoryStore};
 
@@ -205,7 +205,7 @@ mod allowed {
             ("expired", |key| key.expires_at = Some(START)),
             ("of another mode", |key| key.owner.mode = Mode::Test),
         ] {
-            let format = KeyFormat::new("sk_").with_modes("test_", "live_").build().unwrap();
+            let format = KeyFormat::builder("sk_").modes("test_", "live_").build().unwrap();
             let made = format.generate(Mode::Live).unwrap();
             let key: &'static str = made.secret.expose_secret().to_owned().leak();
             let stored = record(key, |key| {
@@ -429,7 +429,7 @@ mod throttled {
 
     #[tokio::test]
     async fn r70_a_stranger_who_knows_the_public_id_locks_nobody_out() {
-        let format = KeyFormat::new("sk_").with_public_id(12, '.').build().unwrap();
+        let format = KeyFormat::builder("sk_").public_id(12, '.').build().unwrap();
         let made = format.generate(Mode::Live).unwrap();
         let id = made.id.unwrap();
         let text = |key: &tower_api_keys::key::GeneratedKey| -> &'static str {

@@ -8,11 +8,13 @@ use std::task::Poll;
 use allocation_counter::measure;
 use http::Request;
 use tower_api_keys::clock::{Clock, SystemClock, Timestamp};
-use tower_api_keys::credential::{CredentialExtractor, Extracted, HeaderKey, RequestView};
+use tower_api_keys::credential::{CredentialExtractor, Extracted, HeaderKey};
+use tower_api_keys::request::RequestView;
 use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
-use tower_api_keys::rate_limit::{Algorithm, MemoryRateLimiter, Quota, Subject};
+use tower_api_keys::limit::{Algorithm, MemoryRateLimiter, Quota, Subject};
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
-use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, LastUse, MemoryStore};
+use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, MemoryStore};
+use tower_api_keys::outcome::LastUse;
 
 const KEY: &str = "wfk_abc123def456ghi789jkl012mno345pq";
 
@@ -34,7 +36,7 @@ async fn deciding_about_a_good_key_allocates_nothing() {
     store.insert(record.clone()).await.unwrap();
 
     let request = Request::builder().header("x-api-key", KEY).body(()).unwrap();
-    let extractor = HeaderKey::new("x-api-key".parse().unwrap(), KeyFormat::new("wfk_").build().unwrap());
+    let extractor = HeaderKey::new("x-api-key".parse().unwrap(), KeyFormat::new("wfk_").unwrap());
     let extract = || matches!(extractor.extract(RequestView::of(&request)), Extracted::Found(_));
     assert!(extract());
     assert_eq!(allocations(extract), 0, "extraction and format");

@@ -107,7 +107,7 @@ async fn malformed_credentials_cost_no_look_up_and_others_cost_one() {
 #[tokio::test]
 async fn r9_r11_two_credentials_are_refused_by_presence() {
     let x_token = HeaderName::from_static("x-token");
-    let format = KeyFormat::new("tok_").build().unwrap();
+    let format = KeyFormat::new("tok_").unwrap();
     let store = TestStore::new(store([record(KEY, |_| {})]).await, Answers::AtOnce);
     let layer = AuthenticateLayer::new(store.clone(), header_key())
         .add_extractor(HeaderKey::new(x_token.clone(), format));
@@ -153,7 +153,7 @@ async fn a_closure_is_an_extractor() {
 
 #[tokio::test]
 async fn keys_with_a_public_id_are_found_by_it() {
-    let format = KeyFormat::new("sk_").with_public_id(12, '.').build().unwrap();
+    let format = KeyFormat::builder("sk_").public_id(12, '.').build().unwrap();
     let made = format.generate(Mode::Live).unwrap();
     let id = made.id.unwrap();
     let key: &'static str = made.secret.expose_secret().to_owned().leak();
@@ -167,7 +167,7 @@ async fn keys_with_a_public_id_are_found_by_it() {
 
 #[tokio::test]
 async fn r25_the_stored_mode_is_the_truth() {
-    let format = KeyFormat::new("sk_").with_modes("test_", "live_").build().unwrap();
+    let format = KeyFormat::builder("sk_").modes("test_", "live_").build().unwrap();
     let live: &'static str = format.generate(Mode::Live).unwrap().secret.expose_secret().to_owned().leak();
     let store = store([record(live, |record| record.owner.mode = Mode::Test)]).await;
     let layer = AuthenticateLayer::new(store, HeaderKey::new(X_API_KEY, format));
@@ -190,7 +190,7 @@ async fn r27_a_store_that_fails_is_503_and_never_401() {
 
 #[tokio::test]
 async fn r63_r64_refusals_carry_a_challenge_for_each_scheme_and_are_not_stored() {
-    let token = HeaderKey::new(HeaderName::from_static("x-token"), KeyFormat::new("tok_").build().unwrap());
+    let token = HeaderKey::new(HeaderName::from_static("x-token"), KeyFormat::new("tok_").unwrap());
     let layer = AuthenticateLayer::new(MemoryStore::new(), header_key())
         .with_realm("workflows")
         .unwrap()

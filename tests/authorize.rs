@@ -9,9 +9,11 @@ use http::{HeaderName, Method, Request, Response, StatusCode};
 use proptest::prelude::*;
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt};
 use tower_api_keys::AuthenticateLayer;
-use tower_api_keys::authorize::{Access, Authorize, EmptyRouteTable, RequireScopeLayer, ResponseFuture};
+use tower_api_keys::route::{Access, EmptyRouteTable};
+use tower_api_keys::authorize::{Authorize, RequireScopeLayer, ResponseFuture};
 use tower_api_keys::clock::Timestamp;
-use tower_api_keys::credential::{HeaderKey, RequestView};
+use tower_api_keys::credential::HeaderKey;
+use tower_api_keys::request::RequestView;
 use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
 use tower_api_keys::rejection::{Check, ProblemDetails, Reason, Rejection, RejectionKind};
 use tower_api_keys::route::{InvalidRoute, Route, RouteMatch, RouteTable};
@@ -28,7 +30,7 @@ async fn authenticate(scopes: &[&str]) -> AuthenticateLayer {
     let mut record = KeyRecord::new("k1".parse().unwrap(), owner, Peppers::none().digest(KEY), created);
     record.scopes = ScopeSet::parse_list(scopes.iter().copied()).unwrap();
     store.insert(record).await.unwrap();
-    let format = KeyFormat::new("wfk_").build().unwrap();
+    let format = KeyFormat::new("wfk_").unwrap();
     AuthenticateLayer::new(store, HeaderKey::new(HeaderName::from_static("x-api-key"), format))
 }
 

@@ -14,12 +14,14 @@ use http_body_util::BodyExt;
 use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
 use tower::{Layer, ServiceExt};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
-use tower_api_keys::authorize::{Access, RequireScopeLayer};
+use tower_api_keys::route::Access;
+use tower_api_keys::authorize::RequireScopeLayer;
 use tower_api_keys::axum::{LayerMissing, PrincipalRejection, routes, unguarded};
 use tower_api_keys::clock::Timestamp;
-use tower_api_keys::credential::{HeaderKey, RequestView};
+use tower_api_keys::credential::HeaderKey;
+use tower_api_keys::request::RequestView;
 use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
-use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota, RateLimitLayer};
+use tower_api_keys::limit::{MemoryRateLimiter, Quota, RateLimitLayer};
 use tower_api_keys::rejection::{Reason, Rejection};
 use tower_api_keys::route::{Route, RouteMatch, RouteTable};
 use tower_api_keys::store::{KeyAdministration, MemoryStore};
@@ -33,7 +35,7 @@ async fn authenticate() -> AuthenticateLayer {
     let created = Timestamp::from_unix_seconds(0);
     let record = KeyRecord::new("k1".parse().unwrap(), owner, Peppers::none().digest(KEY), created);
     store.insert(record).await.unwrap();
-    let format = KeyFormat::new("wfk_").build().unwrap();
+    let format = KeyFormat::new("wfk_").unwrap();
     AuthenticateLayer::new(store, HeaderKey::new(HeaderName::from_static("x-api-key"), format))
 }
 

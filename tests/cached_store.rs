@@ -326,7 +326,7 @@ async fn r26_expiry_and_start_are_checked_on_every_hit() {
 
 #[tokio::test]
 async fn r30_no_verdict_is_held() {
-    let format = KeyFormat::new("sk_").with_public_id(8, '.').build().unwrap();
+    let format = KeyFormat::builder("sk_").public_id(8, '.').build().unwrap();
     let id: KeyId = "k1234567".parse().unwrap();
     let [good, bad] = [(); 2].map(|()| format.generate_with_id(Mode::Live, &id).unwrap().secret);
     let key = KeyRecord::new(id, acme(), Peppers::none().digest(good.expose_secret()), START);

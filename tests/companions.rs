@@ -11,19 +11,20 @@ use http::{HeaderName, Method, Request, Response, StatusCode};
 use support::*;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
-use tower_api_keys::authenticate::{Companions, Parts};
+use tower_api_keys::credential::{Companions, Parts};
 use tower_api_keys::clock::{Clock, ManualClock};
 use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{
     KeyFormat, KeyRecord, KeyState, Mode, NextSecret, Owner, PepperId, Peppers, PreviousSecret,
 };
 use tower_api_keys::manage::{Authority, Forbidden, KeyManager, ManageError, NewKey};
-use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota, Subject};
+use tower_api_keys::limit::{MemoryRateLimiter, Quota, Subject};
 use tower_api_keys::rejection::{Reason, Rejection, RejectionKind};
 use tower_api_keys::route::RouteTable;
 use tower_api_keys::scope::ScopeSet;
-use tower_api_keys::session::SessionTokens;
-use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, LastUse, MemoryStore};
+use tower_api_keys::credential::SessionTokens;
+use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, MemoryStore};
+use tower_api_keys::outcome::LastUse;
 use tower_api_keys::{AuthenticateLayer, Principal};
 
 const APP_SECRET: &str = "app_abc123def456ghi789jkl012mno345pq";
@@ -81,7 +82,7 @@ impl<S: KeyStore + Clone> World<S> {
             .and_then(|routes| routes.add(Method::GET, "/token", Parts::TOKEN))
             .and_then(|routes| routes.add(Method::GET, "/all", Parts::ALL))
             .unwrap();
-        let secret = HeaderKey::new(X_SECRET, KeyFormat::new("app_").build().unwrap());
+        let secret = HeaderKey::new(X_SECRET, KeyFormat::new("app_").unwrap());
         let companions =
             Companions::new(secret).with_session_tokens(X_TOKEN, self.tokens.clone()).with_routes(routes);
         AuthenticateLayer::new(self.store.clone(), header_key())

@@ -15,11 +15,11 @@ use tower_api_keys::key::{
 fn formats() -> Vec<KeyFormat> {
     [
         KeyFormat::new("wfk_"),
-        KeyFormat::new("sk_").with_modes("test_", "live_").with_secret_lengths(22..=64),
-        KeyFormat::new("bk-").with_modes("test_", "live_").with_secret_length(24),
-        KeyFormat::new("sk_").with_optional_modes("test_", "live_").with_public_id(16, '.'),
-        KeyFormat::new("acme_").with_modes("t", "l").with_public_id(8, '~').with_checksum(),
-        KeyFormat::new("x").with_public_id(32, '+').with_secret_lengths(30..=40).with_checksum(),
+        KeyFormat::builder("sk_").modes("test_", "live_").secret_lengths(22..=64),
+        KeyFormat::builder("bk-").modes("test_", "live_").secret_length(24),
+        KeyFormat::builder("sk_").optional_modes("test_", "live_").public_id(16, '.'),
+        KeyFormat::builder("acme_").modes("t", "l").public_id(8, '~').checksum(),
+        KeyFormat::builder("x").public_id(32, '+').secret_lengths(30..=40).checksum(),
     ]
     .into_iter()
     .map(|builder| builder.build().unwrap())
@@ -219,7 +219,7 @@ fn pepper(fill: char) -> SecretString {
 
 #[test]
 fn r19_generated_keys_do_not_repeat() {
-    let format = KeyFormat::new("wfk_").build().unwrap();
+    let format = KeyFormat::new("wfk_").unwrap();
     let keys: HashSet<_> = (0..1_000).map(|_| generate(&format, Mode::Live)).collect();
     assert_eq!(keys.len(), 1_000);
 }
@@ -227,11 +227,11 @@ fn r19_generated_keys_do_not_repeat() {
 #[test]
 fn parsing_names_the_first_fault() {
     let secret = "0123456789abcdefghijklmnopqrstuv";
-    let plain = KeyFormat::new("wfk_").build().unwrap();
-    let modes = KeyFormat::new("sk_").with_modes("test_", "live_").build().unwrap();
+    let plain = KeyFormat::new("wfk_").unwrap();
+    let modes = KeyFormat::builder("sk_").modes("test_", "live_").build().unwrap();
     let id =
-        KeyFormat::new("sk_").with_optional_modes("test_", "live_").with_public_id(8, '.').build().unwrap();
-    let sum = KeyFormat::new("acme_").with_checksum().build().unwrap();
+        KeyFormat::builder("sk_").optional_modes("test_", "live_").public_id(8, '.').build().unwrap();
+    let sum = KeyFormat::builder("acme_").checksum().build().unwrap();
     for (name, format, text, fault) in [
         ("empty", &plain, String::new(), MalformedKey::Prefix),
         ("other prefix", &plain, format!("sk_{secret}"), MalformedKey::Prefix),
@@ -266,7 +266,7 @@ fn parsing_names_the_first_fault() {
 #[test]
 fn an_optional_mark_may_be_absent_and_the_id_ends_at_the_first_separator() {
     let format =
-        KeyFormat::new("sk_").with_optional_modes("test_", "live_").with_public_id(8, '.').build().unwrap();
+        KeyFormat::builder("sk_").optional_modes("test_", "live_").public_id(8, '.').build().unwrap();
     let secret = "0123456789abcdefghijklmnopqrstuv";
     for (text, mode, id) in [
         (format!("sk_k-1.{secret}"), None, "k-1"),
@@ -281,7 +281,7 @@ fn an_optional_mark_may_be_absent_and_the_id_ends_at_the_first_separator() {
 
 #[test]
 fn r25_an_edited_mode_mark_gives_another_digest() {
-    let format = KeyFormat::new("sk_").with_modes("test_", "live_").build().unwrap();
+    let format = KeyFormat::builder("sk_").modes("test_", "live_").build().unwrap();
     let test = generate(&format, Mode::Test);
     let edited = test.replace("test_", "live_");
     assert_eq!(format.parse(&edited).unwrap().mode, Some(Mode::Live));
@@ -294,13 +294,13 @@ fn r25_an_edited_mode_mark_gives_another_digest() {
 #[test]
 fn r84_checksum_known_answer() {
     // Computed with zlib.crc32 of Python.
-    let format = KeyFormat::new("acme_").with_modes("test_", "live_").with_checksum().build().unwrap();
+    let format = KeyFormat::builder("acme_").modes("test_", "live_").checksum().build().unwrap();
     assert!(format.parse("acme_live_ABCDEFGHIJKLMNOPQRSTUVWXYZ0123451EfjwT").is_ok());
 }
 
 #[test]
 fn patterns_find_whole_keys_only() {
-    let format = KeyFormat::new("sk_").with_modes("test_", "live_").with_public_id(8, '.').build().unwrap();
+    let format = KeyFormat::builder("sk_").modes("test_", "live_").public_id(8, '.').build().unwrap();
     assert_eq!(format.pattern(), r"\bsk_(?:test_|live_)[A-Za-z0-9_-]{1,32}[.][A-Za-z0-9]{32}\b");
     let secret = "0123456789abcdefghijklmnopqrstuv";
     for text in [
@@ -314,15 +314,15 @@ fn patterns_find_whole_keys_only() {
     ] {
         assert!(!Regex::new(&format.pattern()).unwrap().is_match(&text), "{text}");
     }
-    let lengths = KeyFormat::new("x").with_secret_lengths(22..=40).with_checksum().build().unwrap();
+    let lengths = KeyFormat::builder("x").secret_lengths(22..=40).checksum().build().unwrap();
     assert_eq!(lengths.pattern(), r"\bx[A-Za-z0-9]{28,46}\b");
-    let optional = KeyFormat::new("sk_").with_optional_modes("test_", "live_").build().unwrap();
+    let optional = KeyFormat::builder("sk_").optional_modes("test_", "live_").build().unwrap();
     assert_eq!(optional.pattern(), r"\bsk_(?:test_|live_)?[A-Za-z0-9]{32}\b");
 }
 
 #[test]
 fn a_mode_mark_can_stand_for_the_prefix() {
-    let format = KeyFormat::new("").with_modes("snb_", "prd_").build().unwrap();
+    let format = KeyFormat::builder("").modes("snb_", "prd_").build().unwrap();
     assert_eq!(format.pattern(), r"\b(?:snb_|prd_)[A-Za-z0-9]{32}\b");
     for (mode, mark) in [(Mode::Test, "snb_"), (Mode::Live, "prd_")] {
         let made = format.generate(mode).unwrap();
@@ -345,47 +345,47 @@ fn formats_that_are_unsound_do_not_build() {
         ("prefix no scanner sees", KeyFormat::new("-sk"), InvalidKeyFormat::Prefix),
         (
             "nothing but a mark that may be missing",
-            KeyFormat::new("").with_optional_modes("snb_", "prd_"),
+            KeyFormat::builder("").optional_modes("snb_", "prd_"),
             InvalidKeyFormat::Prefix,
         ),
         (
             "nothing but a mark no scanner sees",
-            KeyFormat::new("").with_modes("snb_", "-prd"),
+            KeyFormat::builder("").modes("snb_", "-prd"),
             InvalidKeyFormat::Prefix,
         ),
-        ("empty mark", KeyFormat::new("sk_").with_modes("", "live_"), InvalidKeyFormat::ModeMark),
-        ("same marks", KeyFormat::new("sk_").with_modes("m_", "m_"), InvalidKeyFormat::ModeMark),
-        ("nested marks", KeyFormat::new("sk_").with_modes("t", "test"), InvalidKeyFormat::ModeMark),
-        ("nested marks", KeyFormat::new("sk_").with_modes("test", "t"), InvalidKeyFormat::ModeMark),
-        ("odd mark", KeyFormat::new("sk_").with_optional_modes("t|", "l"), InvalidKeyFormat::ModeMark),
-        ("id too short", KeyFormat::new("sk_").with_public_id(7, '.'), InvalidKeyFormat::PublicIdLength),
-        ("id too long", KeyFormat::new("sk_").with_public_id(33, '.'), InvalidKeyFormat::PublicIdLength),
-        ("separator of ids", KeyFormat::new("sk_").with_public_id(8, '_'), InvalidKeyFormat::Separator),
-        ("separator of Basic", KeyFormat::new("sk_").with_public_id(8, ':'), InvalidKeyFormat::Separator),
-        ("r21 short secret", KeyFormat::new("sk_").with_secret_length(21), InvalidKeyFormat::WeakSecret),
+        ("empty mark", KeyFormat::builder("sk_").modes("", "live_"), InvalidKeyFormat::ModeMark),
+        ("same marks", KeyFormat::builder("sk_").modes("m_", "m_"), InvalidKeyFormat::ModeMark),
+        ("nested marks", KeyFormat::builder("sk_").modes("t", "test"), InvalidKeyFormat::ModeMark),
+        ("nested marks", KeyFormat::builder("sk_").modes("test", "t"), InvalidKeyFormat::ModeMark),
+        ("odd mark", KeyFormat::builder("sk_").optional_modes("t|", "l"), InvalidKeyFormat::ModeMark),
+        ("id too short", KeyFormat::builder("sk_").public_id(7, '.'), InvalidKeyFormat::PublicIdLength),
+        ("id too long", KeyFormat::builder("sk_").public_id(33, '.'), InvalidKeyFormat::PublicIdLength),
+        ("separator of ids", KeyFormat::builder("sk_").public_id(8, '_'), InvalidKeyFormat::Separator),
+        ("separator of Basic", KeyFormat::builder("sk_").public_id(8, ':'), InvalidKeyFormat::Separator),
+        ("r21 short secret", KeyFormat::builder("sk_").secret_length(21), InvalidKeyFormat::WeakSecret),
         (
             "r21 short ones read",
-            KeyFormat::new("sk_").with_secret_lengths(6..=64),
+            KeyFormat::builder("sk_").secret_lengths(6..=64),
             InvalidKeyFormat::WeakSecret,
         ),
-        ("32 not read", KeyFormat::new("sk_").with_secret_lengths(40..=64), InvalidKeyFormat::SecretLength),
+        ("32 not read", KeyFormat::builder("sk_").secret_lengths(40..=64), InvalidKeyFormat::SecretLength),
         (
             "none read",
-            KeyFormat::new("sk_").with_secret_lengths(RangeInclusive::new(64, 22)),
+            KeyFormat::builder("sk_").secret_lengths(RangeInclusive::new(64, 22)),
             InvalidKeyFormat::SecretLength,
         ),
         ("256 bytes", KeyFormat::new(&long), InvalidKeyFormat::TooLong),
-        ("overflow", KeyFormat::new("sk_").with_secret_length(usize::MAX), InvalidKeyFormat::TooLong),
+        ("overflow", KeyFormat::builder("sk_").secret_length(usize::MAX), InvalidKeyFormat::TooLong),
     ] {
         assert_eq!(builder.build().err(), Some(fault), "{name}");
     }
-    assert!(KeyFormat::new(&long[1..]).build().is_ok());
-    assert!(KeyFormat::new("sk_").with_secret_length(22).build().is_ok());
+    assert!(KeyFormat::new(&long[1..]).is_ok());
+    assert!(KeyFormat::builder("sk_").secret_length(22).build().is_ok());
 }
 
 #[test]
 fn r61_a_hint_shows_prefix_mark_and_last_four() {
-    let format = KeyFormat::new("sk_").with_optional_modes("test_", "live_").build().unwrap();
+    let format = KeyFormat::builder("sk_").optional_modes("test_", "live_").build().unwrap();
     let secret = "0123456789abcdefghijklmnopqrSTUV";
     assert_eq!(format.hint(&format!("sk_test_{secret}")), "sk_test_…STUV");
     assert_eq!(format.hint(&format!("sk_{secret}")), "sk_…STUV");
@@ -516,7 +516,7 @@ fn r79_debug_shows_no_secret() {
     assert_eq!(format!("{peppers:?}"), "Peppers[hmac-sha256:7, sha256]");
     assert_eq!(format!("{:?}", peppers.candidates("key")), "[Digest(hmac-sha256:7), Digest(sha256)]");
 
-    let format = KeyFormat::new("sk_").with_modes("test_", "live_").with_public_id(8, '.').build().unwrap();
+    let format = KeyFormat::builder("sk_").modes("test_", "live_").public_id(8, '.').build().unwrap();
     let key = format.generate_with_id(Mode::Live, &"k7Jc0qWv".parse().unwrap()).unwrap();
     assert_eq!(format!("{key:?}"), "GeneratedKey { id: Some(KeyId(k7Jc0qWv)), secret: [redacted] }");
     let parsed = format.parse(key.secret.expose_secret()).unwrap();

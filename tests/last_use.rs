@@ -12,7 +12,8 @@ use tower_api_keys::AuthenticateLayer;
 use tower_api_keys::clock::{Clock, ManualClock, Timestamp};
 use tower_api_keys::key::KeyState;
 use tower_api_keys::manage::{Authority, KeyManager};
-use tower_api_keys::store::{KeyAdministration, KeyQuery, LastUse, MemoryStore};
+use tower_api_keys::store::{KeyAdministration, KeyQuery, MemoryStore};
+use tower_api_keys::outcome::LastUse;
 
 #[tokio::test]
 async fn r85_a_key_shows_when_it_was_last_used_with_success() {

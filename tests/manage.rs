@@ -47,7 +47,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self::with_format(KeyFormat::new("wfk_").build().unwrap())
+        Self::with_format(KeyFormat::new("wfk_").unwrap())
     }
 
     fn with_format(format: KeyFormat) -> Self {
@@ -174,8 +174,8 @@ fn outcome<T>(result: &Result<T, ManageError>) -> String {
 #[tokio::test]
 async fn a_created_key_verifies_and_only_its_digest_is_stored_r20() {
     for format in [
-        KeyFormat::new("wfk_").build().unwrap(),
-        KeyFormat::new("sk_").with_modes("test_", "live_").with_public_id(16, '.').build().unwrap(),
+        KeyFormat::new("wfk_").unwrap(),
+        KeyFormat::builder("sk_").modes("test_", "live_").public_id(16, '.').build().unwrap(),
     ] {
         let world = World::with_format(format.clone());
         let created = world.create(|_| {}).await;
@@ -532,8 +532,8 @@ async fn r53_r57_nobody_gets_a_secret_to_more_than_they_hold() {
 
 #[tokio::test]
 async fn r58_a_rotation_keeps_the_id_and_lets_the_old_secret_go_on_for_a_while() {
-    let format = KeyFormat::new("sk_").with_modes("test_", "live_").with_public_id(16, '.').build().unwrap();
-    for format in [KeyFormat::new("wfk_").build().unwrap(), format] {
+    let format = KeyFormat::builder("sk_").modes("test_", "live_").public_id(16, '.').build().unwrap();
+    for format in [KeyFormat::new("wfk_").unwrap(), format] {
         let world = World::with_format(format);
         let first = world.create(|_| {}).await;
         let id = first.key.id;
@@ -563,7 +563,7 @@ async fn r58_a_rotation_keeps_the_id_and_lets_the_old_secret_go_on_for_a_while()
 
 #[tokio::test]
 async fn r58_a_secret_that_waits_for_its_first_use_ends_the_old_one_only_then() {
-    for format in [KeyFormat::new("wfk_"), KeyFormat::new("sk_").with_public_id(16, '.')] {
+    for format in [KeyFormat::new("wfk_"), KeyFormat::builder("sk_").public_id(16, '.')] {
         let world = World::with_format(format.build().unwrap());
         let first = world.create(|_| {}).await;
         let id = first.key.id;
@@ -985,7 +985,7 @@ const FOREIGN: &str = "sk_live_oldsystem1.abc123def456ghi789jkl012mno345pq";
 
 #[tokio::test]
 async fn an_imported_key_verifies_and_importing_it_again_says_so() {
-    let format = KeyFormat::new("sk_").with_modes("test_", "live_").with_public_id(16, '.').build().unwrap();
+    let format = KeyFormat::builder("sk_").modes("test_", "live_").public_id(16, '.').build().unwrap();
     let world = World::with_format(format);
     let import = async |authority: &Authority, key| world.manager.import(authority, new_key(&[]), key).await;
     let plaintext = |text: &str| ExistingKey::Plaintext(text.into());

@@ -53,7 +53,7 @@ impl World {
     }
 
     fn with_format(routes_format: impl KeyRoutesFormat) -> Self {
-        let format = KeyFormat::new("wfk_").build().unwrap();
+        let format = KeyFormat::new("wfk_").unwrap();
         let (store, clock) = (MemoryStore::new(), ManualClock::starting_at(START));
         let store_is_down = Arc::new(AtomicBool::new(false));
         let events = Arc::new(Mutex::new(Vec::new()));

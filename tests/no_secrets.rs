@@ -12,17 +12,18 @@ use bytes::Bytes;
 use http::{HeaderName, Request, Response};
 use support::*;
 use tower::{Layer, Service, ServiceBuilder, service_fn};
-use tower_api_keys::authenticate::{Companions, Parts};
+use tower_api_keys::credential::{Companions, Parts};
 use tower_api_keys::authorize::RequireScopeLayer;
 use tower_api_keys::clock::{Clock, SystemClock};
-use tower_api_keys::credential::{BearerKey, CredentialExtractor, HeaderKey, RequestView};
+use tower_api_keys::credential::{BearerKey, CredentialExtractor, HeaderKey};
+use tower_api_keys::request::RequestView;
 use tower_api_keys::key::{KeyFormat, KeyState, Mode, PepperId, Peppers, SecretString};
 use tower_api_keys::manage::{Authority, ExistingKey, KeyManager, NewKey};
-use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota, RateLimitLayer};
+use tower_api_keys::limit::{MemoryRateLimiter, Quota, RateLimitLayer};
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
-use tower_api_keys::session::SessionTokens;
+use tower_api_keys::credential::SessionTokens;
 use tower_api_keys::store::{KeyAdministration, StoreError};
-use tower_api_keys::user_session::{Session, SessionAuthenticator};
+use tower_api_keys::identity::{Session, SessionAuthenticator};
 use tower_api_keys::{AuthenticateLayer, Principal};
 
 /// Stands in every secret of this file: 32 characters, so that it can be the random part of a key.
@@ -169,7 +170,7 @@ fn r79_debug_output_has_no_secrets() {
     write!(shown, " {peppers:?} {:?}", peppers.candidates(&key)).unwrap();
     let digest = peppers.digest(&key);
     write!(shown, " {digest:?} {:?}", record(&key, |record| record.digest = digest)).unwrap();
-    let other = KeyFormat::new("sk_").with_modes("test_", "live_").build().unwrap();
+    let other = KeyFormat::builder("sk_").modes("test_", "live_").build().unwrap();
     let made = other.generate(Mode::Live).unwrap();
     write!(shown, " {made:?}").unwrap();
     let layer = AuthenticateLayer::new(tower_api_keys::store::MemoryStore::new(), header_key())
@@ -193,7 +194,7 @@ fn r79_r80_companions_tokens_sessions_and_links_are_in_no_log_and_no_debug_outpu
         let app = record(&app_secret, |app| app.id = "app_1".parse().unwrap());
         let keys = store([record(&sentinel_key(), |_| {}), app]).await;
         let tokens = SessionTokens::new(SecretString::from(SENTINEL)).unwrap();
-        let companions = Companions::new(HeaderKey::new(X_SECRET, KeyFormat::new("app_").build().unwrap()))
+        let companions = Companions::new(HeaderKey::new(X_SECRET, KeyFormat::new("app_").unwrap()))
             .with_session_tokens(X_TOKEN, tokens.clone())
             .with_otherwise(Parts::KEY);
         let layer = AuthenticateLayer::new(keys.clone(), header_key()).with_companions(companions.clone());
@@ -249,7 +250,7 @@ fn r79_r80_companions_tokens_sessions_and_links_are_in_no_log_and_no_debug_outpu
             let _ = service.call(request.body(()).unwrap()).await;
         }
 
-        let links = KeyManager::new(store([]).await, KeyFormat::new("pl_").build().unwrap());
+        let links = KeyManager::new(store([]).await, KeyFormat::new("pl_").unwrap());
         let link =
             links.create(&Authority::operator(acme()), NewKey::new("link", ScopeSet::empty())).await.unwrap();
         write!(shown, "{link:?} {:?}", links.redeem(link.secret.expose_secret()).await.unwrap()).unwrap();

@@ -13,7 +13,7 @@ use tower_api_keys::authorize::{OrganizationLayer, RequireScopeLayer};
 use tower_api_keys::clock::{Clock, ManualClock};
 use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{KeyFormat, KeyState};
-use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota, RateLimitLayer, Subject};
+use tower_api_keys::limit::{MemoryRateLimiter, Quota, RateLimitLayer, Subject};
 use tower_api_keys::rejection::{Check, Rejection};
 use tower_api_keys::route::RouteTable;
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
@@ -99,7 +99,7 @@ async fn outcome(has: impl Fn(Check) -> bool, answers: Answers) -> Outcome {
         bad.check(&address, None, 2, clock.now());
     }
 
-    let tokens = KeyFormat::new("tok_").build().unwrap();
+    let tokens = KeyFormat::new("tok_").unwrap();
     let store = TestStore::new(store([stored]).await, answers);
     let authenticate = AuthenticateLayer::new(store, header_key())
         .add_extractor(HeaderKey::new(HeaderName::from_static("x-token"), tokens))

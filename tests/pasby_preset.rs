@@ -26,9 +26,9 @@ use tower_api_keys::clock::ManualClock;
 use tower_api_keys::key::{KeyId, Mode, Owner};
 use tower_api_keys::manage::{Authority, CreatedKey, NewKey};
 use tower_api_keys::presets::pasby::{self, ErrorType, Pasby, PasbyFormat};
-use tower_api_keys::rate_limit::Quota;
+use tower_api_keys::limit::Quota;
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
-use tower_api_keys::session::SessionTokens;
+use tower_api_keys::credential::SessionTokens;
 use tower_api_keys::store::{KeySelector, KeyStore, MemoryStore};
 use tower_api_keys::{AuthenticateLayer, RequireScopeLayer};
 

@@ -15,16 +15,16 @@ use http::{HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
-use tower_api_keys::authenticate::{Companions, Parts};
-use tower_api_keys::authorize::{
-    Access, OrganizationContextLayer, OrganizationPrincipal, RequireScopeLayer, Role, SystemPrincipal, Tier,
-};
+use tower_api_keys::credential::{Companions, Parts};
+use tower_api_keys::route::Access;
+use tower_api_keys::authorize::{OrganizationContextLayer, RequireScopeLayer};
+use tower_api_keys::identity::{OrganizationPrincipal, Role, SystemPrincipal, Tier};
 use tower_api_keys::clock::{ManualClock, Timestamp};
 use tower_api_keys::credential::{BearerKey, HeaderKey};
 use tower_api_keys::key::{KeyId, KeyRecord, Mode, Owner, Peppers, SecretString};
 use tower_api_keys::manage::{Actor, AuditEvent, Authority, ExistingKey, KeyManager, ManageError, NewKey};
 use tower_api_keys::presets::payment_gateway::{ADMIN, EDITOR, PaymentGateway, VIEWER, key_format};
-use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota};
+use tower_api_keys::limit::{MemoryRateLimiter, Quota};
 use tower_api_keys::rejection::{Reason, Rejection};
 use tower_api_keys::route::RouteTable;
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
@@ -32,7 +32,7 @@ use tower_api_keys::store::{
     FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, MemoryStore, StoreError,
     StoreErrorKind,
 };
-use tower_api_keys::user_session::{Membership, Session, SessionAuthenticator};
+use tower_api_keys::identity::{Membership, Session, SessionAuthenticator};
 use tower_api_keys::{AuthenticateLayer, OrganizationLayer, Principal, RateLimitLayer};
 
 const START: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);

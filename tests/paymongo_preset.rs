@@ -15,7 +15,7 @@ use tower_api_keys::authorize::RequireScopeLayer;
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::key::{KeyState, Mode, Owner};
 use tower_api_keys::presets::paymongo::{ErrorCode, PayMongo};
-use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota};
+use tower_api_keys::limit::{MemoryRateLimiter, Quota};
 use tower_api_keys::rejection::{Reason, Rejection};
 use tower_api_keys::scope::ScopeRequirement;
 use tower_api_keys::store::MemoryStore;

@@ -315,7 +315,7 @@ async fn a_cold_key_costs_one_query_and_a_warm_one_none() {
             |line: &&str| line.contains("LOG:  execute ") || line.contains("LOG:  statement: ");
         server.log().lines().filter(is_statement).count()
     };
-    let named = KeyFormat::new("sk_").with_public_id(8, '.').build().unwrap();
+    let named = KeyFormat::builder("sk_").public_id(8, '.').build().unwrap();
     let by_id = named.generate(Mode::Live).unwrap();
     let unknown_id = named.generate(Mode::Live).unwrap();
     let mut key = support::record(by_id.secret.expose_secret(), |_| {});

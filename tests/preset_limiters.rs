@@ -15,9 +15,9 @@ use tower_api_keys::manage::{Authority, KeyManager, NewKey};
 use tower_api_keys::presets::justpaid::JustPaid;
 use tower_api_keys::presets::pasby::Pasby;
 use tower_api_keys::presets::payment_gateway::{self, PaymentGateway};
-use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota, RateLimiter};
+use tower_api_keys::limit::{MemoryRateLimiter, Quota, RateLimiter};
 use tower_api_keys::scope::ScopeSet;
-use tower_api_keys::session::SessionTokens;
+use tower_api_keys::credential::SessionTokens;
 use tower_api_keys::store::MemoryStore;
 
 type Process = BoxCloneService<Request<()>, Response<Bytes>, Infallible>;

@@ -13,7 +13,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 use tower_api_keys::address::{ClientAddressSource, InvalidClientAddressSource, Network};
 use tower_api_keys::clock::{Clock, ManualClock, Now, Timestamp};
-use tower_api_keys::rate_limit::{Algorithm, Decision, MemoryRateLimiter, Quota, Subject, Verdict};
+use tower_api_keys::limit::{Algorithm, Decision, MemoryRateLimiter, Quota, Subject, Verdict};
 
 const SECOND: Duration = Duration::from_secs(1);
 const EVERY_ALGORITHM: [Algorithm; 3] = [Algorithm::Sliding, Algorithm::Exact, Algorithm::Counter];

@@ -15,7 +15,7 @@ use tower_api_keys::AuthenticateLayer;
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::{Clock, ManualClock};
 use tower_api_keys::key::{Mode, Peppers, PreviousSecret};
-use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota, RateLimitLayer};
+use tower_api_keys::limit::{MemoryRateLimiter, Quota, RateLimitLayer};
 
 type Stack = BoxCloneService<Request<()>, Response<Bytes>, Infallible>;
 

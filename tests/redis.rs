@@ -22,7 +22,7 @@ use tower::{Service, ServiceBuilder, service_fn};
 use tower_api_keys::RateLimitLayer;
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::{Clock, Now, SystemClock};
-use tower_api_keys::rate_limit::{
+use tower_api_keys::limit::{
     Decision, MemoryRateLimiter, Quota, RedisConnection, RedisPermit, RedisRateLimiter,
     RedisRateLimiterBuilder, Subject, Verdict,
 };

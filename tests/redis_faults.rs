@@ -22,7 +22,7 @@ use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::RateLimitLayer;
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::{Clock, SystemClock};
-use tower_api_keys::rate_limit::{OnFailure, Quota, RedisConnection, RedisRateLimiter, RedisStatus, Subject};
+use tower_api_keys::limit::{OnFailure, Quota, RedisConnection, RedisRateLimiter, RedisStatus, Subject};
 use tower_api_keys::rejection::{Check, Reason, Rejection};
 
 const LIMIT: u32 = 40;

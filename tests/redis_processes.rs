@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use server::RedisServer;
 use tower_api_keys::clock::{Clock, ManualClock, SystemClock, Timestamp};
-use tower_api_keys::rate_limit::{
+use tower_api_keys::limit::{
     OnFailure, Quota, RedisConnection, RedisRateLimiter, RedisRateLimiterBuilder, Subject,
 };
 

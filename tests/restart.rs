@@ -79,7 +79,7 @@ impl Case {
     /// The administrator's access to the file, beside that of the running server.
     async fn manager(&self, url: &str) -> (KeyManager, Authority) {
         let store = SqliteStore::open(url).await.expect("the file can be opened");
-        let format = KeyFormat::new("any_").build().expect("this is a format");
+        let format = KeyFormat::new("any_").expect("this is a format");
         let organization = self.organization.parse().expect("this is an identifier");
         (KeyManager::new(store, format), Authority::operator(Owner::organization(organization, self.mode)))
     }

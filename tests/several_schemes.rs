@@ -31,10 +31,10 @@ async fn app() -> Router {
         let record = KeyRecord::new(id.parse().unwrap(), owner, digest, Timestamp::from_unix_seconds(0));
         store.insert(record).await.unwrap();
     }
-    let api_keys = KeyFormat::new("wfk_").build().unwrap();
+    let api_keys = KeyFormat::new("wfk_").unwrap();
     let bearers =
-        KeyFormat::new("sk_").with_optional_modes("test_", "live_").with_public_id(8, '.').build().unwrap();
-    let basics = KeyFormat::new("sk_").with_modes("test_", "live_").build().unwrap();
+        KeyFormat::builder("sk_").optional_modes("test_", "live_").public_id(8, '.').build().unwrap();
+    let basics = KeyFormat::builder("sk_").modes("test_", "live_").build().unwrap();
     let layer = AuthenticateLayer::new(store, HeaderKey::new(HeaderName::from_static("x-api-key"), api_keys))
         .add_extractor(BearerKey::new(bearers))
         .add_extractor(BasicKey::new(basics));
@@ -139,7 +139,7 @@ async fn r64_a_401_has_one_challenge_for_each_scheme() {
 
 #[tokio::test]
 async fn the_host_may_leave_the_challenge_out() {
-    let format = KeyFormat::new("sk_").with_modes("test_", "live_").build().unwrap();
+    let format = KeyFormat::builder("sk_").modes("test_", "live_").build().unwrap();
     let layer = AuthenticateLayer::new(MemoryStore::new(), BasicKey::new(format.clone()))
         .without_challenge()
         .with_realm("workflows")

@@ -11,14 +11,15 @@ use http::{Request, Response, StatusCode};
 use support::*;
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
-use tower_api_keys::authorize::{OrganizationContextLayer, Role};
+use tower_api_keys::authorize::OrganizationContextLayer;
+use tower_api_keys::identity::Role;
 use tower_api_keys::credential::BearerKey;
 use tower_api_keys::key::{Mode, SecretString};
-use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota};
+use tower_api_keys::limit::{MemoryRateLimiter, Quota};
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::store::StoreError;
-use tower_api_keys::usage::Call;
-use tower_api_keys::user_session::{Membership, Session, SessionAuthenticator};
+use tower_api_keys::outcome::Call;
+use tower_api_keys::identity::{Membership, Session, SessionAuthenticator};
 use tower_api_keys::{AuthenticateLayer, RateLimitLayer, RequireScopeLayer, UsageLayer};
 
 #[derive(Clone, Default)]

@@ -12,7 +12,7 @@ use http::header::AUTHORIZATION;
 use http::{Response, StatusCode};
 use sha2::{Digest, Sha256};
 use tower::ServiceBuilder;
-use tower_api_keys::rate_limit::Quota;
+use tower_api_keys::limit::Quota;
 use tower_governor::governor::GovernorConfigBuilder;
 use tower_governor::key_extractor::KeyExtractor;
 use tower_governor::{GovernorError, GovernorLayer};

@@ -1,10 +1,10 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
-use http::header::{HeaderName, HeaderValue};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use thiserror::Error;
 
+use super::PeerAddress;
 use super::network::{Network, masked_v6};
 
 /// Where a request comes from, in the form requests are counted by.
@@ -57,7 +57,7 @@ impl fmt::Debug for ClientAddress {
 /// use http::HeaderMap;
 /// use tower_api_keys::address::ClientAddressSource;
 ///
-/// let source = ClientAddressSource::forwarded_for(["10.0.0.0/8".parse()?]);
+/// let source = ClientAddressSource::forwarded_for(["10.0.0.0/8"]);
 /// let mut headers = HeaderMap::new();
 /// headers.insert("x-forwarded-for", "1.1.1.1, 203.0.113.9, 10.0.0.2".parse()?);
 ///
@@ -77,23 +77,38 @@ pub struct ClientAddressSource {
     /// The first one that is there counts.
     fields: Vec<Field>,
     ipv6_prefix: u8,
+    connect_info: bool,
+    fault: Option<InvalidClientAddressSource>,
 }
 
-/// A [`ClientAddressSource`] was configured in a way that would not be safe.
+/// A [`ClientAddressSource`] was configured in a way that would not be safe: [`build`](crate::ApiKeysBuilder::build) reports
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum InvalidClientAddressSource {
     /// The prefix length is not 32 to 128 bits.
     #[error("the network part of an IPv6 address is 32 to 128 bits, not {bits}")]
     Ipv6Prefix {
-        /// What was asked for.
+        /// What was given.
         bits: u8,
+    },
+    /// A proxy is named by something that is no network.
+    #[error("{text:?} is no network such as 10.0.0.0/8")]
+    Proxy {
+        /// What was given.
+        text: String,
+    },
+    /// The field name is none.
+    #[error("{name:?} is no name of a header field")]
+    FieldName {
+        /// What was given.
+        name: String,
     },
     /// The field name has an underscore. Proxies that overwrite `X-Real-IP` may let `X_Real_IP` of a client through.
     #[error("the field {name} has an underscore in its name, so a proxy may not protect it")]
     Underscore {
-        /// What was asked for.
-        name: HeaderName,
+        /// What was given.
+        name: String,
     },
 }
 
@@ -106,27 +121,35 @@ enum Field {
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 impl ClientAddressSource {
-    /// The address of the connection's peer. No header field is read.
+    /// The address of the connection's peer, as [`PeerAddress`](super::PeerAddress) says. No header field is read.
     pub fn peer() -> Self {
-        Self { proxies: Vec::new(), fields: Vec::new(), ipv6_prefix: 64 }
+        Self { proxies: Vec::new(), fields: Vec::new(), ipv6_prefix: 64, connect_info: false, fault: None }
     }
 
-    /// `X-Forwarded-For`, if the peer is one of `proxies`.
-    pub fn forwarded_for(proxies: impl IntoIterator<Item = Network>) -> Self {
-        Self { proxies: proxies.into_iter().collect(), fields: vec![Field::ForwardedFor], ..Self::peer() }
+    /// `X-Forwarded-For`, if the peer is one of `proxies`: networks such as `10.0.0.0/8`, or single addresses.
+    pub fn forwarded_for<P>(proxies: P) -> Self
+    where
+        P: IntoIterator<Item: AsRef<str>>,
+    {
+        let mut source = Self { fields: vec![Field::ForwardedFor], ..Self::peer() };
+        for proxy in proxies {
+            match proxy.as_ref().parse() {
+                Ok(network) => source.proxies.push(network),
+                Err(_) => source.find_fault(InvalidClientAddressSource::Proxy { text: proxy.as_ref().to_owned() }),
+            }
+        }
+        source
     }
 
     /// A field with one address, such as `x-real-ip` or `cf-connecting-ip`, if the peer is one of `proxies`. The proxy
     /// must overwrite what a client sends there.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidClientAddressSource::Underscore`] if the name has an underscore.
-    pub fn single_field(
-        name: HeaderName,
-        proxies: impl IntoIterator<Item = Network>,
-    ) -> Result<Self, InvalidClientAddressSource> {
-        Ok(Self { fields: vec![Field::single(name)?], ..Self::forwarded_for(proxies) })
+    pub fn single_field<P>(name: impl AsRef<str>, proxies: P) -> Self
+    where
+        P: IntoIterator<Item: AsRef<str>>,
+    {
+        let mut source = Self::forwarded_for(proxies);
+        source.fields.clear();
+        source.or_single_field(name)
     }
 
     /// Looks for this field, as [`single_field`](Self::single_field) does, where none of those named so far is there.
@@ -135,11 +158,11 @@ impl ClientAddressSource {
     /// likes, and it comes before those that follow.
     ///
     /// ```
-    /// use http::{HeaderMap, HeaderName};
+    /// use http::HeaderMap;
     /// use tower_api_keys::address::ClientAddressSource;
     ///
-    /// let source = ClientAddressSource::single_field(HeaderName::from_static("cf-connecting-ip"), ["10.0.0.1".parse()?])?
-    ///     .or_single_field(HeaderName::from_static("x-real-ip"))?
+    /// let source = ClientAddressSource::single_field("cf-connecting-ip", ["10.0.0.1"])
+    ///     .or_single_field("x-real-ip")
     ///     .or_forwarded_for();
     /// let mut headers = HeaderMap::new();
     /// headers.insert("x-forwarded-for", "203.0.113.9".parse()?);
@@ -148,13 +171,12 @@ impl ClientAddressSource {
     /// assert_eq!(source.find("10.0.0.1".parse()?, &headers).to_string(), "198.51.100.7");
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidClientAddressSource::Underscore`] if the name has an underscore.
-    pub fn or_single_field(mut self, name: HeaderName) -> Result<Self, InvalidClientAddressSource> {
-        self.fields.push(Field::single(name)?);
-        Ok(self)
+    pub fn or_single_field(mut self, name: impl AsRef<str>) -> Self {
+        match Field::single(name.as_ref()) {
+            Ok(field) => self.fields.push(field),
+            Err(fault) => self.find_fault(fault),
+        }
+        self
     }
 
     /// Reads `X-Forwarded-For` from its right end where none of the fields named so far is there. See
@@ -165,16 +187,41 @@ impl ClientAddressSource {
     }
 
     /// How many bits of an IPv6 address are counted by: 32 to 128, 64 unless set.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidClientAddressSource::Ipv6Prefix`] if `bits` is out of range.
-    pub fn with_ipv6_prefix(mut self, bits: u8) -> Result<Self, InvalidClientAddressSource> {
-        if !(32..=128).contains(&bits) {
-            return Err(InvalidClientAddressSource::Ipv6Prefix { bits });
+    pub fn ipv6_prefix(mut self, bits: u8) -> Self {
+        if (32..=128).contains(&bits) {
+            self.ipv6_prefix = bits;
+        } else {
+            self.find_fault(InvalidClientAddressSource::Ipv6Prefix { bits });
         }
-        self.ipv6_prefix = bits;
-        Ok(self)
+        self
+    }
+
+    /// Takes the peer from axum's `ConnectInfo<SocketAddr>` where the request has no
+    /// [`PeerAddress`](super::PeerAddress). Serve with `into_make_service_with_connect_info::<SocketAddr>()`.
+    #[cfg(feature = "axum")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+    pub fn from_connect_info(self) -> Self {
+        Self { connect_info: true, ..self }
+    }
+
+    /// What was configured wrongly, if anything.
+    pub fn fault(&self) -> Option<&InvalidClientAddressSource> {
+        self.fault.as_ref()
+    }
+
+    fn find_fault(&mut self, fault: InvalidClientAddressSource) {
+        self.fault.get_or_insert(fault);
+    }
+
+    /// The other end of the connection of a request with these extensions.
+    pub(crate) fn peer_of(&self, extensions: &Extensions) -> Option<IpAddr> {
+        let attached = extensions.get().map(|PeerAddress(peer)| *peer);
+        #[cfg(feature = "axum")]
+        let attached = attached.or_else(|| {
+            let info: &axum::extract::ConnectInfo<SocketAddr> = extensions.get().filter(|_| self.connect_info)?;
+            Some(info.0.ip())
+        });
+        attached
     }
 
     /// The client of a request with `headers` on a connection from `peer`, in the form to count by.
@@ -194,7 +241,7 @@ impl ClientAddressSource {
     /// use http::HeaderMap;
     /// use tower_api_keys::address::ClientAddressSource;
     ///
-    /// let source = ClientAddressSource::forwarded_for(["10.0.0.1".parse()?]);
+    /// let source = ClientAddressSource::forwarded_for(["10.0.0.1"]);
     /// let mut headers = HeaderMap::new();
     /// assert_eq!(source.find_exact("10.0.0.1".parse()?, &headers), None);
     ///
@@ -236,11 +283,12 @@ impl ClientAddressSource {
 }
 
 impl Field {
-    fn single(name: HeaderName) -> Result<Self, InvalidClientAddressSource> {
-        if name.as_str().contains('_') {
-            return Err(InvalidClientAddressSource::Underscore { name });
+    fn single(name: &str) -> Result<Self, InvalidClientAddressSource> {
+        if name.contains('_') {
+            return Err(InvalidClientAddressSource::Underscore { name: name.to_owned() });
         }
-        Ok(Self::Single(name))
+        let parsed = HeaderName::try_from(name).map(Self::Single);
+        parsed.map_err(|_| InvalidClientAddressSource::FieldName { name: name.to_owned() })
     }
 
     fn name(&self) -> &HeaderName {

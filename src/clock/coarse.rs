@@ -2,7 +2,8 @@ use std::sync::LazyLock;
 
 use coarsetime::Instant;
 
-use super::{ANCHOR, Calendar, Clock, Now};
+use super::system::{ANCHOR, Calendar};
+use super::{Clock, Now};
 
 /// The operating system's clocks as of its last tick: 6 ns a reading in place of 29 (measured on Linux), and up to a tick
 /// wrong, which is 1 to 10 ms on Linux (`CONFIG_HZ`) and 16 ms on Windows.

@@ -5,6 +5,7 @@ use http::header::AUTHORIZATION;
 use zeroize::Zeroizing;
 
 use super::authorization::credential;
+use super::formats::Formats;
 use super::{Challenge, Credential, CredentialExtractor, Extracted, MalformedCredential, RequestView};
 use crate::key::{KeyFormat, SecretString};
 
@@ -19,10 +20,11 @@ use crate::key::{KeyFormat, SecretString};
 ///
 /// ```
 /// use http::Request;
-/// use tower_api_keys::credential::{BasicKey, CredentialExtractor, Extracted, RequestView};
+/// use tower_api_keys::credential::{BasicKey, CredentialExtractor, Extracted};
+/// use tower_api_keys::request::RequestView;
 /// use tower_api_keys::key::KeyFormat;
 ///
-/// let basic = BasicKey::new(KeyFormat::new("sk_").with_modes("test_", "live_").build()?);
+/// let basic = BasicKey::new(KeyFormat::builder("sk_").modes("test_", "live_").build()?);
 /// // sk_test_abc123def456ghi789jkl012mno345pq:
 /// let value = "Basic c2tfdGVzdF9hYmMxMjNkZWY0NTZnaGk3ODlqa2wwMTJtbm8zNDVwcTo=";
 /// let request = Request::builder().header("authorization", value).body(())?;
@@ -31,7 +33,7 @@ use crate::key::{KeyFormat, SecretString};
 /// ```
 #[derive(Clone, Debug)]
 pub struct BasicKey {
-    format: KeyFormat,
+    formats: Formats,
     colon_may_be_missing: bool,
     padding_may_be_missing: bool,
     ignores_password: bool,
@@ -46,7 +48,7 @@ const PERHAPS_PADDED: GeneralPurpose = GeneralPurpose::new(
 impl BasicKey {
     /// Reads keys of `format`.
     pub fn new(format: KeyFormat) -> Self {
-        Self { format, colon_may_be_missing: false, padding_may_be_missing: false, ignores_password: false }
+        Self { formats: Formats::one(format), colon_may_be_missing: false, padding_may_be_missing: false, ignores_password: false }
     }
 
     /// Also takes a key without the colon behind it, as some client libraries send it against RFC 7617.
@@ -68,6 +70,23 @@ impl BasicKey {
         Self { ignores_password: true, ..self }
     }
 
+    /// Also reads keys of this format, such as the one before a change of formats. No text may be a key of both.
+    #[must_use]
+    pub fn or_format(mut self, format: KeyFormat) -> Self {
+        self.formats.add(format);
+        self
+    }
+
+    /// `formats` has at least one.
+    pub(crate) fn accepting(formats: Vec<KeyFormat>) -> Self {
+        Self {
+            formats: Formats::several(formats),
+            colon_may_be_missing: false,
+            padding_may_be_missing: false,
+            ignores_password: false,
+        }
+    }
+
     fn read(&self, encoded: &str) -> Result<Credential<'static>, MalformedCredential> {
         let base64 = if self.padding_may_be_missing { &PERHAPS_PADDED } else { &STANDARD };
         let decoded = base64.decode(encoded).map_err(|_| MalformedCredential::Base64)?;
@@ -86,7 +105,7 @@ impl BasicKey {
         if key.is_empty() {
             return Err(MalformedCredential::Empty);
         }
-        let parsed = self.format.parse(key)?;
+        let parsed = self.formats.parse(key)?;
         let mut credential = Credential::owned(SecretString::from(parsed.secret));
         (credential.id, credential.mode) = (parsed.id, parsed.mode);
         Ok(credential)
@@ -110,8 +129,8 @@ impl CredentialExtractor for BasicKey {
         Challenge::of_scheme("Basic").with_parameter("realm", "api").expect("the parameter is well formed")
     }
 
-    fn credential_headers(&self) -> &[HeaderName] {
-        &[AUTHORIZATION]
+    fn credential_headers(&self) -> Vec<HeaderName> {
+        vec![AUTHORIZATION]
     }
 }
 
@@ -135,7 +154,7 @@ mod tests {
     #[test]
     fn r3_r4_r5_r6_r7_the_key_then_a_colon_then_nothing() {
         use MalformedCredential as M;
-        let strict = BasicKey::new(KeyFormat::new("sk_").with_modes("test_", "live_").build().unwrap());
+        let strict = BasicKey::new(KeyFormat::builder("sk_").modes("test_", "live_").build().unwrap());
         let of = |text: &str| extract(&strict, &STANDARD.encode(text));
         assert_eq!(of(&format!("{KEY}:")), Ok(KEY.into()));
         assert_eq!(of(KEY), Err(M::Colon));

@@ -3,6 +3,7 @@ use http::header::AUTHORIZATION;
 
 use super::authorization::credential;
 use super::challenge::BEARER;
+use super::formats::Formats;
 use super::{Challenge, Credential, CredentialExtractor, Extracted, MalformedCredential, RequestView};
 use crate::key::KeyFormat;
 
@@ -13,10 +14,11 @@ use crate::key::KeyFormat;
 ///
 /// ```
 /// use http::Request;
-/// use tower_api_keys::credential::{BearerKey, CredentialExtractor, Extracted, RequestView};
+/// use tower_api_keys::credential::{BearerKey, CredentialExtractor, Extracted};
+/// use tower_api_keys::request::RequestView;
 /// use tower_api_keys::key::{KeyFormat, Mode};
 ///
-/// let format = KeyFormat::new("sk_").with_optional_modes("test_", "live_").with_public_id(16, '.').build()?;
+/// let format = KeyFormat::builder("sk_").optional_modes("test_", "live_").public_id(16, '.').build()?;
 /// let key = format.generate(Mode::Live)?;
 ///
 /// let value = format!("Bearer {}", key.secret.expose_secret());
@@ -26,17 +28,17 @@ use crate::key::KeyFormat;
 /// ```
 #[derive(Clone, Debug)]
 pub struct BearerKey {
-    format: KeyFormat,
+    formats: Formats,
     or_session: bool,
 }
 
 impl BearerKey {
     /// Reads keys of `format`.
     pub fn new(format: KeyFormat) -> Self {
-        Self { format, or_session: false }
+        Self { formats: Formats::one(format), or_session: false }
     }
 
-    /// Takes every bearer token that does not start like a key of the format for that of a [session](crate::user_session).
+    /// Takes every bearer token that does not start like a key of the format for that of a [session](crate::identity).
     ///
     /// The start alone decides: what looks like a key is a key or nothing, and is never shown to who authenticates
     /// sessions. So no session's token may start with the prefix of keys.
@@ -45,15 +47,27 @@ impl BearerKey {
         Self { or_session: true, ..self }
     }
 
+    /// Also reads keys of this format, such as the one before a change of formats. No text may be a key of both.
+    #[must_use]
+    pub fn or_format(mut self, format: KeyFormat) -> Self {
+        self.formats.add(format);
+        self
+    }
+
+    /// `formats` has at least one.
+    pub(crate) fn accepting(formats: Vec<KeyFormat>) -> Self {
+        Self { formats: Formats::several(formats), or_session: false }
+    }
+
     fn read<'r>(&self, token: &'r str) -> Result<Credential<'r>, MalformedCredential> {
-        if self.or_session && !self.format.has_prefix(token) {
+        if self.or_session && !self.formats.have_prefix(token) {
             return if is_token(token) {
                 Ok(Credential::session(token))
             } else {
                 Err(MalformedCredential::Token)
             };
         }
-        Ok(Credential::from(self.format.parse(token)?))
+        Ok(Credential::from(self.formats.parse(token)?))
     }
 }
 
@@ -73,8 +87,12 @@ impl CredentialExtractor for BearerKey {
         Challenge::of_scheme(BEARER)
     }
 
-    fn credential_headers(&self) -> &[HeaderName] {
-        &[AUTHORIZATION]
+    fn finds_sessions(&self) -> bool {
+        self.or_session
+    }
+
+    fn credential_headers(&self) -> Vec<HeaderName> {
+        vec![AUTHORIZATION]
     }
 }
 
@@ -107,7 +125,7 @@ mod tests {
 
     #[test]
     fn r8_the_prefix_alone_tells_keys_from_sessions() {
-        let format = KeyFormat::new("sk_").with_optional_modes("test_", "live_").with_public_id(8, '.');
+        let format = KeyFormat::builder("sk_").optional_modes("test_", "live_").public_id(8, '.');
         let keys = BearerKey::new(format.build().unwrap());
         let both = keys.clone().or_session();
         let jwt = format!("{0}.{0}.{0}", "eyJhbGciOiJIUzI1NiJ9".repeat(20));

@@ -38,7 +38,7 @@ impl Challenge {
     }
 
     /// A challenge of a scheme of this crate's own extractors.
-    pub(super) fn of_scheme(scheme: &'static str) -> Self {
+    pub(crate) fn of_scheme(scheme: &'static str) -> Self {
         Self { scheme, parameters: Vec::new() }
     }
 

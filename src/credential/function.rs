@@ -8,9 +8,8 @@ use super::{Challenge, CredentialExtractor, Extracted, RequestView};
 ///
 /// ```
 /// use http::{HeaderName, Request};
-/// use tower_api_keys::credential::{
-///     self, Challenge, Credential, CredentialExtractor, Extracted, MalformedCredential, RequestView,
-/// };
+/// use tower_api_keys::credential::{self, Challenge, Credential, CredentialExtractor, Extracted, MalformedCredential};
+/// use tower_api_keys::request::RequestView;
 ///
 /// const X_TOKEN: HeaderName = HeaderName::from_static("x-token");
 ///
@@ -39,7 +38,7 @@ pub fn from_fn<F>(challenge: Challenge, extract: F) -> FromFn<F>
 where
     F: for<'r> Fn(RequestView<'r>) -> Extracted<'r> + Send + Sync + 'static,
 {
-    FromFn { extract, challenge, headers: Vec::new() }
+    FromFn { extract, challenge, headers: Vec::new(), finds_sessions: false }
 }
 
 /// An extractor made by [`from_fn`].
@@ -48,6 +47,7 @@ pub struct FromFn<F> {
     extract: F,
     challenge: Challenge,
     headers: Vec<HeaderName>,
+    finds_sessions: bool,
 }
 
 impl<F> FromFn<F> {
@@ -56,6 +56,12 @@ impl<F> FromFn<F> {
     pub fn with_credential_header(mut self, name: HeaderName) -> Self {
         self.headers.push(name);
         self
+    }
+
+    /// Says that the closure may find [sessions](super::Credential::session).
+    #[must_use]
+    pub fn with_sessions(self) -> Self {
+        Self { finds_sessions: true, ..self }
     }
 }
 
@@ -71,8 +77,12 @@ where
         self.challenge.clone()
     }
 
-    fn credential_headers(&self) -> &[HeaderName] {
-        &self.headers
+    fn finds_sessions(&self) -> bool {
+        self.finds_sessions
+    }
+
+    fn credential_headers(&self) -> Vec<HeaderName> {
+        self.headers.clone()
     }
 }
 

@@ -1,5 +1,6 @@
 use http::{HeaderMap, HeaderName};
 
+use super::formats::Formats;
 use super::{
     Challenge, Credential, CredentialExtractor, Extracted, MAX_CREDENTIAL_LENGTH, MalformedCredential,
     RequestView,
@@ -13,10 +14,11 @@ use crate::key::KeyFormat;
 ///
 /// ```
 /// use http::{HeaderName, Request};
-/// use tower_api_keys::credential::{CredentialExtractor, Extracted, HeaderKey, RequestView};
+/// use tower_api_keys::credential::{CredentialExtractor, Extracted, HeaderKey};
+/// use tower_api_keys::request::RequestView;
 /// use tower_api_keys::key::KeyFormat;
 ///
-/// let format = KeyFormat::new("wfk_").build()?;
+/// let format = KeyFormat::new("wfk_")?;
 /// let extractor = HeaderKey::new(HeaderName::from_static("x-api-key"), format);
 ///
 /// let request = Request::builder().header("x-api-key", "wfk_abc123def456ghi789jkl012mno345pq").body(())?;
@@ -29,22 +31,34 @@ use crate::key::KeyFormat;
 #[derive(Clone, Debug)]
 pub struct HeaderKey {
     /// One name; a slice of it is what the trait asks for.
-    name: [HeaderName; 1],
-    format: KeyFormat,
+    name: HeaderName,
+    formats: Formats,
 }
 
 impl HeaderKey {
     /// Reads keys of `format` from the field `name`.
     pub fn new(name: HeaderName, format: KeyFormat) -> Self {
-        Self { name: [name], format }
+        Self { name, formats: Formats::one(format) }
+    }
+
+    /// Also reads keys of this format, such as the one before a change of formats. No text may be a key of both.
+    #[must_use]
+    pub fn or_format(mut self, format: KeyFormat) -> Self {
+        self.formats.add(format);
+        self
+    }
+
+    /// `formats` has at least one.
+    pub(crate) fn accepting(name: HeaderName, formats: Vec<KeyFormat>) -> Self {
+        Self { name, formats: Formats::several(formats) }
     }
 }
 
 impl CredentialExtractor for HeaderKey {
     fn extract<'r>(&self, request: RequestView<'r>) -> Extracted<'r> {
-        match single_value(request.headers, &self.name[0]) {
+        match single_value(request.headers, &self.name) {
             Ok(None) => Extracted::Absent,
-            Ok(Some(value)) => match self.format.parse(value) {
+            Ok(Some(value)) => match self.formats.parse(value) {
                 Ok(key) => Extracted::Found(Credential::from(key)),
                 Err(malformed) => Extracted::Malformed(malformed.into()),
             },
@@ -55,11 +69,11 @@ impl CredentialExtractor for HeaderKey {
     /// `ApiKey header="x-api-key"`. No scheme is registered for keys in a field of their own; this one is in wide
     /// use, and RFC 9110 section 11.6.1 asks for a challenge on every 401.
     fn challenge(&self) -> Challenge {
-        Challenge::api_key(&self.name[0])
+        Challenge::api_key(&self.name)
     }
 
-    fn credential_headers(&self) -> &[HeaderName] {
-        &self.name
+    fn credential_headers(&self) -> Vec<HeaderName> {
+        vec![self.name.clone()]
     }
 }
 
@@ -99,7 +113,7 @@ mod tests {
         for value in values {
             request.headers_mut().append("x-api-key", HeaderValue::from_bytes(value).unwrap());
         }
-        let format = KeyFormat::new("wfk_").build().unwrap();
+        let format = KeyFormat::new("wfk_").unwrap();
         match HeaderKey::new(HeaderName::from_static("x-api-key"), format).extract(RequestView::of(&request))
         {
             Extracted::Absent => Ok(None),

@@ -23,8 +23,11 @@ mod authorization;
 mod basic;
 mod bearer;
 mod challenge;
+mod companions;
+mod formats;
 mod function;
 mod header;
+mod session_token;
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,44 +35,23 @@ use std::sync::Arc;
 pub use basic::BasicKey;
 pub use bearer::BearerKey;
 pub use challenge::{Challenge, InvalidChallenge};
+pub use companions::{Companions, Parts};
 pub use function::{FromFn, from_fn};
 pub use header::HeaderKey;
 pub(crate) use header::single_value;
-use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
+use http::HeaderName;
+pub(crate) use session_token::{Bound, SessionToken};
+pub use session_token::{InvalidSigningSecret, SessionTokens};
 use thiserror::Error;
 
 use crate::key::{KeyId, MalformedKey, Mode, ParsedKey, SecretString};
+use crate::request::RequestView;
 
 /// The longest credential that is looked at, in bytes. A longer one is malformed, before anything is decoded,
 /// hashed or logged.
 ///
 /// hyper passes HTTP/1 field values of several hundred kilobytes, so the bound has to stand here.
 pub const MAX_CREDENTIAL_LENGTH: usize = 4096;
-
-/// The head of a request, borrowed: everything an extractor or a classifier may look at.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestView<'r> {
-    /// The method.
-    pub method: &'r Method,
-    /// The request target. Match rules on its path only: authority and scheme are the client's to write.
-    pub uri: &'r Uri,
-    /// The header fields. A field may have several lines: read with `get_all` whatever decides something.
-    pub headers: &'r HeaderMap,
-    /// What outer layers have attached.
-    pub extensions: &'r Extensions,
-}
-
-impl<'r> RequestView<'r> {
-    /// The head of `request`.
-    pub fn of<B>(request: &'r Request<B>) -> Self {
-        Self {
-            method: request.method(),
-            uri: request.uri(),
-            headers: request.headers(),
-            extensions: request.extensions(),
-        }
-    }
-}
 
 /// Finds one kind of credential in a request.
 ///
@@ -78,9 +60,8 @@ impl<'r> RequestView<'r> {
 /// ```
 /// use http::header::AUTHORIZATION;
 /// use http::{HeaderName, Request};
-/// use tower_api_keys::credential::{
-///     Challenge, CredentialExtractor, Extracted, InvalidChallenge, MalformedCredential, RequestView,
-/// };
+/// use tower_api_keys::credential::{Challenge, CredentialExtractor, Extracted, InvalidChallenge, MalformedCredential};
+/// use tower_api_keys::request::RequestView;
 /// use tower_api_keys::key::KeyFormat;
 ///
 /// #[derive(Clone, Debug)]
@@ -121,12 +102,12 @@ impl<'r> RequestView<'r> {
 ///         self.challenge.clone()
 ///     }
 ///
-///     fn credential_headers(&self) -> &[HeaderName] {
-///         &[AUTHORIZATION]
+///     fn credential_headers(&self) -> Vec<HeaderName> {
+///         vec![AUTHORIZATION]
 ///     }
 /// }
 ///
-/// let extractor = BearerKey::new(KeyFormat::new("acme_").build()?)?;
+/// let extractor = BearerKey::new(KeyFormat::new("acme_")?)?;
 /// for (value, is_found) in [
 ///     ("Bearer acme_abc123def456ghi789jkl012mno345pq", true),
 ///     ("bearer  acme_abc123def456ghi789jkl012mno345pq", true),
@@ -146,10 +127,16 @@ pub trait CredentialExtractor: Send + Sync + 'static {
     /// What a `WWW-Authenticate` field says about this kind of credential.
     fn challenge(&self) -> Challenge;
 
-    /// The header fields that carry the credential. They are marked sensitive before anything else happens, so
-    /// that their values show neither in `Debug` output nor in HPACK's tables.
-    fn credential_headers(&self) -> &[HeaderName] {
-        &[]
+    /// Whether it may find [sessions](Credential::session), which the assembly then has to verify. Asked once.
+    fn finds_sessions(&self) -> bool {
+        false
+    }
+
+    /// The header fields that carry the credential, asked for once, when the assembly is built. They are marked sensitive
+    /// before anything else happens, so that their values show neither in `Debug` output nor in HPACK's tables. Unless
+    /// `Authorization` is the only one, responses are marked `Cache-Control: private` (RFC 9111 section 3.5).
+    fn credential_headers(&self) -> Vec<HeaderName> {
+        Vec::new()
     }
 }
 
@@ -162,7 +149,11 @@ impl<E: CredentialExtractor + ?Sized> CredentialExtractor for Arc<E> {
         (**self).challenge()
     }
 
-    fn credential_headers(&self) -> &[HeaderName] {
+    fn finds_sessions(&self) -> bool {
+        (**self).finds_sessions()
+    }
+
+    fn credential_headers(&self) -> Vec<HeaderName> {
         (**self).credential_headers()
     }
 }
@@ -203,7 +194,7 @@ impl<'r> Credential<'r> {
         Self { id: None, mode: None, is_session: false, secret: Secret::Owned(secret) }
     }
 
-    /// A token that stands for a [session](crate::user_session), and is no key whatever the store holds.
+    /// A token that stands for a [session](crate::identity), and is no key whatever the store holds.
     pub fn session(token: &'r str) -> Self {
         Self { is_session: true, ..Self::borrowed(token) }
     }

@@ -26,7 +26,7 @@ use super::{GeneratedKey, KeyId, Mode, RandomnessUnavailable, SecretString, chec
 /// ```
 /// use tower_api_keys::key::{KeyFormat, MalformedKey, Mode};
 ///
-/// let format = KeyFormat::new("sk_").with_modes("test_", "live_").with_public_id(16, '.').build()?;
+/// let format = KeyFormat::new("sk_").modes("test_", "live_").public_id(16, '.').build()?;
 ///
 /// let key = format.generate(Mode::Test)?;
 /// let parsed = format.parse(key.secret.expose_secret())?;
@@ -151,10 +151,17 @@ impl KeyFormat {
     /// under 112 (6.5.2).
     pub const MIN_SECRET_LENGTH: usize = 22;
 
-    /// Starts to describe a family of keys: `prefix`, of `A-Z a-z 0-9 _ -`, then a secret of 32 characters
-    /// (190 bits). The prefix may be empty if a [mode mark](KeyFormatBuilder::with_modes) stands for it.
-    #[expect(clippy::new_ret_no_self, reason = "a description is no format until it is checked")]
-    pub fn new(prefix: &str) -> KeyFormatBuilder {
+    /// Keys of `prefix`, of `A-Z a-z 0-9 _ -`, and a secret of 32 characters (190 bits).
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidKeyFormat`] if the prefix is empty, too long, or has other characters.
+    pub fn new(prefix: &str) -> Result<Self, InvalidKeyFormat> {
+        Self::builder(prefix).build()
+    }
+
+    /// Starts to describe other keys, which have a mode, an identifier or a checksum in their text. The prefix may be empty if a [mode mark](KeyFormatBuilder::modes) stands for it.
+    pub fn builder(prefix: &str) -> KeyFormatBuilder {
         KeyFormatBuilder {
             prefix: prefix.to_owned(),
             modes: None,
@@ -190,6 +197,33 @@ impl KeyFormat {
     }
 
     /// Whether `text` starts like a key of this family.
+    /// Whether a text can be a key of both formats.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        self.samples().any(|text| other.parse(&text).is_ok()) || other.samples().any(|text| self.parse(&text).is_ok())
+    }
+
+    /// A text of each shape that is read. Its checksum is right for any format that has one at this length.
+    fn samples(&self) -> impl Iterator<Item = String> + '_ {
+        let marks = self.modes.iter().flat_map(|modes| [&*modes.test, &*modes.live]);
+        let unmarked = self.modes.as_ref().is_none_or(|modes| !modes.required);
+        let marks: Vec<&str> = marks.chain(unmarked.then_some("")).collect();
+        marks.into_iter().flat_map(move |mark| {
+            self.accepted.clone().map(move |length| {
+                let mut text = format!("{}{mark}", self.prefix);
+                if let Some(public_id) = &self.public_id {
+                    text.extend(std::iter::repeat_n('x', public_id.length));
+                    text.push(public_id.separator);
+                }
+                text.extend(std::iter::repeat_n('x', length));
+                if self.checksum {
+                    let checksum = checksum::checksum(text.as_bytes());
+                    text.extend(checksum.map(char::from));
+                }
+                text
+            })
+        })
+    }
+
     pub(crate) fn has_prefix(&self, text: &str) -> bool {
         text.starts_with(&*self.prefix)
     }
@@ -274,7 +308,7 @@ impl KeyFormat {
     /// ```
     /// use tower_api_keys::key::KeyFormat;
     ///
-    /// let format = KeyFormat::new("sk_").with_modes("test_", "live_").build()?;
+    /// let format = KeyFormat::new("sk_").modes("test_", "live_").build()?;
     /// assert_eq!(format.pattern(), r"\bsk_(?:test_|live_)[A-Za-z0-9]{32}\b");
     /// # Ok::<_, tower_api_keys::key::InvalidKeyFormat>(())
     /// ```
@@ -319,13 +353,13 @@ impl Modes {
 
 impl KeyFormatBuilder {
     /// Requires a mode mark after the prefix, such as `test_` or `live_`, of `A-Z a-z 0-9 _ -`.
-    pub fn with_modes(mut self, test: &str, live: &str) -> Self {
+    pub fn modes(mut self, test: &str, live: &str) -> Self {
         self.modes = Some(Modes { test: test.to_owned(), live: live.to_owned(), required: true });
         self
     }
 
     /// Writes a mode mark after the prefix, and reads keys without one as well; their mode is then `None`.
-    pub fn with_optional_modes(mut self, test: &str, live: &str) -> Self {
+    pub fn optional_modes(mut self, test: &str, live: &str) -> Self {
         self.modes = Some(Modes { test: test.to_owned(), live: live.to_owned(), required: false });
         self
     }
@@ -334,27 +368,27 @@ impl KeyFormatBuilder {
     /// 8 to 32, then `separator`, one of `. ~ + /`.
     ///
     /// When a key is read, its identifier is any [`KeyId`].
-    pub fn with_public_id(mut self, length: usize, separator: char) -> Self {
+    pub fn public_id(mut self, length: usize, separator: char) -> Self {
         self.public_id = Some(PublicId { length, separator });
         self
     }
 
     /// Makes and reads secrets of `length` characters, at least [`KeyFormat::MIN_SECRET_LENGTH`]; 32 otherwise.
-    pub fn with_secret_length(mut self, length: usize) -> Self {
+    pub fn secret_length(mut self, length: usize) -> Self {
         self.secret = length;
         self
     }
 
     /// Reads secrets of all these lengths, for families whose keys differ in length. Those made keep the one
     /// length, which must be among them.
-    pub fn with_secret_lengths(mut self, accepted: RangeInclusive<usize>) -> Self {
+    pub fn secret_lengths(mut self, accepted: RangeInclusive<usize>) -> Self {
         self.accepted = Some(accepted);
         self
     }
 
     /// Ends each key with six characters computed from all that precedes, so that a mistyped or an invented key is
     /// turned away before any look-up: one in 4 294 967 296 such texts passes.
-    pub fn with_checksum(mut self) -> Self {
+    pub fn checksum(mut self) -> Self {
         self.checksum = true;
         self
     }

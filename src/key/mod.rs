@@ -6,7 +6,7 @@
 //! ```
 //! use tower_api_keys::key::{KeyFormat, Mode, Peppers};
 //!
-//! let format = KeyFormat::new("sk_").with_modes("test_", "live_").build()?;
+//! let format = KeyFormat::builder("sk_").modes("test_", "live_").build()?;
 //! let peppers = Peppers::none();
 //!
 //! let made = format.generate(Mode::Live)?;

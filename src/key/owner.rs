@@ -90,6 +90,22 @@ impl Owner {
     }
 }
 
+impl fmt::Display for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Organization(organization) => organization.fmt(f),
+            Self::System => f.write_str("system"),
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    /// `acme (live)`, `system (test)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.tenant, self.mode)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

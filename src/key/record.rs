@@ -49,7 +49,7 @@ pub struct KeyRecord {
     /// be used. Read and set through it, as in `record.extras.not_before = Some(start)`; see
     /// [`ExtraFields`](super::ExtraFields).
     pub extras: Extras,
-    /// When the key was last used, as far as [`LastUse`](crate::store::LastUse) has written that yet. No change to the
+    /// When the key was last used, as far as [`LastUse`](crate::outcome::LastUse) has written that yet. No change to the
     /// record: a [`replace`](crate::store::KeyAdministration::replace) leaves it as it is.
     pub last_used_at: Option<Timestamp>,
     /// Counts the changes; a store replaces a record only if this is still the number it holds.

@@ -154,7 +154,7 @@ impl Attempt<'_> {
 
 impl Parts {
     pub(super) fn audit(&self, event: &AuditEvent) {
-        crate::log::audited(event);
+        event.log();
         if let Some(sink) = &self.audit {
             sink.record(event);
         }

@@ -1,8 +1,11 @@
 use std::fmt;
+use std::sync::Arc;
 
 use super::{Actor, Forbidden};
 use crate::clock::Timestamp;
 use crate::key::{KeyId, Owner};
+#[cfg(feature = "tracing")]
+use crate::log::TARGET;
 
 /// Something that was done to a key, or that a caller was not allowed to do.
 ///
@@ -70,7 +73,7 @@ pub enum AuditOutcome {
 /// use tower_api_keys::store::MemoryStore;
 ///
 /// let (sender, _receiver) = mpsc::channel();
-/// let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("wfk_").build()?)
+/// let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("wfk_")?)
 ///     .with_audit(move |event: &AuditEvent| {
 ///         // A receiver that has gone is no reason not to manage keys.
 ///         let _ = sender.send(event.clone());
@@ -80,6 +83,31 @@ pub enum AuditOutcome {
 pub trait AuditSink: Send + Sync + 'static {
     /// Takes note of `event`.
     fn record(&self, event: &AuditEvent);
+}
+
+impl<S: AuditSink + ?Sized> AuditSink for Arc<S> {
+    fn record(&self, event: &AuditEvent) {
+        (**self).record(event);
+    }
+}
+
+impl AuditEvent {
+    pub(super) fn log(&self) {
+        #[cfg(feature = "tracing")]
+        {
+            let Self { action, outcome, key_id, owner, actor, at } = self;
+            let (key_id, at) = (key_id.map(tracing::field::display), tracing::field::display(at));
+            match outcome {
+                AuditOutcome::Done => {
+                    tracing::info!(target: TARGET, %action, key_id, %owner, %actor, at, "key managed");
+                }
+                AuditOutcome::Forbidden(reason) => {
+                    let code = reason.code();
+                    tracing::warn!(target: TARGET, %action, key_id, %owner, %actor, at, code, %reason, "key not managed");
+                }
+            }
+        }
+    }
 }
 
 impl<F: Fn(&AuditEvent) + Send + Sync + 'static> AuditSink for F {

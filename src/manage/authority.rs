@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::Principal;
+use crate::identity::Principal;
 use crate::key::{KeyId, Owner};
 
 /// On whose behalf keys are managed, and thereby whose keys.
@@ -20,7 +20,7 @@ enum Holder {
 pub enum Actor {
     /// The caller that presented this key.
     Key(KeyId),
-    /// Somebody in a session, by the [identifier of the session](crate::user_session::Session::id).
+    /// Somebody in a session, by the [identifier of the session](crate::identity::Session::id).
     Session(KeyId),
     /// The host's own code or command line.
     Operator,

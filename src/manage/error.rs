@@ -1,10 +1,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use http::StatusCode;
 use thiserror::Error;
 
 use crate::key::RandomnessUnavailable;
+use crate::rejection::{ErrorKind, FieldError};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::StoreError;
 
@@ -47,7 +47,7 @@ pub enum Forbidden {
     /// Scopes of the key, listed here, that the caller does not hold.
     #[error("the caller does not hold all scopes of the key: {0:?}")]
     Scopes(ScopeSet),
-    /// The caller's own key, or the [companion](crate::authenticate::Companions) that came with it, which was good when the
+    /// The caller's own key, or the [companion](crate::credential::Companions) that came with it, which was good when the
     /// request came, has been revoked, deleted, switched off or rotated since, has lost scopes, or has expired.
     #[error("the caller's own key has ended")]
     Ended,
@@ -65,29 +65,12 @@ pub enum Forbidden {
     OperatorOnly,
 }
 
-/// What is wrong with one field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FieldError {
-    /// The field: `name`, `scopes`, `expiresAt`, `notBefore`, `limits`, `allowedAddresses`, `grace`, `key`, `digest`,
-    /// `hint`; from routes also `body`, `limit`, `cursor`, `olderThanDays`, or an unknown member's name as it was sent.
-    pub field: Cow<'static, str>,
-    /// What it should be, to go behind the field's name: `must be in the future`.
-    pub message: Cow<'static, str>,
-}
-
-impl FieldError {
-    pub(super) fn new(field: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { field: field.into(), message: message.into() }
-    }
-}
-
 impl ManageError {
     pub(super) fn invalid(field: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self::Invalid(vec![FieldError::new(field, message)])
     }
 
-    /// The status of an HTTP answer.
+    /// What kind of error it is to a client. Its status:
     ///
     /// | error | status |
     /// |---|---|
@@ -97,22 +80,31 @@ impl ManageError {
     /// | [`Invalid`](Self::Invalid) | 400 |
     /// | [`AlreadyExists`](Self::AlreadyExists) | 409 |
     /// | [`Store`](Self::Store), [`Randomness`](Self::Randomness) | 503 |
-    pub fn status(&self) -> StatusCode {
-        // No `_` arm: a new error has to choose its status here.
+    pub fn kind(&self) -> ErrorKind {
+        // No `_` arm: a new error has to choose its kind here.
         match self {
-            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Invalid(_) => StatusCode::BAD_REQUEST,
-            Self::AlreadyExists => StatusCode::CONFLICT,
-            Self::Store(_) | Self::Randomness(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unauthenticated => ErrorKind::Unauthenticated,
+            Self::Forbidden(_) => ErrorKind::Forbidden,
+            Self::NotFound => ErrorKind::NotFound,
+            Self::Invalid(_) => ErrorKind::Invalid,
+            Self::AlreadyExists => ErrorKind::AlreadyExists,
+            Self::Store(_) | Self::Randomness(_) => ErrorKind::Unavailable,
         }
     }
 }
 
-impl fmt::Display for FieldError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.field, self.message)
+impl Forbidden {
+    /// A stable text, such as `scopes_exceed_own`: lower-case letters and `_`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::ManagementScope(_) => "management_scope_missing",
+            Self::Scopes(_) => "scopes_exceed_own",
+            Self::Ended => "own_key_ended",
+            Self::Expiry => "expiry_exceeds_own",
+            Self::Limits => "limits_exceed_own",
+            Self::Addresses => "addresses_exceed_own",
+            Self::OperatorOnly => "operator_only",
+        }
     }
 }
 

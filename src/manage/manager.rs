@@ -8,7 +8,7 @@ use super::{
     NewKey, rules,
 };
 use crate::clock::{Clock, SystemClock};
-use crate::key::{Digest, InvalidKeyId, KeyFormat, KeyId, KeyRecord, KeyState, Owner, Peppers};
+use crate::key::{Digest, InvalidKeyId, KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::{KeyAdministration, KeyQuery, KeySelector, StoreError, StoreErrorKind};
 
@@ -51,12 +51,21 @@ impl KeyManager {
     /// Unless set otherwise: digests are plain SHA-256, the clock is the system's, every well-formed scope can be
     /// granted, a key may last for ever, and callers need `api-keys:read` to look and `api-keys:write` to change.
     pub fn new(store: impl KeyAdministration, format: KeyFormat) -> Self {
+        Self::over(Arc::new(store), format, Peppers::none(), Arc::new(SystemClock))
+    }
+
+    pub(crate) fn over(
+        store: Arc<dyn KeyAdministration>,
+        format: KeyFormat,
+        peppers: Peppers,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self(Arc::new(Parts {
-            store: Arc::new(store),
+            store,
             callers: None,
             format,
-            peppers: Peppers::none(),
-            clock: Arc::new(SystemClock),
+            peppers,
+            clock,
             grantable: None,
             max_lifetime: None,
             read: ScopeRequirement::from_static("api-keys:read"),
@@ -65,6 +74,10 @@ impl KeyManager {
             audit: None,
             id_prefix: "",
         }))
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn KeyAdministration> {
+        &self.0.store
     }
 
     pub(super) fn parts(&self) -> &Parts {
@@ -77,7 +90,7 @@ impl KeyManager {
     }
 
     /// Digests new secrets under these peppers: the same that the
-    /// [layer](crate::AuthenticateLayer::with_peppers) verifies with.
+    /// [assembly](crate::ApiKeysBuilder::peppers) verifies with.
     #[must_use]
     pub fn with_peppers(self, peppers: Peppers) -> Self {
         self.change_parts(|to| to.peppers = peppers)
@@ -178,6 +191,19 @@ impl KeyManager {
         Err(StoreError::new(StoreErrorKind::Conflict).into())
     }
 
+    /// Makes a live key of an organization, on the application's own authority: the first key, or one in a test.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create); [`Invalid`](ManageError::Invalid) also if `organization` is no
+    /// [identifier](crate::key::OrganizationId).
+    pub async fn create_for(&self, organization: &str, key: NewKey) -> Result<CreatedKey, ManageError> {
+        let organization = organization
+            .parse()
+            .map_err(|_| ManageError::invalid("organization", "must be 1 to 128 visible ASCII characters"))?;
+        self.create(&Authority::operator(Owner::organization(organization, Mode::Live)), key).await
+    }
+
     /// Stores a key that was made elsewhere: one of another system, or one from an environment variable.
     ///
     /// For the operator only. How hard such a key is to guess is in the host's hands, not in this crate's.
@@ -199,7 +225,7 @@ impl KeyManager {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let from_environment = "wfk_abc123def456ghi789jkl012mno345pq";
-    /// let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("wfk_").build()?);
+    /// let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("wfk_")?);
     /// let operator = Authority::operator(Owner::organization("acme".parse()?, Mode::Live));
     /// for _start in 1..=2 {
     ///     let key = ExistingKey::Plaintext(from_environment.into());

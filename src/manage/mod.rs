@@ -20,17 +20,15 @@
 //! ```
 //! use tower_api_keys::key::{KeyFormat, Mode, Owner};
 //! use tower_api_keys::manage::{Authority, KeyManager, ManageError, NewKey};
-//! use tower_api_keys::scope::ScopeSet;
 //! use tower_api_keys::store::{KeyQuery, MemoryStore};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("wfk_").build()?);
+//! let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("wfk_")?);
 //!
 //! // The first key of an organization comes from the host's own code.
 //! let operator = Authority::operator(Owner::organization("acme".parse()?, Mode::Live));
-//! let scopes = ScopeSet::parse_list(["workflows:read", "api-keys:write"])?;
-//! let created = manager.create(&operator, NewKey::new("Production", scopes)).await?;
+//! let created = manager.create(&operator, NewKey::new("Production").scopes(["workflows:read", "api-keys:write"])).await?;
 //! assert!(created.secret.expose_secret().starts_with("wfk_"));
 //!
 //! // From now on nobody can see the secret again.
@@ -68,11 +66,11 @@ mod view;
 
 pub use audit::{AuditEvent, AuditOutcome, AuditSink, KeyAction};
 pub use authority::{Actor, Authority};
-pub use error::{FieldError, Forbidden, ManageError};
+pub use error::{Forbidden, ManageError};
 pub use manager::KeyManager;
 pub use new_key::{ExistingKey, NewKey};
 pub use redeem::RedeemedKey;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-pub use routes::{KeyRoutesFormat, PlainJson, key_lifecycle_routes, key_routes};
+pub use routes::KeyRoutes;
 pub use view::{CreatedKey, KeyStatus, KeyView, KeyViewPage};

@@ -1,7 +1,7 @@
 use crate::address::Network;
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, LimitOverrides, SecretString};
-use crate::scope::ScopeSet;
+use crate::scope::{Scope, ScopeSet};
 
 /// What a key to be made is to be like. Owner and mode are not in it: they are those of the
 /// [`Authority`](super::Authority).
@@ -10,13 +10,11 @@ use crate::scope::ScopeSet;
 /// use std::time::{Duration, SystemTime};
 ///
 /// use tower_api_keys::clock::Timestamp;
-/// use tower_api_keys::manage::NewKey;
-/// use tower_api_keys::scope::ScopeSet;
+/// use tower_api_keys::NewKey;
 ///
-/// let mut key = NewKey::new("Nightly export", ScopeSet::parse_list(["runs:read"])?);
 /// let ninety_days = Duration::from_secs(90 * 24 * 60 * 60);
+/// let mut key = NewKey::new("Nightly export").scopes(["runs:read", "runs:list"]);
 /// key.expires_at = Some(Timestamp::from(SystemTime::now()).saturating_add(ninety_days));
-/// # Ok::<_, tower_api_keys::scope::InvalidScope>(())
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -36,19 +34,43 @@ pub struct NewKey {
     /// The networks that it may be used from, at most 100. Empty: those of the key that creates this one; anywhere, if
     /// that one is for everywhere.
     pub allowed_addresses: Vec<Network>,
+    /// Whether a scope was named that is none.
+    pub(super) has_invalid_scope: bool,
 }
 
 impl NewKey {
-    /// A key with this name and these scopes, valid at once, for everywhere that the key is for that creates it.
-    pub fn new(name: impl Into<String>, scopes: ScopeSet) -> Self {
+    /// A key with this name, which may do nothing yet. Valid at once, for all addresses that its creator may use.
+    pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
-            scopes,
+            scopes: ScopeSet::empty(),
             not_before: None,
             expires_at: None,
             limits: LimitOverrides::default(),
             allowed_addresses: Vec::new(),
+            has_invalid_scope: false,
         }
+    }
+
+    /// Adds a scope, `resource:action` or `resource:*`. A text that is no scope makes the creation fail with
+    /// [`Invalid`](super::ManageError::Invalid).
+    #[must_use]
+    pub fn scope(self, scope: impl AsRef<str>) -> Self {
+        self.scopes([scope])
+    }
+
+    /// Adds several scopes: texts, or a [`ScopeSet`].
+    #[must_use]
+    pub fn scopes<S: AsRef<str>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        let mut all: Vec<Scope> = self.scopes.iter().cloned().collect();
+        for scope in scopes {
+            match scope.as_ref().parse() {
+                Ok(scope) => all.push(scope),
+                Err(_) => self.has_invalid_scope = true,
+            }
+        }
+        self.scopes = all.into_iter().collect();
+        self
     }
 }
 

@@ -1,9 +1,10 @@
 //! The rules about what may be made and handed out, without a store and without a clock.
 
-use super::{Authority, FieldError, Forbidden, NewKey};
-use crate::Principal;
+use super::{Authority, Forbidden, NewKey};
+use crate::rejection::FieldError;
 use crate::address::Network;
 use crate::clock::Timestamp;
+use crate::identity::Principal;
 use crate::key::{KeyRecord, LimitOverrides};
 use crate::scope::ScopeSet;
 
@@ -89,7 +90,9 @@ pub(super) fn faults(
     } else if key.name.chars().any(misleads) {
         fault("name", "must have no control characters");
     }
-    if grantable.is_some_and(|grantable| !key.scopes.is_subset_of(grantable)) {
+    if key.has_invalid_scope {
+        fault("scopes", "must be scopes of the form resource:action");
+    } else if grantable.is_some_and(|grantable| !key.scopes.is_subset_of(grantable)) {
         fault("scopes", "must be scopes that keys can have here");
     }
     if let Some(end) = key.expires_at {

@@ -29,7 +29,7 @@ pub struct KeyView {
     pub secret_created_at: Timestamp,
     /// How old the secret is.
     pub age: Duration,
-    /// When it was last used, if the layer [takes note of that](crate::store::LastUse), which writes it some time later.
+    /// When it was last used, if the layer [takes note of that](crate::outcome::LastUse), which writes it some time later.
     pub last_used_at: Option<Timestamp>,
     /// The first instant at which it verifies.
     pub not_before: Option<Timestamp>,

@@ -33,12 +33,13 @@ use thiserror::Error;
 
 use crate::address::ClientAddressSource;
 use crate::authenticate::AuthenticateLayer;
-use crate::authorize::{Access, RequireScopeLayer};
+use crate::route::Access;
+use crate::authorize::RequireScopeLayer;
 use crate::clock::{Clock, SystemClock};
 use crate::credential::HeaderKey;
 use crate::key::{KeyFormat, Peppers};
 use crate::manage::KeyManager;
-use crate::rate_limit::{InvalidQuota, MemoryRateLimiter, Quota, RateLimitLayer, RateLimiter};
+use crate::limit::{InvalidQuota, MemoryRateLimiter, Quota, RateLimitLayer, RateLimiter};
 use crate::rejection::{Reason, Rejection, RejectionFormat, RejectionKind, response};
 use crate::route::{InvalidRoute, RouteTable};
 use crate::scope::{ScopeRequirement, ScopeSet};
@@ -80,7 +81,7 @@ pub fn all_scopes() -> ScopeSet {
 
 /// Keys as published: `wfk_` and 32 of `A-Z a-z 0-9`.
 pub fn key_format() -> KeyFormat {
-    KeyFormat::new("wfk_").build().expect("a prefix and the default secret make a key format")
+    KeyFormat::new("wfk_").expect("a prefix and the default secret make a key format")
 }
 
 /// How many requests a window lets through, by category, and how long it is.

@@ -16,17 +16,17 @@
 //! | what a key looks like, and whether its text says live or test | [`KeyFormat`](crate::key::KeyFormat) | every preset's `key_format` |
 //! | whether a key's text has a public identifier to look it up by | [`with_public_id`](crate::key::KeyFormatBuilder::with_public_id) | [`payment_gateway`] |
 //! | in which header field it comes | [`credential`](crate::credential): [`HeaderKey`](crate::credential::HeaderKey), [`BearerKey`](crate::credential::BearerKey), [`BasicKey`](crate::credential::BasicKey), or an [extractor](crate::credential::CredentialExtractor) of your own | [`justpaid`], [`payment_gateway`], [`paymongo`] |
-//! | what else has to come with the key: an app's secret, a session token | [`Companions`](crate::authenticate::Companions), [`SessionTokens`](crate::session::SessionTokens) | [`pasby`] |
-//! | that people come with a signed token instead of a key | [`user_session`](crate::user_session) | [`payment_gateway`] |
-//! | that some keys stand above all organizations | [`Access::of_system`](crate::authorize::Access::of_system) | [`payment_gateway`] |
+//! | what else has to come with the key: an app's secret, a session token | [`Companions`](crate::credential::Companions), [`SessionTokens`](crate::credential::SessionTokens) | [`pasby`] |
+//! | that people come with a signed token instead of a key | [`user_session`](crate::identity) | [`payment_gateway`] |
+//! | that some keys stand above all organizations | [`Access::of_system`](crate::route::Access::of_system) | [`payment_gateway`] |
 //! | that the route, a header or a cookie says for which organization | [`OrganizationContextLayer`](crate::authorize::OrganizationContextLayer) | [`payment_gateway`] |
 //! | that requests name their organization | [`OrganizationLayer`](crate::OrganizationLayer) | [`paymongo`] |
-//! | which key may do what | a [`RouteTable`](crate::route::RouteTable) of [`Access`](crate::authorize::Access) under [`RequireScopeLayer`](crate::RequireScopeLayer) | [`justpaid`] |
-//! | how often | [`MemoryRateLimiter`](crate::rate_limit::MemoryRateLimiter)s, or what processes share, under a [`RateLimitLayer`](crate::RateLimitLayer) | [`justpaid`] |
+//! | which key may do what | a [`RouteTable`](crate::route::RouteTable) of [`Access`](crate::route::Access) under [`RequireScopeLayer`](crate::RequireScopeLayer) | [`justpaid`] |
+//! | how often | [`MemoryRateLimiter`](crate::limit::MemoryRateLimiter)s, or what processes share, under a [`RateLimitLayer`](crate::RateLimitLayer) | [`justpaid`] |
 //! | that every answer has an identifier | [`RequestIdLayer`](crate::request_id::RequestIdLayer) | [`payment_gateway`] |
 //! | that calls are metered | a [`UsageLayer`](crate::UsageLayer) | [`pasby`] |
 //! | what an error looks like | a [`RejectionFormat`](crate::rejection::RejectionFormat) | every preset |
-//! | that another's resources are as if not there | [`Owned`](crate::isolation::Owned), in the handlers | [`paymongo`] |
+//! | that another's resources are as if not there | [`Owned`](crate::identity::Owned), in the handlers | [`paymongo`] |
 //! | that a link opens once | [`KeyManager::redeem`](crate::manage::KeyManager::redeem) | [`payment_gateway`] |
 //! | how keys are made, rotated and revoked | [`KeyManager`](crate::manage::KeyManager) | every preset's `key_manager` |
 //!
@@ -42,11 +42,11 @@
 //! use bytes::Bytes;
 //! use http::header::CONTENT_TYPE;
 //! use http::{HeaderName, HeaderValue, Method, Response};
-//! use tower_api_keys::authorize::Access;
+//! use tower_api_keys::route::Access;
 //! use tower_api_keys::credential::HeaderKey;
 //! use tower_api_keys::key::KeyFormat;
 //! use tower_api_keys::manage::KeyManager;
-//! use tower_api_keys::rate_limit::{MemoryRateLimiter, Quota};
+//! use tower_api_keys::limit::{MemoryRateLimiter, Quota};
 //! use tower_api_keys::rejection::{Rejection, RejectionFormat, RejectionKind};
 //! use tower_api_keys::route::RouteTable;
 //! use tower_api_keys::scope::ScopeRequirement;
@@ -63,7 +63,7 @@
 //! ];
 //!
 //! fn key_format() -> KeyFormat {
-//!     KeyFormat::new("hb_").with_modes("test_", "live_").build().expect("prefix and marks make a key format")
+//!     KeyFormat::builder("hb_").modes("test_", "live_").build().expect("prefix and marks make a key format")
 //! }
 //!
 //! // Errors are plain text. The status, the challenge and `Retry-After` come from the layers.

@@ -57,16 +57,17 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use crate::Principal;
 use crate::address::{ClientAddressSource, Network};
-use crate::authenticate::{AuthenticateLayer, Companions, Parts};
+use crate::authenticate::AuthenticateLayer;
+use crate::credential::{Companions, Parts};
 use crate::clock::{Clock, SystemClock};
 use crate::credential::HeaderKey;
 use crate::key::{KeyFormat, Peppers};
 use crate::manage::KeyManager;
-use crate::rate_limit::{MemoryRateLimiter, Quota, RateLimitLayer, RateLimiter};
+use crate::limit::{MemoryRateLimiter, Quota, RateLimitLayer, RateLimiter};
 use crate::route::RouteTable;
-use crate::session::SessionTokens;
+use crate::credential::SessionTokens;
 use crate::store::KeyAdministration;
-use crate::usage::{UsageLayer, UsageSink};
+use crate::outcome::{UsageLayer, UsageSink};
 
 /// The field of an organization's key.
 pub const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -107,13 +108,13 @@ const UNVERSIONED: [&str; 2] = ["/", "/api/health/check"];
 
 /// Keys of organizations: `bk-test_` or `bk-live_`, and 32 of `A-Z a-z 0-9`.
 pub fn key_format() -> KeyFormat {
-    let format = KeyFormat::new("bk-").with_modes("test_", "live_");
+    let format = KeyFormat::builder("bk-").modes("test_", "live_");
     format.build().expect("prefix and marks make a key format")
 }
 
 /// Secrets of apps: `snb_` or `prd_`, and 32 of `A-Z a-z 0-9`.
 pub fn secret_format() -> KeyFormat {
-    let format = KeyFormat::new("").with_modes("snb_", "prd_");
+    let format = KeyFormat::builder("").modes("snb_", "prd_");
     format.build().expect("marks make a key format")
 }
 
@@ -143,9 +144,9 @@ pub fn header_matrix() -> RouteTable<Parts> {
 /// ```
 /// use tower::ServiceBuilder;
 /// use tower_api_keys::presets::pasby::Pasby;
-/// use tower_api_keys::session::SessionTokens;
+/// use tower_api_keys::credential::SessionTokens;
 /// use tower_api_keys::store::MemoryStore;
-/// use tower_api_keys::usage::Call;
+/// use tower_api_keys::outcome::Call;
 /// # let signing_secret = "signing secret of 32 bytes or more";
 ///
 /// let pasby = Pasby::new(MemoryStore::new(), SessionTokens::new(signing_secret.into())?);

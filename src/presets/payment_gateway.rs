@@ -44,17 +44,19 @@ use http::Method;
 
 pub use self::format::{GatewayFormat, error, not_found};
 use crate::authenticate::AuthenticateLayer;
-use crate::authorize::{Access, RequireScopeLayer, Role};
+use crate::route::Access;
+use crate::authorize::RequireScopeLayer;
+use crate::identity::Role;
 use crate::clock::{Clock, SystemClock};
 use crate::credential::BearerKey;
 use crate::key::{KeyFormat, Peppers};
 use crate::manage::{KeyAction, KeyManager};
-use crate::rate_limit::{MemoryRateLimiter, Quota, RateLimitLayer, RateLimiter};
+use crate::limit::{MemoryRateLimiter, Quota, RateLimitLayer, RateLimiter};
 use crate::request_id::RequestIdLayer;
 use crate::route::{InvalidRoute, RouteTable};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::KeyAdministration;
-use crate::user_session::SessionAuthenticator;
+use crate::identity::SessionAuthenticator;
 
 /// May look.
 pub const VIEWER: Role = Role::of_rank(1);
@@ -124,13 +126,13 @@ pub fn system_scopes() -> ScopeSet {
 
 /// Keys as published: `sk_`, perhaps `live_` or `test_`, an identifier, a dot, a secret.
 pub fn key_format() -> KeyFormat {
-    let format = KeyFormat::new("sk_").with_optional_modes("test_", "live_").with_public_id(16, '.');
+    let format = KeyFormat::builder("sk_").optional_modes("test_", "live_").public_id(16, '.');
     format.build().expect("prefix, marks and identifier make a key format")
 }
 
 /// Portal links: `pl_` and 32 of `A-Z a-z 0-9`.
 pub fn portal_link_format() -> KeyFormat {
-    KeyFormat::new("pl_").build().expect("a prefix and the default secret make a key format")
+    KeyFormat::new("pl_").expect("a prefix and the default secret make a key format")
 }
 
 /// The parts of payment-gateway.app, round a store of the host's choice.

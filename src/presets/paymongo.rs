@@ -19,7 +19,7 @@
 //! | a resource of another organization or mode | 404 `not_found`, as if it were not there |
 //! | the same, on a route that tells | 403 `livemode_mismatch` |
 //!
-//! The last two are for the handlers to give, with [`isolation`](crate::isolation) and [`ErrorCode`].
+//! The last two are for the handlers to give, with [`isolation`](crate::identity) and [`ErrorCode`].
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ use crate::store::KeyAdministration;
 
 /// Keys as published: `sk_test_` or `sk_live_`, and 22 to 64 of `A-Z a-z 0-9`; 32 where a key is made.
 pub fn key_format() -> KeyFormat {
-    let format = KeyFormat::new("sk_").with_modes("test_", "live_").with_secret_lengths(22..=64);
+    let format = KeyFormat::builder("sk_").modes("test_", "live_").secret_lengths(22..=64);
     format.build().expect("prefix, marks and lengths make a key format")
 }
 

@@ -1,9 +1,9 @@
 use bytes::Bytes;
 use http::Response;
 
-use super::{Rejection, RejectionFormat, RejectionKind, response};
+use super::{ApiError, ErrorFormat, ErrorKind, response};
 
-/// Refusals as problem details (RFC 9457): the default format.
+/// Errors as problem details (RFC 9457): the default format.
 ///
 /// ```text
 /// HTTP/1.1 401 Unauthorized
@@ -12,49 +12,161 @@ use super::{Rejection, RejectionFormat, RejectionKind, response};
 /// {"type":"about:blank","title":"Unauthorized","status":401,"code":"unauthenticated","detail":"…"}
 /// ```
 ///
-/// `code` is one word a kind: `unauthenticated`, `ambiguous_credentials`, `rate_limited`, `organization_missing`,
-/// `organization_mismatch`, `organization_not_found`, `forbidden`, `unavailable`, `misconfigured`. Works with every body that can be made from
-/// [`Bytes`]: axum's, or `Full<Bytes>`. Boxed bodies and tonic's can't; give their layers a [format of their
-/// own](crate::rejection#a-format-of-ones-own).
+/// `code` is the [code](ApiError::code) of the error. Where fields of a call that manages keys are not valid, `errors` lists
+/// them:
+///
+/// ```json
+/// {"type":"about:blank","title":"Bad Request","status":400,"code":"invalid","detail":"A field is not valid.",
+///  "errors":[{"field":"name","message":"must have no control characters"}]}
+/// ```
+///
+/// Works with every body that can be made from [`Bytes`]: axum's, or `Full<Bytes>`. Boxed bodies and tonic's can't; give
+/// their assembly [another format](ErrorFormat).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProblemDetails;
 
-impl<B: From<Bytes>> RejectionFormat<B> for ProblemDetails {
-    fn response(&self, rejection: &Rejection) -> Response<B> {
-        let kind = rejection.kind();
-        response(kind.status(), "application/problem+json", body(kind))
+impl<B: From<Bytes>> ErrorFormat<B> for ProblemDetails {
+    fn error(&self, error: &ApiError<'_>) -> Response<B> {
+        const TYPE: &str = "application/problem+json";
+        match error.rejection() {
+            Some(_) => response(error.status(), TYPE, Bytes::from_static(body(error).as_bytes())),
+            #[cfg(feature = "json")]
+            None => response(error.status(), TYPE, document(error).to_string()),
+            #[cfg(not(feature = "json"))]
+            None => response(error.status(), TYPE, Bytes::from_static(body(error).as_bytes())),
+        }
     }
 }
 
-/// Ready-made, so that a flood of bad requests costs no formatting.
-fn body(kind: RejectionKind) -> &'static str {
-    match kind {
-        RejectionKind::Unauthenticated => {
-            r#"{"type":"about:blank","title":"Unauthorized","status":401,"code":"unauthenticated","detail":"The credential is missing or not valid."}"#
+/// Errors whose members differ from call to call.
+#[cfg(feature = "json")]
+fn document(error: &ApiError<'_>) -> serde_json::Value {
+    let mut document = serde_json::json!({
+        "type": "about:blank",
+        "title": error.status().canonical_reason(),
+        "status": error.status().as_u16(),
+        "code": error.code(),
+        "detail": error.message(),
+    });
+    if !error.fields().is_empty() {
+        let fields = error.fields().iter();
+        let fields = fields.map(|fault| serde_json::json!({ "field": fault.field, "message": fault.message }));
+        document["errors"] = fields.collect();
+    }
+    document
+}
+
+macro_rules! problem {
+    ($title:literal, $status:literal, $code:literal, $detail:literal) => {
+        concat!(
+            r#"{"type":"about:blank","title":""#,
+            $title,
+            r#"","status":"#,
+            $status,
+            r#","code":""#,
+            $code,
+            r#"","detail":""#,
+            $detail,
+            r#""}"#
+        )
+    };
+}
+
+/// Written when the crate is compiled, so that a flood of bad requests costs no formatting.
+fn body(error: &ApiError<'_>) -> &'static str {
+    match (error.kind(), error.code()) {
+        (ErrorKind::Unauthenticated, _) => {
+            problem!("Unauthorized", 401, "unauthenticated", "The credential is missing or not valid.")
         }
-        RejectionKind::AmbiguousCredentials => {
-            r#"{"type":"about:blank","title":"Bad Request","status":400,"code":"ambiguous_credentials","detail":"More than one credential was sent. Send exactly one."}"#
+        (ErrorKind::AmbiguousCredentials, _) => problem!(
+            "Bad Request",
+            400,
+            "ambiguous_credentials",
+            "More than one credential was sent. Send exactly one."
+        ),
+        (ErrorKind::RateLimited, _) => problem!(
+            "Too Many Requests",
+            429,
+            "rate_limited",
+            "The rate limit is used up. Try again after the time in Retry-After."
+        ),
+        (ErrorKind::OrganizationMissing, _) => {
+            problem!("Bad Request", 400, "organization_missing", "The request has to name an organization.")
         }
-        RejectionKind::RateLimited => {
-            r#"{"type":"about:blank","title":"Too Many Requests","status":429,"code":"rate_limited","detail":"The rate limit is used up. Try again after the time in Retry-After."}"#
+        (ErrorKind::OrganizationMismatch, _) => {
+            problem!("Forbidden", 403, "organization_mismatch", "The organization is not that of the key.")
         }
-        RejectionKind::OrganizationMissing => {
-            r#"{"type":"about:blank","title":"Bad Request","status":400,"code":"organization_missing","detail":"The request has to name an organization."}"#
+        (ErrorKind::OrganizationNotFound, _) => {
+            problem!("Not Found", 404, "organization_not_found", "There is no such organization.")
         }
-        RejectionKind::OrganizationMismatch => {
-            r#"{"type":"about:blank","title":"Forbidden","status":403,"code":"organization_mismatch","detail":"The organization is not that of the key."}"#
+        (ErrorKind::Forbidden, "scope_missing") => {
+            problem!("Forbidden", 403, "scope_missing", "The key may not do this.")
         }
-        RejectionKind::OrganizationNotFound => {
-            r#"{"type":"about:blank","title":"Not Found","status":404,"code":"organization_not_found","detail":"There is no such organization."}"#
+        (ErrorKind::Forbidden, "address_not_allowed") => {
+            problem!("Forbidden", 403, "address_not_allowed", "The key may not do this.")
         }
-        RejectionKind::Forbidden => {
-            r#"{"type":"about:blank","title":"Forbidden","status":403,"code":"forbidden","detail":"The key may not do this."}"#
+        (ErrorKind::Forbidden, "tier_mismatch") => {
+            problem!("Forbidden", 403, "tier_mismatch", "The key may not do this.")
         }
-        RejectionKind::Unavailable => {
-            r#"{"type":"about:blank","title":"Service Unavailable","status":503,"code":"unavailable","detail":"The credential can't be checked right now. Try again."}"#
+        (ErrorKind::Forbidden, "role_too_low") => {
+            problem!("Forbidden", 403, "role_too_low", "The key may not do this.")
         }
-        RejectionKind::Misconfigured => {
-            r#"{"type":"about:blank","title":"Internal Server Error","status":500,"code":"misconfigured","detail":"The server is set up wrongly."}"#
+        (ErrorKind::Forbidden, "route_not_covered") => {
+            problem!("Forbidden", 403, "route_not_covered", "The key may not do this.")
+        }
+        (ErrorKind::Forbidden, "path_not_canonical") => {
+            problem!("Forbidden", 403, "path_not_canonical", "The key may not do this.")
+        }
+        (ErrorKind::Forbidden, _) => problem!("Forbidden", 403, "forbidden", "The key may not do this."),
+        (ErrorKind::NotFound, "route_not_found") => {
+            problem!("Not Found", 404, "route_not_found", "There is nothing at this address.")
+        }
+        (ErrorKind::NotFound, _) => {
+            problem!("Not Found", 404, "not_found", "There is nothing at this address.")
+        }
+        (ErrorKind::Invalid, _) => problem!("Bad Request", 400, "invalid", "A field is not valid."),
+        (ErrorKind::AlreadyExists, _) => {
+            problem!("Conflict", 409, "already_exists", "The key is there already.")
+        }
+        (ErrorKind::Unavailable, _) => problem!(
+            "Service Unavailable",
+            503,
+            "unavailable",
+            "The credential can't be checked right now. Try again."
+        ),
+        (ErrorKind::Misconfigured, _) => {
+            problem!("Internal Server Error", 500, "misconfigured", "The server is set up wrongly.")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rejection::reason::tests::every_reason;
+    use crate::rejection::Rejection;
+    use crate::request::RequestView;
+
+    #[test]
+    fn every_rejection_is_the_document_of_its_kind_and_code() {
+        let request = http::Request::new(());
+        for reason in every_reason() {
+            let rejection = Rejection::new(reason);
+            let error = ApiError::of_rejection(&rejection, RequestView::of(&request));
+            let response: Response<Bytes> = ProblemDetails.error(&error);
+            let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+            assert_eq!(
+                body,
+                serde_json::json!({
+                    "type": "about:blank",
+                    "title": error.status().canonical_reason(),
+                    "status": error.status().as_u16(),
+                    "code": error.code(),
+                    "detail": error.message(),
+                }),
+                "{rejection:?}"
+            );
+            assert_eq!(response.status(), error.status(), "{rejection:?}");
         }
     }
 }

@@ -3,12 +3,25 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{Check, RejectionKind};
+use super::{Check, ErrorKind};
 use crate::credential::MalformedCredential;
 use crate::scope::ScopeRequirement;
 use crate::store::StoreError;
 
-/// Why a request was refused, for the host's log and metrics. Never holds a secret, nor text of the client's.
+/// Why a request was rejected, for the application's log and metrics. Never holds a secret, nor text of the client's.
+///
+/// Each reason has a stable [code](Self::code):
+///
+/// | kind | codes |
+/// |---|---|
+/// | [`Unauthenticated`](ErrorKind::Unauthenticated) | `credential_missing`, `credential_malformed`, `key_unknown`, `secret_mismatch`, `mode_mismatch`, `key_revoked`, `key_disabled`, `key_not_yet_valid`, `key_expired`, `companion_missing`, `companion_invalid`, `companion_mismatch`, `session_token_missing`, `session_token_invalid`, `session_token_expired`, `session_unknown`, `session_expired` |
+/// | [`AmbiguousCredentials`](ErrorKind::AmbiguousCredentials) | `credential_conflict`, `credential_malformed` |
+/// | [`RateLimited`](ErrorKind::RateLimited) | `rate_limited`, `throttled` |
+/// | [`OrganizationMissing`](ErrorKind::OrganizationMissing), [`OrganizationMismatch`](ErrorKind::OrganizationMismatch), [`OrganizationNotFound`](ErrorKind::OrganizationNotFound) | `organization_missing`, `organization_mismatch`, `organization_not_found` |
+/// | [`Forbidden`](ErrorKind::Forbidden) | `address_not_allowed`, `scope_missing`, `tier_mismatch`, `role_too_low`, `route_not_covered`, `path_not_canonical` |
+/// | [`NotFound`](ErrorKind::NotFound) | `route_not_found` |
+/// | [`Unavailable`](ErrorKind::Unavailable) | `store_failed`, `store_panicked`, `limiter_failed` |
+/// | [`Misconfigured`](ErrorKind::Misconfigured) | `misconfigured` |
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum Reason {
@@ -18,7 +31,7 @@ pub enum Reason {
     /// Two extractors found a credential each. Usually a client library and a proxy that both add one.
     #[error("credentials of two kinds were presented")]
     CredentialConflict,
-    /// What was presented can't be a key of this host. Usually a placeholder, or a key cut off when it was copied.
+    /// What was presented has not the shape of a key. Usually a placeholder, or a key cut off when it was copied.
     #[error(transparent)]
     CredentialMalformed(MalformedCredential),
     /// No stored key matches. A deleted key, one of another installation, or a guess.
@@ -46,7 +59,7 @@ pub enum Reason {
     /// another route.
     #[error("the companion of the key is missing")]
     CompanionMissing {
-        /// What the route's rule is [called](crate::authenticate::Parts::named); empty if it has no name.
+        /// What the route's rule is [called](crate::credential::Parts::named); empty if it has no name.
         rule: &'static str,
     },
     /// The companion of the key is refused, for a reason of its own.
@@ -114,12 +127,16 @@ pub enum Reason {
     /// The route table has no rule for this method and route. Add one, if the route is meant to be reachable.
     #[error("no rule covers this method and route")]
     RouteNotCovered,
+    /// The application's router has no such route. Usually a mistyped path.
+    #[error("the router has no such route")]
+    RouteNotFound,
     /// Rules are matched on paths here, and this one could be read in two ways (`//`, `%`, `;`, a `.` or `..` segment).
     #[error("the path is not canonical")]
     PathNotCanonical,
-    /// The host's layers are in the wrong order, or one is missing, or lacks something it needs for this request.
+    /// The assembly lacks something that this request needs, or its layers are in the wrong order. The text says what to
+    /// add.
     #[error("{0}")]
-    LayerMissing(&'static str),
+    Misconfigured(&'static str),
 }
 
 /// Which limit a request was over.
@@ -137,12 +154,52 @@ pub struct RateLimited {
 }
 
 impl Reason {
+    /// A stable text for logs and metrics, such as `key_expired`: lower-case letters and `_`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::CredentialMissing => "credential_missing",
+            Self::CredentialConflict => "credential_conflict",
+            Self::CredentialMalformed(_) => "credential_malformed",
+            Self::KeyUnknown => "key_unknown",
+            Self::SecretMismatch => "secret_mismatch",
+            Self::ModeMismatch => "mode_mismatch",
+            Self::KeyRevoked => "key_revoked",
+            Self::KeyDisabled => "key_disabled",
+            Self::KeyNotYetValid => "key_not_yet_valid",
+            Self::KeyExpired => "key_expired",
+            Self::CompanionMissing { .. } => "companion_missing",
+            Self::CompanionInvalid(_) => "companion_invalid",
+            Self::CompanionMismatch => "companion_mismatch",
+            Self::SessionTokenMissing => "session_token_missing",
+            Self::SessionTokenInvalid => "session_token_invalid",
+            Self::SessionTokenExpired => "session_token_expired",
+            Self::Throttled(_) => "throttled",
+            Self::SessionUnknown => "session_unknown",
+            Self::SessionExpired => "session_expired",
+            Self::AddressNotAllowed => "address_not_allowed",
+            Self::OrganizationMissing => "organization_missing",
+            Self::OrganizationMismatch => "organization_mismatch",
+            Self::OrganizationNotFound => "organization_not_found",
+            Self::StoreFailed(_) => "store_failed",
+            Self::StorePanicked => "store_panicked",
+            Self::RateLimited(_) => "rate_limited",
+            Self::LimiterFailed(_) => "limiter_failed",
+            Self::ScopeMissing(_) => "scope_missing",
+            Self::TierMismatch => "tier_mismatch",
+            Self::RoleTooLow => "role_too_low",
+            Self::RouteNotCovered => "route_not_covered",
+            Self::RouteNotFound => "route_not_found",
+            Self::PathNotCanonical => "path_not_canonical",
+            Self::Misconfigured(_) => "misconfigured",
+        }
+    }
+
     /// What the client may know of it.
-    pub fn kind(&self) -> RejectionKind {
+    pub fn kind(&self) -> ErrorKind {
         // No `_` arm: a new reason has to choose its kind here.
         match self {
             Self::CredentialMalformed(MalformedCredential::Repeated) | Self::CredentialConflict => {
-                RejectionKind::AmbiguousCredentials
+                ErrorKind::AmbiguousCredentials
             }
             Self::CredentialMissing
             | Self::CredentialMalformed(_)
@@ -159,20 +216,21 @@ impl Reason {
             | Self::CompanionMismatch
             | Self::SessionTokenMissing
             | Self::SessionTokenInvalid
-            | Self::SessionTokenExpired => RejectionKind::Unauthenticated,
+            | Self::SessionTokenExpired => ErrorKind::Unauthenticated,
             Self::CompanionInvalid(reason) => reason.kind(),
-            Self::RateLimited(_) | Self::Throttled(_) => RejectionKind::RateLimited,
-            Self::OrganizationMissing => RejectionKind::OrganizationMissing,
-            Self::OrganizationMismatch => RejectionKind::OrganizationMismatch,
-            Self::OrganizationNotFound => RejectionKind::OrganizationNotFound,
+            Self::RateLimited(_) | Self::Throttled(_) => ErrorKind::RateLimited,
+            Self::OrganizationMissing => ErrorKind::OrganizationMissing,
+            Self::OrganizationMismatch => ErrorKind::OrganizationMismatch,
+            Self::OrganizationNotFound => ErrorKind::OrganizationNotFound,
             Self::AddressNotAllowed
             | Self::TierMismatch
             | Self::RoleTooLow
             | Self::ScopeMissing(_)
             | Self::RouteNotCovered
-            | Self::PathNotCanonical => RejectionKind::Forbidden,
-            Self::StoreFailed(_) | Self::StorePanicked | Self::LimiterFailed(_) => RejectionKind::Unavailable,
-            Self::LayerMissing(_) => RejectionKind::Misconfigured,
+            | Self::PathNotCanonical => ErrorKind::Forbidden,
+            Self::RouteNotFound => ErrorKind::NotFound,
+            Self::StoreFailed(_) | Self::StorePanicked | Self::LimiterFailed(_) => ErrorKind::Unavailable,
+            Self::Misconfigured(_) => ErrorKind::Misconfigured,
         }
     }
 
@@ -191,7 +249,7 @@ impl Reason {
             | Self::CompanionMismatch
             | Self::SessionTokenInvalid
             | Self::StoreFailed(_)
-            | Self::StorePanicked => Check::LookUp,
+            | Self::StorePanicked => Check::Lookup,
             Self::CompanionInvalid(reason) => return reason.check(),
             Self::ModeMismatch
             | Self::KeyRevoked
@@ -201,7 +259,7 @@ impl Reason {
             | Self::SessionExpired
             | Self::SessionTokenExpired => Check::State,
             Self::Throttled(_) => Check::Throttle,
-            Self::AddressNotAllowed => Check::AddressAllowList,
+            Self::AddressNotAllowed => Check::Address,
             Self::OrganizationMissing | Self::OrganizationMismatch | Self::OrganizationNotFound => {
                 Check::Organization
             }
@@ -210,8 +268,72 @@ impl Reason {
             | Self::RoleTooLow
             | Self::ScopeMissing(_)
             | Self::RouteNotCovered
-            | Self::PathNotCanonical => Check::Scope,
-            Self::LayerMissing(_) => return None,
+            | Self::RouteNotFound
+            | Self::PathNotCanonical => Check::Access,
+            Self::Misconfigured(_) => return None,
         })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::store::StoreErrorKind;
+
+    /// One of each variant, and the two kinds of malformed credentials.
+    pub(in crate::rejection) fn every_reason() -> Vec<Reason> {
+        let limited = RateLimited { category: "all".into(), limit: 5, window: Duration::from_secs(60), retry_after: None };
+        let scope = Arc::new(ScopeRequirement::from_static("a:b"));
+        vec![
+            Reason::CredentialMissing,
+            Reason::CredentialConflict,
+            Reason::CredentialMalformed(MalformedCredential::Empty),
+            Reason::CredentialMalformed(MalformedCredential::Repeated),
+            Reason::KeyUnknown,
+            Reason::SecretMismatch,
+            Reason::ModeMismatch,
+            Reason::KeyRevoked,
+            Reason::KeyDisabled,
+            Reason::KeyNotYetValid,
+            Reason::KeyExpired,
+            Reason::CompanionMissing { rule: "" },
+            Reason::CompanionInvalid(Box::new(Reason::KeyRevoked)),
+            Reason::CompanionMismatch,
+            Reason::SessionTokenMissing,
+            Reason::SessionTokenInvalid,
+            Reason::SessionTokenExpired,
+            Reason::Throttled(limited.clone()),
+            Reason::SessionUnknown,
+            Reason::SessionExpired,
+            Reason::AddressNotAllowed,
+            Reason::OrganizationMissing,
+            Reason::OrganizationMismatch,
+            Reason::OrganizationNotFound,
+            Reason::StoreFailed(StoreError::new(StoreErrorKind::Unavailable)),
+            Reason::StorePanicked,
+            Reason::RateLimited(limited),
+            Reason::LimiterFailed("all".into()),
+            Reason::ScopeMissing(scope),
+            Reason::TierMismatch,
+            Reason::RoleTooLow,
+            Reason::RouteNotCovered,
+            Reason::RouteNotFound,
+            Reason::PathNotCanonical,
+            Reason::Misconfigured("add it"),
+        ]
+    }
+
+    #[test]
+    fn codes_are_distinct_and_documented() {
+        let docs = include_str!("reason.rs").split("pub enum Reason").next().unwrap();
+        let mut codes: Vec<&str> = every_reason().iter().map(Reason::code).collect();
+        codes.dedup();
+        let count = codes.len();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), count, "a code names one reason");
+        for code in codes {
+            assert!(docs.contains(&format!("`{code}`")), "{code} is not in the table");
+        }
     }
 }

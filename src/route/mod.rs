@@ -19,19 +19,23 @@
 //!
 //! # What is matched
 //!
-//! 1. With the feature `axum`, inside a router: the route that the router chose (`MatchedPath`), not the path. It has
-//!    to be written like the pattern, but for the names of parameters: `/users/{id}` is not for the route `/users/me`,
-//!    nor `/{*rest}` for `/users`. Nested routes have their full pattern, `/api/v1/users/{id}`.
-//! 2. Otherwise the path, if it is canonical: it starts with `/` and has no `%`, `;`, `\`, no segment `.` or `..`, and
-//!    no empty segment but a last one that the pattern has too. Routers and proxies disagree on how to read the others.
-//!    In a service that an axum router nests, the prefix it is nested at comes before the path.
+//! [`RouteMatching`] says how the route of a request is found.
+//!
+//! 1. By its path, unless set otherwise, if the path is canonical: it starts with `/` and has no `%`, `;`, `\\`, no segment
+//!    `.` or `..`, and no empty segment but a last one that the pattern has too. Routers and proxies disagree on how to
+//!    read the others, so they are rejected.
+//! 2. With `MatchedPath`, inside an axum router: by the route that the router chose, not by the path. It has to be written
+//!    like the pattern, but for the names of parameters: `/users/{id}` is not for the route `/users/me`, nor `/{*rest}` for
+//!    `/users`. Nested routes have their full pattern, `/api/v1/users/{id}`.
 //!
 //! Which rate limit applies is asked of the path as it is written, canonical or not, as axum's router would: nothing is
-//! refused for a spelling, and none escapes the limit of its route. Behind a router that decodes paths, or under
-//! middleware that rewrites them, put the rate limit inside.
+//! rejected for a spelling, and none escapes the limit of its route. Behind a router that decodes paths, or under middleware
+//! that rewrites them, put the layer inside.
 //!
 //! Authority, scheme, query and header fields have no influence.
 
+mod access;
+mod matching;
 mod parameter;
 mod pattern;
 #[expect(clippy::module_inception, reason = "the file is named for the type in it")]
@@ -40,7 +44,8 @@ mod table;
 mod target;
 mod tree;
 
-pub(crate) use parameter::parameter;
+pub use access::Access;
+pub use matching::RouteMatching;
 pub use pattern::InvalidRoute;
 pub use route::Route;
 pub use table::{RouteMatch, RouteTable};

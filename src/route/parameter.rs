@@ -1,26 +1,19 @@
 //! What a path has where the pattern of its route has a parameter.
 
 use super::target::segments;
-use crate::credential::RequestView;
 
-/// The path does not go with the route that the router chose for it.
+/// The path does not go with the pattern of its route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UnreadablePath;
 
-/// What stands in the path where the route that the router chose has `{name}`; `None` if it has no such parameter, or
-/// there is no router that says.
-pub(crate) fn parameter<'r>(request: RequestView<'r>, name: &str) -> Result<Option<&'r str>, UnreadablePath> {
-    match chosen(request) {
-        Some((pattern, path)) => find(pattern, path, name),
-        None => Ok(None),
-    }
-}
-
-fn find<'r>(pattern: &str, path: &'r str, name: &str) -> Result<Option<&'r str>, UnreadablePath> {
-    let is_named = |segment: &str| {
-        segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).is_some_and(|found| found == name)
-    };
-    if !segments(pattern).any(is_named) {
+/// What stands in `path` where `pattern` has the parameter `name`; `None` if it has no such parameter.
+pub(super) fn parameter<'r>(
+    pattern: &str,
+    path: &'r str,
+    name: &str,
+) -> Result<Option<&'r str>, UnreadablePath> {
+    let named = |segment: &str| parameter_name(segment).is_some_and(|found| found == name);
+    if !segments(pattern).any(named) {
         return Ok(None);
     }
     let mut found = None;
@@ -30,31 +23,22 @@ fn find<'r>(pattern: &str, path: &'r str, name: &str) -> Result<Option<&'r str>,
             return found.map(Some).ok_or(UnreadablePath);
         }
         let segment = path.next().ok_or(UnreadablePath)?;
-        if is_named(expected) {
+        if named(expected) {
             // A name that comes twice, or an escape, could be read in two ways.
             if found.replace(segment).is_some() || segment.is_empty() || segment.contains('%') {
                 return Err(UnreadablePath);
             }
-        } else if !expected.starts_with('{') && expected != segment {
+        } else if parameter_name(expected).is_none() && expected != segment {
             return Err(UnreadablePath);
         }
     }
     if path.next().is_some() { Err(UnreadablePath) } else { Ok(found) }
 }
 
-/// The full pattern of the route, and the path before anything was taken off it.
-#[cfg(feature = "axum")]
-fn chosen(request: RequestView<'_>) -> Option<(&str, &str)> {
-    use axum::extract::{MatchedPath, OriginalUri};
-
-    let pattern = request.extensions.get::<MatchedPath>()?.as_str();
-    let path = request.extensions.get::<OriginalUri>().map_or(request.uri.path(), |uri| uri.path());
-    Some((pattern, path))
-}
-
-#[cfg(not(feature = "axum"))]
-fn chosen(_: RequestView<'_>) -> Option<(&str, &str)> {
-    None
+/// `id` of `{id}` or `:id`.
+fn parameter_name(segment: &str) -> Option<&str> {
+    let braced = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    braced.or_else(|| segment.strip_prefix(':'))
 }
 
 #[cfg(test)]
@@ -62,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r40_r62_a_parameter_is_the_segment_where_the_pattern_has_it() {
+    fn a_parameter_is_the_segment_where_the_pattern_has_it() {
         let keys = "/api/v1/organizations/{orgId}/api-keys/{key_id}";
         for (pattern, path, found) in [
             (keys, "/api/v1/organizations/acme/api-keys/k1", Ok(Some("acme"))),
@@ -75,10 +59,11 @@ mod tests {
             ("/{*rest}", "/acme/a/b", Ok(None)),
             ("/{orgId}/{orgId}", "/acme/other", Err(UnreadablePath)),
             ("/{organization}", "/acme", Ok(None)),
+            ("/:orgId/invoices/:id", "/acme/invoices/7", Ok(Some("acme"))),
             ("/orgId", "/orgId", Ok(None)),
             ("/", "/", Ok(None)),
         ] {
-            assert_eq!(find(pattern, path, "orgId"), found, "{pattern} {path}");
+            assert_eq!(parameter(pattern, path, "orgId"), found, "{pattern} {path}");
         }
     }
 }

@@ -5,8 +5,9 @@ use http::Method;
 use super::pattern::{PatternSegment, parse};
 use super::target::Target;
 use super::tree::Node;
-use super::{InvalidRoute, Route};
-use crate::credential::RequestView;
+use super::parameter::{UnreadablePath, parameter};
+use super::{InvalidRoute, Route, RouteMatching};
+use crate::request::RequestView;
 
 /// What holds for each route: a method and a path pattern lead to a `T`.
 ///
@@ -14,7 +15,7 @@ use crate::credential::RequestView;
 ///
 /// ```
 /// use http::{Method, Request};
-/// use tower_api_keys::credential::RequestView;
+/// use tower_api_keys::request::RequestView;
 /// use tower_api_keys::route::{RouteMatch, RouteTable};
 ///
 /// let table = RouteTable::new()
@@ -37,6 +38,7 @@ use crate::credential::RequestView;
 pub struct RouteTable<T> {
     rules: Vec<Rule<T>>,
     tree: Node,
+    matching: RouteMatching,
 }
 
 #[derive(Clone)]
@@ -53,6 +55,8 @@ pub enum RouteMatch<'t, T> {
     Found(&'t T),
     /// No rule covers the method and the route.
     NotCovered,
+    /// The application's router has no such route. Only with [`RouteMatching`]`::MatchedPath`.
+    NotFound,
     /// There is only the path to go by, and it could be read in two ways.
     PathNotCanonical,
 }
@@ -60,7 +64,7 @@ pub enum RouteMatch<'t, T> {
 impl<T> RouteTable<T> {
     /// A table that covers nothing.
     pub fn new() -> Self {
-        Self { rules: Vec::new(), tree: Node::default() }
+        Self { rules: Vec::new(), tree: Node::default(), matching: RouteMatching::default() }
     }
 
     /// Says what holds for a method and a pattern.
@@ -105,7 +109,13 @@ impl<T> RouteTable<T> {
             },
             ..rule
         };
-        Ok(Self { tree: self.tree.under(&segments), rules: self.rules.into_iter().map(nest).collect() })
+        let (tree, rules) = (self.tree.under(&segments), self.rules.into_iter().map(nest).collect());
+        Ok(Self { tree, rules, ..self })
+    }
+
+    /// Says how the route of a request is found: by its path, unless set.
+    pub fn with_matching(self, matching: RouteMatching) -> Self {
+        Self { matching, ..self }
     }
 
     /// Whether there is no rule, so that nothing is covered.
@@ -120,28 +130,72 @@ impl<T> RouteTable<T> {
 
     /// What holds for a request.
     pub fn find(&self, request: RequestView<'_>) -> RouteMatch<'_, T> {
-        let Some(target) = Target::of(request) else { return RouteMatch::PathNotCanonical };
-        match self.tree.find(target) {
-            Some(rules) if !rules.is_empty() => {
-                match rules.iter().find(|(method, _)| method == followed(request.method)) {
-                    Some((_, rule)) => RouteMatch::Found(&self.rules[*rule].value),
-                    None => RouteMatch::NotCovered,
-                }
-            }
-            _ if target.is_ambiguous() => RouteMatch::PathNotCanonical,
-            _ => RouteMatch::NotCovered,
+        match self.find_rule(request) {
+            Ok(rule) => RouteMatch::Found(&rule.value),
+            Err(nothing) => nothing,
         }
     }
 
+    #[inline]
+    fn find_rule(&self, request: RequestView<'_>) -> Result<&Rule<T>, RouteMatch<'_, T>> {
+        let Some(target) = Target::of(request, self.matching) else {
+            return Err(RouteMatch::PathNotCanonical);
+        };
+        match self.tree.find(target) {
+            Some(rules) if !rules.is_empty() => {
+                match rules.iter().find(|(method, _)| method == followed(request.method)) {
+                    Some((_, rule)) => Ok(&self.rules[*rule]),
+                    None => Err(RouteMatch::NotCovered),
+                }
+            }
+            _ if target.is_ambiguous() => Err(RouteMatch::PathNotCanonical),
+            _ if self.matching.is_by_router() && self.matching.matched_route(request).is_none() => {
+                Err(RouteMatch::NotFound)
+            }
+            _ => Err(RouteMatch::NotCovered),
+        }
+    }
+
+    /// What the path of a request has where its route has the parameter `{name}`; `None` if its route has no such
+    /// parameter, or is not known.
+    pub(crate) fn parameter<'r>(
+        &self,
+        request: RequestView<'r>,
+        name: &str,
+    ) -> Result<Option<&'r str>, UnreadablePath> {
+        let pattern = match self.matching.matched_route(request) {
+            Some(route) => route,
+            None => match self.find_rule(request) {
+                Ok(rule) => &rule.pattern,
+                Err(_) => return Ok(None),
+            },
+        };
+        parameter(pattern, self.matching.whole_path(request), name)
+    }
+
     /// What holds for a request, going by its path as it is written where there is only a path: as routers do that
-    /// neither decode nor clean it. For what may be looser than a refusal, and must not be escaped by a spelling.
+    /// neither decode nor clean it. For what may be looser than a rejection, and must not be escaped by a spelling.
     pub(crate) fn find_as_written(&self, request: RequestView<'_>) -> Option<&T> {
-        let rules = self.tree.find(Target::as_written(request))?;
+        let rules = self.tree.find(Target::as_written(request, self.matching))?;
         let (_, rule) = rules.iter().find(|(method, _)| method == followed(request.method))?;
         Some(&self.rules[*rule].value)
     }
 
-    /// Those of the host's `routes` that no rule covers: routes forgotten. For a test of the host's.
+    /// The route that the router chose, where that is what counts.
+    pub(crate) fn matched_route<'r>(&self, request: RequestView<'r>) -> Option<&'r str> {
+        self.matching.matched_route(request)
+    }
+
+    pub(crate) fn is_matched_by_router(&self) -> bool {
+        self.matching.is_by_router()
+    }
+
+    /// Everything that is in the table.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.rules.iter().map(|rule| &rule.value)
+    }
+
+    /// Those of `routes` that no rule covers: forgotten ones. For a test of the application.
     ///
     /// A rule covers the route that is written alike, whatever the parameters are called. A route that answers any method is covered if there is a rule for one method or more.
     ///

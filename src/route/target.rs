@@ -1,6 +1,7 @@
 //! What of a request is matched.
 
-use crate::credential::RequestView;
+use super::RouteMatching;
+use crate::request::RequestView;
 
 /// The way to a route: at first as a router's patterns name it, then as the request's path does. Either may be empty.
 #[derive(Clone, Copy, Debug)]
@@ -23,29 +24,29 @@ pub(super) enum Segment<'r> {
 }
 
 impl<'r> Target<'r> {
-    /// The router's pattern where it left one, else the path; `None` if there is neither.
+    /// What is matched of a request; `None` if its target is no path.
     ///
     /// Whether the path is canonical is seen on the way: a literal segment is if it matches, so only what a parameter
     /// or a rest stands for has to be looked at.
     #[inline(always)]
-    pub(super) fn of(request: RequestView<'r>) -> Option<Self> {
-        if let Some(route) = router::matched_route(request) {
+    pub(super) fn of(request: RequestView<'r>, matching: RouteMatching) -> Option<Self> {
+        if let Some(route) = matching.matched_route(request) {
             return Some(Self::route(route));
         }
         let path = request.uri.path();
         path.starts_with('/').then(|| Self {
-            route: without_root(router::stripped_prefix(request)),
+            route: without_root(matching.stripped_prefix(request)),
             path: without_root(path),
             is_lenient: false,
         })
     }
 
-    /// The router's pattern where it left one, else the path as it is written, canonical or not.
-    pub(super) fn as_written(request: RequestView<'r>) -> Self {
-        match router::matched_route(request) {
+    /// The same, where a path is taken as it is written, canonical or not.
+    pub(super) fn as_written(request: RequestView<'r>, matching: RouteMatching) -> Self {
+        match matching.matched_route(request) {
             Some(route) => Self::route(route),
             None => Self {
-                route: without_root(router::stripped_prefix(request)),
+                route: without_root(matching.stripped_prefix(request)),
                 path: without_root(request.uri.path()),
                 is_lenient: true,
             },
@@ -113,36 +114,4 @@ pub(super) fn is_plain(segment: &str) -> bool {
     // Without an early exit, so that the compiler makes vector instructions of it.
     let is_special = |found, byte| found | matches!(byte, b'%' | b';' | b'\\');
     !matches!(segment, "" | "." | "..") && !segment.bytes().fold(false, is_special)
-}
-
-/// What an axum router leaves in a request's extensions.
-#[cfg(feature = "axum")]
-mod router {
-    use axum::extract::{MatchedPath, NestedPath};
-
-    use crate::credential::RequestView;
-
-    /// The full pattern of the route that was chosen.
-    pub(super) fn matched_route(request: RequestView<'_>) -> Option<&str> {
-        request.extensions.get::<MatchedPath>().map(MatchedPath::as_str)
-    }
-
-    /// The pattern at which this service is nested, which the path lacks.
-    pub(super) fn stripped_prefix(request: RequestView<'_>) -> &str {
-        let nested = request.extensions.get::<NestedPath>().map_or("", NestedPath::as_str);
-        nested.strip_suffix('/').unwrap_or(nested)
-    }
-}
-
-#[cfg(not(feature = "axum"))]
-mod router {
-    use crate::credential::RequestView;
-
-    pub(super) fn matched_route(_: RequestView<'_>) -> Option<&str> {
-        None
-    }
-
-    pub(super) fn stripped_prefix(_: RequestView<'_>) -> &str {
-        ""
-    }
 }

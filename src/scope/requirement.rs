@@ -1,10 +1,11 @@
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use thiserror::Error;
 
 use super::scope::is_wildcard;
-use super::{Scope, ScopeSet};
+use super::{InvalidScope, Scope, ScopeSet};
 
 /// Which scopes a caller must hold: one, all of several, or any of several.
 ///
@@ -35,6 +36,9 @@ enum Requirement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum InvalidScopeRequirement {
+    /// It is no scope at all.
+    #[error(transparent)]
+    Scope(#[from] InvalidScope),
     /// A scope ends in `:*`. Name the action that the route performs.
     #[error("a required scope names its action, not *")]
     Wildcard,
@@ -118,6 +122,23 @@ fn concrete(scopes: impl IntoIterator<Item = Scope>) -> Result<Arc<[Scope]>, Inv
         return Err(InvalidScopeRequirement::Wildcard);
     }
     Ok(scopes)
+}
+
+impl FromStr for ScopeRequirement {
+    type Err = InvalidScopeRequirement;
+
+    /// One scope, `resource:action`.
+    fn from_str(scope: &str) -> Result<Self, InvalidScopeRequirement> {
+        Self::scope(scope.parse()?)
+    }
+}
+
+impl TryFrom<&str> for ScopeRequirement {
+    type Error = InvalidScopeRequirement;
+
+    fn try_from(scope: &str) -> Result<Self, InvalidScopeRequirement> {
+        scope.parse()
+    }
 }
 
 impl fmt::Display for ScopeRequirement {

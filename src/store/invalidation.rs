@@ -14,6 +14,13 @@ pub trait InvalidationSource: Send + 'static {
     async fn next(&mut self) -> Invalidation;
 }
 
+#[async_trait]
+impl<S: InvalidationSource + ?Sized> InvalidationSource for Box<S> {
+    async fn next(&mut self) -> Invalidation {
+        (**self).next().await
+    }
+}
+
 /// What an [`InvalidationSource`] reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invalidation {

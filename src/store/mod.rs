@@ -1,12 +1,11 @@
 //! Where keys are kept: the traits, the store in memory, and the suite that every store must pass.
 //!
-//! A store has two faces. [`KeyStore`] is the one that each request meets: a single look-up. [`KeyAdministration`]
-//! is the one that [`KeyManager`](crate::manage::KeyManager) works with: insert, list, replace, delete. Both are
-//! usable as `dyn`, are implemented for `Arc`s of what implements them, and are written with `async fn` under
-//! [`async_trait`](macro@async_trait).
+//! A store implements two traits. [`KeyStore`] has the lookup that each request makes. [`KeyAdministration`] has what
+//! [`KeyManager`](crate::manage::KeyManager) needs: insert, list, replace, delete. Both are usable as `dyn` and are
+//! implemented for `Arc`. A store that only looks keys up is wrapped in [`ReadOnly`].
 //!
-//! A store decides nothing. It returns what it holds, revoked and expired keys too, and the layer judges. One that
-//! takes its time to answer goes behind a `CachedStore` (feature `cache`).
+//! A store decides nothing. It returns what it holds, revoked and expired keys too, and the assembly judges. Put a
+//! `CachedStore` (feature `cache`) in front of a store that has to wait for its answers.
 //!
 //! | store | keys live | for |
 //! |---|---|---|
@@ -16,8 +15,29 @@
 //!
 //! # Writing a store
 //!
-//! Implement both traits and run [`conformance::check`] on the store in a test. A service that only looks
-//! keys up, because they are managed elsewhere, needs [`KeyStore`] alone.
+//! Implement both traits and run [`conformance::check`] on the store in a test.
+//!
+//! ```
+//! use async_trait::async_trait;
+//! use tower_api_keys::store::{KeySelector, KeyStore, Lookup, StoreError};
+//! # use tower_api_keys::store::OwnedKeySelector;
+//! # use tower_api_keys::key::KeyRecord;
+//! # use std::sync::Arc;
+//!
+//! #[derive(Clone)]
+//! struct Database { /* the handle of a connection pool, cheap to clone */ }
+//!
+//! #[async_trait]
+//! impl KeyStore for Database {
+//!     fn find(&self, selector: KeySelector<'_>) -> Lookup {
+//!         let (database, selector) = (self.clone(), selector.to_owned());
+//!         Lookup::pending(async move { database.query(selector).await })
+//!     }
+//! }
+//! # impl Database {
+//! #     async fn query(&self, _: OwnedKeySelector) -> Result<Option<Arc<KeyRecord>>, StoreError> { Ok(None) }
+//! # }
+//! ```
 //!
 //! A schema that does what the traits ask, that of the crate's own store in SQLite:
 //!
@@ -37,8 +57,8 @@
 //! - [`list`](KeyAdministration::list) asks for one row more than the limit to see whether there is a next
 //!   page.
 //! - [`find`](KeyStore::find) returns revoked and expired keys as well.
-//! - A look-up that hangs keeps its request waiting, as the layers have no timer of their own. Give up after a time
-//!   of the store's choice with [`Unavailable`](StoreErrorKind::Unavailable), which is answered 503.
+//! - A lookup that hangs keeps its request waiting: the service has no timer. Give up after a time of the store's choice
+//!   with [`Unavailable`](StoreErrorKind::Unavailable), which is answered 503.
 //! - [`refresh`](KeyStore::refresh) calls `replace`. With its default a secret that
 //!   [waits for its first use](crate::manage::KeyManager::rotate_on_first_use) would wait for ever, and an old
 //!   [pepper](crate::key::Peppers) would be needed for ever.
@@ -70,24 +90,29 @@
 //! ```
 
 mod administration;
+pub(crate) mod background;
 #[cfg(feature = "cache")]
 mod cached;
 pub mod conformance;
 mod error;
 mod invalidation;
-mod last_use;
+mod lookup;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod read_only;
 #[cfg(feature = "redis")]
 mod redis_invalidation;
+#[cfg(feature = "redis")]
+pub(crate) mod redis_url;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 pub use administration::{Cursor, InvalidCursor, KeyAdministration, KeyPage, KeyQuery};
 use async_trait::async_trait;
@@ -95,93 +120,71 @@ use async_trait::async_trait;
 pub use cached::{CachedStore, CachedStoreBuilder};
 pub use error::{StoreError, StoreErrorKind};
 pub use invalidation::{Invalidation, InvalidationSink, InvalidationSource};
-pub use last_use::LastUse;
+pub(crate) use lookup::PendingLookup;
+pub use lookup::{FindResult, KeySelector, Lookup, OwnedKeySelector};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresInvalidations, PostgresStore};
+pub use read_only::ReadOnly;
 #[cfg(feature = "redis")]
 pub use redis_invalidation::{RedisInvalidation, RedisInvalidationSource};
+#[cfg(feature = "redis")]
+pub use redis_url::InvalidRedisUrl;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
 use crate::clock::Timestamp;
-use crate::key::{Digest, KeyId, KeyRecord};
-#[cfg(feature = "redis")]
-pub use crate::redis_url::InvalidRedisUrl;
+use crate::key::{KeyId, KeyRecord};
 
-/// How a request names the key it presents.
-#[derive(Clone, Copy, Debug)]
-pub enum KeySelector<'a> {
-    /// By the public identifier in the key's text.
-    Id(&'a KeyId),
-    /// By the digest of the key: the record whose secret, previous secret or next secret has any one of these digests.
-    ///
-    /// One for each pepper in use, the current first; so at most one look-up finds a key whichever pepper it was
-    /// stored under.
-    Digests(&'a [Digest]),
-}
-
-/// What a look-up answers: the record, or that there is none, or that the store can't say.
-pub type FindResult = Result<Option<Arc<KeyRecord>>, StoreError>;
-
-/// The look-up that each request with a well-formed credential makes, once.
+/// The lookup that each request with a well-formed credential makes, once.
 #[async_trait]
 pub trait KeyStore: Send + Sync + 'static {
-    /// Answers at once if that takes no waiting: from memory, from a cache.
-    ///
-    /// [`Poll::Pending`] means "ask [`find`](Self::find)"; no waker is involved. An answer given here costs the
-    /// request no allocation, which is why the layer always asks here first.
-    fn find_now(&self, selector: KeySelector<'_>) -> Poll<FindResult> {
-        let _ = selector;
-        Poll::Pending
-    }
-
     /// The record that `selector` names, whatever its state, or `None`.
     ///
-    /// # Errors
-    ///
-    /// [`StoreError`] if the store can't tell. The request is then answered 503: an error is never taken for
-    /// "no such key".
-    async fn find(&self, selector: KeySelector<'_>) -> FindResult;
+    /// Answer with [`Lookup::ready`] where the answer is at hand, and with [`Lookup::pending`] otherwise. An error is
+    /// answered 503: it is never taken for "no such key".
+    fn find(&self, selector: KeySelector<'_>) -> Lookup;
 
-    /// Stores what the layer has changed in a record that it found here: the digest of a key that was verified under a
-    /// pepper which is no longer the current one, or a [`next`](crate::key::ExtraFields::next) secret that was used for the first time.
+    /// Stores what a request has changed in a record that it found here: the digest of a key that was verified under a
+    /// pepper which is no longer the current one, or a [`next`](crate::key::ExtraFields::next) secret that was used for
+    /// the first time.
     ///
-    /// Does what [`KeyAdministration::replace`] does, for whoever has that. A store that can't write keeps the default,
-    /// which does nothing.
+    /// Does what [`KeyAdministration::replace`] does. A store that can't write keeps the default, which stores nothing:
+    /// the next use of the key tries again.
     ///
     /// # Errors
     ///
-    /// [`Conflict`](StoreErrorKind::Conflict) if what is stored is no longer what was found. Whatever the error, the
-    /// request goes on, and the next one tries again.
+    /// Those of `replace`. They are logged and cost the request nothing.
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
         let _ = record;
         Ok(())
     }
 
-    /// Sets [`last_used_at`](KeyRecord::last_used_at) of each of these keys, unless it is later already. Nothing else of a
-    /// record changes, its version neither. Keys that are not there are passed over.
-    ///
-    /// Called now and then by [`LastUse`], and by no request. A store that keeps no last use keeps the default, which does
-    /// nothing.
+    /// Stores when keys were last used: [`last_used_at`](KeyRecord::last_used_at) becomes the later of what is stored and
+    /// what is given, and nothing else changes, the version neither. Keys that are gone are passed over.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if it could not be written; it is tried again later.
+    /// [`StoreError`], and then some of the instants may have been stored.
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
         let _ = uses;
         Ok(())
     }
+
+    /// What the store has to do beside requests, such as to follow what other nodes change. Run by
+    /// [`ApiKeys::background`](crate::ApiKeys::background).
+    fn background(&self) -> Option<BackgroundTask> {
+        None
+    }
 }
+
+/// A future that runs beside requests and does not end while its work is needed.
+pub type BackgroundTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 #[async_trait]
 impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
-    fn find_now(&self, selector: KeySelector<'_>) -> Poll<FindResult> {
-        (**self).find_now(selector)
-    }
-
-    async fn find(&self, selector: KeySelector<'_>) -> FindResult {
-        (**self).find(selector).await
+    fn find(&self, selector: KeySelector<'_>) -> Lookup {
+        (**self).find(selector)
     }
 
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
@@ -190,5 +193,9 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
 
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
         (**self).record_last_use(uses).await
+    }
+
+    fn background(&self) -> Option<BackgroundTask> {
+        (**self).background()
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{Invalidation, InvalidationSink, InvalidationSource, StoreError, StoreErrorKind};
 use crate::key::KeyId;
-use crate::redis_url::{self, InvalidRedisUrl};
+use crate::store::redis_url::{self, InvalidRedisUrl};
 
 /// Connecting, and whatever is sent, may take as long.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -25,7 +25,7 @@ pub const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub const START: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
 
 pub fn format() -> KeyFormat {
-    KeyFormat::new("wfk_").build().unwrap()
+    KeyFormat::new("wfk_").unwrap()
 }
 
 pub fn header_key() -> HeaderKey {

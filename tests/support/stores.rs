@@ -58,7 +58,7 @@ pub async fn find(store: &dyn KeyStore, id: &KeyId) -> Option<KeyRecord> {
 /// Rotations, switches, a revocation and perhaps a deletion of one key, all at once, over several connections and
 /// processes: `stores` lead to the same keys.
 pub async fn r59_r60_changes_at_once_leave_one_consistent_state(stores: &[Arc<dyn KeyAdministration>]) {
-    let format = KeyFormat::new("wfk_").build().unwrap();
+    let format = KeyFormat::new("wfk_").unwrap();
     let managers: Vec<_> =
         stores.iter().map(|store| KeyManager::new(store.clone(), format.clone())).collect();
     let authority = Authority::operator(owner());

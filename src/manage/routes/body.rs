@@ -3,16 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
-use axum::body::{Bytes, to_bytes};
-use axum::extract::Request;
+use axum::body::{Body, Bytes, to_bytes};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::address::Network;
-use crate::clock::Timestamp;
-use crate::manage::{FieldError, KeyManager, ManageError, NewKey};
+use crate::manage::{KeyManager, ManageError, NewKey};
+use crate::rejection::FieldError;
 use crate::scope::{Scope, ScopeSet};
 
 /// Far more than a key needs, far less than harm.
@@ -29,17 +28,17 @@ pub(super) struct Rotation {
     pub(super) grace: Duration,
 }
 
-pub(super) async fn new_key(request: Request) -> Result<NewKey, ManageError> {
-    if !is_json(request.headers()) {
+pub(super) async fn new_key(headers: &HeaderMap, body: Body) -> Result<NewKey, ManageError> {
+    if !is_json(headers) {
         return Err(not_json());
     }
-    parse(&members(&read(request).await?)?).map_err(ManageError::Invalid)
+    parse(&members(&read(body).await?)?).map_err(ManageError::Invalid)
 }
 
 /// No body at all asks for nothing in particular.
-pub(super) async fn rotation(request: Request) -> Result<Rotation, ManageError> {
-    let is_json = is_json(request.headers());
-    match read(request).await? {
+pub(super) async fn rotation(headers: &HeaderMap, body: Body) -> Result<Rotation, ManageError> {
+    let is_json = is_json(headers);
+    match read(body).await? {
         bytes if bytes.is_empty() => parse_rotation(&[]).map_err(ManageError::Invalid),
         bytes if is_json => parse_rotation(&members(&bytes)?).map_err(ManageError::Invalid),
         _ => Err(not_json()),
@@ -50,8 +49,8 @@ fn not_json() -> ManageError {
     ManageError::invalid("body", "must be sent as application/json")
 }
 
-async fn read(request: Request) -> Result<Bytes, ManageError> {
-    to_bytes(request.into_body(), MAX_LENGTH)
+async fn read(body: Body) -> Result<Bytes, ManageError> {
+    to_bytes(body, MAX_LENGTH)
         .await
         .map_err(|_| ManageError::invalid("body", "must be sent whole, and at most 16384 bytes"))
 }
@@ -127,10 +126,11 @@ fn parse(members: &[(String, Value)]) -> Result<NewKey, Vec<FieldError>> {
             ScopeSet::empty()
         }
     };
-    let mut key = NewKey::new(name, scopes);
+    let mut key = NewKey::new(name);
+    key.scopes = scopes;
     match member("expiresAt") {
         None | Some(Value::Null) => {}
-        Some(value) => match value.as_str().and_then(timestamp) {
+        Some(value) => match value.as_str().and_then(|text| text.parse().ok()) {
             Some(expires_at) => key.expires_at = Some(expires_at),
             None => fault("expiresAt", "must be an RFC 3339 date and time such as 2030-01-31T12:00:00Z"),
         },
@@ -218,8 +218,3 @@ fn networks(value: &Value) -> Option<Vec<Network>> {
     networks.iter().map(|network| network.as_str()?.parse().ok()).collect()
 }
 
-/// An instant before 1970 becomes the epoch, which is as much in the past.
-fn timestamp(text: &str) -> Option<Timestamp> {
-    let parsed: jiff::Timestamp = text.parse().ok()?;
-    Some(Timestamp::from_unix_millis(u64::try_from(parsed.as_millisecond()).unwrap_or(0)))
-}

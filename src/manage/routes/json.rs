@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use crate::address::Network;
-use crate::clock::Timestamp;
 use crate::key::KeyId;
 use crate::manage::{CreatedKey, KeyView};
 use crate::scope::Scope;
@@ -15,10 +14,10 @@ pub(super) fn key(key: &KeyView) -> Value {
         "hint": key.hint,
         "scopes": key.scopes.iter().map(Scope::as_str).collect::<Vec<_>>(),
         "status": key.status.as_str(),
-        "createdAt": rfc3339(key.created_at),
-        "secretCreatedAt": rfc3339(key.secret_created_at),
+        "createdAt": key.created_at,
+        "secretCreatedAt": key.secret_created_at,
         "ageDays": key.age.as_secs() / (24 * 60 * 60),
-        "expiresAt": key.expires_at.map(rfc3339),
+        "expiresAt": key.expires_at,
         "allowedAddresses": networks(&key.allowed_addresses),
     })
 }
@@ -39,8 +38,3 @@ fn networks(networks: &[Network]) -> Option<Vec<String>> {
     (!networks.is_empty()).then(|| networks.iter().map(Network::to_string).collect())
 }
 
-/// An instant beyond the year 9999, which RFC 3339 can't write, is shown as the last one it can.
-fn rfc3339(timestamp: Timestamp) -> String {
-    let millis = i64::try_from(timestamp.as_unix_millis()).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX).to_string()
-}

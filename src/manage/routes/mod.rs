@@ -1,36 +1,38 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{Query, RawPathParams, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, any};
 use http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER};
-use http::{Extensions, HeaderValue, StatusCode, Uri};
+use http::{Extensions, HeaderValue, StatusCode, request};
 
 mod body;
-mod format;
 mod json;
 mod query;
 
-pub use format::{KeyRoutesFormat, PlainJson};
-
 use self::body::Rotation;
 use super::{Authority, KeyAction, KeyManager, ManageError};
-use crate::Principal;
+use crate::identity::{Authentication, Principal};
 use crate::key::KeyId;
-use crate::principal::Authentication;
-use crate::rejection::{Reason, Rejection};
+use crate::rejection::{ApiError, ErrorFormat, FieldError, Reason, Rejection, Success, log};
+use crate::request::RequestView;
 
-/// Serves [`KeyManager`] over HTTP, to be nested where the host wants it, inside of
-/// [`AuthenticateLayer`](crate::AuthenticateLayer).
+/// Serves a [`KeyManager`] over HTTP. [`ApiKeys::key_routes`](crate::ApiKeys::key_routes) makes the routes of an assembly's
+/// own manager.
 ///
-/// | route | does | needs |
+/// | route | does | action |
 /// |---|---|---|
-/// | `GET /?limit=&cursor=&olderThanDays=` | lists keys, oldest first, 100 at a time | the scope to read |
-/// | `POST /` with `{"name": …, "scopes": […], "expiresAt": …, "allowedAddresses": […]}` | makes a key; 201, the only answer with `key` in it | the scope to write |
-/// | `DELETE /{id}` | revokes a key | the scope to write |
+/// | `GET /?limit=&cursor=&olderThanDays=` | lists keys, oldest first, 100 at a time | [`Read`](KeyAction::Read) |
+/// | `POST /` with `{"name": …, "scopes": […], "expiresAt": …, "allowedAddresses": […]}` | makes a key; 201, with `key` | [`Create`](KeyAction::Create) |
+/// | `POST /{id}/rotate` | gives a key a new secret; 200, with `key` | [`Rotate`](KeyAction::Rotate) |
+/// | `POST /{id}/revoke` | ends a key, which stays in the list | [`Revoke`](KeyAction::Revoke) |
+/// | `DELETE /{id}` | removes a key for good; answers with its identifier and `"deleted":true` | [`Delete`](KeyAction::Delete) |
+///
+/// With [`delete_revokes`](Self::delete_revokes), `DELETE` ends the key and the two routes below `/{id}` are left out.
 ///
 /// A key is shown as
 ///
@@ -41,60 +43,17 @@ use crate::rejection::{Reason, Rejection};
 /// ```
 ///
 /// 1. A request without a principal is 401, whatever else it is.
-/// 2. A caller without the scope for managing keys is 403; the body has not been read yet.
-/// 3. An identifier that is malformed, unknown, of another owner or of a revoked key is one and the same 404.
+/// 2. A caller without the scope for the action is 403; the body has not been read yet. Which scope that is, the
+///    [manager](KeyManager::with_scope_for) says.
+/// 3. An identifier that is malformed, unknown, or of another owner is one and the same 404; of a revoked key, too, unless
+///    it is to be deleted.
 /// 4. A body is one JSON object of at most 16 KiB, sent as `application/json`. `name` and `scopes` must be there,
 ///    `expiresAt` (RFC 3339) and `allowedAddresses` (networks, such as `192.0.2.0/24`) may. An unknown member, one
 ///    that comes twice, or one of a wrong type is 400, with every fault listed, and nothing is stored.
 /// 5. A caller whose key ends while the body is still on its way gets no new one: 403.
 /// 6. `allowedAddresses` is `null` for a key that may be used from anywhere. A new key gets those of the caller's key
 ///    where it names none.
-/// 7. No answer may be cached.
-///
-/// `format` decides about the shape of answers: [`PlainJson`], or one of the host's own.
-///
-/// ```
-/// use axum::Router;
-/// use http::HeaderName;
-/// use tower_api_keys::AuthenticateLayer;
-/// use tower_api_keys::credential::HeaderKey;
-/// use tower_api_keys::key::KeyFormat;
-/// use tower_api_keys::manage::{KeyManager, PlainJson, key_routes};
-/// use tower_api_keys::store::MemoryStore;
-///
-/// let (store, format) = (MemoryStore::new(), KeyFormat::new("wfk_").build()?);
-/// let manager = KeyManager::new(store.clone(), format.clone());
-/// let app: Router = Router::new()
-///     .nest("/auth/api-keys", key_routes(manager, PlainJson))
-///     .layer(AuthenticateLayer::new(store, HeaderKey::new(HeaderName::from_static("x-api-key"), format)));
-/// # Ok::<_, tower_api_keys::key::InvalidKeyFormat>(())
-/// ```
-pub fn key_routes<F, S>(manager: KeyManager, format: F) -> Router<S>
-where
-    F: KeyRoutesFormat,
-    S: Clone + Send + Sync + 'static,
-{
-    let routes = Arc::new(Routes { manager, format });
-    Router::new()
-        .route("/", only("GET,HEAD,POST").get(list::<F>).post(create::<F>))
-        .route("/{key_id}", only("DELETE").delete(revoke::<F>))
-        .layer(middleware::from_fn_with_state(routes.clone(), guard::<F>))
-        .with_state(routes)
-}
-
-/// Serves the whole life of keys, with a route for each thing that is done to them. To be nested where the host wants it,
-/// below a path with parameters of its own if need be, inside of [`AuthenticateLayer`](crate::AuthenticateLayer).
-///
-/// | route | does | action |
-/// |---|---|---|
-/// | `GET /?limit=&cursor=&olderThanDays=` | lists keys | [`Read`](KeyAction::Read) |
-/// | `POST /` | makes a key; 201, with `key` | [`Create`](KeyAction::Create) |
-/// | `POST /{id}/rotate` | gives a key a new secret; 200, with `key` | [`Rotate`](KeyAction::Rotate) |
-/// | `POST /{id}/revoke` | ends a key, which stays in the list | [`Revoke`](KeyAction::Revoke) |
-/// | `DELETE /{id}` | removes a key for good; answers with its identifier and `"deleted":true` | [`Delete`](KeyAction::Delete) |
-///
-/// What the routes share with [`key_routes`] is as it is said there, but that a revoked key can still be deleted. Which
-/// scope each action needs is [the manager's](KeyManager::with_scope_for) to say.
+/// 7. No response may be cached.
 ///
 /// A rotation needs no body. One can have
 ///
@@ -103,40 +62,49 @@ where
 /// - `activation`: `immediate`, or `first_use` for a new secret that
 ///   [takes over when it is first used](KeyManager::rotate_on_first_use); the grace starts then.
 ///
-/// Whose keys they are is the [owner](Principal::owner) for whom the caller acts, and never what the path says. Below a
-/// path that names an organization, put an [`OrganizationContextLayer`](crate::authorize::OrganizationContextLayer) round
-/// them, which refuses others.
+/// The keys are those of the [owner](Principal::owner) for whom the caller acts, and never of what the path says. Below a
+/// path that names an organization, the assembly needs an [organization rule](crate::identity::OrganizationRule), which
+/// rejects others.
 ///
-/// ```
-/// use axum::Router;
-/// use tower_api_keys::AuthenticateLayer;
-/// use tower_api_keys::authorize::OrganizationContextLayer;
-/// use tower_api_keys::credential::BearerKey;
-/// use tower_api_keys::key::KeyFormat;
-/// use tower_api_keys::manage::{KeyManager, PlainJson, key_lifecycle_routes};
-/// use tower_api_keys::store::MemoryStore;
-///
-/// let (store, format) = (MemoryStore::new(), KeyFormat::new("sk_").with_public_id(16, '.').build()?);
-/// let manager = KeyManager::new(store.clone(), format.clone());
-/// let app: Router = Router::new()
-///     .nest("/organizations/{orgId}/api-keys", key_lifecycle_routes(manager, PlainJson))
-///     .layer(OrganizationContextLayer::new().with_route_parameter("orgId"))
-///     .layer(AuthenticateLayer::new(store, BearerKey::new(format)));
-/// # Ok::<_, tower_api_keys::key::InvalidKeyFormat>(())
-/// ```
-pub fn key_lifecycle_routes<F, S>(manager: KeyManager, format: F) -> Router<S>
-where
-    F: KeyRoutesFormat,
-    S: Clone + Send + Sync + 'static,
-{
-    let routes = Arc::new(Routes { manager, format });
-    Router::new()
-        .route("/", only("GET,HEAD,POST").get(list::<F>).post(create::<F>))
-        .route("/{key_id}", only("DELETE").delete(delete::<F>))
-        .route("/{key_id}/rotate", only("POST").post(rotate::<F>))
-        .route("/{key_id}/revoke", only("POST").post(revoke::<F>))
-        .layer(middleware::from_fn_with_state(routes.clone(), guard::<F>))
-        .with_state(routes)
+/// Responses are those of the format of errors: [`ErrorFormat::error`] and [`ErrorFormat::success`].
+#[derive(Debug)]
+#[must_use]
+pub struct KeyRoutes<F> {
+    manager: KeyManager,
+    errors: Arc<F>,
+    delete_revokes: bool,
+}
+
+impl<F: ErrorFormat<Body>> KeyRoutes<F> {
+    /// The routes of `manager`, with responses in this format.
+    pub fn new(manager: KeyManager, errors: F) -> Self {
+        Self { manager, errors: Arc::new(errors), delete_revokes: false }
+    }
+
+    /// Has `DELETE` revoke keys, and no further routes for keys.
+    pub fn delete_revokes(self) -> Self {
+        Self { delete_revokes: true, ..self }
+    }
+
+    /// The routes, to be nested where the application wants them, inside of [`layer`](crate::ApiKeys::layer) or
+    /// [`authenticate`](crate::ApiKeys::authenticate).
+    pub fn into_router<S>(self) -> Router<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        let delete_revokes = self.delete_revokes;
+        let routes = Arc::new(Routes { manager: self.manager, errors: self.errors });
+        let router = Router::new().route("/", only("GET,HEAD,POST").get(list::<F>).post(create::<F>));
+        let router = if delete_revokes {
+            router.route("/{key_id}", only("DELETE").delete(revoke::<F>))
+        } else {
+            router
+                .route("/{key_id}", only("DELETE").delete(delete::<F>))
+                .route("/{key_id}/rotate", only("POST").post(rotate::<F>))
+                .route("/{key_id}/revoke", only("POST").post(revoke::<F>))
+        };
+        router.layer(middleware::from_fn_with_state(routes.clone(), guard::<F>)).with_state(routes)
+    }
 }
 
 /// axum would write `Allow` on the guard's 401, too, and so tell anybody that there is a route.
@@ -146,21 +114,39 @@ fn only<S: Clone + Send + Sync + 'static>(allowed: &'static str) -> MethodRouter
 
 struct Routes<F> {
     manager: KeyManager,
-    format: F,
+    errors: Arc<F>,
 }
 
-impl<F: KeyRoutesFormat> Routes<F> {
-    fn answer(&self, result: Result<Success, ManageError>) -> Response {
+type Head = request::Parts;
+
+impl<F: ErrorFormat<Body>> Routes<F> {
+    fn answer(&self, head: &Head, result: Result<Success, ManageError>) -> Response {
         match result {
-            Ok(Success { status, data, next_cursor }) => self.format.success(status, data, next_cursor),
-            Err(error) => self.format.failure(&error),
+            Ok(success) => self.errors.success(&success),
+            Err(error) => self.fail(head, &error),
         }
     }
-}
 
-impl<F> Routes<F> {
-    /// Who asks for what is done to which key, if that is permitted. Whoever may not do it is not told whether the key
-    /// is there.
+    fn fail(&self, head: &Head, error: &ManageError) -> Response {
+        let request = RequestView::of_parts(head);
+        let kind = error.kind();
+        let fields: &[FieldError] = match error {
+            ManageError::Invalid(fields) => fields,
+            _ => &[],
+        };
+        let (code, message) = match error {
+            ManageError::Forbidden(forbidden) => (forbidden.code(), format!("Not allowed: {forbidden}.").into()),
+            ManageError::NotFound => (kind.code(), "There is no such key.".into()),
+            ManageError::Store(_) | ManageError::Randomness(_) => {
+                (kind.code(), "Keys can't be managed right now. Try again.".into())
+            }
+            _ => (kind.code(), std::borrow::Cow::Borrowed(kind.message())),
+        };
+        self.errors.error(&ApiError::new(kind, code, message, fields, request))
+    }
+
+    /// On whose authority what is done to which key, if that is permitted. A caller that may not do it does not learn
+    /// whether the key is there.
     fn begin(
         &self,
         extensions: &Extensions,
@@ -174,15 +160,13 @@ impl<F> Routes<F> {
     }
 }
 
-struct Success {
-    status: StatusCode,
-    data: serde_json::Value,
-    next_cursor: Option<String>,
+fn success(status: StatusCode, data: serde_json::Value) -> Success {
+    Success { status, data, next_cursor: None }
 }
 
-/// Stands before all routes and all other methods: nobody without a principal gets any further, and no answer is kept
+/// Stands before all routes and all other methods: a request without a principal gets no further, and no response is kept
 /// by a cache.
-async fn guard<F: KeyRoutesFormat>(
+async fn guard<F: ErrorFormat<Body>>(
     State(routes): State<Arc<Routes<F>>>,
     request: Request,
     next: Next,
@@ -190,13 +174,15 @@ async fn guard<F: KeyRoutesFormat>(
     let mut response = match authority(request.extensions()) {
         Ok(_) => next.run(request).await,
         Err(error) => {
-            if Authentication::of(request.extensions()).is_none() {
-                let missing = Reason::LayerMissing(
-                    "routes for keys need AuthenticateLayer outside them: add that one to the router after nesting them",
+            let (head, _) = request.into_parts();
+            if Authentication::of(&head.extensions).is_none() {
+                let missing = Reason::Misconfigured(
+                    "routes for keys need `ApiKeys::layer` or `authenticate` outside them: add it to the router after \
+                     nesting them",
                 );
-                crate::log::refused(&Rejection::new(missing));
+                log(&Rejection::new(missing), RequestView::of_parts(&head));
             }
-            routes.format.failure(&error)
+            routes.fail(&head, &error)
         }
     };
     let unavailable = response.status() == StatusCode::SERVICE_UNAVAILABLE;
@@ -213,15 +199,12 @@ fn authority(extensions: &Extensions) -> Result<Authority, ManageError> {
     Ok(Authority::principal(principal))
 }
 
-async fn list<F: KeyRoutesFormat>(
-    State(routes): State<Arc<Routes<F>>>,
-    extensions: Extensions,
-    uri: Uri,
-) -> Response {
+async fn list<F: ErrorFormat<Body>>(State(routes): State<Arc<Routes<F>>>, request: Request) -> Response {
+    let (head, _) = request.into_parts();
     let result = async {
-        let authority = authority(&extensions)?;
+        let authority = authority(&head.extensions)?;
         routes.manager.permit(&authority, KeyAction::Read, None)?;
-        let Query(parameters) = Query::try_from_uri(&uri)
+        let Query(parameters) = Query::try_from_uri(&head.uri)
             .map_err(|_| ManageError::invalid("query", "must be form-urlencoded"))?;
         let query = query::parse(parameters, &routes.manager)?;
         let page = routes.manager.list(&authority, &query).await?;
@@ -231,67 +214,66 @@ async fn list<F: KeyRoutesFormat>(
             next_cursor: page.next.map(|cursor| cursor.to_string()),
         })
     };
-    routes.answer(result.await)
+    routes.answer(&head, result.await)
 }
 
-async fn create<F: KeyRoutesFormat>(
-    State(routes): State<Arc<Routes<F>>>,
-    extensions: Extensions,
-    request: Request,
-) -> Response {
+async fn create<F: ErrorFormat<Body>>(State(routes): State<Arc<Routes<F>>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
     let result = async {
-        let authority = authority(&extensions)?;
+        let authority = authority(&head.extensions)?;
         routes.manager.permit(&authority, KeyAction::Create, None)?;
-        let key = body::new_key(request).await?;
+        let key = body::new_key(&head.headers, body).await?;
         let created = routes.manager.create(&authority, key).await?;
-        Ok(Success { status: StatusCode::CREATED, data: json::created(&created), next_cursor: None })
+        Ok(success(StatusCode::CREATED, json::created(&created)))
     };
-    routes.answer(result.await)
+    routes.answer(&head, result.await)
 }
 
-async fn rotate<F: KeyRoutesFormat>(
+async fn rotate<F: ErrorFormat<Body>>(
     State(routes): State<Arc<Routes<F>>>,
-    extensions: Extensions,
     parameters: Result<RawPathParams, RawPathParamsRejection>,
     request: Request,
 ) -> Response {
+    let (head, body) = request.into_parts();
     let result = async {
-        let (authority, id) = routes.begin(&extensions, KeyAction::Rotate, parameters)?;
-        let rotated = match body::rotation(request).await? {
+        let (authority, id) = routes.begin(&head.extensions, KeyAction::Rotate, parameters)?;
+        let rotated = match body::rotation(&head.headers, body).await? {
             Rotation { on_first_use: true, grace } => {
                 routes.manager.rotate_on_first_use(&authority, &id, grace).await?
             }
             Rotation { grace, .. } => routes.manager.rotate(&authority, &id, grace).await?,
         };
-        Ok(Success { status: StatusCode::OK, data: json::created(&rotated), next_cursor: None })
+        Ok(success(StatusCode::OK, json::created(&rotated)))
     };
-    routes.answer(result.await)
+    routes.answer(&head, result.await)
 }
 
-async fn delete<F: KeyRoutesFormat>(
+async fn delete<F: ErrorFormat<Body>>(
     State(routes): State<Arc<Routes<F>>>,
-    extensions: Extensions,
     parameters: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
 ) -> Response {
+    let (head, _) = request.into_parts();
     let result = async {
-        let (authority, id) = routes.begin(&extensions, KeyAction::Delete, parameters)?;
+        let (authority, id) = routes.begin(&head.extensions, KeyAction::Delete, parameters)?;
         routes.manager.delete(&authority, &id).await?;
-        Ok(Success { status: StatusCode::OK, data: json::deleted(&id), next_cursor: None })
+        Ok(success(StatusCode::OK, json::deleted(&id)))
     };
-    routes.answer(result.await)
+    routes.answer(&head, result.await)
 }
 
-async fn revoke<F: KeyRoutesFormat>(
+async fn revoke<F: ErrorFormat<Body>>(
     State(routes): State<Arc<Routes<F>>>,
-    extensions: Extensions,
     parameters: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
 ) -> Response {
+    let (head, _) = request.into_parts();
     let result = async {
-        let (authority, id) = routes.begin(&extensions, KeyAction::Revoke, parameters)?;
+        let (authority, id) = routes.begin(&head.extensions, KeyAction::Revoke, parameters)?;
         let key = routes.manager.revoke(&authority, &id).await?;
-        Ok(Success { status: StatusCode::OK, data: json::key(&key), next_cursor: None })
+        Ok(success(StatusCode::OK, json::key(&key)))
     };
-    routes.answer(result.await)
+    routes.answer(&head, result.await)
 }
 
 /// By name, since the router may be nested below paths with parameters of their own; the last, since the innermost is

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::manage::{FieldError, KeyManager, ManageError};
+use crate::manage::{KeyManager, ManageError};
+use crate::rejection::FieldError;
 use crate::store::KeyQuery;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -8,7 +8,8 @@ use http::{Response, StatusCode};
 
 use crate::presets::json::push_json_string;
 use crate::rejection::{Reason, Rejection, RejectionFormat, RejectionKind, response};
-use crate::request_id::{RequestId, WriteRequestId};
+use crate::request::RequestId;
+use crate::request_id::WriteRequestId;
 
 /// Refusals as published: `{"error":"…"}`, with the `code` and `requestId` that the vendor's plugins read.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,16 +5,16 @@ use std::time::Duration;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Response};
 
-use super::{Rejection, RejectionFormat, RejectionKind};
+use super::{ApiError, ErrorFormat, ErrorKind};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const RETRY_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 const STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
-/// Refusals as gRPC statuses, for tonic and other gRPC services.
+/// Errors as gRPC statuses, for tonic and other gRPC services.
 ///
-/// A refusal has the [Trailers-Only form]: no body, HTTP status 200, and the gRPC status among the header fields.
+/// A response has the [Trailers-Only form]: no body, HTTP status 200, and the gRPC status among the header fields.
 ///
 /// ```text
 /// HTTP/2 200
@@ -30,9 +30,10 @@ const STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-
 /// |---|---|
 /// | `Unauthenticated`, `AmbiguousCredentials` | 16 `UNAUTHENTICATED` |
 /// | `RateLimited` | 8 `RESOURCE_EXHAUSTED` |
-/// | `OrganizationMissing` | 3 `INVALID_ARGUMENT` |
+/// | `OrganizationMissing`, `Invalid` | 3 `INVALID_ARGUMENT` |
 /// | `OrganizationMismatch`, `Forbidden` | 7 `PERMISSION_DENIED` |
-/// | `OrganizationNotFound` | 5 `NOT_FOUND` |
+/// | `OrganizationNotFound`, `NotFound` | 5 `NOT_FOUND` |
+/// | `AlreadyExists` | 6 `ALREADY_EXISTS` |
 /// | `Unavailable` | 14 `UNAVAILABLE` |
 /// | `Misconfigured` | 13 `INTERNAL` |
 ///
@@ -49,16 +50,16 @@ const STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-
 ///
 /// ```
 /// use http::Response;
-/// use tower_api_keys::rejection::{GrpcStatus, Rejection, RejectionFormat};
+/// use tower_api_keys::rejection::{ApiError, ErrorFormat, GrpcStatus};
 ///
-/// fn refuse(rejection: &Rejection) -> Response<String> {
-///     GrpcStatus.response(rejection)
+/// fn reject(error: &ApiError<'_>) -> Response<String> {
+///     GrpcStatus.error(error)
 /// }
 /// ```
 ///
 /// Use it only where every client speaks gRPC: others see a 200. So does what stands outside and goes by the HTTP
-/// status, such as [`with_refund`](crate::RateLimitLayer::with_refund); look at the [`Rejection`] in the response's
-/// extensions instead.
+/// status; look at the [`Rejection`](super::Rejection) in the response's extensions instead, which
+/// [`attach_rejections`](crate::ApiKeysBuilder::attach_rejections) puts there.
 ///
 /// [Trailers-Only form]: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 /// [status]: https://github.com/grpc/grpc/blob/master/doc/statuscodes.md
@@ -67,21 +68,21 @@ const STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GrpcStatus;
 
-impl<B: Default> RejectionFormat<B> for GrpcStatus {
-    fn response(&self, rejection: &Rejection) -> Response<B> {
-        let kind = rejection.kind();
+impl<B: Default> ErrorFormat<B> for GrpcStatus {
+    fn error(&self, error: &ApiError<'_>) -> Response<B> {
+        let kind = error.kind();
         let (code, message) = (code(kind), message(kind));
         let mut response = Response::new(B::default());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(GRPC_STATUS, HeaderValue::from(code));
         headers.insert(GRPC_MESSAGE, HeaderValue::from_static(message));
-        match rejection.retry_after() {
+        match error.retry_after() {
             Some(delay) => {
                 headers.insert(RETRY_PUSHBACK, HeaderValue::from(push_back(delay)));
                 headers.insert(STATUS_DETAILS, details::with_retry_info(code, message, delay));
             }
-            None if kind == RejectionKind::RateLimited => {
+            None if kind == ErrorKind::RateLimited => {
                 headers.insert(RETRY_PUSHBACK, HeaderValue::from(NEVER));
             }
             None => {}
@@ -90,30 +91,24 @@ impl<B: Default> RejectionFormat<B> for GrpcStatus {
     }
 }
 
-fn code(kind: RejectionKind) -> u16 {
+fn code(kind: ErrorKind) -> u16 {
     match kind {
-        RejectionKind::Unauthenticated | RejectionKind::AmbiguousCredentials => 16,
-        RejectionKind::RateLimited => 8,
-        RejectionKind::OrganizationMissing => 3,
-        RejectionKind::OrganizationNotFound => 5,
-        RejectionKind::OrganizationMismatch | RejectionKind::Forbidden => 7,
-        RejectionKind::Unavailable => 14,
-        RejectionKind::Misconfigured => 13,
+        ErrorKind::Unauthenticated | ErrorKind::AmbiguousCredentials => 16,
+        ErrorKind::RateLimited => 8,
+        ErrorKind::OrganizationMissing | ErrorKind::Invalid => 3,
+        ErrorKind::OrganizationNotFound | ErrorKind::NotFound => 5,
+        ErrorKind::AlreadyExists => 6,
+        ErrorKind::OrganizationMismatch | ErrorKind::Forbidden => 7,
+        ErrorKind::Unavailable => 14,
+        ErrorKind::Misconfigured => 13,
     }
 }
 
 /// Visible ASCII and spaces but for `%`, so that the field's percent-encoding leaves it as it is.
-fn message(kind: RejectionKind) -> &'static str {
+fn message(kind: ErrorKind) -> &'static str {
     match kind {
-        RejectionKind::Unauthenticated => "The credential is missing or not valid.",
-        RejectionKind::AmbiguousCredentials => "More than one credential was sent. Send exactly one.",
-        RejectionKind::RateLimited => "The rate limit is used up.",
-        RejectionKind::OrganizationMissing => "The request has to name an organization.",
-        RejectionKind::OrganizationMismatch => "The organization is not that of the key.",
-        RejectionKind::OrganizationNotFound => "There is no such organization.",
-        RejectionKind::Forbidden => "The key may not do this.",
-        RejectionKind::Unavailable => "The credential can't be checked right now. Try again.",
-        RejectionKind::Misconfigured => "The server is set up wrongly.",
+        ErrorKind::RateLimited => "The rate limit is used up.",
+        _ => kind.message(),
     }
 }
 
@@ -137,16 +132,16 @@ mod tests {
     use crate::scope::ScopeRequirement;
     use crate::store::{StoreError, StoreErrorKind};
 
-    const KINDS: [RejectionKind; 9] = [
-        RejectionKind::Unauthenticated,
-        RejectionKind::AmbiguousCredentials,
-        RejectionKind::RateLimited,
-        RejectionKind::OrganizationMissing,
-        RejectionKind::OrganizationMismatch,
-        RejectionKind::OrganizationNotFound,
-        RejectionKind::Forbidden,
-        RejectionKind::Unavailable,
-        RejectionKind::Misconfigured,
+    const KINDS: [ErrorKind; 9] = [
+        ErrorKind::Unauthenticated,
+        ErrorKind::AmbiguousCredentials,
+        ErrorKind::RateLimited,
+        ErrorKind::OrganizationMissing,
+        ErrorKind::OrganizationMismatch,
+        ErrorKind::OrganizationNotFound,
+        ErrorKind::Forbidden,
+        ErrorKind::Unavailable,
+        ErrorKind::Misconfigured,
     ];
 
     fn response(reason: Reason) -> Response<String> {

@@ -1,12 +1,12 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::known::{Ages, Known};
 use super::load::Loads;
 use super::{CachedStore, Shared};
 use crate::clock::{Clock, SystemClock};
-use crate::store::InvalidationSink;
+use crate::store::{InvalidationSink, InvalidationSource};
 
 /// Of what was read longer ago, nobody can say any more that it holds.
 const MAX_OUTAGE: Duration = Duration::from_secs(30);
@@ -20,6 +20,7 @@ pub struct CachedStoreBuilder<S> {
     ages: Ages,
     clock: Arc<dyn Clock>,
     sink: Option<Arc<dyn InvalidationSink>>,
+    source: Option<Box<dyn InvalidationSource>>,
 }
 
 impl<S> CachedStoreBuilder<S> {
@@ -36,6 +37,7 @@ impl<S> CachedStoreBuilder<S> {
             },
             clock: Arc::new(SystemClock),
             sink: None,
+            source: None,
         }
     }
 
@@ -91,6 +93,13 @@ impl<S> CachedStoreBuilder<S> {
         Self { sink: Some(Arc::new(sink)), ..self }
     }
 
+    /// Hears from `source` what other nodes change, as soon as the store's
+    /// [background task](crate::store::KeyStore::background) runs: [`ApiKeys::background`](crate::ApiKeys::background)
+    /// runs it. Without an assembly, [`CachedStore::follow`] does the same.
+    pub fn follow(self, source: impl InvalidationSource) -> Self {
+        Self { source: Some(Box::new(source)), ..self }
+    }
+
     /// Reads the time from this clock; only its monotonic count matters here.
     pub fn clock(self, clock: impl Clock) -> Self {
         Self { clock: Arc::new(clock), ..self }
@@ -104,6 +113,7 @@ impl<S> CachedStoreBuilder<S> {
             known: Arc::new(Known::new(self.capacity, self.absent_capacity, self.ages, self.clock)),
             loads: Arc::new(Loads::default()),
             sink: self.sink,
+            source: Mutex::new(self.source),
         }))
     }
 }

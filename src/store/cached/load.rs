@@ -1,4 +1,4 @@
-//! One question to the store for all who ask it at the same time.
+//! One call of the store for all who ask it at the same time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -9,45 +9,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
-use crate::key::{Digest, KeyId};
-use crate::store::{FindResult, KeySelector, StoreError, StoreErrorKind};
-
-/// A selector that owns what it names.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) enum Question {
-    Id(KeyId),
-    Digests(Box<[Digest]>),
-}
-
-impl Question {
-    pub(super) fn selector(&self) -> KeySelector<'_> {
-        match self {
-            Self::Id(id) => KeySelector::Id(id),
-            Self::Digests(digests) => KeySelector::Digests(digests),
-        }
-    }
-}
-
-impl From<KeySelector<'_>> for Question {
-    fn from(selector: KeySelector<'_>) -> Self {
-        match selector {
-            KeySelector::Id(id) => Self::Id(*id),
-            KeySelector::Digests(digests) => Self::Digests(digests.into()),
-        }
-    }
-}
+use crate::store::{FindResult, OwnedKeySelector, StoreError, StoreErrorKind};
 
 /// The store's own future.
 pub(super) type Call = Pin<Box<dyn Future<Output = FindResult> + Send>>;
 
-/// The loads under way, at most one to join for each question. As many as there are requests that wait, no more.
+/// The loads under way, at most one to join for each selector. As many as there are requests that wait, no more.
 #[derive(Default)]
-pub(super) struct Loads(Mutex<HashMap<Question, Weak<Load>>>);
+pub(super) struct Loads(Mutex<HashMap<OwnedKeySelector, Weak<Load>>>);
 
 /// A call of the store. Whoever waits for it lets it go on, so it belongs to none of them: it ends with its answer, or
 /// when nobody waits any more.
 struct Load {
-    question: Question,
+    wanted: OwnedKeySelector,
     generation: u64,
     state: Mutex<State>,
     is_answered: AtomicBool,
@@ -62,30 +36,30 @@ enum State {
 }
 
 impl Loads {
-    /// Joins the load of this question if it began no earlier than `generation`, or starts one: who comes after a
+    /// Joins the load of this wanted if it began no earlier than `generation`, or starts one: who comes after a
     /// change must not be given what was read before it.
     pub(super) fn join(
         self: &Arc<Self>,
-        question: Question,
+        wanted: OwnedKeySelector,
         generation: u64,
-        call: impl FnOnce(Question) -> Call,
+        call: impl FnOnce(OwnedKeySelector) -> Call,
     ) -> Waiting {
         // To be dropped after the lock is: the last to leave a load takes the lock.
         let outdated;
         let mut loads = lock(&self.0);
-        match loads.get(&question).and_then(Weak::upgrade) {
+        match loads.get(&wanted).and_then(Weak::upgrade) {
             Some(load) if load.generation >= generation && !load.is_answered() => return Waiting::new(load),
             other => outdated = other,
         }
         let load = Arc::new(Load {
             generation,
-            state: Mutex::new(State::Calling(call(question.clone()))),
+            state: Mutex::new(State::Calling(call(wanted.clone()))),
             is_answered: AtomicBool::new(false),
             waiting: Arc::default(),
             loads: self.clone(),
-            question: question.clone(),
+            wanted: wanted.clone(),
         });
-        loads.insert(question, Arc::downgrade(&load));
+        loads.insert(wanted, Arc::downgrade(&load));
         drop(loads);
         drop(outdated);
         Waiting::new(load)
@@ -107,8 +81,8 @@ impl Drop for Load {
     fn drop(&mut self) {
         let mut loads = lock(&self.loads.0);
         // A newer load may have taken the place.
-        if loads.get(&self.question).is_some_and(|load| load.strong_count() == 0) {
-            loads.remove(&self.question);
+        if loads.get(&self.wanted).is_some_and(|load| load.strong_count() == 0) {
+            loads.remove(&self.wanted);
         }
     }
 }
@@ -206,11 +180,11 @@ mod tests {
 
     use super::*;
 
-    fn question(id: &str) -> Question {
-        Question::Id(id.parse().unwrap())
+    fn wanted(id: &str) -> OwnedKeySelector {
+        OwnedKeySelector::Id(id.parse().unwrap())
     }
 
-    fn never(_: Question) -> Call {
+    fn never(_: OwnedKeySelector) -> Call {
         Box::pin(pending())
     }
 
@@ -221,7 +195,7 @@ mod tests {
     #[test]
     fn r31_there_are_as_many_loads_as_are_waited_for() {
         let loads = Arc::new(Loads::default());
-        let all: Vec<_> = (0..100).map(|n| loads.join(question(&format!("k{}", n / 2)), 0, never)).collect();
+        let all: Vec<_> = (0..100).map(|n| loads.join(wanted(&format!("k{}", n / 2)), 0, never)).collect();
         assert_eq!(loads.len(), 50);
         drop(all);
         assert_eq!(loads.len(), 0);
@@ -230,16 +204,16 @@ mod tests {
     #[test]
     fn r34_a_load_is_joined_by_those_who_come_before_the_next_change() {
         let loads = Arc::new(Loads::default());
-        let first = loads.join(question("k"), 3, never);
+        let first = loads.join(wanted("k"), 3, never);
         let joined = |generation| {
-            let waiting = loads.join(question("k"), generation, never);
+            let waiting = loads.join(wanted("k"), generation, never);
             (Arc::ptr_eq(&waiting.load, &first.load), waiting)
         };
         assert!(joined(3).0);
         assert!(joined(2).0, "what was read later is as good");
         let (same, newer) = joined(4);
         assert!(!same);
-        assert!(Arc::ptr_eq(&loads.join(question("k"), 4, never).load, &newer.load));
+        assert!(Arc::ptr_eq(&loads.join(wanted("k"), 4, never).load, &newer.load));
         drop(first);
         assert_eq!(loads.len(), 1, "the older load's end leaves the newer in its place");
         drop(newer);
@@ -265,14 +239,14 @@ mod tests {
                 if polls < 3 { Poll::Pending } else { Poll::Ready(Ok(None)) }
             }))
         };
-        let mut waiting = [(); 3].map(|()| loads.join(question("k"), 0, answer));
+        let mut waiting = [(); 3].map(|()| loads.join(wanted("k"), 0, answer));
         let waker = Waker::from(woken.clone());
         for early in &mut waiting[..2] {
             assert!(Pin::new(early).poll(&mut Context::from_waker(&waker)).is_pending());
         }
         assert!(poll(&mut waiting[2]).is_ready());
         assert_eq!(woken.0.load(Ordering::SeqCst), 2);
-        let mut late = loads.join(question("k"), 0, answer);
+        let mut late = loads.join(wanted("k"), 0, answer);
         assert!(poll(&mut late).is_pending());
         assert!(waiting.iter_mut().all(|waiting| poll(waiting).is_ready()));
     }

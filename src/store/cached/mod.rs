@@ -12,17 +12,17 @@ mod atomic {
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
 
 use async_trait::async_trait;
 
 pub use self::builder::CachedStoreBuilder;
 use self::known::{Known, Name};
-use self::load::{Loads, Question};
+use self::load::Loads;
 use super::{
-    FindResult, Invalidation, InvalidationSink, InvalidationSource, KeyAdministration, KeyPage, KeyQuery,
-    KeySelector, KeyStore, StoreError, StoreErrorKind,
+    BackgroundTask, FindResult, Invalidation, InvalidationSink, InvalidationSource, KeyAdministration, KeyPage, KeyQuery,
+    KeySelector, KeyStore, Lookup, OwnedKeySelector, StoreError, StoreErrorKind, background,
 };
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
@@ -41,7 +41,7 @@ use crate::log;
 /// use tower_api_keys::store::{CachedStore, MemoryStore};
 ///
 /// # let database = MemoryStore::new();
-/// let format = KeyFormat::new("acme_").build()?;
+/// let format = KeyFormat::new("acme_")?;
 /// let header = HeaderKey::new("x-api-key".parse()?, format.clone());
 ///
 /// let store = CachedStore::new(database);
@@ -105,6 +105,8 @@ struct Shared<S> {
     known: Arc<Known>,
     loads: Arc<Loads>,
     sink: Option<Arc<dyn InvalidationSink>>,
+    /// What is to be followed, until [`background`](KeyStore::background) does.
+    source: Mutex<Option<Box<dyn InvalidationSource>>>,
 }
 
 impl<S> CachedStore<S> {
@@ -189,6 +191,31 @@ impl Drop for Changing<'_> {
 }
 
 impl<S: KeyStore> Shared<S> {
+    /// Asks the store, together with whoever asks for the same at the same time.
+    async fn load(self: Arc<Self>, wanted: OwnedKeySelector) -> FindResult {
+        let Self { known, loads, .. } = &*self;
+        // What was not known when the lookup was made may be by now.
+        if let Poll::Ready(found) = known.look_up(wanted.borrow()) {
+            return Ok(found);
+        }
+        let began = known.begin();
+        let load = loads.join(wanted.clone(), began.generation, |wanted| {
+            let shared = self.clone();
+            Box::pin(async move {
+                let found = shared.store.find(wanted.borrow()).await?;
+                shared.known.keep(wanted.borrow(), found.as_ref(), began);
+                Ok(found)
+            })
+        });
+        let answer = load.await;
+        match &answer {
+            Err(error) if error.kind() == StoreErrorKind::Unavailable => {
+                known.last_resort(wanted.borrow()).map_or(answer, |record| Ok(Some(record)))
+            }
+            _ => answer,
+        }
+    }
+
     /// Makes a change, and has it known before it is answered. The change answers whether there was anything to change.
     async fn change(
         &self,
@@ -222,37 +249,26 @@ async fn always(change: impl Future<Output = Result<(), StoreError>>) -> Result<
 
 #[async_trait]
 impl<S: KeyStore> KeyStore for CachedStore<S> {
-    fn find_now(&self, selector: KeySelector<'_>) -> Poll<FindResult> {
-        self.0.known.look_up(selector).map(Ok)
-    }
-
-    async fn find(&self, selector: KeySelector<'_>) -> FindResult {
-        let Shared { known, loads, .. } = &*self.0;
-        // What was not known a moment ago may be by now.
-        if let Poll::Ready(found) = known.look_up(selector) {
-            return Ok(found);
+    #[inline]
+    fn find(&self, selector: KeySelector<'_>) -> Lookup {
+        if let Poll::Ready(found) = self.0.known.look_up(selector) {
+            return Lookup::ready(Ok(found));
         }
-        let began = known.begin();
-        let load = loads.join(selector.into(), began.generation, |question: Question| {
-            let shared = self.0.clone();
-            Box::pin(async move {
-                let found = shared.store.find(question.selector()).await?;
-                shared.known.keep(question.selector(), found.as_ref(), began);
-                Ok(found)
-            })
-        });
-        let answer = load.await;
-        match &answer {
-            Err(error) if error.kind() == StoreErrorKind::Unavailable => {
-                known.last_resort(selector).map_or(answer, |record| Ok(Some(record)))
-            }
-            _ => answer,
-        }
+        Lookup::pending(self.0.clone().load(selector.to_owned()))
     }
 
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
         let change = always(self.0.store.refresh(record.clone()));
         self.0.change(record.id, Some(&record), change).await.map(|_| ())
+    }
+
+    fn background(&self) -> Option<BackgroundTask> {
+        let source = self.0.source.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let follow = source.map(|source| Box::pin(self.follow(source)) as BackgroundTask);
+        match (follow, self.0.store.background()) {
+            (Some(follow), Some(store)) => Some(Box::pin(background::run(vec![follow, store]))),
+            (one, other) => one.or(other),
+        }
     }
 
     /// What is held goes on showing the use before: a request has no need of it, and `get` and `list` ask the store.

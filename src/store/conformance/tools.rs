@@ -82,16 +82,11 @@ pub(super) async fn find_id<S: KeyAdministration>(store: &S, id: &KeyId) -> Opti
     look_up(store, KeySelector::Id(id)).await
 }
 
-/// What `find` answers, and `find_now` too if it answers at all: before as well as after, since either may fill a cache.
+/// What `find` answers: twice, since the first lookup may fill a cache.
 pub(super) async fn look_up<S: KeyAdministration>(store: &S, selector: KeySelector<'_>) -> Option<KeyRecord> {
-    let before = store.find_now(selector);
-    let found = store.find(selector).await.expect("a look-up must work");
-    for answer in [before, store.find_now(selector)] {
-        if let Poll::Ready(answer) = answer {
-            let now = answer.expect("`find_now` must not fail where `find` works");
-            assert_eq!(now, found, "what `find_now` answers must be what `find` answers");
-        }
-    }
+    let found = store.find(selector).await.expect("a lookup must work");
+    let again = store.find(selector).await.expect("a lookup must work twice");
+    assert_eq!(again, found, "two lookups of the same key must find the same");
     found.map(Arc::unwrap_or_clone)
 }
 

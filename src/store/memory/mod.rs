@@ -4,7 +4,6 @@ mod shared_scopes;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 
 use async_trait::async_trait;
 use papaya::Guard;
@@ -13,7 +12,7 @@ use self::listing::Listing;
 use self::names::{ByDigest, ById, Digested, Identified};
 use self::shared_scopes::SharedScopes;
 use super::{
-    Cursor, FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, StoreError,
+    Cursor, FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError,
     StoreErrorKind,
 };
 use crate::clock::Timestamp;
@@ -131,12 +130,9 @@ impl Inner {
 
 #[async_trait]
 impl KeyStore for MemoryStore {
-    fn find_now(&self, selector: KeySelector<'_>) -> Poll<FindResult> {
-        Poll::Ready(Ok(self.0.find(selector)))
-    }
-
-    async fn find(&self, selector: KeySelector<'_>) -> FindResult {
-        Ok(self.0.find(selector))
+    #[inline]
+    fn find(&self, selector: KeySelector<'_>) -> Lookup {
+        Lookup::ready(Ok(self.0.find(selector)))
     }
 
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {

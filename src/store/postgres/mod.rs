@@ -14,7 +14,7 @@ use super::sql::{
     to_next_row, to_row, update_key,
 };
 use super::{
-    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, StoreError, StoreErrorKind,
+    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
@@ -181,7 +181,7 @@ async fn migrate(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
 
 #[async_trait]
 impl KeyStore for PostgresStore {
-    async fn find(&self, selector: KeySelector<'_>) -> FindResult {
+    fn find(&self, selector: KeySelector<'_>) -> Lookup {
         let query = match selector {
             KeySelector::Id(id) => sqlx::query_as(FIND_BY_ID).bind(id.to_string()),
             KeySelector::Digests(digests) => {
@@ -189,7 +189,8 @@ impl KeyStore for PostgresStore {
                 sqlx::query_as(FIND_BY_DIGEST).bind(digests)
             }
         };
-        to_found(self.0.look_up(|to| Box::pin(query.fetch_optional(to))).await?)
+        let engine = self.0.clone();
+        Lookup::pending(async move { to_found(engine.look_up(|to| Box::pin(query.fetch_optional(to))).await?) })
     }
 
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {

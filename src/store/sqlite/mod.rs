@@ -17,7 +17,7 @@ use super::sql::{
     to_found, to_next_row, to_row, update_key,
 };
 use super::{
-    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, StoreError, StoreErrorKind,
+    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
@@ -278,12 +278,13 @@ fn json(texts: impl Iterator<Item: std::fmt::Display>) -> String {
 
 #[async_trait]
 impl KeyStore for SqliteStore {
-    async fn find(&self, selector: KeySelector<'_>) -> FindResult {
+    fn find(&self, selector: KeySelector<'_>) -> Lookup {
         let query = match selector {
             KeySelector::Id(id) => sqlx::query_as(FIND_BY_ID).bind(id.to_string()),
             KeySelector::Digests(digests) => sqlx::query_as(FIND_BY_DIGEST).bind(json(digests.iter())),
         };
-        to_found(self.engine.look_up(|to| Box::pin(query.fetch_optional(to))).await?)
+        let engine = self.engine.clone();
+        Lookup::pending(async move { to_found(engine.look_up(|to| Box::pin(query.fetch_optional(to))).await?) })
     }
 
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {

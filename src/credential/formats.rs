@@ -1,0 +1,74 @@
+use crate::key::{KeyFormat, MalformedKey, ParsedKey};
+
+/// The formats that keys in one place may have.
+#[derive(Clone, Debug)]
+pub(super) struct Formats {
+    first: KeyFormat,
+    others: Vec<KeyFormat>,
+}
+
+impl Formats {
+    pub(super) fn one(first: KeyFormat) -> Self {
+        Self { first, others: Vec::new() }
+    }
+
+    /// `formats` has at least one.
+    pub(super) fn several(formats: Vec<KeyFormat>) -> Self {
+        let mut formats = formats.into_iter();
+        Self { first: formats.next().expect("an assembly has a format"), others: formats.collect() }
+    }
+
+    pub(super) fn add(&mut self, format: KeyFormat) {
+        self.others.push(format);
+    }
+
+    /// The key, in the one format that reads it. Of a text that none reads, the fault is that of the format whose prefix it
+    /// has.
+    #[inline]
+    pub(super) fn parse<'k>(&self, text: &'k str) -> Result<ParsedKey<'k>, MalformedKey> {
+        let first = self.first.parse(text);
+        if self.others.is_empty() || first.is_ok() {
+            return first;
+        }
+        self.parse_other(text, first)
+    }
+
+    fn parse_other<'k>(
+        &self,
+        text: &'k str,
+        first: Result<ParsedKey<'k>, MalformedKey>,
+    ) -> Result<ParsedKey<'k>, MalformedKey> {
+        self.others.iter().map(|format| format.parse(text)).fold(first, |best, next| match (&best, &next) {
+            (Ok(_), _) | (Err(_), Err(MalformedKey::Prefix)) => best,
+            (Err(MalformedKey::Prefix), _) | (Err(_), Ok(_)) => next,
+            (Err(_), Err(_)) => best,
+        })
+    }
+
+    /// Whether `text` starts like a key of one of the formats.
+    pub(super) fn have_prefix(&self, text: &str) -> bool {
+        self.first.has_prefix(text) || self.others.iter().any(|format| format.has_prefix(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_in_its_own_format() {
+        let format = |prefix| KeyFormat::new(prefix).unwrap();
+        let formats = Formats::several(vec![format("old_"), format("new_")]);
+        let secret = "0".repeat(32);
+        for (text, want) in [
+            (format!("old_{secret}"), None),
+            (format!("new_{secret}"), None),
+            (format!("other_{secret}"), Some(MalformedKey::Prefix)),
+            ("old_short".to_owned(), Some(MalformedKey::Length)),
+            ("new_short".to_owned(), Some(MalformedKey::Length)),
+        ] {
+            assert_eq!(formats.parse(&text).err(), want, "{text}");
+        }
+        assert!(formats.have_prefix("new_") && !formats.have_prefix("other_"));
+    }
+}

@@ -1,0 +1,128 @@
+//! The caller: who it is, for which organization it acts, and what belongs to it.
+//!
+//! - [`Principal`]: the authenticated caller of a request, by its key or its session.
+//! - [`SessionAuthenticator`]: verifies people's [sessions](Session), for applications with a dashboard beside keys.
+//! - [`OrganizationRule`]: for which organization a request acts, where the key alone does not say.
+//! - [`Role`], [`Tier`], [`OrganizationPrincipal`], [`SystemPrincipal`]: roles of people, and keys of the system.
+//! - [`Owned`]: a value that only its owner reaches.
+//!
+//! # Sessions
+//!
+//! An application implements [`SessionAuthenticator`] and gives it to
+//! [`ApiKeysBuilder::sessions`](crate::ApiKeysBuilder::sessions). A session is then a [`Principal`] like any other: same
+//! scopes, same isolation, same rate limits.
+//!
+//! A session belongs to a person who may be a member of several organizations. The [`OrganizationRule`] of the assembly
+//! says for which of them a request acts. A session is never of the [system's tier](Tier::System).
+//!
+//! ```
+//! use async_trait::async_trait;
+//! use tower_api_keys::identity::{Membership, Role, Session, SessionAuthenticator};
+//! use tower_api_keys::key::{Mode, SecretString};
+//! use tower_api_keys::scope::ScopeSet;
+//! use tower_api_keys::store::StoreError;
+//!
+//! struct Tokens;
+//!
+//! struct Claims {
+//!     subject: String,
+//!     organization: String,
+//! }
+//!
+//! /// Checks the signature, the issuer, the audience and the time.
+//! fn verify(token: &str) -> Option<Claims> {
+//!     # let _ = token;
+//!     # None
+//! }
+//!
+//! #[async_trait]
+//! impl SessionAuthenticator for Tokens {
+//!     async fn authenticate(&self, token: &SecretString) -> Result<Option<Session>, StoreError> {
+//!         let Some(claims) = verify(token.expose_secret()) else { return Ok(None) };
+//!         // Only now, from a token that is good.
+//!         let Ok(organization) = claims.organization.parse() else { return Ok(None) };
+//!         let scopes = ScopeSet::parse_list(["invoice:read"]).unwrap_or_default();
+//!         let membership = Membership::new(organization, Role::of_rank(1), scopes);
+//!         Ok(Some(Session::new(claims.subject, Mode::Live, [membership])))
+//!     }
+//! }
+//! ```
+//!
+//! # Isolation
+//!
+//! A handler that finds a resource by its identifier must not show it to another organization, or to a key of the other
+//! mode, and must not show that it exists. So a resource is kept together with its [`Owner`](crate::key::Owner), and is
+//! reached through the caller: what is another's is `None`, exactly as if it were not there. There is one way to a 404, so
+//! all of them are alike to the byte.
+//!
+//! ```
+//! use std::collections::HashMap;
+//!
+//! use tower_api_keys::Principal;
+//! use tower_api_keys::identity::Owned;
+//!
+//! struct NotFound;
+//! struct OtherMode;
+//!
+//! struct Workflow {
+//!     name: String,
+//!     runs: u32,
+//! }
+//!
+//! type Workflows = HashMap<String, Owned<Workflow>>;
+//!
+//! fn create(workflows: &mut Workflows, principal: &Principal, id: String, workflow: Workflow) {
+//!     workflows.insert(id, Owned::new(principal.owner().clone(), workflow));
+//! }
+//!
+//! fn read<'w>(workflows: &'w Workflows, principal: &Principal, id: &str) -> Result<&'w Workflow, NotFound> {
+//!     workflows.get(id).and_then(|workflow| workflow.get(principal)).ok_or(NotFound)
+//! }
+//!
+//! fn delete(workflows: &mut Workflows, principal: &Principal, id: &str) -> Result<(), NotFound> {
+//!     read(workflows, principal, id)?;
+//!     workflows.remove(id);
+//!     Ok(())
+//! }
+//!
+//! // A list has the caller's own only.
+//! fn names(workflows: &Workflows, principal: &Principal) -> Vec<String> {
+//!     workflows.values().filter_map(|workflow| workflow.get(principal)).map(|own| own.name.clone()).collect()
+//! }
+//!
+//! // A route may tell its caller, of the caller's own organization, that a resource is of the other mode.
+//! fn may_run(workflows: &Workflows, principal: &Principal, id: &str) -> Result<(), OtherMode> {
+//!     match workflows.get(id) {
+//!         Some(workflow) if workflow.is_in_other_mode(principal) => Err(OtherMode),
+//!         _ => Ok(()),
+//!     }
+//! }
+//! ```
+//!
+//! Where a database holds the resources, put the owner's tenant and mode into every query's condition; a row found by its
+//! identifier alone goes into an `Owned` before anything else looks at it.
+
+mod caller;
+mod organization_rule;
+mod owned;
+mod principal;
+mod role;
+mod session;
+mod tier;
+
+pub(crate) use caller::{Authentication, Caller};
+pub use organization_rule::OrganizationRule;
+pub(crate) use organization_rule::{Context, Selection};
+pub use owned::Owned;
+pub use principal::Principal;
+pub(crate) use principal::{Companion, Identity};
+pub use role::Role;
+pub use session::{Membership, Session, SessionAuthenticator};
+pub use tier::{OrganizationPrincipal, SystemPrincipal, Tier};
+
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+pub use crate::adapter::PrincipalRejection;
+#[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+pub use crate::adapter::tonic_principal;

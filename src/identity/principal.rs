@@ -1,0 +1,236 @@
+use std::fmt;
+use std::sync::Arc;
+
+use http::Extensions;
+
+use super::{Authentication, Role, Session, Tier};
+use crate::clock::Timestamp;
+use crate::key::{Digest, KeyId, KeyRecord, Mode, OrganizationId, Owner, Tenant};
+use crate::scope::{Scope, ScopeSet};
+
+/// The authenticated caller: the key that the request presented, as the store held it when the request came, or a
+/// [session](Session).
+///
+/// The layers attach it to the request. Handlers get it with [`Principal::from_extensions`], or, with the feature `axum`, as
+/// an argument. Only this crate can make one or put one into a request's extensions.
+///
+/// Cheap to clone. `Debug` shows identifiers and the owner only.
+#[derive(Clone)]
+pub struct Principal {
+    identity: Identity,
+    scheme: &'static str,
+    companion: Option<Arc<Companion>>,
+}
+
+/// What came with the key.
+pub(crate) struct Companion {
+    pub(crate) record: Arc<KeyRecord>,
+    /// The digests of the key and of the companion's secret, if that was presented itself: what a session token hangs on.
+    pub(crate) presented: Option<(Digest, Digest)>,
+}
+
+#[derive(Clone)]
+pub(crate) enum Identity {
+    /// Acts for the key's owner, unless a layer has found for whom else.
+    Key { record: Arc<KeyRecord>, acting: Option<Arc<Acting>> },
+    /// A session is nobody before a layer has found for which organization it acts. Elsewhere, so that the principals
+    /// of keys are small: each is moved several times in each request.
+    Session(Arc<ActingSession>),
+}
+
+pub(crate) struct ActingSession {
+    pub(crate) session: Arc<Session>,
+    scopes: ScopeSet,
+    acting: Acting,
+}
+
+/// For whom a caller acts, and as what.
+pub(crate) struct Acting {
+    owner: Owner,
+    role: Option<Role>,
+}
+
+impl Principal {
+    pub(crate) fn new(record: Arc<KeyRecord>, scheme: &'static str) -> Self {
+        Self { identity: Identity::Key { record, acting: None }, scheme, companion: None }
+    }
+
+    /// The key, with its own scopes and in its own mode, for `organization`. A session stays where it is.
+    pub(crate) fn acting_for(&self, organization: OrganizationId, role: Option<Role>) -> Self {
+        let mut principal = self.clone();
+        if let Identity::Key { record, acting } = &mut principal.identity {
+            let owner = Owner::organization(organization, record.owner.mode);
+            *acting = Some(Arc::new(Acting { owner, role }));
+        }
+        principal
+    }
+
+    /// The session in one of the organizations it is a member of; `None` if it is not.
+    pub(crate) fn of_session(
+        session: &Arc<Session>,
+        scheme: &'static str,
+        organization: &str,
+    ) -> Option<Self> {
+        let membership = session.membership(organization)?;
+        let owner = Owner::organization(membership.organization.clone(), session.mode());
+        let acting = Acting { owner, role: Some(membership.role) };
+        let (session, scopes) = (session.clone(), membership.scopes.clone());
+        let identity = Identity::Session(Arc::new(ActingSession { session, scopes, acting }));
+        Some(Self { identity, scheme, companion: None })
+    }
+
+    /// The principal of the request with these extensions; `None` if the request is anonymous, or no layer stands outside.
+    ///
+    /// ```
+    /// use http::{Request, StatusCode};
+    /// use tower_api_keys::Principal;
+    ///
+    /// fn greet<B>(request: &Request<B>) -> Result<String, StatusCode> {
+    ///     let principal = Principal::from_extensions(request.extensions()).ok_or(StatusCode::UNAUTHORIZED)?;
+    ///     Ok(format!("hello, {}", principal.key_id()))
+    /// }
+    ///
+    /// assert_eq!(greet(&Request::new(())), Err(StatusCode::UNAUTHORIZED));
+    /// ```
+    pub fn from_extensions(extensions: &Extensions) -> Option<&Self> {
+        Authentication::of(extensions)?.caller.principal()
+    }
+
+    /// The key's public identifier; of a session, the [one made from its subject](Session::id).
+    #[inline]
+    pub fn key_id(&self) -> &KeyId {
+        match &self.identity {
+            Identity::Key { record, .. } => &record.id,
+            Identity::Session(acting) => acting.session.id(),
+        }
+    }
+
+    /// What people call the key or the session.
+    pub fn name(&self) -> &str {
+        match &self.identity {
+            Identity::Key { record, .. } => &record.name,
+            Identity::Session(acting) => acting.session.name(),
+        }
+    }
+
+    /// The organization or system, and the mode, in which the caller acts: that of the key, or the one that an
+    /// [`OrganizationRule`](super::OrganizationRule) found.
+    pub fn owner(&self) -> &Owner {
+        match &self.identity {
+            Identity::Key { record, acting: None } => &record.owner,
+            Identity::Key { acting: Some(acting), .. } => &acting.owner,
+            Identity::Session(session) => &session.acting.owner,
+        }
+    }
+
+    /// The organization in which the caller acts. A system key has none, unless a layer has found one.
+    pub fn organization(&self) -> Option<&OrganizationId> {
+        match &self.owner().tenant {
+            Tenant::Organization(organization) => Some(organization),
+            Tenant::System => None,
+        }
+    }
+
+    /// Which of the two tiers the caller is of. Never changes with the organization in which it acts.
+    pub fn tier(&self) -> Tier {
+        match &self.identity {
+            Identity::Key { record, .. } if record.owner.tenant == Tenant::System => Tier::System,
+            _ => Tier::Organization,
+        }
+    }
+
+    /// The caller's role in the organization in which it acts. A session always has one, a key has one if the
+    /// [host gives roles to keys](super::OrganizationRule::key_roles).
+    pub fn role(&self) -> Option<Role> {
+        self.acting()?.role
+    }
+
+    /// Live or test.
+    pub fn mode(&self) -> Mode {
+        self.owner().mode
+    }
+
+    /// What the caller may do.
+    pub fn scopes(&self) -> &ScopeSet {
+        match &self.identity {
+            Identity::Key { record, .. } => &record.scopes,
+            Identity::Session(acting) => &acting.scopes,
+        }
+    }
+
+    /// Whether the caller may do this.
+    pub fn has_scope(&self, scope: &Scope) -> bool {
+        self.scopes().contains(scope)
+    }
+
+    /// When the key stops working, or the session ends, if it does.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        match &self.identity {
+            Identity::Key { record, .. } => record.expires_at,
+            Identity::Session(acting) => acting.session.expires_at(),
+        }
+    }
+
+    /// How the caller authenticated: the scheme of the credential's challenge, for example `ApiKey`.
+    pub fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
+    /// The session, where it is none of this host's keys that calls.
+    pub fn session(&self) -> Option<&Session> {
+        match &self.identity {
+            Identity::Key { .. } => None,
+            Identity::Session(acting) => Some(&acting.session),
+        }
+    }
+
+    /// The identifier of the key that came with the caller's, as its secret or by a session token: which app of the
+    /// organization is calling, for instance. `None` if there was none. See [`Companions`](crate::credential::Companions).
+    pub fn companion_id(&self) -> Option<&KeyId> {
+        Some(&self.companion()?.record.id)
+    }
+
+    pub(crate) fn companion(&self) -> Option<&Companion> {
+        self.companion.as_deref()
+    }
+
+    /// `record` is to allow no more than the companion does.
+    pub(crate) fn with_companion(self, companion: Companion) -> Self {
+        Self { companion: Some(Arc::new(companion)), ..self }
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The key's record; a session has none.
+    #[inline]
+    pub(crate) fn record(&self) -> Option<&Arc<KeyRecord>> {
+        match &self.identity {
+            Identity::Key { record, .. } => Some(record),
+            Identity::Session(_) => None,
+        }
+    }
+
+    /// Whether a layer has found for which organization the caller acts.
+    pub(crate) fn is_in_context(&self) -> bool {
+        self.acting().is_some()
+    }
+
+    fn acting(&self) -> Option<&Acting> {
+        match &self.identity {
+            Identity::Key { acting, .. } => acting.as_deref(),
+            Identity::Session(session) => Some(&session.acting),
+        }
+    }
+}
+
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Principal")
+            .field("key_id", self.key_id())
+            .field("owner", self.owner())
+            .field("companion_id", &self.companion_id())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,22 @@
+/// How much a caller may do in an organization: a higher role may do all that a lower one may.
+///
+/// What roles there are is the host's business. A role says who somebody is in an organization, a
+/// [scope](crate::scope) what a credential was given for; a route can ask for [both](crate::route::Access).
+///
+/// ```
+/// use tower_api_keys::identity::Role;
+///
+/// const VIEWER: Role = Role::of_rank(1);
+/// const EDITOR: Role = Role::of_rank(2);
+///
+/// assert!(EDITOR > VIEWER);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Role(u8);
+
+impl Role {
+    /// The role of this rank, of 0 to 255.
+    pub const fn of_rank(rank: u8) -> Self {
+        Self(rank)
+    }
+}

@@ -1,0 +1,144 @@
+use std::fmt;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+
+use super::Role;
+use crate::clock::Timestamp;
+use crate::key::{KeyId, Mode, OrganizationId, SecretString};
+use crate::scope::ScopeSet;
+use crate::store::StoreError;
+
+/// Tells whose session a token is.
+#[async_trait]
+pub trait SessionAuthenticator: Send + Sync + 'static {
+    /// The session that `token` stands for; `None` if it stands for none, for whatever reason.
+    ///
+    /// Called for each request with such a token, which nobody has checked but for its alphabet and its length. Has no
+    /// timer: an authenticator that asks somebody else has to give up in time.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if that can't be told right now. The request is then answered 503. So it is if this panics.
+    async fn authenticate(&self, token: &SecretString) -> Result<Option<Session>, StoreError>;
+}
+
+#[async_trait]
+impl<A: SessionAuthenticator + ?Sized> SessionAuthenticator for Arc<A> {
+    async fn authenticate(&self, token: &SecretString) -> Result<Option<Session>, StoreError> {
+        (**self).authenticate(token).await
+    }
+}
+
+/// Somebody whom the host has authenticated, and the organizations they may act for.
+///
+/// See the [module docs](self). `Debug` shows the identifier and the organizations.
+#[derive(Clone)]
+pub struct Session {
+    subject: String,
+    id: KeyId,
+    name: String,
+    mode: Mode,
+    memberships: Vec<Membership>,
+    expires_at: Option<Timestamp>,
+}
+
+/// What somebody is and may do in one organization.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Membership {
+    /// The organization.
+    pub organization: OrganizationId,
+    /// What they are there.
+    pub role: Role,
+    /// What the session may do there.
+    pub scopes: ScopeSet,
+}
+
+impl Membership {
+    /// In `organization`, as `role`, with these scopes.
+    pub fn new(organization: OrganizationId, role: Role, scopes: ScopeSet) -> Self {
+        Self { organization, role, scopes }
+    }
+}
+
+impl Session {
+    /// A session of `subject`: who it is, as the host tells people apart, for example the subject of a JWT. All sessions
+    /// of one subject are one caller, and share its rate limits.
+    pub fn new(
+        subject: impl Into<String>,
+        mode: Mode,
+        memberships: impl IntoIterator<Item = Membership>,
+    ) -> Self {
+        let subject = subject.into();
+        let memberships = memberships.into_iter().collect();
+        Self { id: id_of(&subject), name: subject.clone(), subject, mode, memberships, expires_at: None }
+    }
+
+    /// What people call it, in place of the subject.
+    #[must_use]
+    pub fn with_name(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// The first instant at which it is over. The layer checks it by its own clock, whatever the authenticator did.
+    #[must_use]
+    pub fn with_expiry(self, expires_at: Timestamp) -> Self {
+        Self { expires_at: Some(expires_at), ..self }
+    }
+
+    /// Who it is.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// What stands for the subject in logs, audits and rate limits: `session-` and 24 hexadecimal digits, the first 96 bits
+    /// of the subject's SHA-256.
+    pub fn id(&self) -> &KeyId {
+        &self.id
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Live data or test data.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The organizations it may act for.
+    pub fn memberships(&self) -> &[Membership] {
+        &self.memberships
+    }
+
+    /// The first instant at which it is over.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.expires_at
+    }
+
+    pub(crate) fn membership(&self, organization: &str) -> Option<&Membership> {
+        self.memberships.iter().find(|membership| membership.organization.as_str() == organization)
+    }
+}
+
+fn id_of(subject: &str) -> KeyId {
+    let mut id = String::from("session-");
+    for byte in &Sha256::digest(subject)[..12] {
+        let _ = write!(id, "{byte:02x}");
+    }
+    id.parse().expect("32 of 0-9 a-z and - are a key id")
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let organizations = self.memberships.iter().map(|membership| &membership.organization);
+        f.debug_struct("Session")
+            .field("id", &self.id)
+            .field("organizations", &organizations.collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}

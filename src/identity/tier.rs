@@ -1,0 +1,97 @@
+//! The two tiers of callers, as types that only a caller of the tier can be.
+
+use http::Extensions;
+
+use super::Principal;
+use crate::key::OrganizationId;
+
+/// The two kinds of callers: those that belong to an organization, and those of the host itself.
+///
+/// Decided by what is stored with the key, never by its text or its scopes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tier {
+    /// A key of an organization, or a session.
+    Organization,
+    /// A key of the [system](crate::key::Tenant::System), above all organizations and in none of them.
+    System,
+}
+
+/// A caller that acts for one organization: with its own key, in a session, or with a system key that names the
+/// organization.
+///
+/// Only an [`OrganizationRule`](super::OrganizationRule) makes one, so a handler that takes
+/// it can't be reached where that layer was forgotten: with the feature `axum` it is an argument of handlers, and the
+/// answer is 500.
+///
+/// ```
+/// use tower_api_keys::identity::OrganizationPrincipal;
+/// use tower_api_keys::identity::Owned;
+///
+/// struct Invoice;
+///
+/// fn invoices<'i>(caller: &OrganizationPrincipal, everybody: &'i [Owned<Invoice>]) -> Vec<&'i Invoice> {
+///     everybody.iter().filter_map(|invoice| invoice.get(caller.principal())).collect()
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct OrganizationPrincipal {
+    principal: Principal,
+    organization: OrganizationId,
+}
+
+/// A caller of the system: no key of an organization and no session is one, whatever its scopes.
+///
+/// With the feature `axum` it is an argument of handlers; everybody else is refused with 403.
+///
+/// ```
+/// use tower_api_keys::identity::SystemPrincipal;
+///
+/// fn provision(caller: &SystemPrincipal, name: &str) -> String {
+///     format!("{name}, provisioned by {}", caller.principal().key_id())
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct SystemPrincipal(Principal);
+
+impl OrganizationPrincipal {
+    /// The caller of the request with these extensions; `None` if no layer has found for which organization it acts.
+    pub fn from_extensions(extensions: &Extensions) -> Option<Self> {
+        let principal = Principal::from_extensions(extensions).filter(|caller| caller.is_in_context())?;
+        Some(Self { organization: principal.organization()?.clone(), principal: principal.clone() })
+    }
+
+    /// The caller.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The organization for which the caller acts.
+    pub fn organization(&self) -> &OrganizationId {
+        &self.organization
+    }
+}
+
+impl SystemPrincipal {
+    /// The caller of the request with these extensions; `None` if it is not of the system.
+    pub fn from_extensions(extensions: &Extensions) -> Option<Self> {
+        let principal = Principal::from_extensions(extensions)?;
+        (principal.tier() == Tier::System).then(|| Self(principal.clone()))
+    }
+
+    /// The caller.
+    pub fn principal(&self) -> &Principal {
+        &self.0
+    }
+}
+
+impl AsRef<Principal> for OrganizationPrincipal {
+    fn as_ref(&self) -> &Principal {
+        &self.principal
+    }
+}
+
+impl AsRef<Principal> for SystemPrincipal {
+    fn as_ref(&self) -> &Principal {
+        &self.0
+    }
+}

@@ -1,0 +1,138 @@
+//! The header fields that tell a client about its limit.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use http::header::Entry;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::category::Category;
+use super::{Decision, Quota};
+use crate::clock::Now;
+use crate::number::{number, whole_seconds};
+
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const IETF_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const IETF_STATE: HeaderName = HeaderName::from_static("ratelimit");
+
+/// What the fields say of one request.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    limit: u32,
+    remaining: u32,
+    /// The instant at which more remains, in whole seconds since the Unix epoch. Rounded up, so that a client that waits
+    /// for it does not come too early; and in the future, so that it does wait.
+    reset_at: u64,
+    ietf: Option<Ietf>,
+}
+
+/// What the draft's fields say beyond that.
+#[derive(Debug)]
+struct Ietf {
+    category: Arc<Category>,
+    quota: Quota,
+    /// How long it is from now until more remains, in whole seconds, at least one.
+    reset_after: u64,
+}
+
+impl Fields {
+    #[inline]
+    pub(crate) fn new(decision: &Decision, now: Now, category: &Arc<Category>, ietf: bool) -> Self {
+        let unix = now.unix_nanos();
+        Self {
+            limit: decision.limit(),
+            remaining: decision.remaining,
+            reset_at: unix.saturating_add(decision.reset).div_ceil(SECOND).max(unix / SECOND + 1),
+            ietf: ietf.then(|| Ietf {
+                category: category.clone(),
+                quota: decision.quota,
+                reset_after: decision.reset.div_ceil(SECOND).max(1),
+            }),
+        }
+    }
+
+    /// Writes the fields in place of those that are there, or, with `yields`, only where there are none: what a layer inside
+    /// has written is about the limit that stands nearer to the handler.
+    pub(crate) fn write(&self, headers: &mut HeaderMap, yields: bool) {
+        match headers.entry(LIMIT) {
+            Entry::Occupied(_) if yields => return,
+            Entry::Occupied(mut limit) => drop(limit.insert(number(self.limit.into()))),
+            Entry::Vacant(limit) => {
+                limit.insert(number(self.limit.into()));
+            }
+        }
+        headers.insert(REMAINING, number(self.remaining.into()));
+        headers.insert(RESET, instant(self.reset_at));
+        if let Some(ietf) = &self.ietf {
+            headers.insert(IETF_POLICY, ietf.policy());
+            headers.insert(IETF_STATE, ietf.state(self.remaining));
+        }
+    }
+}
+
+impl Ietf {
+    fn policy(&self) -> HeaderValue {
+        let Self { category, quota, .. } = self;
+        let is_own = category.quotas[0] != *quota && category.quotas.len() == 1;
+        if is_own { value(policy(&category.quoted, *quota)) } else { category.policy.clone() }
+    }
+
+    /// `RateLimit: "read";r=950;t=12` (draft-ietf-httpapi-ratelimit-headers-10).
+    fn state(&self, remaining: u32) -> HeaderValue {
+        let (mut r, mut t) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let (r, t) = (r.format(remaining), t.format(self.reset_after));
+        value([&self.category.quoted, ";r=", r, ";t=", t].concat())
+    }
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+/// `"read";q=1000;w=60`, an item of `RateLimit-Policy`.
+pub(super) fn policy(quoted: &str, quota: Quota) -> String {
+    format!("{quoted};q={};w={}", quota.limit(), whole_seconds(quota.window()))
+}
+
+/// A structured field's String (RFC 9651 section 3.3.3), which has visible ASCII and spaces only.
+pub(super) fn string(content: &str) -> String {
+    let mut text = String::from('"');
+    for character in content.chars() {
+        match character {
+            '"' | '\\' => text.extend(['\\', character]),
+            ' '..='~' => text.push(character),
+            _ => text.push('?'),
+        }
+    }
+    text.push('"');
+    text
+}
+
+pub(super) fn value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("a structured field is visible ASCII and spaces")
+}
+
+/// The digits of an instant. Requests that come within a second mostly name the same one, which is then shared.
+fn instant(seconds: u64) -> HeaderValue {
+    thread_local! {
+        static LAST: RefCell<(u64, HeaderValue)> = RefCell::new((0, number(0)));
+    }
+    LAST.with_borrow_mut(|(last, value)| {
+        if *last != seconds {
+            (*last, *value) = (seconds, number(seconds));
+        }
+        value.clone()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_is_its_seconds() {
+        for case in [1_702_531_200, 1_702_531_200, 1_702_531_201, 0, 1_702_531_200] {
+            assert_eq!(instant(case), case.to_string().as_str());
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What the service asks of a limiter.
+
+use std::fmt;
+use std::future::Future;
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::category::Category;
+use super::{Decision, MemoryRateLimiter, Permit, Subject};
+use crate::clock::Now;
+
+/// Counts one category of requests: a [`MemoryRateLimiter`], with the feature `redis` a `RedisRateLimiter`, or an `Arc` of
+/// either.
+///
+/// An assembly makes its limiters itself; [`limiters`](crate::ApiKeysBuilder::limiters) lets the application make them.
+///
+/// Sealed: it is implemented here and nowhere else.
+pub trait RateLimiter: Limit {}
+
+impl<L: Limit> RateLimiter for L {}
+
+pub trait Limit: fmt::Debug + Send + Sync + 'static {
+    fn describe(&self) -> &Arc<Category>;
+
+    /// Decides about one request. A limiter that has to wait has counted nothing before its future is polled.
+    fn decide(&self, subject: &Subject, charge: Charge) -> Deciding;
+
+    fn take_back(&self, receipt: Receipt);
+}
+
+/// A decision, or the future that makes it.
+pub enum Deciding {
+    Ready(Outcome),
+    Pending(PendingDecision),
+}
+
+pub(crate) type PendingDecision = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// What a request is to be counted as.
+#[derive(Clone, Copy, Debug)]
+pub struct Charge {
+    pub(crate) limit_override: Option<NonZeroU32>,
+    pub(crate) cost: u32,
+    pub(crate) now: Now,
+    /// Whether it may have to be taken back.
+    pub(crate) refundable: bool,
+}
+
+/// There is a receipt if, and only if, the request was admitted and may have to be taken back.
+pub(crate) type Outcome = Result<(Decision, Option<Receipt>), Undecided>;
+
+/// A limiter can't decide: the store that it shares with other processes does not answer, and its
+/// policy is to reject then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the rate limiter has no store to ask")]
+#[non_exhaustive]
+pub struct Undecided;
+
+/// The permit of whichever limiter.
+#[derive(Debug)]
+pub enum Receipt {
+    Memory(Box<Permit>),
+    #[cfg(feature = "redis")]
+    Redis(Box<super::RedisPermit>),
+}
+
+impl<L: Limit + ?Sized> Limit for Arc<L> {
+    fn describe(&self) -> &Arc<Category> {
+        (**self).describe()
+    }
+
+    fn decide(&self, subject: &Subject, charge: Charge) -> Deciding {
+        (**self).decide(subject, charge)
+    }
+
+    fn take_back(&self, receipt: Receipt) {
+        (**self).take_back(receipt);
+    }
+}
+
+impl Limit for MemoryRateLimiter {
+    fn describe(&self) -> &Arc<Category> {
+        &self.category
+    }
+
+    #[inline]
+    fn decide(&self, subject: &Subject, charge: Charge) -> Deciding {
+        Deciding::Ready(outcome(self, subject, charge))
+    }
+
+    fn take_back(&self, receipt: Receipt) {
+        match receipt {
+            Receipt::Memory(permit) => self.refund(*permit),
+            #[cfg(feature = "redis")]
+            Receipt::Redis(_) => {}
+        }
+    }
+}
+
+fn outcome(limiter: &MemoryRateLimiter, subject: &Subject, charge: Charge) -> Outcome {
+    let Charge { limit_override, cost, now, refundable } = charge;
+    if !refundable {
+        return Ok((limiter.check_for_good(subject, limit_override, cost, now), None));
+    }
+    let (decision, permit) = limiter.check(subject, limit_override, cost, now);
+    Ok((decision, permit.map(|permit| Receipt::Memory(Box::new(permit)))))
+}

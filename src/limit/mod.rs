@@ -1,0 +1,60 @@
+//! Rate limits: how much each subject may do in a span of time, counted in this process or by Redis.
+//!
+//! * [`RateLimit`]: a rule for requests, given to [`ApiKeysBuilder::limit`](crate::ApiKeysBuilder::limit).
+//! * [`Quota`]: so much cost in any window of such a length.
+//! * [`Subject`]: whose requests are counted together: a key, an address, or what the application names.
+//! * [`MemoryRateLimiter`]: one category of requests; counts, and answers with a [`Decision`].
+//! * `RedisRateLimiter`, with the feature `redis`: the same for several processes, which count together.
+//! * [`Algorithm`]: how it counts; by default never more than the limit in any window.
+//!
+//! ```
+//! use tower_api_keys::address::ClientAddressSource;
+//! use tower_api_keys::store::MemoryStore;
+//! use tower_api_keys::{ApiKeys, KeyFormat, Quota, RateLimit};
+//!
+//! let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+//!     .header("x-api-key")
+//!     .route("GET", "/workflows", "workflows:read")
+//!     .client_address(ClientAddressSource::forwarded_for(["10.0.0.0/8"]))
+//!     // For each address, before authentication, so that it limits guesses at keys, too.
+//!     .limit(RateLimit::per_address("address", Quota::per_minute(5_000)?))
+//!     // For each key: 1000 reads a minute, and 100 of anything else.
+//!     .limit(RateLimit::per_key("write", Quota::per_minute(100)?).methods(["GET"], "read", Quota::per_minute(1_000)?))
+//!     .build()?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The limits of an assembly count for as long as it lives: build it once, outside of what is built for each connection.
+//!
+//! Time is handed in as [`Now`](crate::clock::Now). Only its monotonic count matters, so a step of the calendar neither
+//! locks a subject out nor lets one in.
+
+mod category;
+mod decision;
+mod fields;
+#[expect(clippy::module_inception, reason = "the file is named for the trait in it")]
+mod limit;
+mod limiter;
+mod quota;
+#[cfg(feature = "redis")]
+mod redis;
+mod rule;
+mod subject;
+mod subjects;
+mod window;
+
+pub(crate) use category::Category;
+pub use decision::{Decision, Verdict};
+pub(crate) use fields::Fields;
+pub(crate) use limit::{Charge, Deciding, Outcome, PendingDecision, Receipt};
+pub use limit::{RateLimiter, Undecided};
+pub use limiter::{MemoryRateLimiter, MemoryRateLimiterBuilder, Permit, TooManyQuotas};
+pub use quota::{InvalidQuota, Quota};
+#[cfg(feature = "redis")]
+pub use redis::{
+    OnFailure, RedisConnection, RedisPermit, RedisRateLimiter, RedisRateLimiterBuilder, RedisStatus,
+};
+pub use rule::RateLimit;
+pub(crate) use rule::{CostFn, RefundFn, SubjectKind};
+pub use subject::Subject;
+pub use window::Algorithm;

@@ -1,0 +1,163 @@
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// How much cost may be admitted in any span of time as long as the window.
+///
+/// * limit: 1 to 1 048 575 ([`Quota::MAX_LIMIT`]), in units of cost; a request costs 1 unless it is told otherwise
+/// * window: 1 second to 1 day, in whole milliseconds
+///
+/// ```
+/// use std::num::NonZeroU32;
+/// use std::time::Duration;
+/// use tower_api_keys::limit::Quota;
+///
+/// let read = Quota::per_minute(1_000)?;
+/// assert_eq!(read.window(), Duration::from_secs(60));
+///
+/// // What is stored with one key replaces the limit; the window stays.
+/// let raised = read.with_limit(NonZeroU32::new(5_000).unwrap());
+/// assert_eq!(raised, Quota::per_minute(5_000)?);
+///
+/// assert!(Quota::per_minute(0).is_err());
+/// # Ok::<_, tower_api_keys::limit::InvalidQuota>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Quota {
+    limit: NonZeroU32,
+    window_millis: u32,
+}
+
+/// A limit or a window is outside the range of a [`Quota`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum InvalidQuota {
+    /// The limit is zero or above [`Quota::MAX_LIMIT`].
+    #[error("a limit is 1 to {}, not {limit}", Quota::MAX_LIMIT)]
+    Limit {
+        /// The limit that was asked for.
+        limit: u32,
+    },
+    /// The window is shorter than a second, longer than a day, or not a whole number of milliseconds.
+    #[error("a window is 1 second to 1 day in whole milliseconds, not {window:?}")]
+    Window {
+        /// The window that was asked for.
+        window: Duration,
+    },
+}
+
+impl Quota {
+    /// The highest limit: 2^20 − 1. Counts are kept in 20 bits.
+    pub const MAX_LIMIT: u32 = (1 << 20) - 1;
+
+    /// The shortest window: one second.
+    pub const MIN_WINDOW: Duration = Duration::from_secs(1);
+
+    /// The longest window: one day.
+    pub const MAX_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// At most `limit` in any span as long as `window`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidQuota`] if either is out of range.
+    pub const fn new(limit: NonZeroU32, window: Duration) -> Result<Self, InvalidQuota> {
+        if limit.get() > Self::MAX_LIMIT {
+            return Err(InvalidQuota::Limit { limit: limit.get() });
+        }
+        let nanos = window.as_nanos();
+        if nanos < Self::MIN_WINDOW.as_nanos()
+            || nanos > Self::MAX_WINDOW.as_nanos()
+            || !nanos.is_multiple_of(1_000_000)
+        {
+            return Err(InvalidQuota::Window { window });
+        }
+        Ok(Self { limit, window_millis: window.as_millis() as u32 })
+    }
+
+    /// At most `limit` in any second.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidQuota::Limit`] if `limit` is out of range.
+    pub const fn per_second(limit: u32) -> Result<Self, InvalidQuota> {
+        Self::per_seconds(limit, 1)
+    }
+
+    /// At most `limit` in any 60 seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidQuota::Limit`] if `limit` is out of range.
+    pub const fn per_minute(limit: u32) -> Result<Self, InvalidQuota> {
+        Self::per_seconds(limit, 60)
+    }
+
+    /// At most `limit` in any 3 600 seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidQuota::Limit`] if `limit` is out of range.
+    pub const fn per_hour(limit: u32) -> Result<Self, InvalidQuota> {
+        Self::per_seconds(limit, 60 * 60)
+    }
+
+    const fn per_seconds(limit: u32, seconds: u64) -> Result<Self, InvalidQuota> {
+        match NonZeroU32::new(limit) {
+            Some(limit) => Self::new(limit, Duration::from_secs(seconds)),
+            None => Err(InvalidQuota::Limit { limit }),
+        }
+    }
+
+    /// The same window with another limit; one above [`Quota::MAX_LIMIT`] becomes that.
+    #[must_use]
+    pub const fn with_limit(self, limit: NonZeroU32) -> Self {
+        let highest = limit.get() > Self::MAX_LIMIT;
+        Self { limit: if highest { HIGHEST } else { limit }, ..self }
+    }
+
+    /// The most cost admitted in any window.
+    pub const fn limit(self) -> NonZeroU32 {
+        self.limit
+    }
+
+    /// The length of the window.
+    pub const fn window(self) -> Duration {
+        Duration::from_millis(self.window_millis as u64)
+    }
+}
+
+const HIGHEST: NonZeroU32 = NonZeroU32::new(Quota::MAX_LIMIT).expect("2^20 - 1 is not zero");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_documented_ranges_are_accepted() {
+        let one = NonZeroU32::MIN;
+        for (name, limit, window, accepted) in [
+            ("shortest", one, Duration::from_secs(1), true),
+            ("longest", one, Duration::from_secs(86_400), true),
+            ("odd milliseconds", one, Duration::from_millis(1_234), true),
+            ("highest limit", HIGHEST, Duration::from_secs(60), true),
+            ("too short", one, Duration::from_millis(999), false),
+            ("too long", one, Duration::from_millis(86_400_001), false),
+            ("part of a millisecond", one, Duration::from_micros(1_000_500), false),
+            ("nothing", one, Duration::ZERO, false),
+            ("forever", one, Duration::MAX, false),
+            ("limit too high", HIGHEST.saturating_add(1), Duration::from_secs(60), false),
+        ] {
+            assert_eq!(Quota::new(limit, window).is_ok(), accepted, "{name}");
+        }
+        assert_eq!(Quota::per_second(0), Err(InvalidQuota::Limit { limit: 0 }));
+    }
+
+    #[test]
+    fn an_override_beyond_the_range_is_held_to_the_highest_limit() {
+        let quota = Quota::per_hour(5).expect("in range");
+        assert_eq!(quota.with_limit(NonZeroU32::MAX).limit().get(), Quota::MAX_LIMIT);
+        assert_eq!(quota.with_limit(NonZeroU32::MAX).window(), Duration::from_secs(3_600));
+    }
+}

@@ -1,0 +1,278 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use thiserror::Error;
+use tokio::sync::Notify;
+use tokio::time::timeout_at;
+
+use super::breaker::Breaker;
+use crate::store::redis_url;
+use crate::store::InvalidRedisUrl;
+
+/// How long connecting may take. No request waits for that longer than its own deadline.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How limiters reach Redis or Valkey. Clones share one connection, so make one and give a clone to each limiter.
+///
+/// Calls of many requests travel together over one connection. What fails on it is a failure for all who share it:
+/// after five in a row nobody calls, except for one request a second that tries.
+///
+/// ```
+/// use tower_api_keys::limit::RedisConnection;
+///
+/// let connection = RedisConnection::open("redis://127.0.0.1:6379/0")?;
+/// # let _ = connection;
+/// # Ok::<_, tower_api_keys::limit::InvalidRedisUrl>(())
+/// ```
+#[derive(Clone)]
+pub struct RedisConnection {
+    shared: Arc<Shared>,
+}
+
+/// A call that brought no answer.
+#[derive(Debug, Error)]
+pub(super) enum CallError {
+    #[error("calls are suspended, as the last ones failed")]
+    Suspended,
+    #[error("no answer in time")]
+    Late,
+    #[error("{0}")]
+    Failed(RedisError),
+    #[error("an answer that no script of this crate gives")]
+    Senseless,
+}
+
+struct Shared {
+    source: Source,
+    breaker: Breaker,
+    round_trips: AtomicU64,
+}
+
+enum Source {
+    Own(Arc<Own>),
+    Host(Box<dyn Query>),
+}
+
+/// A connection that is made when it is first needed, and made anew when it is broken.
+struct Own {
+    client: Client,
+    /// What came of the last attempt; `None` if there was none, or what it brought has broken.
+    current: Mutex<Option<RedisResult<MultiplexedConnection>>>,
+    connecting: AtomicBool,
+    /// Tells those who wait that an attempt has ended.
+    changed: Notify,
+}
+
+impl RedisConnection {
+    /// A connection to the server at `url`, `redis://[user:password@]host[:port][/database]`; or `rediss://`, if the
+    /// host switches on one of the TLS features of the crate `redis`.
+    ///
+    /// Nothing is connected yet: that is for the first request, which needs tokio's runtime. A connection that breaks,
+    /// or that brings no answer any more, is made anew; the name in the URL is then resolved again.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRedisUrl`] if `url` can't be read.
+    pub fn open(url: &str) -> Result<Self, InvalidRedisUrl> {
+        let client = redis_url::open(url)?;
+        let own = Own {
+            client,
+            current: Mutex::new(None),
+            connecting: AtomicBool::new(false),
+            changed: Notify::new(),
+        };
+        Ok(Self::from_source(Source::Own(Arc::new(own))))
+    }
+
+    /// A connection of the host's own: a `MultiplexedConnection` or a `ConnectionManager` of the crate `redis` 1.x, or
+    /// its `ClusterConnection`. Whether it reconnects is its own affair.
+    pub fn from_connection<C>(connection: C) -> Self
+    where
+        C: ConnectionLike + Clone + Send + Sync + 'static,
+    {
+        Self::from_source(Source::Host(Box::new(connection)))
+    }
+
+    fn from_source(source: Source) -> Self {
+        let shared = Shared { source, breaker: Breaker::new(), round_trips: AtomicU64::new(0) };
+        Self { shared: Arc::new(shared) }
+    }
+
+    pub(super) fn breaker(&self) -> &Breaker {
+        &self.shared.breaker
+    }
+
+    pub(super) fn round_trips(&self) -> u64 {
+        self.shared.round_trips.load(Ordering::Relaxed)
+    }
+
+    /// Makes a call, unless calls are suspended, and gives up at `deadline`.
+    pub(super) async fn call<T>(
+        &self,
+        script: &Call<'_>,
+        parse: impl FnOnce(Value) -> Option<T>,
+        deadline: Instant,
+    ) -> Result<T, CallError> {
+        let breaker = &self.shared.breaker;
+        if !breaker.admit(Instant::now()) {
+            return Err(CallError::Suspended);
+        }
+        let answer = match timeout_at(deadline.into(), self.run(script)).await {
+            Ok(Ok(value)) => parse(value).ok_or(CallError::Senseless),
+            Ok(Err(error)) => Err(CallError::Failed(error)),
+            Err(_) => Err(CallError::Late),
+        };
+        match &answer {
+            Ok(_) => {
+                if breaker.success() {
+                    crate::log::redis_recovered();
+                }
+            }
+            Err(error) => {
+                let suspended = breaker.failure(Instant::now());
+                if let Source::Own(own) = &self.shared.source
+                    && (suspended || error.breaks_the_connection())
+                {
+                    *own.current() = None;
+                }
+            }
+        }
+        answer
+    }
+
+    /// The script by its digest or, if the server does not know it (any more), by its text.
+    async fn run(&self, script: &Call<'_>) -> RedisResult<Value> {
+        match self.query(script.by_digest()).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.query(script.by_text()).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn query(&self, command: Cmd) -> RedisResult<Value> {
+        let answer = match &self.shared.source {
+            Source::Own(own) => {
+                let connection = own.connection().await?;
+                self.shared.round_trips.fetch_add(1, Ordering::Relaxed);
+                connection.query(command).await
+            }
+            Source::Host(connection) => {
+                self.shared.round_trips.fetch_add(1, Ordering::Relaxed);
+                connection.query(command).await
+            }
+        };
+        answer?.extract_error()
+    }
+}
+
+impl Own {
+    fn current(&self) -> MutexGuard<'_, Option<RedisResult<MultiplexedConnection>>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn connection(self: &Arc<Self>) -> RedisResult<MultiplexedConnection> {
+        let changed = self.changed.notified();
+        if let Some(Ok(connection)) = &*self.current() {
+            return Ok(connection.clone());
+        }
+        self.connect_in_background();
+        changed.await;
+        self.current().clone().unwrap_or_else(|| Err((ErrorKind::Io, "broken as soon as it was made").into()))
+    }
+
+    /// Apart from the request that needs it, which may be gone before the connection is there.
+    fn connect_in_background(self: &Arc<Self>) {
+        if self.connecting.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let attempt = Attempt(self.clone());
+        tokio::spawn(async move {
+            let own = &attempt.0;
+            // Each call has its own deadline.
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(CONNECT_TIMEOUT))
+                .set_response_timeout(None);
+            let connecting = own.client.get_multiplexed_async_connection_with_config(&config);
+            // The time-out above does not cover the greeting, on which a stopped server is silent.
+            let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
+            let silent = |_| Err((ErrorKind::Io, "the server does not answer").into());
+            *own.current() = Some(connected.unwrap_or_else(silent));
+        });
+    }
+}
+
+/// An attempt to connect; ends when dropped, be it that its runtime ends.
+struct Attempt(Arc<Own>);
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.0.connecting.store(false, Ordering::Release);
+        self.0.changed.notify_waiters();
+    }
+}
+
+impl CallError {
+    /// Whether a new connection may help, perhaps to another server.
+    fn breaks_the_connection(&self) -> bool {
+        match self {
+            Self::Failed(error) => {
+                error.is_unrecoverable_error()
+                    || error.is_io_error()
+                    || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+            }
+            Self::Senseless | Self::Late | Self::Suspended => false,
+        }
+    }
+}
+
+/// A connection of any type.
+trait Query: Send + Sync {
+    fn query(&self, command: Cmd) -> Querying;
+}
+
+type Querying = Pin<Box<dyn Future<Output = RedisResult<Value>> + Send>>;
+
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> Query for C {
+    fn query(&self, command: Cmd) -> Querying {
+        let mut connection = self.clone();
+        Box::pin(async move { connection.req_packed_command(&command).await })
+    }
+}
+
+/// One call of a script.
+pub(super) struct Call<'a> {
+    pub(super) script: &'a redis::Script,
+    pub(super) text: &'a str,
+    pub(super) key: &'a str,
+    pub(super) arguments: &'a [u64],
+}
+
+impl Call<'_> {
+    fn by_digest(&self) -> Cmd {
+        self.command("EVALSHA", self.script.get_hash())
+    }
+
+    fn by_text(&self) -> Cmd {
+        self.command("EVAL", self.text)
+    }
+
+    fn command(&self, name: &str, script: &str) -> Cmd {
+        let mut command = redis::cmd(name);
+        command.arg(script).arg(1).arg(self.key).arg(self.arguments);
+        command
+    }
+}
+
+impl fmt::Debug for RedisConnection {
+    // The client knows a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConnection").field("breaker", &self.shared.breaker).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,239 @@
+use std::fmt;
+use std::sync::Arc;
+
+use http::Response;
+
+use super::assembly::Assembly;
+use super::decision::Stages;
+use super::{ApiKeysBuilder, ApiKeysLayer};
+use crate::key::KeyFormat;
+use crate::manage::KeyManager;
+use crate::rejection::{ApiError, ErrorFormat, ProblemDetails};
+use crate::route::Route;
+use crate::scope::ScopeRequirement;
+use crate::store::{KeyAdministration, KeyStore, StoreError, background};
+
+/// The API keys of an application, configured once: where they are stored, what they look like, where requests carry them,
+/// what they may do. Layers, key manager and key routes are views of it.
+///
+/// ```
+/// use tower_api_keys::store::MemoryStore;
+/// use tower_api_keys::{ApiKeys, KeyFormat, NewKey, Quota, RateLimit};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+///     .header("x-api-key")
+///     .limit(RateLimit::per_key("requests", Quota::per_minute(1000)?))
+///     .route("GET", "/workflows", "workflows:read")
+///     .build()?;
+///
+/// // The first key comes from code. Its secret is shown once; the store holds a digest of it.
+/// let key = keys.manager().create_for("org_1", NewKey::new("First key").scope("workflows:read")).await?;
+///
+/// // Any tower service can stand behind the layer.
+/// let service = tower::ServiceBuilder::new().layer(keys.layer()).service_fn(async |_: http::Request<()>| {
+///     Ok::<_, std::convert::Infallible>(http::Response::new(bytes::Bytes::from("workflows")))
+/// });
+/// # use tower::ServiceExt;
+/// let request = http::Request::get("/workflows").header("x-api-key", key.secret.expose_secret()).body(())?;
+/// assert_eq!(service.oneshot(request).await?.status(), 200);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Cheap to clone: clones share the assembly, its limits and what it caches. `F` is the [format of
+/// errors](ApiKeysBuilder::errors).
+pub struct ApiKeys<F = ProblemDetails>(Arc<Assembly<F>>);
+
+impl ApiKeys {
+    /// Starts an assembly with the keys of `store`, which look as `format` says.
+    ///
+    /// Unless set otherwise: digests are plain SHA-256, the clock is the system's, a request without a credential is
+    /// rejected, routes are matched by path, and errors are [`ProblemDetails`]. A service that only looks keys up wraps
+    /// its store in [`ReadOnly`](crate::store::ReadOnly).
+    pub fn builder(store: impl KeyAdministration, format: KeyFormat) -> ApiKeysBuilder {
+        ApiKeysBuilder::new(store, format)
+    }
+}
+
+impl<F> ApiKeys<F> {
+    pub(super) fn new(assembly: Assembly<F>) -> Self {
+        Self(Arc::new(assembly))
+    }
+
+    fn with_stages(&self, stages: Stages) -> ApiKeysLayer<F> {
+        ApiKeysLayer::new(self.0.clone(), stages)
+    }
+
+    /// All checks, in one layer.
+    pub fn layer(&self) -> ApiKeysLayer<F> {
+        self.with_stages(Stages::All)
+    }
+
+    /// The limits by client address alone: for routes without keys, or outside of [`authenticate`](Self::authenticate).
+    pub fn limit_addresses(&self) -> ApiKeysLayer<F> {
+        self.with_stages(Stages::AddressLimits)
+    }
+
+    /// Authentication alone: everything up to the addresses that a key may be used from.
+    pub fn authenticate(&self) -> ApiKeysLayer<F> {
+        self.with_stages(Stages::Authenticate)
+    }
+
+    /// The limits of callers alone. Goes inside [`authenticate`](Self::authenticate).
+    pub fn rate_limit(&self) -> ApiKeysLayer<F> {
+        self.with_stages(Stages::Limits)
+    }
+
+    /// Organization and access by route alone. Goes inside [`authenticate`](Self::authenticate).
+    pub fn authorize(&self) -> ApiKeysLayer<F> {
+        self.with_stages(Stages::Authorize)
+    }
+
+    /// Requires a scope of every request, for a single route or a group of them. Goes inside [`layer`](Self::layer) or
+    /// [`authenticate`](Self::authenticate).
+    ///
+    /// ```
+    /// # fn example<F>(keys: &tower_api_keys::ApiKeys<F>) {
+    /// let layer = keys.require("invoice:delete");
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If `scope` is no scope, `resource:action`: a mistake in the code that is seen when the application starts.
+    #[track_caller]
+    pub fn require(&self, scope: impl TryInto<ScopeRequirement, Error: fmt::Display>) -> ApiKeysLayer<F> {
+        match scope.try_into() {
+            Ok(requirement) => self.with_stages(Stages::Require(Arc::new(requirement))),
+            Err(error) => panic!("`require` needs a scope: {error}"),
+        }
+    }
+
+    /// Makes keys and looks after them.
+    pub fn manager(&self) -> &KeyManager {
+        &self.0.manager
+    }
+
+    /// Everything that runs beside requests: to follow what other nodes change, and to write when keys were last used.
+    ///
+    /// The application spawns it. Needs tokio's timer. It does not end while there is something to do.
+    ///
+    /// ```
+    /// # use tower_api_keys::ApiKeys;
+    /// # async fn example(keys: ApiKeys) -> Result<(), tower_api_keys::store::StoreError> {
+    /// let background = tokio::spawn(keys.background());
+    /// // … serve; and once the server has stopped:
+    /// background.abort();
+    /// keys.flush().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn background(&self) -> impl Future<Output = ()> + Send + use<F> {
+        let store = self.0.manager.store().clone();
+        let mut tasks: Vec<_> = store.background().into_iter().collect();
+        if let Some(last_use) = &self.0.checks.last_use {
+            tasks.push(Box::pin(last_use.clone().keep_writing_to(store)));
+        }
+        background::run(tasks)
+    }
+
+    /// Writes what [`background`](Self::background) has not written yet. For the end of a process.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        match &self.0.checks.last_use {
+            Some(last_use) => last_use.write_to(self.0.manager.store()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Those of the application's `routes` that no rule covers: forgotten ones. For a test:
+    ///
+    /// ```
+    /// # use tower_api_keys::store::MemoryStore;
+    /// # use tower_api_keys::{ApiKeys, KeyFormat};
+    /// use http::Method;
+    ///
+    /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+    ///     .header("x-api-key")
+    ///     .route("GET", "/runs/{id}", "runs:read")
+    ///     .build()?;
+    /// let routes = [(Method::GET, "/runs/{run}"), (Method::POST, "/runs/{run}/cancel")];
+    /// assert_eq!(keys.uncovered(routes), [(Method::POST, "/runs/{run}/cancel").into()]);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn uncovered<R: Into<Route>>(&self, routes: impl IntoIterator<Item = R>) -> Vec<Route> {
+        let checks = &self.0.checks;
+        checks.access.as_ref().unwrap_or(&checks.no_routes).uncovered(routes)
+    }
+
+    /// The rules that cover none of the application's `routes`: of routes that are gone, or mistyped. For a test.
+    pub fn unused<R: Into<Route>>(&self, routes: impl IntoIterator<Item = R>) -> Vec<Route> {
+        let checks = &self.0.checks;
+        checks.access.as_ref().unwrap_or(&checks.no_routes).unused(routes)
+    }
+}
+
+#[cfg(feature = "axum")]
+impl<F: ErrorFormat<axum::body::Body>> ApiKeys<F> {
+    /// Routes that list, make, rotate, revoke and delete keys, as [`KeyRoutes`](crate::manage::KeyRoutes) says. To be nested
+    /// where the application wants them, inside of [`layer`](Self::layer), with rules for them in the assembly.
+    ///
+    /// ```
+    /// use axum::Router;
+    /// use tower_api_keys::store::MemoryStore;
+    /// use tower_api_keys::{ApiKeys, KeyFormat};
+    ///
+    /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+    ///     .header("x-api-key")
+    ///     .routes([("GET", "/api-keys", "api-keys:read"), ("POST", "/api-keys", "api-keys:write")])
+    ///     .route("DELETE", "/api-keys/{id}", "api-keys:write")
+    ///     .build()?;
+    /// let app: Router = Router::new().nest("/api-keys", keys.key_routes()).layer(keys.layer());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+    pub fn key_routes<S>(&self) -> axum::Router<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        self.key_routes_of(self.manager().clone()).into_router()
+    }
+
+    /// The same for another manager, such as one whose grantable scopes differ, or with other routes.
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+    pub fn key_routes_of(&self, manager: KeyManager) -> crate::manage::KeyRoutes<Self> {
+        crate::manage::KeyRoutes::new(manager, self.clone())
+    }
+}
+
+/// The format of the assembly's own errors.
+impl<F: ErrorFormat<B>, B> ErrorFormat<B> for ApiKeys<F> {
+    fn error(&self, error: &ApiError<'_>) -> Response<B> {
+        self.0.errors.error(error)
+    }
+
+    #[cfg(feature = "json")]
+    fn success(&self, success: &crate::rejection::Success) -> Response<B>
+    where
+        B: From<bytes::Bytes>,
+    {
+        self.0.errors.success(success)
+    }
+}
+
+impl<F> Clone for ApiKeys<F> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<F> fmt::Debug for ApiKeys<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ApiKeys").field(&self.0.checks).finish()
+    }
+}

@@ -1,0 +1,22 @@
+use std::fmt;
+use std::sync::Arc;
+
+use super::decision::Checks;
+use crate::manage::KeyManager;
+use crate::outcome::UsageSink;
+
+/// What an [`ApiKeys`](crate::ApiKeys) was built with, shared by its layers and views.
+pub(crate) struct Assembly<F> {
+    pub(crate) checks: Arc<Checks>,
+    pub(crate) errors: F,
+    pub(crate) manager: KeyManager,
+    pub(crate) usage: Option<Arc<dyn UsageSink>>,
+    pub(crate) gives_request_ids: bool,
+    pub(crate) attaches_rejections: bool,
+}
+
+impl<F> fmt::Debug for Assembly<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.checks.fmt(f)
+    }
+}

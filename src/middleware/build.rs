@@ -1,0 +1,306 @@
+//! From settings to an assembly: everything that can be wrong is found here.
+
+use std::sync::Arc;
+
+use http::Method;
+
+use super::assembly::Assembly;
+use super::challenges::Challenges;
+use super::decision::Checks;
+use super::stage::extraction::{Credentials, challenges};
+use super::stage::limit::{LimitRule, Limiter};
+use super::{ApiKeys, ApiKeysBuilder, ConfigError, ConfigFault};
+use crate::credential::{Challenge, CredentialExtractor};
+use crate::identity::{OrganizationRule, Selection};
+use crate::limit::{MemoryRateLimiter, Quota, RateLimit, RateLimiter, SubjectKind};
+use crate::manage::KeyManager;
+use crate::outcome::LastUse;
+use crate::route::{Access, InvalidRoute, RouteTable};
+
+impl<F> ApiKeysBuilder<F> {
+    /// The assembly.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], which lists every fault: settings that are malformed, that contradict each other, or that could
+    /// never act.
+    pub fn build(mut self) -> Result<ApiKeys<F>, ConfigError> {
+        let extractors = self.extractors();
+        self.check_credentials(&extractors);
+        let challenges = self.challenges(&extractors);
+        let access = self.table();
+        self.check_organization(access.as_ref());
+        self.check_sessions(&extractors);
+        self.check_addresses();
+        self.check_companions();
+        let limits = std::mem::take(&mut self.limits);
+        self.check_limits(&limits, access.as_ref());
+        let companions = self.companions.take().map(|companions| companions.for_routes(&self.prefix, self.matching));
+        let companions = self.keep(companions.transpose(), "companions").flatten();
+        let no_routes = RouteTable::new().with_matching(self.matching);
+        let rules: Vec<_> = limits.into_iter().filter_map(|limit| self.limit_rule(limit)).collect();
+        if !self.faults.is_empty() {
+            return Err(ConfigError::new(self.faults));
+        }
+
+        let (address_limits, limits): (Vec<_>, Vec<_>) =
+            rules.into_iter().partition(|rule| rule.subject == SubjectKind::Address);
+        let throttle = self.throttle.map(|quota| {
+            Arc::new(MemoryRateLimiter::builder("bad credentials", quota).build_at(self.clock.now()))
+        });
+        let manager = KeyManager::over(self.store, self.formats.swap_remove(0), self.peppers.clone(), self.clock.clone());
+        let manager = match self.audit {
+            Some(sink) => manager.with_audit(sink),
+            None => manager,
+        };
+        let manager = match self.manager {
+            Some(change) => change(manager),
+            None => manager,
+        };
+        let has_public_routes =
+            access.as_ref().is_some_and(|table| table.values().any(|access| *access == Access::Public));
+        let checks = Checks {
+            credentials: Credentials::new(extractors, companions, challenges, self.ignores_other_schemes),
+            lookups: self.lookups,
+            sessions: self.sessions,
+            peppers: self.peppers,
+            clock: self.clock,
+            client_address: self.client_address,
+            throttle,
+            address_limits,
+            limits,
+            ietf_fields: self.ietf_fields,
+            organization: self.organization.map(|rule| rule.selection),
+            access,
+            has_public_routes,
+            no_routes,
+            allows_anonymous: self.allows_anonymous,
+            passes_cors_preflight: self.passes_cors_preflight,
+            last_use: self.records_last_use.then(LastUse::new),
+        };
+        Ok(ApiKeys::new(Assembly {
+            checks: Arc::new(checks),
+            errors: self.errors,
+            manager,
+            usage: self.usage,
+            gives_request_ids: self.gives_request_ids,
+            attaches_rejections: self.attaches_rejections,
+        }))
+    }
+
+    fn find(&mut self, setting: &'static str, message: impl Into<String>) {
+        self.faults.push(ConfigFault::new(setting, message));
+    }
+
+    /// The value, or a fault of `setting`.
+    fn keep<T, E: std::fmt::Display>(&mut self, result: Result<T, E>, setting: &'static str) -> Option<T> {
+        result.map_err(|error| self.find(setting, error.to_string())).ok()
+    }
+
+    fn check_credentials(&mut self, extractors: &[Arc<dyn CredentialExtractor>]) {
+        if extractors.is_empty() && self.faults.iter().all(|fault| fault.setting() != "header") {
+            self.find("header", "no credential is looked for: add `header`, `bearer`, `basic` or `extractor`");
+        }
+        let places: Vec<_> =
+            extractors.iter().map(|one| (one.challenge().scheme(), one.credential_headers())).collect();
+        for (index, (scheme, headers)) in places.iter().enumerate() {
+            if !headers.is_empty() && places[..index].contains(&places[index]) {
+                let fields: Vec<_> = headers.iter().map(http::HeaderName::as_str).collect();
+                let message = format!(
+                    "{scheme} credentials are taken from {} twice, so each would make a request ambiguous: name several \
+                     formats with `also_accept`",
+                    fields.join(", ")
+                );
+                self.find("extractor", message);
+            }
+        }
+        for index in 1..self.formats.len() {
+            if self.formats[..index].iter().any(|other| other.overlaps(&self.formats[index])) {
+                self.find("also_accept", "a text can be a key of two formats: give each a prefix of its own");
+            }
+        }
+    }
+
+    fn challenges(&mut self, extractors: &[Arc<dyn CredentialExtractor>]) -> Challenges {
+        let all = if self.challenges_clients { challenges(extractors) } else { Vec::new() };
+        if self.realm.is_some() && !self.challenges_clients {
+            self.find("realm", "no response has the realm, since `without_challenge` leaves challenges out");
+        }
+        let made = match self.realm.as_deref() {
+            // No challenge takes such a realm.
+            Some(realm) if Challenge::of_scheme("Any").with_parameter("realm", realm).is_err() => {
+                self.find("realm", "a realm has visible ASCII characters and spaces only");
+                return Challenges::default();
+            }
+            realm => Challenges::new(all.iter(), realm),
+        };
+        self.keep(made, "realm").unwrap_or_default()
+    }
+
+    /// The rules of routes; `None` if access is not decided by route.
+    fn table(&mut self) -> Option<RouteTable<Access>> {
+        let routes = std::mem::take(&mut self.routes);
+        let has_faults = self.faults.iter().any(|fault| fault.setting() == "route");
+        match (routes.is_empty(), self.has_no_table) {
+            (true, false) if !has_faults => self.find(
+                "route",
+                "there is no rule, so every request would be rejected: add `route`, or `without_route_table` if `require` or \
+                 handlers decide",
+            ),
+            (false, true) => self.find("without_route_table", "there are rules for routes"),
+            _ => {}
+        }
+        if self.has_no_table {
+            return None;
+        }
+        let mut table = RouteTable::new();
+        for (method, pattern, access) in routes {
+            if access.has_public_inside() {
+                self.find("route", format!("{pattern}: `Access::Public` can't stand inside another rule"));
+            }
+            table = match table.clone().add(method, &pattern, access) {
+                Ok(table) => table,
+                Err(error) => {
+                    self.find("route", error.to_string());
+                    table
+                }
+            };
+        }
+        let table = below(table, &self.prefix);
+        self.keep(table, "routes_below").map(|table| table.with_matching(self.matching))
+    }
+
+    fn check_organization(&mut self, access: Option<&RouteTable<Access>>) {
+        let needs_role = access.is_some_and(|table| table.values().any(Access::needs_role));
+        let rule = self.organization.clone();
+        if let Some(OrganizationRule { fault: Some(fault), .. }) = &rule {
+            self.find("organization", fault.clone());
+        }
+        let context = rule.as_ref().and_then(|rule| match &rule.selection {
+            Selection::Context(context) => Some(context),
+            Selection::Named { .. } => None,
+        });
+        if needs_role && context.is_none() {
+            self.find("organization", "a route needs a role, which only `OrganizationRule::context` finds");
+        }
+        let has_parameter = context.is_some_and(|context| context.parameter.is_some());
+        if has_parameter && access.is_none() && !self.matching.is_by_router() {
+            self.find("organization", "the parameter of a route is known from `route` or `match_routes` only");
+        }
+    }
+
+    fn check_sessions(&mut self, extractors: &[Arc<dyn CredentialExtractor>]) {
+        if self.sessions.is_none() {
+            if extractors.iter().any(|extractor| extractor.finds_sessions()) {
+                self.find("sessions", "an extractor finds sessions: say who verifies them");
+            }
+            return;
+        }
+        if !extractors.iter().any(|extractor| extractor.finds_sessions()) {
+            self.find("sessions", "no extractor finds sessions: add `bearer`, or an extractor that does");
+        }
+        if self.companions.is_some() {
+            self.find("companions", "nothing comes with a session, so companions and sessions exclude each other");
+        }
+        let selects = self.organization.as_ref().is_some_and(|rule| match &rule.selection {
+            Selection::Context(context) => context.parameter.is_some() || context.cookie.is_some(),
+            Selection::Named { .. } => false,
+        });
+        if !selects {
+            self.find(
+                "sessions",
+                "a session acts for the organization of a route parameter or a cookie: add `organization` with \
+                 `OrganizationRule::context` and one of the two",
+            );
+        }
+    }
+
+    fn check_addresses(&mut self) {
+        if self.throttle.is_some() && self.client_address.is_none() {
+            self.find("throttle_bad_credentials", "bad credentials are counted by address: add `client_address`");
+        }
+        let fault = self.client_address.as_ref().and_then(|source| source.fault()).map(ToString::to_string);
+        if let Some(fault) = fault {
+            self.find("client_address", fault);
+        }
+    }
+
+    fn check_companions(&mut self) {
+        let lacks_tokens =
+            self.companions.as_ref().is_some_and(|companions| companions.ask_for_tokens() && companions.tokens.is_none());
+        if lacks_tokens {
+            self.find("companions", "a route needs a session token: add `Companions::with_session_tokens`");
+        }
+    }
+
+    fn check_limits(&mut self, limits: &[RateLimit], access: Option<&RouteTable<Access>>) {
+        let mut names: Vec<&str> = Vec::new();
+        for limit in limits {
+            let RateLimit { subject, categories, methods, routes, faults, .. } = limit;
+            for fault in faults {
+                self.find("limit", fault.clone());
+            }
+            match subject {
+                SubjectKind::Address if self.client_address.is_none() => {
+                    self.find("limit", "a limit by address needs `client_address`");
+                }
+                SubjectKind::Organization if self.sessions.is_some() => self.find(
+                    "limit",
+                    "the organization of a session is found after the limits: count by key",
+                ),
+                _ => {}
+            }
+            for (name, _) in categories {
+                if names.contains(&&**name) {
+                    self.find("limit", format!("two limits have a category {name:?}"));
+                }
+                names.push(name);
+            }
+            let is_checked = *subject != SubjectKind::Address;
+            if let Some(table) = access.filter(|_| is_checked) {
+                let counted = methods.iter().filter(|(_, category)| category.is_some()).map(|(method, _)| method);
+                let counted: Vec<&Method> = counted.chain(routes.iter().map(|(method, ..)| method)).collect();
+                for method in counted.into_iter().filter(|method| !table.has_method(method)) {
+                    self.find("limit", format!("a category for {method} never counts: no route has that method"));
+                }
+            }
+        }
+    }
+
+    fn limit_rule(&mut self, limit: RateLimit) -> Option<LimitRule> {
+        let RateLimit { subject, categories, counts_otherwise, methods, routes, cost, refund, faults } = limit;
+        if !faults.is_empty() {
+            return None;
+        }
+        let table = routes.into_iter().try_fold(RouteTable::new(), |table, (method, pattern, category)| {
+            table.add(method, &pattern, category)
+        });
+        let table = self.keep(table.and_then(|table| below(table, &self.prefix)), "limit")?;
+        let limiters = categories.iter().map(|(name, quotas)| Limiter::new(self.limiter(name, quotas)));
+        Some(LimitRule {
+            subject,
+            limiters: limiters.collect(),
+            routes: table.with_matching(self.matching),
+            methods,
+            otherwise: counts_otherwise.then_some(0),
+            cost,
+            refund,
+        })
+    }
+
+    fn limiter(&self, category: &str, quotas: &[Quota]) -> Arc<dyn RateLimiter> {
+        if let Some(make) = &self.limiters {
+            return make(category, quotas);
+        }
+        let (first, others) = quotas.split_first().expect("a category without quotas is a fault");
+        let limiter = MemoryRateLimiter::builder(category, *first);
+        let limiter = others.iter().fold(limiter, |limiter, quota| {
+            limiter.quota(*quota).expect("a category with too many quotas is a fault")
+        });
+        Arc::new(limiter.build_at(self.clock.now()))
+    }
+}
+
+fn below<T>(table: RouteTable<T>, prefix: &str) -> Result<RouteTable<T>, InvalidRoute> {
+    if prefix.is_empty() { Ok(table) } else { table.nest(prefix) }
+}

@@ -1,0 +1,507 @@
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use http::Method;
+
+use super::ConfigFault;
+use super::stage::lookup::Lookups;
+use crate::address::ClientAddressSource;
+use crate::clock::{Clock, SystemClock};
+use crate::credential::{BasicKey, BearerKey, Companions, CredentialExtractor};
+use crate::identity::{OrganizationRule, SessionAuthenticator};
+use crate::key::{KeyFormat, Peppers};
+use crate::limit::{Quota, RateLimit, RateLimiter};
+use crate::manage::{AuditSink, KeyManager};
+use crate::outcome::UsageSink;
+use crate::rejection::ProblemDetails;
+use crate::route::{Access, RouteMatching};
+use crate::store::{KeyAdministration, KeyStore, MemoryStore};
+
+/// Sets up an [`ApiKeys`].
+///
+/// Setters do not fail: [`build`](Self::build) reports every fault at once. A setter that is called again replaces what it
+/// set before, except for those that add: credentials, formats, limits and routes.
+#[must_use = "an assembly is made by `build`"]
+pub struct ApiKeysBuilder<F = ProblemDetails> {
+    pub(super) store: Arc<dyn KeyAdministration>,
+    pub(super) lookups: Lookups,
+    /// The first one is that of new keys.
+    pub(super) formats: Vec<KeyFormat>,
+    pub(super) locations: Vec<Location>,
+    pub(super) ignores_other_schemes: bool,
+    pub(super) companions: Option<Companions>,
+    pub(super) sessions: Option<Arc<dyn SessionAuthenticator>>,
+    pub(super) organization: Option<OrganizationRule>,
+    pub(super) client_address: Option<ClientAddressSource>,
+    pub(super) throttle: Option<Quota>,
+    pub(super) limits: Vec<RateLimit>,
+    pub(super) limiters: Option<Arc<Limiters>>,
+    pub(super) ietf_fields: bool,
+    pub(super) routes: Vec<(Method, String, Access)>,
+    pub(super) prefix: String,
+    pub(super) has_no_table: bool,
+    pub(super) matching: RouteMatching,
+    pub(super) allows_anonymous: bool,
+    pub(super) passes_cors_preflight: bool,
+    pub(super) realm: Option<String>,
+    pub(super) challenges_clients: bool,
+    pub(super) peppers: Peppers,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) records_last_use: bool,
+    pub(super) usage: Option<Arc<dyn UsageSink>>,
+    pub(super) audit: Option<Arc<dyn AuditSink>>,
+    pub(super) manager: Option<Box<dyn FnOnce(KeyManager) -> KeyManager>>,
+    pub(super) gives_request_ids: bool,
+    pub(super) attaches_rejections: bool,
+    pub(super) errors: F,
+    /// What was found wrong so far.
+    pub(super) faults: Vec<ConfigFault>,
+}
+
+/// Where a request carries a credential.
+pub(super) enum Location {
+    Header(String),
+    Bearer,
+    Basic,
+    Own(Arc<dyn CredentialExtractor>),
+}
+
+/// Makes the limiter of a category.
+pub(super) type Limiters = dyn Fn(&str, &[Quota]) -> Arc<dyn RateLimiter> + Send + Sync;
+
+impl ApiKeysBuilder {
+    pub(super) fn new(store: impl KeyAdministration, format: KeyFormat) -> Self {
+        let memory = (&store as &dyn Any).downcast_ref::<MemoryStore>().cloned();
+        let store = Arc::new(store);
+        let lookups = match memory {
+            Some(store) => Lookups::Memory(store),
+            None => Lookups::Other(store.clone() as Arc<dyn KeyStore>),
+        };
+        Self {
+            store,
+            lookups,
+            formats: vec![format],
+            locations: Vec::new(),
+            ignores_other_schemes: false,
+            companions: None,
+            sessions: None,
+            organization: None,
+            client_address: None,
+            throttle: None,
+            limits: Vec::new(),
+            limiters: None,
+            ietf_fields: false,
+            routes: Vec::new(),
+            prefix: String::new(),
+            has_no_table: false,
+            matching: RouteMatching::default(),
+            allows_anonymous: false,
+            passes_cors_preflight: false,
+            realm: None,
+            challenges_clients: true,
+            peppers: Peppers::none(),
+            clock: Arc::new(SystemClock),
+            records_last_use: false,
+            usage: None,
+            audit: None,
+            manager: None,
+            gives_request_ids: false,
+            attaches_rejections: false,
+            errors: ProblemDetails,
+            faults: Vec::new(),
+        }
+    }
+}
+
+impl<F> ApiKeysBuilder<F> {
+    fn fault(&mut self, setting: &'static str, message: impl Into<String>) {
+        self.faults.push(ConfigFault::new(setting, message));
+    }
+
+    fn at(mut self, location: Location) -> Self {
+        self.locations.push(location);
+        self
+    }
+
+    /// Takes keys from a header field of their own, such as `x-api-key`.
+    pub fn header(self, name: impl Into<String>) -> Self {
+        self.at(Location::Header(name.into()))
+    }
+
+    /// Takes keys from `Authorization: Bearer` (RFC 6750). With [`sessions`](Self::sessions), a bearer token that is no key
+    /// of the assembly's formats is a session.
+    pub fn bearer(self) -> Self {
+        self.at(Location::Bearer)
+    }
+
+    /// Takes keys from `Authorization: Basic`, as the user name with an empty password (RFC 7617). For clients that do it
+    /// otherwise, give a [`BasicKey`] to [`extractor`](Self::extractor).
+    pub fn basic(self) -> Self {
+        self.at(Location::Basic)
+    }
+
+    /// Takes credentials from wherever `extractor` finds them: a type of the application, a closure
+    /// ([`from_fn`](crate::credential::from_fn)), or one of this crate with settings of its own.
+    ///
+    /// A request that carries two credentials is rejected, whether or not either is good.
+    pub fn extractor(self, extractor: impl CredentialExtractor) -> Self {
+        self.at(Location::Own(Arc::new(extractor)))
+    }
+
+    /// Also accepts keys of this format, wherever keys are taken from. New keys are made in the first one.
+    pub fn also_accept(mut self, format: KeyFormat) -> Self {
+        self.formats.push(format);
+        self
+    }
+
+    /// Takes a credential field with a scheme of none of the extractors for no credential, as another layer may use it.
+    /// Without this, such a request is rejected even where [anonymous](Self::allow_anonymous) ones are accepted.
+    pub fn ignore_other_schemes(mut self) -> Self {
+        self.ignores_other_schemes = true;
+        self
+    }
+
+    /// Asks for more than the key: the secret of a companion, a session token, or both, as [`Companions`] says.
+    pub fn companions(mut self, companions: Companions) -> Self {
+        self.companions = Some(companions);
+        self
+    }
+
+    /// Verifies people's [sessions](crate::identity::Session) with `sessions`. Needs an
+    /// [organization rule](Self::organization) that says for which organization a session acts.
+    ///
+    /// ```
+    /// use tower_api_keys::identity::{OrganizationRule, SessionAuthenticator};
+    /// # use tower_api_keys::store::MemoryStore;
+    /// # use tower_api_keys::{ApiKeys, KeyFormat};
+    ///
+    /// # fn example(sessions: impl SessionAuthenticator) -> Result<(), Box<dyn std::error::Error>> {
+    /// // A bearer token that starts with sk_ is a key, and any other a session.
+    /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("sk_")?)
+    ///     .bearer()
+    ///     .sessions(sessions)
+    ///     .organization(OrganizationRule::context().session_cookie("organization"))
+    ///     .route("GET", "/invoices", "invoice:read")
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn sessions(mut self, sessions: impl SessionAuthenticator) -> Self {
+        self.sessions = Some(Arc::new(sessions));
+        self
+    }
+
+    /// For which organization a request acts, where the key alone does not say.
+    pub fn organization(mut self, rule: OrganizationRule) -> Self {
+        self.organization = Some(rule);
+        self
+    }
+
+    /// How the client's address is found: for keys that may be used from
+    /// [some addresses](crate::key::ExtraFields::allowed_addresses) only, for limits by address, and for
+    /// [`throttle_bad_credentials`](Self::throttle_bad_credentials).
+    ///
+    /// A key with allowed addresses is rejected with 403 from everywhere else, and also where a proxy does not say who its
+    /// client is. Where this is not set, or the peer's address is not known, it is rejected with 500, and the log says what
+    /// is missing.
+    pub fn client_address(mut self, source: ClientAddressSource) -> Self {
+        self.client_address = Some(source);
+        self
+    }
+
+    /// Slows down guessing: an address that has presented as many bad credentials as `quota` allows is rejected with 429,
+    /// and the store is not asked, until some of them no longer count. Needs [`client_address`](Self::client_address).
+    ///
+    /// 1. A credential is bad if it was looked up and no key is known by it, or the key's secret, mode or state is not
+    ///    right. One that is malformed counts nothing, since it costs nothing. Nor does a good one, even from an address
+    ///    that its key may not be used from.
+    /// 2. Credentials are counted by address alone, and never by the key they name: no stranger can lock a key's owner
+    ///    out.
+    /// 3. All clients behind a used-up address, behind one NAT or in one IPv6 network, wait with it, good key or not. So the
+    ///    limit should leave room for the mistakes of an office: 20 a minute is of no use for guessing
+    ///    [a secret](KeyFormat), and enough for a deployment that goes on with a key that has ended.
+    /// 4. Lookups that are under way when the limit is used up are still answered. To bound those as well, add a
+    ///    [limit by address](RateLimit::per_address).
+    /// 5. When as many addresses are counted as there is room for (100 000), further ones are not rejected.
+    /// 6. Each process counts what it sees itself, also where rate limits are shared: behind n processes a guesser has up
+    ///    to n times the limit. This avoids a network round trip for strangers.
+    pub fn throttle_bad_credentials(mut self, quota: Quota) -> Self {
+        self.throttle = Some(quota);
+        self
+    }
+
+    /// Adds a limit. All limits are decided together: a request is counted by all that apply to it, or by none.
+    pub fn limit(mut self, limit: RateLimit) -> Self {
+        self.limits.push(limit);
+        self
+    }
+
+    /// Counts limits with limiters that `make` returns for a category and its quotas: with another
+    /// [algorithm](crate::limit::Algorithm), capacity or policy, or such as several processes share.
+    pub fn limiters(
+        mut self,
+        make: impl Fn(&str, &[Quota]) -> Arc<dyn RateLimiter> + Send + Sync + 'static,
+    ) -> Self {
+        self.limiters = Some(Arc::new(make));
+        self
+    }
+
+    /// Counts limits in Redis or Valkey, together with every process that has the same `prefix` there: one that no other
+    /// application uses.
+    #[cfg(feature = "redis")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+    pub fn shared_limits(mut self, connection: crate::limit::RedisConnection, prefix: impl Into<String>) -> Self {
+        let prefix = prefix.into();
+        if prefix.is_empty() {
+            self.fault("shared_limits", "the prefix is empty, so another application may use the same keys in Redis");
+        }
+        self.limiters(move |category, quotas| {
+            let (first, others) = quotas.split_first().expect("a category has a quota");
+            let builder = crate::limit::RedisRateLimiter::builder(category, *first, connection.clone());
+            let builder = others.iter().fold(builder, |builder, quota| {
+                builder.quota(*quota).expect("a category has no more quotas than a limiter can have")
+            });
+            Arc::new(builder.prefix(prefix.clone()).build())
+        })
+    }
+
+    /// Sends the fields `RateLimit-Policy` and `RateLimit` as well (draft-ietf-httpapi-ratelimit-headers-10).
+    pub fn ietf_rate_limit_fields(mut self) -> Self {
+        self.ietf_fields = true;
+        self
+    }
+
+    /// Says who may use a route: a scope, or an [`Access`]. What no rule covers is rejected with 403.
+    ///
+    /// See [`route`](crate::route) for patterns, and [`match_routes`](Self::match_routes) for how the route of a request is
+    /// found. `HEAD` follows `GET`.
+    pub fn route<A>(mut self, method: impl TryInto<Method>, pattern: impl Into<String>, access: A) -> Self
+    where
+        A: TryInto<Access, Error: fmt::Display>,
+    {
+        let pattern = pattern.into();
+        match (method.try_into(), access.try_into()) {
+            (Ok(method), Ok(access)) => self.routes.push((method, pattern, access)),
+            (Err(_), _) => self.fault("route", format!("the method of {pattern} is not valid")),
+            (_, Err(error)) => self.fault("route", format!("{pattern}: {error}")),
+        }
+        self
+    }
+
+    /// Several [routes](Self::route) at once.
+    ///
+    /// ```
+    /// # use tower_api_keys::store::MemoryStore;
+    /// # use tower_api_keys::{ApiKeys, KeyFormat};
+    /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+    ///     .header("x-api-key")
+    ///     .public("GET", "/health")
+    ///     .routes([("GET", "/invoices", "invoice:read"), ("POST", "/invoices", "invoice:create")])
+    ///     .build()?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn routes<M, P, A>(self, routes: impl IntoIterator<Item = (M, P, A)>) -> Self
+    where
+        M: TryInto<Method>,
+        P: Into<String>,
+        A: TryInto<Access, Error: fmt::Display>,
+    {
+        let add = |builder: Self, (method, pattern, access)| builder.route(method, pattern, access);
+        routes.into_iter().fold(self, add)
+    }
+
+    /// Lets requests without a credential use a route, on purpose: a health check, say. A bad credential is still rejected.
+    pub fn public(self, method: impl TryInto<Method>, pattern: impl Into<String>) -> Self {
+        self.route(method, pattern, Access::Public)
+    }
+
+    /// The path that all routes are served below, such as `/api/v1`: those of [`route`](Self::route), of limits, and of
+    /// [`Companions`].
+    pub fn routes_below(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Leaves it to [`require`](super::ApiKeys::require) on single routes, or to handlers, what a key may do. Without
+    /// this, [`build`](Self::build) refuses an assembly without routes.
+    pub fn without_route_table(mut self) -> Self {
+        self.has_no_table = true;
+        self
+    }
+
+    /// How the route of a request is found: by its path, unless set.
+    pub fn match_routes(mut self, matching: RouteMatching) -> Self {
+        self.matching = matching;
+        self
+    }
+
+    /// Accepts requests without a credential, without a [`Principal`](crate::Principal). A bad credential is still
+    /// rejected: it is never taken for none.
+    ///
+    /// A handler then takes an `Option<Principal>`, or asks [`from_extensions`](crate::Principal::from_extensions). Limits
+    /// by key do not count such requests, limits by client address do. A route that needs a scope answers 401.
+    pub fn allow_anonymous(mut self) -> Self {
+        self.allows_anonymous = true;
+        self
+    }
+
+    /// Accepts true CORS preflights (`OPTIONS` with `Origin` and `Access-Control-Request-Method`) without a credential, for
+    /// a CORS layer between this one and the routes. A CORS layer outside needs no such thing and is to be preferred: it
+    /// also puts its headers on rejections.
+    pub fn pass_cors_preflight(mut self) -> Self {
+        self.passes_cors_preflight = true;
+        self
+    }
+
+    /// Names the protection space in every challenge (RFC 9110 section 11.5): visible ASCII and spaces.
+    pub fn realm(mut self, realm: impl Into<String>) -> Self {
+        self.realm = Some(realm.into());
+        self
+    }
+
+    /// Leaves `WWW-Authenticate` out of every 401, against RFC 9110 section 11.6.1.
+    ///
+    /// For pages in a browser, which otherwise answers a `Basic` challenge with a login window of its own.
+    pub fn without_challenge(mut self) -> Self {
+        self.challenges_clients = false;
+        self
+    }
+
+    /// Digests keys under these peppers. The store's digests must have been made with them.
+    pub fn peppers(mut self, peppers: Peppers) -> Self {
+        self.peppers = peppers;
+        self
+    }
+
+    /// Reads the time from this clock.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Records when each key was last used. Needs [`background`](super::ApiKeys::background).
+    pub fn record_last_use(mut self) -> Self {
+        self.records_last_use = true;
+        self
+    }
+
+    /// Tells `sink` of every call that presents a credential and is not answered with a server error.
+    pub fn usage(mut self, sink: impl UsageSink) -> Self {
+        self.usage = Some(Arc::new(sink));
+        self
+    }
+
+    /// Tells `sink` of everything that is done to keys, and of everything that a caller was not allowed to do.
+    pub fn audit(mut self, sink: impl AuditSink) -> Self {
+        self.audit = Some(Arc::new(sink));
+        self
+    }
+
+    /// Sets up the [`KeyManager`]: which scopes can be granted, how long keys may last, what callers need to manage keys.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_api_keys::store::MemoryStore;
+    /// # use tower_api_keys::{ApiKeys, KeyFormat};
+    /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+    ///     .header("x-api-key")
+    ///     .route("GET", "/workflows", "workflows:read")
+    ///     .manage_with(|manager| manager.with_max_lifetime(Duration::from_secs(365 * 24 * 60 * 60)))
+    ///     .build()?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn manage_with(mut self, change: impl FnOnce(KeyManager) -> KeyManager + 'static) -> Self {
+        self.manager = Some(match self.manager.take() {
+            None => Box::new(change),
+            Some(before) => Box::new(|manager| change(before(manager))),
+        });
+        self
+    }
+
+    /// Gives each request an identifier: its own `X-Request-ID` if that is one, or a new one. It is in the request's
+    /// extensions ([`RequestId`](crate::request::RequestId)) and in its header, at hand for the format of errors, in the
+    /// log, and in the header of every response.
+    pub fn request_ids(mut self) -> Self {
+        self.gives_request_ids = true;
+        self
+    }
+
+    /// Puts the [`Rejection`](crate::rejection::Rejection) into the extensions of each response to a rejected request, for
+    /// layers outside. Costs an allocation a rejection.
+    pub fn attach_rejections(mut self) -> Self {
+        self.attaches_rejections = true;
+        self
+    }
+
+    /// Makes the responses to errors with `format`.
+    pub fn errors<G>(self, format: G) -> ApiKeysBuilder<G> {
+        ApiKeysBuilder {
+            errors: format,
+            store: self.store,
+            lookups: self.lookups,
+            formats: self.formats,
+            locations: self.locations,
+            ignores_other_schemes: self.ignores_other_schemes,
+            companions: self.companions,
+            sessions: self.sessions,
+            organization: self.organization,
+            client_address: self.client_address,
+            throttle: self.throttle,
+            limits: self.limits,
+            limiters: self.limiters,
+            ietf_fields: self.ietf_fields,
+            routes: self.routes,
+            prefix: self.prefix,
+            has_no_table: self.has_no_table,
+            matching: self.matching,
+            allows_anonymous: self.allows_anonymous,
+            passes_cors_preflight: self.passes_cors_preflight,
+            realm: self.realm,
+            challenges_clients: self.challenges_clients,
+            peppers: self.peppers,
+            clock: self.clock,
+            records_last_use: self.records_last_use,
+            usage: self.usage,
+            audit: self.audit,
+            manager: self.manager,
+            gives_request_ids: self.gives_request_ids,
+            attaches_rejections: self.attaches_rejections,
+            faults: self.faults,
+        }
+    }
+
+    /// The extractors that keys are taken from, by location.
+    pub(super) fn extractors(&mut self) -> Vec<Arc<dyn CredentialExtractor>> {
+        let locations = std::mem::take(&mut self.locations);
+        locations.into_iter().filter_map(|location| self.extractor_at(location)).collect()
+    }
+
+    fn extractor_at(&mut self, location: Location) -> Option<Arc<dyn CredentialExtractor>> {
+        let formats = self.formats.clone();
+        Some(match location {
+            Location::Header(name) => match http::HeaderName::try_from(name.as_str()) {
+                Ok(name) => Arc::new(crate::credential::HeaderKey::accepting(name, formats)),
+                Err(_) => {
+                    self.fault("header", format!("{name:?} is no name of a header field"));
+                    return None;
+                }
+            },
+            Location::Bearer if self.sessions.is_some() => Arc::new(BearerKey::accepting(formats).or_session()),
+            Location::Bearer => Arc::new(BearerKey::accepting(formats)),
+            Location::Basic => Arc::new(BasicKey::accepting(formats)),
+            Location::Own(extractor) => extractor,
+        })
+    }
+}
+
+impl<F> fmt::Debug for ApiKeysBuilder<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKeysBuilder")
+            .field("formats", &self.formats)
+            .field("routes", &self.routes)
+            .field("limits", &self.limits)
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
+    }
+}

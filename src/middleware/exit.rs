@@ -1,0 +1,141 @@
+//! What a response gets on its way out.
+
+use std::sync::Arc;
+
+use http::header::{CACHE_CONTROL, Entry, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+
+use super::assembly::Assembly;
+use super::decision::{Facts, Rejected};
+use super::failed_extraction::FailedExtraction;
+use super::stage::limit::Counted;
+use crate::clock::Now;
+use crate::outcome::Metered;
+use crate::rejection::{ErrorFormat, reject as response_to};
+use crate::request::{RequestId, RequestView, X_REQUEST_ID};
+
+/// What is left to do with the response to an accepted request.
+pub(super) struct Exit<F> {
+    assembly: Arc<Assembly<F>>,
+    is_private: bool,
+    /// Whether a limit by address leaves alone what was written inside.
+    is_outer: bool,
+    counted: Option<(Counted, Now)>,
+    /// What few assemblies have.
+    extras: Option<Box<Extras>>,
+}
+
+struct Extras {
+    request_id: Option<RequestId>,
+    metered: Option<Metered>,
+}
+
+impl<F> Exit<F> {
+    #[inline]
+    pub(super) fn new(assembly: &Arc<Assembly<F>>, facts: &mut Facts, request: RequestView<'_>) -> Self {
+        let counted = std::mem::take(&mut facts.counted);
+        let counted = (!counted.is_nothing()).then(|| (counted, facts.now(&*assembly.checks.clock)));
+        let extras = (assembly.usage.is_some() || assembly.gives_request_ids)
+            .then(|| Box::new(Extras::new(assembly, facts, request)));
+        Self {
+            assembly: assembly.clone(),
+            is_private: facts.is_private,
+            is_outer: facts.is_of_addresses(),
+            counted,
+            extras,
+        }
+    }
+
+    /// Writes what every response from inside needs.
+    #[inline]
+    pub(super) fn complete<B>(&mut self, response: &mut Response<B>)
+    where
+        F: ErrorFormat<B>,
+    {
+        let Assembly { checks, errors, usage, attaches_rejections, .. } = &*self.assembly;
+        if let Some(failed) = FailedExtraction::take(response) {
+            let view = failed.request();
+            *response = response_to(&failed.rejection, errors, view, checks.hides_methods());
+            if *attaches_rejections {
+                response.extensions_mut().insert(failed.rejection);
+            }
+        }
+        if let Some((counted, now)) = self.counted.take() {
+            if let Some(fields) = checks.settle(counted, now, response.status()) {
+                fields.write(response.headers_mut(), self.is_outer);
+            }
+        }
+        let status = response.status();
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED && !headers.contains_key(WWW_AUTHENTICATE) {
+            for challenge in checks.credentials.challenges.after(None).iter() {
+                headers.append(WWW_AUTHENTICATE, challenge.clone());
+            }
+        }
+        if self.is_private {
+            if let Entry::Vacant(entry) = headers.entry(CACHE_CONTROL) {
+                entry.insert(HeaderValue::from_static("private"));
+            }
+        }
+        if let Some(extras) = self.extras.take() {
+            if let Some(id) = extras.request_id {
+                headers.insert(X_REQUEST_ID, id.to_header_value());
+            }
+            if let (Some(metered), Some(sink)) = (extras.metered, usage) {
+                metered.answered(status, &**sink);
+            }
+        }
+    }
+}
+
+impl Extras {
+    fn new<F>(assembly: &Assembly<F>, facts: &Facts, request: RequestView<'_>) -> Self {
+        let meters = assembly.usage.is_some() && facts.meters();
+        Self {
+            request_id: request.id().filter(|_| assembly.gives_request_ids).cloned(),
+            metered: (meters && facts.is_presented).then(|| {
+                let route = assembly.checks.no_routes.matched_route(request);
+                Metered::new(facts.caller.principal(), request, route)
+            }),
+        }
+    }
+}
+
+/// The response to a rejected request.
+#[cold]
+pub(super) fn reject<F, B>(
+    assembly: &Assembly<F>,
+    rejected: Rejected,
+    mut facts: Facts,
+    request: RequestView<'_>,
+) -> Response<B>
+where
+    F: ErrorFormat<B>,
+{
+    let Assembly { checks, errors, usage, gives_request_ids, attaches_rejections, .. } = assembly;
+    let Rejected { rejection, fields } = rejected;
+    let mut response = response_to(&rejection, errors, request, checks.hides_methods());
+    let status = response.status();
+    let counted = std::mem::take(&mut facts.counted);
+    let fields = match fields {
+        Some(fields) => Some(fields),
+        None if counted.is_nothing() => None,
+        None => checks.settle(counted, facts.now(&*checks.clock), status),
+    };
+    if let Some(fields) = fields {
+        fields.write(response.headers_mut(), false);
+    }
+    if let Some(id) = request.id().filter(|_| *gives_request_ids) {
+        response.headers_mut().insert(X_REQUEST_ID, id.to_header_value());
+    }
+    if let Some(sink) = usage.as_ref().filter(|_| facts.meters()) {
+        if facts.is_presented || checks.credentials.is_presented(request) {
+            let route = checks.no_routes.matched_route(request);
+            Metered::new(facts.caller.principal(), request, route).answered(status, &**sink);
+        }
+    }
+    if *attaches_rejections {
+        response.extensions_mut().insert(rejection);
+    }
+    response
+}

@@ -1,0 +1,407 @@
+//! 4, lookup: the stored key of a credential, compared in constant time.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::address::{Client, check_address};
+use super::companion::Accompanying;
+use super::state::check_state;
+use crate::address::ClientAddress;
+use crate::clock::{Now, Timestamp};
+use crate::credential::Credential;
+use crate::identity::{Caller, Principal};
+use crate::key::{Candidates, Digest, DigestAlgorithm, KeyId, KeyRecord, Mode};
+use crate::log;
+use crate::middleware::decision::{Checks, Facts, Flow, Pending};
+use crate::rejection::{Reason, Rejection};
+use crate::request::RequestView;
+use crate::store::{FindResult, KeySelector, KeyStore, Lookup, MemoryStore, StoreErrorKind};
+
+/// The store of an assembly.
+pub(crate) enum Lookups {
+    /// Asked directly: it neither waits nor runs code of the application.
+    Memory(MemoryStore),
+    Other(Arc<dyn KeyStore>),
+}
+
+/// A credential as it goes to the store: there is no secret in it any more.
+pub(crate) struct Presented {
+    pub(super) id: Option<KeyId>,
+    pub(super) mode: Option<Mode>,
+    pub(super) digests: Candidates,
+    pub(crate) scheme: &'static str,
+    /// The address that is counted if it is bad; `None` if none is.
+    pub(super) counted: Option<ClientAddress>,
+}
+
+/// A key whose secret was right.
+#[derive(Clone)]
+pub(crate) struct Verified {
+    pub(super) record: Arc<KeyRecord>,
+    /// By which of the digests that it may be stored under; the first is the one that new ones are made by.
+    candidate: usize,
+    /// Whether it was the next secret, so far unused.
+    is_next: bool,
+}
+
+impl Verified {
+    /// Whether this use of the key changes what is stored of it.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.candidate > 0 || self.is_next
+    }
+}
+
+impl From<Arc<KeyRecord>> for Verified {
+    /// A key that is stored as it should be.
+    fn from(record: Arc<KeyRecord>) -> Self {
+        Self { record, candidate: 0, is_next: false }
+    }
+}
+
+/// Why a key is not good, and its identifier if there is such a key.
+pub(super) struct Unverified {
+    pub(super) reason: Reason,
+    pub(super) id: Option<KeyId>,
+}
+
+impl Lookups {
+    /// Asks the store. One that panics is answered like one that fails.
+    #[inline]
+    pub(super) fn find(&self, selector: KeySelector<'_>) -> Result<Lookup, Reason> {
+        match self {
+            Self::Memory(store) => Ok(store.find(selector)),
+            Self::Other(store) => {
+                catch_unwind(AssertUnwindSafe(|| store.find(selector))).map_err(|_| Reason::StorePanicked)
+            }
+        }
+    }
+
+    fn store(&self) -> &dyn KeyStore {
+        match self {
+            Self::Memory(store) => store,
+            Self::Other(store) => &**store,
+        }
+    }
+}
+
+impl Presented {
+    pub(super) fn selector(&self) -> KeySelector<'_> {
+        match &self.id {
+            Some(id) => KeySelector::Id(id),
+            None => KeySelector::Digests(&self.digests),
+        }
+    }
+}
+
+impl Checks {
+    /// Goes on with the one credential of a request, well formed.
+    #[inline]
+    pub(super) fn check_credential(
+        self: &Arc<Self>,
+        credential: &Credential<'_>,
+        scheme: &'static str,
+        accompanying: Option<Accompanying<'_>>,
+        facts: &mut Facts,
+        request: RequestView<'_>,
+    ) -> Flow {
+        let now = facts.now(&*self.clock);
+        let counted = match self.throttle(request, now) {
+            Ok(counted) => counted,
+            Err(reason) => return self.rejected(reason, None),
+        };
+        if let Some(token) = credential.session_token() {
+            return self.check_session(token, scheme, counted);
+        }
+        let presented = self.presented(credential, scheme, counted);
+        if let Some(accompanying) = accompanying {
+            return self.check_pair(presented, accompanying, facts, request);
+        }
+        let lookup = match self.lookups.find(presented.selector()) {
+            Ok(lookup) => lookup,
+            Err(reason) => return self.rejected(reason, None),
+        };
+        match lookup.split() {
+            Ok(found) => self.found(found, presented, || self.client(request), facts, request),
+            Err(find) => Flow::Waiting(Pending::Lookup { find, client: self.client(request), presented }),
+        }
+    }
+
+    pub(super) fn presented(
+        &self,
+        credential: &Credential<'_>,
+        scheme: &'static str,
+        counted: Option<ClientAddress>,
+    ) -> Presented {
+        let digests = self.peppers.candidates(credential.expose_secret());
+        Presented { id: credential.id, mode: credential.mode, digests, scheme, counted }
+    }
+
+    /// Goes on with what the store has found.
+    #[inline(always)]
+    pub(crate) fn found(
+        self: &Arc<Self>,
+        found: FindResult,
+        presented: Presented,
+        client: impl FnOnce() -> Client,
+        facts: &mut Facts,
+        request: RequestView<'_>,
+    ) -> Flow {
+        match self.judge(found, &presented, facts.now(&*self.clock), client) {
+            Ok(verified) if verified.is_outdated() => Flow::Waiting(Pending::Refresh { presented, verified }),
+            Ok(verified) => self.authenticated(Principal::new(verified.record, presented.scheme), facts, request),
+            Err(rejection) => rejection.into(),
+        }
+    }
+
+    /// The store's answer, judged: lookup, then state, then address.
+    #[inline(always)]
+    fn judge(
+        &self,
+        found: FindResult,
+        presented: &Presented,
+        now: Now,
+        client: impl FnOnce() -> Client,
+    ) -> Result<Verified, Rejection> {
+        let rejected = |reason, id| {
+            let mut rejection = self.rejection(reason, Some(presented.scheme));
+            rejection.set_key_id(id);
+            rejection
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => return Err(rejected(Reason::StoreFailed(error), None)),
+        };
+        let verified = match verify(found, presented, now.timestamp()) {
+            Ok(verified) => verified,
+            Err(Unverified { reason, id }) => {
+                self.count_bad_credential(presented.counted, now);
+                return Err(rejected(reason, id));
+            }
+        };
+        match check_address(&verified.record, client) {
+            Ok(()) => Ok(verified),
+            Err(reason) => Err(rejected(reason, Some(verified.record.id))),
+        }
+    }
+
+    /// Goes on with a caller whose credential was good.
+    #[inline]
+    pub(crate) fn authenticated(
+        self: &Arc<Self>,
+        principal: Principal,
+        facts: &mut Facts,
+        request: RequestView<'_>,
+    ) -> Flow {
+        log_authenticated(&principal);
+        if let Some(last_use) = &self.last_use {
+            let at = facts.now(&*self.clock).timestamp();
+            let companion = principal.companion().map(|companion| &companion.record);
+            for record in principal.record().into_iter().chain(companion) {
+                last_use.note(&record.id, at);
+            }
+        }
+        facts.caller = Caller::Principal(principal);
+        self.accept(facts, request)
+    }
+
+    /// The record as this use of the key leaves it. A key moves to the current pepper when it is used, since only then is
+    /// its text known; and the next secret is put in use when it is first used. If that can't be stored now, a later use
+    /// will.
+    pub(crate) async fn refreshed(&self, presented: &Presented, verified: Verified, now: Now) -> Arc<KeyRecord> {
+        let Verified { record: stored, candidate, is_next } = verified;
+        let mut record = KeyRecord::clone(&stored);
+        if let Some(next) = record.extras.next.take_if(|_| is_next) {
+            record.put_in_use(*next, now.timestamp());
+        }
+        if candidate > 0 {
+            let (new, old) = (presented.digests[0], presented.digests[candidate]);
+            let previous = record.extras.previous.as_mut().map(|previous| &mut previous.digest);
+            let holders = [Some(&mut record.digest), previous].into_iter().flatten();
+            holders.filter(|held| **held == old).for_each(|held| *held = new);
+        }
+        match self.lookups.store().refresh(record.clone()).await {
+            Ok(()) => {}
+            // Others have changed the key meanwhile; perhaps to the very same.
+            Err(error) if error.kind() == StoreErrorKind::Conflict => {}
+            Err(error) => log::key_not_refreshed(&stored.id, &error),
+        }
+        Arc::new(record)
+    }
+}
+
+#[inline]
+#[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "the event is empty"))]
+fn log_authenticated(principal: &Principal) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(target: log::TARGET, key_id = %principal.key_id(), owner = %principal.owner(), "request authenticated");
+}
+
+/// Stands in where there is no secret to compare with, so that every lookup makes the same comparisons. No key is known
+/// that has it, and if there were one, there would be no record to let it in.
+pub(super) static NO_SECRET: Digest = Digest::from_parts(DigestAlgorithm::Sha256, [0; 32]);
+
+#[inline(always)]
+pub(super) fn verify(
+    found: Option<Arc<KeyRecord>>,
+    presented: &Presented,
+    now: Timestamp,
+) -> Result<Verified, Unverified> {
+    let [in_use, other] = found.as_ref().map_or([&NO_SECRET; 2], |record| live_digests(record, now));
+    let mut matched = None;
+    for (candidate, digest) in presented.digests.iter().enumerate() {
+        for (stored, is_other) in [(in_use, false), (other, true)] {
+            if same(digest, stored) {
+                matched = Some((candidate, is_other));
+            }
+        }
+    }
+    let Some(record) = found else { return Err(Unverified { reason: Reason::KeyUnknown, id: None }) };
+    let unverified = |reason| Err(Unverified { reason, id: Some(record.id) });
+    let Some((candidate, is_other)) = matched else { return unverified(Reason::SecretMismatch) };
+    if presented.mode.is_some_and(|mode| mode != record.owner.mode) {
+        return unverified(Reason::ModeMismatch);
+    }
+    if let Err(reason) = check_state(&record, now) {
+        return unverified(reason);
+    }
+    let is_next = is_other && record.extras.next.is_some();
+    Ok(Verified { record, candidate, is_next })
+}
+
+/// The digests of the secrets that verify: the one in use, and one other at most, of which the next one comes first.
+pub(super) fn live_digests(record: &KeyRecord, now: Timestamp) -> [&Digest; 2] {
+    let extras = &*record.extras;
+    let other = match (&extras.next, &extras.previous) {
+        (Some(next), _) => &next.digest,
+        (None, Some(previous)) if now < previous.valid_until => &previous.digest,
+        _ => &NO_SECRET,
+    };
+    [&record.digest, other]
+}
+
+fn same(candidate: &Digest, stored: &Digest) -> bool {
+    #[cfg(test)]
+    tests::COMPARISONS.set(tests::COMPARISONS.get() + 1);
+    candidate.ct_eq(stored)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::key::KeyState;
+    use crate::key::{NextSecret, Owner, Peppers, PreviousSecret};
+
+    thread_local! {
+        pub(super) static COMPARISONS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) const NOW: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
+
+    pub(super) fn presented(secret: &str) -> Presented {
+        Presented {
+            id: None,
+            mode: Some(Mode::Live),
+            digests: Peppers::none().candidates(secret),
+            scheme: "ApiKey",
+            counted: None,
+        }
+    }
+
+    pub(super) fn record(change: impl FnOnce(&mut KeyRecord)) -> Option<Arc<KeyRecord>> {
+        let owner = Owner::organization("acme".parse().unwrap(), Mode::Live);
+        let mut record = KeyRecord::new("k1".parse().unwrap(), owner, Peppers::none().digest("right"), NOW);
+        change(&mut record);
+        Some(Arc::new(record))
+    }
+
+    fn outcome(found: Option<Arc<KeyRecord>>, secret: &str) -> String {
+        match verify(found, &presented(secret), NOW) {
+            Ok(_) => "ok".into(),
+            Err(unverified) => format!("{:?}", unverified.reason),
+        }
+    }
+
+    #[test]
+    fn states_are_judged_in_their_declared_order() {
+        let second = Duration::from_secs(1);
+        let (before, after) = (NOW.saturating_sub(second), NOW.saturating_add(second));
+        assert_eq!(outcome(record(|_| {}), "right"), "ok");
+        assert_eq!(outcome(record(|key| key.owner.mode = Mode::Test), "right"), "ModeMismatch");
+        let revoked = KeyState::Revoked { at: NOW };
+        assert_eq!(outcome(record(|key| key.state = revoked), "right"), "KeyRevoked");
+        assert_eq!(outcome(record(|key| key.state = KeyState::Disabled), "right"), "KeyDisabled");
+        let instants = [
+            ("starts now", Some(NOW), None, "ok"),
+            ("ends now", None, Some(NOW), "KeyExpired"),
+            ("starts later", Some(after), None, "KeyNotYetValid"),
+            ("ended before", None, Some(before), "KeyExpired"),
+            ("ends later", Some(before), Some(after), "ok"),
+            ("starts later and ended before", Some(after), Some(before), "KeyNotYetValid"),
+        ];
+        for (name, not_before, expires_at, want) in instants {
+            let found = record(|key| (key.extras.not_before, key.expires_at) = (not_before, expires_at));
+            assert_eq!(outcome(found, "right"), want, "{name}");
+        }
+        let worst = record(|key| {
+            key.owner.mode = Mode::Test;
+            key.state = KeyState::Revoked { at: NOW };
+            key.expires_at = Some(NOW);
+        });
+        assert_eq!(
+            outcome(worst.clone(), "wrong"),
+            "SecretMismatch",
+            "a wrong secret learns nothing of the state"
+        );
+        assert_eq!(outcome(worst, "right"), "ModeMismatch");
+        assert_eq!(outcome(None, "right"), "KeyUnknown");
+    }
+
+    #[test]
+    fn the_previous_secret_verifies_until_its_grace_ends() {
+        let rotated = |valid_until: Timestamp| {
+            record(|key| {
+                key.extras.previous =
+                    Some(PreviousSecret { digest: Peppers::none().digest("old"), valid_until });
+            })
+        };
+        let grace = NOW.saturating_add(Duration::from_millis(1));
+        assert_eq!(outcome(rotated(grace), "old"), "ok");
+        assert_eq!(outcome(rotated(grace), "right"), "ok");
+        assert_eq!(outcome(rotated(NOW), "old"), "SecretMismatch");
+        assert_eq!(outcome(rotated(NOW), "right"), "ok");
+    }
+
+    #[test]
+    fn the_next_secret_verifies_beside_the_one_in_use_and_no_third_does() {
+        let [old, next] = ["old", "next"].map(|secret| Peppers::none().digest(secret));
+        let grace = Duration::from_secs(60);
+        let rotating = || {
+            record(|key| {
+                let hint = String::new();
+                key.extras.next = Some(Box::new(NextSecret { digest: next, hint, created_at: NOW, grace }));
+                key.extras.previous =
+                    Some(PreviousSecret { digest: old, valid_until: NOW.saturating_add(grace) });
+            })
+        };
+        assert_eq!(outcome(rotating(), "right"), "ok");
+        assert_eq!(outcome(rotating(), "next"), "ok");
+        assert_eq!(outcome(rotating(), "old"), "SecretMismatch");
+    }
+
+    #[test]
+    fn an_unknown_key_costs_the_comparisons_of_a_known_one() {
+        let comparisons = |found, secret| {
+            COMPARISONS.set(0);
+            let _ = verify(found, &presented(secret), NOW);
+            COMPARISONS.get()
+        };
+        let expected = comparisons(record(|_| {}), "right");
+        assert_eq!(expected, 2, "the secret in use and one other");
+        assert_eq!(comparisons(None, "right"), expected, "unknown");
+        assert_eq!(comparisons(record(|_| {}), "wrong"), expected, "wrong secret");
+        assert_eq!(comparisons(record(|key| key.state = KeyState::Disabled), "right"), expected, "disabled");
+    }
+}

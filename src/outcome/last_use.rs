@@ -1,0 +1,228 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::key::KeyId;
+use crate::log;
+use crate::store::{KeyAdministration, KeyStore, StoreError};
+
+/// Takes note of when keys are used, and writes it to a store now and then: never a write per request.
+///
+/// [`ApiKeysBuilder::record_last_use`](crate::ApiKeysBuilder::record_last_use) has one, and
+/// [`ApiKeys::background`](crate::ApiKeys::background) writes it: of however many uses of a key the last one, many keys in
+/// one statement. [`last_used_at`](crate::key::KeyRecord::last_used_at) shows it.
+///
+/// What is shown lags behind by the time between two writes, and what a process had noted since its last one is lost
+/// when it is killed. Each process writes what it has seen itself; a store keeps the latest.
+#[derive(Clone, Default)]
+pub struct LastUse(Arc<papaya::HashMap<KeyId, Note>>);
+
+/// When a key was last used. It stays for a while after it was written, so that a key in use is noted without an allocation.
+struct Note {
+    /// Milliseconds since the Unix epoch, or [`GONE`].
+    used: AtomicU64,
+    /// What the store knows.
+    written: AtomicU64,
+}
+
+/// A note that is being taken away. What came now would be lost with it.
+const GONE: u64 = u64::MAX;
+
+/// How many keys go into one statement.
+const BATCH: usize = 1000;
+
+/// How often notes are written.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+impl LastUse {
+    /// Nothing noted yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes that the key was used. The assembly does so by itself.
+    ///
+    /// Waits for nobody, and allocates only for a key that has not been noted lately.
+    pub fn note(&self, id: &KeyId, at: Timestamp) {
+        let at = at.as_unix_millis().min(GONE - 1);
+        let notes = self.0.pin();
+        loop {
+            let note = match notes.get(id) {
+                Some(note) => note,
+                None => notes.get_or_insert_with(*id, || Note { used: at.into(), written: 0.into() }),
+            };
+            let used = note.used.load(Ordering::Acquire);
+            // Most requests with a busy key come in the same millisecond as another, and leave at this.
+            if used != GONE && (used >= at || note.used.fetch_max(at, Ordering::AcqRel) != GONE) {
+                return;
+            }
+            let _ = notes.remove_if(id, |_, note| note.is_gone());
+        }
+    }
+
+    /// Writes what has been noted and not yet written.
+    ///
+    /// # Errors
+    ///
+    /// The store's. What it did not take is written next time.
+    pub async fn write_to(&self, store: &(impl KeyStore + ?Sized)) -> Result<(), StoreError> {
+        let (unwritten, idle) = self.sort();
+        for batch in unwritten.chunks(BATCH) {
+            store.record_last_use(batch).await?;
+            let notes = self.0.pin();
+            for (id, at) in batch {
+                if let Some(note) = notes.get(id) {
+                    note.written.fetch_max(at.as_unix_millis(), Ordering::AcqRel);
+                }
+            }
+        }
+        self.forget(&idle);
+        Ok(())
+    }
+
+    /// Writes every ten seconds, and tries again what the store did not take.
+    pub(crate) async fn keep_writing_to(self, store: Arc<dyn KeyAdministration>) {
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            if let Err(error) = self.write_to(&store).await {
+                log::last_use_not_written(&error);
+            }
+        }
+    }
+
+    /// What is to be written, and the keys that have not been used since the last time.
+    fn sort(&self) -> (Vec<(KeyId, Timestamp)>, Vec<KeyId>) {
+        let (mut unwritten, mut idle) = (Vec::new(), Vec::new());
+        for (id, note) in &self.0.pin() {
+            match note.used.load(Ordering::Acquire) {
+                GONE => {}
+                used if used > note.written.load(Ordering::Acquire) => {
+                    unwritten.push((*id, Timestamp::from_unix_millis(used)));
+                }
+                _ => idle.push(*id),
+            }
+        }
+        (unwritten, idle)
+    }
+
+    fn forget(&self, idle: &[KeyId]) {
+        let notes = self.0.pin();
+        for id in idle {
+            let Some(note) = notes.get(id) else { continue };
+            let written = note.written.load(Ordering::Acquire);
+            // Not if it was used just now.
+            if note.used.compare_exchange(written, GONE, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                let _ = notes.remove_if(id, |_, note| note.is_gone());
+            }
+        }
+    }
+}
+
+impl Note {
+    fn is_gone(&self) -> bool {
+        self.used.load(Ordering::Acquire) == GONE
+    }
+}
+
+impl fmt::Debug for LastUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LastUse").field("noted", &self.0.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{KeyRecord, Mode, Owner, Peppers};
+    use crate::store::{KeySelector, Lookup, MemoryStore, StoreErrorKind};
+
+    const CREATED: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
+
+    fn id(text: &str) -> KeyId {
+        text.parse().unwrap()
+    }
+
+    async fn store_with(ids: &[&str]) -> MemoryStore {
+        let store = MemoryStore::new();
+        for text in ids {
+            let (owner, digest) = (Owner::system(Mode::Live), Peppers::none().digest(text));
+            store.insert(KeyRecord::new(id(text), owner, digest, CREATED)).await.unwrap();
+        }
+        store
+    }
+
+    async fn last_use(store: &MemoryStore, text: &str) -> Option<u64> {
+        let found = store.find(KeySelector::Id(&id(text))).await.unwrap().unwrap();
+        found.last_used_at.map(Timestamp::as_unix_millis)
+    }
+
+    fn note(notes: &LastUse, text: &str, at: u64) {
+        notes.note(&id(text), Timestamp::from_unix_millis(at));
+    }
+
+    #[tokio::test]
+    async fn of_many_uses_the_last_is_written_and_once() {
+        let (notes, store) = (LastUse::new(), store_with(&["a", "b"]).await);
+        for (key, at) in [("a", 5), ("b", 7), ("a", 9), ("a", 8), ("unknown", 3)] {
+            note(&notes, key, at);
+        }
+        assert_eq!(last_use(&store, "a").await, None, "no request writes");
+        notes.write_to(&store).await.unwrap();
+        assert_eq!((last_use(&store, "a").await, last_use(&store, "b").await), (Some(9), Some(7)));
+
+        let (unwritten, idle) = notes.sort();
+        assert_eq!((unwritten.len(), idle.len()), (0, 3));
+        notes.write_to(&store).await.unwrap();
+        assert!(notes.0.is_empty(), "keys that are no longer used are forgotten");
+        note(&notes, "a", 4);
+        note(&notes, "b", 11);
+        notes.write_to(&store).await.unwrap();
+        assert_eq!((last_use(&store, "a").await, last_use(&store, "b").await), (Some(9), Some(11)));
+    }
+
+    #[tokio::test]
+    async fn what_a_store_did_not_take_is_written_next_time() {
+        struct Down;
+
+        #[async_trait::async_trait]
+        impl KeyStore for Down {
+            fn find(&self, _: KeySelector<'_>) -> Lookup {
+                Lookup::ready(Ok(None))
+            }
+
+            async fn record_last_use(&self, _: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+                Err(StoreError::new(StoreErrorKind::Unavailable))
+            }
+        }
+
+        let (notes, store) = (LastUse::new(), store_with(&["a"]).await);
+        note(&notes, "a", 5);
+        notes.write_to(&Down).await.unwrap_err();
+        notes.write_to(&store).await.unwrap();
+        assert_eq!(last_use(&store, "a").await, Some(5));
+    }
+
+    #[test]
+    fn no_use_is_lost_between_noting_and_forgetting() {
+        let notes = LastUse::new();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let mut latest = 0;
+                while latest < 20_000 {
+                    let (unwritten, idle) = notes.sort();
+                    for (id, at) in unwritten {
+                        latest = latest.max(at.as_unix_millis());
+                        let pinned = notes.0.pin();
+                        pinned.get(&id).unwrap().written.fetch_max(at.as_unix_millis(), Ordering::AcqRel);
+                    }
+                    notes.forget(&idle);
+                }
+                latest
+            });
+            (1..=20_000).for_each(|at| note(&notes, "a", at));
+            assert_eq!(writer.join().unwrap(), 20_000);
+        });
+    }
+}

@@ -1,0 +1,137 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::{ErrorKind, RateLimited, Reason, Rejection};
+use crate::request::{RequestId, RequestView};
+
+/// What an [`ErrorFormat`](super::ErrorFormat) makes a response from: a rejected request, a call that managed keys and
+/// failed, or a handler's argument that could not be had.
+#[derive(Clone, Debug)]
+pub struct ApiError<'e> {
+    kind: ErrorKind,
+    code: &'static str,
+    message: Cow<'e, str>,
+    fields: &'e [FieldError],
+    retry_after: Option<Duration>,
+    rejection: Option<&'e Rejection>,
+    request: RequestView<'e>,
+}
+
+impl<'e> ApiError<'e> {
+    pub(crate) fn of_rejection(rejection: &'e Rejection, request: RequestView<'e>) -> Self {
+        let kind = rejection.kind();
+        let code = match kind {
+            // Only of what is forbidden may a client know more than the kind.
+            ErrorKind::Forbidden | ErrorKind::NotFound => rejection.reason().code(),
+            _ => kind.code(),
+        };
+        Self {
+            kind,
+            code,
+            message: kind.message().into(),
+            fields: &[],
+            retry_after: rejection.retry_after(),
+            rejection: Some(rejection),
+            request,
+        }
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn new(
+        kind: ErrorKind,
+        code: &'static str,
+        message: impl Into<Cow<'e, str>>,
+        fields: &'e [FieldError],
+        request: RequestView<'e>,
+    ) -> Self {
+        let retry_after = (kind == ErrorKind::Unavailable).then_some(Duration::from_secs(1));
+        Self { kind, code, message: message.into(), fields, retry_after, rejection: None, request }
+    }
+
+    /// The kind, of a closed set.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The status that belongs to the kind.
+    pub fn status(&self) -> StatusCode {
+        self.kind.status()
+    }
+
+    /// A stable text for programs: the code of the [kind](ErrorKind::code), and of what is forbidden the
+    /// [reason's](Reason::code). It tells no client whether a key is unknown, revoked or expired.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// A sentence for people.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Which fields of a call that manages keys are not valid; empty for all other errors.
+    pub fn fields(&self) -> &'e [FieldError] {
+        self.fields
+    }
+
+    /// How long the client should wait before it tries again, if waiting helps. The response says so in `Retry-After`,
+    /// whatever the format writes.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// The limit that the request was over.
+    pub fn rate_limit(&self) -> Option<&'e RateLimited> {
+        match self.reason()? {
+            Reason::RateLimited(limited) | Reason::Throttled(limited) => Some(limited),
+            _ => None,
+        }
+    }
+
+    /// The head of the request, without its body.
+    pub fn request(&self) -> RequestView<'e> {
+        self.request
+    }
+
+    /// The identifier of the request, if the assembly [gives one to each](crate::ApiKeysBuilder::request_ids).
+    pub fn request_id(&self) -> Option<&'e RequestId> {
+        self.request.id()
+    }
+
+    /// The rejection, with its reason; `None` if a call that manages keys failed. Not for clients: write nothing of it to
+    /// them unless you mean to.
+    pub fn rejection(&self) -> Option<&'e Rejection> {
+        self.rejection
+    }
+
+    /// The reason of the rejection. Not for clients.
+    pub fn reason(&self) -> Option<&'e Reason> {
+        self.rejection.map(Rejection::reason)
+    }
+}
+
+/// What is wrong with one field of a call that manages keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FieldError {
+    /// The field: `name`, `scopes`, `expiresAt`, `notBefore`, `limits`, `allowedAddresses`, `grace`, `key`, `digest`,
+    /// `hint`; from routes also `body`, `limit`, `cursor`, `olderThanDays`, or an unknown member's name as it was sent.
+    pub field: Cow<'static, str>,
+    /// What it should be, to go behind the field's name: `must be in the future`.
+    pub message: Cow<'static, str>,
+}
+
+impl FieldError {
+    pub(crate) fn new(field: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.field, self.message)
+    }
+}

@@ -1,0 +1,107 @@
+#[cfg(feature = "json")]
+use bytes::Bytes;
+use http::Response;
+
+use super::ApiError;
+
+/// Makes the response to every error of an assembly: to a rejected request, to a call that managed keys and failed, and to
+/// a handler's argument that could not be had.
+///
+/// Set once, with [`ApiKeysBuilder::errors`](crate::ApiKeysBuilder::errors). [`ProblemDetails`](super::ProblemDetails) is
+/// the default; `JsonErrors` (feature `json`) takes a closure that returns the application's JSON;
+/// [`GrpcStatus`](super::GrpcStatus) is for gRPC. Implemented for closures that make the whole response:
+///
+/// ```
+/// use http::Response;
+/// use tower_api_keys::rejection::{ApiError, ErrorFormat};
+///
+/// let format = |error: &ApiError<'_>| {
+///     let mut response = Response::new(format!("{}: {}", error.code(), error.message()));
+///     *response.status_mut() = error.status();
+///     response
+/// };
+/// # fn is_format<B>(_: &impl ErrorFormat<B>) {}
+/// # is_format::<String>(&format);
+/// ```
+///
+/// A type of its own can be named in a struct:
+///
+/// ```
+/// use http::Response;
+/// use tower_api_keys::ApiKeys;
+/// use tower_api_keys::rejection::{ApiError, ErrorFormat};
+///
+/// /// No body at all: any body that can be empty will do.
+/// struct StatusOnly;
+///
+/// impl<B: Default> ErrorFormat<B> for StatusOnly {
+///     fn error(&self, error: &ApiError<'_>) -> Response<B> {
+///         let mut response = Response::new(B::default());
+///         *response.status_mut() = error.status();
+///         response
+///     }
+/// }
+///
+/// struct Application {
+///     keys: ApiKeys<StatusOnly>,
+/// }
+/// ```
+///
+/// The service adds what no rejection may lack, whatever the format writes: `Cache-Control: no-store`, a
+/// `WWW-Authenticate` challenge on 401, `Retry-After` on 429 and 503, and the fields of the rate limit.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't make error responses with a body of type `{B}`",
+    note = "`ProblemDetails` and `JsonErrors` need a body that is `From<bytes::Bytes>`",
+    note = "for other bodies, give `ApiKeysBuilder::errors` a closure `|error: &ApiError<'_>| -> Response<{B}>` or a type \
+            of your own"
+)]
+pub trait ErrorFormat<B>: Send + Sync + 'static {
+    /// The response to `error`, usually with the error's own [status](ApiError::status).
+    fn error(&self, error: &ApiError<'_>) -> Response<B>;
+
+    /// The response to a call that managed keys: [plain JSON](Success::to_json) unless written otherwise.
+    #[cfg(feature = "json")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
+    fn success(&self, success: &Success) -> Response<B>
+    where
+        B: From<Bytes>,
+    {
+        super::response(success.status, "application/json", success.to_json().to_string())
+    }
+}
+
+impl<F, B> ErrorFormat<B> for F
+where
+    F: Fn(&ApiError<'_>) -> Response<B> + Send + Sync + 'static,
+{
+    fn error(&self, error: &ApiError<'_>) -> Response<B> {
+        self(error)
+    }
+}
+
+/// What a call that managed keys has brought.
+#[cfg(feature = "json")]
+#[cfg_attr(docsrs, doc(cfg(feature = "json")))]
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Success {
+    /// 200, or 201 for a new key.
+    pub status: http::StatusCode,
+    /// One key as an object, or a listing as an array. The object of a key that was just made has the secret in the member
+    /// `key`: send it to nobody but the caller.
+    pub data: serde_json::Value,
+    /// Where a listing continues; `None` on the last page, and for everything that is no listing.
+    pub next_cursor: Option<String>,
+}
+
+#[cfg(feature = "json")]
+impl Success {
+    /// A key as its object, a listing as `{"data":[…],"nextCursor":…}`.
+    pub fn to_json(&self) -> serde_json::Value {
+        if self.data.is_array() {
+            serde_json::json!({ "data": self.data, "nextCursor": self.next_cursor })
+        } else {
+            self.data.clone()
+        }
+    }
+}

@@ -1,0 +1,92 @@
+use crate::identity::Role;
+use crate::scope::{InvalidScopeRequirement, ScopeRequirement};
+
+/// Who may use a route.
+///
+/// ```
+/// use tower_api_keys::identity::Role;
+/// use tower_api_keys::route::Access;
+/// use tower_api_keys::scope::ScopeRequirement;
+///
+/// const EDITOR: Role = Role::of_rank(2);
+/// const CREATE: ScopeRequirement = ScopeRequirement::from_static("invoice:create");
+/// const SETTINGS: ScopeRequirement = ScopeRequirement::from_static("system:update");
+///
+/// // A role and a scope.
+/// let invoices = Access::from(CREATE).with_role(EDITOR);
+/// // A key of the system, and a scope.
+/// let settings = Access::from(SETTINGS).of_system();
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A key with these scopes.
+    Scope(ScopeRequirement),
+    /// Every key that is authenticated, whatever its scopes.
+    AnyKey,
+    /// A request without a credential, on purpose; and every key that is authenticated. A bad credential is still rejected.
+    Public,
+    /// A caller of the [system's tier](crate::identity::Tier::System) that the other rule accepts as well. A key of an organization is
+    /// rejected whatever its scopes, and so is a session.
+    System(Box<Access>),
+    /// A caller with this role or a higher one that the other rule accepts as well.
+    ///
+    /// A session has a role in each of its organizations. A key has one only where the
+    /// [organization rule](crate::identity::OrganizationRule::key_roles) gives roles to keys; without, its scopes are all
+    /// that counts. The assembly needs an organization rule.
+    Role(Role, Box<Access>),
+}
+
+impl Access {
+    /// For a caller of the system's tier only.
+    #[must_use]
+    pub fn of_system(self) -> Self {
+        Self::System(Box::new(self))
+    }
+
+    /// For a caller with `role` or a higher one only.
+    #[must_use]
+    pub fn with_role(self, role: Role) -> Self {
+        Self::Role(role, Box::new(self))
+    }
+
+    /// Whether a caller of an organization is rejected in any case.
+    pub(crate) fn is_of_system(&self) -> bool {
+        match self {
+            Self::System(_) => true,
+            Self::Role(_, inner) => inner.is_of_system(),
+            Self::Scope(_) | Self::AnyKey | Self::Public => false,
+        }
+    }
+
+    /// Whether the caller needs a role.
+    pub(crate) fn needs_role(&self) -> bool {
+        match self {
+            Self::Role(..) => true,
+            Self::System(inner) => inner.needs_role(),
+            Self::Scope(_) | Self::AnyKey | Self::Public => false,
+        }
+    }
+
+    /// Whether `Public` stands inside another rule, where it would mean nothing.
+    pub(crate) fn has_public_inside(&self) -> bool {
+        match self {
+            Self::System(inner) | Self::Role(_, inner) => **inner == Self::Public || inner.has_public_inside(),
+            Self::Scope(_) | Self::AnyKey | Self::Public => false,
+        }
+    }
+}
+
+impl From<ScopeRequirement> for Access {
+    fn from(requirement: ScopeRequirement) -> Self {
+        Self::Scope(requirement)
+    }
+}
+
+impl TryFrom<&str> for Access {
+    type Error = InvalidScopeRequirement;
+
+    /// A key with this one scope, `resource:action`.
+    fn try_from(scope: &str) -> Result<Self, InvalidScopeRequirement> {
+        scope.parse().map(Self::Scope)
+    }
+}

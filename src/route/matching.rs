@@ -1,0 +1,88 @@
+use crate::request::RequestView;
+
+/// How the route of a request is found, for rules about routes.
+///
+/// | | `Path` | `MatchedPath` |
+/// |---|---|---|
+/// | matched | the path of the request | the route that axum's router chose, as it is written in `Router::route` |
+/// | where the layer stands | anywhere | in `Router::layer` or `route_layer` |
+/// | a path with `%`, `//`, `;` or a segment `..` | rejected | matched like the router did |
+/// | below `Router::nest` | the path that the service sees: without the prefix for a layer inside the nested router | the whole route, `/api/v1/users/{id}` |
+/// | no rule found | 403, `route_not_covered` | 403 for a route of the router, 404 (`route_not_found`) where the router has none |
+///
+/// With `MatchedPath` a request that was matched by no route is looked up by its path, with the prefix of the nested router
+/// before it. An unauthenticated request is answered with an empty `Allow`, so that axum does not add the route's methods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RouteMatching {
+    /// By the path of the request.
+    #[default]
+    Path,
+    /// By the route that axum's router chose.
+    #[cfg(feature = "axum")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+    MatchedPath,
+}
+
+#[cfg(feature = "axum")]
+impl RouteMatching {
+    /// The route that the router chose, if that is what counts and there is one.
+    #[inline]
+    pub(crate) fn matched_route<'r>(self, request: RequestView<'r>) -> Option<&'r str> {
+        match self {
+            Self::Path => None,
+            Self::MatchedPath => {
+                request.extensions.get::<axum::extract::MatchedPath>().map(axum::extract::MatchedPath::as_str)
+            }
+        }
+    }
+
+    /// What a router has taken off the path before this service sees it.
+    #[inline]
+    pub(super) fn stripped_prefix(self, request: RequestView<'_>) -> &str {
+        use axum::extract::NestedPath;
+
+        match self {
+            Self::Path => "",
+            Self::MatchedPath => {
+                let nested = request.extensions.get::<NestedPath>().map_or("", NestedPath::as_str);
+                nested.strip_suffix('/').unwrap_or(nested)
+            }
+        }
+    }
+
+    /// The path before a router took anything off it.
+    pub(super) fn whole_path(self, request: RequestView<'_>) -> &str {
+        let original = match self {
+            Self::Path => None,
+            Self::MatchedPath => request.extensions.get::<axum::extract::OriginalUri>(),
+        };
+        original.map_or(request.uri.path(), |uri| uri.path())
+    }
+
+    /// Whether a router says which of its routes was matched, so that no route at all is an answer, too.
+    pub(crate) fn is_by_router(self) -> bool {
+        self == Self::MatchedPath
+    }
+}
+
+#[cfg(not(feature = "axum"))]
+impl RouteMatching {
+    #[inline]
+    pub(crate) fn matched_route(self, _: RequestView<'_>) -> Option<&str> {
+        None
+    }
+
+    #[inline]
+    pub(super) fn stripped_prefix(self, _: RequestView<'_>) -> &str {
+        ""
+    }
+
+    pub(super) fn whole_path(self, request: RequestView<'_>) -> &str {
+        request.uri.path()
+    }
+
+    pub(crate) fn is_by_router(self) -> bool {
+        false
+    }
+}

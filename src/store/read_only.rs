@@ -1,0 +1,109 @@
+use async_trait::async_trait;
+
+use super::{
+    BackgroundTask, FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError,
+    StoreErrorKind,
+};
+use crate::clock::Timestamp;
+use crate::key::{KeyId, KeyRecord, Owner};
+
+/// A store that looks keys up and manages none, because they are managed elsewhere.
+///
+/// What would change a key, or list keys, fails with [`StoreErrorKind::Other`].
+///
+/// ```
+/// use tower_api_keys::store::{KeyStore, ReadOnly};
+/// use tower_api_keys::{ApiKeys, KeyFormat};
+///
+/// # fn example(lookups: impl KeyStore) -> Result<(), Box<dyn std::error::Error>> {
+/// let keys = ApiKeys::builder(ReadOnly::new(lookups), KeyFormat::new("acme_")?)
+///     .header("x-api-key")
+///     .route("GET", "/workflows", "workflows:read")
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReadOnly<S>(S);
+
+impl<S> ReadOnly<S> {
+    /// Looks keys up in `store`.
+    pub fn new(store: S) -> Self {
+        Self(store)
+    }
+}
+
+fn refused() -> StoreError {
+    StoreError::new(StoreErrorKind::Other).with_source("keys are managed elsewhere: the store is read-only")
+}
+
+#[async_trait]
+impl<S: KeyStore> KeyStore for ReadOnly<S> {
+    fn find(&self, selector: KeySelector<'_>) -> Lookup {
+        self.0.find(selector)
+    }
+
+    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
+        self.0.refresh(record).await
+    }
+
+    async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+        self.0.record_last_use(uses).await
+    }
+
+    fn background(&self) -> Option<BackgroundTask> {
+        self.0.background()
+    }
+}
+
+#[async_trait]
+impl<S: KeyStore> KeyAdministration for ReadOnly<S> {
+    async fn insert(&self, _: KeyRecord) -> Result<(), StoreError> {
+        Err(refused())
+    }
+
+    async fn get(&self, _: &Owner, _: &KeyId) -> FindResult {
+        Err(refused())
+    }
+
+    async fn list(&self, _: &Owner, _: &KeyQuery) -> Result<KeyPage, StoreError> {
+        Err(refused())
+    }
+
+    async fn replace(&self, _: KeyRecord) -> Result<(), StoreError> {
+        Err(refused())
+    }
+
+    async fn delete(&self, _: &Owner, _: &KeyId) -> Result<bool, StoreError> {
+        Err(refused())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::key::Mode;
+    use crate::store::MemoryStore;
+
+    #[tokio::test]
+    async fn finds_and_changes_nothing() {
+        let (store, owner) = (MemoryStore::new(), Owner::system(Mode::Live));
+        let record = KeyRecord::new(
+            "k1".parse().unwrap(),
+            owner.clone(),
+            crate::key::Peppers::none().digest("secret"),
+            Timestamp::from_unix_seconds(0),
+        );
+        store.insert(record.clone()).await.unwrap();
+        let read_only = ReadOnly::new(Arc::new(store.clone()));
+        assert!(read_only.find(KeySelector::Id(&record.id)).await.unwrap().is_some());
+        assert!(read_only.insert(record.clone()).await.is_err());
+        assert!(read_only.get(&owner, &record.id).await.is_err());
+        assert!(read_only.list(&owner, &KeyQuery::default()).await.is_err());
+        assert!(read_only.replace(record.clone()).await.is_err());
+        assert!(read_only.delete(&owner, &record.id).await.is_err());
+        assert_eq!(store.len(), 1);
+    }
+}
