@@ -26,12 +26,12 @@ use serde::{Deserialize, Serialize};
 use support::cpu_time::{self, CpuTime};
 use support::{BASELINE, IN_TURN, Inner, Request, START, Stack, X_API_KEY, at_once, good_keys, key, store};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_api_keys::credential::{Companions, Parts};
 use tower_api_keys::clock::{Clock, Now, SystemClock};
 use tower_api_keys::credential::HeaderKey;
+use tower_api_keys::credential::SessionTokens;
+use tower_api_keys::credential::{Companions, Parts};
 use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
 use tower_api_keys::limit::{MemoryRateLimiter, Quota, Subject};
-use tower_api_keys::credential::SessionTokens;
 use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, MemoryStore};
 use tower_api_keys::{AuthenticateLayer, Principal};
 

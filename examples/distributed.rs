@@ -88,8 +88,9 @@ use axum::routing::get;
 use support::{Keys, stopped};
 use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{KeyFormat, Mode, Owner};
-use tower_api_keys::manage::{Authority, KeyManager, NewKey, PlainJson, key_routes};
 use tower_api_keys::limit::{Quota, RedisConnection, RedisRateLimiter};
+use tower_api_keys::manage::{Authority, KeyManager, NewKey, key_routes};
+use tower_api_keys::rejection::ProblemDetails;
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::{AuthenticateLayer, Principal, RateLimitLayer, RequireScopeLayer};
 
@@ -129,7 +130,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let manager = KeyManager::new(keys.store.clone(), format);
     let company = Authority::operator(Owner::organization("company_demo".parse()?, Mode::Live));
     let scopes = ScopeSet::parse_list(["notes:read", "api-keys:read", "api-keys:write"])?;
-    let key = manager.create(&company, NewKey::new("First key", scopes)).await?;
+    let key = manager.create(&company, NewKey::new("First key").scopes(scopes)).await?;
 
     let address = env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = tokio::net::TcpListener::bind(&address).await;

@@ -34,11 +34,11 @@ use support::{Keys, stopped};
 use tokio::net::TcpListener;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
-use tower_api_keys::route::Access;
 use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{KeyFormat, Mode, Owner};
-use tower_api_keys::manage::{Authority, KeyManager, NewKey};
 use tower_api_keys::limit::{MemoryRateLimiter, Quota};
+use tower_api_keys::manage::{Authority, KeyManager, NewKey};
+use tower_api_keys::route::Access;
 use tower_api_keys::route::RouteTable;
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::{AuthenticateLayer, Principal, RateLimitLayer, RequireScopeLayer};
@@ -66,7 +66,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
 
     let manager = KeyManager::new(keys.store.clone(), format);
     let company = Authority::operator(Owner::organization("company_demo".parse()?, Mode::Live));
-    let key = manager.create(&company, NewKey::new("Reader", ScopeSet::parse_list(["notes:read"])?)).await?;
+    let key = manager.create(&company, NewKey::new("Reader").scopes(["notes:read"])).await?;
 
     let access = RouteTable::new()
         .add(Method::GET, "/notes", Access::Scope(READ))?

@@ -36,9 +36,9 @@ use tower_api_keys::Principal;
 use tower_api_keys::address::ClientAddressSource;
 use tower_api_keys::key::{Mode, Owner};
 use tower_api_keys::manage::{Authority, NewKey, key_routes};
+use tower_api_keys::outcome::LastUse;
 use tower_api_keys::presets::justpaid::{self, JustPaid, JustPaidFormat};
 use tower_api_keys::scope::ScopeSet;
-use tower_api_keys::outcome::LastUse;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -65,7 +65,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let company = Owner::organization("company_demo".parse()?, Mode::Live);
     let mint = async |name: &str, scopes: ScopeSet| {
         let authority = Authority::operator(company.clone());
-        justpaid.key_manager().create(&authority, NewKey::new(name, scopes)).await
+        justpaid.key_manager().create(&authority, NewKey::new(name).scopes(scopes)).await
     };
     let all = mint("All scopes", justpaid::all_scopes()).await?;
     let read_only = mint("Read only", ScopeSet::parse_list(["workflows:read", "runs:read"])?).await?;

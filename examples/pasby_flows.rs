@@ -47,14 +47,14 @@ use serde_json::{Value, json};
 use support::{Keys, Store, stopped};
 use tower_api_keys::Principal;
 use tower_api_keys::address::Network;
-use tower_api_keys::key::{KeyFormat, Mode, OrganizationId, Owner, SecretString};
-use tower_api_keys::manage::{Authority, NewKey};
-use tower_api_keys::presets::pasby::{ErrorType, Pasby};
-use tower_api_keys::limit::Quota;
-use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::credential::SessionTokens;
-use tower_api_keys::outcome::LastUse;
+use tower_api_keys::key::{KeyFormat, Mode, OrganizationId, Owner, SecretString};
+use tower_api_keys::limit::Quota;
+use tower_api_keys::manage::{Authority, NewKey};
 use tower_api_keys::outcome::Call;
+use tower_api_keys::outcome::LastUse;
+use tower_api_keys::presets::pasby::{ErrorType, Pasby};
+use tower_api_keys::scope::ScopeSet;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -74,7 +74,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         .behind_proxies(networks(&variable("TRUSTED_PROXIES", ""))?);
     let mint = async |organization: &str, mode| {
         let operator = Authority::operator(Owner::organization(organization.parse()?, mode));
-        let new = |name| NewKey::new(name, ScopeSet::empty());
+        let new = |name| NewKey::new(name);
         let key = pasby.key_manager().create(&operator, new("First key")).await?;
         let app = pasby.app_manager().create(&operator, new("First app")).await?;
         Ok::<_, Box<dyn Error>>((key, app))

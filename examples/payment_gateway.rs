@@ -35,21 +35,21 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use support::{Keys, Store, stopped};
-use tower_api_keys::identity::{OrganizationPrincipal, SystemPrincipal};
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::identity::Owned;
+use tower_api_keys::identity::{Membership, Session, SessionAuthenticator};
+use tower_api_keys::identity::{OrganizationPrincipal, SystemPrincipal};
 use tower_api_keys::key::{Digest, KeyFormat, Mode, OrganizationId, Owner, Peppers, SecretString};
 use tower_api_keys::manage::{
     Authority, KeyManager, KeyRoutesFormat, KeyStatus, ManageError, NewKey, key_lifecycle_routes,
 };
+use tower_api_keys::outcome::LastUse;
 use tower_api_keys::presets::payment_gateway::{
     self, ADMIN, GatewayFormat, PaymentGateway, VIEWER, error, not_found, organization_scopes,
 };
 use tower_api_keys::route::InvalidRoute;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{KeyQuery, MemoryStore, StoreError};
-use tower_api_keys::outcome::LastUse;
-use tower_api_keys::identity::{Membership, Session, SessionAuthenticator};
 
 /// What the published guide has an integration do, and managing keys.
 const SCOPES: [&str; 6] =
@@ -79,7 +79,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
 
     let mint = async |owner: Owner, name, scopes: ScopeSet| {
         let manager = gateway.system_key_manager();
-        manager.create(&Authority::operator(owner), NewKey::new(name, scopes)).await
+        manager.create(&Authority::operator(owner), NewKey::new(name).scopes(scopes)).await
     };
     let live = |organization: &OrganizationId| Owner::organization(organization.clone(), Mode::Live);
     let whole = mint(live(&ours), "Integration", ScopeSet::parse_list(SCOPES)?).await?;
@@ -381,7 +381,7 @@ async fn create_portal_link(
     };
     let minutes = ttl_minutes.map_or(policy, |asked| asked.get().min(policy));
     let end = in_minutes(minutes);
-    let mut link = NewKey::new(client_id, ScopeSet::empty());
+    let mut link = NewKey::new(client_id);
     link.expires_at = Some(caller.expires_at().map_or(end, |own| own.min(end)));
 
     let authority = Authority::principal(&caller);

@@ -38,9 +38,9 @@ use tower_api_keys::Principal;
 use tower_api_keys::identity::Owned;
 use tower_api_keys::key::{Mode, OrganizationId, Owner};
 use tower_api_keys::manage::{Authority, NewKey};
+use tower_api_keys::outcome::LastUse;
 use tower_api_keys::presets::paymongo::{self, ErrorCode, PayMongo};
 use tower_api_keys::scope::ScopeSet;
-use tower_api_keys::outcome::LastUse;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -61,7 +61,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let (ours, other): (OrganizationId, OrganizationId) = ("org_demo".parse()?, "org_other".parse()?);
     let mint = async |organization: &OrganizationId, mode| {
         let authority = Authority::operator(Owner::organization(organization.clone(), mode));
-        paymongo.key_manager().create(&authority, NewKey::new("First key", ScopeSet::empty())).await
+        paymongo.key_manager().create(&authority, NewKey::new("First key")).await
     };
     let test = mint(&ours, Mode::Test).await?;
     let live = mint(&ours, Mode::Live).await?;

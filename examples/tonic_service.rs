@@ -29,12 +29,12 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::ServiceBuilder;
-use tower_api_keys::route::Access;
 use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{KeyFormat, Mode, Owner};
-use tower_api_keys::manage::{Authority, KeyManager, NewKey};
 use tower_api_keys::limit::{MemoryRateLimiter, Quota};
+use tower_api_keys::manage::{Authority, KeyManager, NewKey};
 use tower_api_keys::rejection::GrpcStatus;
+use tower_api_keys::route::Access;
 use tower_api_keys::route::RouteTable;
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::{AuthenticateLayer, RateLimitLayer, RequireScopeLayer};
@@ -64,7 +64,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let manager = KeyManager::new(keys.store.clone(), format);
     let company = Authority::operator(Owner::organization("company_demo".parse()?, Mode::Live));
     let scopes = ScopeSet::parse_list(["health:check"])?;
-    let key = manager.create(&company, NewKey::new("Checker", scopes)).await?;
+    let key = manager.create(&company, NewKey::new("Checker").scopes(scopes)).await?;
 
     let access = RouteTable::new()
         .add(Method::POST, "/grpc.health.v1.Health/Check", Access::Scope(CHECK))?

@@ -9,12 +9,12 @@ use allocation_counter::measure;
 use http::Request;
 use tower_api_keys::clock::{Clock, SystemClock, Timestamp};
 use tower_api_keys::credential::{CredentialExtractor, Extracted, HeaderKey};
-use tower_api_keys::request::RequestView;
 use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
 use tower_api_keys::limit::{Algorithm, MemoryRateLimiter, Quota, Subject};
+use tower_api_keys::outcome::LastUse;
+use tower_api_keys::request::RequestView;
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, MemoryStore};
-use tower_api_keys::outcome::LastUse;
 
 const KEY: &str = "wfk_abc123def456ghi789jkl012mno345pq";
 

@@ -24,8 +24,8 @@ use tower::{Service, ServiceBuilder};
 use tower_api_keys::RateLimitLayer;
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::key::{KeyRecord, KeyState, Mode, Owner, Peppers};
-use tower_api_keys::presets::justpaid::{JustPaid, JustPaidFormat, Limits};
 use tower_api_keys::limit::{MemoryRateLimiter, Quota};
+use tower_api_keys::presets::justpaid::{JustPaid, JustPaidFormat, Limits};
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{KeyAdministration, MemoryStore};
 

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
-use tower_api_keys::store::{KeyAdministration, MemoryStore};
 use tower_api_keys::outcome::LastUse;
+use tower_api_keys::store::{KeyAdministration, MemoryStore};
 
 /// Any store that keys can be managed in.
 pub(crate) type Store = Arc<dyn KeyAdministration>;

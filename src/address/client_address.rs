@@ -135,7 +135,9 @@ impl ClientAddressSource {
         for proxy in proxies {
             match proxy.as_ref().parse() {
                 Ok(network) => source.proxies.push(network),
-                Err(_) => source.find_fault(InvalidClientAddressSource::Proxy { text: proxy.as_ref().to_owned() }),
+                Err(_) => {
+                    source.find_fault(InvalidClientAddressSource::Proxy { text: proxy.as_ref().to_owned() })
+                }
             }
         }
         source
@@ -218,7 +220,8 @@ impl ClientAddressSource {
         let attached = extensions.get().map(|PeerAddress(peer)| *peer);
         #[cfg(feature = "axum")]
         let attached = attached.or_else(|| {
-            let info: &axum::extract::ConnectInfo<SocketAddr> = extensions.get().filter(|_| self.connect_info)?;
+            let info: &axum::extract::ConnectInfo<SocketAddr> =
+                extensions.get().filter(|_| self.connect_info)?;
             Some(info.0.ip())
         });
         attached

@@ -177,7 +177,8 @@ const LAST_WRITABLE: u64 = 253_402_300_799_999;
 /// `date "T" time` of RFC 3339 section 5.6.
 fn parse(text: &[u8]) -> Option<Timestamp> {
     let (fixed, rest) = text.split_at_checked(19)?;
-    let has_separators = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')].iter().all(|(at, byte)| fixed[*at] == *byte);
+    let has_separators =
+        [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')].iter().all(|(at, byte)| fixed[*at] == *byte);
     if !has_separators || !matches!(fixed[10], b'T' | b't' | b' ') {
         return None;
     }
@@ -197,7 +198,8 @@ fn parse(text: &[u8]) -> Option<Timestamp> {
 }
 
 fn digits(text: &[u8]) -> Option<u64> {
-    text.iter().try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0')))
+    text.iter()
+        .try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0')))
 }
 
 /// Milliseconds, and what follows them.
@@ -316,7 +318,11 @@ mod tests {
             ("1969-12-31T23:59:59Z", "1970-01-01T00:00:00Z"),
             ("0000-01-01T00:00:00Z", "1970-01-01T00:00:00Z"),
         ] {
-            assert_eq!(text.parse::<Timestamp>().map(|time| time.to_string()), Ok(written.to_owned()), "{text}");
+            assert_eq!(
+                text.parse::<Timestamp>().map(|time| time.to_string()),
+                Ok(written.to_owned()),
+                "{text}"
+            );
         }
         assert_eq!(Timestamp::from_unix_millis(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
         for text in [

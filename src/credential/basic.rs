@@ -48,7 +48,12 @@ const PERHAPS_PADDED: GeneralPurpose = GeneralPurpose::new(
 impl BasicKey {
     /// Reads keys of `format`.
     pub fn new(format: KeyFormat) -> Self {
-        Self { formats: Formats::one(format), colon_may_be_missing: false, padding_may_be_missing: false, ignores_password: false }
+        Self {
+            formats: Formats::one(format),
+            colon_may_be_missing: false,
+            padding_may_be_missing: false,
+            ignores_password: false,
+        }
     }
 
     /// Also takes a key without the colon behind it, as some client libraries send it against RFC 7617.

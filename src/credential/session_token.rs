@@ -48,8 +48,8 @@ use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
-use crate::key::{Digest, KeyId, Mode, Owner, SecretString, Tenant};
 use crate::identity::Principal;
+use crate::key::{Digest, KeyId, Mode, Owner, SecretString, Tenant};
 
 /// Signs session tokens, and tells its own from others.
 ///

@@ -199,7 +199,8 @@ impl KeyFormat {
     /// Whether `text` starts like a key of this family.
     /// Whether a text can be a key of both formats.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
-        self.samples().any(|text| other.parse(&text).is_ok()) || other.samples().any(|text| self.parse(&text).is_ok())
+        self.samples().any(|text| other.parse(&text).is_ok())
+            || other.samples().any(|text| self.parse(&text).is_ok())
     }
 
     /// A text of each shape that is read. Its checksum is right for any format that has one at this length.

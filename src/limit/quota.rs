@@ -62,7 +62,8 @@ impl Quota {
     /// # Errors
     ///
     /// [`InvalidQuota`] if either is out of range.
-    pub const fn new(limit: NonZeroU32, window: Duration) -> Result<Self, InvalidQuota> {
+    pub const fn new(limit: u32, window: Duration) -> Result<Self, InvalidQuota> {
+        let Some(limit) = NonZeroU32::new(limit) else { return Err(InvalidQuota::Limit { limit }) };
         if limit.get() > Self::MAX_LIMIT {
             return Err(InvalidQuota::Limit { limit: limit.get() });
         }
@@ -104,10 +105,7 @@ impl Quota {
     }
 
     const fn per_seconds(limit: u32, seconds: u64) -> Result<Self, InvalidQuota> {
-        match NonZeroU32::new(limit) {
-            Some(limit) => Self::new(limit, Duration::from_secs(seconds)),
-            None => Err(InvalidQuota::Limit { limit }),
-        }
+        Self::new(limit, Duration::from_secs(seconds))
     }
 
     /// The same window with another limit; one above [`Quota::MAX_LIMIT`] becomes that.

@@ -161,7 +161,8 @@ impl RateLimit {
             return index;
         }
         if !(1..=MemoryRateLimiter::MAX_QUOTAS).contains(&quotas.len()) {
-            self.faults.push(format!("category {name:?} needs 1 to {} quotas", MemoryRateLimiter::MAX_QUOTAS));
+            self.faults
+                .push(format!("category {name:?} needs 1 to {} quotas", MemoryRateLimiter::MAX_QUOTAS));
         }
         self.categories.push((name, quotas));
         self.categories.len() - 1

@@ -229,7 +229,7 @@ impl KeyManager {
     /// let operator = Authority::operator(Owner::organization("acme".parse()?, Mode::Live));
     /// for _start in 1..=2 {
     ///     let key = ExistingKey::Plaintext(from_environment.into());
-    ///     match manager.import(&operator, NewKey::new("First key", ScopeSet::empty()), key).await {
+    ///     match manager.import(&operator, NewKey::new("First key"), key).await {
     ///         Ok(_) | Err(ManageError::AlreadyExists) => {}
     ///         Err(error) => return Err(error.into()),
     ///     }

@@ -35,7 +35,7 @@ impl KeyManager {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let links = KeyManager::new(MemoryStore::new(), KeyFormat::new("link_")?);
     /// let acme = Authority::operator(Owner::organization("acme".parse()?, Mode::Live));
-    /// let mut link = NewKey::new("client_7", ScopeSet::empty());
+    /// let mut link = NewKey::new("client_7");
     /// link.expires_at = Some(Timestamp::from(SystemTime::now()).saturating_add(Duration::from_secs(900)));
     /// let link = links.create(&acme, link).await?;
     ///

@@ -1,11 +1,11 @@
 //! The rules about what may be made and handed out, without a store and without a clock.
 
 use super::{Authority, Forbidden, NewKey};
-use crate::rejection::FieldError;
 use crate::address::Network;
 use crate::clock::Timestamp;
 use crate::identity::Principal;
 use crate::key::{KeyRecord, LimitOverrides};
+use crate::rejection::FieldError;
 use crate::scope::ScopeSet;
 
 /// Each request with the key may have to be compared with all of them.

@@ -35,7 +35,8 @@ impl<F> ApiKeysBuilder<F> {
         self.check_companions();
         let limits = std::mem::take(&mut self.limits);
         self.check_limits(&limits, access.as_ref());
-        let companions = self.companions.take().map(|companions| companions.for_routes(&self.prefix, self.matching));
+        let companions =
+            self.companions.take().map(|companions| companions.for_routes(&self.prefix, self.matching));
         let companions = self.keep(companions.transpose(), "companions").flatten();
         let no_routes = RouteTable::new().with_matching(self.matching);
         let rules: Vec<_> = limits.into_iter().filter_map(|limit| self.limit_rule(limit)).collect();
@@ -48,7 +49,12 @@ impl<F> ApiKeysBuilder<F> {
         let throttle = self.throttle.map(|quota| {
             Arc::new(MemoryRateLimiter::builder("bad credentials", quota).build_at(self.clock.now()))
         });
-        let manager = KeyManager::over(self.store, self.formats.swap_remove(0), self.peppers.clone(), self.clock.clone());
+        let manager = KeyManager::over(
+            self.store,
+            self.formats.swap_remove(0),
+            self.peppers.clone(),
+            self.clock.clone(),
+        );
         let manager = match self.audit {
             Some(sink) => manager.with_audit(sink),
             None => manager,
@@ -99,7 +105,10 @@ impl<F> ApiKeysBuilder<F> {
 
     fn check_credentials(&mut self, extractors: &[Arc<dyn CredentialExtractor>]) {
         if extractors.is_empty() && self.faults.iter().all(|fault| fault.setting() != "header") {
-            self.find("header", "no credential is looked for: add `header`, `bearer`, `basic` or `extractor`");
+            self.find(
+                "header",
+                "no credential is looked for: add `header`, `bearer`, `basic` or `extractor`",
+            );
         }
         let places: Vec<_> =
             extractors.iter().map(|one| (one.challenge().scheme(), one.credential_headers())).collect();
@@ -185,7 +194,10 @@ impl<F> ApiKeysBuilder<F> {
         }
         let has_parameter = context.is_some_and(|context| context.parameter.is_some());
         if has_parameter && access.is_none() && !self.matching.is_by_router() {
-            self.find("organization", "the parameter of a route is known from `route` or `match_routes` only");
+            self.find(
+                "organization",
+                "the parameter of a route is known from `route` or `match_routes` only",
+            );
         }
     }
 
@@ -200,7 +212,10 @@ impl<F> ApiKeysBuilder<F> {
             self.find("sessions", "no extractor finds sessions: add `bearer`, or an extractor that does");
         }
         if self.companions.is_some() {
-            self.find("companions", "nothing comes with a session, so companions and sessions exclude each other");
+            self.find(
+                "companions",
+                "nothing comes with a session, so companions and sessions exclude each other",
+            );
         }
         let selects = self.organization.as_ref().is_some_and(|rule| match &rule.selection {
             Selection::Context(context) => context.parameter.is_some() || context.cookie.is_some(),
@@ -217,7 +232,10 @@ impl<F> ApiKeysBuilder<F> {
 
     fn check_addresses(&mut self) {
         if self.throttle.is_some() && self.client_address.is_none() {
-            self.find("throttle_bad_credentials", "bad credentials are counted by address: add `client_address`");
+            self.find(
+                "throttle_bad_credentials",
+                "bad credentials are counted by address: add `client_address`",
+            );
         }
         let fault = self.client_address.as_ref().and_then(|source| source.fault()).map(ToString::to_string);
         if let Some(fault) = fault {
@@ -226,8 +244,10 @@ impl<F> ApiKeysBuilder<F> {
     }
 
     fn check_companions(&mut self) {
-        let lacks_tokens =
-            self.companions.as_ref().is_some_and(|companions| companions.ask_for_tokens() && companions.tokens.is_none());
+        let lacks_tokens = self
+            .companions
+            .as_ref()
+            .is_some_and(|companions| companions.ask_for_tokens() && companions.tokens.is_none());
         if lacks_tokens {
             self.find("companions", "a route needs a session token: add `Companions::with_session_tokens`");
         }
@@ -244,10 +264,8 @@ impl<F> ApiKeysBuilder<F> {
                 SubjectKind::Address if self.client_address.is_none() => {
                     self.find("limit", "a limit by address needs `client_address`");
                 }
-                SubjectKind::Organization if self.sessions.is_some() => self.find(
-                    "limit",
-                    "the organization of a session is found after the limits: count by key",
-                ),
+                SubjectKind::Organization if self.sessions.is_some() => self
+                    .find("limit", "the organization of a session is found after the limits: count by key"),
                 _ => {}
             }
             for (name, _) in categories {
@@ -258,17 +276,22 @@ impl<F> ApiKeysBuilder<F> {
             }
             let is_checked = *subject != SubjectKind::Address;
             if let Some(table) = access.filter(|_| is_checked) {
-                let counted = methods.iter().filter(|(_, category)| category.is_some()).map(|(method, _)| method);
+                let counted =
+                    methods.iter().filter(|(_, category)| category.is_some()).map(|(method, _)| method);
                 let counted: Vec<&Method> = counted.chain(routes.iter().map(|(method, ..)| method)).collect();
                 for method in counted.into_iter().filter(|method| !table.has_method(method)) {
-                    self.find("limit", format!("a category for {method} never counts: no route has that method"));
+                    self.find(
+                        "limit",
+                        format!("a category for {method} never counts: no route has that method"),
+                    );
                 }
             }
         }
     }
 
     fn limit_rule(&mut self, limit: RateLimit) -> Option<LimitRule> {
-        let RateLimit { subject, categories, counts_otherwise, methods, routes, cost, refund, faults } = limit;
+        let RateLimit { subject, categories, counts_otherwise, methods, routes, cost, refund, faults } =
+            limit;
         if !faults.is_empty() {
             return None;
         }

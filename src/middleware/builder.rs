@@ -237,6 +237,12 @@ impl<F> ApiKeysBuilder<F> {
         self
     }
 
+    /// Replaces all limits by these: those of a preset, say.
+    pub fn limits(mut self, limits: impl IntoIterator<Item = RateLimit>) -> Self {
+        self.limits = limits.into_iter().collect();
+        self
+    }
+
     /// Counts limits with limiters that `make` returns for a category and its quotas: with another
     /// [algorithm](crate::limit::Algorithm), capacity or policy, or such as several processes share.
     pub fn limiters(
@@ -251,10 +257,17 @@ impl<F> ApiKeysBuilder<F> {
     /// application uses.
     #[cfg(feature = "redis")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
-    pub fn shared_limits(mut self, connection: crate::limit::RedisConnection, prefix: impl Into<String>) -> Self {
+    pub fn shared_limits(
+        mut self,
+        connection: crate::limit::RedisConnection,
+        prefix: impl Into<String>,
+    ) -> Self {
         let prefix = prefix.into();
         if prefix.is_empty() {
-            self.fault("shared_limits", "the prefix is empty, so another application may use the same keys in Redis");
+            self.fault(
+                "shared_limits",
+                "the prefix is empty, so another application may use the same keys in Redis",
+            );
         }
         self.limiters(move |category, quotas| {
             let (first, others) = quotas.split_first().expect("a category has a quota");
@@ -487,7 +500,9 @@ impl<F> ApiKeysBuilder<F> {
                     return None;
                 }
             },
-            Location::Bearer if self.sessions.is_some() => Arc::new(BearerKey::accepting(formats).or_session()),
+            Location::Bearer if self.sessions.is_some() => {
+                Arc::new(BearerKey::accepting(formats).or_session())
+            }
             Location::Bearer => Arc::new(BearerKey::accepting(formats)),
             Location::Basic => Arc::new(BasicKey::accepting(formats)),
             Location::Own(extractor) => extractor,

@@ -1,7 +1,7 @@
 //! How a request is decided: the stages run in a row, at once as far as they can, and go on where they had to wait.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -187,12 +187,18 @@ impl Checks {
     fn start_inside(self: &Arc<Self>, facts: &mut Facts, request: RequestView<'_>) -> Flow {
         let Some(Authentication { caller, now }) = Authentication::of(request.extensions).cloned() else {
             let missing = match facts.stages {
-                Stages::Limits => "`rate_limit` needs `authenticate` outside it: add that layer later to an axum router, or \
-                     earlier to a ServiceBuilder; or use `layer` in place of both",
-                Stages::Authorize => "`authorize` needs `authenticate` outside it: add that layer later to an axum router, \
-                     or earlier to a ServiceBuilder; or use `layer` in place of both",
-                _ => "`require` needs `layer` or `authenticate` outside it: add that one later to an axum router, or earlier \
-                     to a ServiceBuilder",
+                Stages::Limits => {
+                    "`rate_limit` needs `authenticate` outside it: add that layer later to an axum router, or \
+                     earlier to a ServiceBuilder; or use `layer` in place of both"
+                }
+                Stages::Authorize => {
+                    "`authorize` needs `authenticate` outside it: add that layer later to an axum router, \
+                     or earlier to a ServiceBuilder; or use `layer` in place of both"
+                }
+                _ => {
+                    "`require` needs `layer` or `authenticate` outside it: add that one later to an axum router, or earlier \
+                     to a ServiceBuilder"
+                }
             };
             return Rejection::new(Reason::Misconfigured(missing)).into();
         };
@@ -204,7 +210,11 @@ impl Checks {
     }
 
     /// Goes on once the limits by client address are decided.
-    pub(super) fn after_address_limits(self: &Arc<Self>, facts: &mut Facts, request: RequestView<'_>) -> Flow {
+    pub(super) fn after_address_limits(
+        self: &Arc<Self>,
+        facts: &mut Facts,
+        request: RequestView<'_>,
+    ) -> Flow {
         match facts.stages {
             Stages::All => self.authenticate(facts, request),
             _ => Flow::Accepted,
@@ -329,11 +339,9 @@ struct Panicked;
 /// Runs code of the application: a store that panics is answered like one that fails.
 async fn contain<F: Future>(future: F) -> Result<F::Output, Panicked> {
     let mut future = pin!(future);
-    poll_fn(|context| {
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-            Ok(poll) => poll.map(Ok),
-            Err(_) => std::task::Poll::Ready(Err(Panicked)),
-        }
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(poll) => poll.map(Ok),
+        Err(_) => std::task::Poll::Ready(Err(Panicked)),
     })
     .await
 }

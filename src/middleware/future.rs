@@ -79,7 +79,9 @@ where
                     return Poll::Ready(Ok(response));
                 }
                 StateProjection::Rejected { response } => {
-                    return Poll::Ready(Ok(response.take().expect("`ResponseFuture` polled after completion")));
+                    return Poll::Ready(Ok(response
+                        .take()
+                        .expect("`ResponseFuture` polled after completion")));
                 }
                 StateProjection::Waiting { decide, held } => {
                     let (head, mut facts, decided) = ready!(decide.as_mut().poll(context));
@@ -96,7 +98,9 @@ where
                         }
                         Err(rejected) => {
                             let view = RequestView::of_parts(&head);
-                            State::Rejected { response: Some(exit::reject(&assembly, *rejected, facts, view)) }
+                            State::Rejected {
+                                response: Some(exit::reject(&assembly, *rejected, facts, view)),
+                            }
                         }
                     }
                 }

@@ -1,15 +1,13 @@
 //! JustPaid Workflows: keys `wfk_…` in `x-api-key`, six scopes, limits by category.
 //!
-//! What it switches on:
-//!
 //! - Keys are `wfk_` and 32 of `A-Z a-z 0-9` (190 bits), in the header `x-api-key`.
 //! - Limits for each key in any 60 seconds: 1000 reads, 100 writes, 500 executions (run, cancel, retry); webhooks 10000 for
-//!   each client address. `X-RateLimit-Limit`, `-Remaining` and `-Reset` on every authenticated answer, `Retry-After` on
-//!   429, and the IETF's `RateLimit` fields beside them.
-//! - Scopes by route, as published, and `api-keys:read` and `api-keys:write` for managing keys. A route that is not in the
-//!   table is refused.
-//! - Every refusal in the published envelope. Two credentials are a 401 like any other bad credential: the published
-//!   guide knows no 400 for it.
+//!   each client address, with [`limit_addresses`](crate::ApiKeys::limit_addresses). `X-RateLimit-Limit`, `-Remaining` and
+//!   `-Reset` on every authenticated response, `Retry-After` on 429, and the IETF's `RateLimit` fields beside them.
+//! - Scopes by route, as published, and `api-keys:read` and `api-keys:write` for managing keys. A route without a rule is
+//!   rejected.
+//! - Every error in the published envelope. Two credentials are a 401 like any other bad credential: the published guide
+//!   knows no 400 for it.
 //!
 //! | scope | routes |
 //! |---|---|
@@ -22,58 +20,64 @@
 //! | `api-keys:read` | `GET /auth/api-keys` |
 //! | `api-keys:write` | `POST /auth/api-keys`, `DELETE /auth/api-keys/:id` |
 
-use std::borrow::Cow;
-use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderName, Method, Response, StatusCode};
-use thiserror::Error;
+use serde::Serialize;
+use serde_json::{Value, json};
 
+use super::json;
 use crate::address::ClientAddressSource;
-use crate::authenticate::AuthenticateLayer;
-use crate::route::Access;
-use crate::authorize::RequireScopeLayer;
-use crate::clock::{Clock, SystemClock};
-use crate::credential::HeaderKey;
-use crate::key::{KeyFormat, Peppers};
-use crate::manage::KeyManager;
-use crate::limit::{InvalidQuota, MemoryRateLimiter, Quota, RateLimitLayer, RateLimiter};
-use crate::rejection::{Reason, Rejection, RejectionFormat, RejectionKind, response};
-use crate::route::{InvalidRoute, RouteTable};
-use crate::scope::{ScopeRequirement, ScopeSet};
+use crate::key::KeyFormat;
+use crate::limit::{InvalidQuota, Quota, RateLimit};
+use crate::rejection::{ErrorKind, ErrorTable, Message, RateLimited, TableError};
+use crate::scope::ScopeSet;
 use crate::store::KeyAdministration;
+use crate::{ApiKeys, ApiKeysBuilder};
 
-const ROUTES: [(Method, &str, &str); 16] = [
-    (Method::GET, "/workflows", "workflows:read"),
-    (Method::GET, "/workflows/:id", "workflows:read"),
-    (Method::POST, "/workflows", "workflows:write"),
-    (Method::PUT, "/workflows/:id", "workflows:write"),
-    (Method::DELETE, "/workflows/:id", "workflows:write"),
-    (Method::POST, "/workflows/:id/run", EXECUTE),
-    (Method::POST, "/runs/:id/cancel", EXECUTE),
-    (Method::POST, "/runs/:id/retry", EXECUTE),
-    (Method::GET, "/runs", "runs:read"),
-    (Method::GET, "/runs/:id", "runs:read"),
-    (Method::GET, "/connections", "connections:read"),
-    (Method::POST, "/connections", "connections:write"),
-    (Method::DELETE, "/connections/:id", "connections:write"),
-    (Method::GET, "/auth/api-keys", "api-keys:read"),
-    (Method::POST, "/auth/api-keys", "api-keys:write"),
-    (Method::DELETE, "/auth/api-keys/:id", "api-keys:write"),
+/// The system as published, with the keys of `store`, for an application that serves `/workflows` at its root.
+///
+/// ```
+/// use tower_api_keys::presets::justpaid::justpaid;
+/// use tower_api_keys::store::MemoryStore;
+///
+/// let keys = justpaid(MemoryStore::new()).routes_below("/api/v1").build()?;
+/// # Ok::<_, tower_api_keys::ConfigError>(())
+/// ```
+pub fn justpaid(store: impl KeyAdministration) -> ApiKeysBuilder<ErrorTable> {
+    let limits = limits(1000, 100, 500, 10_000, Duration::from_secs(60));
+    ApiKeys::builder(store, key_format())
+        .header("x-api-key")
+        .routes(ROUTES)
+        .limits(limits.expect("the published limits are quotas"))
+        .ietf_rate_limit_fields()
+        .client_address(ClientAddressSource::peer())
+        .manage_with(|manager| manager.with_grantable_scopes(all_scopes()))
+        .errors(ERRORS)
+}
+
+const ROUTES: [(&str, &str, &str); 16] = [
+    ("GET", "/workflows", "workflows:read"),
+    ("GET", "/workflows/:id", "workflows:read"),
+    ("POST", "/workflows", "workflows:write"),
+    ("PUT", "/workflows/:id", "workflows:write"),
+    ("DELETE", "/workflows/:id", "workflows:write"),
+    ("POST", "/workflows/:id/run", EXECUTE),
+    ("POST", "/runs/:id/cancel", EXECUTE),
+    ("POST", "/runs/:id/retry", EXECUTE),
+    ("GET", "/runs", "runs:read"),
+    ("GET", "/runs/:id", "runs:read"),
+    ("GET", "/connections", "connections:read"),
+    ("POST", "/connections", "connections:write"),
+    ("DELETE", "/connections/:id", "connections:write"),
+    ("GET", "/auth/api-keys", "api-keys:read"),
+    ("POST", "/auth/api-keys", "api-keys:write"),
+    ("DELETE", "/auth/api-keys/:id", "api-keys:write"),
 ];
 
 /// Routes with this scope are the ones that count as executions.
 const EXECUTE: &str = "workflows:execute";
 
 /// The six published scopes and the two for managing keys.
-///
-/// ```
-/// use tower_api_keys::presets::justpaid;
-///
-/// assert_eq!(justpaid::all_scopes().len(), 8);
-/// ```
 pub fn all_scopes() -> ScopeSet {
     let scopes = ScopeSet::parse_list(ROUTES.iter().map(|(_, _, scope)| *scope));
     scopes.expect("the scopes of the table are well formed")
@@ -81,288 +85,101 @@ pub fn all_scopes() -> ScopeSet {
 
 /// Keys as published: `wfk_` and 32 of `A-Z a-z 0-9`.
 pub fn key_format() -> KeyFormat {
-    KeyFormat::new("wfk_").expect("a prefix and the default secret make a key format")
+    KeyFormat::new("wfk_").expect("a prefix makes a key format")
 }
 
-/// How many requests a window lets through, by category, and how long it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// `GET`; 1000.
-    pub read: u32,
-    /// `POST`, `PUT`, `PATCH`, `DELETE` and anything else that is not a read; 100.
-    pub write: u32,
-    /// Running, cancelling and retrying; 500.
-    pub execute: u32,
-    /// Webhooks, for each client address; 10000.
-    pub webhooks: u32,
-    /// 60 seconds.
-    pub window: Duration,
-}
-
-impl Default for Limits {
-    /// The published limits.
-    fn default() -> Self {
-        Self { read: 1000, write: 100, execute: 500, webhooks: 10_000, window: Duration::from_secs(60) }
-    }
-}
-
-/// The parts of JustPaid Workflows, round a store of the host's choice.
+/// The limits as rules, by category: the most specific one counts, and only that one. Published are 1000 reads, 100 writes,
+/// 500 executions, 10000 webhooks, and 60 seconds.
 ///
 /// ```
-/// use tower::ServiceBuilder;
-/// use tower_api_keys::presets::justpaid::JustPaid;
+/// use std::time::Duration;
+/// use tower_api_keys::presets::justpaid::{justpaid, limits};
 /// use tower_api_keys::store::MemoryStore;
 ///
-/// let justpaid = JustPaid::new(MemoryStore::new()).with_prefix("/api/v1");
-/// let layers = ServiceBuilder::new()
-///     .layer(justpaid.authenticate())
-///     .layer(justpaid.rate_limit()?)
-///     .layer(justpaid.scopes()?);
-/// # let _ = layers;
+/// let more = limits(5_000, 500, 500, 10_000, Duration::from_secs(60))?;
+/// let keys = justpaid(MemoryStore::new()).limits(more).build()?;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone)]
-#[must_use]
-pub struct JustPaid<S> {
-    store: S,
-    prefix: String,
-    limits: Limits,
-    make_limiter: Option<Arc<MakeLimiter>>,
-    peppers: Peppers,
-    clock: Arc<dyn Clock>,
+///
+/// # Errors
+///
+/// [`InvalidQuota`] if a limit is zero or the window is out of range.
+pub fn limits(
+    read: u32,
+    write: u32,
+    execute: u32,
+    webhooks: u32,
+    window: Duration,
+) -> Result<[RateLimit; 2], InvalidQuota> {
+    let quota = |limit| Quota::new(limit, window);
+    let execute = quota(execute)?;
+    let by_key = RateLimit::per_key("write", quota(write)?)
+        .methods(["GET"], "read", quota(read)?)
+        .without_method("OPTIONS");
+    let executions = ROUTES.iter().filter(|(_, _, scope)| *scope == EXECUTE);
+    let by_key = executions
+        .fold(by_key, |rule, (method, pattern, _)| rule.route(*method, *pattern, "execute", execute));
+    let webhooks = RateLimit::per_address("webhooks", quota(webhooks)?);
+    Ok([by_key, webhooks.only_route("POST", "/webhooks/:source")])
 }
 
-type MakeLimiter = dyn Fn(&str, Quota) -> Arc<dyn RateLimiter> + Send + Sync;
+const ERRORS: ErrorTable = ErrorTable::json(MESSAGES, body).with_success(|success| {
+    let next_cursor = success.next_cursor.as_deref();
+    (success.status, json(&Success { success: true, data: &success.data, next_cursor }))
+});
 
-impl<S: KeyAdministration + Clone> JustPaid<S> {
-    /// As published, with the keys of `store`, for a host that serves `/workflows` at its root.
-    pub fn new(store: S) -> Self {
-        Self {
-            store,
-            prefix: String::new(),
-            limits: Limits::default(),
-            make_limiter: None,
-            peppers: Peppers::none(),
-            clock: Arc::new(SystemClock),
+#[rustfmt::skip] // a table
+const MESSAGES: &[Message] = &[
+    Message::kind(ErrorKind::Unauthenticated, 401, "UNAUTHORIZED", "Invalid or missing API key"),
+    Message::kind(ErrorKind::AmbiguousCredentials, 401, "UNAUTHORIZED", "Invalid or missing API key"),
+    Message::kind(ErrorKind::RateLimited, 429, "RATE_LIMITED", ""),
+    Message::kind(ErrorKind::Forbidden, 403, "FORBIDDEN", "Insufficient permissions for this operation"),
+    Message::reason("route_not_found", 404, "NOT_FOUND", "Resource not found"),
+    Message::kind(ErrorKind::NotFound, 404, "NOT_FOUND", "API key not found"),
+    Message::kind(ErrorKind::Invalid, 400, "VALIDATION_ERROR", "Invalid request"),
+    Message::kind(ErrorKind::AlreadyExists, 409, "CONFLICT", "API key already exists"),
+    Message::kind(ErrorKind::Unavailable, 503, "SERVICE_UNAVAILABLE", "Service temporarily unavailable"),
+    Message::kind(ErrorKind::Misconfigured, 500, "INTERNAL_ERROR", "Internal server error"),
+];
+
+/// `{"success":false,"error":{"code":"…","message":"…"}}`.
+fn body(row: &TableError<'_>) -> String {
+    let message = match row.error.and_then(|error| error.rate_limit()) {
+        None => row.text.to_owned(),
+        Some(RateLimited { limit, window, .. }) => {
+            let seconds = window.as_secs();
+            let per = match seconds {
+                1 => "second",
+                60 => "minute",
+                _ => &format!("{seconds} seconds"),
+            };
+            format!("Rate limit exceeded. Limit: {limit} requests per {per}.")
         }
-    }
-
-    /// Says under which path the routes are served, such as `/api/v1`.
-    pub fn with_prefix(self, prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into(), ..self }
-    }
-
-    /// Sets other limits.
-    pub fn with_limits(self, limits: Limits) -> Self {
-        Self { limits, ..self }
-    }
-
-    /// Counts with limiters of the host's making, such as `RedisRateLimiter`s that several processes share. `make` gets the
-    /// category, `read`, `write`, `execute` or `webhooks`, and its quota.
-    pub fn with_limiters(
-        self,
-        make: impl Fn(&str, Quota) -> Arc<dyn RateLimiter> + Send + Sync + 'static,
-    ) -> Self {
-        Self { make_limiter: Some(Arc::new(make)), ..self }
-    }
-
-    /// Digests keys under these peppers.
-    pub fn with_peppers(self, peppers: Peppers) -> Self {
-        Self { peppers, ..self }
-    }
-
-    /// Reads the time from this clock.
-    pub fn with_clock(self, clock: impl Clock) -> Self {
-        Self { clock: Arc::new(clock), ..self }
-    }
-
-    /// The outermost layer: who is calling.
-    pub fn authenticate(&self) -> AuthenticateLayer<JustPaidFormat> {
-        AuthenticateLayer::new(self.store.clone(), HeaderKey::new(X_API_KEY, key_format()))
-            .with_peppers(self.peppers.clone())
-            .with_clock(self.clock.clone())
-            .with_rejection_format(JustPaidFormat)
-    }
-
-    /// The layer inside it: how often. The most specific category counts, and only that one.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidPreset`] if a limit is zero, the window is out of range, or the prefix is no path.
-    pub fn rate_limit(&self) -> Result<RateLimitLayer<JustPaidFormat>, InvalidPreset> {
-        let execute = self.limiter("execute", self.limits.execute)?;
-        let read = self.limiter("read", self.limits.read)?;
-        let write = self.limiter("write", self.limits.write)?;
-        let mut layer = RateLimitLayer::by_key(write)
-            .with_methods([Method::GET], read)
-            .without_limit(Method::OPTIONS)
-            .with_ietf_fields()
-            .with_clock(self.clock.clone());
-        for (method, pattern, _) in ROUTES.into_iter().filter(|(_, _, scope)| *scope == EXECUTE) {
-            layer = layer.with_route(method, &format!("{}{pattern}", self.prefix), execute.clone())?;
-        }
-        Ok(layer.with_rejection_format(JustPaidFormat))
-    }
-
-    /// The layer round the routes: what the key may do.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidPreset`] if the prefix is no path.
-    pub fn scopes(&self) -> Result<RequireScopeLayer<JustPaidFormat>, InvalidPreset> {
-        let layer = RequireScopeLayer::by_route(self.route_scopes()?).expect("the table has routes");
-        Ok(layer.with_rejection_format(JustPaidFormat))
-    }
-
-    /// The routes with their scopes: what [`scopes`](Self::scopes) goes by, for a test of the host's that no route of
-    /// its router is forgotten.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidPreset`] if the prefix is no path.
-    pub fn route_scopes(&self) -> Result<RouteTable<Access>, InvalidPreset> {
-        ROUTES.into_iter().try_fold(RouteTable::new(), |table, (method, pattern, scope)| {
-            let access = Access::Scope(ScopeRequirement::from_static(scope));
-            Ok(table.add(method, &format!("{}{pattern}", self.prefix), access)?)
-        })
-    }
-
-    /// The layer round the webhooks, which carry no key: how often, by client address.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidPreset`] if the limit is zero or the window out of range.
-    pub fn webhook_limit(
-        &self,
-        source: ClientAddressSource,
-    ) -> Result<RateLimitLayer<JustPaidFormat>, InvalidPreset> {
-        let webhooks = self.limiter("webhooks", self.limits.webhooks)?;
-        let layer = RateLimitLayer::by_client_address(source, webhooks).with_clock(self.clock.clone());
-        Ok(layer.with_rejection_format(JustPaidFormat))
-    }
-
-    /// Makes, lists and revokes keys.
-    pub fn key_manager(&self) -> KeyManager {
-        KeyManager::new(self.store.clone(), key_format())
-            .with_peppers(self.peppers.clone())
-            .with_clock(self.clock.clone())
-            .with_grantable_scopes(all_scopes())
-    }
-
-    fn limiter(&self, category: &str, limit: u32) -> Result<Arc<dyn RateLimiter>, InvalidQuota> {
-        let limit = NonZeroU32::new(limit).ok_or(InvalidQuota::Limit { limit })?;
-        let quota = Quota::new(limit, self.limits.window)?;
-        Ok(match &self.make_limiter {
-            Some(make) => make(category, quota),
-            None => Arc::new(MemoryRateLimiter::builder(category, quota).build_at(self.clock.now())),
-        })
-    }
-}
-
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-
-/// A [`JustPaid`] was given something it can't work with.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum InvalidPreset {
-    /// A limit or the window.
-    #[error(transparent)]
-    Quota(#[from] InvalidQuota),
-    /// The prefix.
-    #[error(transparent)]
-    Route(#[from] InvalidRoute),
-}
-
-/// Refusals in the published envelope: `{"success":false,"error":{"code":"…","message":"…"}}`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct JustPaidFormat;
-
-impl<B: From<Bytes>> RejectionFormat<B> for JustPaidFormat {
-    fn response(&self, rejection: &Rejection) -> Response<B> {
-        match rejection.kind() {
-            RejectionKind::Unauthenticated | RejectionKind::AmbiguousCredentials => {
-                json(StatusCode::UNAUTHORIZED, UNAUTHORIZED)
-            }
-            RejectionKind::RateLimited => json(StatusCode::TOO_MANY_REQUESTS, rate_limited(rejection)),
-            // This API names organizations nowhere but in the key.
-            RejectionKind::OrganizationMissing
-            | RejectionKind::OrganizationMismatch
-            | RejectionKind::OrganizationNotFound
-            | RejectionKind::Forbidden => json(StatusCode::FORBIDDEN, FORBIDDEN),
-            RejectionKind::Unavailable => json(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
-            RejectionKind::Misconfigured => json(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL_ERROR),
-        }
-    }
-}
-
-const UNAUTHORIZED: &str =
-    r#"{"success":false,"error":{"code":"UNAUTHORIZED","message":"Invalid or missing API key"}}"#;
-const FORBIDDEN: &str = r#"{"success":false,"error":{"code":"FORBIDDEN","message":"Insufficient permissions for this operation"}}"#;
-const UNAVAILABLE: &str =
-    r#"{"success":false,"error":{"code":"SERVICE_UNAVAILABLE","message":"Service temporarily unavailable"}}"#;
-const INTERNAL_ERROR: &str =
-    r#"{"success":false,"error":{"code":"INTERNAL_ERROR","message":"Internal server error"}}"#;
-
-/// `Rate limit exceeded. Limit: 100 requests per minute.`
-fn rate_limited(rejection: &Rejection) -> Bytes {
-    let (Reason::RateLimited(limited) | Reason::Throttled(limited)) = rejection.reason() else {
-        return Bytes::new();
     };
-    let per: Cow<'_, str> = match limited.window.as_secs() {
-        60 => "minute".into(),
-        1 => "second".into(),
-        seconds => format!("{seconds} seconds").into(),
-    };
-    let mut limit = itoa::Buffer::new();
-    let body = [RATE_LIMITED, limit.format(limited.limit), " requests per ", &*per, r#"."}}"#].concat();
-    Bytes::from(body)
+    let fields = row.error.map_or(&[][..], |error| error.fields());
+    let details =
+        fields.iter().map(|fault| json!({ "field": fault.field, "message": fault.message })).collect();
+    json(&Failure { success: false, error: Problem { code: row.code, message, details } })
 }
 
-const RATE_LIMITED: &str =
-    r#"{"success":false,"error":{"code":"RATE_LIMITED","message":"Rate limit exceeded. Limit: "#;
-
-/// Answers about keys in the published envelopes; the place of the next page, if there is one, in `nextCursor`.
-#[cfg(feature = "axum")]
-impl crate::manage::KeyRoutesFormat for JustPaidFormat {
-    fn success(
-        &self,
-        status: StatusCode,
-        data: serde_json::Value,
-        next_cursor: Option<String>,
-    ) -> axum::response::Response {
-        let next = next_cursor.map(|cursor| format!(r#","nextCursor":"{cursor}""#)).unwrap_or_default();
-        json(status, format!(r#"{{"success":true,"data":{data}{next}}}"#))
-    }
-
-    fn failure(&self, error: &crate::manage::ManageError) -> axum::response::Response {
-        use crate::manage::ManageError;
-
-        let body = match error {
-            ManageError::Unauthenticated => UNAUTHORIZED.to_owned(),
-            ManageError::Forbidden(_) => FORBIDDEN.to_owned(),
-            ManageError::NotFound => KEY_NOT_FOUND.to_owned(),
-            ManageError::Invalid(fields) => {
-                let details = fields.iter().map(|error| {
-                    serde_json::json!({ "field": error.field, "message": error.message }).to_string()
-                });
-                let details = details.collect::<Vec<_>>().join(",");
-                format!(
-                    r#"{{"success":false,"error":{{"code":"VALIDATION_ERROR","message":"Invalid request","details":[{details}]}}}}"#
-                )
-            }
-            ManageError::AlreadyExists => KEY_EXISTS.to_owned(),
-            ManageError::Store(_) | ManageError::Randomness(_) => UNAVAILABLE.to_owned(),
-        };
-        json(error.status(), body)
-    }
+#[derive(Serialize)]
+struct Success<'a> {
+    success: bool,
+    data: &'a Value,
+    #[serde(rename = "nextCursor", skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<&'a str>,
 }
 
-#[cfg(feature = "axum")]
-const KEY_NOT_FOUND: &str = r#"{"success":false,"error":{"code":"NOT_FOUND","message":"API key not found"}}"#;
-#[cfg(feature = "axum")]
-const KEY_EXISTS: &str =
-    r#"{"success":false,"error":{"code":"CONFLICT","message":"API key already exists"}}"#;
+#[derive(Serialize)]
+struct Failure {
+    success: bool,
+    error: Problem,
+}
 
-fn json<B: From<Bytes>>(status: StatusCode, body: impl Into<Bytes>) -> Response<B> {
-    response(status, "application/json", body)
+#[derive(Serialize)]
+struct Problem {
+    code: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    details: Vec<Value>,
 }

@@ -1,18 +1,16 @@
 //! pasby v1 and v2: an organization's key `bk-test_…` or `bk-live_…`, an app's secret `snb_…` or `prd_…`, and session
 //! tokens.
 //!
-//! What it switches on:
-//!
 //! - The key is in `x-api-key`, the app's secret in `x-access-secret`, the session token in `x-access-token`. Which of
 //!   them a route needs is said in one table, below. A part that is there is verified, needed or not.
 //! - The secret is of an app of the key's organization and mode; the token was issued to this key and app. Any break is
 //!   one and the same 401.
 //! - An app is a key record whose identifier, `app_…`, is the app's.
-//! - v1 gets its token from [`Pasby::authorize`], in the header field `x-access-token` of the answer. It is good for 15
+//! - v1 gets its token from [`SessionTokens::issue`], in the header field `x-access-token` of the response. It is good for 15
 //!   minutes, and ends with the key or the secret it was issued under.
 //! - 100 requests a minute for each client address, before everything. The address is the peer's, or behind
-//!   [named proxies](Pasby::behind_proxies) the one in `cf-connecting-ip`, `x-real-ip` or `X-Forwarded-For`, in this order.
-//! - [`Pasby::usage`] meters every call with an `x-api-key` and a status below 500.
+//!   named proxies the one in `cf-connecting-ip`, `x-real-ip` or `X-Forwarded-For`, in this order.
+//! - With [`usage`](crate::ApiKeysBuilder::usage), every call with a key and a status below 500 is metered.
 //!
 //! | | v2 | v1 |
 //! |---|---|---|
@@ -33,7 +31,7 @@
 //! The guide gives the paths of flows and identifications; those of signing, streams and documents are named in their
 //! manner. Versions are below `/api/v2` and `/api/v1`.
 //!
-//! | refusal | answer |
+//! | error | response |
 //! |---|---|
 //! | over the limit | 429, text |
 //! | no key | 401, text: `An api key is needed to access our services.` |
@@ -44,36 +42,52 @@
 //! | at authorize, no `sub` | 403, text: `Forbidden request. No consumer provided.` |
 //! | at authorize, no `app` | 400, text: `Authorization grants are only given to apps not organizations.` |
 //!
-//! In this order: what is missing is told before what is wrong, the key before the secret before the token. A field with
+//! In this order: what is missing is reported before what is wrong, the key before the secret before the token. A field with
 //! nothing in it is missing.
 
-mod format;
+use bytes::Bytes;
+use http::{HeaderName, Method, Response, StatusCode};
+use serde::Serialize;
 
-use std::sync::Arc;
-
-pub use format::{AuthorizeError, ErrorType, PasbyFormat};
-use http::header::CACHE_CONTROL;
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
-
-use crate::Principal;
-use crate::address::{ClientAddressSource, Network};
-use crate::authenticate::AuthenticateLayer;
-use crate::credential::{Companions, Parts};
-use crate::clock::{Clock, SystemClock};
-use crate::credential::HeaderKey;
-use crate::key::{KeyFormat, Peppers};
+use super::json;
+use crate::address::ClientAddressSource;
+use crate::credential::{Companions, HeaderKey, Parts, SessionTokens};
+use crate::key::KeyFormat;
+use crate::limit::{Quota, RateLimit};
 use crate::manage::KeyManager;
-use crate::limit::{MemoryRateLimiter, Quota, RateLimitLayer, RateLimiter};
+use crate::rejection::{Applies, ErrorKind, ErrorTable, Message, response};
 use crate::route::RouteTable;
-use crate::credential::SessionTokens;
 use crate::store::KeyAdministration;
-use crate::outcome::{UsageLayer, UsageSink};
+use crate::{ApiKeys, ApiKeysBuilder};
 
-/// The field of an organization's key.
-pub const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// The field of an app's secret.
-pub const X_ACCESS_SECRET: HeaderName = HeaderName::from_static("x-access-secret");
-/// The field of a session token, in requests and in the answer that grants it.
+/// The system as published, with the keys and apps of `store`, and session tokens of `tokens`.
+///
+/// ```
+/// use tower_api_keys::credential::SessionTokens;
+/// use tower_api_keys::presets::pasby::pasby;
+/// use tower_api_keys::store::MemoryStore;
+/// # let signing_secret = "signing secret of 32 bytes or more";
+///
+/// let tokens = SessionTokens::new(signing_secret.into())?;
+/// let keys = pasby(MemoryStore::new(), tokens).build()?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+pub fn pasby(store: impl KeyAdministration, tokens: SessionTokens) -> ApiKeysBuilder<ErrorTable> {
+    let companions =
+        Companions::new(HeaderKey::new(HeaderName::from_static("x-access-secret"), secret_format()))
+            .with_session_tokens(X_ACCESS_TOKEN, tokens)
+            .with_routes(header_matrix());
+    let quota = Quota::per_minute(100).expect("100 a minute is a quota");
+    ApiKeys::builder(store, key_format())
+        .header("x-api-key")
+        .companions(companions)
+        .client_address(ClientAddressSource::peer())
+        .limit(RateLimit::per_address("address", quota))
+        .without_route_table()
+        .errors(ERRORS)
+}
+
+/// The field of session tokens, in requests and in the response of authorize.
 pub const X_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
 
 const K: Option<Parts> = Some(Parts::KEY);
@@ -106,26 +120,24 @@ const MATRIX: [(&str, Option<Parts>, Option<Parts>); 16] = [
 /// What needs the key alone outside of both versions.
 const UNVERSIONED: [&str; 2] = ["/", "/api/health/check"];
 
-/// Keys of organizations: `bk-test_` or `bk-live_`, and 32 of `A-Z a-z 0-9`.
+/// Keys of organizations, `bk-test_…` and `bk-live_…`.
 pub fn key_format() -> KeyFormat {
     let format = KeyFormat::builder("bk-").modes("test_", "live_");
     format.build().expect("prefix and marks make a key format")
 }
 
-/// Secrets of apps: `snb_` or `prd_`, and 32 of `A-Z a-z 0-9`.
+/// Secrets of apps, `snb_…` for test and `prd_…` for live.
 pub fn secret_format() -> KeyFormat {
-    let format = KeyFormat::builder("").modes("snb_", "prd_");
-    format.build().expect("marks make a key format")
+    KeyFormat::builder("").modes("snb_", "prd_").build().expect("marks make a key format")
 }
 
-/// What each route needs, for a test of the host's that no route of its router is forgotten.
-///
-/// ```
-/// use http::Method;
-/// use tower_api_keys::presets::pasby;
-///
-/// assert_eq!(pasby::header_matrix().uncovered([(Method::POST, "/api/v2/flow/ping")]), []);
-/// ```
+/// Makes and looks after apps, in the store of the keys: an app's identifier is that of its record.
+pub fn app_manager(store: impl KeyAdministration) -> KeyManager {
+    let manager = KeyManager::new(store, secret_format());
+    manager.with_id_prefix("app_").expect("the prefix is one of key ids")
+}
+
+/// Which parts a route needs.
 pub fn header_matrix() -> RouteTable<Parts> {
     let versioned = MATRIX.into_iter().flat_map(|(path, v2, v1)| {
         let path = if path == "/" { "" } else { path };
@@ -139,182 +151,66 @@ pub fn header_matrix() -> RouteTable<Parts> {
     })
 }
 
-/// The parts of pasby, round a store of the host's choice.
+/// The published errors, for handlers: [`ErrorTable::response`] with one of the codes.
+pub const ERRORS: ErrorTable =
+    ErrorTable::json(MESSAGES, |error| envelope(error.status, error.code, error.text));
+
+#[rustfmt::skip] // a table
+const MESSAGES: &[Message] = &[
+    Message::reason("credential_missing", 401, "key_missing", "An api key is needed to access our services.").plain(),
+    Message::new(Applies::Companion(AUTHORIZE), 401, "secret_missing", "App secret missing").plain(),
+    Message::reason("companion_missing", 400, "app_secret_missing", "App secret missing in headers.").plain(),
+    Message::new(Applies::Handlers, 403, "consumer_missing", "Forbidden request. No consumer provided.").plain(),
+    Message::new(Applies::Handlers, 400, "app_missing", "Authorization grants are only given to apps not organizations.").plain(),
+    Message::reason("session_token_missing", 401, "authorization_error", "A session token is needed in x-access-token."),
+    Message::reason("session_token_expired", 401, "session_expiry", "The session has expired. Authorize again."),
+    Message::kind(ErrorKind::Unauthenticated, 401, "authorization_error", INVALID),
+    Message::kind(ErrorKind::AmbiguousCredentials, 401, "authorization_error", INVALID),
+    Message::kind(ErrorKind::RateLimited, 429, "rate_limited", "Too many requests. Try again later.").plain(),
+    Message::kind(ErrorKind::Forbidden, 403, "authorization_error", "The key may not do this."),
+    Message::kind(ErrorKind::Unavailable, 503, "server_error", "Something went wrong on our side. Try again."),
+    Message::kind(ErrorKind::Misconfigured, 500, "server_error", "Something went wrong on our side. Try again."),
+];
+
+/// The one answer to whatever is wrong with key, secret or token.
+pub const INVALID: &str = "The credentials are not valid.";
+
+/// An error of a handler in the published envelope. Published types are `authorization_error`, `param_error`,
+/// `session_cancel` and `session_expiry`.
 ///
 /// ```
-/// use tower::ServiceBuilder;
-/// use tower_api_keys::presets::pasby::Pasby;
-/// use tower_api_keys::credential::SessionTokens;
-/// use tower_api_keys::store::MemoryStore;
-/// use tower_api_keys::outcome::Call;
-/// # let signing_secret = "signing secret of 32 bytes or more";
+/// use bytes::Bytes;
+/// use http::{Response, StatusCode};
+/// use tower_api_keys::presets::pasby;
 ///
-/// let pasby = Pasby::new(MemoryStore::new(), SessionTokens::new(signing_secret.into())?);
-/// let layers = ServiceBuilder::new()
-///     .layer(pasby.usage(|call: &Call<'_>| println!("{} {}", call.method(), call.path())))
-///     .layer(pasby.address_limit())
-///     .layer(pasby.authenticate());
-/// # let _ = layers;
-/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// let response: Response<Bytes> = pasby::error(StatusCode::NOT_FOUND, "param_error", "No such flow.");
+/// # let body = std::str::from_utf8(response.body())?;
+/// # assert!(body.starts_with(r#"{"status":"handled","reason":"No such flow.","type":"param_error","code":404,"#));
+/// # Ok::<_, std::str::Utf8Error>(())
 /// ```
-#[derive(Clone)]
-#[must_use]
-pub struct Pasby<S> {
-    store: S,
-    tokens: SessionTokens,
-    source: ClientAddressSource,
-    quota: Quota,
-    limiter: Option<Arc<dyn RateLimiter>>,
-    format: PasbyFormat,
-    peppers: Peppers,
-    clock: Arc<dyn Clock>,
+pub fn error<B: From<Bytes>>(status: StatusCode, kind: &str, reason: &str) -> Response<B> {
+    response(status, "application/json", envelope(status, kind, reason))
 }
 
-impl<S: KeyAdministration + Clone> Pasby<S> {
-    /// As published, with the keys and apps of `store`.
-    pub fn new(store: S, tokens: SessionTokens) -> Self {
-        Self {
-            store,
-            tokens,
-            source: ClientAddressSource::peer(),
-            quota: Quota::per_minute(100).expect("100 a minute is a quota"),
-            limiter: None,
-            format: PasbyFormat::default(),
-            peppers: Peppers::none(),
-            clock: Arc::new(SystemClock),
-        }
-    }
-
-    /// Takes the client's address from `cf-connecting-ip`, `x-real-ip` or `X-Forwarded-For`, the first that is there, of
-    /// requests that come from one of these proxies. **They must overwrite or remove the first two.**
-    pub fn behind_proxies(self, proxies: impl IntoIterator<Item = Network>) -> Self {
-        let source = ClientAddressSource::single_field(HeaderName::from_static("cf-connecting-ip"), proxies)
-            .and_then(|source| source.or_single_field(HeaderName::from_static("x-real-ip")))
-            .expect("the names have no underscore");
-        self.with_client_address(source.or_forwarded_for())
-    }
-
-    /// Tells clients apart in another way.
-    pub fn with_client_address(self, source: ClientAddressSource) -> Self {
-        Self { source, ..self }
-    }
-
-    /// Lets each address make so many requests, in place of 100 a minute.
-    pub fn with_address_limit(self, quota: Quota) -> Self {
-        Self { quota, ..self }
-    }
-
-    /// Counts addresses with a limiter of the host's making, such as a `RedisRateLimiter` that several processes share, in
-    /// place of one with the quota above.
-    pub fn with_address_limiter(self, limiter: impl RateLimiter) -> Self {
-        Self { limiter: Some(Arc::new(limiter)), ..self }
-    }
-
-    /// Writes other codes into the envelope; see [`PasbyFormat::with_codes`].
-    pub fn with_codes(self, code: fn(StatusCode) -> u16) -> Self {
-        Self { format: PasbyFormat::with_codes(code), ..self }
-    }
-
-    /// Digests keys and secrets under these peppers.
-    pub fn with_peppers(self, peppers: Peppers) -> Self {
-        Self { peppers, ..self }
-    }
-
-    /// Reads the time from this clock.
-    pub fn with_clock(self, clock: impl Clock) -> Self {
-        Self { clock: Arc::new(clock), ..self }
-    }
-
-    /// The outermost layer: who calls how much, for the host's bills.
-    pub fn usage(&self, sink: impl UsageSink) -> UsageLayer {
-        UsageLayer::new(X_API_KEY, sink)
-    }
-
-    /// The layer inside it: how often, by client address. Unless the
-    /// limiter is the host's, it counts for as long as the layer lives, so make it once.
-    pub fn address_limit(&self) -> RateLimitLayer<PasbyFormat> {
-        let in_memory =
-            || Arc::new(MemoryRateLimiter::builder("address", self.quota).build_at(self.clock.now()));
-        let limiter = self.limiter.clone().unwrap_or_else(|| in_memory());
-        RateLimitLayer::by_client_address(self.source.clone(), limiter)
-            .with_clock(self.clock.clone())
-            .with_rejection_format(self.format)
-    }
-
-    /// The layer inside that: who is calling, with everything that the route needs.
-    pub fn authenticate(&self) -> AuthenticateLayer<PasbyFormat> {
-        let companions = Companions::new(HeaderKey::new(X_ACCESS_SECRET, secret_format()))
-            .with_session_tokens(X_ACCESS_TOKEN, self.tokens.clone())
-            .with_routes(header_matrix());
-        AuthenticateLayer::new(self.store.clone(), HeaderKey::new(X_API_KEY, key_format()))
-            .with_companions(companions)
-            .with_client_address(self.source.clone())
-            .with_peppers(self.peppers.clone())
-            .with_clock(self.clock.clone())
-            .with_rejection_format(self.format)
-    }
-
-    /// The fields that grant a session token, for a handler to put on its answer: v1's authorize.
-    ///
-    /// `uri` is the request's, with `sub`, the consumer, and `app` in its query. The app has to be the one whose secret
-    /// was presented. Whether there is such a consumer is for the host to say.
-    ///
-    /// # Errors
-    ///
-    /// [`AuthorizeError`], the first that holds.
-    pub fn authorize(&self, principal: &Principal, uri: &Uri) -> Result<TokenFields, AuthorizeError> {
-        let token = self.session_token(principal).ok_or(AuthorizeError::SecretMissing)?;
-        let value = |name| single_parameter(uri.query().unwrap_or_default(), name);
-        value("sub").ok_or(AuthorizeError::ConsumerMissing)??;
-        let app = value("app").ok_or(AuthorizeError::AppMissing)??;
-        match principal.companion_id() {
-            Some(own) if own.as_str() == app => Ok(token),
-            _ => Err(AuthorizeError::Invalid),
-        }
-    }
-
-    /// The fields that grant a session token beside another answer, as v2's identification on a different device does.
-    /// `None` unless the caller has presented an app's secret.
-    pub fn session_token(&self, principal: &Principal) -> Option<TokenFields> {
-        let token = self.tokens.issue(principal, self.clock.now().timestamp())?;
-        let mut value = HeaderValue::from_str(token.expose_secret()).expect("a token is visible ASCII");
-        value.set_sensitive(true);
-        Some([(X_ACCESS_TOKEN, value), (CACHE_CONTROL, HeaderValue::from_static("no-store"))])
-    }
-
-    /// The format of refusals, for further layers.
-    pub fn rejection_format(&self) -> PasbyFormat {
-        self.format
-    }
-
-    /// Makes, lists and revokes keys of organizations.
-    pub fn key_manager(&self) -> KeyManager {
-        KeyManager::new(self.store.clone(), key_format())
-            .with_peppers(self.peppers.clone())
-            .with_clock(self.clock.clone())
-    }
-
-    /// Makes apps, `app_…`, with their secrets, and lists and revokes them. A new secret for an app is a
-    /// [rotation](KeyManager::rotate).
-    pub fn app_manager(&self) -> KeyManager {
-        KeyManager::new(self.store.clone(), secret_format())
-            .with_id_prefix("app_")
-            .expect("the prefix is one of key ids")
-            .with_peppers(self.peppers.clone())
-            .with_clock(self.clock.clone())
-    }
+/// The guide shows a `code`, and does not say what it is: the status.
+fn envelope(status: StatusCode, kind: &str, reason: &str) -> String {
+    json(&Envelope {
+        status: "handled",
+        reason,
+        kind,
+        code: status.as_u16(),
+        helper_url: "https://docs.pasby.africa/docs/reference/errors",
+        body: (),
+    })
 }
 
-/// `x-access-token` with the token, and the word that no cache may keep it. As it is, a part of an axum handler's answer.
-pub type TokenFields = [(HeaderName, HeaderValue); 2];
-
-/// The value of a query parameter, unless that is empty; an error if there are several.
-fn single_parameter<'q>(query: &'q str, name: &str) -> Option<Result<&'q str, AuthorizeError>> {
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let mut values = pairs.filter(|(other, _)| *other == name).map(|(_, value)| value);
-    let value = values.next()?;
-    match values.next() {
-        Some(_) => Some(Err(AuthorizeError::Invalid)),
-        None => Some(value).filter(|value| !value.is_empty()).map(Ok),
-    }
+#[derive(Serialize)]
+struct Envelope<'a> {
+    status: &'a str,
+    reason: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    code: u16,
+    helper_url: &'a str,
+    body: (),
 }

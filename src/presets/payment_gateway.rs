@@ -1,19 +1,17 @@
 //! payment-gateway.app: keys of organizations and of the system as bearer tokens, and dashboard sessions beside them.
 //!
-//! What it switches on:
-//!
 //! - Keys are `sk_<id>.<secret>`, `sk_live_<id>.<secret>` or `sk_test_<id>.<secret>` in `Authorization: Bearer`; made with a
 //!   mark, an identifier of 16 and a secret of 32 of `A-Z a-z 0-9` (190 bits). A bearer token that does not start with
-//!   `sk_` is a dashboard session, for [whom the host names](PaymentGateway::with_sessions) to judge.
+//!   `sk_` is a dashboard session, verified by the application's own [authenticator](crate::ApiKeysBuilder::sessions).
 //! - Two tiers. A key of an organization acts for it; `X-Organization-ID` need not be sent and has to agree. A key of the
 //!   system acts for the organization of the route or of that header, and alone gets to the system's routes. A session
 //!   acts for the organization of the route, or else of the cookie `selectedOrganization`.
-//! - Scopes `resource:action` by route, and for who has one a role: a session has, a key has not. A route that is not in
-//!   the table is refused.
+//! - Scopes `resource:action` by route, and a role for sessions; keys have none. A route without a rule is rejected.
 //! - For each caller 500 requests in any 5 minutes and 100 in any minute, both at once.
-//! - One-time portal links, `pl_` and 32 of `A-Z a-z 0-9`, in a store of their own: never a key, in no list of keys.
-//! - Refusals as `{"error":"…","code":"…","requestId":"…"}`, with the challenges of RFC 6750. `X-Request-ID` on every
-//!   answer.
+//! - One-time portal links are a [`KeyManager`](crate::manage::KeyManager) of their own, with a format and a store of their own, and
+//!   [`redeem`](crate::manage::KeyManager::redeem): never a key, in no list of keys.
+//! - Errors as `{"error":"…","code":"…","requestId":"…"}`, with the challenges of RFC 6750. `X-Request-ID` on every
+//!   response.
 //!
 //! | scope | role | routes |
 //! |---|---|---|
@@ -34,302 +32,155 @@
 //! | `system:read`, `system:update` | the system | `GET`, `PUT /system/settings` |
 //! | `system:read` | the system | `GET /system/health` |
 
-mod format;
-
-use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::StatusCode;
+use serde::Serialize;
 
-pub use self::format::{GatewayFormat, error, not_found};
-use crate::authenticate::AuthenticateLayer;
+use super::json;
+use crate::identity::{OrganizationRule, Role};
+use crate::key::KeyFormat;
+use crate::limit::{Quota, RateLimit};
+use crate::manage::KeyAction;
+use crate::rejection::{ErrorKind, ErrorTable, Message, TableError};
+use crate::request::RequestId;
 use crate::route::Access;
-use crate::authorize::RequireScopeLayer;
-use crate::identity::Role;
-use crate::clock::{Clock, SystemClock};
-use crate::credential::BearerKey;
-use crate::key::{KeyFormat, Peppers};
-use crate::manage::{KeyAction, KeyManager};
-use crate::limit::{MemoryRateLimiter, Quota, RateLimitLayer, RateLimiter};
-use crate::request_id::RequestIdLayer;
-use crate::route::{InvalidRoute, RouteTable};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::KeyAdministration;
-use crate::identity::SessionAuthenticator;
+use crate::{ApiKeys, ApiKeysBuilder};
 
-/// May look.
+/// May look at things.
 pub const VIEWER: Role = Role::of_rank(1);
-/// May look and change.
+/// May change things.
 pub const EDITOR: Role = Role::of_rank(2);
-/// May do everything in an organization.
+/// May manage keys and data.
 pub const ADMIN: Role = Role::of_rank(3);
 
-const ROUTES: [(Method, &str, &str, Who); 27] = [
-    (Method::POST, "/checkouts/:site/create", "checkout:create", Who::AtLeast(EDITOR)),
-    (Method::GET, "/transactions", "transaction:read", Who::AtLeast(VIEWER)),
-    (Method::GET, "/clients", "client:read", Who::AtLeast(VIEWER)),
-    (Method::POST, "/clients", "client:create", Who::AtLeast(EDITOR)),
-    (Method::GET, "/invoices", "invoice:read", Who::AtLeast(VIEWER)),
-    (Method::POST, "/invoices", "invoice:create", Who::AtLeast(EDITOR)),
-    (Method::PUT, "/invoices/:id", "invoice:update", Who::AtLeast(EDITOR)),
-    (Method::POST, "/invoices/:id/schedule", "invoice:execute", Who::AtLeast(EDITOR)),
-    (Method::POST, "/portal/links", "portal:create", Who::AtLeast(EDITOR)),
-    (Method::POST, "/data-io", "data_io:execute", Who::AtLeast(ADMIN)),
-    (Method::GET, "/dashboard/overview", "organization:read", Who::AtLeast(VIEWER)),
-    (Method::GET, "/dashboard/:orgId/overview", "organization:read", Who::AtLeast(VIEWER)),
-    (Method::GET, "/organizations/:orgId/api-keys", "api_key:read", Who::AtLeast(ADMIN)),
-    (Method::POST, "/organizations/:orgId/api-keys", "api_key:create", Who::AtLeast(ADMIN)),
-    (Method::POST, "/organizations/:orgId/api-keys/:id/rotate", "api_key:update", Who::AtLeast(ADMIN)),
-    (Method::POST, "/organizations/:orgId/api-keys/:id/revoke", "api_key:delete", Who::AtLeast(ADMIN)),
-    (Method::DELETE, "/organizations/:orgId/api-keys/:id", "api_key:delete", Who::AtLeast(ADMIN)),
-    (Method::POST, "/organizations", "organization:create", Who::System),
-    (Method::GET, "/organizations", "organization:read", Who::System),
-    (Method::GET, "/system/settings", "system:read", Who::System),
-    (Method::PUT, "/system/settings", "system:update", Who::System),
-    (Method::GET, "/system/health", "system:read", Who::System),
-    (Method::GET, "/system/api-keys", "api_key:read", Who::System),
-    (Method::POST, "/system/api-keys", "api_key:create", Who::System),
-    (Method::POST, "/system/api-keys/:id/rotate", "api_key:update", Who::System),
-    (Method::POST, "/system/api-keys/:id/revoke", "api_key:delete", Who::System),
-    (Method::DELETE, "/system/api-keys/:id", "api_key:delete", Who::System),
-];
-
-/// Beside the scope.
-#[derive(Clone, Copy)]
-enum Who {
-    AtLeast(Role),
-    System,
+/// The system as published, with the keys of `store`. Add [`sessions`](ApiKeysBuilder::sessions) for the dashboard.
+///
+/// ```
+/// use tower_api_keys::presets::payment_gateway::payment_gateway;
+/// use tower_api_keys::store::MemoryStore;
+///
+/// let keys = payment_gateway(MemoryStore::new()).routes_below("/api/v1").build()?;
+/// # Ok::<_, tower_api_keys::ConfigError>(())
+/// ```
+pub fn payment_gateway(store: impl KeyAdministration) -> ApiKeysBuilder<ErrorTable> {
+    let context = OrganizationRule::context().header("x-organization-id").route_parameter("orgId");
+    let quotas = [Quota::new(500, Duration::from_secs(5 * 60)), Quota::per_minute(100)];
+    let (quotas, scope) = (quotas.map(|quota| quota.expect("as published")), ScopeRequirement::from_static);
+    ApiKeys::builder(store, key_format())
+        .bearer()
+        .realm("payment-gateway.app")
+        .organization(context.session_cookie("selectedOrganization"))
+        .routes(ROUTES.map(|(method, pattern, scope, role)| (method, pattern, access(scope, role))))
+        .limit(RateLimit::per_key("api", quotas))
+        .request_ids()
+        .manage_with(move |manager| {
+            manager
+                .with_grantable_scopes(organization_scopes())
+                .with_management_scopes(scope("api_key:read"), scope("api_key:update"))
+                .with_scope_for(KeyAction::Create, scope("api_key:create"))
+                .with_scope_for(KeyAction::Revoke, scope("api_key:delete"))
+                .with_scope_for(KeyAction::Delete, scope("api_key:delete"))
+        })
+        .errors(ERRORS)
 }
 
-const ORGANIZATION_SCOPES: [&str; 8] = [
-    "api_key:*",
-    "checkout:*",
-    "client:*",
-    "data_io:*",
-    "invoice:*",
-    "organization:*",
-    "portal:*",
-    "transaction:*",
+fn access(scope: &'static str, role: Option<Role>) -> Access {
+    let access = Access::Scope(ScopeRequirement::from_static(scope));
+    if let Some(role) = role { access.with_role(role) } else { access.of_system() }
+}
+
+/// Route, scope, and the role that a session needs; for the system alone where there is none.
+const ROUTES: [(&str, &str, &str, Option<Role>); 27] = [
+    ("POST", "/checkouts/:site/create", "checkout:create", Some(EDITOR)),
+    ("GET", "/transactions", "transaction:read", Some(VIEWER)),
+    ("GET", "/clients", "client:read", Some(VIEWER)),
+    ("POST", "/clients", "client:create", Some(EDITOR)),
+    ("GET", "/invoices", "invoice:read", Some(VIEWER)),
+    ("POST", "/invoices", "invoice:create", Some(EDITOR)),
+    ("PUT", "/invoices/:id", "invoice:update", Some(EDITOR)),
+    ("POST", "/invoices/:id/schedule", "invoice:execute", Some(EDITOR)),
+    ("POST", "/portal/links", "portal:create", Some(EDITOR)),
+    ("POST", "/data-io", "data_io:execute", Some(ADMIN)),
+    ("GET", "/dashboard/overview", "organization:read", Some(VIEWER)),
+    ("GET", "/dashboard/:orgId/overview", "organization:read", Some(VIEWER)),
+    ("GET", "/organizations/:orgId/api-keys", "api_key:read", Some(ADMIN)),
+    ("POST", "/organizations/:orgId/api-keys", "api_key:create", Some(ADMIN)),
+    ("POST", "/organizations/:orgId/api-keys/:id/rotate", "api_key:update", Some(ADMIN)),
+    ("POST", "/organizations/:orgId/api-keys/:id/revoke", "api_key:delete", Some(ADMIN)),
+    ("DELETE", "/organizations/:orgId/api-keys/:id", "api_key:delete", Some(ADMIN)),
+    ("POST", "/organizations", "organization:create", None),
+    ("GET", "/organizations", "organization:read", None),
+    ("GET", "/system/settings", "system:read", None),
+    ("PUT", "/system/settings", "system:update", None),
+    ("GET", "/system/health", "system:read", None),
+    ("GET", "/system/api-keys", "api_key:read", None),
+    ("POST", "/system/api-keys", "api_key:create", None),
+    ("POST", "/system/api-keys/:id/rotate", "api_key:update", None),
+    ("POST", "/system/api-keys/:id/revoke", "api_key:delete", None),
+    ("DELETE", "/system/api-keys/:id", "api_key:delete", None),
 ];
 
-/// Every scope that a key of an organization can have: each action of the resources in the table but `system`.
+#[rustfmt::skip] // a table
+const ORGANIZATION_SCOPES: [&str; 8] = [
+    "api_key:*", "checkout:*", "client:*", "data_io:*", "invoice:*", "organization:*", "portal:*", "transaction:*",
+];
+
+/// What a key of an organization can be given. A key of the system can have `system:*` beside them.
 pub fn organization_scopes() -> ScopeSet {
     ScopeSet::parse_list(ORGANIZATION_SCOPES).expect("the scopes are well formed")
 }
 
-/// Every scope that a key of the system can have: those of organizations, and `system:*`.
-pub fn system_scopes() -> ScopeSet {
-    let scopes = ORGANIZATION_SCOPES.into_iter().chain(["system:*"]);
-    ScopeSet::parse_list(scopes).expect("the scopes are well formed")
-}
-
-/// Keys as published: `sk_`, perhaps `live_` or `test_`, an identifier, a dot, a secret.
+/// Keys as published, with the mark that is optional in what is read.
 pub fn key_format() -> KeyFormat {
     let format = KeyFormat::builder("sk_").optional_modes("test_", "live_").public_id(16, '.');
     format.build().expect("prefix, marks and identifier make a key format")
 }
 
-/// Portal links: `pl_` and 32 of `A-Z a-z 0-9`.
-pub fn portal_link_format() -> KeyFormat {
-    KeyFormat::new("pl_").expect("a prefix and the default secret make a key format")
-}
+/// The published errors. Every success is 200, since the vendor's plugins take anything else for a failure.
+const ERRORS: ErrorTable =
+    ErrorTable::json(MESSAGES, body).with_success(|success| (StatusCode::OK, success.to_json().to_string()));
 
-/// The parts of payment-gateway.app, round a store of the host's choice.
-///
-/// ```
-/// # #[cfg(feature = "axum")] {
-/// use tower::ServiceBuilder;
-/// use tower_api_keys::presets::payment_gateway::PaymentGateway;
-/// use tower_api_keys::store::MemoryStore;
-///
-/// let gateway = PaymentGateway::new(MemoryStore::new()).with_prefix("/api/v1");
-/// let layers = ServiceBuilder::new()
-///     .layer(gateway.request_id())
-///     .layer(gateway.authenticate())
-///     .layer(gateway.rate_limit())
-///     .layer(gateway.organization()?)
-///     .layer(gateway.scopes()?);
-/// # let _ = layers;
-/// # }
-/// # Ok::<_, Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone)]
-#[must_use]
-pub struct PaymentGateway<S> {
-    store: S,
-    prefix: String,
-    sessions: Option<Arc<dyn SessionAuthenticator>>,
-    peppers: Peppers,
-    clock: Arc<dyn Clock>,
-    /// In memory.
-    limiter: Arc<MemoryRateLimiter>,
-    shared_limiter: Option<Arc<dyn RateLimiter>>,
-}
-
-impl<S: KeyAdministration + Clone> PaymentGateway<S> {
-    /// As published, with the keys of `store`, for a host that serves `/transactions` at its root and has no dashboard.
-    pub fn new(store: S) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let limiter = limiter(&*clock);
-        Self {
-            store,
-            prefix: String::new(),
-            sessions: None,
-            peppers: Peppers::none(),
-            clock,
-            limiter,
-            shared_limiter: None,
-        }
-    }
-
-    /// Says under which path the routes are served, such as `/api/v1`.
-    pub fn with_prefix(self, prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into(), ..self }
-    }
-
-    /// Lets dashboard sessions in. Without it every bearer token that is no key is a bad one.
-    pub fn with_sessions(self, sessions: impl SessionAuthenticator) -> Self {
-        Self { sessions: Some(Arc::new(sessions)), ..self }
-    }
-
-    /// Digests keys under these peppers.
-    pub fn with_peppers(self, peppers: Peppers) -> Self {
-        Self { peppers, ..self }
-    }
-
-    /// Reads the time from this clock.
-    pub fn with_clock(self, clock: impl Clock) -> Self {
-        Self { limiter: limiter(&clock), clock: Arc::new(clock), ..self }
-    }
-
-    /// Counts callers with a limiter of the host's making, such as a `RedisRateLimiter` that several processes share, with
-    /// the [published quotas](quotas) or others.
-    pub fn with_limiter(self, limiter: impl RateLimiter) -> Self {
-        Self { shared_limiter: Some(Arc::new(limiter)), ..self }
-    }
-
-    /// The outermost layer: an identifier for each request.
-    pub fn request_id(&self) -> RequestIdLayer<GatewayFormat> {
-        RequestIdLayer::new().with_body(GatewayFormat)
-    }
-
-    /// The layer inside it: who is calling.
-    pub fn authenticate(&self) -> AuthenticateLayer<GatewayFormat> {
-        let bearer = BearerKey::new(key_format());
-        let layer = match &self.sessions {
-            Some(sessions) => AuthenticateLayer::new(self.store.clone(), bearer.or_session())
-                .with_sessions(sessions.clone()),
-            None => AuthenticateLayer::new(self.store.clone(), bearer),
-        };
-        layer
-            .with_realm("payment-gateway.app")
-            .expect("the realm is visible ASCII")
-            .with_peppers(self.peppers.clone())
-            .with_clock(self.clock.clone())
-            .with_rejection_format(GatewayFormat)
-    }
-
-    /// The layer inside it: how often. Shares its counts with every other that this preset makes.
-    pub fn rate_limit(&self) -> RateLimitLayer<GatewayFormat> {
-        let limiter = self.shared_limiter.clone().unwrap_or_else(|| self.limiter.clone());
-        RateLimitLayer::by_key(limiter).with_clock(self.clock.clone()).with_rejection_format(GatewayFormat)
-    }
-
-    /// The layer inside it: for which organization.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidRoute`] if the prefix is no path.
-    #[cfg(feature = "axum")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-    pub fn organization(
-        &self,
-    ) -> Result<crate::authorize::OrganizationContextLayer<GatewayFormat>, InvalidRoute> {
-        Ok(crate::authorize::OrganizationContextLayer::new()
-            .with_header(X_ORGANIZATION_ID)
-            .with_route_parameter("orgId")
-            .with_session_cookie("selectedOrganization")
-            .with_routes(self.route_access()?)
-            .with_rejection_format(GatewayFormat))
-    }
-
-    /// The layer round the routes: what the caller may do.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidRoute`] if the prefix is no path.
-    pub fn scopes(&self) -> Result<RequireScopeLayer<GatewayFormat>, InvalidRoute> {
-        let layer = RequireScopeLayer::by_route(self.route_access()?).expect("the table has routes");
-        Ok(layer.with_rejection_format(GatewayFormat))
-    }
-
-    /// The routes with what they ask for: what the two layers go by, for a test of the host's that no route of its router
-    /// is forgotten.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidRoute`] if the prefix is no path.
-    pub fn route_access(&self) -> Result<RouteTable<Access>, InvalidRoute> {
-        ROUTES.into_iter().try_fold(RouteTable::new(), |table, (method, pattern, scope, who)| {
-            let scope = Access::Scope(ScopeRequirement::from_static(scope));
-            let access = match who {
-                Who::AtLeast(role) => scope.with_role(role),
-                Who::System => scope.of_system(),
-            };
-            table.add(method, &format!("{}{pattern}", self.prefix), access)
-        })
-    }
-
-    /// Looks after the keys of organizations.
-    pub fn key_manager(&self) -> KeyManager {
-        self.manager().with_grantable_scopes(organization_scopes())
-    }
-
-    /// Looks after the keys of the system.
-    pub fn system_key_manager(&self) -> KeyManager {
-        self.manager().with_grantable_scopes(system_scopes())
-    }
-
-    fn manager(&self) -> KeyManager {
-        let scope = ScopeRequirement::from_static;
-        KeyManager::new(self.store.clone(), key_format())
-            .with_management_scopes(scope("api_key:read"), scope("api_key:update"))
-            .with_scope_for(KeyAction::Create, scope("api_key:create"))
-            .with_scope_for(KeyAction::Revoke, scope("api_key:delete"))
-            .with_scope_for(KeyAction::Delete, scope("api_key:delete"))
-            .with_peppers(self.peppers.clone())
-            .with_clock(self.clock.clone())
-    }
-
-    /// Makes one-time portal links, and [redeems](KeyManager::redeem) them. They are kept in `links`, which must be another
-    /// store than that of the keys.
-    ///
-    /// A link's own end is what its maker asks for; that this is no later than the system's policy has it is for the host
-    /// to see to.
-    pub fn portal_links(&self, links: impl KeyAdministration) -> KeyManager {
-        KeyManager::new(links, portal_link_format())
-            .with_callers_in(self.store.clone())
-            .with_scope_for(KeyAction::Create, ScopeRequirement::from_static("portal:create"))
-            .with_peppers(self.peppers.clone())
-            .with_clock(self.clock.clone())
-    }
-}
-
-#[cfg(feature = "axum")]
-const X_ORGANIZATION_ID: http::HeaderName = http::HeaderName::from_static("x-organization-id");
-
-/// What each caller may do: 500 requests in any 5 minutes, and 100 in any minute.
-pub fn quotas() -> [Quota; 2] {
-    let quota = |limit, seconds| {
-        let limit = NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN);
-        Quota::new(limit, Duration::from_secs(seconds)).expect("the published quotas are within bounds")
+fn body(row: &TableError<'_>) -> String {
+    let Some(error) = row.error else { return error_body(row.code, row.text, None) };
+    let fields: Vec<String> = error.fields().iter().map(ToString::to_string).collect();
+    let text = match error.kind() {
+        ErrorKind::Invalid => &fields.join("; "),
+        // Of a call that managed keys the message says what the caller lacks.
+        ErrorKind::Forbidden if error.rejection().is_none() => error.message().trim_end_matches('.'),
+        _ => row.text,
     };
-    [quota(500, 5 * 60), quota(100, 60)]
+    error_body(row.code, text, error.request_id())
 }
 
-fn limiter(clock: &dyn Clock) -> Arc<MemoryRateLimiter> {
-    let [five_minutes, minute] = quotas();
-    let limiter = MemoryRateLimiter::builder("api", five_minutes).quota(minute);
-    Arc::new(limiter.expect("two quotas are not too many").build_at(clock.now()))
+#[rustfmt::skip] // a table
+const MESSAGES: &[Message] = &[
+    Message::kind(ErrorKind::Unauthenticated, 401, "unauthorized", "Invalid or missing API key"),
+    Message::kind(ErrorKind::AmbiguousCredentials, 400, "invalid_request", "Send exactly one credential"),
+    Message::kind(ErrorKind::RateLimited, 429, "rate_limited", "Too many requests"),
+    Message::kind(ErrorKind::OrganizationMissing, 400, "organization_required", "Name an organization"),
+    Message::kind(ErrorKind::OrganizationMismatch, 403, "organization_mismatch", "X-Organization-ID is not the organization of the request"),
+    Message::kind(ErrorKind::OrganizationNotFound, 404, "not_found", "Not found"),
+    Message::kind(ErrorKind::NotFound, 404, "not_found", "Not found"),
+    Message::reason("scope_missing", 403, "insufficient_scope", "The API key lacks a scope for this"),
+    Message::kind(ErrorKind::Forbidden, 403, "forbidden", "Not allowed"),
+    Message::kind(ErrorKind::Invalid, 400, "validation_error", ""),
+    Message::kind(ErrorKind::AlreadyExists, 409, "conflict", "The API key exists already"),
+    Message::kind(ErrorKind::Unavailable, 503, "unavailable", "Service temporarily unavailable"),
+    Message::kind(ErrorKind::Misconfigured, 500, "internal_error", "Internal server error"),
+];
+
+/// The body of an error, for handlers: `{"error":"…","code":"…","requestId":"…"}`.
+pub fn error_body(code: &str, text: &str, id: Option<&RequestId>) -> String {
+    json(&Problem { error: text, code, request_id: id.map(RequestId::as_str) })
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    error: &'a str,
+    code: &'a str,
+    #[serde(rename = "requestId", skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
 }

@@ -80,6 +80,8 @@ mod grpc;
 #[cfg(feature = "json")]
 mod json;
 mod kind;
+#[cfg(feature = "json")]
+mod messages;
 mod problem;
 mod reason;
 #[expect(clippy::module_inception, reason = "the file is named for the type in it")]
@@ -95,6 +97,8 @@ pub use grpc::GrpcStatus;
 #[cfg(feature = "json")]
 pub use json::JsonErrors;
 pub use kind::ErrorKind;
+#[cfg(feature = "json")]
+pub use messages::{Applies, ErrorTable, Message, TableError};
 pub use problem::ProblemDetails;
 pub use reason::{RateLimited, Reason};
 pub use rejection::Rejection;

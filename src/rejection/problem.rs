@@ -50,7 +50,8 @@ fn document(error: &ApiError<'_>) -> serde_json::Value {
     });
     if !error.fields().is_empty() {
         let fields = error.fields().iter();
-        let fields = fields.map(|fault| serde_json::json!({ "field": fault.field, "message": fault.message }));
+        let fields =
+            fields.map(|fault| serde_json::json!({ "field": fault.field, "message": fault.message }));
         document["errors"] = fields.collect();
     }
     document
@@ -143,8 +144,8 @@ fn body(error: &ApiError<'_>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rejection::reason::tests::every_reason;
     use crate::rejection::Rejection;
+    use crate::rejection::reason::tests::every_reason;
     use crate::request::RequestView;
 
     #[test]

@@ -282,7 +282,12 @@ pub(super) mod tests {
 
     /// One of each variant, and the two kinds of malformed credentials.
     pub(in crate::rejection) fn every_reason() -> Vec<Reason> {
-        let limited = RateLimited { category: "all".into(), limit: 5, window: Duration::from_secs(60), retry_after: None };
+        let limited = RateLimited {
+            category: "all".into(),
+            limit: 5,
+            window: Duration::from_secs(60),
+            retry_after: None,
+        };
         let scope = Arc::new(ScopeRequirement::from_static("a:b"));
         vec![
             Reason::CredentialMissing,

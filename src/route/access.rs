@@ -70,7 +70,9 @@ impl Access {
     /// Whether `Public` stands inside another rule, where it would mean nothing.
     pub(crate) fn has_public_inside(&self) -> bool {
         match self {
-            Self::System(inner) | Self::Role(_, inner) => **inner == Self::Public || inner.has_public_inside(),
+            Self::System(inner) | Self::Role(_, inner) => {
+                **inner == Self::Public || inner.has_public_inside()
+            }
             Self::Scope(_) | Self::AnyKey | Self::Public => false,
         }
     }

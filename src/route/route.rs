@@ -2,7 +2,7 @@ use std::fmt;
 
 use http::Method;
 
-/// A route of the host's, to compare a [`RouteTable`](super::RouteTable) with: a method and a path pattern.
+/// A route of the application, to compare a [`RouteTable`](super::RouteTable) with: a method and a path pattern.
 ///
 /// ```
 /// use http::Method;
@@ -25,9 +25,8 @@ impl Route {
         Self { method: None, pattern: pattern.into(), is_mount: false }
     }
 
-    /// A service at `prefix` and whatever is below.
-    #[cfg(feature = "axum")]
-    pub(crate) fn mount(prefix: impl Into<String>) -> Self {
+    /// A service at `prefix` and whatever is below, such as one that a router nests, whose own routes are not known.
+    pub fn mount(prefix: impl Into<String>) -> Self {
         Self { method: None, pattern: prefix.into(), is_mount: true }
     }
 

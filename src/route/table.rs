@@ -2,10 +2,10 @@ use std::fmt;
 
 use http::Method;
 
+use super::parameter::{UnreadablePath, parameter};
 use super::pattern::{PatternSegment, parse};
 use super::target::Target;
 use super::tree::Node;
-use super::parameter::{UnreadablePath, parameter};
 use super::{InvalidRoute, Route, RouteMatching};
 use crate::request::RequestView;
 

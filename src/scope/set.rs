@@ -130,6 +130,15 @@ impl FromIterator<Scope> for ScopeSet {
     }
 }
 
+impl IntoIterator for ScopeSet {
+    type Item = Scope;
+    type IntoIter = std::vec::IntoIter<Scope>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter().cloned().collect::<Vec<_>>().into_iter()
+    }
+}
+
 impl<'a> IntoIterator for &'a ScopeSet {
     type Item = &'a Scope;
     type IntoIter = std::slice::Iter<'a, Scope>;

@@ -1,8 +1,8 @@
 use async_trait::async_trait;
 
 use super::{
-    BackgroundTask, FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError,
-    StoreErrorKind,
+    BackgroundTask, FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup,
+    StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};

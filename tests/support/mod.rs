@@ -4,19 +4,19 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderName, Request, Response};
-use tower_api_keys::Principal;
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::credential::HeaderKey;
-use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
+use tower_api_keys::key::{KeyId, KeyRecord, Mode, Owner, Peppers};
+use tower_api_keys::rejection::Rejection;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
-    FindResult, KeyAdministration, KeySelector, KeyStore, MemoryStore, StoreError, StoreErrorKind,
+    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError, StoreErrorKind,
 };
+use tower_api_keys::{ApiKeys, ApiKeysBuilder, KeyFormat, MemoryStore, Principal};
 
 pub const KEY: &str = "wfk_abc123def456ghi789jkl012mno345pq";
 pub const OTHER_KEY: &str = "wfk_ABC123def456ghi789jkl012mno345pq";
@@ -26,6 +26,17 @@ pub const START: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
 
 pub fn format() -> KeyFormat {
     KeyFormat::new("wfk_").unwrap()
+}
+
+/// Keys of `store` in `x-api-key`, with rejections attached to their responses. Without routes: a test adds its own, or
+/// says `without_route_table`.
+pub fn assembly(store: impl KeyAdministration) -> ApiKeysBuilder {
+    ApiKeys::builder(store, format()).header("x-api-key").attach_rejections()
+}
+
+/// The rejection of a response, which an assembly has attached.
+pub fn rejection<B>(response: &Response<B>) -> &Rejection {
+    response.extensions().get().expect("a rejected request carries its rejection")
 }
 
 pub fn header_key() -> HeaderKey {
@@ -101,29 +112,52 @@ impl TestStore {
 
 #[async_trait]
 impl KeyStore for TestStore {
-    fn find_now(&self, selector: KeySelector<'_>) -> Poll<FindResult> {
+    fn find(&self, selector: KeySelector<'_>) -> Lookup {
+        let store = self.clone();
         if matches!(self.answers, Answers::Later | Answers::WithAPanicLater) {
-            return Poll::Pending;
+            let selector = selector.to_owned();
+            return Lookup::pending(async move {
+                store.look_ups.fetch_add(1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+                assert!(store.answers != Answers::WithAPanicLater, "the store has a bug");
+                store.keys.find(selector.borrow()).await
+            });
         }
         self.look_ups.fetch_add(1, Ordering::SeqCst);
         match self.answers {
-            Answers::WithAnError => Poll::Ready(Err(
+            Answers::WithAnError => Lookup::ready(Err(
                 StoreError::new(StoreErrorKind::Unavailable).with_source("connection refused")
             )),
             Answers::WithAPanic => panic!("the store has a bug"),
-            _ => self.keys.find_now(selector),
+            _ => self.keys.find(selector),
         }
-    }
-
-    async fn find(&self, selector: KeySelector<'_>) -> FindResult {
-        self.look_ups.fetch_add(1, Ordering::SeqCst);
-        tokio::task::yield_now().await;
-        assert!(self.answers != Answers::WithAPanicLater, "the store has a bug");
-        self.keys.find(selector).await
     }
 
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
         self.refreshed.fetch_add(1, Ordering::SeqCst);
         self.keys.refresh(record).await
+    }
+}
+
+#[async_trait]
+impl KeyAdministration for TestStore {
+    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
+        self.keys.insert(record).await
+    }
+
+    async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
+        self.keys.get(owner, id).await
+    }
+
+    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+        self.keys.list(owner, query).await
+    }
+
+    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
+        self.keys.replace(record).await
+    }
+
+    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
+        self.keys.delete(owner, id).await
     }
 }

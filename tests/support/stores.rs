@@ -63,7 +63,7 @@ pub async fn r59_r60_changes_at_once_leave_one_consistent_state(stores: &[Arc<dy
         stores.iter().map(|store| KeyManager::new(store.clone(), format.clone())).collect();
     let authority = Authority::operator(owner());
     for round in 0..12 {
-        let created = managers[0].create(&authority, NewKey::new("raced", ScopeSet::empty())).await.unwrap();
+        let created = managers[0].create(&authority, NewKey::new("raced")).await.unwrap();
         let id = created.key.id;
         let secrets = Arc::new(Mutex::new(vec![created.secret.expose_secret().to_owned()]));
         let mut changes = JoinSet::new();

@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
 use super::breaker::Breaker;
-use crate::store::redis_url;
 use crate::store::InvalidRedisUrl;
+use crate::store::redis_url;
 
 /// How long connecting may take. No request waits for that longer than its own deadline.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

@@ -16,10 +16,10 @@ use super::limiter::RedisPermit;
 use super::script::{Answer, Place, Rule, Rules, Scripts, Text};
 use super::{OnFailure, RedisConnection};
 use crate::clock::nanos;
-use crate::log;
 use crate::limit::category::Category;
 use crate::limit::limit::{Charge, Undecided};
 use crate::limit::{Decision, MemoryRateLimiter, Permit, Subject, Verdict};
+use crate::log;
 
 pub(super) struct Shared {
     pub(super) category: Arc<Category>,

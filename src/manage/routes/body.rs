@@ -217,4 +217,3 @@ fn networks(value: &Value) -> Option<Vec<Network>> {
     let networks = value.as_array().filter(|networks| !networks.is_empty())?;
     networks.iter().map(|network| network.as_str()?.parse().ok()).collect()
 }
-

@@ -37,4 +37,3 @@ pub(super) fn deleted(id: &KeyId) -> Value {
 fn networks(networks: &[Network]) -> Option<Vec<String>> {
     (!networks.is_empty()).then(|| networks.iter().map(Network::to_string).collect())
 }
-

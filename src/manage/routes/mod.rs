@@ -135,7 +135,9 @@ impl<F: ErrorFormat<Body>> Routes<F> {
             _ => &[],
         };
         let (code, message) = match error {
-            ManageError::Forbidden(forbidden) => (forbidden.code(), format!("Not allowed: {forbidden}.").into()),
+            ManageError::Forbidden(forbidden) => {
+                (forbidden.code(), format!("Not allowed: {forbidden}.").into())
+            }
             ManageError::NotFound => (kind.code(), "There is no such key.".into()),
             ManageError::Store(_) | ManageError::Randomness(_) => {
                 (kind.code(), "Keys can't be managed right now. Try again.".into())

@@ -13,7 +13,11 @@ use crate::scope::ScopeRequirement;
 impl Checks {
     /// Whether the table lets the caller use the route.
     #[inline]
-    pub(in super::super) fn check_route(&self, caller: &Caller, request: RequestView<'_>) -> Result<(), Reason> {
+    pub(in super::super) fn check_route(
+        &self,
+        caller: &Caller,
+        request: RequestView<'_>,
+    ) -> Result<(), Reason> {
         let Some(table) = &self.access else { return Ok(()) };
         match table.find(request) {
             RouteMatch::Found(access) => check_access(caller, access),

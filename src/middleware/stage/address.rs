@@ -31,7 +31,10 @@ impl Checks {
     }
 
     /// How the client's address is found, and the other end of the connection.
-    pub(super) fn client_source(&self, request: RequestView<'_>) -> Result<(&ClientAddressSource, IpAddr), Reason> {
+    pub(super) fn client_source(
+        &self,
+        request: RequestView<'_>,
+    ) -> Result<(&ClientAddressSource, IpAddr), Reason> {
         let source = self.client_address.as_ref().ok_or(Reason::Misconfigured(
             "keys with allowed addresses need `ApiKeysBuilder::client_address`",
         ))?;

@@ -89,7 +89,8 @@ impl Companions {
     }
 }
 
-const NO_TOKEN: MalformedCredential = MalformedCredential::Other("it is no session token of this application");
+const NO_TOKEN: MalformedCredential =
+    MalformedCredential::Other("it is no session token of this application");
 
 fn of_companion(reason: Reason) -> Reason {
     Reason::CompanionInvalid(Box::new(reason))
@@ -215,7 +216,8 @@ impl Checks {
                 key: (&key.record.id, &live_digests(&key.record, now)),
                 companion: &digests,
             };
-            let tokens = self.credentials.companions.as_ref().and_then(|companions| companions.tokens.as_ref());
+            let tokens =
+                self.credentials.companions.as_ref().and_then(|companions| companions.tokens.as_ref());
             tokens.is_some_and(|(_, tokens)| tokens.verify(token, &bound))
         });
         let companion = other?;

@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName};
 
 use super::companion::Accompanying;
 use crate::credential::{
-    Challenge, Companions, Credential, CredentialExtractor, Extracted, MAX_CREDENTIAL_LENGTH, MalformedCredential,
+    Challenge, Companions, Credential, CredentialExtractor, Extracted, MAX_CREDENTIAL_LENGTH,
+    MalformedCredential,
 };
 use crate::middleware::challenges::Challenges;
 use crate::middleware::decision::{Checks, Facts, Flow};
@@ -41,7 +42,8 @@ impl Credentials {
         challenges: Challenges,
         ignores_other_schemes: bool,
     ) -> Self {
-        let mut fields: Vec<HeaderName> = extractors.iter().flat_map(|one| one.credential_headers()).collect();
+        let mut fields: Vec<HeaderName> =
+            extractors.iter().flat_map(|one| one.credential_headers()).collect();
         fields.extend(companions.iter().flat_map(Companions::credential_headers));
         let has_companions = companions.is_some();
         let extractor = |extractor: Arc<dyn CredentialExtractor>| Extractor {
@@ -79,7 +81,8 @@ impl Credentials {
 
     /// Whether a credential field has something in it that no extractor takes for its own.
     fn has_foreign_credential(&self, request: RequestView<'_>) -> bool {
-        let is_filled = |name| request.headers.get_all(name).iter().any(|line| !line.as_bytes().trim_ascii().is_empty());
+        let is_filled =
+            |name| request.headers.get_all(name).iter().any(|line| !line.as_bytes().trim_ascii().is_empty());
         !self.ignores_other_schemes && self.fields.iter().any(is_filled)
     }
 

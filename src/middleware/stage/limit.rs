@@ -9,8 +9,8 @@ use crate::address::PeerAddress;
 use crate::clock::Now;
 use crate::identity::{Caller, Principal};
 use crate::limit::{
-    Category, Charge, CostFn, Deciding, Decision, Fields, Outcome, RateLimiter, Receipt, RefundFn, Subject, SubjectKind,
-    Undecided, Verdict,
+    Category, Charge, CostFn, Deciding, Decision, Fields, Outcome, RateLimiter, Receipt, RefundFn, Subject,
+    SubjectKind, Undecided, Verdict,
 };
 use crate::middleware::decision::{Checks, Facts, Flow, Pending};
 use crate::rejection::{RateLimited, Reason, Rejection};
@@ -91,9 +91,8 @@ impl Checks {
             let charge = |limit_override| Charge { limit_override, cost, now, refundable };
             // The common case on its own: a subject that is made where it is used is not moved.
             let deciding = match (rule.subject, &facts.caller) {
-                (SubjectKind::Key, Caller::Principal(principal)) => {
-                    counts.decide(&Subject::Key(*principal.key_id()), charge(own_limit(principal, &category.name)))
-                }
+                (SubjectKind::Key, Caller::Principal(principal)) => counts
+                    .decide(&Subject::Key(*principal.key_id()), charge(own_limit(principal, &category.name))),
                 (subject, caller) => match self.subject(subject, caller, request) {
                     Ok(Some(subject)) => {
                         let principal = caller.principal();
@@ -149,7 +148,12 @@ impl Checks {
                 facts.counted.report(decision, position, rule, limiter);
                 None
             }
-            outcome => Some(self.over_limit(outcome.map(|(decision, _)| decision), &limiters[limiter], position, facts)),
+            outcome => Some(self.over_limit(
+                outcome.map(|(decision, _)| decision),
+                &limiters[limiter],
+                position,
+                facts,
+            )),
         }
     }
 
@@ -235,9 +239,10 @@ impl Counted {
     /// Callers' limits are reported before those of addresses; among several, the tightest.
     #[inline]
     fn report(&mut self, decision: Decision, position: Position, rule: usize, limiter: usize) {
-        let is_looser = self.reported.as_ref().is_some_and(|(reported, at, ..)| {
-            *at == position && reported.weightier(decision) == *reported
-        });
+        let is_looser = self
+            .reported
+            .as_ref()
+            .is_some_and(|(reported, at, ..)| *at == position && reported.weightier(decision) == *reported);
         if !is_looser {
             self.reported = Some((decision, position, rule, limiter));
         }

@@ -148,7 +148,9 @@ impl Checks {
     ) -> Flow {
         match self.judge(found, &presented, facts.now(&*self.clock), client) {
             Ok(verified) if verified.is_outdated() => Flow::Waiting(Pending::Refresh { presented, verified }),
-            Ok(verified) => self.authenticated(Principal::new(verified.record, presented.scheme), facts, request),
+            Ok(verified) => {
+                self.authenticated(Principal::new(verified.record, presented.scheme), facts, request)
+            }
             Err(rejection) => rejection.into(),
         }
     }
@@ -207,7 +209,12 @@ impl Checks {
     /// The record as this use of the key leaves it. A key moves to the current pepper when it is used, since only then is
     /// its text known; and the next secret is put in use when it is first used. If that can't be stored now, a later use
     /// will.
-    pub(crate) async fn refreshed(&self, presented: &Presented, verified: Verified, now: Now) -> Arc<KeyRecord> {
+    pub(crate) async fn refreshed(
+        &self,
+        presented: &Presented,
+        verified: Verified,
+        now: Now,
+    ) -> Arc<KeyRecord> {
         let Verified { record: stored, candidate, is_next } = verified;
         let mut record = KeyRecord::clone(&stored);
         if let Some(next) = record.extras.next.take_if(|_| is_next) {
@@ -295,12 +302,12 @@ pub(super) mod tests {
     use crate::key::{NextSecret, Owner, Peppers, PreviousSecret};
 
     thread_local! {
-        pub(super) static COMPARISONS: Cell<usize> = const { Cell::new(0) };
+        pub(in super::super) static COMPARISONS: Cell<usize> = const { Cell::new(0) };
     }
 
-    pub(super) const NOW: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
+    pub(in super::super) const NOW: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
 
-    pub(super) fn presented(secret: &str) -> Presented {
+    pub(in super::super) fn presented(secret: &str) -> Presented {
         Presented {
             id: None,
             mode: Some(Mode::Live),
@@ -310,7 +317,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(super) fn record(change: impl FnOnce(&mut KeyRecord)) -> Option<Arc<KeyRecord>> {
+    pub(in super::super) fn record(change: impl FnOnce(&mut KeyRecord)) -> Option<Arc<KeyRecord>> {
         let owner = Owner::organization("acme".parse().unwrap(), Mode::Live);
         let mut record = KeyRecord::new("k1".parse().unwrap(), owner, Peppers::none().digest("right"), NOW);
         change(&mut record);

@@ -13,7 +13,11 @@ use crate::route::RouteMatch;
 impl Checks {
     /// Finds the organization, and has the caller act for it.
     #[inline]
-    pub(in super::super) fn check_organization(&self, facts: &mut Facts, request: RequestView<'_>) -> Result<(), Reason> {
+    pub(in super::super) fn check_organization(
+        &self,
+        facts: &mut Facts,
+        request: RequestView<'_>,
+    ) -> Result<(), Reason> {
         let Some(selection) = &self.organization else { return Ok(()) };
         if self.is_public_and_anonymous(&facts.caller, request) {
             return Ok(());
@@ -120,7 +124,11 @@ fn of_key(
 }
 
 /// What a system key selects: by route, by header, or by both if they agree.
-fn selected(context: &Context, route: Option<&str>, request: RequestView<'_>) -> Result<OrganizationId, Reason> {
+fn selected(
+    context: &Context,
+    route: Option<&str>,
+    request: RequestView<'_>,
+) -> Result<OrganizationId, Reason> {
     let selected = match route {
         Some(route) => {
             header_agrees(context, route, request)?;

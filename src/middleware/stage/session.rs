@@ -25,7 +25,8 @@ impl Checks {
         counted: Option<ClientAddress>,
     ) -> Flow {
         if self.sessions.is_none() {
-            let missing = Reason::Misconfigured("an extractor finds sessions: they need `ApiKeysBuilder::sessions`");
+            let missing =
+                Reason::Misconfigured("an extractor finds sessions: they need `ApiKeysBuilder::sessions`");
             return self.rejected(missing, None);
         }
         Flow::Waiting(Pending::Session(PresentedSession { token, scheme, counted }))

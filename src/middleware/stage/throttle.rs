@@ -1,12 +1,12 @@
 //! 3, throttle: bad credentials, counted by the address they come from.
 
+use super::limit::over_limit;
 use crate::address::ClientAddress;
 use crate::clock::Now;
 use crate::limit::{MemoryRateLimiter, Subject};
 use crate::middleware::decision::Checks;
 use crate::rejection::Reason;
 use crate::request::RequestView;
-use super::limit::over_limit;
 
 impl Checks {
     /// The address to count a bad credential for, if they are counted and this address has not used up its limit.
@@ -14,7 +14,11 @@ impl Checks {
     /// Takes no memory for an address that never presented a bad one. An address whose count is not its own passes: when
     /// the limiter is full of others, one client must not answer for what they did.
     #[inline]
-    pub(super) fn throttle(&self, request: RequestView<'_>, now: Now) -> Result<Option<ClientAddress>, Reason> {
+    pub(super) fn throttle(
+        &self,
+        request: RequestView<'_>,
+        now: Now,
+    ) -> Result<Option<ClientAddress>, Reason> {
         let Some(limiter) = &self.throttle else { return Ok(None) };
         let (source, peer) = self.client_source(request)?;
         let address = source.find(peer, request.headers);

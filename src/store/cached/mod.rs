@@ -21,8 +21,9 @@ pub use self::builder::CachedStoreBuilder;
 use self::known::{Known, Name};
 use self::load::Loads;
 use super::{
-    BackgroundTask, FindResult, Invalidation, InvalidationSink, InvalidationSource, KeyAdministration, KeyPage, KeyQuery,
-    KeySelector, KeyStore, Lookup, OwnedKeySelector, StoreError, StoreErrorKind, background,
+    BackgroundTask, FindResult, Invalidation, InvalidationSink, InvalidationSource, KeyAdministration,
+    KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, OwnedKeySelector, StoreError, StoreErrorKind,
+    background,
 };
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};

@@ -14,7 +14,8 @@ use super::sql::{
     to_next_row, to_row, update_key,
 };
 use super::{
-    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError, StoreErrorKind,
+    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError,
+    StoreErrorKind,
 };
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
@@ -190,7 +191,9 @@ impl KeyStore for PostgresStore {
             }
         };
         let engine = self.0.clone();
-        Lookup::pending(async move { to_found(engine.look_up(|to| Box::pin(query.fetch_optional(to))).await?) })
+        Lookup::pending(
+            async move { to_found(engine.look_up(|to| Box::pin(query.fetch_optional(to))).await?) },
+        )
     }
 
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {

@@ -17,7 +17,8 @@ use super::sql::{
     to_found, to_next_row, to_row, update_key,
 };
 use super::{
-    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError, StoreErrorKind,
+    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError,
+    StoreErrorKind,
 };
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
@@ -284,7 +285,9 @@ impl KeyStore for SqliteStore {
             KeySelector::Digests(digests) => sqlx::query_as(FIND_BY_DIGEST).bind(json(digests.iter())),
         };
         let engine = self.engine.clone();
-        Lookup::pending(async move { to_found(engine.look_up(|to| Box::pin(query.fetch_optional(to))).await?) })
+        Lookup::pending(
+            async move { to_found(engine.look_up(|to| Box::pin(query.fetch_optional(to))).await?) },
+        )
     }
 
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {

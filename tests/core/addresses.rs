@@ -1,0 +1,582 @@
+//! Where keys may be used from, and how often one address may present bad ones: the authentication layer, seen from
+//! outside.
+
+mod support;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, Request, Response, StatusCode};
+use proptest::prelude::*;
+use support::*;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_api_keys::AuthenticateLayer;
+use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
+use tower_api_keys::clock::{Clock, ManualClock};
+use tower_api_keys::credential::HeaderKey;
+use tower_api_keys::key::{KeyFormat, KeyRecord, KeyState, Mode};
+use tower_api_keys::limit::{MemoryRateLimiter, Quota, RateLimitLayer, Subject};
+use tower_api_keys::rejection::{Check, Reason, Rejection};
+use tower_api_keys::store::{KeyStore, MemoryStore};
+
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+const HOME: &str = "192.0.2.10";
+const ELSEWHERE: &str = "198.51.100.1";
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn networks(list: &[&str]) -> Vec<Network> {
+    list.iter().map(|network| network.parse().unwrap()).collect()
+}
+
+/// A key for `allowed` only.
+fn key_for(allowed: &[&str]) -> KeyRecord {
+    record(KEY, |key| key.extras.allowed_addresses = networks(allowed))
+}
+
+fn from(peer: &str, key: &'static str) -> Request<()> {
+    let mut request = request(key);
+    request.extensions_mut().insert(PeerAddress(address(peer)));
+    request
+}
+
+fn forwarded(peer: &str, lines: &[&'static str]) -> Request<()> {
+    let mut request = from(peer, KEY);
+    for line in lines {
+        request.headers_mut().append(X_FORWARDED_FOR, line.parse().unwrap());
+    }
+    request
+}
+
+async fn call(layer: &AuthenticateLayer, request: Request<()>) -> Response<Bytes> {
+    layer.layer(service_fn(whoami)).oneshot(request).await.unwrap()
+}
+
+fn reason(response: &Response<Bytes>) -> &Reason {
+    response.extensions().get::<Rejection>().expect("a refusal carries its rejection").reason()
+}
+
+/// `ok`, or the reason's name.
+fn outcome(response: &Response<Bytes>) -> String {
+    match response.extensions().get::<Rejection>() {
+        None => "ok".into(),
+        Some(rejection) => {
+            let shown = format!("{:?}", rejection.reason());
+            shown.split(['(', ' ']).next().unwrap_or_default().to_owned()
+        }
+    }
+}
+
+mod allowed {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_key_is_good_from_its_networks_and_refused_with_403_from_elsewhere() {
+        for answers in [Answers::AtOnce, Answers::Later] {
+            for (allowed, peer, want) in [
+                (&[][..], ELSEWHERE, true),
+                (&["192.0.2.10"], "192.0.2.10", true),
+                (&["192.0.2.10"], "192.0.2.11", false),
+                (&["192.0.2.8/30"], "192.0.2.7", false),
+                (&["192.0.2.8/30"], "192.0.2.8", true),
+                (&["192.0.2.8/30"], "192.0.2.11", true),
+                (&["192.0.2.8/30"], "192.0.2.12", false),
+                (&["198.51.100.0/24", "192.0.2.8/30"], "192.0.2.8", true),
+                (&["0.0.0.0/0"], "203.0.113.1", true),
+                (&["0.0.0.0/0"], "2001:db8::1", false),
+                (&["::/0"], "2001:db8::1", true),
+                (&["::/0"], "203.0.113.1", false),
+                (&["2001:db8:1::/48"], "2001:db8:1:ffff::1", true),
+                (&["2001:db8:1::/48"], "2001:db8:2::", false),
+                // Whole addresses: the 64 bits that requests are counted by would not tell these two apart.
+                (&["2001:db8::5"], "2001:db8::5", true),
+                (&["2001:db8::5"], "2001:db8::6", false),
+                // IPv4 is IPv4, however a dual-stack socket writes it.
+                (&["192.0.2.10"], "::ffff:192.0.2.10", true),
+                (&["192.0.2.10"], "::ffff:192.0.2.11", false),
+                (&["::ffff:192.0.2.0/120"], "192.0.2.10", true),
+                (&["::/0"], "::ffff:192.0.2.10", false),
+            ] {
+                let keys = TestStore::new(store([key_for(allowed)]).await, answers);
+                let layer = AuthenticateLayer::new(keys, header_key())
+                    .with_client_address(ClientAddressSource::peer());
+                let response = call(&layer, from(peer, KEY)).await;
+                let name = format!("{peer} in {allowed:?}, {answers:?}");
+                assert_eq!(outcome(&response), if want { "ok" } else { "AddressNotAllowed" }, "{name}");
+                if !want {
+                    assert_eq!(response.status(), StatusCode::FORBIDDEN, "{name}");
+                    let rejection = response.extensions().get::<Rejection>().unwrap();
+                    assert_eq!(rejection.check(), Some(Check::Address));
+                    assert_eq!(rejection.key_id(), Some(&key_for(&[]).id), "the log says which key");
+                    assert!(!response.headers().contains_key("www-authenticate"), "another key is no help");
+                    let body = std::str::from_utf8(response.body()).unwrap();
+                    assert!(!body.contains("192.0.2") && !body.contains("address"), "{body}");
+                }
+            }
+        }
+    }
+
+    /// Incident: an address policy that believed `X-Forwarded-For` of anybody (CVE-2026-21862).
+    #[tokio::test]
+    async fn r74_forwarded_addresses_are_believed_only_from_named_proxies() {
+        let keys = store([key_for(&[HOME, "2001:db8::5"])]).await;
+        let layer = |source| AuthenticateLayer::new(keys.clone(), header_key()).with_client_address(source);
+        let by_peer = layer(ClientAddressSource::peer());
+        let behind = layer(ClientAddressSource::forwarded_for(networks(&["10.0.0.1", "10.0.0.2"])));
+        for (name, layer, peer, lines, want) in [
+            ("spoofed, no proxy named", &by_peer, ELSEWHERE, &[HOME][..], "AddressNotAllowed"),
+            ("not read, no proxy named", &by_peer, HOME, &[ELSEWHERE], "ok"),
+            ("spoofed past the proxies", &behind, ELSEWHERE, &[HOME], "AddressNotAllowed"),
+            ("past the proxies", &behind, HOME, &[ELSEWHERE], "ok"),
+            ("through a proxy", &behind, "10.0.0.1", &[HOME], "ok"),
+            ("through two", &behind, "10.0.0.1", &["192.0.2.10, 10.0.0.2"], "ok"),
+            ("through two, in two lines", &behind, "10.0.0.1", &[HOME, "10.0.0.2"], "ok"),
+            ("mapped, through a proxy", &behind, "::ffff:10.0.0.1", &["::ffff:192.0.2.10"], "ok"),
+            ("IPv6, through a proxy", &behind, "10.0.0.1", &["[2001:db8::5]:443"], "ok"),
+            ("its neighbour", &behind, "10.0.0.1", &["2001:db8::6"], "AddressNotAllowed"),
+            (
+                "spoofed through a proxy",
+                &behind,
+                "10.0.0.1",
+                &["192.0.2.10, 198.51.100.1"],
+                "AddressNotAllowed",
+            ),
+            ("spoofed in a line above", &behind, "10.0.0.1", &[HOME, ELSEWHERE], "AddressNotAllowed"),
+        ] {
+            assert_eq!(outcome(&call(layer, forwarded(peer, lines)).await), want, "{name}");
+        }
+        let mut alias = from("10.0.0.1", KEY);
+        alias.headers_mut().insert(HeaderName::from_static("x_forwarded_for"), HOME.parse().unwrap());
+        assert_eq!(outcome(&call(&behind, alias).await), "AddressNotAllowed", "an alias is another field");
+    }
+
+    /// Incident: `Connection: X-Forwarded-For` makes proxies drop the field (CVE-2024-45410, CVE-2025-48865).
+    #[tokio::test]
+    async fn r74_a_proxy_that_names_no_client_is_not_taken_for_the_client() {
+        let keys = store([key_for(&["10.0.0.0/8"])]).await;
+        let by_field = ClientAddressSource::single_field(
+            HeaderName::from_static("x-real-ip"),
+            networks(&["10.0.0.1", "10.0.0.2"]),
+        );
+        for source in [
+            ClientAddressSource::forwarded_for(networks(&["10.0.0.1", "10.0.0.2"])),
+            by_field.expect("the name has no underscore"),
+        ] {
+            let layer = AuthenticateLayer::new(keys.clone(), header_key()).with_client_address(source);
+            for lines in [&[][..], &[""], &["unknown"], &["10.0.0.2"], &["10.1.2.3, _hidden"]] {
+                let response = call(&layer, forwarded("10.0.0.1", lines)).await;
+                assert_eq!(response.status(), StatusCode::FORBIDDEN, "{lines:?}");
+            }
+            assert_eq!(call(&layer, from("10.1.2.3", KEY)).await.status(), StatusCode::OK, "without a proxy");
+        }
+    }
+
+    #[tokio::test]
+    async fn r27_where_no_address_is_known_a_key_with_a_list_is_refused_and_others_are_not() {
+        let anywhere = record(OTHER_KEY, |_| {});
+        let keys = store([key_for(&["0.0.0.0/0", "::/0"]), anywhere]).await;
+        for answers in [Answers::AtOnce, Answers::Later] {
+            let layer = AuthenticateLayer::new(TestStore::new(keys.clone(), answers), header_key());
+            let configured = layer.clone().with_client_address(ClientAddressSource::peer());
+            for (layer, request, word) in
+                [(&layer, from(HOME, KEY), "with_client_address"), (&configured, request(KEY), "PeerAddress")]
+            {
+                let response = call(layer, request).await;
+                assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+                assert!(reason(&response).to_string().contains(word), "{}", reason(&response));
+                let body = std::str::from_utf8(response.body()).unwrap();
+                assert!(!body.contains("ddress"), "the client is not told: {body}");
+            }
+            for layer in [&layer, &configured] {
+                assert_eq!(call(layer, request(OTHER_KEY)).await.status(), StatusCode::OK);
+            }
+            assert_eq!(call(&configured, from(HOME, KEY)).await.status(), StatusCode::OK);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bad_state_comes_before_a_wrong_address() {
+        for (name, change) in [
+            ("revoked", (|key: &mut KeyRecord| key.state = KeyState::Revoked { at: START }) as fn(&mut _)),
+            ("expired", |key| key.expires_at = Some(START)),
+            ("of another mode", |key| key.owner.mode = Mode::Test),
+        ] {
+            let format = KeyFormat::builder("sk_").modes("test_", "live_").build().unwrap();
+            let made = format.generate(Mode::Live).unwrap();
+            let key: &'static str = made.secret.expose_secret().to_owned().leak();
+            let stored = record(key, |key| {
+                key.extras.allowed_addresses = networks(&[HOME]);
+                change(key);
+            });
+            let layer = AuthenticateLayer::new(store([stored]).await, HeaderKey::new(X_API_KEY, format))
+                .with_clock(ManualClock::starting_at(START))
+                .with_client_address(ClientAddressSource::peer());
+            for peer in [HOME, ELSEWHERE] {
+                let response = call(&layer, from(peer, key)).await;
+                assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{name} from {peer}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn r70_a_stolen_key_spends_nothing_of_its_owners_window() {
+        let clock = ManualClock::starting_at(START);
+        let stored = key_for(&[HOME]);
+        let subject = Subject::Key(stored.id);
+        let quota = Quota::per_minute(1).unwrap();
+        let limiter = Arc::new(MemoryRateLimiter::builder("all", quota).build_at(clock.now()));
+        let mut service = ServiceBuilder::new()
+            .layer(
+                AuthenticateLayer::new(store([stored]).await, header_key())
+                    .with_clock(clock.clone())
+                    .with_client_address(ClientAddressSource::peer()),
+            )
+            .layer(RateLimitLayer::by_key(limiter.clone()))
+            .service(service_fn(whoami));
+        for (peer, status, left) in [
+            (ELSEWHERE, 403, 1),
+            (HOME, 200, 0),
+            (HOME, 429, 0),
+            // Over the limit as well, and told nothing of it.
+            (ELSEWHERE, 403, 0),
+        ] {
+            let response = service.call(from(peer, KEY)).await.unwrap();
+            assert_eq!(response.status(), status, "{peer}");
+            assert_eq!(limiter.peek(&subject, None, 1, clock.now()).remaining(), left, "{peer}");
+            let tells = response.headers().keys().any(|name| name.as_str().contains("ratelimit"));
+            assert_eq!(tells, status != 403, "{peer}: only from home is the limit told");
+        }
+    }
+
+    fn any_address() -> impl Strategy<Value = IpAddr> {
+        // Few bits differ, so that addresses and networks meet.
+        let v4 = (0..8_u32).prop_map(|bits| IpAddr::from(Ipv4Addr::from_bits(0xc000_0200 | bits)));
+        let mapped = (0..8_u32)
+            .prop_map(|bits| IpAddr::from(Ipv4Addr::from_bits(0xc000_0200 | bits).to_ipv6_mapped()));
+        let v6 = (0..8_u128).prop_map(|bits| IpAddr::from(Ipv6Addr::from_bits((0x2001_0db8 << 96) | bits)));
+        prop_oneof![v4, mapped, v6]
+    }
+
+    /// The address as bits, IPv4 and IPv6 apart.
+    fn bits(address: IpAddr) -> String {
+        match address.to_canonical() {
+            IpAddr::V4(address) => format!("{:032b}", address.to_bits()),
+            IpAddr::V6(address) => format!("{:0128b}", address.to_bits()),
+        }
+    }
+
+    /// The network of `address` with the last `host_bits` cleared, as text.
+    fn network(address: IpAddr, host_bits: usize) -> (String, Network) {
+        let bits = bits(address);
+        let prefix = bits[..bits.len() - host_bits].to_owned();
+        let first = format!("{prefix:0<width$}", width = bits.len());
+        let first: IpAddr = if bits.len() == 32 {
+            Ipv4Addr::from_bits(u32::from_str_radix(&first, 2).unwrap()).into()
+        } else {
+            Ipv6Addr::from_bits(u128::from_str_radix(&first, 2).unwrap()).into()
+        };
+        let network = format!("{first}/{}", prefix.len()).parse().unwrap();
+        (prefix, network)
+    }
+
+    proptest! {
+        /// An address is allowed if, and only if, it begins with the bits of some network of its family.
+        #[test]
+        fn an_address_is_allowed_iff_some_network_contains_it(
+            peer in any_address(),
+            list in prop::collection::vec((any_address(), 0..5_usize), 1..4),
+        ) {
+            let list: Vec<_> = list
+                .into_iter()
+                .map(|(address, host_bits)| (bits(address).len(), network(address, host_bits)))
+                .collect();
+            let peer_bits = bits(peer);
+            let expected = list
+                .iter()
+                .any(|(width, (prefix, _))| *width == peer_bits.len() && peer_bits.starts_with(prefix));
+            let allowed: Vec<Network> = list.iter().map(|(_, (_, network))| *network).collect();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let status = runtime.block_on(async {
+                let stored = record(KEY, |key| key.extras.allowed_addresses = allowed);
+                let layer = AuthenticateLayer::new(store([stored]).await, header_key())
+                    .with_client_address(ClientAddressSource::peer());
+                call(&layer, from(&peer.to_string(), KEY)).await.status()
+            });
+            let want = if expected { StatusCode::OK } else { StatusCode::FORBIDDEN };
+            prop_assert_eq!(status, want);
+        }
+
+        /// One network contains another if, and only if, its bits are the first bits of the other.
+        #[test]
+        fn a_network_contains_another_iff_its_bits_come_first(
+            (one, one_host_bits) in (any_address(), 0..5_usize),
+            (other, other_host_bits) in (any_address(), 0..5_usize),
+        ) {
+            let same_family = bits(one).len() == bits(other).len();
+            let (outer_bits, outer) = network(one, one_host_bits);
+            let (inner_bits, inner) = network(other, other_host_bits);
+            let expected = same_family && inner_bits.starts_with(&outer_bits);
+            prop_assert_eq!(outer.contains_network(&inner), expected);
+        }
+    }
+}
+
+mod throttled {
+    use super::*;
+
+    struct World {
+        layer: AuthenticateLayer,
+        store: TestStore,
+        clock: ManualClock,
+        guesses: Arc<MemoryRateLimiter>,
+    }
+
+    /// A layer with a limit of three bad credentials a minute.
+    async fn world(answers: Answers, records: impl IntoIterator<Item = KeyRecord>) -> World {
+        let clock = ManualClock::starting_at(START);
+        let store = TestStore::new(store(records).await, answers);
+        let guesses = MemoryRateLimiter::builder("bad credentials", Quota::per_minute(3).unwrap());
+        let guesses = Arc::new(guesses.build_at(clock.now()));
+        let layer = layer(store.clone(), &clock, &guesses);
+        World { layer, store, clock, guesses }
+    }
+
+    fn layer(
+        store: impl KeyStore,
+        clock: &ManualClock,
+        guesses: &Arc<MemoryRateLimiter>,
+    ) -> AuthenticateLayer {
+        AuthenticateLayer::new(store, header_key())
+            .with_clock(clock.clone())
+            .with_client_address(ClientAddressSource::peer())
+            .with_bad_credential_limit(guesses.clone())
+    }
+
+    #[tokio::test]
+    async fn who_guesses_is_refused_before_the_store_is_asked_until_the_guesses_no_longer_count() {
+        for answers in [Answers::AtOnce, Answers::Later] {
+            let World { layer, store, clock, .. } = world(answers, [record(KEY, |_| {})]).await;
+            for _ in 0..3 {
+                assert_eq!(outcome(&call(&layer, from(HOME, UNKNOWN_KEY)).await), "KeyUnknown");
+            }
+            assert_eq!(store.look_ups(), 3);
+            for key in [UNKNOWN_KEY, KEY] {
+                let response = call(&layer, from(HOME, key)).await;
+                assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS, "{key}");
+                let rejection = response.extensions().get::<Rejection>().unwrap();
+                assert_eq!(rejection.check(), Some(Check::Throttle));
+                assert!(matches!(rejection.reason(), Reason::Throttled(limited) if limited.limit == 3));
+                assert_eq!(rejection.key_id(), None, "nobody knows whose key it is");
+                assert_eq!(response.headers()["retry-after"], "61");
+                assert_eq!(response.headers()["cache-control"], "no-store");
+                assert!(!response.headers().contains_key("www-authenticate"));
+            }
+            assert_eq!(store.look_ups(), 3, "{answers:?}: the store was not asked");
+
+            clock.advance(Duration::from_secs(61));
+            assert_eq!(outcome(&call(&layer, from(HOME, KEY)).await), "ok", "after Retry-After");
+        }
+    }
+
+    #[tokio::test]
+    async fn bad_credentials_count_and_nothing_else_does() {
+        let soon = START.saturating_add(Duration::from_secs(1));
+        for (name, stored, key, counts) in [
+            ("good", record(KEY, |_| {}), Some(KEY), 0),
+            ("unknown", record(KEY, |_| {}), Some(UNKNOWN_KEY), 1),
+            ("revoked", record(KEY, |key| key.state = KeyState::Revoked { at: START }), Some(KEY), 1),
+            ("disabled", record(KEY, |key| key.state = KeyState::Disabled), Some(KEY), 1),
+            ("expired", record(KEY, |key| key.expires_at = Some(START)), Some(KEY), 1),
+            ("yet to come", record(KEY, |key| key.extras.not_before = Some(soon)), Some(KEY), 1),
+            ("good, from elsewhere", key_for(&[ELSEWHERE]), Some(KEY), 0),
+            ("malformed", record(KEY, |_| {}), Some("junk"), 0),
+            ("missing", record(KEY, |_| {}), None, 0),
+        ] {
+            for answers in [Answers::AtOnce, Answers::Later] {
+                let World { layer, clock, guesses, .. } = world(answers, [stored.clone()]).await;
+                let mut request = request(key);
+                request.extensions_mut().insert(PeerAddress(address(HOME)));
+                call(&layer, request).await;
+                let home = ClientAddressSource::peer().find(address(HOME), &http::HeaderMap::new());
+                let left = guesses.peek(&home.into(), None, 1, clock.now()).remaining();
+                assert_eq!(3 - left, counts, "{name}, {answers:?}");
+                assert_eq!(guesses.subject_count(), counts as usize, "{name}: no memory for the innocent");
+            }
+        }
+        for answers in [Answers::WithAnError, Answers::WithAPanic, Answers::WithAPanicLater] {
+            let World { layer, guesses, .. } = world(answers, []).await;
+            assert_eq!(call(&layer, from(HOME, KEY)).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(guesses.subject_count(), 0, "{answers:?}: the store is to blame");
+        }
+    }
+
+    #[tokio::test]
+    async fn good_requests_are_never_counted_however_many() {
+        let World { layer, .. } = world(Answers::AtOnce, [record(KEY, |_| {})]).await;
+        for _ in 0..2 {
+            assert_eq!(outcome(&call(&layer, from(HOME, UNKNOWN_KEY)).await), "KeyUnknown");
+        }
+        for _ in 0..100 {
+            assert_eq!(outcome(&call(&layer, from(HOME, KEY)).await), "ok");
+        }
+        assert_eq!(outcome(&call(&layer, from(HOME, UNKNOWN_KEY)).await), "KeyUnknown", "the third");
+        assert_eq!(outcome(&call(&layer, from(HOME, UNKNOWN_KEY)).await), "Throttled");
+    }
+
+    #[tokio::test]
+    async fn r70_a_stranger_who_knows_the_public_id_locks_nobody_out() {
+        let format = KeyFormat::builder("sk_").public_id(12, '.').build().unwrap();
+        let made = format.generate(Mode::Live).unwrap();
+        let id = made.id.unwrap();
+        let text = |key: &tower_api_keys::key::GeneratedKey| -> &'static str {
+            key.secret.expose_secret().to_owned().leak()
+        };
+        let stored = record(text(&made), |key| key.id = id);
+        let clock = ManualClock::starting_at(START);
+        let quota = Quota::per_minute(3).unwrap();
+        let guesses = MemoryRateLimiter::builder("bad credentials", quota).build_at(clock.now());
+        let layer = AuthenticateLayer::new(store([stored]).await, HeaderKey::new(X_API_KEY, format.clone()))
+            .with_clock(clock.clone())
+            .with_client_address(ClientAddressSource::peer())
+            .with_bad_credential_limit(guesses);
+        for network in 0..10 {
+            let stranger = format!("203.0.113.{network}");
+            for attempt in 0..5 {
+                let wrong = format.generate_with_id(Mode::Live, &id).unwrap();
+                let response = call(&layer, from(&stranger, text(&wrong))).await;
+                let want = if attempt < 3 { "SecretMismatch" } else { "Throttled" };
+                assert_eq!(outcome(&response), want, "{stranger}");
+            }
+            assert_eq!(outcome(&call(&layer, from(HOME, text(&made))).await), "ok", "the owner");
+        }
+    }
+
+    /// R75: the limiter holds no more addresses than it has room for, and a flood of them shuts nobody else out.
+    #[tokio::test]
+    async fn r75_a_flood_of_guessing_addresses_shuts_nobody_else_out() {
+        let clock = ManualClock::starting_at(START);
+        let guesses = MemoryRateLimiter::builder("bad credentials", Quota::per_minute(3).unwrap())
+            .capacity(std::num::NonZeroUsize::MIN);
+        let guesses = Arc::new(guesses.build_at(clock.now()));
+        let layer = layer(store([record(KEY, |_| {})]).await, &clock, &guesses);
+        let first = "203.0.113.0";
+        for _ in 0..3 {
+            call(&layer, from(first, UNKNOWN_KEY)).await;
+        }
+        for host in 1..=50 {
+            call(&layer, from(&format!("203.0.113.{host}"), UNKNOWN_KEY)).await;
+        }
+        assert_eq!(guesses.subject_count(), 1);
+        assert_eq!(outcome(&call(&layer, from(first, KEY)).await), "Throttled", "still blocked");
+        assert_eq!(outcome(&call(&layer, from(HOME, KEY)).await), "ok", "has done nothing");
+    }
+
+    #[tokio::test]
+    async fn r73_r74_one_client_is_one_count_whatever_it_writes() {
+        let spellings = [
+            ("203.0.113.1", "::ffff:203.0.113.1", "one IPv4 address, mapped"),
+            ("2001:db8::1", "2001:db8::ffff:1", "one IPv6 network"),
+        ];
+        for (one, other, name) in spellings {
+            let World { layer, .. } = world(Answers::AtOnce, []).await;
+            for peer in [one, other, one] {
+                assert_eq!(outcome(&call(&layer, from(peer, UNKNOWN_KEY)).await), "KeyUnknown", "{name}");
+            }
+            for peer in [one, other] {
+                assert_eq!(outcome(&call(&layer, from(peer, UNKNOWN_KEY)).await), "Throttled", "{name}");
+            }
+            assert_eq!(outcome(&call(&layer, from("2001:db9::1", UNKNOWN_KEY)).await), "KeyUnknown");
+        }
+
+        let World { layer, .. } = world(Answers::AtOnce, []).await;
+        let proxies = ClientAddressSource::forwarded_for(networks(&["10.0.0.1"]));
+        let behind = layer.clone().with_client_address(proxies);
+        for (name, layer, peer, appended) in [
+            ("past the proxies", &layer, ELSEWHERE, ""),
+            ("through a proxy", &behind, "10.0.0.1", ", 203.0.113.7"),
+        ] {
+            let guess = |made_up: usize| {
+                let line: &'static str = format!("192.0.2.{made_up}{appended}").leak();
+                forwarded(peer, &[line])
+            };
+            for made_up in 0..3 {
+                assert_eq!(outcome(&call(layer, guess(made_up)).await), "KeyUnknown", "{name}");
+            }
+            assert_eq!(outcome(&call(layer, guess(3)).await), "Throttled", "{name}");
+        }
+        let neighbour = forwarded("10.0.0.1", &["203.0.113.8"]);
+        assert_eq!(outcome(&call(&behind, neighbour).await), "KeyUnknown", "others behind the proxy");
+    }
+
+    /// R76: spellings of a credential do not get counts of their own.
+    #[tokio::test]
+    async fn r76_variants_of_a_credential_share_one_count() {
+        let World { layer, store, .. } = world(Answers::AtOnce, [record(KEY, |_| {})]).await;
+        let mut look_ups = 0;
+        for number in 0..10 {
+            let guess: &'static str = format!("wfk_{number:0>32}").leak();
+            look_ups += usize::from(outcome(&call(&layer, from(HOME, guess)).await) == "KeyUnknown");
+        }
+        let upper: &'static str = KEY.to_uppercase().leak();
+        call(&layer, from(HOME, upper)).await;
+        assert_eq!((look_ups, store.look_ups()), (3, 3));
+    }
+
+    #[tokio::test]
+    async fn r27_where_no_address_is_known_nobody_gets_in_to_guess() {
+        let clock = ManualClock::starting_at(START);
+        let guesses = || MemoryRateLimiter::builder("bad credentials", Quota::per_minute(3).unwrap()).build();
+        let keys = TestStore::new(store([record(KEY, |_| {})]).await, Answers::AtOnce);
+        let no_source = AuthenticateLayer::new(keys.clone(), header_key())
+            .with_clock(clock.clone())
+            .with_bad_credential_limit(guesses());
+        let no_peer = no_source.clone().with_client_address(ClientAddressSource::peer());
+        for (layer, request, word) in
+            [(&no_source, from(HOME, KEY), "with_client_address"), (&no_peer, request(KEY), "PeerAddress")]
+        {
+            let response = call(layer, request).await;
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            assert!(reason(&response).to_string().contains(word), "{}", reason(&response));
+        }
+        assert_eq!(keys.look_ups(), 0);
+        assert_eq!(call(&no_source, request("junk")).await.status(), StatusCode::UNAUTHORIZED);
+    }
+
+    #[cfg(feature = "axum")]
+    #[tokio::test]
+    async fn axum_s_connection_info_is_the_peer() {
+        let World { layer, .. } = world(Answers::AtOnce, [key_for(&[HOME])]).await;
+        for (peer, want) in [(HOME, "ok"), (ELSEWHERE, "AddressNotAllowed")] {
+            let mut request = request(KEY);
+            let peer = std::net::SocketAddr::new(address(peer), 40112);
+            request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
+            assert_eq!(outcome(&call(&layer, request).await), want);
+        }
+    }
+
+    #[tokio::test]
+    async fn justpaid_words_a_throttled_request_as_one_over_a_limit() {
+        use tower_api_keys::presets::justpaid::JustPaid;
+
+        let clock = ManualClock::starting_at(START);
+        let guesses = MemoryRateLimiter::builder("bad credentials", Quota::per_minute(3).unwrap());
+        let mut service = JustPaid::new(MemoryStore::new())
+            .with_clock(clock.clone())
+            .authenticate()
+            .with_client_address(ClientAddressSource::peer())
+            .with_bad_credential_limit(guesses.build_at(clock.now()))
+            .layer(service_fn(whoami));
+        for _ in 0..3 {
+            let response = service.call(from(HOME, UNKNOWN_KEY)).await.unwrap();
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        }
+        let response = service.call(from(HOME, UNKNOWN_KEY)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        let body = std::str::from_utf8(response.body()).unwrap();
+        assert!(body.contains("Limit: 3 requests per minute."), "{body}");
+    }
+}

@@ -1,0 +1,524 @@
+//! Keys, digests and peppers, as a user of the crate sees them.
+#![allow(clippy::unwrap_used, reason = "clippy knows helpers of tests for no tests")]
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+
+use proptest::prelude::*;
+use regex::Regex;
+use tower_api_keys::key::{
+    CorruptDigest, Digest, DigestAlgorithm, InvalidKeyFormat, KeyFormat, KeyId, MalformedKey, Mode, PepperId,
+    Peppers, SecretString,
+};
+
+/// One of each kind of family.
+fn formats() -> Vec<KeyFormat> {
+    [
+        KeyFormat::new("wfk_"),
+        KeyFormat::builder("sk_").modes("test_", "live_").secret_lengths(22..=64),
+        KeyFormat::builder("bk-").modes("test_", "live_").secret_length(24),
+        KeyFormat::builder("sk_").optional_modes("test_", "live_").public_id(16, '.'),
+        KeyFormat::builder("acme_").modes("t", "l").public_id(8, '~').checksum(),
+        KeyFormat::builder("x").public_id(32, '+').secret_lengths(30..=40).checksum(),
+    ]
+    .into_iter()
+    .map(|builder| builder.build().unwrap())
+    .collect()
+}
+
+fn any_format() -> impl Strategy<Value = KeyFormat> {
+    prop::sample::select(formats())
+}
+
+fn any_mode() -> impl Strategy<Value = Mode> {
+    prop::sample::select(vec![Mode::Live, Mode::Test])
+}
+
+fn generate(format: &KeyFormat, mode: Mode) -> String {
+    format.generate(mode).unwrap().secret.expose_secret().to_owned()
+}
+
+fn has_marks(format: &KeyFormat) -> bool {
+    format.pattern().contains("(?:")
+}
+
+/// Whether the pattern matches all of `text`.
+fn matches(format: &KeyFormat, text: &str) -> bool {
+    let found = Regex::new(&format.pattern()).unwrap().find(text);
+    found.is_some_and(|found| found.as_str() == text)
+}
+
+/// Pieces of keys, junk, and letters that only look alike.
+fn near_key() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        3 => prop::sample::select(vec![
+            "sk_", "bk-", "wfk_", "acme_", "x", "test_", "live_", "t", "l", ".", "~", "+", "_", "-", " ", "\0", "é",
+            "sk_live_", "ſk_", "\u{ff53}k_", "Sk_", "", "'; --",
+        ]).prop_map(str::to_owned),
+        3 => "[A-Za-z0-9]{32}",
+        1 => "[A-Za-z0-9_-]{0,40}",
+        1 => ".{0,40}",
+    ];
+    prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn a_generated_key_parses_back_and_is_found_by_scanners(format in any_format(), mode in any_mode()) {
+        let key = format.generate(mode).unwrap();
+        let text = key.secret.expose_secret();
+        let parsed = format.parse(text).unwrap();
+        prop_assert_eq!(parsed.id, key.id);
+        prop_assert_eq!(parsed.mode, has_marks(&format).then_some(mode));
+        prop_assert_eq!(parsed.secret, text);
+        prop_assert!(matches(&format, text));
+
+        let line = format!("KEY=\"{text}\"; # rotate");
+        let found = Regex::new(&format.pattern()).unwrap().find(&line).map(|found| found.as_str());
+        prop_assert_eq!(found, Some(text));
+    }
+
+    #[test]
+    fn r58_a_rotated_key_keeps_its_id_and_changes_its_secret(
+        format in any_format(), mode in any_mode(), id in "[A-Za-z0-9_-]{1,32}",
+    ) {
+        let id: KeyId = id.parse().unwrap();
+        let [first, second] = [(); 2].map(|()| format.generate_with_id(mode, &id).unwrap());
+        prop_assert_ne!(first.secret.expose_secret(), second.secret.expose_secret());
+        for key in [first, second] {
+            let parsed = format.parse(key.secret.expose_secret()).unwrap();
+            prop_assert_eq!(parsed.id, key.id);
+            prop_assert!(key.id.is_none_or(|written| written == id));
+        }
+    }
+
+    #[test]
+    fn junk_never_panics_and_what_parses_is_what_scanners_find(format in any_format(), text in near_key()) {
+        if let Ok(parsed) = format.parse(&text) {
+            prop_assert!(matches(&format, &text));
+            prop_assert_eq!(parsed.secret, text.as_str());
+        }
+        format.hint(&text);
+    }
+
+    #[test]
+    fn what_scanners_find_parses(index in 0..3_usize, text in near_key()) {
+        // The formats without a checksum, which no pattern checks.
+        let format = &formats()[index];
+        prop_assert_eq!(format.parse(&text).is_ok(), matches(format, &text));
+    }
+
+    #[test]
+    fn r84_a_changed_character_never_passes_the_checksum(
+        mode in any_mode(), at in any::<prop::sample::Index>(), to in any::<char>(),
+    ) {
+        let format = &formats()[4];
+        let key = generate(format, mode);
+        let at = at.index(key.len());
+        let mut changed = key.clone();
+        changed.replace_range(at..at + 1, to.encode_utf8(&mut [0; 4]));
+        prop_assert_eq!(format.parse(&changed).is_ok(), changed == key);
+    }
+
+    #[test]
+    fn r15_a_changed_key_is_refused_or_digested_to_something_else(
+        format in any_format(), mode in any_mode(), at in any::<prop::sample::Index>(), to in any::<char>(),
+    ) {
+        let key = generate(&format, mode);
+        let at = at.index(key.len());
+        let mut changed = key.clone();
+        changed.replace_range(at..at + 1, to.encode_utf8(&mut [0; 4]));
+        prop_assume!(changed != key);
+        if let Ok(parsed) = format.parse(&changed) {
+            let peppers = Peppers::none();
+            prop_assert!(!peppers.digest(parsed.secret).ct_eq(&peppers.digest(&key)));
+        }
+    }
+
+    #[test]
+    fn r15_no_cut_added_or_case_folded_character_passes(format in any_format(), mode in any_mode()) {
+        let format = KeyFormat::clone(&format);
+        let key = generate(&format, mode);
+        for padding in [" ", "\n", "\0", "=", "\u{301}", "."] {
+            let (after, before) = (format!("{key}{padding}"), format!("{padding}{key}"));
+            prop_assert!(format.parse(&after).is_err());
+            prop_assert!(format.parse(&before).is_err());
+        }
+        for longer in [format!("a{key}"), key.to_uppercase()] {
+            prop_assert!(format.parse(&longer).is_err());
+            prop_assert!(!matches(&format, &longer));
+        }
+    }
+
+    /// What CVE-2026-35030 was about: tokens told apart by their first 20 characters.
+    #[test]
+    fn a_long_shared_prefix_does_not_make_keys_alike(
+        shared in "[A-Za-z0-9]{0,200}", a in "[A-Za-z0-9]{1,32}", b in "[A-Za-z0-9]{1,32}",
+    ) {
+        prop_assume!(a != b);
+        for peppers in [Peppers::none(), Peppers::new(PepperId::new(1), pepper('a')).unwrap()] {
+            let [a, b] = [&a, &b].map(|end| peppers.digest(&format!("{shared}{end}")));
+            prop_assert!(!a.ct_eq(&b));
+            prop_assert_ne!(a, b);
+        }
+    }
+
+    #[test]
+    fn r17_constant_time_comparison_equals_plain_comparison(
+        bytes: [u8; 32], other: [u8; 32], bit in 0..256_usize, ids: (u32, u32),
+    ) {
+        let mut flipped = bytes;
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let mut digests = Vec::new();
+        for bytes in [bytes, other, flipped] {
+            for algorithm in algorithms(ids) {
+                digests.push(Digest::from_parts(algorithm, bytes));
+            }
+        }
+        for a in &digests {
+            for b in &digests {
+                prop_assert_eq!(a.ct_eq(b), a == b);
+            }
+        }
+    }
+
+    #[test]
+    fn a_digest_round_trips_through_text_and_json(bytes: [u8; 32], ids: (u32, u32)) {
+        for algorithm in algorithms(ids) {
+            let digest = Digest::from_parts(algorithm, bytes);
+            let text = digest.to_string();
+            prop_assert_eq!(text.parse(), Ok(digest));
+            let json = serde_json::to_string(&digest).unwrap();
+            prop_assert_eq!(&json, &format!("\"{text}\""));
+            prop_assert_eq!(serde_json::from_str::<Digest>(&json).unwrap(), digest);
+        }
+    }
+
+    #[test]
+    fn r23_a_digest_has_one_text_and_junk_never_panics(
+        text in "(sha256:|hmac-sha256:|SHA256:|md5:|)([0-9]{0,11}:|\\+1:)?([0-9a-f]{60,68}|[0-9a-fA-F]{64}|.{0,70})",
+    ) {
+        if let Ok(digest) = text.parse::<Digest>() {
+            prop_assert_eq!(digest.to_string(), text);
+        }
+    }
+}
+
+fn algorithms((a, b): (u32, u32)) -> [DigestAlgorithm; 4] {
+    [
+        DigestAlgorithm::Sha256,
+        DigestAlgorithm::HmacSha256(PepperId::new(0)),
+        DigestAlgorithm::HmacSha256(PepperId::new(a)),
+        DigestAlgorithm::HmacSha256(PepperId::new(b)),
+    ]
+}
+
+fn pepper(fill: char) -> SecretString {
+    SecretString::new(fill.to_string().repeat(32))
+}
+
+#[test]
+fn r19_generated_keys_do_not_repeat() {
+    let format = KeyFormat::new("wfk_").unwrap();
+    let keys: HashSet<_> = (0..1_000).map(|_| generate(&format, Mode::Live)).collect();
+    assert_eq!(keys.len(), 1_000);
+}
+
+#[test]
+fn parsing_names_the_first_fault() {
+    let secret = "0123456789abcdefghijklmnopqrstuv";
+    let plain = KeyFormat::new("wfk_").unwrap();
+    let modes = KeyFormat::builder("sk_").modes("test_", "live_").build().unwrap();
+    let id = KeyFormat::builder("sk_").optional_modes("test_", "live_").public_id(8, '.').build().unwrap();
+    let sum = KeyFormat::builder("acme_").checksum().build().unwrap();
+    for (name, format, text, fault) in [
+        ("empty", &plain, String::new(), MalformedKey::Prefix),
+        ("other prefix", &plain, format!("sk_{secret}"), MalformedKey::Prefix),
+        ("prefix in capitals", &plain, format!("WFK_{secret}"), MalformedKey::Prefix),
+        ("256 bytes", &id, format!("sk_{}.{secret}", "a".repeat(220)), MalformedKey::Length),
+        ("prefix alone", &plain, "wfk_".to_owned(), MalformedKey::Length),
+        ("one short", &plain, format!("wfk_{}", &secret[1..]), MalformedKey::Length),
+        ("one long", &plain, format!("wfk_{secret}0"), MalformedKey::Length),
+        ("underscore", &plain, format!("wfk__{}", &secret[1..]), MalformedKey::Alphabet),
+        ("two-byte letter", &plain, format!("wfk_é{}", &secret[2..]), MalformedKey::Alphabet),
+        ("line break", &plain, format!("wfk_{}\n", &secret[1..]), MalformedKey::Alphabet),
+        ("no mark", &modes, format!("sk_{secret}"), MalformedKey::ModeMark),
+        ("mark in capitals", &modes, format!("sk_LIVE_{secret}"), MalformedKey::ModeMark),
+        ("two marks", &modes, format!("sk_live_test_{secret}"), MalformedKey::Length),
+        ("no separator", &id, format!("sk_{secret}"), MalformedKey::PublicId),
+        ("empty id", &id, format!("sk_.{secret}"), MalformedKey::PublicId),
+        ("empty id after a mark", &id, format!("sk_live_.{secret}"), MalformedKey::PublicId),
+        ("id of 33", &id, format!("sk_{secret}0.{secret}"), MalformedKey::PublicId),
+        ("id with a space", &id, format!("sk_a b.{secret}"), MalformedKey::PublicId),
+        ("second separator", &id, format!("sk_a.b.{}", &secret[2..]), MalformedKey::Alphabet),
+        ("empty secret", &id, "sk_a.".to_owned(), MalformedKey::Length),
+        ("checksum missing", &sum, format!("acme_{secret}"), MalformedKey::Length),
+        ("shorter than a checksum", &sum, "acme_abc".to_owned(), MalformedKey::Length),
+        ("checksum wrong", &sum, format!("acme_{secret}000000"), MalformedKey::Checksum),
+    ] {
+        assert_eq!(format.parse(&text).err(), Some(fault), "{name}");
+        assert!(fault.to_string().is_ascii() && !fault.to_string().contains(secret));
+        assert_eq!(format.hint(&text), "…", "{name}");
+    }
+}
+
+#[test]
+fn an_optional_mark_may_be_absent_and_the_id_ends_at_the_first_separator() {
+    let format =
+        KeyFormat::builder("sk_").optional_modes("test_", "live_").public_id(8, '.').build().unwrap();
+    let secret = "0123456789abcdefghijklmnopqrstuv";
+    for (text, mode, id) in [
+        (format!("sk_k-1.{secret}"), None, "k-1"),
+        (format!("sk_live_k_1.{secret}"), Some(Mode::Live), "k_1"),
+        (format!("sk_test_live_.{secret}"), Some(Mode::Test), "live_"),
+        (format!("sk_live.{secret}"), None, "live"),
+    ] {
+        let parsed = format.parse(&text).unwrap();
+        assert_eq!((parsed.mode, parsed.id), (mode, Some(id.parse().unwrap())), "{text}");
+    }
+}
+
+#[test]
+fn r25_an_edited_mode_mark_gives_another_digest() {
+    let format = KeyFormat::builder("sk_").modes("test_", "live_").build().unwrap();
+    let test = generate(&format, Mode::Test);
+    let edited = test.replace("test_", "live_");
+    assert_eq!(format.parse(&edited).unwrap().mode, Some(Mode::Live));
+    assert_ne!(
+        Peppers::none().digest(format.parse(&edited).unwrap().secret),
+        Peppers::none().digest(format.parse(&test).unwrap().secret)
+    );
+}
+
+#[test]
+fn r84_checksum_known_answer() {
+    // Computed with zlib.crc32 of Python.
+    let format = KeyFormat::builder("acme_").modes("test_", "live_").checksum().build().unwrap();
+    assert!(format.parse("acme_live_ABCDEFGHIJKLMNOPQRSTUVWXYZ0123451EfjwT").is_ok());
+}
+
+#[test]
+fn patterns_find_whole_keys_only() {
+    let format = KeyFormat::builder("sk_").modes("test_", "live_").public_id(8, '.').build().unwrap();
+    assert_eq!(format.pattern(), r"\bsk_(?:test_|live_)[A-Za-z0-9_-]{1,32}[.][A-Za-z0-9]{32}\b");
+    let secret = "0123456789abcdefghijklmnopqrstuv";
+    for text in [
+        format!("pk_live_a.{secret}"),
+        format!("task_live_a.{secret}"),
+        format!("sk_live_a.{secret}0"),
+        format!("sk_live_a.{}", &secret[1..]),
+        format!("sk_live_a-{secret}"),
+        format!("sk_prod_a.{secret}"),
+        format!("sk_live_.{secret}"),
+    ] {
+        assert!(!Regex::new(&format.pattern()).unwrap().is_match(&text), "{text}");
+    }
+    let lengths = KeyFormat::builder("x").secret_lengths(22..=40).checksum().build().unwrap();
+    assert_eq!(lengths.pattern(), r"\bx[A-Za-z0-9]{28,46}\b");
+    let optional = KeyFormat::builder("sk_").optional_modes("test_", "live_").build().unwrap();
+    assert_eq!(optional.pattern(), r"\bsk_(?:test_|live_)?[A-Za-z0-9]{32}\b");
+}
+
+#[test]
+fn a_mode_mark_can_stand_for_the_prefix() {
+    let format = KeyFormat::builder("").modes("snb_", "prd_").build().unwrap();
+    assert_eq!(format.pattern(), r"\b(?:snb_|prd_)[A-Za-z0-9]{32}\b");
+    for (mode, mark) in [(Mode::Test, "snb_"), (Mode::Live, "prd_")] {
+        let made = format.generate(mode).unwrap();
+        let text = made.secret.expose_secret();
+        assert!(text.starts_with(mark) && text.len() == 4 + 32, "{text}");
+        assert_eq!(format.parse(text).unwrap().mode, Some(mode));
+        assert_eq!(format.hint(text), format!("{mark}…{}", &text[32..]));
+        assert_eq!(format.parse(&text[4..]).unwrap_err(), MalformedKey::ModeMark);
+    }
+}
+
+#[test]
+fn formats_that_are_unsound_do_not_build() {
+    let long = "p".repeat(224);
+    for (name, builder, fault) in [
+        ("empty prefix", KeyFormat::new(""), InvalidKeyFormat::Prefix),
+        ("prefix with a space", KeyFormat::new("s k_"), InvalidKeyFormat::Prefix),
+        ("prefix with a regex character", KeyFormat::new("sk."), InvalidKeyFormat::Prefix),
+        ("prefix beyond ASCII", KeyFormat::new("clé_"), InvalidKeyFormat::Prefix),
+        ("prefix no scanner sees", KeyFormat::new("-sk"), InvalidKeyFormat::Prefix),
+        (
+            "nothing but a mark that may be missing",
+            KeyFormat::builder("").optional_modes("snb_", "prd_"),
+            InvalidKeyFormat::Prefix,
+        ),
+        (
+            "nothing but a mark no scanner sees",
+            KeyFormat::builder("").modes("snb_", "-prd"),
+            InvalidKeyFormat::Prefix,
+        ),
+        ("empty mark", KeyFormat::builder("sk_").modes("", "live_"), InvalidKeyFormat::ModeMark),
+        ("same marks", KeyFormat::builder("sk_").modes("m_", "m_"), InvalidKeyFormat::ModeMark),
+        ("nested marks", KeyFormat::builder("sk_").modes("t", "test"), InvalidKeyFormat::ModeMark),
+        ("nested marks", KeyFormat::builder("sk_").modes("test", "t"), InvalidKeyFormat::ModeMark),
+        ("odd mark", KeyFormat::builder("sk_").optional_modes("t|", "l"), InvalidKeyFormat::ModeMark),
+        ("id too short", KeyFormat::builder("sk_").public_id(7, '.'), InvalidKeyFormat::PublicIdLength),
+        ("id too long", KeyFormat::builder("sk_").public_id(33, '.'), InvalidKeyFormat::PublicIdLength),
+        ("separator of ids", KeyFormat::builder("sk_").public_id(8, '_'), InvalidKeyFormat::Separator),
+        ("separator of Basic", KeyFormat::builder("sk_").public_id(8, ':'), InvalidKeyFormat::Separator),
+        ("r21 short secret", KeyFormat::builder("sk_").secret_length(21), InvalidKeyFormat::WeakSecret),
+        (
+            "r21 short ones read",
+            KeyFormat::builder("sk_").secret_lengths(6..=64),
+            InvalidKeyFormat::WeakSecret,
+        ),
+        ("32 not read", KeyFormat::builder("sk_").secret_lengths(40..=64), InvalidKeyFormat::SecretLength),
+        (
+            "none read",
+            KeyFormat::builder("sk_").secret_lengths(RangeInclusive::new(64, 22)),
+            InvalidKeyFormat::SecretLength,
+        ),
+        ("256 bytes", KeyFormat::new(&long), InvalidKeyFormat::TooLong),
+        ("overflow", KeyFormat::builder("sk_").secret_length(usize::MAX), InvalidKeyFormat::TooLong),
+    ] {
+        assert_eq!(builder.build().err(), Some(fault), "{name}");
+    }
+    assert!(KeyFormat::new(&long[1..]).is_ok());
+    assert!(KeyFormat::builder("sk_").secret_length(22).build().is_ok());
+}
+
+#[test]
+fn r61_a_hint_shows_prefix_mark_and_last_four() {
+    let format = KeyFormat::builder("sk_").optional_modes("test_", "live_").build().unwrap();
+    let secret = "0123456789abcdefghijklmnopqrSTUV";
+    assert_eq!(format.hint(&format!("sk_test_{secret}")), "sk_test_…STUV");
+    assert_eq!(format.hint(&format!("sk_{secret}")), "sk_…STUV");
+    assert_eq!(format.hint("password123"), "…");
+}
+
+#[test]
+fn r23_corrupt_digests_are_refused() {
+    let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    for (name, text, fault) in [
+        ("empty", String::new(), CorruptDigest::Algorithm),
+        ("no algorithm", hex.to_owned(), CorruptDigest::Algorithm),
+        ("unknown algorithm", format!("md5:{hex}"), CorruptDigest::Algorithm),
+        ("capital algorithm", format!("SHA256:{hex}"), CorruptDigest::Algorithm),
+        ("space before", format!(" sha256:{hex}"), CorruptDigest::Algorithm),
+        ("short", format!("sha256:{}", &hex[2..]), CorruptDigest::Bytes),
+        ("odd", format!("sha256:{}", &hex[1..]), CorruptDigest::Bytes),
+        ("long", format!("sha256:{hex}00"), CorruptDigest::Bytes),
+        ("capital hexadecimal", format!("sha256:{}", hex.to_uppercase()), CorruptDigest::Bytes),
+        ("not hexadecimal", format!("sha256:g{}", &hex[1..]), CorruptDigest::Bytes),
+        ("beyond ASCII, 64 bytes", format!("sha256:é{}", &hex[2..]), CorruptDigest::Bytes),
+        ("line break", format!("sha256:{hex}\n"), CorruptDigest::Bytes),
+        ("pepper with SHA-256", format!("sha256:1:{hex}"), CorruptDigest::Bytes),
+        ("no pepper", format!("hmac-sha256:{hex}"), CorruptDigest::PepperId),
+        ("empty pepper", format!("hmac-sha256::{hex}"), CorruptDigest::PepperId),
+        ("pepper too large", format!("hmac-sha256:4294967296:{hex}"), CorruptDigest::PepperId),
+        ("pepper with a sign", format!("hmac-sha256:+1:{hex}"), CorruptDigest::PepperId),
+        ("pepper with a zero", format!("hmac-sha256:01:{hex}"), CorruptDigest::PepperId),
+        ("pepper with other digits", format!("hmac-sha256:١:{hex}"), CorruptDigest::PepperId),
+        ("short under a pepper", format!("hmac-sha256:1:{}", &hex[2..]), CorruptDigest::Bytes),
+    ] {
+        assert_eq!(text.parse::<Digest>(), Err(fault), "{name}");
+        let json = serde_json::to_string(&text).unwrap();
+        let error = serde_json::from_str::<Digest>(&json).unwrap_err().to_string();
+        assert!(error.starts_with(&fault.to_string()), "{name}: {error}");
+    }
+    assert!(
+        "hmac-sha256:4294967295:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+            .parse::<Digest>()
+            .is_ok()
+    );
+}
+
+#[test]
+fn r15_the_key_is_digested_as_it_is_sent() {
+    for peppers in [Peppers::none(), Peppers::new(PepperId::new(1), pepper('a')).unwrap()] {
+        for other in ["key ", " key", "KEY", "key\0", "ke", ""] {
+            assert_ne!(peppers.digest(other), peppers.digest("key"), "{other:?}");
+        }
+    }
+}
+
+#[test]
+fn sha256_known_answers() {
+    // NIST, "Examples with Intermediate Values": SHA-256.
+    for (text, hex) in [
+        ("", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+        ("abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+        (
+            "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1",
+        ),
+    ] {
+        assert_eq!(Peppers::none().digest(text).to_string(), format!("sha256:{hex}"));
+    }
+}
+
+#[test]
+fn r22_candidates_hold_every_living_pepper_and_the_current_one_first() {
+    let id = PepperId::new;
+    let peppers = Peppers::new(id(3), pepper('c'))
+        .and_then(|peppers| peppers.with_previous(id(1), pepper('a')))
+        .and_then(|peppers| peppers.accept_unpeppered().with_previous(id(2), pepper('b')))
+        .unwrap()
+        .accept_unpeppered();
+    let candidates = peppers.candidates("key");
+    let algorithms: Vec<_> = candidates.iter().map(|digest| digest.algorithm().to_string()).collect();
+    assert_eq!(algorithms, ["hmac-sha256:3", "hmac-sha256:1", "sha256", "hmac-sha256:2"]);
+    assert_eq!(candidates[0], peppers.digest("key"));
+    for digest in candidates.iter() {
+        assert_eq!(peppers.digest_with("key", digest.algorithm()), Some(*digest));
+        assert_eq!(peppers.is_current(digest), *digest == candidates[0]);
+    }
+    assert_eq!(Peppers::none().accept_unpeppered().candidates("key").len(), 1);
+    assert_eq!(candidates[1], Peppers::new(id(1), pepper('a')).unwrap().digest("key"));
+    assert_eq!(candidates[2], Peppers::none().digest("key"));
+}
+
+#[test]
+fn r22_a_digest_under_a_pepper_that_is_gone_verifies_no_more() {
+    let id = PepperId::new;
+    let peppers = Peppers::new(id(2), pepper('b')).unwrap();
+    assert_eq!(peppers.digest_with("key", DigestAlgorithm::HmacSha256(id(1))), None);
+    assert_eq!(peppers.digest_with("key", DigestAlgorithm::Sha256), None);
+    assert_eq!(peppers.candidates("key").len(), 1);
+    // The same pepper under another id does not count as the same.
+    let renamed = Peppers::new(id(1), pepper('b')).unwrap();
+    assert!(!renamed.digest("key").ct_eq(&peppers.digest("key")));
+}
+
+#[test]
+fn r28_empty_short_repeated_and_too_many_peppers_are_refused() {
+    use tower_api_keys::key::InvalidPepper::{DuplicateId, TooMany, TooShort};
+    let id = PepperId::new;
+    assert_eq!(Peppers::new(id(1), SecretString::from("")).err(), Some(TooShort));
+    assert_eq!(Peppers::new(id(1), SecretString::new("p".repeat(31))).err(), Some(TooShort));
+    let peppers = Peppers::new(id(1), pepper('a')).unwrap();
+    assert_eq!(peppers.clone().with_previous(id(2), SecretString::from("")).err(), Some(TooShort));
+    assert_eq!(peppers.clone().with_previous(id(1), pepper('b')).err(), Some(DuplicateId(id(1))));
+    let full = peppers.with_previous(id(2), pepper('b')).unwrap().with_previous(id(3), pepper('c')).unwrap();
+    assert_eq!(full.clone().with_previous(id(4), pepper('d')).err(), Some(TooMany));
+    assert_eq!(full.accept_unpeppered().candidates("key").len(), 4);
+}
+
+#[test]
+fn going_back_to_no_pepper_keeps_the_peppered_keys() {
+    let id = PepperId::new(1);
+    let stored = Peppers::new(id, pepper('a')).unwrap().digest("key");
+    let peppers = Peppers::none().with_previous(id, pepper('a')).unwrap();
+    assert!(peppers.candidates("key").contains(&stored));
+    assert!(!peppers.is_current(&stored));
+}
+
+#[test]
+fn r79_debug_shows_no_secret() {
+    let id = PepperId::new(7);
+    let peppers = Peppers::new(id, pepper('p')).unwrap().accept_unpeppered();
+    assert_eq!(format!("{peppers:?}"), "Peppers[hmac-sha256:7, sha256]");
+    assert_eq!(format!("{:?}", peppers.candidates("key")), "[Digest(hmac-sha256:7), Digest(sha256)]");
+
+    let format = KeyFormat::builder("sk_").modes("test_", "live_").public_id(8, '.').build().unwrap();
+    let key = format.generate_with_id(Mode::Live, &"k7Jc0qWv".parse().unwrap()).unwrap();
+    assert_eq!(format!("{key:?}"), "GeneratedKey { id: Some(KeyId(k7Jc0qWv)), secret: [redacted] }");
+    let parsed = format.parse(key.secret.expose_secret()).unwrap();
+    assert_eq!(format!("{parsed:?}"), "ParsedKey { id: Some(KeyId(k7Jc0qWv)), mode: Some(Live), .. }");
+    assert_eq!(format!("{:?}", SecretString::from("pppp")), "[redacted]");
+}

@@ -1,0 +1,27 @@
+//! The assembly, its parts and the stores that need no server, seen from outside. Needs no feature.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod addresses;
+mod assembly;
+mod authenticate;
+mod authorize;
+#[cfg(feature = "cache")]
+mod cached_store;
+mod companions;
+mod conformance;
+mod key_properties;
+mod last_use;
+mod layers_agree;
+mod manage;
+mod no_secrets;
+mod order_of_checks;
+mod organization;
+mod rate_limit;
+mod rate_limit_layer;
+mod scope_properties;
+mod several_schemes;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod usage;

@@ -1,0 +1,1127 @@
+//! What holds when keys are managed, told through the public API alone.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::convert::Infallible;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderName, Request, Response};
+use proptest::prelude::*;
+use tokio::task::JoinSet;
+use tower::{Layer, ServiceExt};
+use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
+use tower_api_keys::clock::{ManualClock, Timestamp};
+use tower_api_keys::credential::HeaderKey;
+use tower_api_keys::key::{
+    KeyFormat, KeyId, KeyRecord, KeyState, LimitOverrides, Mode, Owner, PepperId, Peppers,
+};
+use tower_api_keys::manage::{
+    Actor, AuditEvent, AuditOutcome, Authority, CreatedKey, ExistingKey, Forbidden, KeyAction, KeyManager,
+    KeyStatus, ManageError, NewKey,
+};
+use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
+use tower_api_keys::store::{
+    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, MemoryStore, StoreError,
+    StoreErrorKind,
+};
+use tower_api_keys::{AuthenticateLayer, Principal};
+
+const START: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// A manager, its store and its clock, and everything that was audited.
+#[derive(Clone)]
+struct World {
+    manager: KeyManager,
+    store: MemoryStore,
+    clock: ManualClock,
+    format: KeyFormat,
+    events: Arc<Mutex<Vec<AuditEvent>>>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with_format(KeyFormat::new("wfk_").unwrap())
+    }
+
+    fn with_format(format: KeyFormat) -> Self {
+        let (store, clock) = (MemoryStore::new(), ManualClock::starting_at(START));
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let sink = events.clone();
+        let manager = KeyManager::new(store.clone(), format.clone())
+            .with_clock(clock.clone())
+            .with_audit(move |event: &AuditEvent| sink.lock().unwrap().push(event.clone()));
+        Self { manager, store, clock, format, events }
+    }
+
+    /// Who calls with this key; `None` if it does not verify.
+    async fn principal(&self, secret: &str) -> Option<Principal> {
+        let extractor = HeaderKey::new(HeaderName::from_static("x-api-key"), self.format.clone());
+        let layer = AuthenticateLayer::new(self.store.clone(), extractor)
+            .with_clock(self.clock.clone())
+            .with_client_address(ClientAddressSource::peer());
+        let service = layer.layer(tower::service_fn(async |request: Request<()>| {
+            let mut response = Response::new(Bytes::new());
+            let principal = Principal::from_extensions(request.extensions()).cloned();
+            response.extensions_mut().insert(principal.expect("the layer stands outside"));
+            Ok::<_, Infallible>(response)
+        }));
+        let mut request = Request::builder().header("x-api-key", secret).body(()).unwrap();
+        request.extensions_mut().insert(PeerAddress("10.0.0.1".parse().unwrap()));
+        service.oneshot(request).await.unwrap().extensions().get::<Principal>().cloned()
+    }
+
+    async fn verifies(&self, secret: &str) -> bool {
+        self.principal(secret).await.is_some()
+    }
+
+    async fn create(&self, change: impl FnOnce(&mut NewKey)) -> CreatedKey {
+        self.create_for(&acme(), change).await
+    }
+
+    async fn create_for(&self, owner: &Owner, change: impl FnOnce(&mut NewKey)) -> CreatedKey {
+        let mut key = new_key(&["api-keys:read", "api-keys:write"]);
+        change(&mut key);
+        self.manager.create(&Authority::operator(owner.clone()), key).await.unwrap()
+    }
+
+    /// A caller with a key of its own.
+    async fn caller(&self, change: impl FnOnce(&mut NewKey)) -> Authority {
+        let key = self.create(change).await;
+        Authority::principal(&self.principal(key.secret.expose_secret()).await.unwrap())
+    }
+
+    async fn record(&self, id: &KeyId) -> Option<KeyRecord> {
+        let found = self.store.find(KeySelector::Id(id)).await.unwrap();
+        found.map(Arc::unwrap_or_clone)
+    }
+
+    fn take_events(&self) -> Vec<AuditEvent> {
+        std::mem::take(&mut self.events.lock().unwrap())
+    }
+
+    /// Every operation on one key, in an order in which each has something to do.
+    async fn change(&self, authority: &Authority, action: KeyAction, id: &KeyId) -> Result<(), ManageError> {
+        match action {
+            KeyAction::Read => self.manager.get(authority, id).await.map(drop),
+            KeyAction::Rotate => self.manager.rotate(authority, id, HOUR).await.map(drop),
+            KeyAction::Disable => self.manager.disable(authority, id).await.map(drop),
+            KeyAction::Enable => self.manager.enable(authority, id).await.map(drop),
+            KeyAction::Revoke => self.manager.revoke(authority, id).await.map(drop),
+            KeyAction::Delete => self.manager.delete(authority, id).await,
+            other => unreachable!("{other} is about no existing key"),
+        }
+    }
+}
+
+const CHANGES: [KeyAction; 5] =
+    [KeyAction::Rotate, KeyAction::Disable, KeyAction::Enable, KeyAction::Revoke, KeyAction::Delete];
+
+fn acme() -> Owner {
+    Owner::organization("acme".parse().unwrap(), Mode::Live)
+}
+
+fn operator() -> Authority {
+    Authority::operator(acme())
+}
+
+fn scopes(list: &[&str]) -> ScopeSet {
+    ScopeSet::parse_list(list.iter().copied()).unwrap()
+}
+
+fn new_key(list: &[&str]) -> NewKey {
+    NewKey::new("key").scopes(scopes(list))
+}
+
+fn networks(list: &[&str]) -> Vec<Network> {
+    list.iter().map(|network| network.parse().unwrap()).collect()
+}
+
+fn limits(list: &[(&str, u32)]) -> LimitOverrides {
+    let mut limits = LimitOverrides::default();
+    for (category, limit) in list {
+        limits.set(category, NonZeroU32::new(*limit));
+    }
+    limits
+}
+
+/// One word for what came of it.
+fn outcome<T>(result: &Result<T, ManageError>) -> String {
+    match result {
+        Ok(_) => "ok".into(),
+        Err(ManageError::Forbidden(Forbidden::ManagementScope(_))) => "management scope".into(),
+        Err(ManageError::Forbidden(Forbidden::Scopes(missing))) => format!("scopes {missing:?}"),
+        Err(ManageError::Forbidden(Forbidden::Ended)) => "ended".into(),
+        Err(ManageError::Forbidden(Forbidden::Expiry)) => "expiry".into(),
+        Err(ManageError::Forbidden(Forbidden::Limits)) => "limits".into(),
+        Err(ManageError::Forbidden(Forbidden::Addresses)) => "addresses".into(),
+        Err(ManageError::Forbidden(Forbidden::OperatorOnly)) => "operator only".into(),
+        Err(ManageError::NotFound) => "not found".into(),
+        Err(ManageError::AlreadyExists) => "already exists".into(),
+        Err(ManageError::Invalid(faults)) => {
+            faults.iter().map(|fault| fault.field.as_ref()).collect::<Vec<_>>().join(" ")
+        }
+        Err(other) => format!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_created_key_verifies_and_only_its_digest_is_stored_r20() {
+    for format in [
+        KeyFormat::new("wfk_").unwrap(),
+        KeyFormat::builder("sk_").modes("test_", "live_").public_id(16, '.').build().unwrap(),
+    ] {
+        let world = World::with_format(format.clone());
+        let created = world.create(|_| {}).await;
+        let secret = created.secret.expose_secret();
+        let principal = world.principal(secret).await.expect("a new key verifies");
+        assert_eq!(*principal.key_id(), created.key.id);
+        if let Some(id) = format.parse(secret).unwrap().id {
+            assert_eq!(id, created.key.id, "the identifier in the key is the key's");
+        }
+        let record = world.record(&created.key.id).await.unwrap();
+        assert!(!format!("{record:?}").contains(secret));
+        assert_eq!(record.digest, Peppers::none().digest(secret));
+    }
+}
+
+#[tokio::test]
+async fn identifiers_can_start_with_what_the_host_says() {
+    let world = World::new();
+    let manager = world.manager.clone().with_id_prefix("app_").unwrap();
+    let key = manager.create(&operator(), new_key(&[])).await.unwrap();
+    let random = key.key.id.as_str().strip_prefix("app_").unwrap();
+    assert!(random.len() == 16 && random.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{random}");
+    for (prefix, ok) in [("", true), ("sixteen_letters_", true), ("seventeen_letters", false), ("a/", false)]
+    {
+        let manager = world.manager.clone().with_id_prefix(prefix);
+        assert_eq!(manager.is_ok(), ok, "{prefix}");
+        if let Ok(manager) = manager {
+            assert!(
+                manager.create(&operator(), new_key(&[])).await.unwrap().key.id.as_str().starts_with(prefix)
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn r53_new_scopes_are_a_subset_of_the_callers() {
+    let world = World::new();
+    let caller = world.caller(|key| key.scopes = scopes(&["api-keys:write", "runs:read", "invoice:*"])).await;
+    for (asked, want) in [
+        (&[][..], "ok"),
+        (&["runs:read"], "ok"),
+        (&["runs:read", "invoice:read", "invoice:*"], "ok"),
+        (&["api-keys:write"], "ok"),
+        (&["runs:write"], r#"scopes ["runs:write"]"#),
+        (&["runs:read", "runs:*"], r#"scopes ["runs:*"]"#),
+        (&["invoice_item:read"], r#"scopes ["invoice_item:read"]"#),
+        (&["api-keys:read", "runs:read", "a:b"], r#"scopes ["a:b", "api-keys:read"]"#),
+    ] {
+        let before = world.store.len();
+        let result = world.manager.create(&caller, new_key(asked)).await;
+        assert_eq!(outcome(&result), want, "{asked:?}");
+        assert_eq!(world.store.len() - before, usize::from(result.is_ok()), "{asked:?}");
+        if let Ok(created) = result {
+            assert_eq!(created.key.scopes, scopes(asked), "exactly what was asked for, and none if none");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_scope_outside_of_the_catalog_is_refused_for_whoever_asks() {
+    let world = World::new();
+    let caller = world.caller(|key| key.scopes = scopes(&["api-keys:write", "runs:*"])).await;
+    let manager = world.manager.clone().with_grantable_scopes(scopes(&["runs:read", "invoice:*"]));
+    for (asked, want) in [
+        ("runs:read", "ok"),
+        ("invoice:create", "ok"),
+        ("runs:*", "scopes"),
+        ("runs:write", "scopes"),
+        ("api-keys:write", "scopes"),
+    ] {
+        let made = manager.create(&operator(), new_key(&[asked])).await;
+        assert_eq!(outcome(&made), want, "operator asks for {asked}");
+        let refused = manager.create(&caller, new_key(&[asked])).await.is_err();
+        assert!(refused || asked == "runs:read", "caller asks for {asked}");
+    }
+}
+
+#[tokio::test]
+async fn r54_a_key_does_not_outlive_the_one_that_made_it() {
+    let at = |hours: u32| START.saturating_add(HOUR * hours);
+    for (own, asked, want) in [
+        (None, None, Ok(None)),
+        (None, Some(at(9)), Ok(Some(at(9)))),
+        (Some(at(2)), None, Ok(Some(at(2)))),
+        (Some(at(2)), Some(at(1)), Ok(Some(at(1)))),
+        (Some(at(2)), Some(at(2)), Ok(Some(at(2)))),
+        (Some(at(2)), Some(at(2).saturating_add(MILLISECOND)), Err("expiry")),
+        (None, Some(START), Err("expiresAt")),
+        (None, Some(Timestamp::from_unix_seconds(0)), Err("expiresAt")),
+    ] {
+        let world = World::new();
+        let caller = world.caller(|key| key.expires_at = own).await;
+        let mut key = new_key(&[]);
+        key.expires_at = asked;
+        let result = world.manager.create(&caller, key).await;
+        match want {
+            Ok(want) => assert_eq!(result.unwrap().key.expires_at, want, "own {own:?}, asked {asked:?}"),
+            Err(want) => assert_eq!(outcome(&result), want, "own {own:?}, asked {asked:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_key_lasts_longer_than_the_host_lets_any_last() {
+    let world = World::new();
+    let manager = world.manager.clone().with_max_lifetime(DAY);
+    let caller = world.caller(|key| key.expires_at = Some(START.saturating_add(HOUR))).await;
+    let created = manager.create(&operator(), new_key(&[])).await.unwrap();
+    assert_eq!(created.key.expires_at, Some(START.saturating_add(DAY)), "none asked for");
+    let created = manager.create(&caller, new_key(&[])).await.unwrap();
+    assert_eq!(created.key.expires_at, Some(START.saturating_add(HOUR)), "the caller's end comes first");
+    let mut key = new_key(&[]);
+    key.expires_at = Some(START.saturating_add(DAY + MILLISECOND));
+    assert_eq!(outcome(&manager.create(&operator(), key).await), "expiresAt");
+}
+
+#[tokio::test]
+async fn r54_limits_are_never_above_the_callers() {
+    for (own, asked, want) in [
+        (&[][..], &[][..], Ok(&[][..])),
+        (&[], &[("read", 1)], Err("limits")),
+        (&[("read", 10)], &[], Ok(&[("read", 10)])),
+        (&[("read", 10)], &[("read", 10)], Ok(&[("read", 10)])),
+        (&[("read", 10), ("write", 5)], &[("read", 9)], Ok(&[("read", 9), ("write", 5)])),
+        (&[("read", 10)], &[("read", 11)], Err("limits")),
+        (&[("read", 10)], &[("write", 1)], Err("limits")),
+    ] {
+        let world = World::new();
+        let caller = world.caller(|key| key.limits = limits(own)).await;
+        let mut key = new_key(&[]);
+        key.limits = limits(asked);
+        let result = world.manager.create(&caller, key).await;
+        match want {
+            Ok(want) => assert_eq!(result.unwrap().key.limits, limits(want), "own {own:?}, asked {asked:?}"),
+            Err(want) => assert_eq!(outcome(&result), want, "own {own:?}, asked {asked:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn r54_a_key_is_for_no_more_addresses_than_the_one_that_made_it() {
+    let home = &["10.0.0.0/8", "2001:db8::/32"][..];
+    for (own, asked, want) in [
+        (&[][..], &[][..], Ok(&[][..])),
+        (&[], &["10.1.0.0/16"], Ok(&["10.1.0.0/16"])),
+        (home, &[], Ok(home)),
+        (home, home, Ok(home)),
+        (home, &["10.0.0.0/8"], Ok(&["10.0.0.0/8"])),
+        (home, &["10.1.0.0/16", "2001:db8::1", "10.0.0.1"], Ok(&["10.1.0.0/16", "2001:db8::1", "10.0.0.1"])),
+        (home, &["::ffff:10.1.0.0/112"], Ok(&["10.1.0.0/16"])),
+        (home, &["10.0.0.0/7"], Err("addresses")),
+        (home, &["11.0.0.0/8"], Err("addresses")),
+        (home, &["10.1.0.0/16", "11.0.0.1"], Err("addresses")),
+        (home, &["0.0.0.0/0"], Err("addresses")),
+        (home, &["::/0"], Err("addresses")),
+        // Together they are all of 10.0.0.0/8. Not found out, and so refused.
+        (&["10.0.0.0/9", "10.128.0.0/9"], &["10.0.0.0/8"], Err("addresses")),
+    ] {
+        let name = format!("own {own:?}, asked {asked:?}");
+        let world = World::new();
+        let caller = world.caller(|key| key.allowed_addresses = networks(own)).await;
+        let key = || {
+            let mut key = new_key(&[]);
+            key.allowed_addresses = networks(asked);
+            key
+        };
+        let before = world.store.len();
+        let result = world.manager.create(&caller, key()).await;
+        match want {
+            Ok(want) => {
+                let made = result.unwrap().key;
+                assert_eq!(made.allowed_addresses, networks(want), "{name}");
+                let stored = world.record(&made.id).await.unwrap();
+                assert_eq!(stored.extras.allowed_addresses, networks(want), "{name}");
+            }
+            Err(want) => {
+                assert_eq!(outcome(&result), want, "{name}");
+                assert_eq!(world.store.len(), before, "{name}");
+            }
+        }
+        let made = world.manager.create(&operator(), key()).await.unwrap().key;
+        assert_eq!(made.allowed_addresses, networks(asked), "the operator: {name}");
+    }
+}
+
+/// Whoever gets a secret to a key, or brings it back, could use it from wherever it is good.
+#[tokio::test]
+async fn r54_a_key_for_more_addresses_is_neither_rotated_nor_enabled() {
+    let world = World::new();
+    let caller = world.caller(|key| key.allowed_addresses = networks(&["10.0.0.0/8"])).await;
+    for (target, want) in
+        [(&[][..], "addresses"), (&["10.0.0.0/8", "192.0.2.1"], "addresses"), (&["10.1.0.0/16"], "ok")]
+    {
+        let target = world.create(|key| key.allowed_addresses = networks(target)).await.key.id;
+        for action in CHANGES {
+            let result = world.change(&caller, action, &target).await;
+            let hands_out = matches!(action, KeyAction::Rotate | KeyAction::Enable);
+            assert_eq!(outcome(&result), if hands_out { want } else { "ok" }, "{action}");
+            if action == KeyAction::Revoke {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_new_key_is_told_field_by_field() {
+    let hundred = "é".repeat(100);
+    let over = "é".repeat(101);
+    for (name, want) in [
+        ("Production", "ok"),
+        ("ключ ✓", "ok"),
+        (hundred.as_str(), "ok"),
+        (over.as_str(), "name"),
+        ("", "name"),
+        (" \u{2003} ", "name"),
+        ("a\nb", "name"),
+        ("a\u{1b}[31m", "name"),
+        ("a\u{9b}b", "name"),
+        ("invoice\u{202e}gpj", "name"),
+        ("a\0", "name"),
+    ] {
+        let world = World::new();
+        let result = world.manager.create(&operator(), NewKey::new(name)).await;
+        assert_eq!(outcome(&result), want, "{name:?}");
+        assert_eq!(world.store.is_empty(), want != "ok", "{name:?}");
+    }
+    let world = World::new();
+    let mut key = NewKey::new("").scopes(scopes(&["a:b"]));
+    key.expires_at = Some(START.saturating_add(HOUR));
+    key.not_before = key.expires_at;
+    let manager = world.manager.clone().with_grantable_scopes(ScopeSet::empty());
+    assert_eq!(outcome(&manager.create(&operator(), key).await), "name scopes notBefore");
+
+    for (count, want) in [(100, "ok"), (101, "allowedAddresses")] {
+        let mut key = new_key(&[]);
+        key.allowed_addresses = vec!["192.0.2.1".parse().unwrap(); count];
+        assert_eq!(outcome(&world.manager.create(&operator(), key).await), want, "{count} networks");
+    }
+}
+
+#[tokio::test]
+async fn r55_managing_keys_needs_a_scope_of_its_own() {
+    let world = World::new();
+    let target = world.create(|_| {}).await.key.id;
+    let before = world.record(&target).await;
+    for (held, may_read, may_write) in [
+        (&["workflows:*", "runs:read"][..], false, false),
+        (&["api-keys:read"], true, false),
+        (&["api-keys:write"], false, true),
+        (&["api-keys:*"], true, true),
+        (&["api-keys-2:*", "api:*"], false, false),
+    ] {
+        let caller = world.caller(|key| key.scopes = scopes(held)).await;
+        let manager = &world.manager;
+        let list = manager.list(&caller, &KeyQuery::default()).await;
+        assert_eq!(list.is_ok(), may_read, "list with {held:?}");
+        let get = manager.get(&caller, &target).await;
+        assert_eq!(get.is_ok(), may_read, "get with {held:?}");
+        let create = manager.create(&caller, new_key(&[])).await;
+        assert_eq!(create.is_ok(), may_write, "create with {held:?}");
+        for action in CHANGES {
+            if may_write {
+                continue;
+            }
+            let result = world.change(&caller, action, &target).await;
+            assert_eq!(outcome(&result), "management scope", "{action} with {held:?}");
+        }
+        assert_eq!(world.record(&target).await, before, "{held:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_host_names_the_management_scopes() {
+    let world = World::new();
+    let manager = world.manager.clone().with_management_scopes(
+        ScopeRequirement::from_static("keys:look"),
+        ScopeRequirement::from_static("keys:change"),
+    );
+    let usual = world.caller(|key| key.scopes = scopes(&["api-keys:*"])).await;
+    let named = world.caller(|key| key.scopes = scopes(&["keys:look", "keys:change"])).await;
+    for (caller, want) in [(usual, "management scope"), (named, "ok")] {
+        assert_eq!(outcome(&manager.list(&caller, &KeyQuery::default()).await), want);
+        assert_eq!(outcome(&manager.create(&caller, new_key(&[])).await), want);
+    }
+}
+
+#[tokio::test]
+async fn r49_r52_keys_of_others_are_not_there() {
+    let world = World::new();
+    let mine = world.create(|_| {}).await.key.id;
+    let before = world.record(&mine).await;
+    for stranger in [
+        Owner::organization("globex".parse().unwrap(), Mode::Live),
+        Owner { mode: Mode::Test, ..acme() },
+        Owner::system(Mode::Live),
+    ] {
+        let own = world.create_for(&stranger, |_| {}).await;
+        let principal = world.principal(own.secret.expose_secret()).await.unwrap();
+        for authority in [Authority::operator(stranger.clone()), Authority::principal(&principal)] {
+            assert_eq!(*authority.owner(), stranger);
+            for action in CHANGES.into_iter().chain([KeyAction::Read]) {
+                let result = world.change(&authority, action, &mine).await;
+                assert_eq!(outcome(&result), "not found", "{action} by {authority:?}");
+            }
+            let page = world.manager.list(&authority, &KeyQuery::default()).await.unwrap();
+            assert_eq!(page.keys.iter().map(|key| key.id).collect::<Vec<_>>(), [own.key.id]);
+            let made = world.manager.create(&authority, new_key(&[])).await.unwrap();
+            assert_eq!(world.record(&made.key.id).await.unwrap().owner, stranger);
+            world.manager.delete(&authority, &made.key.id).await.unwrap();
+        }
+    }
+    assert_eq!(world.record(&mine).await, before, "strangers change nothing");
+}
+
+#[tokio::test]
+async fn r53_r57_nobody_gets_a_secret_to_more_than_they_hold() {
+    let later = Some(START.saturating_add(DAY));
+    type Describe = fn(&mut NewKey);
+    let targets: [(&str, Describe, &str); 5] = [
+        ("the same", |key| key.expires_at = Some(START.saturating_add(DAY)), "ok"),
+        (
+            "fewer scopes, sooner over",
+            |key| (key.scopes, key.expires_at) = (ScopeSet::empty(), Some(START.saturating_add(HOUR))),
+            "ok",
+        ),
+        (
+            "another scope",
+            |key| (key.scopes, key.expires_at) = (scopes(&["money:send"]), Some(START.saturating_add(HOUR))),
+            r#"scopes ["money:send"]"#,
+        ),
+        ("no end", |_| {}, "expiry"),
+        (
+            "a limit of its own",
+            |key| (key.limits, key.expires_at) = (limits(&[("read", 9)]), Some(START.saturating_add(HOUR))),
+            "limits",
+        ),
+    ];
+    for (name, describe, want) in targets {
+        let world = World::new();
+        let caller = world.caller(|key| key.expires_at = later).await;
+        let target = world.create(describe).await;
+        for action in [KeyAction::Rotate, KeyAction::Enable] {
+            let result = world.change(&caller, action, &target.key.id).await;
+            assert_eq!(outcome(&result), want, "{action}: {name}");
+        }
+        assert!(world.verifies(target.secret.expose_secret()).await, "{name}");
+        // Taking away is another matter.
+        for action in [KeyAction::Disable, KeyAction::Revoke, KeyAction::Delete] {
+            world.change(&caller, action, &target.key.id).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn r58_a_rotation_keeps_the_id_and_lets_the_old_secret_go_on_for_a_while() {
+    let format = KeyFormat::builder("sk_").modes("test_", "live_").public_id(16, '.').build().unwrap();
+    for format in [KeyFormat::new("wfk_").unwrap(), format] {
+        let world = World::with_format(format);
+        let first = world.create(|_| {}).await;
+        let id = first.key.id;
+        world.clock.advance(DAY);
+        let second = world.manager.rotate(&operator(), &id, HOUR).await.unwrap();
+        assert_eq!((second.key.id, second.key.name.as_str()), (id, "key"));
+        assert_eq!(second.key.created_at, START);
+        assert_eq!(second.key.secret_created_at, START.saturating_add(DAY));
+        assert_ne!(second.key.hint, first.key.hint, "the hint shows the new secret's last characters");
+        let (first, second) = (first.secret.expose_secret(), second.secret.expose_secret());
+        world.clock.advance(HOUR - MILLISECOND);
+        assert!(world.verifies(first).await && world.verifies(second).await, "within the grace");
+        world.clock.advance(MILLISECOND);
+        assert!(!world.verifies(first).await && world.verifies(second).await, "after it");
+
+        let third = world.manager.rotate(&operator(), &id, HOUR).await.unwrap();
+        let fourth = world.manager.rotate(&operator(), &id, HOUR).await.unwrap();
+        let (third, fourth) = (third.secret.expose_secret(), fourth.secret.expose_secret());
+        assert!(!world.verifies(second).await, "at most two verify: the oldest goes");
+        assert!(world.verifies(third).await && world.verifies(fourth).await);
+
+        let fifth = world.manager.rotate(&operator(), &id, Duration::ZERO).await.unwrap();
+        assert!(!world.verifies(third).await && !world.verifies(fourth).await, "no grace");
+        assert!(world.verifies(fifth.secret.expose_secret()).await);
+    }
+}
+
+#[tokio::test]
+async fn r58_a_secret_that_waits_for_its_first_use_ends_the_old_one_only_then() {
+    for format in [KeyFormat::new("wfk_"), KeyFormat::builder("sk_").public_id(16, '.')] {
+        let world = World::with_format(format.build().unwrap());
+        let first = world.create(|_| {}).await;
+        let id = first.key.id;
+        let before = world.manager.rotate(&operator(), &id, HOUR).await.unwrap();
+        let second = world.manager.rotate_on_first_use(&operator(), &id, HOUR).await.unwrap();
+        let third = world.manager.rotate_on_first_use(&operator(), &id, HOUR).await.unwrap();
+        let [first, before, second, third] =
+            [&first, &before, &second, &third].map(|key| key.secret.expose_secret());
+
+        world.clock.advance(30 * DAY);
+        assert!(world.verifies(before).await, "the old one goes on, however long nobody uses the new one");
+        assert!(!world.verifies(first).await && !world.verifies(second).await, "and these two have ended");
+        let view = world.manager.get(&operator(), &id).await.unwrap();
+        assert_eq!(view.secret_created_at, START);
+        assert!(view.next_hint.as_deref().is_some_and(|hint| hint != view.hint), "{view:?}");
+
+        let caller = Authority::principal(&world.principal(third).await.unwrap());
+        let view = world.manager.get(&operator(), &id).await.unwrap();
+        assert_eq!((view.age, view.next_hint), (30 * DAY, None), "now it is in use");
+        assert!(
+            world.manager.create(&caller, new_key(&["api-keys:read"])).await.is_ok(),
+            "and may do what it may"
+        );
+        assert!(world.verifies(before).await && world.verifies(third).await, "in its grace");
+        world.clock.advance(HOUR);
+        assert!(!world.verifies(before).await && world.verifies(third).await, "after it");
+
+        let unused = world.manager.rotate_on_first_use(&operator(), &id, HOUR).await.unwrap();
+        world.manager.revoke(&operator(), &id).await.unwrap();
+        assert!(!world.verifies(third).await && !world.verifies(unused.secret.expose_secret()).await);
+        assert!(world.record(&id).await.unwrap().extras.next.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r60_a_first_use_brings_back_no_key_that_is_revoked_at_the_same_time() {
+    for _ in 0..50 {
+        let world = World::new();
+        let id = world.create(|_| {}).await.key.id;
+        let next = world.manager.rotate_on_first_use(&operator(), &id, HOUR).await.unwrap();
+        let next = next.secret.expose_secret().to_owned();
+        let mut tasks = JoinSet::new();
+        for _ in 0..4 {
+            let (world, next) = (world.clone(), next.clone());
+            tasks.spawn(async move { drop(world.principal(&next).await) });
+        }
+        let revoking = world.clone();
+        tasks.spawn(async move { drop(revoking.manager.revoke(&operator(), &id).await.unwrap()) });
+        tasks.join_all().await;
+        assert!(!world.verifies(&next).await);
+        assert!(matches!(world.record(&id).await.unwrap().state, KeyState::Revoked { .. }));
+    }
+}
+
+#[tokio::test]
+async fn r58_a_grace_is_bounded_by_seven_days_and_by_the_keys_own_end() {
+    let world = World::new();
+    let key = world.create(|key| key.expires_at = Some(START.saturating_add(HOUR))).await;
+    let id = key.key.id;
+    let too_long = world.manager.rotate(&operator(), &id, KeyManager::MAX_GRACE + MILLISECOND).await;
+    assert_eq!(outcome(&too_long), "grace");
+    assert!(world.record(&id).await.unwrap().extras.previous.is_none(), "nothing was changed");
+
+    world.manager.rotate(&operator(), &id, KeyManager::MAX_GRACE).await.unwrap();
+    let previous = world.record(&id).await.unwrap().extras.previous.unwrap();
+    assert_eq!(previous.valid_until, START.saturating_add(HOUR), "the end of the key");
+    assert_eq!(KeyManager::DEFAULT_GRACE, DAY);
+    assert_eq!(KeyManager::MAX_GRACE, 7 * DAY);
+
+    world.clock.advance(HOUR);
+    let expired = world.manager.rotate(&operator(), &id, HOUR).await;
+    assert_eq!(outcome(&expired), "not found", "an expired key gets no new secret");
+}
+
+#[tokio::test]
+async fn r59_revoking_is_final_and_kills_every_secret() {
+    let world = World::new();
+    let first = world.create(|_| {}).await;
+    let id = first.key.id;
+    let second = world.manager.rotate(&operator(), &id, HOUR).await.unwrap();
+    let revoked = world.manager.revoke(&operator(), &id).await.unwrap();
+    assert_eq!(revoked.status, KeyStatus::Revoked);
+    for secret in [&first.secret, &second.secret] {
+        assert!(!world.verifies(secret.expose_secret()).await);
+    }
+    let record = world.record(&id).await;
+    for action in [KeyAction::Revoke, KeyAction::Enable, KeyAction::Disable, KeyAction::Rotate] {
+        assert_eq!(outcome(&world.change(&operator(), action, &id).await), "not found", "{action}");
+        assert_eq!(world.record(&id).await, record, "{action} changes nothing");
+    }
+    let page = world.manager.list(&operator(), &KeyQuery::default()).await.unwrap();
+    assert_eq!(page.keys, [revoked], "a revoked key stays listed");
+    world.manager.delete(&operator(), &id).await.unwrap();
+    assert_eq!(outcome(&world.manager.get(&operator(), &id).await), "not found", "a deleted one does not");
+}
+
+#[tokio::test]
+async fn a_caller_may_revoke_its_own_key() {
+    let world = World::new();
+    let key = world.create(|_| {}).await;
+    let caller = Authority::principal(&world.principal(key.secret.expose_secret()).await.unwrap());
+    world.manager.revoke(&caller, &key.key.id).await.unwrap();
+    assert!(!world.verifies(key.secret.expose_secret()).await);
+}
+
+#[tokio::test]
+async fn r32_r57_a_caller_whose_key_has_ended_brings_none_to_life() {
+    for ending in [KeyAction::Revoke, KeyAction::Disable, KeyAction::Delete, KeyAction::Rotate] {
+        let world = World::new();
+        let sleeping = world.create(|_| {}).await.key.id;
+        world.manager.disable(&operator(), &sleeping).await.unwrap();
+        let caller = world.caller(|_| {}).await;
+        let own = match caller.actor() {
+            Actor::Key(id) => id,
+            Actor::Session(_) | Actor::Operator => panic!("a caller has a key"),
+        };
+        world.clock.advance(Duration::from_secs(1));
+        world.change(&operator(), ending, &own).await.unwrap();
+
+        assert_eq!(outcome(&world.manager.create(&caller, new_key(&[])).await), "ended", "{ending}");
+        assert_eq!(outcome(&world.manager.rotate(&caller, &sleeping, HOUR).await), "ended", "{ending}");
+        assert_eq!(outcome(&world.manager.enable(&caller, &sleeping).await), "ended", "{ending}");
+    }
+    let world = World::new();
+    let end = START.saturating_add(HOUR);
+    let caller = world.caller(|key| key.expires_at = Some(end)).await;
+    world.clock.advance(HOUR);
+    assert_eq!(outcome(&world.manager.create(&caller, new_key(&[])).await), "ended", "expired");
+}
+
+#[tokio::test]
+async fn a_disabled_key_can_be_enabled_again() {
+    let world = World::new();
+    let key = world.create(|_| {}).await;
+    let (id, secret) = (key.key.id, key.secret.expose_secret());
+    for (action, works) in [
+        (KeyAction::Disable, false),
+        (KeyAction::Disable, false),
+        (KeyAction::Enable, true),
+        (KeyAction::Enable, true),
+    ] {
+        world.change(&operator(), action, &id).await.unwrap();
+        assert_eq!(world.verifies(secret).await, works, "{action}");
+    }
+    world.manager.disable(&operator(), &id).await.unwrap();
+    let rotated = world.manager.rotate(&operator(), &id, HOUR).await.unwrap();
+    assert_eq!(rotated.key.status, KeyStatus::Disabled, "a rotation switches nothing on");
+    assert!(!world.verifies(rotated.secret.expose_secret()).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r60_whatever_happens_at_the_same_time_a_revocation_wins() {
+    for round in 0..100 {
+        let world = World::new();
+        let key = world.create(|_| {}).await;
+        let id = key.key.id;
+        let secrets = Arc::new(Mutex::new(vec![key.secret]));
+        let with_delete = round % 2 == 0;
+        let mut tasks = JoinSet::new();
+        let barrier = Arc::new(tokio::sync::Barrier::new(6));
+        for action in [
+            KeyAction::Rotate,
+            KeyAction::Enable,
+            KeyAction::Disable,
+            if with_delete { KeyAction::Delete } else { KeyAction::Revoke },
+            KeyAction::Rotate,
+            KeyAction::Disable,
+        ] {
+            let (world, secrets, barrier) = (world.clone(), secrets.clone(), barrier.clone());
+            tasks.spawn(async move {
+                barrier.wait().await;
+                let result = if action == KeyAction::Rotate {
+                    let rotated = world.manager.rotate(&operator(), &id, HOUR).await;
+                    rotated.map(|rotated| secrets.lock().unwrap().push(rotated.secret))
+                } else {
+                    world.change(&operator(), action, &id).await
+                };
+                (action, outcome(&result))
+            });
+        }
+        for (action, outcome) in tasks.join_all().await {
+            let ending = matches!(action, KeyAction::Revoke | KeyAction::Delete);
+            let want = if ending { &["ok"][..] } else { &["ok", "not found"] };
+            assert!(want.contains(&outcome.as_str()), "{action}: {outcome}");
+        }
+        match world.record(&id).await {
+            Some(record) => assert!(matches!(record.state, KeyState::Revoked { .. }) && !with_delete),
+            None => assert!(with_delete),
+        }
+        let secrets = std::mem::take(&mut *secrets.lock().unwrap());
+        for secret in secrets {
+            assert!(!world.verifies(secret.expose_secret()).await, "no secret of a revoked key verifies");
+        }
+    }
+}
+
+#[tokio::test]
+async fn r60_a_change_that_was_overtaken_looks_again_and_gives_up_in_the_end() {
+    for (conflicts, want) in [(0, true), (15, true), (16, false)] {
+        let world = World::new();
+        let id = world.create(|_| {}).await.key.id;
+        let store =
+            Overtaken::new(&world.store, conflicts, |other| other.name = format!("{}!", other.name).into());
+        let manager = KeyManager::new(store, world.format.clone()).with_clock(world.clock.clone());
+        let result = manager.revoke(&operator(), &id).await;
+        assert_eq!(result.is_ok(), want, "{conflicts} conflicts");
+        let revoked = matches!(world.record(&id).await.unwrap().state, KeyState::Revoked { .. });
+        assert_eq!(revoked, want, "{conflicts} conflicts");
+        if let Err(error) = result {
+            assert!(matches!(error, ManageError::Store(error) if error.kind() == StoreErrorKind::Conflict));
+        }
+    }
+}
+
+/// Whoever rotates a key that has leaked is not overtaken by who has its old secret, and had begun to rotate it, too.
+#[tokio::test]
+async fn r32_r60_a_caller_whose_key_was_changed_meanwhile_gets_no_secret_of_it() {
+    type Change = fn(&mut KeyRecord);
+    let changes: [(Change, &str); 4] = [
+        (|other| other.name = format!("{}!", other.name).into(), "ok"),
+        (|other| other.secret_created_at = other.secret_created_at.saturating_add(HOUR), "ended"),
+        (|other| other.state = KeyState::Disabled, "ended"),
+        (|other| other.scopes = scopes(&["api-keys:write"]), "ended"),
+    ];
+    for (number, (change, want)) in changes.into_iter().enumerate() {
+        for on_first_use in [false, true] {
+            let world = World::new();
+            let own = world.create(|_| {}).await;
+            let caller = Authority::principal(&world.principal(own.secret.expose_secret()).await.unwrap());
+            let store = Overtaken::new(&world.store, 1, change);
+            let manager = KeyManager::new(store, world.format.clone()).with_clock(world.clock.clone());
+            let result = match on_first_use {
+                false => manager.rotate(&caller, &own.key.id, HOUR).await,
+                true => manager.rotate_on_first_use(&caller, &own.key.id, HOUR).await,
+            };
+            assert_eq!(outcome(&result), want, "change {number}, on first use: {on_first_use}");
+        }
+    }
+}
+
+/// A store in which somebody else is faster a number of times.
+struct Overtaken {
+    store: MemoryStore,
+    conflicts: AtomicUsize,
+    change: fn(&mut KeyRecord),
+}
+
+impl Overtaken {
+    fn new(store: &MemoryStore, conflicts: usize, change: fn(&mut KeyRecord)) -> Self {
+        Self { store: store.clone(), conflicts: conflicts.into(), change }
+    }
+}
+
+#[async_trait]
+impl KeyStore for Overtaken {
+    async fn find(&self, selector: KeySelector<'_>) -> FindResult {
+        self.store.find(selector).await
+    }
+}
+
+#[async_trait]
+impl KeyAdministration for Overtaken {
+    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
+        self.store.insert(record).await
+    }
+
+    async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
+        self.store.get(owner, id).await
+    }
+
+    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+        self.store.list(owner, query).await
+    }
+
+    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
+        let left =
+            self.conflicts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left.is_ok() {
+            let mut other = KeyRecord::clone(&*self.store.get(&record.owner, &record.id).await?.unwrap());
+            (self.change)(&mut other);
+            self.store.replace(other).await?;
+        }
+        self.store.replace(record).await
+    }
+
+    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
+        self.store.delete(owner, id).await
+    }
+}
+
+#[tokio::test]
+async fn r61_what_is_shown_has_neither_secret_nor_digest() {
+    let world = World::new();
+    let key = world.create(|_| {}).await;
+    let secret = key.secret.expose_secret();
+    let digest = world.record(&key.key.id).await.unwrap().digest.to_string();
+    let page = world.manager.list(&operator(), &KeyQuery::default()).await.unwrap();
+    for shown in [format!("{key:?}"), format!("{page:?}"), format!("{:?}", world.manager)] {
+        assert!(!shown.contains(secret) && !shown.contains(&secret[4..]), "{shown}");
+        assert!(!shown.contains(&digest) && !shown.contains(&digest[7..]), "{shown}");
+    }
+    assert_eq!(page.keys[0].hint, format!("wfk_…{}", &secret[secret.len() - 4..]));
+}
+
+#[tokio::test]
+async fn r81_everything_that_is_done_is_audited_and_what_is_not_done_is_not() {
+    let world = World::new();
+    let caller_key = world.create(|_| {}).await;
+    let caller = Authority::principal(&world.principal(caller_key.secret.expose_secret()).await.unwrap());
+    world.take_events();
+    world.clock.advance(HOUR);
+
+    let created = world.manager.create(&caller, new_key(&[])).await.unwrap();
+    let id = created.key.id;
+    for action in [
+        KeyAction::Rotate,
+        KeyAction::Disable,
+        KeyAction::Disable,
+        KeyAction::Read,
+        KeyAction::Enable,
+        KeyAction::Delete,
+        KeyAction::Delete,
+    ] {
+        let _ = world.change(&caller, action, &id).await;
+    }
+    let _ = world.manager.create(&caller, NewKey::new("")).await;
+    let events = world.take_events();
+    let actions: Vec<_> = events.iter().map(|event| event.action).collect();
+    use KeyAction as A;
+    assert_eq!(
+        actions,
+        [A::Create, A::Rotate, A::Disable, A::Enable, A::Revoke, A::Delete],
+        "a live key is revoked before it is deleted; what changes nothing is no event"
+    );
+    for event in &events {
+        assert_eq!(event.key_id, Some(id), "which");
+        assert_eq!(event.owner, acme(), "whose");
+        assert_eq!(event.actor, Actor::Key(caller_key.key.id), "who");
+        assert_eq!(event.at, START.saturating_add(HOUR), "when");
+        assert_eq!(event.outcome, AuditOutcome::Done);
+    }
+    let revoked = world.create(|_| {}).await.key.id;
+    world.manager.revoke(&operator(), &revoked).await.unwrap();
+    world.take_events();
+    world.manager.delete(&operator(), &revoked).await.unwrap();
+    let events = world.take_events();
+    assert_eq!(events.len(), 1, "a revoked key is not revoked again");
+    assert_eq!((events[0].action, events[0].actor), (A::Delete, Actor::Operator));
+}
+
+#[tokio::test]
+async fn r81_what_a_caller_was_not_allowed_to_do_is_audited_once() {
+    let world = World::new();
+    let stranger = world.caller(|key| key.scopes = scopes(&["runs:read"])).await;
+    let caller = world.caller(|key| key.scopes = scopes(&["api-keys:write"])).await;
+    let id = world.create(|key| key.scopes = scopes(&["runs:read"])).await.key.id;
+    let write = ScopeRequirement::from_static("api-keys:write");
+    let cases = [
+        (&stranger, KeyAction::Rotate, Forbidden::ManagementScope(write.clone())),
+        (&stranger, KeyAction::Delete, Forbidden::ManagementScope(write)),
+        (
+            &caller,
+            KeyAction::Read,
+            Forbidden::ManagementScope(ScopeRequirement::from_static("api-keys:read")),
+        ),
+        (&caller, KeyAction::Rotate, Forbidden::Scopes(scopes(&["runs:read"]))),
+        (&caller, KeyAction::Enable, Forbidden::Scopes(scopes(&["runs:read"]))),
+    ];
+    for (authority, action, want) in cases {
+        world.take_events();
+        world.change(authority, action, &id).await.unwrap_err();
+        let events = world.take_events();
+        assert_eq!(events.len(), 1, "{action}");
+        assert_eq!((events[0].action, events[0].key_id), (action, Some(id)));
+        assert_eq!(events[0].actor, authority.actor());
+        assert_eq!(events[0].outcome, AuditOutcome::Forbidden(want));
+    }
+    world.take_events();
+    world.manager.create(&caller, new_key(&["runs:read"])).await.unwrap_err();
+    let events = world.take_events();
+    assert_eq!((events.len(), events[0].action, events[0].key_id), (1, KeyAction::Create, None));
+}
+
+#[tokio::test]
+async fn r85_age_and_expiry_are_shown_and_old_secrets_can_be_listed() {
+    let world = World::new();
+    let old = world.create(|_| {}).await.key.id;
+    let rotated = world.create(|_| {}).await.key.id;
+    world.clock.advance(90 * DAY);
+    world.manager.rotate(&operator(), &rotated, Duration::ZERO).await.unwrap();
+    world.create(|key| key.expires_at = Some(START.saturating_add(91 * DAY))).await;
+    for (age, want) in [(90 * DAY, &[][..]), (90 * DAY - MILLISECOND, &[old]), (89 * DAY, &[old])] {
+        let page = world.manager.list(&operator(), &world.manager.older_than(age)).await.unwrap();
+        assert_eq!(page.keys.iter().map(|key| key.id).collect::<Vec<_>>(), want, "{age:?}");
+    }
+    assert_eq!(world.manager.get(&operator(), &old).await.unwrap().age, 90 * DAY);
+    assert_eq!(world.manager.get(&operator(), &rotated).await.unwrap().age, Duration::ZERO);
+    assert!(world.manager.older_than(Duration::MAX).secret_created_before.is_some());
+}
+
+#[tokio::test]
+async fn the_status_is_that_of_the_reason_that_lasts_longest() {
+    let world = World::new();
+    let at = |hours: u32| Some(START.saturating_add(HOUR * hours));
+    let id = world.create(|key| (key.not_before, key.expires_at) = (at(1), at(2))).await.key.id;
+    let status = async || world.manager.get(&operator(), &id).await.unwrap().status;
+    assert_eq!(status().await, KeyStatus::NotYetValid);
+    world.clock.advance(HOUR);
+    assert_eq!(status().await, KeyStatus::Active);
+    world.manager.disable(&operator(), &id).await.unwrap();
+    assert_eq!(status().await, KeyStatus::Disabled);
+    world.clock.advance(HOUR);
+    assert_eq!(status().await, KeyStatus::Expired);
+    world.manager.revoke(&operator(), &id).await.unwrap();
+    assert_eq!(status().await, KeyStatus::Revoked);
+}
+
+const FOREIGN: &str = "sk_live_oldsystem1.abc123def456ghi789jkl012mno345pq";
+
+#[tokio::test]
+async fn an_imported_key_verifies_and_importing_it_again_says_so() {
+    let format = KeyFormat::builder("sk_").modes("test_", "live_").public_id(16, '.').build().unwrap();
+    let world = World::with_format(format);
+    let import = async |authority: &Authority, key| world.manager.import(authority, new_key(&[]), key).await;
+    let plaintext = |text: &str| ExistingKey::Plaintext(text.into());
+
+    let imported = import(&operator(), plaintext(FOREIGN)).await.unwrap();
+    assert_eq!((imported.id.as_str(), imported.hint.as_str()), ("oldsystem1", "sk_live_…45pq"));
+    assert!(world.verifies(FOREIGN).await);
+    let globex = Authority::operator(Owner::organization("globex".parse().unwrap(), Mode::Live));
+    let test_mode = Authority::operator(Owner { mode: Mode::Test, ..acme() });
+    let caller = world.caller(|_| {}).await;
+    let same_id = FOREIGN.replace("abc", "xyz");
+    for (name, authority, text, want) in [
+        ("again", &operator(), FOREIGN, "already exists"),
+        ("for another owner", &globex, FOREIGN, "key"),
+        ("another secret of the same id", &operator(), same_id.as_str(), "key"),
+        ("the other mode", &test_mode, &FOREIGN.replace("system1", "system4"), "key"),
+        ("not of the format", &operator(), "hunter2", "key"),
+        ("too weak", &operator(), "sk_live_oldsystem2.short", "key"),
+        ("by a caller", &caller, &FOREIGN.replace("system1", "system3"), "operator only"),
+    ] {
+        let before = world.store.len();
+        assert_eq!(outcome(&import(authority, plaintext(text)).await), want, "{name}");
+        assert_eq!(world.store.len(), before, "{name}");
+    }
+    let refused = world.take_events().pop().unwrap();
+    assert_eq!(refused.outcome, AuditOutcome::Forbidden(Forbidden::OperatorOnly));
+    assert_eq!((refused.action, refused.actor), (KeyAction::Import, caller.actor()));
+    world.manager.revoke(&operator(), &imported.id).await.unwrap();
+    let again = import(&operator(), plaintext(FOREIGN)).await;
+    assert_eq!(outcome(&again), "already exists", "importing does not bring a revoked key back");
+    assert!(!world.verifies(FOREIGN).await);
+}
+
+#[tokio::test]
+async fn a_digest_can_be_imported_if_it_can_ever_verify() {
+    let world = World::new();
+    let text = "wfk_abc123def456ghi789jkl012mno345pq";
+    let pepper = || "a pepper of thirty-two bytes, or more".into();
+    let peppered = Peppers::new(PepperId::new(7), pepper()).unwrap();
+    let digest = |peppers: &Peppers, hint: &str| ExistingKey::Digest {
+        id: "legacy-1".parse().unwrap(),
+        digest: peppers.digest(text),
+        hint: hint.into(),
+    };
+    let import = async |manager: &KeyManager, key| manager.import(&operator(), new_key(&[]), key).await;
+
+    assert_eq!(outcome(&import(&world.manager, digest(&peppered, "")).await), "digest", "an unknown pepper");
+    assert_eq!(outcome(&import(&world.manager, digest(&Peppers::none(), "a\u{1b}b")).await), "hint");
+    let imported = import(&world.manager, digest(&Peppers::none(), "wfk_…45pq")).await.unwrap();
+    assert_eq!((imported.id.as_str(), imported.hint.as_str()), ("legacy-1", "wfk_…45pq"));
+    assert!(world.verifies(text).await);
+
+    // Meanwhile a pepper came into use. The key is still the same key.
+    let manager = world.manager.clone().with_peppers(peppered.accept_unpeppered());
+    let again = import(&manager, ExistingKey::Plaintext(text.into())).await;
+    assert_eq!(outcome(&again), "already exists");
+    assert_eq!(world.store.len(), 1);
+}
+
+#[test]
+fn every_operation_can_run_in_a_task_of_its_own() {
+    fn is_send<T: Send>(_: T) {}
+    let (world, authority, query) = (World::new(), operator(), KeyQuery::default());
+    let (manager, id) = (&world.manager, "k1".parse().unwrap());
+    is_send(manager.create(&authority, new_key(&[])));
+    is_send(manager.import(&authority, new_key(&[]), ExistingKey::Plaintext(FOREIGN.into())));
+    is_send(manager.list(&authority, &query));
+    is_send(manager.get(&authority, &id));
+    is_send(manager.rotate(&authority, &id, HOUR));
+    is_send(manager.disable(&authority, &id));
+    is_send(manager.enable(&authority, &id));
+    is_send(manager.revoke(&authority, &id));
+    is_send(manager.delete(&authority, &id));
+}
+
+fn any_scopes() -> impl Strategy<Value = ScopeSet> {
+    let scope = (prop::sample::select(&["a", "b", "aa"][..]), prop::sample::select(&["x", "y", "*"][..]));
+    prop::collection::vec(scope, 0..5)
+        .prop_map(|list| list.iter().map(|(what, how)| format!("{what}:{how}").parse().unwrap()).collect())
+}
+
+fn any_instant() -> impl Strategy<Value = Option<Timestamp>> {
+    prop::option::of((0..6_u32).prop_map(|hours| START.saturating_add(HOUR * hours)))
+}
+
+fn any_limits() -> impl Strategy<Value = LimitOverrides> {
+    let limit = (prop::sample::select(&["read", "write"][..]), 1..4_u32);
+    prop::collection::vec(limit, 0..3).prop_map(|list| limits(&list))
+}
+
+fn any_key() -> impl Strategy<Value = NewKey> {
+    (any_scopes(), any_instant(), any_instant(), any_limits()).prop_map(
+        |(scopes, not_before, expires_at, limits)| {
+            let mut key = NewKey::new("key").scopes(scopes);
+            (key.not_before, key.expires_at, key.limits) = (not_before, expires_at, limits);
+            key
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn r53_r54_whatever_is_asked_for_a_key_is_never_more_than_its_maker(own in any_key(), asked in any_key()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let world = World::new();
+            let caller_scopes: ScopeSet =
+                own.scopes.iter().cloned().chain(scopes(&["api-keys:write"]).iter().cloned()).collect();
+            let mut own = own;
+            (own.scopes, own.not_before) = (caller_scopes, None);
+            own.expires_at = own.expires_at.filter(|end| *end > START);
+            let own = world.manager.create(&operator(), own).await.unwrap();
+            let caller = Authority::principal(&world.principal(own.secret.expose_secret()).await.unwrap());
+            let allowed = asked.scopes.is_subset_of(&own.key.scopes);
+            match world.manager.create(&caller, asked.clone()).await {
+                Ok(made) => {
+                    let made = world.record(&made.key.id).await.unwrap();
+                    assert!(allowed && made.scopes == asked.scopes);
+                    assert!(made.scopes.is_subset_of(&own.key.scopes));
+                    if let Some(end) = own.key.expires_at {
+                        assert!(made.expires_at.is_some_and(|made| made <= end));
+                    }
+                    for (category, limit) in made.extras.limits.iter() {
+                        assert!(own.key.limits.get(category).is_some_and(|own| limit <= own));
+                    }
+                    for (category, limit) in own.key.limits.iter() {
+                        assert!(made.extras.limits.get(category).is_some_and(|made| made <= limit));
+                    }
+                    assert_eq!(made.owner, acme());
+                    assert_eq!(made.state, KeyState::Active);
+                }
+                Err(error) => {
+                    assert!(matches!(error, ManageError::Forbidden(_) | ManageError::Invalid(_)), "{error:?}");
+                    assert_eq!(world.store.len(), 1, "nothing is stored");
+                }
+            }
+        });
+    }
+}

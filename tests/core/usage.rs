@@ -1,0 +1,184 @@
+//! Usage metering: which calls a sink is told of, and what of them.
+#![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{Request, Response, StatusCode};
+use support::*;
+use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower_api_keys::address::{ClientAddressSource, PeerAddress};
+use tower_api_keys::authorize::OrganizationContextLayer;
+use tower_api_keys::credential::BearerKey;
+use tower_api_keys::identity::Role;
+use tower_api_keys::identity::{Membership, Session, SessionAuthenticator};
+use tower_api_keys::key::{Mode, SecretString};
+use tower_api_keys::limit::{MemoryRateLimiter, Quota};
+use tower_api_keys::outcome::Call;
+use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
+use tower_api_keys::store::StoreError;
+use tower_api_keys::{AuthenticateLayer, RateLimitLayer, RequireScopeLayer, UsageLayer};
+
+#[derive(Clone, Default)]
+struct Notes(Arc<Mutex<Vec<String>>>);
+
+impl Notes {
+    fn layer(&self) -> UsageLayer {
+        let notes = self.clone();
+        UsageLayer::new(X_API_KEY, move |call: &Call<'_>| {
+            let key = call.principal().map_or("nobody", |principal| principal.name());
+            let note = format!("{key} {} {} {}", call.method(), call.path(), call.status().as_u16());
+            notes.0.lock().unwrap().push(note);
+        })
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+fn at(path: &str, key: Option<&str>) -> Request<()> {
+    let mut request = Request::post(path).body(()).unwrap();
+    request.extensions_mut().insert(PeerAddress("192.0.2.1".parse().unwrap()));
+    if let Some(key) = key {
+        request.headers_mut().insert(X_API_KEY, key.parse().unwrap());
+    }
+    request
+}
+
+#[tokio::test]
+async fn calls_with_a_key_and_a_status_below_500_are_told_with_who_made_them() {
+    for answers in [Answers::AtOnce, Answers::Later] {
+        let notes = Notes::default();
+        let keys = TestStore::new(store([record(KEY, |key| key.name = "acme".into())]).await, answers);
+        let limiter = MemoryRateLimiter::builder("address", Quota::per_minute(8).unwrap()).build();
+        let service = ServiceBuilder::new()
+            .layer(notes.layer())
+            .layer(RateLimitLayer::by_client_address(ClientAddressSource::peer(), limiter))
+            .layer(AuthenticateLayer::new(keys, header_key()))
+            .service(service_fn(async |request: Request<()>| {
+                let mut response = Response::new(Bytes::new());
+                let status = request.uri().path().trim_start_matches('/').parse();
+                *response.status_mut() = status.unwrap_or(StatusCode::OK);
+                Ok::<_, std::convert::Infallible>(response)
+            }));
+        for (path, key, note) in [
+            ("/ships?a=b", Some(KEY), Some("acme POST /ships 200")),
+            ("/404", Some(KEY), Some("acme POST /404 404")),
+            ("/499", Some(KEY), Some("acme POST /499 499")),
+            ("/500", Some(KEY), None),
+            ("/", Some(UNKNOWN_KEY), Some("nobody POST / 401")),
+            ("/", Some("junk"), Some("nobody POST / 401")),
+            ("/", Some(""), None),
+            ("/", None, None),
+            // Over the limit of the address, before anybody has looked at the key.
+            ("/", Some(KEY), Some("nobody POST / 429")),
+            ("/", None, None),
+        ] {
+            service.clone().oneshot(at(path, key)).await.unwrap();
+            assert_eq!(notes.take(), Vec::from_iter(note), "{path} {key:?} {answers:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_is_refused_further_in_is_known() {
+    let notes = Notes::default();
+    let keys = store([record(KEY, |key| key.name = "acme".into())]).await;
+    let service = ServiceBuilder::new()
+        .layer(notes.layer())
+        .layer(AuthenticateLayer::new(keys, header_key()))
+        .layer(RequireScopeLayer::new(ScopeRequirement::from_static("ships:write")))
+        .service(service_fn(whoami));
+    service.oneshot(at("/ships", Some(KEY))).await.unwrap();
+    assert_eq!(notes.take(), ["acme POST /ships 403"]);
+}
+
+#[tokio::test]
+async fn each_of_two_sinks_learns_who_called() {
+    let (bill, statistics) = (Notes::default(), Notes::default());
+    let keys = store([record(KEY, |key| key.name = "acme".into())]).await;
+    let service = ServiceBuilder::new()
+        .layer(bill.layer())
+        .layer(statistics.layer())
+        .layer(AuthenticateLayer::new(keys, header_key()))
+        .service(service_fn(whoami));
+    service.oneshot(at("/ships", Some(KEY))).await.unwrap();
+    assert_eq!([bill.take(), statistics.take()], [["acme POST /ships 200"]; 2]);
+}
+
+/// Who is in a session is known when it is known for whom they act.
+#[tokio::test]
+async fn who_calls_in_a_session_is_known() {
+    struct Ada;
+
+    #[async_trait::async_trait]
+    impl SessionAuthenticator for Ada {
+        async fn authenticate(&self, _: &SecretString) -> Result<Option<Session>, StoreError> {
+            let acme = Membership::new("acme".parse().unwrap(), Role::of_rank(1), ScopeSet::empty());
+            Ok(Some(Session::new("ada", Mode::Live, [acme])))
+        }
+    }
+
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let sink = {
+        let calls = calls.clone();
+        move |call: &Call<'_>| {
+            let owner =
+                call.principal().map(|principal| (principal.name().to_owned(), principal.owner().clone()));
+            calls.lock().unwrap().push(owner);
+        }
+    };
+    let service = ServiceBuilder::new()
+        .layer(UsageLayer::new(AUTHORIZATION, sink))
+        .layer(
+            AuthenticateLayer::new(store([]).await, BearerKey::new(format()).or_session()).with_sessions(Ada),
+        )
+        .layer(OrganizationContextLayer::new().with_session_cookie("organization"))
+        .service(service_fn(whoami));
+    for cookie in ["organization=acme", "organization=other"] {
+        let mut request = at("/ships", None);
+        request.headers_mut().insert(AUTHORIZATION, "Bearer token".parse().unwrap());
+        request.headers_mut().insert(COOKIE, cookie.parse().unwrap());
+        service.clone().oneshot(request).await.unwrap();
+    }
+    assert_eq!(*calls.lock().unwrap(), [Some(("ada".to_owned(), acme())), None]);
+}
+
+#[tokio::test]
+async fn a_sink_that_panics_breaks_nothing_and_an_error_is_no_answer() {
+    let layer = UsageLayer::new(X_API_KEY, |_: &Call<'_>| panic!("the sink has a bug"));
+    let response = layer.layer(service_fn(whoami)).oneshot(at("/", Some(KEY))).await.unwrap();
+    assert_eq!(response.body(), "nobody");
+
+    let notes = Notes::default();
+    let service =
+        notes.layer().layer(service_fn(async |_: Request<()>| Err::<Response<()>, BoxError>("gone".into())));
+    assert!(service.oneshot(at("/", Some(KEY))).await.is_err());
+    assert_eq!(notes.take(), [""; 0]);
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn the_route_is_axum_s() {
+    use axum::Router;
+    use axum::routing::post;
+
+    let routes = Arc::new(Mutex::new(Vec::new()));
+    let sink = {
+        let routes = routes.clone();
+        move |call: &Call<'_>| {
+            routes.lock().unwrap().push((call.method().clone(), call.route().map(str::to_owned)))
+        }
+    };
+    let app = Router::new().route("/ships/{id}", post(async || "")).layer(UsageLayer::new(X_API_KEY, sink));
+    for path in ["/ships/7", "/nowhere"] {
+        let request = at(path, Some(KEY)).map(|()| axum::body::Body::empty());
+        app.clone().oneshot(request).await.unwrap();
+    }
+    let expected = [(http::Method::POST, Some("/ships/{id}".to_owned())), (http::Method::POST, None)];
+    assert_eq!(*routes.lock().unwrap(), expected);
+}

@@ -1,0 +1,10 @@
+//! The example servers over real sockets. Their printed `curl` lines are pasted, so this needs curl.
+
+#[path = "../support/server.rs"]
+mod server;
+
+mod hyper_service;
+mod justpaid;
+mod pasby;
+mod payment_gateway;
+mod paymongo;

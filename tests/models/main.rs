@@ -1,0 +1,4 @@
+//! Model checks: the crate's own sources under loom, which tries every interleaving.
+
+mod cache_interleavings;
+mod interleavings;

@@ -1,0 +1,232 @@
+//! The layers in a tonic server, asked by a tonic client over real sockets.
+#![cfg(feature = "tonic")]
+
+#[path = "support/server.rs"]
+mod server;
+mod support;
+
+use std::net::SocketAddr;
+
+use http::Method;
+use server::Server;
+use support::{Answers, KEY, OTHER_KEY, TestStore, UNKNOWN_KEY, header_key, record, store};
+use tonic::body::Body;
+use tonic::metadata::MetadataValue;
+use tonic::transport::server::{TcpConnectInfo, TcpIncoming};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Response, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_types::StatusExt;
+use tower::ServiceBuilder;
+use tower_api_keys::address::{ClientAddressSource, PeerAddress};
+use tower_api_keys::limit::{MemoryRateLimiter, Quota};
+use tower_api_keys::rejection::GrpcStatus;
+use tower_api_keys::route::Access;
+use tower_api_keys::route::RouteTable;
+use tower_api_keys::scope::ScopeRequirement;
+use tower_api_keys::{AuthenticateLayer, RateLimitLayer, RequireScopeLayer};
+
+const CHECK: &str = "/grpc.health.v1.Health/Check";
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+
+/// Answers with the key's identifier in the metadata.
+struct Whoami;
+
+#[tonic::async_trait]
+impl Health for Whoami {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        let caller = tower_api_keys::tonic::principal(&request)?.key_id().to_string();
+        let mut response = Response::new(HealthCheckResponse { status: ServingStatus::Serving.into() });
+        response.metadata_mut().insert("caller", caller.parse().unwrap());
+        Ok(response)
+    }
+
+    type WatchStream = tokio_stream::Empty<Result<HealthCheckResponse, Status>>;
+
+    async fn watch(&self, _: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Ok(Response::new(tokio_stream::empty()))
+    }
+}
+
+/// Serves [`Whoami`] behind `layers`, on a free port, until the test ends.
+macro_rules! serve {
+    ($layers:expr) => {{
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server =
+            tonic::transport::Server::builder().layer($layers).add_service(HealthServer::new(Whoami));
+        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+        client(address).await
+    }};
+}
+
+async fn client(address: SocketAddr) -> HealthClient<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    HealthClient::new(endpoint.connect().await.unwrap())
+}
+
+fn authenticate(store: TestStore) -> AuthenticateLayer<GrpcStatus> {
+    AuthenticateLayer::new(store, header_key()).with_rejection_format(GrpcStatus)
+}
+
+async fn keys(answers: Answers) -> TestStore {
+    TestStore::new(store([record(KEY, |_| {}), record(OTHER_KEY, |_| {})]).await, answers)
+}
+
+fn call(keys: &[&str]) -> Request<HealthCheckRequest> {
+    let mut request = Request::new(HealthCheckRequest::default());
+    for key in keys {
+        request.metadata_mut().append("x-api-key", MetadataValue::try_from(*key).unwrap());
+    }
+    request
+}
+
+/// The status that a call is refused with.
+async fn refused(client: &mut HealthClient<Channel>, keys: &[&str]) -> Status {
+    client.check(call(keys)).await.expect_err("the call is refused")
+}
+
+#[tokio::test]
+async fn good_keys_reach_the_service_and_bad_ones_are_unauthenticated() {
+    for answers in [Answers::AtOnce, Answers::Later] {
+        let mut client = serve!(authenticate(keys(answers).await));
+        let response = client.check(call(&[KEY])).await.expect("the key is good");
+        assert_eq!(response.metadata().get("caller").unwrap(), &record(KEY, |_| {}).id.to_string());
+        assert_eq!(response.into_inner().status(), ServingStatus::Serving);
+        assert!(client.watch(call(&[KEY])).await.is_ok(), "streams too");
+        for (name, keys) in [
+            ("none", [].as_slice()),
+            ("unknown", &[UNKNOWN_KEY]),
+            ("malformed", &["wfk_"]),
+            ("the key twice", &[KEY, KEY]),
+        ] {
+            let status = refused(&mut client, keys).await;
+            assert_eq!(status.code(), Code::Unauthenticated, "{name}");
+            assert!(!status.message().is_empty() && status.details().is_empty(), "{name}: {status:?}");
+            let streamed = client.watch(call(keys)).await.expect_err("the call is refused");
+            assert_eq!(streamed.code(), Code::Unauthenticated, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_missing_scope_is_permission_denied() {
+    let may = |scope| Access::Scope(ScopeRequirement::from_static(scope));
+    let table = RouteTable::new()
+        .add(Method::POST, CHECK, may("workflows:read"))
+        .and_then(|table| table.add(Method::POST, WATCH, may("workflows:write")))
+        .unwrap();
+    let layers = ServiceBuilder::new()
+        .layer(authenticate(keys(Answers::AtOnce).await))
+        .layer(RequireScopeLayer::by_route(table).unwrap().with_rejection_format(GrpcStatus));
+    let mut client = serve!(layers);
+    assert!(client.check(call(&[KEY])).await.is_ok());
+    let status = client.watch(call(&[KEY])).await.expect_err("the call is refused");
+    assert_eq!((status.code(), status.message()), (Code::PermissionDenied, "The key may not do this."));
+}
+
+#[tokio::test]
+async fn over_the_limit_is_resource_exhausted_and_says_when_to_come_back() {
+    let limiter = MemoryRateLimiter::builder("calls", Quota::per_minute(2).unwrap()).build();
+    let layers = ServiceBuilder::new()
+        .layer(authenticate(keys(Answers::AtOnce).await))
+        .layer(RateLimitLayer::by_key(limiter).with_rejection_format(GrpcStatus));
+    let mut client = serve!(layers);
+    for remaining in ["1", "0"] {
+        let response = client.check(call(&[KEY])).await.expect("within the limit");
+        assert_eq!(response.metadata().get("x-ratelimit-remaining").unwrap(), remaining);
+    }
+    let status = refused(&mut client, &[KEY]).await;
+    assert_eq!(status.code(), Code::ResourceExhausted);
+
+    let number = |name| status.metadata().get(name).unwrap().to_str().unwrap().parse::<u64>().unwrap();
+    let (push_back, retry_after) = (number("grpc-retry-pushback-ms"), number("retry-after"));
+    // The window, and how finely its end is counted.
+    assert!((1..=62_000).contains(&push_back), "{push_back} ms");
+    assert_eq!(retry_after, push_back.div_ceil(1000));
+    let details = status.get_details_retry_info().expect("there is a RetryInfo");
+    let delay = details.retry_delay.expect("with a delay");
+    assert_eq!(delay.as_nanos().div_ceil(1_000_000), u128::from(push_back));
+
+    assert!(client.check(call(&[OTHER_KEY])).await.is_ok(), "another key has a limit of its own");
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_unavailable() {
+    for answers in [Answers::WithAnError, Answers::WithAPanic, Answers::WithAPanicLater] {
+        let mut client = serve!(authenticate(keys(answers).await));
+        let status = refused(&mut client, &[KEY]).await;
+        assert_eq!(status.code(), Code::Unavailable, "{answers:?}");
+        assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "1000", "{answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_without_a_principal_refuses_by_itself() {
+    let mut client = serve!(authenticate(keys(Answers::AtOnce).await).allow_anonymous());
+    assert_eq!(refused(&mut client, &[]).await.code(), Code::Unauthenticated);
+    assert_eq!(refused(&mut client, &[UNKNOWN_KEY]).await.code(), Code::Unauthenticated);
+    let mut client = serve!(tower::layer::util::Identity::new());
+    assert_eq!(refused(&mut client, &[KEY]).await.code(), Code::Internal);
+}
+
+#[tokio::test]
+async fn layers_in_the_wrong_order_are_internal() {
+    let limiter = MemoryRateLimiter::builder("calls", Quota::per_minute(2).unwrap()).build();
+    let mut client = serve!(RateLimitLayer::by_key(limiter).with_rejection_format(GrpcStatus));
+    assert_eq!(refused(&mut client, &[KEY]).await.code(), Code::Internal);
+}
+
+#[tokio::test]
+async fn calls_can_be_limited_by_address() {
+    let limiter = MemoryRateLimiter::builder("calls", Quota::per_minute(1).unwrap()).build();
+    let layers = ServiceBuilder::new()
+        .map_request(|mut request: http::Request<Body>| {
+            let peer = request.extensions().get().and_then(TcpConnectInfo::remote_addr);
+            request.extensions_mut().insert(PeerAddress(peer.expect("tonic knows its peers").ip()));
+            request
+        })
+        .layer(
+            RateLimitLayer::by_client_address(ClientAddressSource::peer(), limiter)
+                .with_rejection_format(GrpcStatus),
+        )
+        .layer(authenticate(keys(Answers::AtOnce).await));
+    let mut client = serve!(layers);
+    assert_eq!(refused(&mut client, &[]).await.code(), Code::Unauthenticated);
+    assert_eq!(refused(&mut client, &[KEY]).await.code(), Code::ResourceExhausted);
+}
+
+#[tokio::test]
+async fn the_example_refuses_as_it_says() {
+    let server = Server::start("tonic_service", &[("LIMIT", "2")]);
+    let key = &server.get("API_KEY").to_owned();
+    let mut client = client(server.address().parse().unwrap()).await;
+    assert_eq!(refused(&mut client, &[]).await.code(), Code::Unauthenticated);
+    assert!(client.check(call(&[key])).await.unwrap().metadata().contains_key("caller"));
+    assert_eq!(client.watch(call(&[key])).await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(refused(&mut client, &[key]).await.code(), Code::ResourceExhausted);
+    // The client lives on this thread, and has to notice that the server goes.
+    let stopped = tokio::task::spawn_blocking(move || server.stop("-TERM"));
+    assert!(stopped.await.expect("stop does not panic"));
+}
+
+#[test]
+fn the_examples_curl_lines_work_as_pasted() {
+    let server = Server::start("tonic_service", &[]);
+    let lines = server.lines.iter().filter(|line| line.starts_with("printf "));
+    let statuses: Vec<String> = lines
+        .map(|line| {
+            let text = server::paste(line);
+            // Trailers come right after the message, which is no text.
+            let status = text.split_once("grpc-status: ").and_then(|(_, rest)| rest.lines().next());
+            status.unwrap_or_else(|| panic!("{line}: {text}")).trim().to_owned()
+        })
+        .collect();
+    assert_eq!(statuses, ["0", "16", "7"]);
+}

@@ -1,0 +1,12 @@
+//! What frameworks and presets add: axum, tonic, the key routes, the four systems.
+#![cfg(all(feature = "axum", feature = "presets", feature = "tonic"))]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod axum_extractors;
+mod grpc;
+mod manage_routes;
+mod pasby_preset;
+mod payment_gateway_preset;
+mod paymongo_preset;
