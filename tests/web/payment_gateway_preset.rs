@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::routing::{any, get, post};
 use http::{HeaderName, Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use serde_json::Value;
 use tower::ServiceExt;
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::ManualClock;
@@ -23,7 +24,7 @@ use tower_api_keys::identity::{
 };
 use tower_api_keys::key::{KeyId, KeyRecord, Mode, Owner, Peppers, SecretString};
 use tower_api_keys::manage::{Actor, AuditEvent, ExistingKey, KeyAction, KeyManager, ManageError};
-use tower_api_keys::presets::payment_gateway::{ADMIN, EDITOR, VIEWER, key_format, payment_gateway};
+use tower_api_keys::presets::payment_gateway::{self, ADMIN, EDITOR, VIEWER, key_format, payment_gateway};
 use tower_api_keys::rejection::{Reason, Rejection};
 use tower_api_keys::route::{Access, RouteMatching};
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
@@ -35,6 +36,7 @@ use tower_api_keys::{
     ApiKeys, ApiKeysBuilder, Authority, KeyFormat, MemoryStore, NewKey, Principal, Quota, RateLimit,
 };
 
+use crate::bodies;
 use crate::support::{START, acme};
 
 const KEY: &str = "sk_live_ours0000.abc123def456ghi789jkl012mno345pq";
@@ -566,4 +568,114 @@ async fn companions_and_sessions_exclude_each_other() {
         let keys = keys(&Sessions::default(), of_route()).await.companions(companions);
         assert_eq!(faults(keys.without_route_table()), ["companions"], "{parts:?}");
     }
+}
+
+/// The published body of an error of the request `r-1`.
+fn published(code: &str, text: &str) -> String {
+    format!(r#"{{"error":"{text}","code":"{code}","requestId":"r-1"}}"#)
+}
+
+#[tokio::test]
+async fn every_body_is_as_published() {
+    let store = store().await;
+    let preset = || payment_gateway(store.clone()).clock(ManualClock::starting_at(START));
+    let get = |path: &str, token: &str, fields: &[(&str, &str)]| {
+        let token = format!("Bearer {token}");
+        let own = [("authorization", &*token), ("x-request-id", "r-1")];
+        bodies::get(path, &[&own, fields].concat())
+    };
+    let unauthorized = published("unauthorized", "Invalid or missing API key");
+    let anonymous = bodies::all(preset(), bodies::get("/invoices", &[("x-request-id", "r-1")])).await;
+    anonymous.is_json(401, &unauthorized);
+    assert_eq!(anonymous.challenges(), [r#"Bearer realm="payment-gateway.app""#]);
+    assert_eq!(anonymous.headers["x-request-id"], "r-1");
+    for bad in [KEY.replace('q', "r"), "sk_".to_owned(), "ada".to_owned()] {
+        let rejected = bodies::all(preset(), get("/invoices", &bad, &[])).await;
+        rejected.is_json(401, &unauthorized);
+        assert_eq!(
+            rejected.challenges(),
+            [r#"Bearer realm="payment-gateway.app", error="invalid_token""#],
+            "{bad}"
+        );
+    }
+    for (path, key, fields, status, code, text) in [
+        (
+            "/invoices",
+            KEY,
+            &[("authorization", "Bearer sk_")][..],
+            400,
+            "invalid_request",
+            "Send exactly one credential",
+        ),
+        ("/invoices", SYSTEM, &[], 400, "organization_required", "Name an organization"),
+        (
+            "/invoices",
+            KEY,
+            &[("x-organization-id", "globex")],
+            403,
+            "organization_mismatch",
+            "X-Organization-ID is not the organization of the request",
+        ),
+        ("/dashboard/globex/overview", KEY, &[], 404, "not_found", "Not found"),
+        ("/clients", KEY, &[], 403, "insufficient_scope", "The API key lacks a scope for this"),
+        ("/system/health", KEY, &[], 403, "forbidden", "Not allowed"),
+        ("/none", KEY, &[], 403, "forbidden", "Not allowed"),
+    ] {
+        let rejected = bodies::all(preset(), get(path, key, fields)).await;
+        rejected.is_json(status, &published(code, text));
+        assert_eq!(rejected.headers["x-request-id"], "r-1", "{path}");
+        let of_scope: &[&str] = &[r#"Bearer error="insufficient_scope", scope="client:read""#];
+        let challenges = if code == "insufficient_scope" { of_scope } else { &[] };
+        assert_eq!(rejected.challenges(), challenges, "{path}");
+    }
+    let limit = RateLimit::per_key("api", Quota::per_minute(1).unwrap());
+    let limited = bodies::second(preset().limits([limit]), || get("/invoices", KEY, &[])).await;
+    limited.is_json(429, &published("rate_limited", "Too many requests"));
+    let sessions = preset().sessions(Sessions::default());
+    let unavailable = published("unavailable", "Service temporarily unavailable");
+    bodies::all(sessions, get("/invoices", "fails", &[])).await.is_json(503, &unavailable);
+    let misplaced = preset().build().unwrap().authorize();
+    let misplaced = bodies::through(misplaced, get("/invoices", KEY, &[])).await;
+    misplaced.is_json(500, &published("internal_error", "Internal server error"));
+
+    // For handlers, and for an application that gives its requests no identifiers.
+    let body = payment_gateway::error_body("validation_error", "name is \"missing\"", None);
+    assert_eq!(body, r#"{"error":"name is \"missing\"","code":"validation_error"}"#);
+}
+
+#[tokio::test]
+async fn key_routes_answer_as_published() {
+    let store = store().await;
+    let import = ExistingKey::Plaintext("sk_live_lesser00.abc123def456ghi789jkl012mno345pq".into());
+    let keys = payment_gateway(store).clock(ManualClock::starting_at(START)).build().unwrap();
+    let lesser = NewKey::new("lesser").scope("invoice:read");
+    keys.manager().import(&Authority::operator(acme()), lesser, import).await.unwrap();
+    let routes = bodies::key_routes(&keys, "/api-keys", false);
+    let ask = async |method: &str, path: &str, key: &str, body: &str| {
+        let request = Request::builder().method(method).uri(format!("/api-keys{path}"));
+        let request = request.header("authorization", format!("Bearer {key}")).header("x-request-id", "r-1");
+        let request = request.header("content-type", "application/json").body(Body::from(body.to_owned()));
+        bodies::routed(routes.clone(), request.unwrap()).await
+    };
+    // Every success is 200.
+    let made = ask("POST", "", KEY, r#"{"name":"CI","scopes":["invoice:read"]}"#).await;
+    let shown: Value = serde_json::from_str(&made.body).unwrap();
+    assert!(shown["key"].as_str().unwrap().starts_with("sk_live_"), "{shown}");
+    made.is_json(200, &shown.to_string());
+    let listed = ask("GET", "?limit=1", KEY, "").await;
+    let shown: Value = serde_json::from_str(&listed.body).unwrap();
+    assert!(shown["nextCursor"].is_string() && shown["data"].as_array().unwrap().len() == 1, "{shown}");
+    listed.is_json(200, &shown.to_string());
+
+    let not_found = ask("DELETE", "/none", KEY, "").await;
+    not_found.is_json(404, &published("not_found", "Not found"));
+    let lacking = "Not allowed: this needs the scope: api_key:read";
+    let lesser = "sk_live_lesser00.abc123def456ghi789jkl012mno345pq";
+    ask("GET", "", lesser, "").await.is_json(403, &published("forbidden", lacking));
+    let faulty = ask("POST", "", KEY, r#"{"scopes":["system:read"],"id":"k1"}"#).await;
+    let faults = "id is not a member of a new key; name is required";
+    faulty.is_json(400, &published("validation_error", faults));
+    // Outside of the layer there is no caller, and no identifier.
+    let outside = bodies::routed(keys.key_routes(), Request::new(Body::empty())).await;
+    outside.is_json(401, r#"{"error":"Invalid or missing API key","code":"unauthorized"}"#);
 }
