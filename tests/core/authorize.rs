@@ -220,7 +220,7 @@ fn settings(builder: ApiKeysBuilder) -> Vec<&'static str> {
 }
 
 #[test]
-fn malformed_patterns_and_duplicates_are_refused() {
+fn malformed_patterns_and_duplicates_make_no_rule() {
     for pattern in [
         "", "a", "*", "//", "/a//b", "//a", "/a//", "/.", "/a/../b", "/a/./b", "/%61", "/a;b", "/a?b",
         "/a#b", "/a b", "/ä", "/a\\b", "/{}", "/{*}", "/:", "/{a", "/a}", "/{a}b", "/a{b}", "/{{a}}",
@@ -426,7 +426,7 @@ async fn what_the_table_does_not_list_is_rejected() {
 }
 
 #[test]
-fn an_empty_table_refuses_to_build() {
+fn without_a_rule_nothing_is_built() {
     let error = assembly(MemoryStore::new()).build().unwrap_err();
     let [fault] = error.faults() else { panic!("{error}") };
     assert_eq!(fault.setting(), "route");

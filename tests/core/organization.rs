@@ -98,7 +98,7 @@ async fn an_organization_that_exists_is_rejected_like_one_that_does_not() {
     let service =
         ServiceBuilder::new().layer(keys.authenticate()).layer(keys.authorize()).service(service_fn(whoami));
     let mut answers = Vec::new();
-    for named in ["other", "nobody"] {
+    for named in ["other", "nowhere"] {
         let mut request = request(KEY);
         request.headers_mut().insert(ORGANIZATION_ID, named.parse().unwrap());
         let response = service.clone().oneshot(request).await.unwrap();

@@ -21,7 +21,7 @@ struct Notes(Arc<Mutex<Vec<String>>>);
 
 impl Notes {
     fn add(&self, call: &Call<'_>) {
-        let key = call.principal().map_or("nobody", |principal| principal.name());
+        let key = call.principal().map_or("unknown", |principal| principal.name());
         let note = format!("{key} {} {} {}", call.method(), call.path(), call.status().as_u16());
         self.0.lock().unwrap().push(note);
     }
@@ -68,12 +68,12 @@ async fn calls_with_a_key_and_a_status_below_500_are_told_with_who_made_them() {
             ("/404", Some(KEY), Some("acme POST /404 404")),
             ("/499", Some(KEY), Some("acme POST /499 499")),
             ("/500", Some(KEY), None),
-            ("/", Some(UNKNOWN_KEY), Some("nobody POST / 401")),
-            ("/", Some("junk"), Some("nobody POST / 401")),
+            ("/", Some(UNKNOWN_KEY), Some("unknown POST / 401")),
+            ("/", Some("junk"), Some("unknown POST / 401")),
             ("/", Some(""), None),
             ("/", None, None),
             // Over the limit of the address, before the key has been looked at.
-            ("/", Some(KEY), Some("nobody POST / 429")),
+            ("/", Some(KEY), Some("unknown POST / 429")),
             ("/", None, None),
         ] {
             service.clone().oneshot(at(path, key)).await.unwrap();
