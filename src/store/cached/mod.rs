@@ -234,10 +234,10 @@ impl<S: KeyStore> Shared<S> {
             // Any other failure leaves it open.
             Err(error) => error.kind() == StoreErrorKind::Conflict,
         };
-        if let Some(sink) = self.sink.as_ref().filter(|_| !is_unchanged)
-            && let Err(error) = sink.publish(&id).await
-        {
-            log::invalidation_not_published(&id, &error);
+        if let Some(sink) = self.sink.as_ref().filter(|_| !is_unchanged) {
+            if let Err(error) = sink.publish(&id).await {
+                log::invalidation_not_published(&id, &error);
+            }
         }
         result
     }
