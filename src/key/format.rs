@@ -347,7 +347,8 @@ impl Modes {
     /// Whether a key's text says which mode it has, and whether it says one.
     fn are_distinct(&self) -> bool {
         let Self { test, live, required } = self;
-        let are_words = is_word(test) && is_word(live) && !test.starts_with(&**live) && !live.starts_with(&**test);
+        let are_words =
+            is_word(test) && is_word(live) && !test.starts_with(&**live) && !live.starts_with(&**test);
         // The secret of a key without a mark could start with one that has letters and digits only.
         let can_be_imitated = |mark: &String| mark.bytes().all(|byte| byte.is_ascii_alphanumeric());
         are_words && (*required || ![test, live].into_iter().any(can_be_imitated))

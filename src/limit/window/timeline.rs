@@ -62,9 +62,8 @@ fn sub_window(window: u64) -> u64 {
     if window % SECOND == 0 && seconds >= 60 {
         let parts = |whole: &u64| seconds / whole;
         let candidates = seconds.div_ceil(120)..=seconds / 30;
-        if let Some(whole) = candidates
-            .filter(|whole| seconds % *whole == 0)
-            .min_by_key(|whole| parts(whole).abs_diff(AIM))
+        if let Some(whole) =
+            candidates.filter(|whole| seconds % *whole == 0).min_by_key(|whole| parts(whole).abs_diff(AIM))
         {
             return whole * SECOND;
         }

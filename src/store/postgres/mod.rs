@@ -121,7 +121,8 @@ impl PostgresStore {
     /// not valid; those of [`migrate`](Self::migrate). None repeats the URL, which may have a password in it.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse().map_err(|_| {
-            StoreError::new(StoreErrorKind::Other).with_source("not a URL such as postgres://user@host/database")
+            StoreError::new(StoreErrorKind::Other)
+                .with_source("not a URL such as postgres://user@host/database")
         })?;
         // A pool would try for half a minute, and not say why it failed.
         let connected = PgConnection::connect_with(&options).await;
