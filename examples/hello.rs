@@ -25,7 +25,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let app = Router::new().route("/workflows", get(workflows)).layer(keys.layer());
 
     let address = "127.0.0.1:3000";
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| format!("{address}: {error}"))?;
+    let listener =
+        tokio::net::TcpListener::bind(address).await.map_err(|error| format!("{address}: {error}"))?;
     println!(r#"curl -i http://{address}/workflows -H "x-api-key: {}""#, key.secret.expose_secret());
     axum::serve(listener, app).await?;
     Ok(())
