@@ -26,7 +26,7 @@ use super::{GeneratedKey, KeyId, Mode, RandomnessUnavailable, SecretString, chec
 /// ```
 /// use tower_api_keys::key::{KeyFormat, MalformedKey, Mode};
 ///
-/// let format = KeyFormat::new("sk_").modes("test_", "live_").public_id(16, '.').build()?;
+/// let format = KeyFormat::builder("sk_").modes("test_", "live_").public_id(16, '.').build()?;
 ///
 /// let key = format.generate(Mode::Test)?;
 /// let parsed = format.parse(key.secret.expose_secret())?;
@@ -309,7 +309,7 @@ impl KeyFormat {
     /// ```
     /// use tower_api_keys::key::KeyFormat;
     ///
-    /// let format = KeyFormat::new("sk_").modes("test_", "live_").build()?;
+    /// let format = KeyFormat::builder("sk_").modes("test_", "live_").build()?;
     /// assert_eq!(format.pattern(), r"\bsk_(?:test_|live_)[A-Za-z0-9]{32}\b");
     /// # Ok::<_, tower_api_keys::key::InvalidKeyFormat>(())
     /// ```
