@@ -34,11 +34,6 @@ impl Checks {
         let table = self.access.as_ref().filter(|_| self.has_public_routes);
         table.is_some_and(|table| table.find(request) == RouteMatch::Found(&Access::Public))
     }
-
-    #[inline]
-    pub(super) fn is_public_and_anonymous(&self, caller: &Caller, request: RequestView<'_>) -> bool {
-        matches!(caller, Caller::Anonymous) && self.is_public(request)
-    }
 }
 
 fn principal(caller: &Caller) -> Result<&Principal, Reason> {
