@@ -112,7 +112,12 @@ impl<S: Send + Sync> FromRequestParts<S> for SystemPrincipal {
     type Rejection = PrincipalRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, PrincipalRejection> {
-        principal(parts)?;
+        let authentication = Authentication::of(&parts.extensions);
+        // A session is never of the system, whichever organization is found for it.
+        let is_session = authentication.is_some_and(|of| matches!(of.caller, Caller::Session { .. }));
+        if !is_session {
+            principal(parts)?;
+        }
         Self::from_extensions(&parts.extensions)
             .ok_or_else(|| PrincipalRejection::new(Reason::TierMismatch, parts))
     }

@@ -373,11 +373,13 @@ impl<F> ApiKeysBuilder<F> {
         self
     }
 
-    /// Leaves `WWW-Authenticate` out of every 401, against RFC 9110 section 11.6.1.
+    /// Leaves `WWW-Authenticate` out of every 401, against RFC 9110 section 11.6.1, and with it a [realm](Self::realm) that
+    /// was set before, such as a preset's.
     ///
     /// For pages in a browser, which otherwise answers a `Basic` challenge with a login window of its own.
     pub fn without_challenge(mut self) -> Self {
         self.challenges_clients = false;
+        self.realm = None;
         self
     }
 

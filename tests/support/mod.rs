@@ -137,6 +137,10 @@ impl KeyStore for TestStore {
         self.refreshed.fetch_add(1, Ordering::SeqCst);
         self.keys.refresh(record).await
     }
+
+    async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+        self.keys.record_last_use(uses).await
+    }
 }
 
 #[async_trait]

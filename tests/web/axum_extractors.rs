@@ -1,42 +1,43 @@
-//! What a host that uses axum sees: extractors, tables in nested routers, and the lists for its own tests.
-#![cfg(feature = "axum")]
-#![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
+//! What an application that uses axum sees: extractors, rules in nested routers, and the lists for its own tests.
 
 use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::extract::MatchedPath;
 use axum::response::Response;
 use axum::routing::{MethodRouter, any, get, post};
 use axum::{Extension, Router};
-use http::{HeaderName, Method, Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
 use tower::{Layer, ServiceExt};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
-use tower_api_keys::authorize::RequireScopeLayer;
-use tower_api_keys::axum::{LayerMissing, PrincipalRejection, routes, unguarded};
-use tower_api_keys::clock::Timestamp;
-use tower_api_keys::credential::HeaderKey;
-use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
-use tower_api_keys::limit::{MemoryRateLimiter, Quota, RateLimitLayer};
-use tower_api_keys::rejection::{Reason, Rejection};
+use tower_api_keys::identity::PrincipalRejection;
+use tower_api_keys::limit::MemoryRateLimiter;
+use tower_api_keys::rejection::{ErrorKind, Reason, Rejection};
 use tower_api_keys::request::RequestView;
-use tower_api_keys::route::Access;
-use tower_api_keys::route::{Route, RouteMatch, RouteTable};
-use tower_api_keys::store::{KeyAdministration, MemoryStore};
-use tower_api_keys::{AuthenticateLayer, Principal};
+use tower_api_keys::route::{Access, Route, RouteMatch, RouteMatching, RouteTable};
+use tower_api_keys::{ApiKeys, ApiKeysBuilder, MemoryStore, Principal, Quota, RateLimit};
 
-const KEY: &str = "wfk_abc123def456ghi789jkl012mno345pq";
+use crate::support::{KEY, assembly, record, rejection, store};
 
-async fn authenticate() -> AuthenticateLayer {
-    let store = MemoryStore::new();
-    let owner = Owner::organization("acme".parse().unwrap(), Mode::Live);
-    let created = Timestamp::from_unix_seconds(0);
-    let record = KeyRecord::new("k1".parse().unwrap(), owner, Peppers::none().digest(KEY), created);
-    store.insert(record).await.unwrap();
-    let format = KeyFormat::new("wfk_").unwrap();
-    AuthenticateLayer::new(store, HeaderKey::new(HeaderName::from_static("x-api-key"), format))
+/// Knows [`KEY`], as `k1`. Rules are those of the router's own routes.
+async fn keys() -> ApiKeysBuilder {
+    let record = record(KEY, |key| key.id = "k1".parse().unwrap());
+    assembly(store([record]).await).match_routes(RouteMatching::MatchedPath)
+}
+
+/// The same for requests with and without a key.
+async fn anonymous() -> ApiKeys {
+    keys().await.without_route_table().allow_anonymous().build().unwrap()
+}
+
+/// The same with rules that take any key.
+async fn ruled(rules: &[(&str, &str)]) -> ApiKeys {
+    let add =
+        |keys: ApiKeysBuilder, &(method, pattern): &(&str, &str)| keys.route(method, pattern, Access::AnyKey);
+    rules.iter().fold(keys().await, add).build().unwrap()
 }
 
 async fn send(app: &Router, method: &str, uri: &str, key: Option<&str>) -> Response {
@@ -51,16 +52,6 @@ async fn send(app: &Router, method: &str, uri: &str, key: Option<&str>) -> Respo
 
 async fn text(response: Response) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
-}
-
-fn table(rules: &[(Method, &str)]) -> RouteTable<Access> {
-    rules.iter().fold(RouteTable::new(), |table, &(ref method, pattern)| {
-        table.add(method.clone(), pattern, Access::AnyKey).unwrap()
-    })
-}
-
-fn layer(rules: &[(Method, &str)]) -> RequireScopeLayer {
-    RequireScopeLayer::by_route(table(rules)).unwrap()
 }
 
 fn named(routes: Vec<Route>) -> Vec<String> {
@@ -81,7 +72,7 @@ fn handlers() -> Router {
 
 #[tokio::test]
 async fn a_principal_is_an_argument() {
-    let app = handlers().layer(authenticate().await.allow_anonymous());
+    let app = handlers().layer(anonymous().await.authenticate());
     for (uri, key, status, body) in
         [("/whoami", Some(KEY), 200, "k1"), ("/greet", Some(KEY), 200, "k1"), ("/greet", None, 200, "nobody")]
     {
@@ -91,33 +82,58 @@ async fn a_principal_is_an_argument() {
     }
     for uri in ["/whoami", "/greet"] {
         let response = send(&app, "GET", uri, Some("wfk_000000000000000000000000000000000")).await;
-        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "a bad key is not nobody: {uri}");
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "a bad key is not none: {uri}");
     }
 }
 
 #[tokio::test]
-async fn nobody_is_refused_as_the_layer_would() {
-    let app = handlers().layer(authenticate().await.allow_anonymous());
+async fn an_anonymous_request_is_rejected_as_the_layer_would() {
+    let app = handlers().layer(anonymous().await.authenticate());
     let response = send(&app, "GET", "/whoami", None).await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(response.headers()["content-type"], "application/problem+json");
     assert_eq!(response.headers()["www-authenticate"], r#"ApiKey header="x-api-key""#, "R64");
     assert_eq!(response.headers()["cache-control"], "no-store");
-    let rejection = response.extensions().get::<Rejection>().unwrap();
-    assert!(matches!(rejection.reason(), Reason::CredentialMissing));
+    assert!(matches!(rejection(&response).reason(), Reason::CredentialMissing));
 }
 
+/// What is written to the log.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+    }
+}
+
+/// The client learns that the server is to blame, and the log names what is missing.
 #[tokio::test]
-async fn without_the_layer_the_answer_names_it() {
+async fn without_the_layer_the_log_names_it() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
     for uri in ["/whoami", "/greet"] {
         let response = send(&handlers(), "GET", uri, Some(KEY)).await;
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR, "{uri}");
         assert_eq!(response.headers()["content-type"], "application/problem+json", "{uri}");
-        let rejection = response.extensions().get::<Rejection>().unwrap();
-        assert!(rejection.reason().to_string().contains("AuthenticateLayer"), "{uri}");
+        assert_eq!(response.headers()["cache-control"], "no-store", "{uri}");
         let body: serde_json::Value = serde_json::from_str(&text(response).await).unwrap();
-        assert_eq!(body["status"], 500, "{uri}");
-        assert_eq!(body["detail"], "Principal needs AuthenticateLayer outside this route", "{uri}");
+        assert_eq!((&body["status"], &body["code"]), (&500.into(), &"misconfigured".into()), "{uri}");
+        let log = log.take();
+        assert!(log.contains("ERROR") && log.contains("`Principal` needs `ApiKeys::layer`"), "{uri}: {log}");
     }
 }
 
@@ -125,28 +141,30 @@ async fn without_the_layer_the_answer_names_it() {
 async fn rejections_can_be_taken_apart() {
     async fn status(principal: Result<Principal, PrincipalRejection>) -> String {
         match principal {
-            Err(rejection @ PrincipalRejection::Misconfigured(_)) => {
+            Err(rejection) if rejection.kind() == ErrorKind::Misconfigured => {
                 format!("{} {rejection}", rejection.status())
             }
             Err(rejection) => format!("{} {rejection}", rejection.status().as_u16()),
             Ok(_) => "ok".to_owned(),
         }
     }
-    async fn optional(principal: Result<Option<Principal>, LayerMissing>) -> String {
+    async fn optional(principal: Result<Option<Principal>, PrincipalRejection>) -> String {
         principal.map_or_else(|missing| missing.status().to_string(), |_| "ok".to_owned())
     }
     let bare: Router = Router::new().route("/", get(status)).route("/optional", get(optional));
-    let missing = "500 Internal Server Error Principal needs AuthenticateLayer outside this route";
+    let missing =
+        "500 Internal Server Error `Principal` needs `ApiKeys::layer` or `authenticate` outside this route";
     assert_eq!(text(send(&bare, "GET", "/", None).await).await, missing);
     assert_eq!(text(send(&bare, "GET", "/optional", None).await).await, "500 Internal Server Error");
-    let app = bare.layer(authenticate().await.allow_anonymous());
+    let app = bare.layer(anonymous().await.authenticate());
     assert_eq!(text(send(&app, "GET", "/", None).await).await, "401 no credential was presented");
     assert_eq!(text(send(&app, "GET", "/optional", None).await).await, "ok");
 }
 
 #[tokio::test]
-async fn r46_what_a_host_puts_into_the_extensions_is_no_principal() {
+async fn what_an_application_puts_into_the_extensions_is_no_principal() {
     // A principal taken from one request can't be given to another: what is read is a private type.
+    let keys = keys().await.without_route_table().build().unwrap();
     let app = Router::new()
         .route(
             "/stolen",
@@ -163,7 +181,7 @@ async fn r46_what_a_host_puts_into_the_extensions_is_no_principal() {
             request.extensions_mut().insert(principal);
             request
         }))
-        .layer(authenticate().await);
+        .layer(keys.layer());
     assert_eq!(text(send(&app, "GET", "/stolen", Some(KEY)).await).await, "500 Internal Server Error");
 }
 
@@ -176,7 +194,7 @@ fn service() -> MethodRouter {
     any(ok)
 }
 
-/// What the table says about a request to `app`: let through, refused, or another answer.
+/// What the rules say about a request to `app`: accepted, rejected, or another response.
 async fn verdict(app: &Router, method: &str, uri: &str) -> String {
     let response = send(app, method, uri, Some(KEY)).await;
     match response.extensions().get::<Rejection>() {
@@ -186,16 +204,17 @@ async fn verdict(app: &Router, method: &str, uri: &str) -> String {
 }
 
 #[tokio::test]
-async fn r40_rules_bind_to_the_route_that_the_router_chose() {
-    let rules = layer(&[
-        (Method::GET, "/workflows/{id}"),
-        (Method::GET, "/api/v1/runs/:run"),
-        (Method::GET, "/assets/{*path}"),
-        (Method::GET, "/api/{*rest}"),
-        (Method::GET, "/mounted/keys"),
-        (Method::GET, "/service"),
-        (Method::GET, "/all"),
-    ]);
+async fn rules_bind_to_the_route_that_the_router_chose() {
+    let keys = ruled(&[
+        ("GET", "/workflows/{id}"),
+        ("GET", "/api/v1/runs/:run"),
+        ("GET", "/assets/{*path}"),
+        ("GET", "/api/{*rest}"),
+        ("GET", "/mounted/keys"),
+        ("GET", "/service"),
+        ("GET", "/all"),
+    ])
+    .await;
     let runs =
         || Router::new().route("/runs/{id}", get(ok)).route("/runs/latest", get(ok)).route("/runs", get(ok));
     let app = Router::new()
@@ -210,7 +229,7 @@ async fn r40_rules_bind_to_the_route_that_the_router_chose() {
         .route("/all", any(ok))
         .merge(Router::new().route("/merged", get(ok)))
         .fallback(ok);
-    let guarded = app.layer(rules).layer(authenticate().await);
+    let guarded = app.layer(keys.layer());
     for (method, uri, want) in [
         ("GET", "/workflows/7", "200"),
         ("HEAD", "/workflows/7", "200"),
@@ -237,12 +256,12 @@ async fn r40_rules_bind_to_the_route_that_the_router_chose() {
         ("GET", "/merged", "RouteNotCovered"),
         ("GET", "/mounted/keys", "200"),
         ("GET", "/mounted", "RouteNotCovered"),
-        ("GET", "/mounted/other", "RouteNotCovered"),
+        ("GET", "/mounted/other", "RouteNotFound"),
         ("GET", "/mounted//keys", "PathNotCanonical"),
         ("GET", "/mounted/%6beys", "PathNotCanonical"),
         ("GET", "/mounted/x/../keys", "PathNotCanonical"),
         ("GET", "//mounted/keys", "PathNotCanonical"),
-        ("GET", "/nothing/like/that", "RouteNotCovered"),
+        ("GET", "/nothing/like/that", "RouteNotFound"),
         ("GET", "http://evil.example/workflows/7", "200"),
     ] {
         assert_eq!(verdict(&guarded, method, uri).await, want, "{method} {uri}");
@@ -252,150 +271,138 @@ async fn r40_rules_bind_to_the_route_that_the_router_chose() {
 #[tokio::test]
 async fn a_table_inside_a_nested_router_has_full_patterns() {
     // Where the prefix is cut off the path, a rule for `/keys` must not be taken for one for `/admin/keys`.
-    let rules = layer(&[
-        (Method::GET, "/keys"),
-        (Method::GET, "/admin/open"),
-        (Method::GET, "/{tenant}/service/open"),
-        (Method::GET, "/{tenant}/service"),
-    ]);
+    let keys = ruled(&[
+        ("GET", "/keys"),
+        ("GET", "/admin/open"),
+        ("GET", "/{tenant}/service/open"),
+        ("GET", "/{tenant}/service"),
+    ])
+    .await;
+    let rules = keys.authorize();
     let inner =
         Router::new().route("/open", get(ok)).route("/keys", get(ok)).fallback(ok).layer(rules.clone());
     let app: Router = Router::new()
         .nest("/admin", inner)
         .nest_service("/{tenant}/service", rules.layer(service()))
         .nest("/outer/", Router::new().nest_service("/{x}/service", service()).layer(rules))
-        .layer(authenticate().await);
+        .layer(keys.authenticate());
     for (uri, want) in [
         ("/admin/open", "200"),
         ("/admin/keys", "RouteNotCovered"),
-        ("/admin/none", "RouteNotCovered"),
+        ("/admin/none", "RouteNotFound"),
         ("/t/service/open", "200"),
         ("/t/service", "200"),
-        ("/t/service/keys", "RouteNotCovered"),
+        ("/t/service/keys", "RouteNotFound"),
         // The router cuts both slashes off, so the service sees what it sees of `/t/service/open`.
         ("/t/service//open", "200"),
         ("/t/service///open", "PathNotCanonical"),
-        ("/outer/t/service/open", "RouteNotCovered"),
+        ("/outer/t/service/open", "RouteNotFound"),
     ] {
         assert_eq!(verdict(&app, "GET", uri).await, want, "{uri}");
     }
 }
 
-#[tokio::test]
-async fn r36_every_route_of_a_router_is_listed() {
-    let app: Router<u8> = Router::new()
-        .route("/", get(ok))
-        .route("/a/{id}", get(ok).post(ok))
-        .route("/head", axum::routing::head(ok))
-        .route("/any", any(ok))
-        .route("/both", get(ok).merge(any(ok)))
-        .route("/fallback", get(ok).fallback(ok))
-        .route("/only-fallback", MethodRouter::new().fallback(ok))
-        .route(r#"/odd/"quoted"/{{braces}}"#, get(ok))
-        .route_service("/service", service())
-        .route_service("/rest/{*path}", service())
-        .nest(
-            "/nested",
-            Router::new().route("/", get(ok)).nest("/twice", Router::new().route("/{id}", post(ok))),
-        )
-        .nest("/inner", Router::new().nest_service("/mount", service()))
-        .nest_service("/mount", service())
-        .merge(Router::new().route("/merged", get(ok)).layer(tower::layer::util::Identity::new()))
-        .fallback(ok);
-    let want = [
-        "GET /",
-        "GET /a/{id}",
-        "POST /a/{id}",
-        "any method /any",
-        "any method /both",
-        "GET /fallback",
-        "HEAD /head",
-        "any method /inner/mount and below",
-        "GET /merged",
-        "any method /mount and below",
-        "GET /nested",
-        "POST /nested/twice/{id}",
-        r#"GET /odd/"quoted"/{{braces}}"#,
-        "any method /only-fallback",
-        "any method /rest/{*path}",
-        "any method /service",
-    ];
-    assert_eq!(named(routes(&app).unwrap()), want);
-    let app: Router = app.with_state(7).layer(tower::layer::util::Identity::new());
-    assert_eq!(named(routes(&app).unwrap()), want, "with state and a layer");
-    assert_eq!(named(routes(&Router::<()>::new()).unwrap()), [""; 0]);
+#[test]
+fn routes_of_all_kinds_have_a_text() {
+    for (route, want) in [
+        ((Method::GET, "/").into(), "GET /"),
+        ((Method::POST, "/nested/twice/{id}").into(), "POST /nested/twice/{id}"),
+        ((Method::GET, r#"/odd/"quoted"/{{braces}}"#).into(), r#"GET /odd/"quoted"/{{braces}}"#),
+        (Route::any_method("/rest/{*path}"), "any method /rest/{*path}"),
+        (Route::mount("/inner/mount"), "any method /inner/mount and below"),
+    ] {
+        assert_eq!(route.to_string(), want);
+    }
 }
 
 #[tokio::test]
-async fn r36_a_forgotten_route_and_a_dead_rule_are_named() {
-    let app: Router = Router::new()
-        .route("/runs", get(ok).post(ok))
-        .route("/runs/{id}", get(ok))
-        .route("/any", any(ok))
-        .route("/any-forgotten", any(ok))
-        .nest_service("/mount", service())
-        .nest_service("/rest/mount", service())
-        .nest_service("/mount-forgotten", service())
-        .fallback(ok);
-    let table = table(&[
-        (Method::GET, "/runs"),
-        (Method::GET, "/runs/{run}"),
-        (Method::DELETE, "/runs/{run}"),
-        (Method::POST, "/any"),
-        (Method::GET, "/mount/keys"),
-        (Method::GET, "/rest/{*rest}"),
-        (Method::POST, "/rnus"),
-    ]);
-    let uncovered = ["any method /any-forgotten", "any method /mount-forgotten and below", "POST /runs"];
-    assert_eq!(named(table.uncovered(routes(&app).unwrap())), uncovered);
-    assert_eq!(named(table.unused(routes(&app).unwrap())), ["DELETE /runs/{run}", "POST /rnus"]);
+async fn a_forgotten_route_and_a_dead_rule_are_named() {
+    let routes = || {
+        let mut routes: Vec<Route> = vec![
+            (Method::GET, "/runs").into(),
+            (Method::POST, "/runs").into(),
+            (Method::GET, "/runs/{id}").into(),
+        ];
+        routes.extend(["/any", "/any-forgotten"].map(Route::any_method));
+        routes.extend(["/mount", "/rest/mount", "/mount-forgotten"].map(Route::mount));
+        routes
+    };
+    let keys = ruled(&[
+        ("GET", "/runs"),
+        ("GET", "/runs/{run}"),
+        ("DELETE", "/runs/{run}"),
+        ("POST", "/any"),
+        ("GET", "/mount/keys"),
+        ("GET", "/rest/{*rest}"),
+        ("POST", "/rnus"),
+    ])
+    .await;
+    let uncovered = ["POST /runs", "any method /any-forgotten", "any method /mount-forgotten and below"];
+    assert_eq!(named(keys.uncovered(routes())), uncovered);
+    assert_eq!(named(keys.unused(routes())), ["DELETE /runs/{run}", "POST /rnus"]);
+}
+
+/// Which of the requests get past the layer without a key.
+async fn unguarded<'p>(app: &Router, requests: &[(&str, &'p str)]) -> Vec<&'p str> {
+    let mut unguarded = Vec::new();
+    for (method, path) in requests {
+        let response = send(app, method, path, None).await;
+        if response.extensions().get::<Rejection>().is_none() {
+            unguarded.push(*path);
+        } else {
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
+        }
+    }
+    unguarded
 }
 
 #[tokio::test]
-async fn routes_added_after_the_layer_are_named() {
-    let rules = layer(&[(Method::GET, "/a/{id}")]);
+async fn routes_added_after_the_layer_are_outside_of_it() {
+    let keys = ruled(&[("GET", "/a/{id}")]).await;
     let guarded: Router = Router::new()
         .route("/a/{id}", get(ok).post(ok))
         .route("/{{b}}/x{c}", get(ok))
         .nest_service("/mount", service())
         .fallback(ok)
-        .layer(rules)
-        .layer(authenticate().await);
-    assert_eq!(named(unguarded(&guarded).await.unwrap()), [""; 0]);
+        .layer(keys.layer());
+    let requests =
+        [("GET", "/a/1"), ("POST", "/a/1"), ("GET", "/%7Bb%7D/xc"), ("GET", "/mount/x"), ("GET", "/none")];
+    assert_eq!(unguarded(&guarded, &requests).await, [""; 0]);
 
-    let anonymous: Router = handlers().layer(authenticate().await.allow_anonymous());
-    assert_eq!(named(unguarded(&anonymous).await.unwrap()), ["GET /greet"]);
+    let accepting: Router = handlers().layer(anonymous().await.authenticate());
+    assert_eq!(unguarded(&accepting, &[("GET", "/greet"), ("GET", "/whoami")]).await, ["/greet"]);
 
     let with_uploads = guarded
         .merge(Router::new().route("/uploads/{id}", post(ok)))
         .nest("/late", Router::new().route("/{*rest}", any(ok)).fallback(ok))
         .nest_service("/late-mount", service());
-    let want = [
-        "any method /late-mount and below",
-        "any method /late/{*rest}",
-        "POST /uploads/{id}",
-        "any method /late/{*__private__axum_fallback}",
-    ];
-    assert_eq!(named(unguarded(&with_uploads).await.unwrap()), want);
+    let late = [("GET", "/late-mount/x"), ("GET", "/late/x"), ("POST", "/uploads/1"), ("GET", "/late")];
+    let all: Vec<_> = requests.into_iter().chain(late).collect();
+    assert_eq!(unguarded(&with_uploads, &all).await, late.map(|(_, path)| path));
 
-    let route_layer: Router =
-        Router::new().route("/a", get(ok)).fallback(ok).route_layer(authenticate().await);
-    assert_eq!(named(unguarded(&route_layer).await.unwrap()), ["any method /{*__private__axum_fallback}"]);
+    let route_layer: Router = Router::new().route("/a/{id}", get(ok)).fallback(ok).route_layer(keys.layer());
+    assert_eq!(unguarded(&route_layer, &[("GET", "/a/1"), ("GET", "/none")]).await, ["/none"]);
 
-    let limited = |limit| {
-        let limiter = MemoryRateLimiter::builder("address", Quota::per_minute(limit).unwrap()).build();
-        let by_address = RateLimitLayer::by_client_address(ClientAddressSource::peer(), limiter);
-        Router::new().route("/a", get(ok)).route("/b", get(ok)).layer(by_address)
-    };
-    assert_eq!(named(unguarded(&limited(1)).await.unwrap()), ["GET /a", "GET /b"]);
-    let nothing_left = limited(1).layer(axum::middleware::map_request(|mut request: Request<Body>| async {
-        request.extensions_mut().insert(PeerAddress([192, 0, 2, 1].into()));
-        request
-    }));
-    assert_eq!(named(unguarded(&nothing_left).await.unwrap()), ["GET /a", "GET /b"]);
-
-    let no_path: Router = Router::new().route("/a b", get(ok));
-    assert!(unguarded(&no_path).await.unwrap_err().to_string().contains("/a b"));
+    // A limit by address is no authentication, whether or not anything is left of it.
+    for (limit, want) in [(9, [200, 200]), (1, [200, 429])] {
+        let quota = Quota::per_minute(limit).unwrap();
+        let keys = assembly(MemoryStore::new())
+            .client_address(ClientAddressSource::peer())
+            .limit(RateLimit::per_address("address", quota))
+            .without_route_table();
+        let limits = keys.build().unwrap().limit_addresses();
+        let app = Router::new().route("/a", get(ok)).route("/b", get(ok)).layer(limits).layer(
+            axum::middleware::map_request(|mut request: Request<Body>| async {
+                request.extensions_mut().insert(PeerAddress([192, 0, 2, 1].into()));
+                request
+            }),
+        );
+        let mut statuses = Vec::new();
+        for path in ["/a", "/b"] {
+            statuses.push(send(&app, "GET", path, None).await.status().as_u16());
+        }
+        assert_eq!(statuses, want, "{limit}");
+    }
 }
 
 #[tokio::test]
@@ -409,8 +416,9 @@ async fn the_matched_path_is_what_axum_says_it_is() {
 }
 
 #[tokio::test]
-async fn r71_refusals_tell_strangers_no_methods_of_a_route() {
-    let app = handlers().fallback(ok).layer(authenticate().await);
+async fn rejections_tell_strangers_no_methods_of_a_route() {
+    let keys = keys().await.without_route_table().build().unwrap();
+    let app = handlers().fallback(ok).layer(keys.layer());
     let other = KEY.replace('1', "2");
     for method in ["GET", "POST", "OPTIONS", "TRACE", "PURGE"] {
         for (kind, keys) in [("none", vec![]), ("unknown", vec![other.as_str()]), ("two", vec![KEY, KEY])] {
@@ -453,25 +461,32 @@ proptest! {
     /// Whatever handler a router chooses, the table judges by the rule of that handler's route, or not at all; inside
     /// of the router by the route it chose, outside by the path. And its rate limit is the one of that route.
     #[test]
-    fn r40_router_and_table_never_choose_different_routes(
+    fn router_and_table_never_choose_different_routes(
         chosen in prop::collection::vec(prop::bool::ANY, PATTERNS.len()),
         paths in prop::collection::vec("(/(a|b|c|%61|a;b|\\.|\\.\\.|)){1,4}/?", 20),
     ) {
         let patterns = PATTERNS.into_iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(pattern, _)| pattern);
-        let (mut app, mut table) = (Router::<()>::new(), RouteTable::new());
+        let (mut app, mut table) = (Router::<()>::new(), RouteTable::new().with_matching(RouteMatching::MatchedPath));
         // Each route has a category of its own, told by its limit.
-        let limiter = |limit: usize| {
-            let quota = Quota::per_minute(limit as u32).unwrap();
-            MemoryRateLimiter::builder("route", quota).capacity(NonZeroUsize::MIN).build()
-        };
-        let mut limits = RateLimitLayer::by_client_address(ClientAddressSource::peer(), limiter(999));
+        let quota = |limit: usize| Quota::per_minute(u32::try_from(limit).unwrap()).unwrap();
+        let mut limits = RateLimit::per_address("rest", quota(999));
         for pattern in patterns {
             let says = move || async move { pattern };
             app = app.route(pattern, get(says));
             table = table.add(Method::GET, pattern, pattern).unwrap();
             let index = PATTERNS.iter().position(|other| *other == pattern).unwrap();
-            limits = limits.with_route(Method::GET, pattern, limiter(100 + index)).unwrap();
+            limits = limits.route("GET", pattern, pattern, quota(100 + index));
         }
+        let keys = assembly(MemoryStore::new())
+            .client_address(ClientAddressSource::peer())
+            .limit(limits)
+            .limiters(|category, quotas| {
+                let limiter = MemoryRateLimiter::builder(category, quotas[0]);
+                Arc::new(limiter.capacity(NonZeroUsize::MIN).build())
+            })
+            .match_routes(RouteMatching::MatchedPath)
+            .without_route_table();
+        let keys = keys.build().unwrap();
         let inner = table.clone();
         let judge = axum::middleware::from_fn(move |request: axum::extract::Request, next: axum::middleware::Next| {
             let rule = match inner.find(RequestView::of(&request)) {
@@ -484,7 +499,7 @@ proptest! {
                 response
             }
         });
-        let app = limits.layer(app.layer(judge));
+        let app = keys.limit_addresses().layer(app.layer(judge));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for path in paths {
             let mut request = Request::get(path.as_str()).body(Body::empty()).unwrap();

@@ -1,15 +1,7 @@
 //! The layers in a tonic server, asked by a tonic client over real sockets.
-#![cfg(feature = "tonic")]
-
-#[path = "support/server.rs"]
-mod server;
-mod support;
 
 use std::net::SocketAddr;
 
-use http::Method;
-use server::Server;
-use support::{Answers, KEY, OTHER_KEY, TestStore, UNKNOWN_KEY, header_key, record, store};
 use tonic::body::Body;
 use tonic::metadata::MetadataValue;
 use tonic::transport::server::{TcpConnectInfo, TcpIncoming};
@@ -22,12 +14,12 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_types::StatusExt;
 use tower::ServiceBuilder;
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
-use tower_api_keys::limit::{MemoryRateLimiter, Quota};
+use tower_api_keys::identity::tonic_principal;
 use tower_api_keys::rejection::GrpcStatus;
-use tower_api_keys::route::Access;
-use tower_api_keys::route::RouteTable;
-use tower_api_keys::scope::ScopeRequirement;
-use tower_api_keys::{AuthenticateLayer, RateLimitLayer, RequireScopeLayer};
+use tower_api_keys::{ApiKeysBuilder, Quota, RateLimit};
+
+use crate::server::{self, Server};
+use crate::support::{Answers, KEY, OTHER_KEY, TestStore, UNKNOWN_KEY, assembly, record, store};
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -41,7 +33,7 @@ impl Health for Whoami {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        let caller = tower_api_keys::tonic::principal(&request)?.key_id().to_string();
+        let caller = tonic_principal(&request)?.key_id().to_string();
         let mut response = Response::new(HealthCheckResponse { status: ServingStatus::Serving.into() });
         response.metadata_mut().insert("caller", caller.parse().unwrap());
         Ok(response)
@@ -71,11 +63,12 @@ async fn client(address: SocketAddr) -> HealthClient<Channel> {
     HealthClient::new(endpoint.connect().await.unwrap())
 }
 
-fn authenticate(store: TestStore) -> AuthenticateLayer<GrpcStatus> {
-    AuthenticateLayer::new(store, header_key()).with_rejection_format(GrpcStatus)
+/// The assembly of a store with two keys.
+async fn keys(answers: Answers) -> ApiKeysBuilder<GrpcStatus> {
+    assembly(records(answers).await).errors(GrpcStatus)
 }
 
-async fn keys(answers: Answers) -> TestStore {
+async fn records(answers: Answers) -> TestStore {
     TestStore::new(store([record(KEY, |_| {}), record(OTHER_KEY, |_| {})]).await, answers)
 }
 
@@ -87,15 +80,15 @@ fn call(keys: &[&str]) -> Request<HealthCheckRequest> {
     request
 }
 
-/// The status that a call is refused with.
-async fn refused(client: &mut HealthClient<Channel>, keys: &[&str]) -> Status {
-    client.check(call(keys)).await.expect_err("the call is refused")
+/// The status that a call is rejected with.
+async fn rejected(client: &mut HealthClient<Channel>, keys: &[&str]) -> Status {
+    client.check(call(keys)).await.expect_err("the call is rejected")
 }
 
 #[tokio::test]
 async fn good_keys_reach_the_service_and_bad_ones_are_unauthenticated() {
     for answers in [Answers::AtOnce, Answers::Later] {
-        let mut client = serve!(authenticate(keys(answers).await));
+        let mut client = serve!(keys(answers).await.without_route_table().build().unwrap().layer());
         let response = client.check(call(&[KEY])).await.expect("the key is good");
         assert_eq!(response.metadata().get("caller").unwrap(), &record(KEY, |_| {}).id.to_string());
         assert_eq!(response.into_inner().status(), ServingStatus::Serving);
@@ -106,10 +99,10 @@ async fn good_keys_reach_the_service_and_bad_ones_are_unauthenticated() {
             ("malformed", &["wfk_"]),
             ("the key twice", &[KEY, KEY]),
         ] {
-            let status = refused(&mut client, keys).await;
+            let status = rejected(&mut client, keys).await;
             assert_eq!(status.code(), Code::Unauthenticated, "{name}");
             assert!(!status.message().is_empty() && status.details().is_empty(), "{name}: {status:?}");
-            let streamed = client.watch(call(keys)).await.expect_err("the call is refused");
+            let streamed = client.watch(call(keys)).await.expect_err("the call is rejected");
             assert_eq!(streamed.code(), Code::Unauthenticated, "{name}");
         }
     }
@@ -117,32 +110,24 @@ async fn good_keys_reach_the_service_and_bad_ones_are_unauthenticated() {
 
 #[tokio::test]
 async fn a_missing_scope_is_permission_denied() {
-    let may = |scope| Access::Scope(ScopeRequirement::from_static(scope));
-    let table = RouteTable::new()
-        .add(Method::POST, CHECK, may("workflows:read"))
-        .and_then(|table| table.add(Method::POST, WATCH, may("workflows:write")))
-        .unwrap();
-    let layers = ServiceBuilder::new()
-        .layer(authenticate(keys(Answers::AtOnce).await))
-        .layer(RequireScopeLayer::by_route(table).unwrap().with_rejection_format(GrpcStatus));
-    let mut client = serve!(layers);
+    let keys = keys(Answers::AtOnce).await;
+    let keys = keys.routes([("POST", CHECK, "workflows:read"), ("POST", WATCH, "workflows:write")]);
+    let mut client = serve!(keys.build().unwrap().layer());
     assert!(client.check(call(&[KEY])).await.is_ok());
-    let status = client.watch(call(&[KEY])).await.expect_err("the call is refused");
+    let status = client.watch(call(&[KEY])).await.expect_err("the call is rejected");
     assert_eq!((status.code(), status.message()), (Code::PermissionDenied, "The key may not do this."));
 }
 
 #[tokio::test]
 async fn over_the_limit_is_resource_exhausted_and_says_when_to_come_back() {
-    let limiter = MemoryRateLimiter::builder("calls", Quota::per_minute(2).unwrap()).build();
-    let layers = ServiceBuilder::new()
-        .layer(authenticate(keys(Answers::AtOnce).await))
-        .layer(RateLimitLayer::by_key(limiter).with_rejection_format(GrpcStatus));
-    let mut client = serve!(layers);
+    let limit = RateLimit::per_key("calls", Quota::per_minute(2).unwrap());
+    let keys = keys(Answers::AtOnce).await.limit(limit).without_route_table();
+    let mut client = serve!(keys.build().unwrap().layer());
     for remaining in ["1", "0"] {
         let response = client.check(call(&[KEY])).await.expect("within the limit");
         assert_eq!(response.metadata().get("x-ratelimit-remaining").unwrap(), remaining);
     }
-    let status = refused(&mut client, &[KEY]).await;
+    let status = rejected(&mut client, &[KEY]).await;
     assert_eq!(status.code(), Code::ResourceExhausted);
 
     let number = |name| status.metadata().get(name).unwrap().to_str().unwrap().parse::<u64>().unwrap();
@@ -160,57 +145,62 @@ async fn over_the_limit_is_resource_exhausted_and_says_when_to_come_back() {
 #[tokio::test]
 async fn a_store_that_fails_is_unavailable() {
     for answers in [Answers::WithAnError, Answers::WithAPanic, Answers::WithAPanicLater] {
-        let mut client = serve!(authenticate(keys(answers).await));
-        let status = refused(&mut client, &[KEY]).await;
+        let mut client = serve!(keys(answers).await.without_route_table().build().unwrap().layer());
+        let status = rejected(&mut client, &[KEY]).await;
         assert_eq!(status.code(), Code::Unavailable, "{answers:?}");
         assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "1000", "{answers:?}");
     }
 }
 
 #[tokio::test]
-async fn a_service_without_a_principal_refuses_by_itself() {
-    let mut client = serve!(authenticate(keys(Answers::AtOnce).await).allow_anonymous());
-    assert_eq!(refused(&mut client, &[]).await.code(), Code::Unauthenticated);
-    assert_eq!(refused(&mut client, &[UNKNOWN_KEY]).await.code(), Code::Unauthenticated);
+async fn a_service_without_a_principal_rejects_by_itself() {
+    let keys = keys(Answers::AtOnce).await.allow_anonymous().without_route_table();
+    let mut client = serve!(keys.build().unwrap().layer());
+    assert_eq!(rejected(&mut client, &[]).await.code(), Code::Unauthenticated);
+    assert_eq!(rejected(&mut client, &[UNKNOWN_KEY]).await.code(), Code::Unauthenticated);
     let mut client = serve!(tower::layer::util::Identity::new());
-    assert_eq!(refused(&mut client, &[KEY]).await.code(), Code::Internal);
+    assert_eq!(rejected(&mut client, &[KEY]).await.code(), Code::Internal);
 }
 
 #[tokio::test]
 async fn layers_in_the_wrong_order_are_internal() {
-    let limiter = MemoryRateLimiter::builder("calls", Quota::per_minute(2).unwrap()).build();
-    let mut client = serve!(RateLimitLayer::by_key(limiter).with_rejection_format(GrpcStatus));
-    assert_eq!(refused(&mut client, &[KEY]).await.code(), Code::Internal);
+    let limit = RateLimit::per_key("calls", Quota::per_minute(2).unwrap());
+    let keys = keys(Answers::AtOnce).await.limit(limit).without_route_table().build().unwrap();
+    for layer in [keys.rate_limit(), keys.authorize(), keys.require("workflows:read")] {
+        let mut client = serve!(layer);
+        assert_eq!(rejected(&mut client, &[KEY]).await.code(), Code::Internal);
+    }
 }
 
 #[tokio::test]
 async fn calls_can_be_limited_by_address() {
-    let limiter = MemoryRateLimiter::builder("calls", Quota::per_minute(1).unwrap()).build();
+    let keys = keys(Answers::AtOnce)
+        .await
+        .limit(RateLimit::per_address("calls", Quota::per_minute(1).unwrap()))
+        .client_address(ClientAddressSource::peer())
+        .without_route_table();
+    let keys = keys.build().unwrap();
     let layers = ServiceBuilder::new()
         .map_request(|mut request: http::Request<Body>| {
             let peer = request.extensions().get().and_then(TcpConnectInfo::remote_addr);
             request.extensions_mut().insert(PeerAddress(peer.expect("tonic knows its peers").ip()));
             request
         })
-        .layer(
-            RateLimitLayer::by_client_address(ClientAddressSource::peer(), limiter)
-                .with_rejection_format(GrpcStatus),
-        )
-        .layer(authenticate(keys(Answers::AtOnce).await));
+        .layer(keys.layer());
     let mut client = serve!(layers);
-    assert_eq!(refused(&mut client, &[]).await.code(), Code::Unauthenticated);
-    assert_eq!(refused(&mut client, &[KEY]).await.code(), Code::ResourceExhausted);
+    assert_eq!(rejected(&mut client, &[]).await.code(), Code::Unauthenticated);
+    assert_eq!(rejected(&mut client, &[KEY]).await.code(), Code::ResourceExhausted);
 }
 
 #[tokio::test]
-async fn the_example_refuses_as_it_says() {
+async fn the_example_rejects_as_it_says() {
     let server = Server::start("tonic_service", &[("LIMIT", "2")]);
     let key = &server.get("API_KEY").to_owned();
     let mut client = client(server.address().parse().unwrap()).await;
-    assert_eq!(refused(&mut client, &[]).await.code(), Code::Unauthenticated);
+    assert_eq!(rejected(&mut client, &[]).await.code(), Code::Unauthenticated);
     assert!(client.check(call(&[key])).await.unwrap().metadata().contains_key("caller"));
     assert_eq!(client.watch(call(&[key])).await.unwrap_err().code(), Code::PermissionDenied);
-    assert_eq!(refused(&mut client, &[key]).await.code(), Code::ResourceExhausted);
+    assert_eq!(rejected(&mut client, &[key]).await.code(), Code::ResourceExhausted);
     // The client lives on this thread, and has to notice that the server goes.
     let stopped = tokio::task::spawn_blocking(move || server.stop("-TERM"));
     assert!(stopped.await.expect("stop does not panic"));

@@ -1,6 +1,10 @@
 //! What frameworks and presets add: axum, tonic, the key routes, the four systems.
 #![cfg(all(feature = "axum", feature = "presets", feature = "tonic"))]
 
+#[path = "../support/http2.rs"]
+mod http2;
+#[path = "../support/server.rs"]
+mod server;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,6 +1,4 @@
 //! The axum routes for managing keys, behind the real authentication layer.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![cfg(feature = "axum")]
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,23 +14,23 @@ use axum::body::{Body, to_bytes};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_core::Stream;
-use http::{HeaderName, Method, Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use tower_api_keys::AuthenticateLayer;
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
-use tower_api_keys::clock::{ManualClock, Timestamp};
-use tower_api_keys::credential::HeaderKey;
-use tower_api_keys::key::{KeyFormat, KeyId, KeyRecord, Mode, Owner};
-use tower_api_keys::manage::{AuditEvent, AuditOutcome, Authority, CreatedKey, Forbidden, KeyManager, KeyRoutesFormat, ManageError, NewKey, key_routes};
-use tower_api_keys::rejection::ProblemDetails;
-use tower_api_keys::scope::ScopeSet;
+use tower_api_keys::clock::ManualClock;
+use tower_api_keys::key::{KeyId, KeyRecord, Mode, Owner};
+use tower_api_keys::manage::{AuditEvent, AuditOutcome, CreatedKey, Forbidden, KeyManager, KeyRoutes};
+use tower_api_keys::rejection::{ApiError, ErrorKind, ProblemDetails, Success};
+use tower_api_keys::route::RouteMatching;
 use tower_api_keys::store::{
-    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, MemoryStore, StoreError,
+    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError,
     StoreErrorKind,
 };
+use tower_api_keys::{Authority, ErrorFormat, MemoryStore, NewKey};
 
-const START: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
+use crate::support::{START, acme, assembly, format};
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const MANAGER: &[&str] = &["api-keys:read", "api-keys:write", "workflows:*"];
 
@@ -47,35 +45,37 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self::with_format(PlainJson)
+        Self::with_format(ProblemDetails)
     }
 
-    fn with_format(routes_format: impl KeyRoutesFormat) -> Self {
-        let format = KeyFormat::new("wfk_").unwrap();
+    fn with_format(errors: impl ErrorFormat<Body>) -> Self {
         let (store, clock) = (MemoryStore::new(), ManualClock::starting_at(START));
         let store_is_down = Arc::new(AtomicBool::new(false));
         let events = Arc::new(Mutex::new(Vec::new()));
         let sink = events.clone();
-        let manager = KeyManager::new(Failing(store.clone(), store_is_down.clone()), format.clone())
+        let manager = KeyManager::new(Failing(store.clone(), store_is_down.clone()), format())
             .with_clock(clock.clone())
             .with_audit(move |event: &AuditEvent| sink.lock().unwrap().push(event.clone()));
-        let extractor = HeaderKey::new(HeaderName::from_static("x-api-key"), format);
-        let routes = key_routes(manager.clone(), routes_format);
+        let keys = assembly(store.clone())
+            .clock(clock.clone())
+            .client_address(ClientAddressSource::peer())
+            .allow_anonymous()
+            .without_route_table()
+            .match_routes(RouteMatching::MatchedPath)
+            .errors(errors)
+            .build()
+            .unwrap();
+        let routes: Router = keys.key_routes_of(manager.clone()).delete_revokes().into_router();
         let app = Router::new()
             .nest("/auth/api-keys", routes.clone())
             .nest("/companies/{id}/{key}/api-keys", routes)
-            .layer(
-                AuthenticateLayer::new(store.clone(), extractor)
-                    .with_clock(clock.clone())
-                    .with_client_address(ClientAddressSource::peer())
-                    .allow_anonymous(),
-            );
+            .layer(keys.layer());
         Self { app, manager, store, clock, store_is_down, events }
     }
 
     async fn create(&self, owner: &Owner, scopes: &[&str]) -> CreatedKey {
-        let scopes = ScopeSet::parse_list(scopes.iter().copied()).unwrap();
-        self.manager.create(&Authority::operator(owner.clone()), NewKey::new("key").scopes(scopes)).await.unwrap()
+        let key = scopes.iter().fold(NewKey::new("key"), |key, scope| key.scope(*scope));
+        self.manager.create(&Authority::operator(owner.clone()), key).await.unwrap()
     }
 
     /// The secret of a key that may manage keys.
@@ -161,10 +161,12 @@ impl Failing {
     }
 }
 
-#[async_trait]
 impl KeyStore for Failing {
-    async fn find(&self, selector: KeySelector<'_>) -> FindResult {
-        self.up()?.find(selector).await
+    fn find(&self, selector: KeySelector<'_>) -> Lookup {
+        match self.up() {
+            Ok(store) => store.find(selector),
+            Err(error) => Lookup::ready(Err(error)),
+        }
     }
 }
 
@@ -189,10 +191,6 @@ impl KeyAdministration for Failing {
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
         self.up()?.delete(owner, id).await
     }
-}
-
-fn acme() -> Owner {
-    Owner::organization("acme".parse().unwrap(), Mode::Live)
 }
 
 #[tokio::test]
@@ -236,7 +234,7 @@ async fn a_key_is_made_listed_used_and_revoked() {
 }
 
 #[tokio::test]
-async fn r56_r71_without_a_principal_everything_is_401_whatever_the_body_says() {
+async fn without_a_principal_everything_is_401_whatever_the_body_says() {
     let world = World::new();
     let id = world.create(&acme(), MANAGER).await.key.id;
     let before = world.store.len();
@@ -279,9 +277,10 @@ async fn r56_r71_without_a_principal_everything_is_401_whatever_the_body_says() 
 }
 
 #[tokio::test]
-async fn r56_routes_outside_of_the_authentication_layer_let_nobody_in() {
+async fn routes_outside_of_the_layer_accept_no_request() {
     let world = World::new();
-    let routes: Router = key_routes(world.manager.clone(), PlainJson);
+    let routes = KeyRoutes::new(world.manager.clone(), ProblemDetails).delete_revokes();
+    let routes: Router = routes.into_router();
     let response = routes.oneshot(Request::new(Body::empty())).await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
 }
@@ -301,7 +300,7 @@ impl futures_core::Stream for Never {
 }
 
 #[tokio::test]
-async fn r55_without_the_management_scope_everything_is_403_before_the_body_is_looked_at() {
+async fn without_the_management_scope_everything_is_403_before_the_body_is_looked_at() {
     let world = World::new();
     let target = world.create(&acme(), MANAGER).await.key.id;
     let key = world.create(&acme(), &["workflows:*"]).await;
@@ -316,7 +315,7 @@ async fn r55_without_the_management_scope_everything_is_403_before_the_body_is_l
         world.delete("%00", key).await,
     ] {
         assert_eq!(answer.status, StatusCode::FORBIDDEN);
-        assert_eq!(answer.json()["code"], "forbidden");
+        assert_eq!(answer.json()["code"], "management_scope_missing");
     }
     let events = std::mem::take(&mut *world.events.lock().unwrap());
     assert_eq!(events.len(), 2 + 7, "each attempt is audited, once");
@@ -329,7 +328,7 @@ async fn r55_without_the_management_scope_everything_is_403_before_the_body_is_l
 }
 
 #[tokio::test]
-async fn r53_more_scopes_than_the_callers_are_403_and_no_scopes_are_none() {
+async fn more_scopes_than_the_callers_are_403_and_no_scopes_are_none() {
     let world = World::new();
     let caller = world.caller().await;
     let refused = world.post(&caller, json!({"name": "CI", "scopes": ["runs:read"]})).await;
@@ -341,7 +340,7 @@ async fn r53_more_scopes_than_the_callers_are_403_and_no_scopes_are_none() {
 }
 
 #[tokio::test]
-async fn r54_bad_bodies_are_400_with_every_fault_and_nothing_is_stored() {
+async fn bad_bodies_are_400_with_every_fault_and_nothing_is_stored() {
     let world = World::new();
     let caller = world.caller().await;
     let deep = format!(r#"{{"name":"CI","scopes":{}{}}}"#, "[".repeat(5000), "]".repeat(5000));
@@ -439,7 +438,7 @@ async fn an_expiry_is_taken_with_its_offset() {
 }
 
 #[tokio::test]
-async fn r54_allowed_addresses_are_taken_shown_and_bounded_by_the_callers() {
+async fn allowed_addresses_are_taken_shown_and_bounded_by_the_callers() {
     let world = World::new();
     let caller = world.caller().await;
     let create = |allowed: Value| json!({"name": "CI", "scopes": MANAGER, "allowedAddresses": allowed});
@@ -467,7 +466,7 @@ async fn r54_allowed_addresses_are_taken_shown_and_bounded_by_the_callers() {
 }
 
 #[tokio::test]
-async fn r62_r49_every_id_that_is_not_ones_own_is_the_same_404() {
+async fn every_id_that_is_not_ones_own_is_the_same_404() {
     let world = World::new();
     let caller = world.caller().await;
     let foreign =
@@ -508,7 +507,7 @@ async fn the_routes_work_below_paths_with_parameters_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_listing_comes_page_by_page_and_by_age_r85() {
+async fn a_listing_comes_page_by_page_and_by_age() {
     let world = World::new();
     let caller = world.caller().await;
     for _ in 0..4 {
@@ -555,7 +554,7 @@ async fn a_listing_comes_page_by_page_and_by_age_r85() {
 }
 
 #[tokio::test]
-async fn r63_no_answer_may_be_cached() {
+async fn no_answer_may_be_cached() {
     let world = World::new();
     let caller = world.caller().await;
     for answer in [
@@ -571,7 +570,7 @@ async fn r63_no_answer_may_be_cached() {
 }
 
 #[tokio::test]
-async fn r27_a_store_that_is_down_is_503_and_keeps_its_words_to_itself() {
+async fn a_store_that_is_down_is_503_and_keeps_its_words_to_itself() {
     let world = World::new();
     let caller = world.caller().await;
     world.store_is_down.store(true, Ordering::SeqCst);
@@ -602,7 +601,7 @@ impl Stream for Meanwhile {
 }
 
 #[tokio::test]
-async fn r32_r57_a_key_that_ends_while_its_request_is_on_the_way_makes_no_other() {
+async fn a_key_that_ends_while_its_request_is_on_the_way_makes_no_other() {
     for action in ["nothing", "revoke", "disable", "delete", "rotate"] {
         let world = World::new();
         let caller = world.create(&acme(), MANAGER).await;
@@ -633,22 +632,23 @@ async fn r32_r57_a_key_that_ends_while_its_request_is_on_the_way_makes_no_other(
     }
 }
 
-/// What a host with an envelope of its own would write.
+/// What an application with an envelope of its own would write.
 struct Envelope;
 
-impl KeyRoutesFormat for Envelope {
-    fn success(&self, status: StatusCode, data: Value, next_cursor: Option<String>) -> Response {
-        let mut body = json!({"success": true, "data": data});
-        if let Some(next_cursor) = next_cursor {
-            body["nextCursor"] = next_cursor.into();
+impl ErrorFormat<Body> for Envelope {
+    fn success(&self, success: &Success) -> Response {
+        let mut body = json!({"success": true, "data": success.data});
+        if let Some(next_cursor) = &success.next_cursor {
+            body["nextCursor"] = next_cursor.as_str().into();
         }
-        (status, [("cache-control", "max-age=60")], axum::Json(body)).into_response()
+        (success.status, [("cache-control", "max-age=60")], axum::Json(body)).into_response()
     }
 
-    fn failure(&self, error: &ManageError) -> Response {
+    fn error(&self, error: &ApiError<'_>) -> Response {
         let mut body = json!({"success": false, "error": {"code": "NOT_FOUND"}});
-        if let ManageError::Invalid(fields) = error {
-            let details = fields.iter().map(|fault| json!({"field": fault.field, "message": fault.message}));
+        if error.kind() == ErrorKind::Invalid {
+            let details =
+                error.fields().iter().map(|fault| json!({"field": fault.field, "message": fault.message}));
             body["error"] = json!({"code": "VALIDATION_ERROR", "details": details.collect::<Vec<_>>()});
         }
         (error.status(), axum::Json(body)).into_response()
@@ -656,7 +656,7 @@ impl KeyRoutesFormat for Envelope {
 }
 
 #[tokio::test]
-async fn a_host_gives_answers_a_shape_of_its_own() {
+async fn an_application_gives_responses_a_shape_of_its_own() {
     let world = World::with_format(Envelope);
     let caller = world.caller().await;
     world.create(&acme(), &[]).await;

@@ -1,68 +1,97 @@
 //! What the pasby preset does that its example server does not show: time, revocation, and two processes that share a
 //! signing secret.
-#![cfg(feature = "axum")]
-#![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
-
-mod support;
-
-#[path = "support/http2.rs"]
-mod http2;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::Uri;
+use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use bytes::Bytes;
 use http::{Method, StatusCode};
-use http2::{Answer, Http2};
 use serde_json::{Value, json};
-use support::*;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_api_keys::Principal;
-use tower_api_keys::clock::ManualClock;
+use tower_api_keys::address::ClientAddressSource;
+use tower_api_keys::clock::{Clock, ManualClock};
 use tower_api_keys::credential::SessionTokens;
 use tower_api_keys::key::{KeyId, Mode, Owner};
-use tower_api_keys::limit::Quota;
-use tower_api_keys::manage::{Authority, CreatedKey, NewKey};
-use tower_api_keys::presets::pasby::{self, ErrorType, Pasby, PasbyFormat};
-use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
-use tower_api_keys::store::{KeySelector, KeyStore, MemoryStore};
-use tower_api_keys::{AuthenticateLayer, RequireScopeLayer};
+use tower_api_keys::manage::{CreatedKey, KeyManager};
+use tower_api_keys::presets::pasby::{self, ERRORS, X_ACCESS_TOKEN, pasby};
+use tower_api_keys::rejection::{ApiError, ErrorTable};
+use tower_api_keys::store::{KeySelector, KeyStore};
+use tower_api_keys::{
+    ApiKeys, ApiKeysBuilder, Authority, ErrorFormat, MemoryStore, NewKey, Principal, Quota, RateLimit,
+};
+
+use crate::http2::{Answer, Http2};
+use crate::support::{Answers, KEY, START, TestStore, assembly, record, request, store, whoami};
 
 const SIGNING_SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-type Host = Pasby<MemoryStore>;
-
-fn preset(store: &MemoryStore, clock: &ManualClock) -> Host {
-    let tokens = SessionTokens::new(SIGNING_SECRET.into()).unwrap();
-    Pasby::new(store.clone(), tokens).with_clock(clock.clone())
+/// A process of the application's.
+struct Process<F = ErrorTable> {
+    keys: ApiKeysBuilder<F>,
+    apps: KeyManager,
+    grants: Grants,
 }
 
-/// A process of the host's, at a socket of its own.
-async fn serve(pasby: Host) -> Http2 {
+/// What grants session tokens.
+#[derive(Clone)]
+struct Grants {
+    tokens: SessionTokens,
+    clock: ManualClock,
+    /// The last hand on the published errors.
+    reject: fn(Response<Bytes>) -> Response,
+}
+
+fn preset(store: &MemoryStore, clock: &ManualClock) -> Process {
+    preset_with(SIGNING_SECRET, store, clock)
+}
+
+fn preset_with(secret: &str, store: &MemoryStore, clock: &ManualClock) -> Process {
+    let tokens = SessionTokens::new(secret.to_owned().into()).unwrap();
+    let keys = pasby(store.clone(), tokens.clone())
+        .clock(clock.clone())
+        .client_address(ClientAddressSource::peer().from_connect_info());
+    Process {
+        keys,
+        apps: pasby::app_manager(store.clone()).with_clock(clock.clone()),
+        grants: Grants { tokens, clock: clock.clone(), reject: |response| response.map(Body::from) },
+    }
+}
+
+/// Serves a process at a socket of its own, and connects to it.
+async fn serve<F: ErrorFormat<Body>>(process: Process<F>) -> (Http2, ApiKeys<F>, KeyManager) {
     let served =
         async |principal: Principal| principal.companion_id().map(KeyId::to_string).unwrap_or_default();
+    let keys = process.keys.build().unwrap();
     let app = Router::new()
         .route("/api/v1/flow/authorize", get(authorize))
         .route("/api/v1/flow/ping", post(served))
         .route("/api/v2/flow/ping", post(served))
-        .with_state(pasby.clone())
-        .layer(pasby.authenticate())
-        .layer(pasby.address_limit());
+        .with_state(process.grants)
+        .layer(keys.layer());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move { axum::serve(listener, service).await });
-    Http2::connect(&address).await
+    (Http2::connect(&address).await, keys, process.apps)
 }
 
-async fn authorize(principal: Principal, State(pasby): State<Host>, uri: Uri) -> Response {
-    match pasby.authorize(&principal, &uri) {
-        Ok(token) => (token, "granted").into_response(),
-        Err(error) => error.response(pasby.rejection_format()),
+async fn authorize(principal: Principal, State(grants): State<Grants>, uri: Uri) -> Response {
+    let app = uri.query().and_then(|query| query.rsplit_once("app=")).map(|(_, app)| app);
+    let token = grants.tokens.issue(&principal, grants.clock.now().timestamp());
+    match token {
+        Some(token) if principal.companion_id().map(KeyId::as_str) == app => {
+            let fields = [(X_ACCESS_TOKEN, token.expose_secret()), (CACHE_CONTROL, "no-store")];
+            (fields, "granted").into_response()
+        }
+        Some(_) => (grants.reject)(ERRORS.response("authorization_error")),
+        None => (grants.reject)(ERRORS.response("secret_missing")),
     }
 }
 
@@ -70,10 +99,9 @@ fn operator(mode: Mode) -> Authority {
     Authority::operator(Owner::organization("org_1".parse().unwrap(), mode))
 }
 
-async fn mint(pasby: &Host, mode: Mode) -> (CreatedKey, CreatedKey) {
-    let new = || NewKey::new("First");
-    let key = pasby.key_manager().create(&operator(mode), new()).await.unwrap();
-    let app = pasby.app_manager().create(&operator(mode), new()).await.unwrap();
+async fn mint<F>(keys: &ApiKeys<F>, apps: &KeyManager, mode: Mode) -> (CreatedKey, CreatedKey) {
+    let key = keys.manager().create(&operator(mode), NewKey::new("First")).await.unwrap();
+    let app = apps.create(&operator(mode), NewKey::new("First")).await.unwrap();
     (key, app)
 }
 
@@ -101,40 +129,37 @@ fn passes() -> (u16, String) {
     (200, String::new())
 }
 
-fn refused(kind: &str) -> (u16, String) {
+fn rejected(kind: &str) -> (u16, String) {
     (401, kind.to_owned())
 }
 
 #[tokio::test]
 async fn a_token_lasts_fifteen_minutes_also_elsewhere_and_after_a_restart() {
     let (store, clock) = (MemoryStore::new(), ManualClock::starting_at(START));
-    let pasby = preset(&store, &clock);
-    let (key, app) = mint(&pasby, Mode::Test).await;
-    let mut first = serve(pasby).await;
+    let (mut first, keys, apps) = serve(preset(&store, &clock)).await;
+    let (key, app) = mint(&keys, &apps, Mode::Test).await;
     let token = token(&mut first, &key, &app).await;
     drop(first);
-    let mut second = serve(preset(&store, &clock)).await;
-    let other_secret = SessionTokens::new("another secret of thirty-two bytes".into()).unwrap();
-    let mut stranger = serve(Pasby::new(store.clone(), other_secret).with_clock(clock.clone())).await;
+    let (mut second, ..) = serve(preset(&store, &clock)).await;
+    let (mut stranger, ..) = serve(preset_with("another secret of thirty-two bytes", &store, &clock)).await;
     assert_eq!(ping(&mut second, &key, &token).await, passes());
-    assert_eq!(ping(&mut stranger, &key, &token).await, refused("authorization_error"));
+    assert_eq!(ping(&mut stranger, &key, &token).await, rejected("authorization_error"));
     clock.advance(Duration::from_secs(15 * 60) - Duration::from_millis(1));
     assert_eq!(ping(&mut second, &key, &token).await, passes());
     clock.advance(Duration::from_millis(1));
-    assert_eq!(ping(&mut second, &key, &token).await, refused("session_expiry"));
+    assert_eq!(ping(&mut second, &key, &token).await, rejected("session_expiry"));
 }
 
 #[tokio::test]
-async fn r57_revoking_key_or_secret_ends_the_tokens_and_a_rotation_ends_them_with_its_grace() {
+async fn revoking_key_or_secret_ends_the_tokens_and_a_rotation_ends_them_with_its_grace() {
     let minute = Duration::from_secs(60);
     for is_app in [false, true] {
         let (store, clock) = (MemoryStore::new(), ManualClock::starting_at(START));
-        let pasby = preset(&store, &clock);
-        let manager = if is_app { pasby.app_manager() } else { pasby.key_manager() };
-        let mut client = serve(pasby.clone()).await;
+        let (mut client, keys, apps) = serve(preset(&store, &clock)).await;
+        let manager = if is_app { &apps } else { keys.manager() };
         let operator = operator(Mode::Test);
 
-        let (key, app) = mint(&pasby, Mode::Test).await;
+        let (key, app) = mint(&keys, &apps, Mode::Test).await;
         let id = if is_app { app.key.id } else { key.key.id };
         let granted = token(&mut client, &key, &app).await;
         assert_eq!(ping(&mut client, &key, &granted).await, passes());
@@ -144,7 +169,7 @@ async fn r57_revoking_key_or_secret_ends_the_tokens_and_a_rotation_ends_them_wit
         clock.advance(minute);
         assert_eq!(
             ping(&mut client, new_key, &granted).await,
-            refused("authorization_error"),
+            rejected("authorization_error"),
             "app: {is_app}"
         );
 
@@ -154,7 +179,7 @@ async fn r57_revoking_key_or_secret_ends_the_tokens_and_a_rotation_ends_them_wit
         manager.revoke(&operator, &id).await.unwrap();
         assert_eq!(
             ping(&mut client, new_key, &granted).await,
-            refused("authorization_error"),
+            rejected("authorization_error"),
             "app: {is_app}"
         );
         let answer = send(
@@ -170,12 +195,11 @@ async fn r57_revoking_key_or_secret_ends_the_tokens_and_a_rotation_ends_them_wit
 #[tokio::test]
 async fn another_key_or_app_of_the_organization_makes_no_use_of_a_token() {
     let (store, clock) = (MemoryStore::new(), ManualClock::starting_at(START));
-    let pasby = preset(&store, &clock);
-    let mut client = serve(pasby.clone()).await;
+    let (mut client, keys, apps) = serve(preset(&store, &clock)).await;
     let ((key, app), (other_key, other_app)) =
-        (mint(&pasby, Mode::Live).await, mint(&pasby, Mode::Live).await);
+        (mint(&keys, &apps, Mode::Live).await, mint(&keys, &apps, Mode::Live).await);
     let granted = token(&mut client, &key, &app).await;
-    assert_eq!(ping(&mut client, &other_key, &granted).await, refused("authorization_error"));
+    assert_eq!(ping(&mut client, &other_key, &granted).await, rejected("authorization_error"));
     let fields = [
         ("x-api-key", key.secret.expose_secret().as_bytes()),
         ("x-access-secret", other_app.secret.expose_secret().as_bytes()),
@@ -190,13 +214,14 @@ async fn another_key_or_app_of_the_organization_makes_no_use_of_a_token() {
 }
 
 #[tokio::test]
-async fn r19_r20_credentials_look_as_published_and_the_store_has_digests_only() {
+async fn credentials_look_as_published_and_the_store_has_digests_only() {
     let (store, clock) = (MemoryStore::new(), ManualClock::starting_at(START));
-    let pasby = preset(&store, &clock);
+    let Process { keys, apps, .. } = preset(&store, &clock);
+    let keys = keys.build().unwrap();
     for (mode, key_prefix, secret_prefix) in
         [(Mode::Test, "bk-test_", "snb_"), (Mode::Live, "bk-live_", "prd_")]
     {
-        let (key, app) = mint(&pasby, mode).await;
+        let (key, app) = mint(&keys, &apps, mode).await;
         for (created, prefix, id_prefix) in [(key, key_prefix, ""), (app, secret_prefix, "app_")] {
             let text = created.secret.expose_secret();
             assert!(text.starts_with(prefix) && text.len() == prefix.len() + 32, "{text}");
@@ -209,47 +234,58 @@ async fn r19_r20_credentials_look_as_published_and_the_store_has_digests_only() 
 }
 
 #[tokio::test]
-async fn r27_r68_what_the_guide_does_not_name_is_in_its_envelope_too() {
+async fn what_the_guide_does_not_name_is_in_its_envelope_too() {
     async fn body<S>(service: S, request: http::Request<()>) -> (u16, Value)
     where
-        S: tower::Service<http::Request<()>, Response = http::Response<bytes::Bytes>>,
+        S: tower::Service<http::Request<()>, Response = http::Response<Bytes>>,
         S::Error: std::fmt::Debug,
     {
         let response = service.oneshot(request).await.unwrap();
         let json = serde_json::from_slice::<Value>(response.body());
         (response.status().as_u16(), json.unwrap()["type"].clone())
     }
-    let format = PasbyFormat::default();
     let down = TestStore::new(MemoryStore::new(), Answers::WithAnError);
-    let layer = AuthenticateLayer::new(down, header_key()).with_rejection_format(format);
-    assert_eq!(body(layer.layer(service_fn(whoami)), request(KEY)).await, (503, json!("server_error")));
-    let scope = RequireScopeLayer::new(ScopeRequirement::from_static("a:b")).with_rejection_format(format);
-    assert_eq!(
-        body(scope.clone().layer(service_fn(whoami)), request(KEY)).await,
-        (500, json!("server_error"))
-    );
-    let keys = store([record(KEY, |_| {})]).await;
-    let layer = AuthenticateLayer::new(keys, header_key()).with_rejection_format(format);
-    let layered = layer.layer(scope.layer(service_fn(whoami)));
+    let keys = assembly(down).without_route_table().errors(ERRORS).build().unwrap();
+    let layered = keys.layer().layer(service_fn(whoami));
+    assert_eq!(body(layered, request(KEY)).await, (503, json!("server_error")));
+    let keys = assembly(store([record(KEY, |_| {})]).await).without_route_table().errors(ERRORS);
+    let keys = keys.build().unwrap();
+    let scope = || keys.require("a:b").layer(service_fn(whoami));
+    assert_eq!(body(scope(), request(KEY)).await, (500, json!("server_error")));
+    let layered = keys.layer().layer(scope());
     assert_eq!(body(layered, request(KEY)).await, (403, json!("authorization_error")));
 }
 
 #[tokio::test]
-async fn the_envelope_s_code_is_the_host_s_to_say() {
-    let format = PasbyFormat::with_codes(|_| 400);
-    let response: http::Response<bytes::Bytes> =
-        format.error(StatusCode::UNAUTHORIZED, ErrorType::SessionCancel, "\"gone\"\n");
+async fn the_envelope_s_code_is_the_application_s_to_say() {
+    let response: Response<Bytes> = pasby::error(StatusCode::UNAUTHORIZED, "session_cancel", "\"gone\"\n");
     let json: Value = serde_json::from_slice(response.body()).unwrap();
     let expected = json!({
-        "status": "handled", "reason": "\"gone\"\n", "type": "session_cancel", "code": 400,
+        "status": "handled", "reason": "\"gone\"\n", "type": "session_cancel", "code": 401,
         "helper_url": "https://docs.pasby.africa/docs/reference/errors", "body": null
     });
     assert_eq!((response.status(), json), (StatusCode::UNAUTHORIZED, expected));
 
+    fn with_code_400(published: Response<Bytes>) -> Response {
+        published.map(|body| {
+            let mut json: Value = serde_json::from_slice(&body).unwrap();
+            json["code"] = 400.into();
+            Body::from(json.to_string())
+        })
+    }
     let (store, clock) = (MemoryStore::new(), ManualClock::starting_at(START));
-    let pasby = preset(&store, &clock).with_codes(|_| 400);
-    let (key, app) = mint(&pasby, Mode::Test).await;
-    let mut client = serve(pasby).await;
+    let Process { keys, apps, grants } = preset(&store, &clock);
+    // What is no envelope is left as it is.
+    let keys = keys.errors(|error: &ApiError<'_>| {
+        let published: Response<Bytes> = ERRORS.error(error);
+        match published.headers()["content-type"] == "application/json" {
+            true => with_code_400(published),
+            false => published.map(Body::from),
+        }
+    });
+    let grants = Grants { reject: with_code_400, ..grants };
+    let (mut client, keys, apps) = serve(Process { keys, apps, grants }).await;
+    let (key, app) = mint(&keys, &apps, Mode::Test).await;
     for path in ["/api/v1/flow/authorize?sub=bcn_1&app=app_other", "/api/v2/flow/ping"] {
         let secret = if path.contains("ping") { "wrong" } else { app.secret.expose_secret() };
         let answer = send(&mut client, path, &key, ("x-access-secret", secret)).await;
@@ -262,9 +298,11 @@ async fn the_envelope_s_code_is_the_host_s_to_say() {
 async fn the_limit_s_window_slides_with_the_clock() {
     let (store, clock) = (MemoryStore::new(), ManualClock::starting_at(START));
     // One request goes to the connection's first one.
-    let pasby = preset(&store, &clock).with_address_limit(Quota::per_minute(3).unwrap());
-    let (key, app) = mint(&pasby, Mode::Test).await;
-    let mut client = serve(pasby).await;
+    let limit = RateLimit::per_address("address", Quota::per_minute(3).unwrap());
+    let process = preset(&store, &clock);
+    let process = Process { keys: process.keys.limits([limit]), ..process };
+    let (mut client, keys, apps) = serve(process).await;
+    let (key, app) = mint(&keys, &apps, Mode::Test).await;
     let secret = ("x-access-secret", app.secret.expose_secret());
     for status in [200, 200, 429] {
         assert_eq!(send(&mut client, "/api/v2/flow/ping", &key, secret).await.status(), status);

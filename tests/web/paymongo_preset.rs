@@ -1,24 +1,19 @@
 //! What the PayMongo preset does that its example server does not show.
-#![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
-
-mod support;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
-use support::*;
-use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_api_keys::RateLimitLayer;
-use tower_api_keys::authorize::RequireScopeLayer;
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_api_keys::clock::Timestamp;
+use tower_api_keys::credential::BasicKey;
 use tower_api_keys::key::{KeyState, Mode, Owner};
-use tower_api_keys::limit::{MemoryRateLimiter, Quota};
-use tower_api_keys::presets::paymongo::{ErrorCode, PayMongo};
-use tower_api_keys::rejection::{Reason, Rejection};
-use tower_api_keys::scope::ScopeRequirement;
-use tower_api_keys::store::MemoryStore;
+use tower_api_keys::presets::paymongo::{ERRORS, error, key_format, paymongo, paymongo_with};
+use tower_api_keys::rejection::{ApiError, ErrorTable, Reason};
+use tower_api_keys::{ApiKeysBuilder, ErrorFormat, MemoryStore, Quota, RateLimit};
+
+use crate::support::{Answers, KEY, START, TestStore, assembly, record, rejection, request, store, whoami};
 
 const TEST_KEY: &str = "sk_test_abc123def456ghi789jkl012mno345pq";
 const LIVE_KEY: &str = "sk_live_abc123def456ghi789jkl012mno345pq";
@@ -33,127 +28,148 @@ fn basic(user_info: &str) -> Request<()> {
     request.body(()).unwrap()
 }
 
-async fn answer(paymongo: &PayMongo<MemoryStore>, request: Request<()>) -> Response<Bytes> {
-    let service = ServiceBuilder::new().layer(paymongo.authenticate()).layer(paymongo.organization());
-    service.service(service_fn(whoami)).oneshot(request).await.unwrap()
+fn preset(store: &MemoryStore) -> ApiKeysBuilder<ErrorTable> {
+    paymongo(store.clone()).attach_rejections()
 }
 
-fn error(response: &Response<Bytes>) -> Value {
+async fn answer<F: ErrorFormat<Bytes>>(keys: ApiKeysBuilder<F>, request: Request<()>) -> Response<Bytes> {
+    let keys = keys.build().unwrap();
+    keys.layer().layer(service_fn(whoami)).oneshot(request).await.unwrap()
+}
+
+fn first_error(response: &Response<Bytes>) -> Value {
     let json: Value = serde_json::from_slice(response.body()).unwrap();
     json["errors"][0].clone()
 }
 
 #[track_caller]
-fn refused(response: &Response<Bytes>, status: u16, code: &str) {
-    assert_eq!((response.status().as_u16(), error(response)["code"].as_str()), (status, Some(code)));
+fn rejected(response: &Response<Bytes>, status: u16, code: &str) {
+    assert_eq!((response.status().as_u16(), first_error(response)["code"].as_str()), (status, Some(code)));
 }
 
 #[tokio::test]
-async fn r25_the_stored_mode_is_the_truth() {
+async fn the_stored_mode_is_the_truth() {
     // A live key that is stored as test, as an import might do, is no key at all.
     let store = store([
         record(TEST_KEY, |key| key.owner = owner(Mode::Test)),
         record(LIVE_KEY, |key| key.owner = owner(Mode::Test)),
     ]);
-    let paymongo = PayMongo::new(store.await);
-    assert_eq!(answer(&paymongo, basic(&format!("{TEST_KEY}:"))).await.status(), 200);
-    let response = answer(&paymongo, basic(&format!("{LIVE_KEY}:"))).await;
-    refused(&response, 401, "authentication_failed");
-    let reason = response.extensions().get::<Rejection>().unwrap().reason();
+    let store = store.await;
+    assert_eq!(answer(preset(&store), basic(&format!("{TEST_KEY}:"))).await.status(), 200);
+    let response = answer(preset(&store), basic(&format!("{LIVE_KEY}:"))).await;
+    rejected(&response, 401, "authentication_failed");
+    let reason = rejection(&response).reason();
     assert!(matches!(reason, Reason::ModeMismatch), "{reason}");
 }
 
 #[tokio::test]
-async fn r18_every_end_of_a_key_looks_like_an_unknown_one() {
-    let unknown = answer(&PayMongo::new(MemoryStore::new()), basic(&format!("{TEST_KEY}:"))).await;
+async fn every_end_of_a_key_looks_like_an_unknown_one() {
+    let unknown = answer(preset(&MemoryStore::new()), basic(&format!("{TEST_KEY}:"))).await;
     assert_eq!(unknown.status(), 401);
     for state in [KeyState::Disabled, KeyState::Revoked { at: START }] {
         let ended = record(TEST_KEY, |key| (key.owner, key.state) = (owner(Mode::Test), state));
-        let refused = answer(&PayMongo::new(store([ended]).await), basic(&format!("{TEST_KEY}:"))).await;
-        assert_eq!(refused.headers(), unknown.headers(), "{state:?}");
-        assert_eq!(refused.body(), unknown.body(), "{state:?}");
+        let rejected = answer(preset(&store([ended]).await), basic(&format!("{TEST_KEY}:"))).await;
+        assert_eq!(rejected.headers(), unknown.headers(), "{state:?}");
+        assert_eq!(rejected.body(), unknown.body(), "{state:?}");
     }
     let expired = record(TEST_KEY, |key| {
         (key.owner, key.expires_at) = (owner(Mode::Test), Some(Timestamp::from_unix_seconds(1)));
     });
-    let refused = answer(&PayMongo::new(store([expired]).await), basic(&format!("{TEST_KEY}:"))).await;
-    assert_eq!((refused.status(), refused.body()), (unknown.status(), unknown.body()), "expired");
+    let rejected = answer(preset(&store([expired]).await), basic(&format!("{TEST_KEY}:"))).await;
+    assert_eq!((rejected.status(), rejected.body()), (unknown.status(), unknown.body()), "expired");
 }
 
 #[tokio::test]
-async fn colon_padding_and_an_empty_password_are_mandatory_unless_the_host_says_otherwise() {
+async fn colon_padding_and_an_empty_password_are_mandatory_unless_the_application_says_otherwise() {
     let store = store([record(TEST_KEY, |key| key.owner = owner(Mode::Test))]).await;
-    let strict = PayMongo::new(store);
-    let lenient = strict.clone().accept_missing_colon();
+    let strict = || preset(&store);
+    let with = |basic: BasicKey| paymongo_with(store.clone(), basic).attach_rejections();
+    let basic_key = || BasicKey::new(key_format());
     for (user_info, strictly, leniently) in [
         (format!("{TEST_KEY}:"), 200, 200),
         (TEST_KEY.to_owned(), 401, 200),
         (format!("{TEST_KEY}:password"), 401, 401),
         (TEST_KEY.replace("sk_", "pk_"), 401, 401),
     ] {
-        assert_eq!(answer(&strict, basic(&user_info)).await.status(), strictly, "{user_info}");
-        assert_eq!(answer(&lenient, basic(&user_info)).await.status(), leniently, "{user_info}");
+        assert_eq!(answer(strict(), basic(&user_info)).await.status(), strictly, "{user_info}");
+        let lenient = with(basic_key().accept_missing_colon());
+        assert_eq!(answer(lenient, basic(&user_info)).await.status(), leniently, "{user_info}");
     }
     let with_password = || basic(&format!("{TEST_KEY}:password"));
-    assert_eq!(answer(&strict.clone().ignore_password(), with_password()).await.status(), 200);
+    assert_eq!(answer(with(basic_key().ignore_password()), with_password()).await.status(), 200);
     let mut unpadded = basic(&format!("{TEST_KEY}:"));
     let value = unpadded.headers()["authorization"].to_str().unwrap().trim_end_matches('=').to_owned();
     unpadded.headers_mut().insert("authorization", value.parse().unwrap());
-    assert_eq!(answer(&strict, unpadded.clone()).await.status(), 401);
-    assert_eq!(answer(&strict.accept_missing_padding(), unpadded).await.status(), 200);
+    assert_eq!(answer(strict(), unpadded.clone()).await.status(), 401);
+    assert_eq!(answer(with(basic_key().accept_missing_padding()), unpadded).await.status(), 200);
 }
 
 #[tokio::test]
-async fn the_texts_are_the_host_s_and_the_codes_are_not() {
-    let paymongo = PayMongo::new(MemoryStore::new()).with_details(|code| match code {
-        ErrorCode::AuthenticationFailed => "¿\"Quién\"\\\n?",
-        code => code.detail(),
+async fn the_texts_are_the_applications_and_the_codes_are_not() {
+    let keys = preset(&MemoryStore::new()).errors(|rejected: &ApiError<'_>| {
+        let published: Response<Bytes> = ERRORS.error(rejected);
+        match first_error(&published)["code"].as_str().unwrap() {
+            code @ "authentication_failed" => error(published.status(), code, "¿\"Quién\"\\\n?"),
+            _ => published,
+        }
     });
-    let refused = answer(&paymongo, Request::new(())).await;
+    let response = answer(keys, Request::new(())).await;
     let expected = json!({ "code": "authentication_failed", "detail": "¿\"Quién\"\\\n?" });
-    assert_eq!(error(&refused), expected);
+    assert_eq!((response.status().as_u16(), first_error(&response)), (401, expected));
 }
 
 #[tokio::test]
-async fn r27_r68_what_the_guide_does_not_name_is_in_its_envelope_too() {
+async fn what_the_guide_does_not_name_is_in_its_envelope_too() {
     let store = store([record(TEST_KEY, |key| key.owner = owner(Mode::Test))]).await;
-    let paymongo = PayMongo::new(store);
-    let limiter = MemoryRateLimiter::builder("all", Quota::per_minute(2).unwrap()).build();
-    let format = paymongo.rejection_format();
-    let layers = ServiceBuilder::new()
-        .layer(paymongo.authenticate())
-        .layer(RateLimitLayer::by_key(limiter).with_rejection_format(format))
-        .layer(paymongo.organization());
-    let mut service = layers.service(service_fn(whoami::<()>));
+    let limit = RateLimit::per_key("all", Quota::per_minute(2).unwrap());
+    let keys = preset(&store).limit(limit).build().unwrap();
+    let mut service = keys.layer().layer(service_fn(whoami::<()>));
     let mut wrong_organization = basic(&format!("{TEST_KEY}:"));
     wrong_organization.headers_mut().insert("organization-id", "other".parse().unwrap());
     let response = service.call(wrong_organization).await.unwrap();
-    refused(&response, 403, "organization_mismatch");
+    rejected(&response, 403, "organization_mismatch");
     assert_eq!(service.call(basic(&format!("{TEST_KEY}:"))).await.unwrap().status(), 200);
     let response = service.call(basic(&format!("{TEST_KEY}:"))).await.unwrap();
-    refused(&response, 429, "rate_limit_exceeded");
+    rejected(&response, 429, "rate_limit_exceeded");
     assert!(response.headers().contains_key("retry-after"));
 
-    let scope = RequireScopeLayer::new(ScopeRequirement::from_static("workflows:write"))
-        .with_rejection_format(format);
-    let service = paymongo.authenticate().layer(scope.layer(service_fn(whoami)));
+    let keys = preset(&store).build().unwrap();
+    let service = keys.authenticate().layer(keys.require("workflows:write").layer(service_fn(whoami)));
     let response = service.oneshot(basic(&format!("{TEST_KEY}:"))).await.unwrap();
-    refused(&response, 403, "forbidden");
+    rejected(&response, 403, "forbidden");
 
     let down = TestStore::new(MemoryStore::new(), Answers::WithAnError);
-    let layer = tower_api_keys::AuthenticateLayer::new(down, header_key()).with_rejection_format(format);
-    let response = layer.layer(service_fn(whoami)).oneshot(request(KEY)).await.unwrap();
-    refused(&response, 503, "service_unavailable");
+    let response = answer(assembly(down).without_route_table().errors(ERRORS), request(KEY)).await;
+    rejected(&response, 503, "service_unavailable");
 
-    let response = paymongo.organization().layer(service_fn(whoami)).oneshot(Request::new(())).await.unwrap();
-    refused(&response, 500, "internal_error");
+    let response = keys.authorize().layer(service_fn(whoami)).oneshot(Request::new(())).await.unwrap();
+    rejected(&response, 500, "internal_error");
 }
 
 #[tokio::test]
 async fn browsers_can_be_spared_the_challenge() {
-    let paymongo = PayMongo::new(MemoryStore::new());
-    let layer = paymongo.authenticate().without_challenge();
-    let response = layer.layer(service_fn(whoami)).oneshot(Request::new(())).await.unwrap();
-    assert_eq!(response.status(), 401);
+    let keys = preset(&MemoryStore::new()).without_challenge();
+    let response = answer(keys, Request::new(())).await;
+    rejected(&response, 401, "authentication_failed");
     assert!(!response.headers().contains_key("www-authenticate"));
+}
+
+#[test]
+fn any_text_makes_well_formed_json() {
+    for text in ["", "plain", "\"", "\\", "a\"b\\c", "\r\n\t\0\u{1f}\u{7f}", "ñ – 日本", "</script>"] {
+        let response: Response<Bytes> = error(StatusCode::BAD_REQUEST, text, text);
+        let json: Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(json, json!({ "errors": [{ "code": text, "detail": text }] }), "{text:?}");
+    }
+}
+
+#[test]
+fn keys_are_of_22_to_64_letters_and_digits() {
+    let format = key_format();
+    for (length, ok) in [(21, false), (22, true), (24, true), (32, true), (64, true), (65, false)] {
+        let key = format!("sk_live_{}", "a".repeat(length));
+        assert_eq!(format.parse(&key).is_ok(), ok, "{length}");
+    }
+    let made = format.generate(Mode::Test).unwrap();
+    assert_eq!(made.secret.expose_secret().len(), "sk_test_".len() + 32);
 }
