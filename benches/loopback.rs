@@ -22,9 +22,9 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use cpu_time::ProcessTime;
-use support::{peers, preset, store, typical, without_ietf_fields};
+use support::own::{preset, without_ietf_fields};
+use support::{honest, peers, store, typical};
 use tokio::net::TcpListener;
-use tower::ServiceBuilder;
 
 const ROUNDS: usize = 15;
 /// More than a key has to send.
@@ -34,26 +34,20 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/loopback.lua"
 type Layers = fn(Router) -> Router;
 
 /// The bare route first.
-const STACKS: [(&str, Layers); 7] = [
+const STACKS: [(&str, Layers); 8] = [
     ("bare route", |router| router),
     (support::IDEAL, |router| router.layer(support::ideal::IdealLayer::new(LIMIT))),
+    (support::HONEST, |router| router.layer(honest::HonestLayer::new(LIMIT))),
     ("peer: tower_governor", |router| router.layer(peers::rate_limit())),
     (support::TYPICAL, |router| router.layer(from_fn_with_state(typical::Keys::new(LIMIT), typical::check))),
     (support::WHOLE_WITHOUT_IETF_FIELDS, |router| {
-        let preset = preset(store(), LIMIT);
-        let layers = ServiceBuilder::new().layer(preset.authenticate()).layer(without_ietf_fields(LIMIT));
-        router.layer(layers.layer(preset.scopes().unwrap()))
+        router.layer(without_ietf_fields(store(), LIMIT).build().unwrap().layer())
     }),
     ("whole stack without IETF fields, layer by layer", |router| {
-        let preset = preset(store(), LIMIT);
-        let router = router.layer(preset.scopes().unwrap()).layer(without_ietf_fields(LIMIT));
-        router.layer(preset.authenticate())
+        let keys = without_ietf_fields(store(), LIMIT).build().unwrap();
+        router.layer(keys.authorize()).layer(keys.rate_limit()).layer(keys.authenticate())
     }),
-    (support::WHOLE, |router| {
-        let preset = preset(store(), LIMIT);
-        let layers = ServiceBuilder::new().layer(preset.authenticate()).layer(preset.rate_limit().unwrap());
-        router.layer(layers.layer(preset.scopes().unwrap()))
-    }),
+    (support::WHOLE, |router| router.layer(preset(store(), LIMIT).build().unwrap().layer())),
 ];
 
 fn main() -> ExitCode {

@@ -13,7 +13,6 @@
 mod support;
 
 use std::num::NonZeroU32;
-use std::task::Poll;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use bytes::Bytes;
@@ -27,13 +26,12 @@ use support::cpu_time::{self, CpuTime};
 use support::{BASELINE, IN_TURN, Inner, Request, START, Stack, X_API_KEY, at_once, good_keys, key, store};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_api_keys::clock::{Clock, Now, SystemClock};
-use tower_api_keys::credential::HeaderKey;
-use tower_api_keys::credential::SessionTokens;
-use tower_api_keys::credential::{Companions, Parts};
-use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
+use tower_api_keys::credential::{Companions, HeaderKey, Parts, SessionTokens};
+use tower_api_keys::key::{KeyRecord, Mode, Owner, Peppers};
 use tower_api_keys::limit::{MemoryRateLimiter, Quota, Subject};
+use tower_api_keys::middleware::ApiKeysLayer;
 use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, MemoryStore};
-use tower_api_keys::{AuthenticateLayer, Principal};
+use tower_api_keys::{ApiKeys, ApiKeysBuilder, KeyFormat, Principal};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -76,7 +74,7 @@ fn limit(criterion: &mut Criterion<CpuTime>) {
     group.finish();
 }
 
-/// What a host would want to know of the caller.
+/// What an application would want to know of the caller.
 #[derive(Deserialize, Serialize)]
 struct Claims {
     sub: String,
@@ -123,9 +121,8 @@ fn text(criterion: &mut Criterion<CpuTime>) {
             let key = keys.next().unwrap();
             assert!(format.parse(key).is_ok());
             let digests = peppers.candidates(key);
-            let Poll::Ready(Ok(Some(record))) = store.find_now(KeySelector::Digests(&digests)) else {
-                panic!("the key is stored");
-            };
+            let record =
+                at_once(store.find(KeySelector::Digests(&digests))).unwrap().expect("the key is stored");
             assert!(digests[0].ct_eq(&record.digest));
             record
         });
@@ -150,7 +147,7 @@ fn request(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("request");
     group.throughput(Throughput::Elements(1));
     let store = store();
-    let alone = AuthenticateLayer::new(store.clone(), header_key());
+    let alone = assembly(&store).build().unwrap().authenticate();
     let (with_tokens, requests) = session_tokens(&store);
     for mut stack in [
         Stack::new(BASELINE, StatusCode::OK, Inner, good_keys()),
@@ -166,12 +163,12 @@ fn key_format() -> KeyFormat {
     KeyFormat::new("wfk_").unwrap()
 }
 
-fn header_key() -> HeaderKey {
-    HeaderKey::new(X_API_KEY, key_format())
+fn assembly(store: &MemoryStore) -> ApiKeysBuilder {
+    ApiKeys::builder(store.clone(), key_format()).header(X_API_KEY.as_str()).without_route_table()
 }
 
 /// A layer that asks for a token, and a request with key and token for each key.
-fn session_tokens(store: &MemoryStore) -> (AuthenticateLayer, Vec<Request>) {
+fn session_tokens(store: &MemoryStore) -> (ApiKeysLayer, Vec<Request>) {
     const X_SECRET: HeaderName = HeaderName::from_static("x-app-secret");
     const X_TOKEN: HeaderName = HeaderName::from_static("x-session");
     let secret = "app_abc123def456ghi789jkl012mno345pq";
@@ -181,8 +178,7 @@ fn session_tokens(store: &MemoryStore) -> (AuthenticateLayer, Vec<Request>) {
 
     let tokens = SessionTokens::new(SECRET.into()).unwrap();
     let companions = || Companions::new(HeaderKey::new(X_SECRET, KeyFormat::new("app_").unwrap()));
-    let layer = AuthenticateLayer::new(store.clone(), header_key());
-    let log_in = layer.clone().with_companions(companions());
+    let log_in = assembly(store).companions(companions()).build().unwrap().authenticate();
     let log_in = log_in.layer(service_fn(|request: Request| {
         let principal = Principal::from_extensions(request.extensions()).unwrap();
         let token = tokens.issue(principal, SystemClock.now().timestamp()).unwrap();
@@ -198,7 +194,7 @@ fn session_tokens(store: &MemoryStore) -> (AuthenticateLayer, Vec<Request>) {
         request.headers_mut().insert(X_TOKEN, HeaderValue::from_bytes(&token).unwrap());
     }
     let companions = companions().with_session_tokens(X_TOKEN, tokens.clone()).with_otherwise(Parts::TOKEN);
-    (layer.with_companions(companions), requests)
+    (assembly(store).companions(companions).build().unwrap().authenticate(), requests)
 }
 
 criterion_group! {

@@ -1,4 +1,4 @@
-//! Time of a request through each stack of [`support`]: accepted, refused in each way, and through the peers.
+//! Time of a request through each stack of [`support`]: accepted, rejected in each way, and through the peers.
 //!
 //! `cargo bench --bench stack`. Only time of this thread on the processor counts, yet rows measured one after another on a
 //! shared machine differ by the machine's mood; for ratios between them run the bench `ratios`.

@@ -1,4 +1,4 @@
-//! Whether the time of a refusal tells which identifiers exist: requests with an unknown identifier, with a known one and a
+//! Whether the time of a rejection tells which identifiers exist: requests with an unknown identifier, with a known one and a
 //! wrong secret, and with a good key, through the authentication layer.
 //!
 //! `cargo bench --bench timing`. Each round sends a few requests of every kind, in an order that changes, and takes this
@@ -22,9 +22,9 @@ use http::StatusCode;
 use http::header::{ACCEPT, AUTHORIZATION, HOST, USER_AGENT};
 use support::{Inner, Request, START, Stack, at_once};
 use tower::Layer;
-use tower_api_keys::AuthenticateLayer;
-use tower_api_keys::credential::BearerKey;
+use tower_api_keys::ApiKeys;
 use tower_api_keys::key::{GeneratedKey, KeyFormat, KeyRecord, Mode, Owner, Peppers};
+use tower_api_keys::middleware::ApiKeysLayer;
 use tower_api_keys::store::{KeyAdministration, MemoryStore};
 
 const KEYS: usize = 100_000;
@@ -62,7 +62,7 @@ fn main() {
 }
 
 /// The layer, and keys of each kind.
-fn keys(in_turn: usize) -> (AuthenticateLayer, [Vec<GeneratedKey>; KINDS]) {
+fn keys(in_turn: usize) -> (ApiKeysLayer, [Vec<GeneratedKey>; KINDS]) {
     let format = KeyFormat::builder("sk_").modes("test_", "live_").public_id(16, '.').build().unwrap();
     let store = MemoryStore::new();
     let mut keys: [Vec<GeneratedKey>; KINDS] = Default::default();
@@ -75,7 +75,8 @@ fn keys(in_turn: usize) -> (AuthenticateLayer, [Vec<GeneratedKey>; KINDS]) {
             keys.iter_mut().zip([unknown, other, wrong, key]).for_each(|(keys, key)| keys.push(key));
         }
     }
-    (AuthenticateLayer::new(store, BearerKey::new(format)), keys)
+    let assembly = ApiKeys::builder(store, format).bearer().without_route_table().build().unwrap();
+    (assembly.authenticate(), keys)
 }
 
 /// One request at a time over one connection, by the clock on the wall: what a client sees.

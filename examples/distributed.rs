@@ -53,7 +53,7 @@
 //! # 429, x-ratelimit-remaining: 0
 //! curl -i $B/notes -H "x-api-key: $KEY"
 //!
-//! # Revoke it on A, and B refuses it:
+//! # Revoke it on A, and B rejects it:
 //! # 200
 //! curl -i -X DELETE $A/api-keys/$ID -H "x-api-key: $API_KEY"
 //! # 401
@@ -80,21 +80,15 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::HeaderName;
 use axum::routing::get;
-use support::{Keys, stopped};
-use tower_api_keys::credential::HeaderKey;
-use tower_api_keys::key::{KeyFormat, Mode, Owner};
-use tower_api_keys::limit::{Quota, RedisConnection, RedisRateLimiter};
-use tower_api_keys::manage::{Authority, KeyManager, NewKey, key_routes};
-use tower_api_keys::rejection::ProblemDetails;
-use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
-use tower_api_keys::{AuthenticateLayer, Principal, RateLimitLayer, RequireScopeLayer};
-
-const READ: ScopeRequirement = ScopeRequirement::from_static("notes:read");
+use support::{close, listen, open_store, stopped};
+use tower_api_keys::limit::{RedisConnection, RedisRateLimiter};
+use tower_api_keys::route::RouteMatching;
+use tower_api_keys::{ApiKeys, KeyFormat, NewKey, Principal, Quota, RateLimit};
 
 /// How many programs there are. While Redis is away, each admits its part of the limit.
 const PROCESSES: NonZeroU32 = NonZeroU32::new(2).expect("2 is not 0");
@@ -118,36 +112,35 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let limit = limit.parse().map_err(|error| format!("LIMIT={limit}: {error}"))?;
     let deadline = env::var("REDIS_DEADLINE_MS").unwrap_or_else(|_| "50".to_owned());
     let deadline = deadline.parse().map_err(|error| format!("REDIS_DEADLINE_MS={deadline}: {error}"))?;
-    let limiter = RedisRateLimiter::builder("notes", Quota::per_minute(limit)?, redis)
-        .processes(PROCESSES)
-        .deadline(Duration::from_millis(deadline))
-        .build();
 
-    // `Keys::open` shows how PostgreSQL, the cache and the news of changes go together.
-    let keys = Keys::open().await?;
-    let format = KeyFormat::new("demo_")?;
-    let header = HeaderKey::new(HeaderName::from_static("x-api-key"), format.clone());
-    let manager = KeyManager::new(keys.store.clone(), format);
-    let company = Authority::operator(Owner::organization("company_demo".parse()?, Mode::Live));
-    let scopes = ScopeSet::parse_list(["notes:read", "api-keys:read", "api-keys:write"])?;
-    let key = manager.create(&company, NewKey::new("First key").scopes(scopes)).await?;
+    // `open_store` shows how PostgreSQL, the cache and the news of changes go together.
+    let keys = ApiKeys::builder(open_store().await?, KeyFormat::new("demo_")?)
+        .header("x-api-key")
+        .limit(RateLimit::per_key("notes", Quota::per_minute(limit)?))
+        .limiters(move |category, quotas| {
+            let limiter = RedisRateLimiter::builder(category, quotas[0], redis.clone());
+            Arc::new(limiter.processes(PROCESSES).deadline(Duration::from_millis(deadline)).build())
+        })
+        .without_route_table()
+        .match_routes(RouteMatching::MatchedPath)
+        .record_last_use()
+        .build()?;
+    let key = NewKey::new("First key").scopes(["notes:read", "api-keys:read", "api-keys:write"]);
+    let key = keys.manager().create_for("company_demo", key).await?;
 
-    let address = env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
-    let listener = tokio::net::TcpListener::bind(&address).await;
-    let listener = listener.map_err(|error| format!("LISTEN_ADDR={address}: {error}"))?;
-    let (address, stopped) = (listener.local_addr()?, stopped()?);
+    let (listener, stopped) = (listen().await?, stopped()?);
+    let address = listener.local_addr()?;
     let notes = Router::new()
         .route("/notes", get(async move |caller: Principal| notes(&caller, address)))
-        .layer(RequireScopeLayer::new(READ))
-        .layer(RateLimitLayer::by_key(limiter));
-    // The key routes ask for scopes of their own, and are not limited.
-    let app = Router::new()
-        .nest("/api-keys", key_routes(manager, PlainJson))
-        .merge(notes)
-        .layer(AuthenticateLayer::new(keys.store.clone(), header).with_last_use(keys.last_use.clone()));
+        .layer(keys.require("notes:read"))
+        .layer(keys.rate_limit());
+    // The key routes need scopes of their own, and are not limited.
+    let key_routes = keys.key_routes_of(keys.manager().clone()).delete_revokes().into_router();
+    let app = Router::new().nest("/api-keys", key_routes).merge(notes).layer(keys.authenticate());
     introduce(address, key.secret.expose_secret());
+    let background = tokio::spawn(keys.background());
     axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
-    keys.close().await;
+    close(&keys, background).await;
     Ok(())
 }
 

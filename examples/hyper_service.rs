@@ -1,4 +1,4 @@
-//! The layers round a plain hyper service, without axum.
+//! The layer round a plain hyper service, without axum.
 //!
 //! ```text
 //! cargo run --example hyper_service
@@ -23,28 +23,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use support::{Keys, stopped};
-use tokio::net::TcpListener;
+use support::{close, listen, open_store, stopped};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
-use tower_api_keys::credential::HeaderKey;
-use tower_api_keys::key::{KeyFormat, Mode, Owner};
-use tower_api_keys::limit::{MemoryRateLimiter, Quota};
-use tower_api_keys::manage::{Authority, KeyManager, NewKey};
-use tower_api_keys::route::Access;
-use tower_api_keys::route::RouteTable;
-use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
-use tower_api_keys::{AuthenticateLayer, Principal, RateLimitLayer, RequireScopeLayer};
-
-const READ: ScopeRequirement = ScopeRequirement::from_static("notes:read");
-const WRITE: ScopeRequirement = ScopeRequirement::from_static("notes:write");
+use tower_api_keys::{Access, ApiKeys, KeyFormat, NewKey, Principal, Quota, RateLimit};
 
 type Answer = Response<Full<Bytes>>;
 
@@ -60,32 +49,22 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
-    let format = KeyFormat::new("demo_")?;
-    let header = HeaderKey::new(HeaderName::from_static("x-api-key"), format.clone());
-    let keys = Keys::open().await?;
+    let keys = ApiKeys::builder(open_store().await?, KeyFormat::new("demo_")?)
+        .header("x-api-key")
+        .client_address(ClientAddressSource::peer())
+        .limit(RateLimit::per_address("addresses", Quota::per_minute(1000)?))
+        .limit(RateLimit::per_key("requests", Quota::per_minute(100)?))
+        .routes([("GET", "/notes", "notes:read"), ("POST", "/notes", "notes:write")])
+        .route("GET", "/whoami", Access::AnyKey)
+        .record_last_use()
+        .build()?;
+    let key = keys.manager().create_for("company_demo", NewKey::new("Reader").scope("notes:read")).await?;
+    let service = ServiceBuilder::new().layer(keys.layer()).service(service_fn(answer));
 
-    let manager = KeyManager::new(keys.store.clone(), format);
-    let company = Authority::operator(Owner::organization("company_demo".parse()?, Mode::Live));
-    let key = manager.create(&company, NewKey::new("Reader").scopes(["notes:read"])).await?;
-
-    let access = RouteTable::new()
-        .add(Method::GET, "/notes", Access::Scope(READ))?
-        .add(Method::POST, "/notes", Access::Scope(WRITE))?
-        .add(Method::GET, "/whoami", Access::AnyKey)?;
-    let addresses = MemoryRateLimiter::builder("addresses", Quota::per_minute(1000)?).build();
-    let requests = MemoryRateLimiter::builder("requests", Quota::per_minute(100)?).build();
-    // What is written first stands outermost and is asked first.
-    let service = ServiceBuilder::new()
-        .layer(RateLimitLayer::by_client_address(ClientAddressSource::peer(), addresses))
-        .layer(AuthenticateLayer::new(keys.store.clone(), header).with_last_use(keys.last_use.clone()))
-        .layer(RateLimitLayer::by_key(requests))
-        .layer(RequireScopeLayer::by_route(access)?)
-        .service(service_fn(answer));
-
-    let address = std::env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
-    let listener = TcpListener::bind(&address).await.map_err(|error| format!("{address}: {error}"))?;
+    let listener = listen().await?;
     let mut stopped = pin!(stopped()?);
     introduce(listener.local_addr()?, key.secret.expose_secret());
+    let background = tokio::spawn(keys.background());
 
     let mut server = auto::Builder::new(TokioExecutor::new());
     // The timers let hyper give up on clients that never finish a request's head.
@@ -112,7 +91,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         });
     }
     connections.shutdown().await;
-    keys.close().await;
+    close(&keys, background).await;
     Ok(())
 }
 
@@ -131,7 +110,7 @@ where
     Ok(response)
 }
 
-/// Behind the layers. What is not in their table never comes here.
+/// Inside the layer. What has no rule never comes here.
 async fn answer(request: Request<Incoming>) -> Result<Answer, Infallible> {
     let caller = Principal::from_extensions(request.extensions());
     let (status, text) = match (request.method(), request.uri().path(), caller) {

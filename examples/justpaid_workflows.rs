@@ -31,14 +31,13 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use support::{Keys, Store, stopped};
-use tower_api_keys::Principal;
+use support::{Store, close, listen, open_store, stopped};
 use tower_api_keys::address::ClientAddressSource;
-use tower_api_keys::key::{Mode, Owner};
-use tower_api_keys::manage::{Authority, NewKey, key_routes};
-use tower_api_keys::outcome::LastUse;
-use tower_api_keys::presets::justpaid::{self, JustPaid, JustPaidFormat};
-use tower_api_keys::scope::ScopeSet;
+use tower_api_keys::key::Owner;
+use tower_api_keys::presets::justpaid::{self, justpaid};
+use tower_api_keys::rejection::ErrorTable;
+use tower_api_keys::route::RouteMatching;
+use tower_api_keys::{ApiKeys, ApiKeysBuilder, NewKey, Principal};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -52,37 +51,47 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
-    let mut limits = justpaid::Limits::default();
-    limits.read = variable("READ_LIMIT", limits.read)?;
-    limits.write = variable("WRITE_LIMIT", limits.write)?;
-    limits.execute = variable("EXECUTE_LIMIT", limits.execute)?;
-    limits.webhooks = variable("WEBHOOK_LIMIT", limits.webhooks)?;
-    limits.window = Duration::from_secs(variable("WINDOW_SECONDS", limits.window.as_secs())?);
-    let keys = Keys::open().await?;
-    let justpaid = JustPaid::new(keys.store.clone()).with_prefix("/api/v1").with_limits(limits);
+    let limits = justpaid::limits(
+        variable("READ_LIMIT", 1000)?,
+        variable("WRITE_LIMIT", 100)?,
+        variable("EXECUTE_LIMIT", 500)?,
+        variable("WEBHOOK_LIMIT", 10_000)?,
+        Duration::from_secs(variable("WINDOW_SECONDS", 60)?),
+    )?;
+    let keys = assembly(open_store().await?).limits(limits).build()?;
 
     // The first keys come from code; the keys after them can come from `POST /auth/api-keys`.
-    let company = Owner::organization("company_demo".parse()?, Mode::Live);
-    let mint = async |name: &str, scopes: ScopeSet| {
-        let authority = Authority::operator(company.clone());
-        justpaid.key_manager().create(&authority, NewKey::new(name).scopes(scopes)).await
-    };
-    let all = mint("All scopes", justpaid::all_scopes()).await?;
-    let read_only = mint("Read only", ScopeSet::parse_list(["workflows:read", "runs:read"])?).await?;
+    let (all, read) = (NewKey::new("All scopes"), NewKey::new("Read only"));
+    let all = keys.manager().create_for("company_demo", all.scopes(&justpaid::all_scopes())).await?;
+    let read = read.scope("workflows:read").scope("runs:read");
+    let read_only = keys.manager().create_for("company_demo", read).await?;
 
-    let listener =
-        tokio::net::TcpListener::bind(variable("LISTEN_ADDR", "127.0.0.1:3000".to_owned())?).await?;
-    let (app, stopped) = (app(&justpaid, keys.last_use.clone())?, stopped()?);
+    let listener = listen().await?;
+    let (app, stopped) = (app(&keys), stopped()?);
     introduce(listener.local_addr()?, all.secret.expose_secret(), read_only.secret.expose_secret());
+    let background = tokio::spawn(keys.background());
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(stopped)
         .await?;
-    keys.close().await;
+    close(&keys, background).await;
     Ok(())
 }
 
-/// The routes, and the layers round them: what is written last stands outermost and is asked first.
-fn app(justpaid: &JustPaid<Store>, last_use: LastUse) -> Result<Router, Box<dyn Error>> {
+/// The published system, served by axum below `/api/v1`. Behind a proxy, name it in the source of addresses.
+fn assembly(store: Store) -> ApiKeysBuilder<ErrorTable> {
+    justpaid(store)
+        .routes_below("/api/v1")
+        .match_routes(RouteMatching::MatchedPath)
+        .client_address(ClientAddressSource::peer().from_connect_info())
+        .record_last_use()
+}
+
+/// The routes, and the layers round them: what is written last is outermost and comes first.
+///
+/// `layer` would be all three in one. In three, fallbacks of the application's own answer a known caller whose request is
+/// for no route.
+fn app(keys: &ApiKeys<ErrorTable>) -> Router {
+    let key_routes = keys.key_routes_of(keys.manager().clone()).delete_revokes().into_router();
     let api = Router::new()
         .route("/workflows", get(list_workflows).post(create_workflow))
         .route("/workflows/{id}", get(read_workflow).put(update_workflow).delete(delete_workflow))
@@ -94,20 +103,19 @@ fn app(justpaid: &JustPaid<Store>, last_use: LastUse) -> Result<Router, Box<dyn 
         .route("/connections", get(list_connections).post(create_connection))
         .route("/connections/{id}", axum::routing::delete(delete_connection))
         .with_state(Companies::default())
-        .nest("/auth/api-keys", key_routes(justpaid.key_manager(), JustPaidFormat))
-        .route_layer(justpaid.scopes()?)
+        .nest("/auth/api-keys", key_routes)
+        .route_layer(keys.authorize())
         .fallback(async || Failure::NotFound("Resource"))
         .method_not_allowed_fallback(async || Failure::MethodNotAllowed)
-        .layer(justpaid.rate_limit()?)
-        .layer(justpaid.authenticate().with_last_use(last_use));
-    // Webhooks carry no key and are limited by address. Behind a proxy, name it in the source.
-    let webhooks = Router::new()
-        .route("/webhooks/{source}", post(receive_webhook))
-        .layer(justpaid.webhook_limit(ClientAddressSource::peer())?);
-    Ok(Router::new().nest("/api/v1", api.merge(webhooks)))
+        .layer(keys.rate_limit())
+        .layer(keys.authenticate());
+    // Webhooks carry no key and are limited by address.
+    let webhooks =
+        Router::new().route("/webhooks/{source}", post(receive_webhook)).layer(keys.limit_addresses());
+    Router::new().nest("/api/v1", api.merge(webhooks))
 }
 
-/// What each company has. A real host has a database here.
+/// What each company has. A real application has a database here.
 #[derive(Clone, Default)]
 struct Companies(Arc<Mutex<HashMap<Owner, Company>>>);
 
@@ -166,7 +174,7 @@ struct ConnectionDefinition {
 }
 
 impl Companies {
-    /// Does something with what the caller's company has: nobody else's is in reach.
+    /// Does something with what the caller's company has: no other's is in reach.
     fn of<T>(&self, principal: &Principal, act: impl FnOnce(&mut Company) -> T) -> T {
         let mut companies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         act(companies.entry(principal.owner().clone()).or_default())
@@ -450,20 +458,24 @@ fn introduce(address: SocketAddr, all: &str, read_only: &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use tower_api_keys::route::Route;
-    use tower_api_keys::store::MemoryStore;
+#[path = "support/routes.rs"]
+mod routes;
 
+#[cfg(test)]
+mod tests {
+    use tower_api_keys::MemoryStore;
+    use tower_api_keys::route::Route;
+
+    use super::routes::routes;
     use super::*;
 
-    /// What every host should have: a route that nobody gave a scope is found here, and not by an attacker.
+    /// What every application should have: a route without a scope is found here, and not by an attacker.
     #[test]
     fn every_route_has_a_scope_or_is_meant_to_have_none() {
-        let justpaid = JustPaid::new(Arc::new(MemoryStore::new()) as Store).with_prefix("/api/v1");
-        let routes = tower_api_keys::axum::routes(&app(&justpaid, LastUse::new()).unwrap()).unwrap();
-        let table = justpaid.route_scopes().unwrap();
+        let keys = assembly(Arc::new(MemoryStore::new())).build().unwrap();
+        let routes = routes(&app(&keys)).unwrap();
         let names = |routes: Vec<Route>| routes.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(names(table.uncovered(routes.clone())), ["POST /api/v1/webhooks/{source}"]);
-        assert_eq!(names(table.unused(routes)), [""; 0], "rules that no route goes by");
+        assert_eq!(names(keys.uncovered(routes.clone())), ["POST /api/v1/webhooks/{source}"]);
+        assert_eq!(names(keys.unused(routes)), [""; 0], "rules that cover no route");
     }
 }

@@ -36,25 +36,26 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use axum::extract::{MatchedPath, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use support::{Keys, Store, stopped};
-use tower_api_keys::Principal;
-use tower_api_keys::address::Network;
+use support::{Store, close, listen, open_store, stopped};
+use tower_api_keys::address::ClientAddressSource;
+use tower_api_keys::clock::Timestamp;
 use tower_api_keys::credential::SessionTokens;
-use tower_api_keys::key::{KeyFormat, Mode, OrganizationId, Owner, SecretString};
-use tower_api_keys::limit::Quota;
-use tower_api_keys::manage::{Authority, NewKey};
+use tower_api_keys::key::{Mode, OrganizationId, Owner, SecretString};
 use tower_api_keys::outcome::Call;
-use tower_api_keys::outcome::LastUse;
-use tower_api_keys::presets::pasby::{ErrorType, Pasby};
-use tower_api_keys::scope::ScopeSet;
+use tower_api_keys::presets::pasby::{self, ERRORS, X_ACCESS_TOKEN, app_manager};
+use tower_api_keys::rejection::ErrorTable;
+use tower_api_keys::route::RouteMatching;
+use tower_api_keys::{ApiKeys, ApiKeysBuilder, Authority, KeyFormat, NewKey, Principal, Quota, RateLimit};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -68,23 +69,25 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
-    let keys = Keys::open().await?;
-    let pasby = Pasby::new(keys.store.clone(), SessionTokens::new(signing_secret()?)?)
-        .with_address_limit(Quota::per_minute(variable("ADDRESS_LIMIT", "100").parse()?)?)
-        .behind_proxies(networks(&variable("TRUSTED_PROXIES", ""))?);
+    let store = open_store().await?;
+    let application = Application::new(SessionTokens::new(signing_secret()?)?);
+    let limit = Quota::per_minute(variable("ADDRESS_LIMIT", "100").parse()?)?;
+    let keys = assembly(store.clone(), &application)
+        .limits([RateLimit::per_address("address", limit)])
+        .client_address(behind_proxies(&variable("TRUSTED_PROXIES", "")))
+        .build()?;
+    let apps = app_manager(store);
     let mint = async |organization: &str, mode| {
         let operator = Authority::operator(Owner::organization(organization.parse()?, mode));
-        let new = |name| NewKey::new(name);
-        let key = pasby.key_manager().create(&operator, new("First key")).await?;
-        let app = pasby.app_manager().create(&operator, new("First app")).await?;
+        let key = keys.manager().create(&operator, NewKey::new("First key")).await?;
+        let app = apps.create(&operator, NewKey::new("First app")).await?;
         Ok::<_, Box<dyn Error>>((key, app))
     };
     let (test_key, test_app) = mint("org_demo", Mode::Test).await?;
     let (live_key, live_app) = mint("org_demo", Mode::Live).await?;
     let (other_key, other_app) = mint("org_other", Mode::Test).await?;
 
-    let listener = tokio::net::TcpListener::bind(variable("LISTEN_ADDR", "127.0.0.1:3000")).await?;
-    let stopped = stopped()?;
+    let (listener, stopped) = (listen().await?, stopped()?);
     introduce([
         ("BASE_URL", &format!("http://{}", listener.local_addr()?)),
         ("PASBY_API_KEY", test_key.secret.expose_secret()),
@@ -98,9 +101,10 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         ("OTHER_PASBY_APP_SECRET", other_app.secret.expose_secret()),
         ("OTHER_APP_ID", other_app.key.id.as_str()),
     ]);
-    let service = app(pasby, keys.last_use.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let background = tokio::spawn(keys.background());
+    let service = app(&keys, application).into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(stopped).await?;
-    keys.close().await;
+    close(&keys, background).await;
     Ok(())
 }
 
@@ -108,7 +112,7 @@ fn variable(name: &str, default: &str) -> String {
     env::var(name).unwrap_or_else(|_| default.to_owned())
 }
 
-/// A host that runs more than one process, or wants its tokens to live through a restart, has the secret configured.
+/// An application that runs more than one process, or wants its tokens to live through a restart, has the secret configured.
 fn signing_secret() -> Result<SecretString, Box<dyn Error>> {
     match env::var("SIGNING_SECRET") {
         Ok(secret) => Ok(secret.into()),
@@ -116,15 +120,27 @@ fn signing_secret() -> Result<SecretString, Box<dyn Error>> {
     }
 }
 
-fn networks(text: &str) -> Result<Vec<Network>, Box<dyn Error>> {
-    text.split_whitespace().map(|network| Ok(network.parse()?)).collect()
+/// The client's address is in `cf-connecting-ip`, `x-real-ip` or `X-Forwarded-For`, the first that is there, of requests
+/// that come from one of these proxies. They have to overwrite or remove the first two.
+fn behind_proxies(networks: &str) -> ClientAddressSource {
+    ClientAddressSource::single_field("cf-connecting-ip", networks.split_whitespace())
+        .or_single_field("x-real-ip")
+        .or_forwarded_for()
+        .from_connect_info()
 }
 
-/// The routes, and the layers round them: what is written last stands outermost and is asked first.
-fn app(pasby: Pasby<Store>, last_use: LastUse) -> Router {
-    let meter = Meter::default();
-    let host = Arc::new(Host { pasby: pasby.clone(), meter: meter.clone() });
-    let identification = |different_device: MethodRouter<Arc<Host>>| {
+/// The published system, served by axum, with its calls metered.
+fn assembly(store: Store, application: &Application) -> ApiKeysBuilder<ErrorTable> {
+    let meter = application.meter.clone();
+    pasby::pasby(store, application.tokens.clone())
+        .match_routes(RouteMatching::MatchedPath)
+        .usage(move |call: &Call<'_>| meter.count(call))
+        .record_last_use()
+}
+
+/// The routes, and the layer round them, fallbacks included.
+fn app(keys: &ApiKeys<ErrorTable>, application: Application) -> Router {
+    let identification = |different_device: MethodRouter<Application>| {
         Router::new()
             .route("/same-device", both(flow))
             .route("/different-device", different_device)
@@ -155,23 +171,40 @@ fn app(pasby: Pasby<Store>, last_use: LastUse) -> Router {
         .nest("/api/v1", v1)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(host)
-        .layer(pasby.authenticate().with_last_use(last_use))
-        .layer(pasby.address_limit())
-        .layer(pasby.usage(move |call: &Call<'_>| meter.count(call)))
+        .with_state(application)
+        .layer(keys.layer())
 }
 
-fn both<H, T>(handler: H) -> MethodRouter<Arc<Host>>
+fn both<H, T>(handler: H) -> MethodRouter<Application>
 where
-    H: axum::handler::Handler<T, Arc<Host>>,
+    H: axum::handler::Handler<T, Application>,
     T: 'static,
 {
     on(MethodFilter::GET.or(MethodFilter::POST), handler)
 }
 
-struct Host {
-    pasby: Pasby<Store>,
+/// What the handlers share.
+#[derive(Clone)]
+struct Application {
+    tokens: SessionTokens,
     meter: Meter,
+}
+
+/// `x-access-token` with a token, and the word that no cache may keep it.
+type TokenFields = [(HeaderName, HeaderValue); 2];
+
+impl Application {
+    fn new(tokens: SessionTokens) -> Self {
+        Self { tokens, meter: Meter::default() }
+    }
+
+    /// A token for a caller that has presented an app's secret; `None` for every other.
+    fn session_token(&self, principal: &Principal) -> Option<TokenFields> {
+        let token = self.tokens.issue(principal, Timestamp::from(SystemTime::now()))?;
+        let mut value = HeaderValue::from_str(token.expose_secret()).ok()?;
+        value.set_sensitive(true);
+        Some([(X_ACCESS_TOKEN, value), (CACHE_CONTROL, HeaderValue::from_static("no-store"))])
+    }
 }
 
 /// Calls by organization and mode: what a bill would be made of.
@@ -192,8 +225,8 @@ impl Meter {
     }
 }
 
-async fn health(principal: Principal, State(host): State<Arc<Host>>) -> Json<Value> {
-    success(json!({ "metered": host.meter.calls(principal.owner()) }))
+async fn health(principal: Principal, State(application): State<Application>) -> Json<Value> {
+    success(json!({ "metered": application.meter.calls(principal.owner()) }))
 }
 
 /// Stands for the work of every route: tells what the layers found out.
@@ -209,10 +242,10 @@ async fn flow(principal: Principal, route: MatchedPath) -> Json<Value> {
 /// The device that goes on with the flow polls for its end with a token.
 async fn flow_with_token(
     principal: Principal,
-    State(host): State<Arc<Host>>,
+    State(application): State<Application>,
     route: MatchedPath,
 ) -> Response {
-    let token = host.pasby.session_token(&principal);
+    let token = application.session_token(&principal);
     let answer = flow(principal, route).await;
     match token {
         Some(token) => (token, answer).into_response(),
@@ -225,20 +258,46 @@ async fn events() -> impl IntoResponse {
     Sse::new(tokio_stream::iter(events))
 }
 
-async fn authorize(principal: Principal, State(host): State<Arc<Host>>, uri: Uri) -> Response {
-    match host.pasby.authorize(&principal, &uri) {
-        Ok(token) => (token, success(json!({ "app": principal.companion_id() }))).into_response(),
-        Err(error) => error.response(host.pasby.rejection_format()),
+/// Grants a token for `sub`, the consumer, to the `app` whose secret was presented. Whether there is such a consumer is for
+/// a real application to say.
+async fn authorize(
+    principal: Principal,
+    State(application): State<Application>,
+    uri: Uri,
+) -> Result<Response, Response> {
+    let token = application.session_token(&principal).ok_or_else(|| ERRORS.response("secret_missing"))?;
+    let query = uri.query().unwrap_or_default();
+    single_parameter(query, "sub")?.ok_or_else(|| ERRORS.response("consumer_missing"))?;
+    let app = single_parameter(query, "app")?.ok_or_else(|| ERRORS.response("app_missing"))?;
+    match principal.companion_id() {
+        Some(own) if own.as_str() == app => {
+            Ok((token, success(json!({ "app": principal.companion_id() }))).into_response())
+        }
+        _ => Err(invalid()),
     }
 }
 
-async fn not_found(State(host): State<Arc<Host>>) -> Response {
-    host.pasby.rejection_format().error(StatusCode::NOT_FOUND, ErrorType::Param, "There is no such route.")
+/// The value of a query parameter, unless that is empty; an error if there are several.
+fn single_parameter<'q>(query: &'q str, name: &str) -> Result<Option<&'q str>, Response> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let mut values = pairs.filter(|(other, _)| *other == name).map(|(_, value)| value);
+    match (values.next(), values.next()) {
+        (Some(_), Some(_)) => Err(invalid()),
+        (value, _) => Ok(value.filter(|value| !value.is_empty())),
+    }
 }
 
-async fn method_not_allowed(State(host): State<Arc<Host>>) -> Response {
-    let format = host.pasby.rejection_format();
-    format.error(StatusCode::METHOD_NOT_ALLOWED, ErrorType::Param, "The method is not allowed here.")
+/// As for a secret that is not good.
+fn invalid() -> Response {
+    pasby::error(StatusCode::UNAUTHORIZED, "authorization_error", pasby::INVALID)
+}
+
+async fn not_found() -> Response {
+    pasby::error(StatusCode::NOT_FOUND, "param_error", "There is no such route.")
+}
+
+async fn method_not_allowed() -> Response {
+    pasby::error(StatusCode::METHOD_NOT_ALLOWED, "param_error", "The method is not allowed here.")
 }
 
 fn success(data: Value) -> Json<Value> {
@@ -271,19 +330,25 @@ fn introduce(variables: [(&str, &str); 11]) {
 }
 
 #[cfg(test)]
+#[path = "support/routes.rs"]
+mod routes;
+
+#[cfg(test)]
 mod tests {
+    use tower_api_keys::MemoryStore;
     use tower_api_keys::presets::pasby::header_matrix;
     use tower_api_keys::route::Route;
-    use tower_api_keys::store::MemoryStore;
 
+    use super::routes::routes;
     use super::*;
 
-    /// What every host should have: a route that is forgotten in the matrix is found here.
+    /// What every application should have: a route that is forgotten in the matrix is found here.
     #[test]
     fn every_route_is_in_the_matrix_and_every_row_is_served() {
         let tokens = SessionTokens::new("a secret of thirty-two characters".into()).unwrap();
-        let pasby = Pasby::new(Arc::new(MemoryStore::new()) as Store, tokens);
-        let routes = tower_api_keys::axum::routes(&app(pasby, LastUse::new())).unwrap();
+        let application = Application::new(tokens);
+        let keys = assembly(Arc::new(MemoryStore::new()), &application).build().unwrap();
+        let routes = routes(&app(&keys, application)).unwrap();
         let names = |routes: Vec<Route>| routes.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(names(header_matrix().uncovered(routes.clone())), [""; 0]);
         assert_eq!(names(header_matrix().unused(routes)), [""; 0]);

@@ -25,31 +25,31 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, REFERRER_POLICY};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, REFERRER_POLICY};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use support::{Keys, Store, stopped};
+use support::{Store, close, listen, open_store, stopped};
 use tower_api_keys::clock::Timestamp;
-use tower_api_keys::identity::Owned;
-use tower_api_keys::identity::{Membership, Session, SessionAuthenticator};
-use tower_api_keys::identity::{OrganizationPrincipal, SystemPrincipal};
-use tower_api_keys::key::{Digest, KeyFormat, Mode, OrganizationId, Owner, Peppers, SecretString};
-use tower_api_keys::manage::{
-    Authority, KeyManager, KeyRoutesFormat, KeyStatus, ManageError, NewKey, key_lifecycle_routes,
+use tower_api_keys::identity::{
+    Membership, OrganizationPrincipal, Owned, Session, SessionAuthenticator, SystemPrincipal,
 };
-use tower_api_keys::outcome::LastUse;
+use tower_api_keys::key::{Digest, Mode, OrganizationId, Owner, Peppers, SecretString, Tenant};
+use tower_api_keys::manage::{KeyAction, KeyManager, KeyStatus, ManageError};
 use tower_api_keys::presets::payment_gateway::{
-    self, ADMIN, GatewayFormat, PaymentGateway, VIEWER, error, not_found, organization_scopes,
+    ADMIN, VIEWER, error_body, organization_scopes, payment_gateway,
 };
-use tower_api_keys::route::InvalidRoute;
-use tower_api_keys::scope::ScopeSet;
-use tower_api_keys::store::{KeyQuery, MemoryStore, StoreError};
+use tower_api_keys::rejection::{ErrorKind, ErrorTable};
+use tower_api_keys::request::RequestId;
+use tower_api_keys::route::RouteMatching;
+use tower_api_keys::scope::{Scope, ScopeRequirement, ScopeSet};
+use tower_api_keys::store::{KeyQuery, StoreError};
+use tower_api_keys::{ApiKeys, ApiKeysBuilder, Authority, KeyFormat, MemoryStore, NewKey};
 
 /// What the published guide has an integration do, and managing keys.
 const SCOPES: [&str; 6] =
@@ -74,35 +74,30 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let viewer_of_other = Membership::new(other.clone(), VIEWER, organization_scopes());
     let admin = sessions.begin(Session::new("ada", Mode::Live, [admin, viewer_of_other]))?;
     let viewer = sessions.begin(Session::new("vera", Mode::Live, [viewer]))?;
-    let keys = Keys::open().await?;
-    let gateway = PaymentGateway::new(keys.store.clone()).with_prefix("/api/v1").with_sessions(sessions);
+    let store = open_store().await?;
+    let keys = assembly(store.clone()).sessions(sessions).build()?;
 
     let mint = async |owner: Owner, name, scopes: ScopeSet| {
-        let manager = gateway.system_key_manager();
-        manager.create(&Authority::operator(owner), NewKey::new(name).scopes(scopes)).await
+        let key = NewKey::new(name).scopes(scopes);
+        system_manager(&keys).create(&Authority::operator(owner), key).await
     };
     let live = |organization: &OrganizationId| Owner::organization(organization.clone(), Mode::Live);
     let whole = mint(live(&ours), "Integration", ScopeSet::parse_list(SCOPES)?).await?;
     let checkout = mint(live(&ours), "Checkout", ScopeSet::parse_list(["checkout:create"])?).await?;
     let read_only = mint(live(&ours), "Reports", ScopeSet::parse_list(["transaction:read"])?).await?;
     let of_other = mint(live(&other), "Integration", ScopeSet::parse_list(SCOPES)?).await?;
-    let system = mint(Owner::system(Mode::Live), "System", payment_gateway::system_scopes()).await?;
+    let system = mint(Owner::system(Mode::Live), "System", system_scopes()).await?;
 
-    let address = std::env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
-    let listener = tokio::net::TcpListener::bind(address).await?;
+    let (listener, stopped) = (listen().await?, stopped()?);
     let base = format!("http://{}/api/v1", listener.local_addr()?);
-    let host = Host {
-        links: gateway.portal_links(MemoryStore::new()),
-        base: base.as_str().into(),
-        data: Arc::default(),
-    };
+    let application =
+        Application { links: portal_links(store), base: base.as_str().into(), data: Arc::default() };
     for (organization, name) in [(&ours, "Demo"), (&other, "Other")] {
-        host.lock().organizations.insert(organization.clone(), name.to_owned());
+        application.lock().organizations.insert(organization.clone(), name.to_owned());
     }
-    let client = host.lock().add::<Client>(&live(&ours), json!({ "name": "First client" }));
+    let client = application.lock().add::<Client>(&live(&ours), json!({ "name": "First client" }));
     let client = client["id"].as_str().unwrap_or_default();
-    let stopped = stopped()?;
-    let app = app(&gateway, keys.last_use.clone(), host)?;
+    let app = app(&keys, application);
     introduce(
         &base,
         ours.as_str(),
@@ -118,15 +113,42 @@ async fn serve() -> Result<(), Box<dyn Error>> {
             ("CLIENT_ID", client),
         ],
     );
+    let background = tokio::spawn(keys.background());
     axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
-    keys.close().await;
+    close(&keys, background).await;
     Ok(())
 }
 
-/// The routes, and the layers round them: what is written last stands outermost and is asked first.
-fn app(gateway: &PaymentGateway<Store>, last_use: LastUse, host: Host) -> Result<Router, InvalidRoute> {
-    let keys = key_lifecycle_routes(gateway.key_manager(), GatewayFormat);
-    let system_keys = key_lifecycle_routes(gateway.system_key_manager(), GatewayFormat);
+/// The published system, served by axum below `/api/v1`.
+fn assembly(store: Store) -> ApiKeysBuilder<ErrorTable> {
+    payment_gateway(store).routes_below("/api/v1").match_routes(RouteMatching::MatchedPath).record_last_use()
+}
+
+/// Everything that a key of the system can do: what those of organizations can, and more.
+fn system_scopes() -> ScopeSet {
+    let system: Scope = "system:*".parse().expect("the scope is well formed");
+    organization_scopes().into_iter().chain([system]).collect()
+}
+
+/// Looks after the keys of the system; [`ApiKeys::manager`] after those of organizations.
+fn system_manager(keys: &ApiKeys<ErrorTable>) -> KeyManager {
+    keys.manager().clone().with_grantable_scopes(system_scopes())
+}
+
+/// Makes one-time portal links and redeems them. They are in a store of their own, and those who make them in `callers`.
+fn portal_links(callers: Store) -> KeyManager {
+    let format = KeyFormat::new("pl_").expect("a prefix makes a key format");
+    KeyManager::new(MemoryStore::new(), format)
+        .with_callers_in(callers)
+        .with_scope_for(KeyAction::Create, ScopeRequirement::from_static("portal:create"))
+}
+
+/// The routes, and the layers round them: what is written last is outermost and comes first.
+///
+/// `layer` would be the three of callers in one. In three, fallbacks of the application's own answer a known caller whose
+/// request is for no route.
+fn app(keys: &ApiKeys<ErrorTable>, application: Application) -> Router {
+    let system_keys = keys.key_routes_of(system_manager(keys)).into_router();
     let api = Router::new()
         .route("/checkouts/{site}/create", post(create_checkout))
         .route("/transactions", get(list::<Transaction>))
@@ -138,30 +160,33 @@ fn app(gateway: &PaymentGateway<Store>, last_use: LastUse, host: Host) -> Result
         .route("/data-io", post(export))
         .route("/dashboard/overview", get(overview))
         .route("/dashboard/{orgId}/overview", get(overview))
-        .nest("/organizations/{orgId}/api-keys", keys)
+        .nest("/organizations/{orgId}/api-keys", keys.key_routes())
         .route("/organizations", get(list_organizations).post(create_organization))
         .route("/system/settings", get(read_settings).put(update_settings))
         .route("/system/health", get(health))
         .nest("/system/api-keys", system_keys)
-        .route_layer(middleware::from_fn_with_state(host.clone(), organization_exists))
-        .route_layer(gateway.scopes()?)
-        .route_layer(gateway.organization()?)
-        .fallback(async || not_found::<axum::body::Body>())
+        .route_layer(middleware::from_fn_with_state(application.clone(), organization_exists))
+        .route_layer(keys.authorize())
+        .fallback(async || not_found())
         .method_not_allowed_fallback(async || failure(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"))
-        .layer(gateway.rate_limit())
-        .layer(gateway.authenticate().with_last_use(last_use))
-        // Who opens a link has nothing but the link. HEAD, which mail scanners send, opens nothing.
+        .layer(keys.rate_limit())
+        .layer(keys.authenticate())
+        // A link needs no key. HEAD, which mail scanners send, opens nothing.
         .route("/portal/links/{token}", get(open_portal_link).head(async || StatusCode::METHOD_NOT_ALLOWED))
-        .with_state(host);
-    Ok(Router::new().nest("/api/v1", api).layer(gateway.request_id()))
+        .with_state(application);
+    // There are no limits by address: the outermost layer gives each request its identifier, also where no key is needed.
+    Router::new()
+        .nest("/api/v1", api)
+        .layer(middleware::from_fn(write_request_id))
+        .layer(keys.limit_addresses())
 }
 
-/// Dashboard sessions by the digest of their tokens. A real host verifies a signed token here, or asks who does.
+/// Dashboard sessions by the digest of their tokens. A real application verifies a signed token here, or asks who does.
 #[derive(Default)]
 struct Sessions(HashMap<Digest, Session>);
 
 impl Sessions {
-    /// An hour for somebody who has just logged in.
+    /// An hour for a person who has just logged in.
     fn begin(&mut self, session: Session) -> Result<SecretString, Box<dyn Error>> {
         let token = KeyFormat::new("dash_")?.generate(session.mode())?.secret;
         let session = session.with_expiry(in_minutes(60));
@@ -177,9 +202,9 @@ impl SessionAuthenticator for Sessions {
     }
 }
 
-/// What the handlers share. A real host has a database here.
+/// What the handlers share. A real application has a database here.
 #[derive(Clone)]
-struct Host {
+struct Application {
     links: KeyManager,
     base: Arc<str>,
     data: Arc<Mutex<Data>>,
@@ -187,7 +212,7 @@ struct Host {
 
 struct Data {
     organizations: BTreeMap<OrganizationId, String>,
-    /// Everything of everybody, each with its owner.
+    /// All things, each with its owner.
     things: BTreeMap<String, Owned<Thing>>,
     last_number: u64,
     portal_link_ttl_minutes: u32,
@@ -226,7 +251,7 @@ impl Kind for Invoice {
     const NAME: &str = "invoice";
 }
 
-impl Host {
+impl Application {
     fn lock(&self) -> MutexGuard<'_, Data> {
         self.data.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -248,12 +273,12 @@ impl Data {
 
     /// Another's is not found, like one that is not there.
     fn find<K: Kind>(&mut self, caller: &OrganizationPrincipal, id: &str) -> Option<&mut Value> {
-        let found = self.things.get_mut(id).and_then(|thing| thing.get_mut(caller));
+        let found = self.things.get_mut(id).and_then(|thing| thing.get_mut(caller.principal()));
         found.filter(|thing| thing.kind == K::NAME).map(|thing| &mut thing.content)
     }
 
     fn all<K: Kind>(&self, caller: &OrganizationPrincipal) -> Vec<&Value> {
-        let own = self.things.values().filter_map(|thing| thing.get(caller));
+        let own = self.things.values().filter_map(|thing| thing.get(caller.principal()));
         own.filter(|thing| thing.kind == K::NAME).map(|thing| &thing.content).collect()
     }
 }
@@ -261,16 +286,20 @@ impl Data {
 /// The vendor's plugins take any other status than 200 for a failure, so what was made answers 200 as well.
 type Answer = Result<Json<Value>, Response>;
 
-/// Nobody knows the organizations but the host, and a system key can select whatever it likes.
-async fn organization_exists(State(host): State<Host>, request: Request, next: Next) -> Response {
+/// Only the application knows which organizations there are, and a system key can select any.
+async fn organization_exists(
+    State(application): State<Application>,
+    request: Request,
+    next: Next,
+) -> Response {
     let selected = OrganizationPrincipal::from_extensions(request.extensions());
     let exists =
-        |caller: OrganizationPrincipal| host.lock().organizations.contains_key(caller.organization());
+        |caller: OrganizationPrincipal| application.lock().organizations.contains_key(caller.organization());
     if selected.is_none_or(exists) { next.run(request).await } else { not_found() }
 }
 
-async fn list<K: Kind>(caller: OrganizationPrincipal, State(host): State<Host>) -> Answer {
-    Ok(Json(json!({ "data": host.lock().all::<K>(&caller) })))
+async fn list<K: Kind>(caller: OrganizationPrincipal, State(application): State<Application>) -> Answer {
+    Ok(Json(json!({ "data": application.lock().all::<K>(&caller) })))
 }
 
 #[derive(Deserialize)]
@@ -282,13 +311,13 @@ struct NewCheckout {
 
 async fn create_checkout(
     caller: OrganizationPrincipal,
-    State(host): State<Host>,
+    State(application): State<Application>,
     Id(site): Id,
     Input(NewCheckout { amount, currency }): Input<NewCheckout>,
 ) -> Answer {
     let content = json!({ "site": site, "amount": amount, "currency": currency, "status": "pending" });
-    let mut data = host.lock();
-    let transaction = data.add::<Transaction>(caller.owner(), content);
+    let mut data = application.lock();
+    let transaction = data.add::<Transaction>(caller.principal().owner(), content);
     Ok(Json(json!({ "id": data.new_id("checkout"), "transaction": transaction })))
 }
 
@@ -300,10 +329,10 @@ struct NewClient {
 
 async fn create_client(
     caller: OrganizationPrincipal,
-    State(host): State<Host>,
+    State(application): State<Application>,
     Input(NewClient { name }): Input<NewClient>,
 ) -> Answer {
-    Ok(Json(host.lock().add::<Client>(caller.owner(), json!({ "name": name }))))
+    Ok(Json(application.lock().add::<Client>(caller.principal().owner(), json!({ "name": name }))))
 }
 
 #[derive(Deserialize)]
@@ -315,13 +344,13 @@ struct NewInvoice {
 
 async fn create_invoice(
     caller: OrganizationPrincipal,
-    State(host): State<Host>,
+    State(application): State<Application>,
     Input(NewInvoice { client_id, amount }): Input<NewInvoice>,
 ) -> Answer {
-    let mut data = host.lock();
+    let mut data = application.lock();
     data.find::<Client>(&caller, &client_id).ok_or_else(not_found)?;
     let content = json!({ "clientId": client_id, "amount": amount, "schedule": null });
-    Ok(Json(data.add::<Invoice>(caller.owner(), content)))
+    Ok(Json(data.add::<Invoice>(caller.principal().owner(), content)))
 }
 
 #[derive(Deserialize)]
@@ -332,11 +361,11 @@ struct InvoiceChange {
 
 async fn update_invoice(
     caller: OrganizationPrincipal,
-    State(host): State<Host>,
+    State(application): State<Application>,
     Id(id): Id,
     Input(InvoiceChange { amount }): Input<InvoiceChange>,
 ) -> Answer {
-    let mut data = host.lock();
+    let mut data = application.lock();
     let invoice = data.find::<Invoice>(&caller, &id).ok_or_else(not_found)?;
     invoice["amount"] = amount.into();
     Ok(Json(invoice.clone()))
@@ -351,11 +380,11 @@ struct Schedule {
 /// Recurring schedules are part of invoices, so it is `invoice:execute` that this needs.
 async fn schedule_invoice(
     caller: OrganizationPrincipal,
-    State(host): State<Host>,
+    State(application): State<Application>,
     Id(id): Id,
     Input(Schedule { every_days }): Input<Schedule>,
 ) -> Answer {
-    let mut data = host.lock();
+    let mut data = application.lock();
     let invoice = data.find::<Invoice>(&caller, &id).ok_or_else(not_found)?;
     invoice["schedule"] = json!({ "everyDays": every_days });
     Ok(Json(invoice.clone()))
@@ -371,26 +400,26 @@ struct NewPortalLink {
 /// A shorter time than the system's may be asked for; a longer one is capped.
 async fn create_portal_link(
     caller: OrganizationPrincipal,
-    State(host): State<Host>,
+    State(application): State<Application>,
     Input(NewPortalLink { client_id, ttl_minutes }): Input<NewPortalLink>,
 ) -> Answer {
     let policy = {
-        let mut data = host.lock();
+        let mut data = application.lock();
         data.find::<Client>(&caller, &client_id).ok_or_else(not_found)?;
         data.portal_link_ttl_minutes
     };
     let minutes = ttl_minutes.map_or(policy, |asked| asked.get().min(policy));
     let end = in_minutes(minutes);
     let mut link = NewKey::new(client_id);
-    link.expires_at = Some(caller.expires_at().map_or(end, |own| own.min(end)));
+    link.expires_at = Some(caller.principal().expires_at().map_or(end, |own| own.min(end)));
 
-    let authority = Authority::principal(&caller);
-    let created = host.links.create(&authority, link).await.map_err(refused)?;
-    forget_unopened(&host.links, caller.owner()).await.map_err(refused)?;
+    let authority = Authority::principal(caller.principal());
+    let created = application.links.create(&authority, link).await.map_err(unmanaged)?;
+    forget_unopened(&application.links, caller.principal().owner()).await.map_err(unmanaged)?;
     let token = created.secret.expose_secret();
     let lifetime = created.key.expires_at.map(|end| end.saturating_since(created.key.created_at));
     Ok(Json(json!({
-        "url": format!("{}/portal/links/{token}", host.base),
+        "url": format!("{}/portal/links/{token}", application.base),
         "token": token,
         "ttlMinutes": lifetime.map(|lifetime| lifetime.as_secs().div_ceil(60)),
         "expiresAt": created.key.expires_at.map(|end| end.as_unix_millis() / 1000),
@@ -403,7 +432,7 @@ async fn forget_unopened(links: &KeyManager, owner: &Owner) -> Result<(), Manage
     for link in links.list(&operator, &KeyQuery::default()).await?.keys {
         if link.status == KeyStatus::Expired {
             match links.delete(&operator, &link.id).await {
-                // Somebody else was faster.
+                // Another request was faster.
                 Ok(()) | Err(ManageError::NotFound) => {}
                 Err(error) => return Err(error),
             }
@@ -412,16 +441,16 @@ async fn forget_unopened(links: &KeyManager, owner: &Owner) -> Result<(), Manage
     Ok(())
 }
 
-async fn open_portal_link(State(host): State<Host>, Id(token): Id) -> Response {
-    let mut response = match host.links.redeem(&token).await {
+async fn open_portal_link(State(application): State<Application>, Id(token): Id) -> Response {
+    let mut response = match application.links.redeem(&token).await {
         Ok(opened) => {
             let organization = match &opened.owner.tenant {
-                tower_api_keys::key::Tenant::Organization(organization) => organization.as_str(),
-                tower_api_keys::key::Tenant::System => return not_found(),
+                Tenant::Organization(organization) => organization.as_str(),
+                Tenant::System => return not_found(),
             };
             Json(json!({ "organizationId": organization, "clientId": opened.key.name })).into_response()
         }
-        Err(error) => refused(error),
+        Err(error) => unmanaged(error),
     };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -429,24 +458,24 @@ async fn open_portal_link(State(host): State<Host>, Id(token): Id) -> Response {
     response
 }
 
-async fn export(caller: OrganizationPrincipal, State(host): State<Host>) -> Answer {
-    let data = host.lock();
+async fn export(caller: OrganizationPrincipal, State(application): State<Application>) -> Answer {
+    let data = application.lock();
     Ok(Json(json!({ "clients": data.all::<Client>(&caller), "invoices": data.all::<Invoice>(&caller) })))
 }
 
-async fn overview(caller: OrganizationPrincipal, State(host): State<Host>) -> Answer {
-    let data = host.lock();
+async fn overview(caller: OrganizationPrincipal, State(application): State<Application>) -> Answer {
+    let data = application.lock();
     Ok(Json(json!({
         "organizationId": caller.organization().as_str(),
-        "caller": caller.name(),
+        "caller": caller.principal().name(),
         "transactions": data.all::<Transaction>(&caller).len(),
         "clients": data.all::<Client>(&caller).len(),
         "invoices": data.all::<Invoice>(&caller).len(),
     })))
 }
 
-async fn list_organizations(_: SystemPrincipal, State(host): State<Host>) -> Answer {
-    let data = host.lock();
+async fn list_organizations(_: SystemPrincipal, State(application): State<Application>) -> Answer {
+    let data = application.lock();
     let organization = |(id, name): (&OrganizationId, &String)| json!({ "id": id.as_str(), "name": name });
     Ok(Json(json!({ "data": data.organizations.iter().map(organization).collect::<Vec<_>>() })))
 }
@@ -459,19 +488,19 @@ struct NewOrganization {
 
 async fn create_organization(
     _: SystemPrincipal,
-    State(host): State<Host>,
+    State(application): State<Application>,
     Input(NewOrganization { name }): Input<NewOrganization>,
 ) -> Answer {
     // No number: after a restart the next organization would get it, and with it the keys of the one before.
     let internal = || failure(StatusCode::INTERNAL_SERVER_ERROR, "internal_error");
     let id = format!("org_{:016x}", getrandom::u64().map_err(|_| internal())?);
     let organization = json!({ "id": id, "name": name });
-    host.lock().organizations.insert(id.parse().map_err(|_| internal())?, name);
+    application.lock().organizations.insert(id.parse().map_err(|_| internal())?, name);
     Ok(Json(organization))
 }
 
-async fn read_settings(_: SystemPrincipal, State(host): State<Host>) -> Answer {
-    Ok(Json(json!({ "portalLinkTtlMinutes": host.lock().portal_link_ttl_minutes })))
+async fn read_settings(_: SystemPrincipal, State(application): State<Application>) -> Answer {
+    Ok(Json(json!({ "portalLinkTtlMinutes": application.lock().portal_link_ttl_minutes })))
 }
 
 #[derive(Deserialize)]
@@ -482,18 +511,18 @@ struct Settings {
 
 async fn update_settings(
     _: SystemPrincipal,
-    State(host): State<Host>,
+    State(application): State<Application>,
     Input(Settings { portal_link_ttl_minutes }): Input<Settings>,
 ) -> Answer {
     if !(1..=24 * 60).contains(&portal_link_ttl_minutes) {
         return Err(invalid("portalLinkTtlMinutes must be 1 to 1440"));
     }
-    host.lock().portal_link_ttl_minutes = portal_link_ttl_minutes;
+    application.lock().portal_link_ttl_minutes = portal_link_ttl_minutes;
     Ok(Json(json!({ "portalLinkTtlMinutes": portal_link_ttl_minutes })))
 }
 
-async fn health(_: SystemPrincipal, State(host): State<Host>) -> Answer {
-    Ok(Json(json!({ "status": "ok", "organizations": host.lock().organizations.len() })))
+async fn health(_: SystemPrincipal, State(application): State<Application>) -> Answer {
+    Ok(Json(json!({ "status": "ok", "organizations": application.lock().organizations.len() })))
 }
 
 /// The last parameter of the path; one that can't be read is one that is not there.
@@ -528,7 +557,36 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
     }
 }
 
-fn invalid(text: impl Into<std::borrow::Cow<'static, str>>) -> Response {
+/// What a handler answers that fails. Goes with the response, so that [`write_request_id`] can write the body anew.
+#[derive(Clone)]
+struct Failure {
+    code: &'static str,
+    text: String,
+}
+
+/// An error of a handler, in the published format.
+fn error(status: StatusCode, code: &'static str, text: impl Into<String>) -> Response {
+    let failure = Failure { code, text: text.into() };
+    let body = error_body(code, &failure.text, None);
+    (status, [(CONTENT_TYPE, "application/json")], Extension(failure), body).into_response()
+}
+
+/// Adds the request's identifier to the errors of handlers, as those of the layers have it.
+async fn write_request_id(request: Request, next: Next) -> Response {
+    let id = RequestId::from_extensions(request.extensions()).cloned();
+    let mut response = next.run(request).await;
+    if let Some(Failure { code, text }) = response.extensions_mut().remove() {
+        *response.body_mut() = error_body(code, &text, id.as_ref()).into();
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
+    response
+}
+
+fn not_found() -> Response {
+    error(StatusCode::NOT_FOUND, "not_found", "Not found")
+}
+
+fn invalid(text: impl Into<String>) -> Response {
     error(StatusCode::BAD_REQUEST, "validation_error", text)
 }
 
@@ -536,8 +594,17 @@ fn failure(status: StatusCode, code: &'static str) -> Response {
     error(status, code, status.canonical_reason().unwrap_or("Error"))
 }
 
-fn refused(error: ManageError) -> Response {
-    GatewayFormat.failure(&error)
+/// A portal link that could not be made or opened.
+fn unmanaged(problem: ManageError) -> Response {
+    let kind = problem.kind();
+    let (code, text) = match kind {
+        ErrorKind::NotFound => return not_found(),
+        ErrorKind::Invalid => return invalid(problem.to_string()),
+        ErrorKind::Unauthenticated => ("unauthorized", "Invalid or missing API key".into()),
+        ErrorKind::Forbidden => ("forbidden", format!("Not allowed: {problem}")),
+        _ => ("unavailable", "Service temporarily unavailable".into()),
+    };
+    error(kind.status(), code, text)
 }
 
 fn in_minutes(minutes: u32) -> Timestamp {
@@ -580,22 +647,26 @@ fn introduce(base: &str, organization: &str, others: [(&str, &str); 9]) {
 }
 
 #[cfg(test)]
+#[path = "support/routes.rs"]
+mod routes;
+
+#[cfg(test)]
 mod tests {
     use tower_api_keys::route::Route;
 
+    use super::routes::routes;
     use super::*;
 
-    /// What every host should have: a route that nobody gave a scope is found here, and not by an attacker.
+    /// What every application should have: a route without a rule is found here, and not by an attacker.
     #[test]
     fn every_route_has_a_rule_or_is_meant_to_have_none() {
-        let gateway = PaymentGateway::new(Arc::new(MemoryStore::new()) as Store).with_prefix("/api/v1");
-        let links = gateway.portal_links(MemoryStore::new());
-        let host = Host { links, base: "".into(), data: Arc::default() };
-        let routes = tower_api_keys::axum::routes(&app(&gateway, LastUse::new(), host).unwrap()).unwrap();
-        let table = gateway.route_access().unwrap();
+        let store: Store = Arc::new(MemoryStore::new());
+        let keys = assembly(store.clone()).build().unwrap();
+        let application = Application { links: portal_links(store), base: "".into(), data: Arc::default() };
+        let routes = routes(&app(&keys, application)).unwrap();
         let names = |routes: Vec<Route>| routes.iter().map(ToString::to_string).collect::<Vec<_>>();
         let open = ["GET /api/v1/portal/links/{token}", "HEAD /api/v1/portal/links/{token}"];
-        assert_eq!(names(table.uncovered(routes.clone())), open);
-        assert_eq!(names(table.unused(routes)), [""; 0], "rules that no route goes by");
+        assert_eq!(names(keys.uncovered(routes.clone())), open);
+        assert_eq!(names(keys.unused(routes)), [""; 0], "rules that cover no route");
     }
 }

@@ -33,14 +33,14 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::{Value, json};
-use support::{Keys, Store, stopped};
-use tower_api_keys::Principal;
+use support::{close, listen, open_store, stopped};
+use tower_api_keys::credential::BasicKey;
 use tower_api_keys::identity::Owned;
 use tower_api_keys::key::{Mode, OrganizationId, Owner};
-use tower_api_keys::manage::{Authority, NewKey};
-use tower_api_keys::outcome::LastUse;
-use tower_api_keys::presets::paymongo::{self, ErrorCode, PayMongo};
-use tower_api_keys::scope::ScopeSet;
+use tower_api_keys::presets::paymongo::{self, ERRORS, paymongo_with};
+use tower_api_keys::rejection::ErrorTable;
+use tower_api_keys::route::RouteMatching;
+use tower_api_keys::{ApiKeys, Authority, NewKey, Principal};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -55,13 +55,16 @@ async fn main() -> ExitCode {
 
 async fn serve() -> Result<(), Box<dyn Error>> {
     let colon_may_be_missing = std::env::var("ACCEPT_MISSING_COLON").is_ok_and(|value| value == "1");
-    let keys = Keys::open().await?;
-    let paymongo = PayMongo::new(keys.store.clone());
-    let paymongo = if colon_may_be_missing { paymongo.accept_missing_colon() } else { paymongo };
+    let basic = BasicKey::new(paymongo::key_format());
+    let basic = if colon_may_be_missing { basic.accept_missing_colon() } else { basic };
+    let keys = paymongo_with(open_store().await?, basic)
+        .match_routes(RouteMatching::MatchedPath)
+        .record_last_use()
+        .build()?;
     let (ours, other): (OrganizationId, OrganizationId) = ("org_demo".parse()?, "org_other".parse()?);
     let mint = async |organization: &OrganizationId, mode| {
         let authority = Authority::operator(Owner::organization(organization.clone(), mode));
-        paymongo.key_manager().create(&authority, NewKey::new("First key")).await
+        keys.manager().create(&authority, NewKey::new("First key")).await
     };
     let test = mint(&ours, Mode::Test).await?;
     let live = mint(&ours, Mode::Live).await?;
@@ -76,9 +79,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     };
     let (test_workflow, live_workflow) = (first(Mode::Test), first(Mode::Live));
 
-    let address = std::env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
-    let listener = tokio::net::TcpListener::bind(address).await?;
-    let stopped = stopped()?;
+    let (listener, stopped) = (listen().await?, stopped()?);
     introduce([
         ("BASE_URL", &format!("http://{}/v1", listener.local_addr()?)),
         ("TEST_SECRET_KEY", test.secret.expose_secret()),
@@ -89,27 +90,26 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         ("TEST_WORKFLOW_ID", &test_workflow),
         ("LIVE_WORKFLOW_ID", &live_workflow),
     ]);
-    let app = app(&paymongo, keys.last_use.clone(), workflows);
-    axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
-    keys.close().await;
+    let background = tokio::spawn(keys.background());
+    axum::serve(listener, app(&keys, workflows)).with_graceful_shutdown(stopped).await?;
+    close(&keys, background).await;
     Ok(())
 }
 
-/// The routes, and the layers round them: what is written last stands outermost and is asked first.
-fn app(paymongo: &PayMongo<Store>, last_use: LastUse, workflows: Workflows) -> Router {
+/// The routes, and the layer round them, fallbacks included.
+fn app(keys: &ApiKeys<ErrorTable>, workflows: Workflows) -> Router {
     let api = Router::new()
         .route("/workflows", get(list_workflows).post(create_workflow))
         .route("/workflows/{id}", get(read_workflow).put(update_workflow).delete(delete_workflow))
         .route("/workflows/{id}/execute", post(execute_workflow))
         .with_state(workflows)
-        .fallback(async || Failure::from(ErrorCode::NotFound))
+        .fallback(async || Failure::NotFound)
         .method_not_allowed_fallback(async || Failure::MethodNotAllowed)
-        .layer(paymongo.organization())
-        .layer(paymongo.authenticate().with_last_use(last_use));
+        .layer(keys.layer());
     Router::new().nest("/v1", api)
 }
 
-/// The workflows of everybody, each with its owner. A real host has a database here.
+/// All workflows, each with its owner. A real application has a database here.
 #[derive(Clone, Default)]
 struct Workflows(Arc<Mutex<Everything>>);
 
@@ -159,7 +159,7 @@ impl Everything {
     /// The caller's workflow. Another's is not found, like one that is not there.
     fn find(&mut self, id: &Id, principal: &Principal) -> Result<&mut Workflow, Failure> {
         let found = self.workflows.get_mut(&id.0).and_then(|workflow| workflow.get_mut(principal));
-        found.ok_or(Failure::from(ErrorCode::NotFound))
+        found.ok_or(Failure::NotFound)
     }
 }
 
@@ -212,7 +212,7 @@ async fn execute_workflow(
 ) -> Answer {
     let mut everything = workflows.lock();
     if everything.workflows.get(&id.0).is_some_and(|workflow| workflow.is_in_other_mode(&principal)) {
-        return Err(ErrorCode::LivemodeMismatch.into());
+        return Err(Failure::LivemodeMismatch);
     }
     let livemode = everything.find(&id, &principal)?.livemode;
     let instance = everything.new_id("instance");
@@ -230,7 +230,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         match Path::from_request_parts(parts, state).await {
             Ok(Path(id)) => Ok(Self(id)),
-            Err(_) => Err(ErrorCode::NotFound.into()),
+            Err(_) => Err(Failure::NotFound),
         }
     }
 }
@@ -283,23 +283,19 @@ struct Success<T> {
 
 /// What can go wrong behind the layers.
 enum Failure {
-    Published(ErrorCode),
+    NotFound,
+    LivemodeMismatch,
     MethodNotAllowed,
     UnsupportedMediaType,
     Unreadable(BytesRejection),
     Invalid(String),
 }
 
-impl From<ErrorCode> for Failure {
-    fn from(code: ErrorCode) -> Self {
-        Self::Published(code)
-    }
-}
-
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (status, code, detail) = match &self {
-            Self::Published(code) => return code.response(),
+            Self::NotFound => return ERRORS.response("not_found"),
+            Self::LivemodeMismatch => return ERRORS.response("livemode_mismatch"),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The method is not allowed here.")
             }

@@ -1,4 +1,4 @@
-//! A gRPC service behind the layers: the standard health service, for callers with a key.
+//! A gRPC service behind the layer: the standard health service, for callers with a key.
 //!
 //! ```text
 //! cargo run --example tonic_service --features full
@@ -19,28 +19,16 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use http::{HeaderName, Method};
-use support::{Keys, stopped};
-use tokio::net::TcpListener;
+use support::{close, listen, open_store, stopped};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
-use tower::ServiceBuilder;
-use tower_api_keys::credential::HeaderKey;
-use tower_api_keys::key::{KeyFormat, Mode, Owner};
-use tower_api_keys::limit::{MemoryRateLimiter, Quota};
-use tower_api_keys::manage::{Authority, KeyManager, NewKey};
+use tower_api_keys::identity::tonic_principal;
 use tower_api_keys::rejection::GrpcStatus;
-use tower_api_keys::route::Access;
-use tower_api_keys::route::RouteTable;
-use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
-use tower_api_keys::{AuthenticateLayer, RateLimitLayer, RequireScopeLayer};
-
-const CHECK: ScopeRequirement = ScopeRequirement::from_static("health:check");
-const WATCH: ScopeRequirement = ScopeRequirement::from_static("health:watch");
+use tower_api_keys::{ApiKeys, KeyFormat, NewKey, Quota, RateLimit};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -56,38 +44,26 @@ async fn main() -> ExitCode {
 async fn serve() -> Result<(), Box<dyn Error>> {
     let limit = variable("LIMIT", "100");
     let limit: u32 = limit.parse().map_err(|error| format!("LIMIT={limit}: {error}"))?;
-    let format = KeyFormat::new("demo_")?;
     // A gRPC client sends the key as metadata, which is a header field.
-    let header = HeaderKey::new(HeaderName::from_static("x-api-key"), format.clone());
-    let keys = Keys::open().await?;
+    let keys = ApiKeys::builder(open_store().await?, KeyFormat::new("demo_")?)
+        .header("x-api-key")
+        .limit(RateLimit::per_key("calls", Quota::per_minute(limit)?))
+        .route("POST", "/grpc.health.v1.Health/Check", "health:check")
+        .route("POST", "/grpc.health.v1.Health/Watch", "health:watch")
+        .record_last_use()
+        .errors(GrpcStatus)
+        .build()?;
+    let key = keys.manager().create_for("company_demo", NewKey::new("Checker").scope("health:check")).await?;
 
-    let manager = KeyManager::new(keys.store.clone(), format);
-    let company = Authority::operator(Owner::organization("company_demo".parse()?, Mode::Live));
-    let scopes = ScopeSet::parse_list(["health:check"])?;
-    let key = manager.create(&company, NewKey::new("Checker").scopes(scopes)).await?;
-
-    let access = RouteTable::new()
-        .add(Method::POST, "/grpc.health.v1.Health/Check", Access::Scope(CHECK))?
-        .add(Method::POST, "/grpc.health.v1.Health/Watch", Access::Scope(WATCH))?;
-    let limiter = MemoryRateLimiter::builder("calls", Quota::per_minute(limit)?).build();
-    let authenticate = AuthenticateLayer::new(keys.store.clone(), header)
-        .with_last_use(keys.last_use.clone())
-        .with_rejection_format(GrpcStatus);
-    let layers = ServiceBuilder::new()
-        .layer(authenticate)
-        .layer(RateLimitLayer::by_key(limiter).with_rejection_format(GrpcStatus))
-        .layer(RequireScopeLayer::by_route(access)?.with_rejection_format(GrpcStatus));
-
-    let address = variable("LISTEN_ADDR", "127.0.0.1:3000");
-    let listener = TcpListener::bind(&address).await.map_err(|error| format!("{address}: {error}"))?;
-    let stopped = stopped()?;
+    let (listener, stopped) = (listen().await?, stopped()?);
     introduce(listener.local_addr()?, key.secret.expose_secret());
+    let background = tokio::spawn(keys.background());
     Server::builder()
-        .layer(layers)
+        .layer(keys.layer())
         .add_service(HealthServer::new(AlwaysWell))
         .serve_with_incoming_shutdown(TcpIncoming::from(listener), stopped)
         .await?;
-    keys.close().await;
+    close(&keys, background).await;
     Ok(())
 }
 
@@ -100,7 +76,7 @@ impl Health for AlwaysWell {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        let principal = tower_api_keys::tonic::principal(&request)?;
+        let principal = tonic_principal(&request)?;
         let caller = principal.key_id().to_string();
         let mut response = Response::new(serving());
         let value = caller.parse().map_err(|_| Status::internal("a key's identifier is no metadata"))?;

@@ -19,12 +19,12 @@ use tower::{Layer, Service};
 
 use super::{IDEAL, Inner, KEYS, Stack, X_API_KEY, good_keys, key};
 
-const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+pub(super) const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+pub(super) const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+pub(super) const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// A day.
-const WINDOW: u64 = 24 * 60 * 60 * 1_000_000_000;
+pub(super) const WINDOW: u64 = 24 * 60 * 60 * 1_000_000_000;
 
 pub(crate) fn stack(limit: u32) -> Stack {
     Stack::new(IDEAL, StatusCode::OK, IdealLayer::new(limit).layer(Inner), good_keys())
@@ -55,7 +55,7 @@ impl<S> Layer<S> for IdealLayer {
     }
 }
 
-const READ: u64 = 1;
+pub(super) const READ: u64 = 1;
 
 struct State {
     keys: papaya::HashMap<[u8; 32], Arc<Record>, BuildHasherDefault<FirstBytes>>,
@@ -66,15 +66,15 @@ struct State {
     start: Instant,
 }
 
-struct Record {
-    digest: [u8; 32],
-    organization: u32,
-    scopes: u64,
-    expires_at: u64,
-    limit: u32,
-    limit_field: HeaderValue,
+pub(super) struct Record {
+    pub(super) digest: [u8; 32],
+    pub(super) organization: u32,
+    pub(super) scopes: u64,
+    pub(super) expires_at: u64,
+    pub(super) limit: u32,
+    pub(super) limit_field: HeaderValue,
     /// Number of the window, what the one before it counted, what this one has counted.
-    window: AtomicU64,
+    pub(super) window: AtomicU64,
 }
 
 impl State {
@@ -123,7 +123,7 @@ impl State {
     }
 }
 
-fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
+pub(super) fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
     let words =
         |bytes: &[u8; 32]| [0, 8, 16, 24].map(|at| u64::from_ne_bytes(*bytes[at..].first_chunk().unwrap()));
     let differences = std::iter::zip(words(one), words(other)).fold(0, |sum, (a, b)| sum | (a ^ b));
@@ -132,7 +132,7 @@ fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
 
 impl Record {
     /// What remains, if there was any left.
-    fn admit(&self, now: u64) -> Option<u32> {
+    pub(super) fn admit(&self, now: u64) -> Option<u32> {
         const COUNT: u64 = (1 << 20) - 1;
         let (number, elapsed) = (now / WINDOW, now % WINDOW);
         let mut stored = self.window.load(Ordering::Relaxed);
@@ -211,7 +211,7 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Answer<F
 
 /// The digest is its own hash.
 #[derive(Default)]
-struct FirstBytes(u64);
+pub(super) struct FirstBytes(u64);
 
 impl Hasher for FirstBytes {
     fn finish(&self) -> u64 {

@@ -1,5 +1,8 @@
 //! What the benches drive: this crate's layers and their peers, each round the same inner service.
 //!
+//! Two stacks are written by hand: [`ideal`] does this one case and nothing else, [`honest`] also keeps what this crate
+//! promises to clients. The latter is the yardstick.
+//!
 //! Every stack is driven as tower services are: clone a request with five header fields, `poll_ready`, `call`, poll the
 //! future, read the status, drop the response. That frame is what the row `inner service alone` costs; take it off to
 //! get what a stack adds. 256 keys take turns, out of 10 000 stored, so records and windows come from the nearer caches.
@@ -7,7 +10,10 @@
 #![allow(clippy::unwrap_used, reason = "a failing setup is a failing bench")]
 
 pub(crate) mod cpu_time;
+pub(crate) mod honest;
 pub(crate) mod ideal;
+#[cfg(feature = "presets")]
+pub(crate) mod own;
 pub(crate) mod peers;
 pub(crate) mod typical;
 
@@ -15,17 +21,13 @@ use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use axum::body::Body;
 use http::header::{ACCEPT, ACCEPT_ENCODING, HOST, USER_AGENT};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use tower::{Service, ServiceBuilder};
-use tower_api_keys::RateLimitLayer;
+use tower::Service;
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::key::{KeyRecord, KeyState, Mode, Owner, Peppers};
-use tower_api_keys::limit::{MemoryRateLimiter, Quota};
-use tower_api_keys::presets::justpaid::{JustPaid, JustPaidFormat, Limits};
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{KeyAdministration, MemoryStore};
 
@@ -81,100 +83,19 @@ pub(crate) const BASELINE: &str = "inner service alone";
 pub(crate) const WHOLE: &str = "whole stack, accepted";
 pub(crate) const WHOLE_WITHOUT_IETF_FIELDS: &str = "whole stack without IETF fields, accepted";
 pub(crate) const IDEAL: &str = "written by hand";
+pub(crate) const HONEST: &str = "written by hand, honest";
 pub(crate) const TYPICAL: &str = "peer: axum from_fn, all the work";
 pub(crate) const ASSEMBLED: &str = "peers: async auth, sha256 + tower_governor";
 
 /// All stacks, the baseline first.
+#[cfg(feature = "presets")]
 pub(crate) fn stacks(limit: u32) -> Vec<Stack> {
-    let mut stacks = own_stacks(limit);
+    let mut stacks = own::stacks(limit);
     stacks.push(ideal::stack(limit));
+    stacks.extend(honest::stacks(limit));
     stacks.extend(peers::stacks());
     stacks.push(typical::stack(limit));
     stacks
-}
-
-/// This crate's stacks: each layer added in turn, then each way to be refused. `limit` is that of each key in a day; who
-/// sends more than that gets no further.
-pub(crate) fn own_stacks(limit: u32) -> Vec<Stack> {
-    const OK: StatusCode = StatusCode::OK;
-    const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
-
-    let store = store();
-    let generous = preset(store.clone(), limit);
-    let strict = preset(store, 1);
-    let whole = |preset: &JustPaid<MemoryStore>| {
-        ServiceBuilder::new()
-            .layer(preset.authenticate())
-            .layer(preset.rate_limit().unwrap())
-            .layer(preset.scopes().unwrap())
-            .service(Inner)
-    };
-    let authenticate = ServiceBuilder::new().layer(generous.authenticate());
-    let without_ietf_fields = authenticate.clone().layer(without_ietf_fields(limit));
-
-    vec![
-        Stack::new(BASELINE, OK, Inner, good_keys()),
-        Stack::new("authenticate", OK, authenticate.clone().service(Inner), good_keys()),
-        Stack::new(
-            "authenticate, scopes",
-            OK,
-            authenticate.clone().layer(generous.scopes().unwrap()).service(Inner),
-            good_keys(),
-        ),
-        Stack::new(
-            "authenticate, rate limit",
-            OK,
-            authenticate.layer(generous.rate_limit().unwrap()).service(Inner),
-            good_keys(),
-        ),
-        Stack::new(
-            "authenticate, rate limit without IETF fields",
-            OK,
-            without_ietf_fields.clone().service(Inner),
-            good_keys(),
-        ),
-        Stack::new(
-            WHOLE_WITHOUT_IETF_FIELDS,
-            OK,
-            without_ietf_fields.layer(generous.scopes().unwrap()).service(Inner),
-            good_keys(),
-        ),
-        #[cfg(feature = "coarse-clock")]
-        Stack::new(
-            "whole stack without IETF fields, coarse clock",
-            OK,
-            ServiceBuilder::new()
-                .layer(generous.clone().with_clock(tower_api_keys::clock::CoarseClock).authenticate())
-                .layer(self::without_ietf_fields(limit))
-                .layer(generous.scopes().unwrap())
-                .service(Inner),
-            good_keys(),
-        ),
-        Stack::new(WHOLE, OK, whole(&generous), good_keys()),
-        Stack::new("no credential, 401", UNAUTHORIZED, whole(&generous), vec![request(None)]),
-        Stack::new("malformed key, 401", UNAUTHORIZED, whole(&generous), malformed_keys()),
-        Stack::new("unknown key, 401", UNAUTHORIZED, whole(&generous), unknown_keys()),
-        Stack::new("revoked key, 401", UNAUTHORIZED, whole(&generous), revoked_keys()),
-        Stack::new("over the limit, 429", StatusCode::TOO_MANY_REQUESTS, whole(&strict), good_keys()),
-        Stack::new("scope missing, 403", StatusCode::FORBIDDEN, whole(&generous), keys_without_scope()),
-    ]
-}
-
-pub(crate) fn preset(store: MemoryStore, limit: u32) -> JustPaid<MemoryStore> {
-    JustPaid::new(store).with_limits(limits(limit))
-}
-
-/// The limits of a day, so that a bench does not outlast them.
-fn limits(limit: u32) -> Limits {
-    let window = Duration::from_secs(24 * 60 * 60);
-    Limits { read: limit, write: limit, execute: limit, window, ..Limits::default() }
-}
-
-/// The preset's layer for reads, but for the fields and for routes with a limit of their own.
-pub(crate) fn without_ietf_fields(limit: u32) -> RateLimitLayer<JustPaidFormat> {
-    let quota = Quota::new(limit.try_into().unwrap(), limits(1).window).unwrap();
-    let limiter = MemoryRateLimiter::builder("read", quota).build();
-    RateLimitLayer::by_key(limiter).with_rejection_format(JustPaidFormat)
 }
 
 /// Answers at once with an empty 200.

@@ -21,7 +21,7 @@ use tower_http::validate_request::ValidateRequestHeaderLayer;
 
 use super::{ASSEMBLED, Inner, KEYS, Request, Stack, X_API_KEY, good_keys, key, request};
 
-/// What a host would want to know of the caller.
+/// What an application would want to know of the caller.
 struct User {
     _organization: String,
     _scopes: Vec<String>,
@@ -51,7 +51,7 @@ pub(crate) fn stacks() -> Vec<Stack> {
         }
     });
 
-    #[expect(deprecated, reason = "many hosts still have them")]
+    #[expect(deprecated, reason = "many applications still have them")]
     let (bearer, basic) =
         (ValidateRequestHeaderLayer::bearer(&key(0)), ValidateRequestHeaderLayer::basic(&key(0), ""));
     let pair = BASE64_STANDARD.encode(key(0) + ":");

@@ -1,4 +1,4 @@
-//! What the examples share: where they keep keys, and when they stop.
+//! What the examples share: where they keep keys, where they listen, and when they stop.
 //!
 //! `DATABASE_URL` says where keys are kept:
 //!
@@ -13,55 +13,38 @@
 use std::env;
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
-use tower_api_keys::outcome::LastUse;
+use tower_api_keys::ApiKeys;
 use tower_api_keys::store::{KeyAdministration, MemoryStore};
 
 /// Any store that keys can be managed in.
 pub(crate) type Store = Arc<dyn KeyAdministration>;
 
-/// The keys, and a note of when each was last used.
-pub(crate) struct Keys {
-    pub(crate) store: Store,
-    /// For the layer. What it notes is written to the store now and then.
-    pub(crate) last_use: LastUse,
-    writer: JoinHandle<()>,
+/// Opens what `DATABASE_URL` names, and says on standard error where that is.
+pub(crate) async fn open_store() -> Result<Store, Box<dyn Error>> {
+    let url = match env::var("DATABASE_URL") {
+        Ok(url) => Some(url),
+        Err(env::VarError::NotPresent) => None,
+        Err(error) => return Err(format!("DATABASE_URL: {error}").into()),
+    };
+    let (store, place) = open(url.as_deref()).await.map_err(|error| format!("DATABASE_URL: {error}"))?;
+    eprintln!("Keys are kept {place}.");
+    Ok(store)
 }
 
-impl Keys {
-    /// Opens what `DATABASE_URL` names, and says on standard error where that is.
-    pub(crate) async fn open() -> Result<Self, Box<dyn Error>> {
-        let url = match env::var("DATABASE_URL") {
-            Ok(url) => Some(url),
-            Err(env::VarError::NotPresent) => None,
-            Err(error) => return Err(format!("DATABASE_URL: {error}").into()),
-        };
-        let (store, place) = open(url.as_deref()).await.map_err(|error| format!("DATABASE_URL: {error}"))?;
-        eprintln!("Keys are kept {place}.");
-        let last_use = LastUse::new();
-        let writer = tokio::spawn(write_now_and_then(last_use.clone(), store.clone()));
-        Ok(Self { store, last_use, writer })
-    }
-
-    /// Writes what is not written yet. To be called when the server has stopped.
-    pub(crate) async fn close(self) {
-        self.writer.abort();
-        write(&self.last_use, &self.store).await;
-    }
+/// Listens on `LISTEN_ADDR`, 127.0.0.1:3000 if that is not set.
+pub(crate) async fn listen() -> Result<TcpListener, String> {
+    let address = env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
+    TcpListener::bind(&address).await.map_err(|error| format!("LISTEN_ADDR={address}: {error}"))
 }
 
-async fn write_now_and_then(last_use: LastUse, store: Store) {
-    loop {
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        write(&last_use, &store).await;
-    }
-}
-
-async fn write(last_use: &LastUse, store: &Store) {
-    if let Err(error) = last_use.write_to(store).await {
+/// Ends what `background` does, and writes what it has not written yet. To be called when the server has stopped.
+pub(crate) async fn close<F>(keys: &ApiKeys<F>, background: JoinHandle<()>) {
+    background.abort();
+    if let Err(error) = keys.flush().await {
         eprintln!("the last use of keys was not written: {}", with_causes(&error));
     }
 }
@@ -102,8 +85,8 @@ async fn in_postgres(url: &str) -> Opened {
     let pool = PgPool::connect_lazy_with(options);
     let database = PostgresStore::new(pool.clone());
     database.migrate().await.map_err(|error| with_causes(&error))?;
-    let store = CachedStore::new(database);
-    tokio::spawn(store.follow(PostgresInvalidations::new(&pool)));
+    // `ApiKeys::background` does the following.
+    let store = CachedStore::builder(database).follow(PostgresInvalidations::new(&pool)).build();
     Ok((Arc::new(store), "in PostgreSQL; those of earlier starts and of other programs work, too"))
 }
 

@@ -30,16 +30,11 @@ use crate::route::{InvalidRoute, RouteMatch, RouteMatching, RouteTable};
 ///
 /// ```
 /// use http::{HeaderName, Method};
-/// use tower_api_keys::AuthenticateLayer;
-/// use tower_api_keys::credential::{Companions, Parts};
-/// use tower_api_keys::credential::HeaderKey;
-/// use tower_api_keys::key::KeyFormat;
+/// use tower_api_keys::credential::{Companions, HeaderKey, Parts, SessionTokens};
 /// use tower_api_keys::route::RouteTable;
-/// use tower_api_keys::credential::SessionTokens;
-/// use tower_api_keys::store::MemoryStore;
+/// use tower_api_keys::{ApiKeys, KeyFormat, MemoryStore};
 /// # let signing_secret = "signing secret of 32 bytes or more";
 ///
-/// let key = HeaderKey::new(HeaderName::from_static("x-api-key"), KeyFormat::new("org_")?);
 /// let secret = HeaderKey::new(HeaderName::from_static("x-app-secret"), KeyFormat::new("app_")?);
 /// let tokens = SessionTokens::new(signing_secret.into())?;
 ///
@@ -50,7 +45,12 @@ use crate::route::{InvalidRoute, RouteMatch, RouteMatching, RouteTable};
 /// let companions = Companions::new(secret)
 ///     .with_session_tokens(HeaderName::from_static("x-session"), tokens)
 ///     .with_routes(routes);
-/// let layer = AuthenticateLayer::new(MemoryStore::new(), key).with_companions(companions);
+/// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("org_")?)
+///     .header("x-api-key")
+///     .companions(companions)
+///     .routes([("GET", "/runs", "runs:read"), ("POST", "/login", "sessions:create")])
+///     .public("GET", "/health")
+///     .build()?;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]

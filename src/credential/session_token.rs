@@ -42,14 +42,12 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
 use crate::identity::Principal;
-use crate::key::{Digest, KeyId, Mode, Owner, SecretString, Tenant};
+use crate::key::{Digest, HmacSha256, KeyId, Mode, Owner, SecretString, Tenant};
 
 /// Signs session tokens, and tells its own from others.
 ///
@@ -59,7 +57,7 @@ use crate::key::{Digest, KeyId, Mode, Owner, SecretString, Tenant};
 #[must_use]
 pub struct SessionTokens {
     /// HMAC with the secret already taken in, to be cloned for each token; the first one signs.
-    signers: Arc<Vec<Hmac<Sha256>>>,
+    signers: Arc<Vec<HmacSha256>>,
     lifetime: Duration,
 }
 
@@ -156,13 +154,12 @@ impl SessionTokens {
     }
 }
 
-fn signer(secret: &SecretString) -> Result<Hmac<Sha256>, InvalidSigningSecret> {
+fn signer(secret: &SecretString) -> Result<HmacSha256, InvalidSigningSecret> {
     let secret = secret.expose_secret().as_bytes();
     if secret.len() < SessionTokens::MIN_SECRET_LENGTH {
         return Err(InvalidSigningSecret);
     }
-    // HMAC takes keys of any length.
-    Hmac::new_from_slice(secret).map_err(|_| InvalidSigningSecret)
+    Ok(HmacSha256::new(secret))
 }
 
 impl SessionToken {
@@ -196,7 +193,7 @@ impl SessionToken {
 
     fn sign(
         &self,
-        signer: &Hmac<Sha256>,
+        signer: &HmacSha256,
         owner: &Owner,
         key: (&KeyId, &Digest),
         companion: &Digest,
@@ -226,7 +223,7 @@ impl SessionToken {
             mac.update(&(field.len() as u64).to_be_bytes());
             mac.update(field);
         }
-        mac.finalize().into_bytes().into()
+        mac.finalize()
     }
 }
 

@@ -19,9 +19,11 @@ pub(super) fn checksum(text: &[u8]) -> [u8; LENGTH] {
 /// Eight bytes a step ("slicing by 8"), each through a table of its own: a quarter of the time of byte by byte,
 /// which takes longer than the digest that a checksum is to spare.
 fn crc32(bytes: &[u8]) -> u32 {
-    let (words, rest) = bytes.as_chunks();
-    let crc = words.iter().fold(!0, |crc, word| {
-        let bytes = (u64::from_le_bytes(*word) ^ u64::from(crc)).to_le_bytes();
+    let words = bytes.chunks_exact(8);
+    let rest = words.remainder();
+    let crc = words.fold(!0, |crc, word| {
+        let word = word.try_into().map_or(0, u64::from_le_bytes);
+        let bytes = (word ^ u64::from(crc)).to_le_bytes();
         bytes.iter().zip(TABLES.iter().rev()).fold(0, |sum, (byte, table)| sum ^ table[usize::from(*byte)])
     });
     !rest.iter().fold(crc, |crc, byte| TABLES[0][usize::from(crc as u8 ^ byte)] ^ (crc >> 8))

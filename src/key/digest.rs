@@ -132,7 +132,7 @@ impl Digest {
     }
 
     fn words(&self) -> impl Iterator<Item = u64> {
-        self.bytes.as_chunks().0.iter().copied().map(u64::from_ne_bytes)
+        self.bytes.chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_ne_bytes))
     }
 }
 
@@ -171,11 +171,10 @@ fn pepper_id(text: &str) -> Option<PepperId> {
 }
 
 fn decode_hex(hex: &str) -> Result<[u8; 32], CorruptDigest> {
-    let (pairs, []) = hex.as_bytes().as_chunks::<2>() else { return Err(CorruptDigest::Bytes) };
-    let pairs: &[[u8; 2]; 32] = pairs.try_into().map_err(|_| CorruptDigest::Bytes)?;
+    let digits: &[u8; 64] = hex.as_bytes().try_into().map_err(|_| CorruptDigest::Bytes)?;
     let mut bytes = [0; 32];
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = hex_digit(*high)? << 4 | hex_digit(*low)?;
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
     }
     Ok(bytes)
 }

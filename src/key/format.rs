@@ -26,7 +26,7 @@ use super::{GeneratedKey, KeyId, Mode, RandomnessUnavailable, SecretString, chec
 /// ```
 /// use tower_api_keys::key::{KeyFormat, MalformedKey, Mode};
 ///
-/// let format = KeyFormat::new("sk_").modes("test_", "live_").public_id(16, '.').build()?;
+/// let format = KeyFormat::builder("sk_").modes("test_", "live_").public_id(16, '.').build()?;
 ///
 /// let key = format.generate(Mode::Test)?;
 /// let parsed = format.parse(key.secret.expose_secret())?;
@@ -309,7 +309,7 @@ impl KeyFormat {
     /// ```
     /// use tower_api_keys::key::KeyFormat;
     ///
-    /// let format = KeyFormat::new("sk_").modes("test_", "live_").build()?;
+    /// let format = KeyFormat::builder("sk_").modes("test_", "live_").build()?;
     /// assert_eq!(format.pattern(), r"\bsk_(?:test_|live_)[A-Za-z0-9]{32}\b");
     /// # Ok::<_, tower_api_keys::key::InvalidKeyFormat>(())
     /// ```
@@ -344,6 +344,16 @@ impl KeyFormat {
 }
 
 impl Modes {
+    /// Whether a key's text says which mode it has, and whether it says one.
+    fn are_distinct(&self) -> bool {
+        let Self { test, live, required } = self;
+        let are_words =
+            is_word(test) && is_word(live) && !test.starts_with(&**live) && !live.starts_with(&**test);
+        // The secret of a key without a mark could start with one that has letters and digits only.
+        let can_be_imitated = |mark: &String| mark.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        are_words && (*required || ![test, live].into_iter().any(can_be_imitated))
+    }
+
     fn mark(&self, mode: Mode) -> &str {
         match mode {
             Mode::Live => &self.live,
@@ -411,9 +421,7 @@ impl KeyFormatBuilder {
         if beginnings.iter().any(|text| !is_word(text) || text.starts_with(['_', '-'])) {
             return Err(InvalidKeyFormat::Prefix);
         }
-        if let Some(Modes { test, live, .. }) = &modes
-            && (!is_word(test) || !is_word(live) || test.starts_with(live) || live.starts_with(test))
-        {
+        if modes.as_ref().is_some_and(|modes| !modes.are_distinct()) {
             return Err(InvalidKeyFormat::ModeMark);
         }
         if let Some(PublicId { length, separator }) = public_id {

@@ -41,10 +41,11 @@ impl KeyId {
     }
 
     fn text(&self) -> &[u8] {
-        let zeros = |half: &[u8; 16]| u128::from_le_bytes(*half).leading_zeros() as usize / 8;
-        let [start, end] = self.bytes.as_chunks().0 else { return &self.bytes };
-        let length = match zeros(end) {
-            16 => 16 - zeros(start),
+        let zeros = |half: Option<&[u8; 16]>| {
+            half.map_or(0, |half| u128::from_le_bytes(*half).leading_zeros() as usize / 8)
+        };
+        let length = match zeros(self.bytes.last_chunk()) {
+            16 => 16 - zeros(self.bytes.first_chunk()),
             zeros => Self::MAX_LENGTH - zeros,
         };
         &self.bytes[..length]

@@ -70,7 +70,7 @@ impl Quota {
         let nanos = window.as_nanos();
         if nanos < Self::MIN_WINDOW.as_nanos()
             || nanos > Self::MAX_WINDOW.as_nanos()
-            || !nanos.is_multiple_of(1_000_000)
+            || nanos % 1_000_000 != 0
         {
             return Err(InvalidQuota::Window { window });
         }

@@ -49,7 +49,7 @@
 //!
 //! A key that is good for one use, in a link say, is [redeemed](KeyManager::redeem).
 //!
-//! With the feature `axum`, `key_routes` and `key_lifecycle_routes` serve the same over HTTP.
+//! With the feature `axum`, [`ApiKeys::key_routes`](crate::ApiKeys) serves the same over HTTP.
 
 mod attempt;
 mod audit;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use http::Response;
 
 use super::assembly::Assembly;
-use super::decision::Stages;
+use super::facts::Stages;
 use super::{ApiKeysBuilder, ApiKeysLayer};
 use crate::key::KeyFormat;
 use crate::manage::KeyManager;
@@ -118,7 +118,7 @@ impl<F> ApiKeys<F> {
 
     /// Everything that runs beside requests: to follow what other nodes change, and to write when keys were last used.
     ///
-    /// The application spawns it. Needs tokio's timer. It does not end while there is something to do.
+    /// The application spawns it, in any runtime that its store works in. It does not end while there is something to do.
     ///
     /// ```
     /// # use tower_api_keys::ApiKeys;

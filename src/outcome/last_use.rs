@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::timer::sleep;
 use crate::clock::Timestamp;
 use crate::key::KeyId;
 use crate::log;
@@ -85,7 +86,7 @@ impl LastUse {
     /// Writes every ten seconds, and tries again what the store did not take.
     pub(crate) async fn keep_writing_to(self, store: Arc<dyn KeyAdministration>) {
         loop {
-            tokio::time::sleep(INTERVAL).await;
+            sleep(INTERVAL).await;
             if let Err(error) = self.write_to(&store).await {
                 log::last_use_not_written(&error);
             }

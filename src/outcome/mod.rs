@@ -35,6 +35,7 @@
 //! ```
 
 mod last_use;
+mod timer;
 mod usage;
 
 pub use last_use::LastUse;

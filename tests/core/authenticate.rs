@@ -1,6 +1,4 @@
-//! The authentication layer, seen from outside.
-
-mod support;
+//! Authentication, seen from outside.
 
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
@@ -8,26 +6,29 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use support::*;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_api_keys::authorize::RequireScopeLayer;
 use tower_api_keys::clock::ManualClock;
 use tower_api_keys::credential::{self, Challenge, Credential, Extracted, HeaderKey, MAX_CREDENTIAL_LENGTH};
 use tower_api_keys::key::{KeyFormat, KeyState, Mode, PepperId, Peppers, SecretString};
-use tower_api_keys::rejection::{Check, Rejection};
+use tower_api_keys::middleware::{ApiKeysLayer, ApiKeysService};
+use tower_api_keys::rejection::{ApiError, Check};
 use tower_api_keys::scope::ScopeRequirement;
 use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, MemoryStore};
-use tower_api_keys::{AuthenticateLayer, Principal};
+use tower_api_keys::{ApiKeys, ApiKeysBuilder, Principal};
 
-async fn call(layer: &AuthenticateLayer, request: Request<()>) -> Response<Bytes> {
+use crate::support::*;
+
+/// Authentication alone: the routes decide nothing.
+fn authenticate<F>(builder: ApiKeysBuilder<F>) -> ApiKeysLayer<F> {
+    builder.without_route_table().build().unwrap().authenticate()
+}
+
+async fn call(layer: &ApiKeysLayer, request: Request<()>) -> Response<Bytes> {
     layer.layer(service_fn(whoami)).oneshot(request).await.unwrap()
 }
 
 fn reason(response: &Response<Bytes>) -> String {
-    format!(
-        "{:?}",
-        response.extensions().get::<Rejection>().expect("a refusal carries its rejection").reason()
-    )
+    format!("{:?}", rejection(response).reason())
 }
 
 #[tokio::test]
@@ -35,7 +36,7 @@ async fn a_good_key_reaches_the_handler_as_its_principal() {
     for answers in [Answers::AtOnce, Answers::Later] {
         let record = record(KEY, |_| {});
         let store = TestStore::new(store([record.clone()]).await, answers);
-        let layer = AuthenticateLayer::new(store.clone(), header_key());
+        let layer = authenticate(assembly(store.clone()));
         let response = call(&layer, request(KEY)).await;
         assert_eq!(response.status(), StatusCode::OK, "{answers:?}");
         assert_eq!(response.body(), record.id.as_str(), "{answers:?}");
@@ -44,7 +45,7 @@ async fn a_good_key_reaches_the_handler_as_its_principal() {
 }
 
 #[tokio::test]
-async fn r18_every_bad_key_gets_the_same_answer() {
+async fn every_bad_key_gets_the_same_answer() {
     let clock = ManualClock::starting_at(START);
     let bad = [
         ("unknown", None),
@@ -61,7 +62,7 @@ async fn r18_every_bad_key_gets_the_same_answer() {
     let mut answers = Vec::new();
     let mut reasons = Vec::new();
     for (name, record) in bad {
-        let layer = AuthenticateLayer::new(store(record).await, header_key()).with_clock(clock.clone());
+        let layer = authenticate(assembly(store(record).await).clock(clock.clone()));
         let response = call(&layer, request(KEY)).await;
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{name}");
         reasons.push(reason(&response));
@@ -75,10 +76,10 @@ async fn r18_every_bad_key_gets_the_same_answer() {
 }
 
 #[tokio::test]
-async fn r26_expiry_is_judged_when_the_request_comes() {
+async fn expiry_is_judged_when_the_request_comes() {
     let clock = ManualClock::starting_at(START);
     let expiring = record(KEY, |key| key.expires_at = Some(START.saturating_add(Duration::from_secs(1))));
-    let layer = AuthenticateLayer::new(store([expiring]).await, header_key()).with_clock(clock.clone());
+    let layer = authenticate(assembly(store([expiring]).await).clock(clock.clone()));
     assert_eq!(call(&layer, request(KEY)).await.status(), StatusCode::OK);
     clock.advance(Duration::from_millis(999));
     assert_eq!(call(&layer, request(KEY)).await.status(), StatusCode::OK);
@@ -89,7 +90,7 @@ async fn r26_expiry_is_judged_when_the_request_comes() {
 #[tokio::test]
 async fn malformed_credentials_cost_no_look_up_and_others_cost_one() {
     let store = TestStore::new(store([record(KEY, |_| {})]).await, Answers::AtOnce);
-    let layer = AuthenticateLayer::new(store.clone(), header_key());
+    let layer = authenticate(assembly(store.clone()));
     let long = "x".repeat(MAX_CREDENTIAL_LENGTH + 1);
     for value in ["", " ", "wfk_", "Bearer abc", "wfk_abc123def456ghi789jkl012mno345p!", &long] {
         let mut request = request(None);
@@ -105,12 +106,11 @@ async fn malformed_credentials_cost_no_look_up_and_others_cost_one() {
 }
 
 #[tokio::test]
-async fn r9_r11_two_credentials_are_refused_by_presence() {
+async fn two_credentials_are_rejected_by_presence() {
     let x_token = HeaderName::from_static("x-token");
     let format = KeyFormat::new("tok_").unwrap();
     let store = TestStore::new(store([record(KEY, |_| {})]).await, Answers::AtOnce);
-    let layer = AuthenticateLayer::new(store.clone(), header_key())
-        .add_extractor(HeaderKey::new(x_token.clone(), format));
+    let layer = authenticate(assembly(store.clone()).extractor(HeaderKey::new(x_token.clone(), format)));
 
     let mut twice = request(KEY);
     twice.headers_mut().append(X_API_KEY, HeaderValue::from_static(KEY));
@@ -141,7 +141,11 @@ async fn a_closure_is_an_extractor() {
             None => Extracted::Absent,
         }
     });
-    let layer = AuthenticateLayer::new(store([record("SESAME", |_| {})]).await, by_query);
+    let layer = authenticate(
+        ApiKeys::builder(store([record("SESAME", |_| {})]).await, format())
+            .extractor(by_query)
+            .attach_rejections(),
+    );
     let get = |uri: &str| Request::builder().uri(uri).body(()).unwrap();
     assert_eq!(call(&layer, get("/?key=sesame")).await.status(), StatusCode::OK);
     assert_eq!(reason(&call(&layer, get("/?key=radish")).await), "KeyUnknown");
@@ -160,25 +164,25 @@ async fn keys_with_a_public_id_are_found_by_it() {
     let wrong: &'static str =
         format.generate_with_id(Mode::Live, &id).unwrap().secret.expose_secret().to_owned().leak();
     let store = store([record(key, |record| record.id = id)]).await;
-    let layer = AuthenticateLayer::new(store, HeaderKey::new(X_API_KEY, format));
+    let layer = authenticate(ApiKeys::builder(store, format).header("x-api-key").attach_rejections());
     assert_eq!(call(&layer, request(key)).await.body(), id.as_str());
     assert_eq!(reason(&call(&layer, request(wrong)).await), "SecretMismatch", "the id alone opens nothing");
 }
 
 #[tokio::test]
-async fn r25_the_stored_mode_is_the_truth() {
+async fn the_stored_mode_is_the_truth() {
     let format = KeyFormat::builder("sk_").modes("test_", "live_").build().unwrap();
     let live: &'static str = format.generate(Mode::Live).unwrap().secret.expose_secret().to_owned().leak();
     let store = store([record(live, |record| record.owner.mode = Mode::Test)]).await;
-    let layer = AuthenticateLayer::new(store, HeaderKey::new(X_API_KEY, format));
+    let layer = authenticate(ApiKeys::builder(store, format).header("x-api-key").attach_rejections());
     assert_eq!(reason(&call(&layer, request(live)).await), "ModeMismatch");
 }
 
 #[tokio::test]
-async fn r27_a_store_that_fails_is_503_and_never_401() {
+async fn a_store_that_fails_is_503_and_never_401() {
     for answers in [Answers::WithAnError, Answers::WithAPanic, Answers::WithAPanicLater] {
         let store = TestStore::new(store([record(KEY, |_| {})]).await, answers);
-        let layer = AuthenticateLayer::new(store, header_key());
+        let layer = authenticate(assembly(store));
         let response = call(&layer, request(KEY)).await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{answers:?}");
         assert_eq!(response.headers()["retry-after"], "1", "{answers:?}");
@@ -189,12 +193,9 @@ async fn r27_a_store_that_fails_is_503_and_never_401() {
 }
 
 #[tokio::test]
-async fn r63_r64_refusals_carry_a_challenge_for_each_scheme_and_are_not_stored() {
+async fn rejections_carry_a_challenge_for_each_scheme_and_are_not_stored() {
     let token = HeaderKey::new(HeaderName::from_static("x-token"), KeyFormat::new("tok_").unwrap());
-    let layer = AuthenticateLayer::new(MemoryStore::new(), header_key())
-        .with_realm("workflows")
-        .unwrap()
-        .add_extractor(token);
+    let layer = authenticate(assembly(MemoryStore::new()).realm("workflows").extractor(token));
     for request in [request(None), request("junk"), request(KEY)] {
         let response = call(&layer, request).await;
         let challenges: Vec<_> = response.headers().get_all("www-authenticate").iter().collect();
@@ -208,12 +209,13 @@ async fn r63_r64_refusals_carry_a_challenge_for_each_scheme_and_are_not_stored()
         assert_eq!(response.headers()["cache-control"], "no-store");
         assert_eq!(response.headers()["content-type"], "application/problem+json");
     }
-    assert!(AuthenticateLayer::new(MemoryStore::new(), header_key()).with_realm("a\r\nb").is_err());
+    let malformed = assembly(MemoryStore::new()).realm("a\r\nb").without_route_table().build().unwrap_err();
+    assert_eq!(malformed.faults().iter().map(|fault| fault.setting()).collect::<Vec<_>>(), ["realm"]);
 }
 
 #[tokio::test]
-async fn r67_answers_to_a_key_in_its_own_header_are_private_unless_the_handler_says_otherwise() {
-    let layer = AuthenticateLayer::new(store([record(KEY, |_| {})]).await, header_key());
+async fn answers_to_a_key_in_its_own_header_are_private_unless_the_handler_says_otherwise() {
+    let layer = authenticate(assembly(store([record(KEY, |_| {})]).await));
     assert_eq!(call(&layer, request(KEY)).await.headers()["cache-control"], "private");
 
     let handler = service_fn(async |_: Request<()>| {
@@ -224,8 +226,11 @@ async fn r67_answers_to_a_key_in_its_own_header_are_private_unless_the_handler_s
     let response = layer.layer(handler).oneshot(request(KEY)).await.unwrap();
     assert_eq!(response.headers()["cache-control"], "no-cache");
 
-    let authorization = HeaderKey::new(http::header::AUTHORIZATION, format());
-    let layer = AuthenticateLayer::new(store([record(KEY, |_| {})]).await, authorization);
+    let layer = authenticate(
+        ApiKeys::builder(store([record(KEY, |_| {})]).await, format())
+            .header("authorization")
+            .attach_rejections(),
+    );
     let request = Request::builder().header("authorization", KEY).body(()).unwrap();
     let response = call(&layer, request).await;
     assert_eq!(response.status(), StatusCode::OK);
@@ -237,14 +242,14 @@ async fn a_401_from_inside_gets_the_challenge_too() {
     let handler = service_fn(async |_: Request<()>| {
         Ok::<_, Infallible>(Response::builder().status(401).body(Bytes::new()).unwrap())
     });
-    let layer = AuthenticateLayer::new(store([record(KEY, |_| {})]).await, header_key());
+    let layer = authenticate(assembly(store([record(KEY, |_| {})]).await));
     let response = layer.layer(handler).oneshot(request(KEY)).await.unwrap();
     assert_eq!(response.headers()["www-authenticate"], r#"ApiKey header="x-api-key""#);
 }
 
 #[tokio::test]
 async fn anonymous_requests_pass_only_where_allowed_and_bad_keys_never() {
-    let layer = AuthenticateLayer::new(store([record(KEY, |_| {})]).await, header_key()).allow_anonymous();
+    let layer = authenticate(assembly(store([record(KEY, |_| {})]).await).allow_anonymous());
     assert_eq!(call(&layer, request(None)).await.body(), "nobody");
     assert_ne!(call(&layer, request(KEY)).await.body(), "nobody");
     for bad in [UNKNOWN_KEY, "junk", ""] {
@@ -253,7 +258,7 @@ async fn anonymous_requests_pass_only_where_allowed_and_bad_keys_never() {
 }
 
 #[tokio::test]
-async fn r43_only_a_true_preflight_passes_and_only_where_allowed() {
+async fn only_a_true_preflight_passes_and_only_where_allowed() {
     let preflight = |method: Method, headers: &[&'static str]| {
         let mut request = Request::builder().method(method);
         for name in headers {
@@ -262,10 +267,10 @@ async fn r43_only_a_true_preflight_passes_and_only_where_allowed() {
         request.body(()).unwrap()
     };
     let both = ["origin", "access-control-request-method"];
-    let closed = AuthenticateLayer::new(MemoryStore::new(), header_key());
+    let closed = authenticate(assembly(MemoryStore::new()));
     assert_eq!(call(&closed, preflight(Method::OPTIONS, &both)).await.status(), StatusCode::UNAUTHORIZED);
 
-    let open = closed.pass_cors_preflight();
+    let open = authenticate(assembly(MemoryStore::new()).pass_cors_preflight());
     assert_eq!(call(&open, preflight(Method::OPTIONS, &both)).await.body(), "nobody");
     for (name, request) in [
         ("no Origin", preflight(Method::OPTIONS, &both[1..])),
@@ -277,8 +282,8 @@ async fn r43_only_a_true_preflight_passes_and_only_where_allowed() {
 }
 
 #[tokio::test]
-async fn r44_r45_no_header_makes_a_principal_or_skips_the_check() {
-    let layer = AuthenticateLayer::new(store([record(KEY, |_| {})]).await, header_key());
+async fn no_header_makes_a_principal_or_skips_the_check() {
+    let layer = authenticate(assembly(store([record(KEY, |_| {})]).await));
     for name in
         ["x-middleware-subrequest", "x-user-id", "auth-key", "x-forwarded-uri", "x_api_key", "authorization"]
     {
@@ -288,12 +293,13 @@ async fn r44_r45_no_header_makes_a_principal_or_skips_the_check() {
 }
 
 #[tokio::test]
-async fn r79_credential_headers_are_sensitive_inside() {
+async fn credential_headers_are_sensitive_inside() {
     let handler = service_fn(async |request: Request<()>| {
         Ok::<_, Infallible>(Response::new(Bytes::from(format!("{request:?}"))))
     });
-    let layer = AuthenticateLayer::new(store([record(KEY, |_| {})]).await, header_key());
-    let response = layer.clone().layer(handler).oneshot(request(KEY)).await.unwrap();
+    let keys = store([record(KEY, |_| {})]).await;
+    let layer = authenticate(assembly(keys.clone()));
+    let response = layer.layer(handler).oneshot(request(KEY)).await.unwrap();
     let debug = std::str::from_utf8(response.body()).unwrap();
     assert!(debug.contains(r#""x-api-key": Sensitive"#), "{debug}");
     assert!(!debug.contains("abc123"), "{debug}");
@@ -306,16 +312,17 @@ async fn r79_credential_headers_are_sensitive_inside() {
     {
         twice.headers_mut().append(name, value.parse().unwrap());
     }
-    let response = layer.pass_cors_preflight().layer(handler).oneshot(twice).await.unwrap();
+    let layer = authenticate(assembly(keys).pass_cors_preflight());
+    let response = layer.layer(handler).oneshot(twice).await.unwrap();
     let debug = std::str::from_utf8(response.body()).unwrap();
     assert_eq!(debug.matches("Sensitive").count(), 2, "{debug}");
     assert!(!debug.contains(KEY) && !debug.contains(OTHER_KEY), "{debug}");
 }
 
 #[tokio::test]
-async fn r46_principals_are_not_taken_from_what_others_insert() {
+async fn principals_are_not_taken_from_what_others_insert() {
     let record = record(KEY, |_| {});
-    let layer = AuthenticateLayer::new(store([record]).await, header_key());
+    let layer = authenticate(assembly(store([record]).await));
     let stolen = service_fn(async |request: Request<()>| {
         let principal = Principal::from_extensions(request.extensions()).unwrap().clone();
         let mut forged = Request::new(());
@@ -328,7 +335,7 @@ async fn r46_principals_are_not_taken_from_what_others_insert() {
 }
 
 #[tokio::test]
-async fn r22_keys_move_to_the_current_pepper_when_they_are_used() {
+async fn keys_move_to_the_current_pepper_when_they_are_used() {
     let pepper = |text: &str| SecretString::from(format!("{text:-<32}").as_str());
     let old = Peppers::new(PepperId::new(1), pepper("old")).unwrap();
     let new = Peppers::new(PepperId::new(2), pepper("new")).unwrap();
@@ -336,9 +343,7 @@ async fn r22_keys_move_to_the_current_pepper_when_they_are_used() {
     for answers in [Answers::AtOnce, Answers::Later] {
         let keys = store([record(KEY, |key| key.digest = old.digest(KEY))]).await;
         let store = TestStore::new(keys.clone(), answers);
-        let with = |peppers: &Peppers| {
-            AuthenticateLayer::new(store.clone(), header_key()).with_peppers(peppers.clone())
-        };
+        let with = |peppers: &Peppers| authenticate(assembly(store.clone()).peppers(peppers.clone()));
         assert_eq!(
             call(&with(&new), request(KEY)).await.status(),
             StatusCode::UNAUTHORIZED,
@@ -358,9 +363,9 @@ async fn r22_keys_move_to_the_current_pepper_when_they_are_used() {
 }
 
 #[tokio::test]
-async fn a_revoked_key_is_refused_from_the_next_request_on() {
+async fn a_revoked_key_is_rejected_from_the_next_request_on() {
     let store = store([record(KEY, |_| {})]).await;
-    let layer = AuthenticateLayer::new(store.clone(), header_key());
+    let layer = authenticate(assembly(store.clone()));
     assert_eq!(call(&layer, request(KEY)).await.status(), StatusCode::OK);
     let mut revoked = record(KEY, |_| {});
     revoked.state = KeyState::Revoked { at: START };
@@ -373,7 +378,7 @@ async fn a_revoked_key_is_refused_from_the_next_request_on() {
 async fn the_service_that_was_polled_ready_is_the_one_that_is_called() {
     for answers in [Answers::AtOnce, Answers::Later] {
         let store = TestStore::new(store([record(KEY, |_| {})]).await, answers);
-        let layer = AuthenticateLayer::new(store, header_key());
+        let layer = authenticate(assembly(store));
         let limited = ServiceBuilder::new().layer(layer.clone()).concurrency_limit(1).service_fn(whoami);
         let buffered = ServiceBuilder::new().layer(layer).buffer(1).service_fn(whoami);
         three_requests(limited, "ConcurrencyLimit").await;
@@ -394,56 +399,55 @@ async fn the_service_that_was_polled_ready_is_the_one_that_is_called() {
 }
 
 #[tokio::test]
-async fn a_refusal_frees_the_capacity_it_reserved() {
+async fn a_rejection_frees_the_capacity_it_reserved() {
     let store = TestStore::new(MemoryStore::new(), Answers::Later);
-    let layer = AuthenticateLayer::new(store, header_key());
+    let layer = authenticate(assembly(store));
     let mut service = ServiceBuilder::new().layer(layer).concurrency_limit(1).service_fn(whoami);
     for _ in 0..3 {
         let ready = tokio::time::timeout(Duration::from_secs(5), service.ready()).await;
-        let response =
-            ready.expect("the permit of the refused request is free again").unwrap().call(request(KEY)).await;
+        let response = ready
+            .expect("the permit of the rejected request is free again")
+            .unwrap()
+            .call(request(KEY))
+            .await;
         assert_eq!(response.unwrap().status(), StatusCode::UNAUTHORIZED);
     }
 }
 
 #[tokio::test]
-async fn one_s_own_format_gets_the_fields_that_no_refusal_may_lack() {
-    let layer = AuthenticateLayer::new(MemoryStore::new(), header_key()).with_rejection_format(
-        |rejection: &Rejection| {
-            let mut response = Response::new(format!("{:?}", rejection.kind()));
-            *response.status_mut() = rejection.kind().status();
-            response
-        },
-    );
+async fn an_application_s_own_format_gets_the_fields_that_no_rejection_may_lack() {
+    let layer = authenticate(assembly(MemoryStore::new()).errors(|error: &ApiError<'_>| {
+        let mut response = Response::new(format!("{:?}", error.kind()));
+        *response.status_mut() = error.status();
+        response
+    }));
     let handler = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new())));
     let response = layer.layer(handler).oneshot(request(None)).await.unwrap();
     assert_eq!(response.body(), "Unauthenticated");
     assert_eq!(response.headers()["cache-control"], "no-store");
     assert!(response.headers().contains_key("www-authenticate"));
-    let rejection = response.extensions().get::<Rejection>().unwrap();
-    assert_eq!(rejection.check(), Some(Check::Extraction));
+    assert_eq!(rejection(&response).check(), Some(Check::Extraction));
 }
 
 #[test]
 fn layers_and_services_are_what_frameworks_ask_for() {
     fn is_static<T: Clone + Send + Sync + 'static>() {}
     fn is_send<T: Send>(_: &T) {}
-    is_static::<AuthenticateLayer>();
-    is_static::<
-        tower_api_keys::authenticate::Authenticate<tower::util::BoxCloneSyncService<(), (), Infallible>>,
-    >();
+    is_static::<ApiKeys>();
+    is_static::<ApiKeysLayer>();
+    is_static::<ApiKeysService<tower::util::BoxCloneSyncService<(), (), Infallible>>>();
     is_static::<Principal>();
-    let layer = AuthenticateLayer::new(MemoryStore::new(), header_key());
+    let layer = authenticate(assembly(MemoryStore::new()));
     let mut service = layer.layer(service_fn(whoami::<()>));
     is_send(&service.call(request(None)));
     let debug = format!("{layer:?}");
-    assert!(debug.contains("AuthenticateLayer"), "{debug}");
+    assert!(debug.contains("ApiKeysLayer"), "{debug}");
 }
 
 #[tokio::test]
-async fn r14_keys_are_read_from_nowhere_but_their_header() {
+async fn keys_are_read_from_nowhere_but_their_header() {
     let store = TestStore::new(store([record(KEY, |_| {})]).await, Answers::AtOnce);
-    let layer = AuthenticateLayer::new(store.clone(), header_key());
+    let layer = authenticate(assembly(store.clone()));
     for uri in [format!("/?x-api-key={KEY}&api_key={KEY}"), format!("/{KEY}"), format!("http://{KEY}/")] {
         let mut elsewhere = Request::new(());
         *elsewhere.uri_mut() = uri.parse().unwrap();
@@ -458,8 +462,8 @@ async fn r14_keys_are_read_from_nowhere_but_their_header() {
 }
 
 #[tokio::test]
-async fn r47_upgrades_and_streams_are_authenticated_before_they_begin() {
-    let layer = AuthenticateLayer::new(store([record(KEY, |_| {})]).await, header_key());
+async fn upgrades_and_streams_are_authenticated_before_they_begin() {
+    let layer = authenticate(assembly(store([record(KEY, |_| {})]).await));
     let upgrade = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")];
     let stream = [("accept", "text/event-stream")];
     for (method, headers) in
@@ -477,18 +481,21 @@ async fn r47_upgrades_and_streams_are_authenticated_before_they_begin() {
 }
 
 #[tokio::test]
-async fn r65_r66_refusals_are_problem_details_and_a_missing_scope_is_403() {
+async fn rejections_are_problem_details_and_a_missing_scope_is_403() {
     let keys = store([record(KEY, |_| {})]).await;
     let scope = ScopeRequirement::from_static("runs:write");
+    let assembled =
+        |answers| assembly(TestStore::new(keys.clone(), answers)).without_route_table().build().unwrap();
     let layers = |answers| {
+        let keys = assembled(answers);
         ServiceBuilder::new()
-            .layer(AuthenticateLayer::new(TestStore::new(keys.clone(), answers), header_key()))
-            .layer(RequireScopeLayer::new(scope.clone()))
+            .layer(keys.authenticate())
+            .layer(keys.require(scope.clone()))
             .service(service_fn(whoami))
     };
     let mut twice = request(KEY);
     twice.headers_mut().append(X_API_KEY, KEY.parse().unwrap());
-    let outside = RequireScopeLayer::new(scope.clone()).layer(service_fn(whoami));
+    let outside = assembled(Answers::AtOnce).require(scope.clone()).layer(service_fn(whoami));
     for (status, response) in [
         (401, layers(Answers::AtOnce).oneshot(request(None)).await),
         (401, layers(Answers::AtOnce).oneshot(request(UNKNOWN_KEY)).await),

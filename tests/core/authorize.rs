@@ -1,5 +1,4 @@
-//! Route tables and the scope layer, as a host sees them.
-#![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
+//! Route tables and the access by route and by scope, as an application sees them.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -8,30 +7,22 @@ use bytes::Bytes;
 use http::{HeaderName, Method, Request, Response, StatusCode};
 use proptest::prelude::*;
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt};
-use tower_api_keys::AuthenticateLayer;
-use tower_api_keys::authorize::{Authorize, RequireScopeLayer, ResponseFuture};
-use tower_api_keys::clock::Timestamp;
-use tower_api_keys::credential::HeaderKey;
-use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
-use tower_api_keys::rejection::{Check, ProblemDetails, Reason, Rejection, ErrorKind};
+use tower_api_keys::middleware::{ApiKeysLayer, ApiKeysService, ResponseFuture};
+use tower_api_keys::rejection::{ApiError, Check, ErrorKind, ProblemDetails, Reason};
 use tower_api_keys::request::RequestView;
-use tower_api_keys::route::{Access, EmptyRouteTable};
 use tower_api_keys::route::{InvalidRoute, Route, RouteMatch, RouteTable};
 use tower_api_keys::scope::{Scope, ScopeRequirement, ScopeSet};
-use tower_api_keys::store::{KeyAdministration, MemoryStore};
+use tower_api_keys::{Access, ApiKeys, ApiKeysBuilder, ConfigError, MemoryStore};
 
-const KEY: &str = "wfk_abc123def456ghi789jkl012mno345pq";
+use crate::support::{KEY, assembly, record, rejection, store};
 
-/// The layer that knows one key, which holds `scopes`.
-async fn authenticate(scopes: &[&str]) -> AuthenticateLayer {
-    let store = MemoryStore::new();
-    let owner = Owner::organization("acme".parse().unwrap(), Mode::Live);
-    let created = Timestamp::from_unix_seconds(0);
-    let mut record = KeyRecord::new("k1".parse().unwrap(), owner, Peppers::none().digest(KEY), created);
-    record.scopes = ScopeSet::parse_list(scopes.iter().copied()).unwrap();
-    store.insert(record).await.unwrap();
-    let format = KeyFormat::new("wfk_").unwrap();
-    AuthenticateLayer::new(store, HeaderKey::new(HeaderName::from_static("x-api-key"), format))
+/// An assembly that knows one key, which holds `scopes`.
+async fn keys(scopes: &[&str]) -> ApiKeysBuilder {
+    let key = record(KEY, |record| {
+        record.id = "k1".parse().unwrap();
+        record.scopes = ScopeSet::parse_list(scopes.iter().copied()).unwrap();
+    });
+    assembly(store([key]).await)
 }
 
 fn request(method: &str, uri: &str) -> Request<()> {
@@ -45,18 +36,30 @@ async fn handler(_: Request<()>) -> Result<Response<Bytes>, Infallible> {
     Ok(Response::new(Bytes::from_static(b"handled")))
 }
 
-/// The response of a handler under both layers.
-async fn answer(scopes: &[&str], layer: &RequireScopeLayer, request: Request<()>) -> Response<Bytes> {
-    let service = authenticate(scopes).await.layer(layer.layer(tower::service_fn(handler)));
+/// The response of a handler under authentication and, inside of it, `layer`.
+async fn inside_of(keys: &ApiKeys, layer: ApiKeysLayer, request: Request<()>) -> Response<Bytes> {
+    let service = keys.authenticate().layer(layer.layer(tower::service_fn(handler)));
     service.oneshot(request).await.unwrap()
 }
 
-fn reason(response: &Response<Bytes>) -> &Reason {
-    response.extensions().get::<Rejection>().expect("a refusal").reason()
+/// The response to a key that holds `scopes`, where access is decided by the routes that `add` adds.
+async fn by_route(
+    scopes: &[&str],
+    add: impl Fn(ApiKeysBuilder) -> ApiKeysBuilder,
+    request: Request<()>,
+) -> Response<Bytes> {
+    let keys = add(keys(scopes).await).build().unwrap();
+    inside_of(&keys, keys.authorize(), request).await
 }
 
-fn requires(scope: &'static str) -> ScopeRequirement {
-    ScopeRequirement::from_static(scope)
+/// The response to a key that holds `scopes`, where every request needs `requirement`.
+async fn required(scopes: &[&str], requirement: &ScopeRequirement, request: Request<()>) -> Response<Bytes> {
+    let keys = keys(scopes).await.without_route_table().build().unwrap();
+    inside_of(&keys, keys.require(requirement.clone()), request).await
+}
+
+fn reason(response: &Response<Bytes>) -> &Reason {
+    rejection(response).reason()
 }
 
 /// Leads each pattern to itself.
@@ -70,12 +73,13 @@ fn outcome<'p>(table: &RouteTable<&'p str>, method: &str, uri: &str) -> &'p str 
     match table.find(RequestView::of(&request(method, uri))) {
         RouteMatch::Found(value) => value,
         RouteMatch::NotCovered => "not covered",
+        RouteMatch::NotFound => "not found",
         RouteMatch::PathNotCanonical => "not canonical",
     }
 }
 
 #[test]
-fn r40_paths_that_can_be_read_in_two_ways_match_nothing() {
+fn paths_that_can_be_read_in_two_ways_match_nothing() {
     let table = table(&[
         (Method::GET, "/"),
         (Method::GET, "/admin"),
@@ -142,7 +146,7 @@ fn r40_paths_that_can_be_read_in_two_ways_match_nothing() {
 }
 
 #[test]
-fn r41_head_is_get_and_methods_without_a_rule_are_not_covered() {
+fn head_is_get_and_methods_without_a_rule_are_not_covered() {
     let table = table(&[(Method::GET, "/a"), (Method::POST, "/b"), (Method::OPTIONS, "/b")]);
     for (method, uri, want) in [
         ("GET", "/a", "/a"),
@@ -209,8 +213,14 @@ fn every_sibling_is_found_however_many_there_are() {
     }
 }
 
+/// The settings that `build` finds fault with.
+fn settings(builder: ApiKeysBuilder) -> Vec<&'static str> {
+    let error = builder.build().err();
+    error.iter().flat_map(ConfigError::faults).map(|fault| fault.setting()).collect()
+}
+
 #[test]
-fn malformed_patterns_and_duplicates_are_refused() {
+fn malformed_patterns_and_duplicates_make_no_rule() {
     for pattern in [
         "", "a", "*", "//", "/a//b", "//a", "/a//", "/.", "/a/../b", "/a/./b", "/%61", "/a;b", "/a?b",
         "/a#b", "/a b", "/ä", "/a\\b", "/{}", "/{*}", "/:", "/{a", "/a}", "/{a}b", "/a{b}", "/{{a}}",
@@ -219,6 +229,8 @@ fn malformed_patterns_and_duplicates_are_refused() {
         let added = RouteTable::new().add(Method::GET, pattern, ()).map(drop);
         assert_eq!(added, Err(InvalidRoute::Pattern(pattern.into())), "{pattern}");
         assert_eq!(RouteTable::<()>::new().nest(pattern).map(drop), added, "{pattern}");
+        let route = assembly(MemoryStore::new()).route("GET", pattern, Access::AnyKey);
+        assert_eq!(settings(route), ["route"], "{pattern}");
     }
     for (first, second, is_duplicate) in [
         ("/a/{id}", "/a/:key", true),
@@ -236,6 +248,9 @@ fn malformed_patterns_and_duplicates_are_refused() {
             is_duplicate.then_some(want),
             "{first} {second}"
         );
+        let routes = [("GET", first, Access::AnyKey), ("GET", second, Access::AnyKey)];
+        let faults: &[&str] = if is_duplicate { &["route"] } else { &[] };
+        assert_eq!(settings(assembly(MemoryStore::new()).routes(routes)), faults, "{first} {second}");
     }
 }
 
@@ -263,6 +278,8 @@ fn a_prefix_goes_before_every_pattern() {
     );
     for prefix in ["/api/", "/{*rest}", "/a/{*rest}"] {
         assert_eq!(inner().nest(prefix).err(), Some(InvalidRoute::Prefix(prefix.into())), "{prefix}");
+        let below = assembly(MemoryStore::new()).route("GET", "/", Access::AnyKey).routes_below(prefix);
+        assert_eq!(settings(below), ["routes_below"], "{prefix}");
     }
 }
 
@@ -297,6 +314,16 @@ fn routes_that_no_rule_covers_and_rules_that_no_route_uses() {
     ];
     assert_eq!(named(table.uncovered(routes())), uncovered);
     assert_eq!(named(table.unused(routes())), ["PUT /wrokflows"]);
+    let rules = [
+        ("GET", "/workflows/{id}"),
+        ("POST", "/workflows"),
+        ("GET", "/files/{*rest}"),
+        ("PUT", "/wrokflows"),
+    ];
+    let rules = rules.map(|(method, pattern)| (method, pattern, Access::AnyKey));
+    let keys = assembly(MemoryStore::new()).routes(rules).build().unwrap();
+    assert_eq!(named(keys.uncovered(routes())), uncovered);
+    assert_eq!(named(keys.unused(routes())), ["PUT /wrokflows"]);
 
     let any = [Route::any_method("/workflows"), Route::any_method("/runs")];
     assert_eq!(named(table.uncovered(any)), ["any method /runs"]);
@@ -371,13 +398,10 @@ proptest! {
 }
 
 #[tokio::test]
-async fn r36_what_the_table_does_not_list_is_refused() {
-    let table = RouteTable::new()
-        .add(Method::GET, "/workflows", requires("workflows:read").into())
-        .unwrap()
-        .add(Method::GET, "/whoami", Access::AnyKey)
-        .unwrap();
-    let layer = RequireScopeLayer::by_route(table).unwrap();
+async fn what_the_table_does_not_list_is_rejected() {
+    let table = |keys: ApiKeysBuilder| {
+        keys.route("GET", "/workflows", "workflows:read").route("GET", "/whoami", Access::AnyKey)
+    };
     for (method, uri, want) in [
         ("GET", "/workflows", None),
         ("HEAD", "/workflows", None),
@@ -390,7 +414,7 @@ async fn r36_what_the_table_does_not_list_is_refused() {
         ("GET", "//workflows", Some("PathNotCanonical")),
         ("OPTIONS", "*", Some("PathNotCanonical")),
     ] {
-        let response = answer(&["workflows:*", "runs:*"], &layer, request(method, uri)).await;
+        let response = by_route(&["workflows:*", "runs:*"], table, request(method, uri)).await;
         match want {
             None => assert_eq!(response.body(), "handled", "{method} {uri}"),
             Some(want) => {
@@ -402,14 +426,16 @@ async fn r36_what_the_table_does_not_list_is_refused() {
 }
 
 #[test]
-fn r28_an_empty_table_refuses_to_build() {
-    let error: EmptyRouteTable = RequireScopeLayer::by_route(RouteTable::new()).unwrap_err();
-    assert_eq!(error.to_string(), "the route table has no rule, so every request would be refused");
+fn without_a_rule_nothing_is_built() {
+    let error = assembly(MemoryStore::new()).build().unwrap_err();
+    let [fault] = error.faults() else { panic!("{error}") };
+    assert_eq!(fault.setting(), "route");
+    assert!(fault.message().starts_with("there is no rule, so every request would be rejected"), "{error}");
 }
 
 #[tokio::test]
-async fn r39_near_misses_of_a_scope_are_not_the_scope() {
-    let layer = RequireScopeLayer::new(requires("workflows:read"));
+async fn near_misses_of_a_scope_are_not_the_scope() {
+    let requirement = ScopeRequirement::from_static("workflows:read");
     for (scopes, passes) in [
         (&["workflows:read"][..], true),
         (&["workflows:*"], true),
@@ -423,12 +449,12 @@ async fn r39_near_misses_of_a_scope_are_not_the_scope() {
         (&["workflow:*"], false),
         (&["runs:*"], false),
     ] {
-        let response = answer(scopes, &layer, request("GET", "/")).await;
+        let response = required(scopes, &requirement, request("GET", "/")).await;
         if passes {
             assert_eq!(response.body(), "handled", "{scopes:?}");
         } else {
-            let rejection = response.extensions().get::<Rejection>().unwrap();
-            assert_eq!(response.status(), StatusCode::FORBIDDEN, "R65: {scopes:?}");
+            let rejection = rejection(&response);
+            assert_eq!(response.status(), StatusCode::FORBIDDEN, "{scopes:?}");
             assert_eq!(rejection.check(), Some(Check::Access), "{scopes:?}");
             assert_eq!(rejection.key_id().unwrap().as_str(), "k1", "{scopes:?}");
             assert_eq!(
@@ -439,20 +465,17 @@ async fn r39_near_misses_of_a_scope_are_not_the_scope() {
         }
     }
     let both = [Scope::from_static("a:read"), Scope::from_static("b:read")];
-    let all = RequireScopeLayer::new(ScopeRequirement::all_of(both.clone()).unwrap());
-    let any = RequireScopeLayer::new(ScopeRequirement::any_of(both).unwrap());
-    assert_eq!(answer(&["a:read"], &all, request("GET", "/")).await.status(), StatusCode::FORBIDDEN);
-    assert_eq!(answer(&["a:read"], &any, request("GET", "/")).await.status(), StatusCode::OK);
+    let all = ScopeRequirement::all_of(both.clone()).unwrap();
+    let any = ScopeRequirement::any_of(both).unwrap();
+    assert_eq!(required(&["a:read"], &all, request("GET", "/")).await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(required(&["a:read"], &any, request("GET", "/")).await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
-async fn r42_r44_no_header_has_an_influence() {
-    let table = RouteTable::new()
-        .add(Method::GET, "/open", Access::AnyKey)
-        .unwrap()
-        .add(Method::POST, "/closed", requires("admin:write").into())
-        .unwrap();
-    let layer = RequireScopeLayer::by_route(table).unwrap();
+async fn no_header_has_an_influence() {
+    let table = |keys: ApiKeysBuilder| {
+        keys.route("GET", "/open", Access::AnyKey).route("POST", "/closed", "admin:write")
+    };
     let headers = [
         ("x-http-method-override", "GET"),
         ("x-http-method", "GET"),
@@ -475,52 +498,50 @@ async fn r42_r44_no_header_has_an_influence() {
         for (name, value) in headers {
             let mut request = request(method, uri);
             request.headers_mut().insert(HeaderName::from_static(name), value.parse().unwrap());
-            let status = answer(&[], &layer, request).await.status();
+            let status = by_route(&[], table, request).await.status();
             assert_eq!(status, StatusCode::FORBIDDEN, "{name} on {method} {uri}");
         }
     }
 }
 
 #[tokio::test]
-async fn r46_without_a_principal_nothing_passes() {
-    let table = RouteTable::new().add(Method::GET, "/a", Access::AnyKey).unwrap();
-    let layers = [RequireScopeLayer::new(requires("a:read")), RequireScopeLayer::by_route(table).unwrap()];
-    for layer in layers {
+async fn without_a_principal_nothing_passes() {
+    let keys = keys(&[]).await.allow_anonymous().route("GET", "/a", Access::AnyKey).build().unwrap();
+    for layer in [keys.require("a:read"), keys.authorize()] {
         let response = layer.layer(tower::service_fn(handler)).oneshot(request("GET", "/a")).await.unwrap();
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert!(reason(&response).to_string().contains("AuthenticateLayer"), "{}", reason(&response));
+        assert!(matches!(reason(&response), Reason::Misconfigured(_)));
+        assert!(reason(&response).to_string().contains("`authenticate` outside"), "{}", reason(&response));
         let body = str::from_utf8(response.body()).unwrap();
-        assert!(!body.contains("AuthenticateLayer"), "not for the client: {body}");
+        assert!(!body.contains("authenticate"), "not for the client: {body}");
 
-        let anonymous = authenticate(&[]).await.allow_anonymous();
         for (uri, name) in [("/a", "listed"), ("/unknown", "not listed"), ("//a", "not canonical")] {
             let mut request = request("GET", uri);
             request.headers_mut().clear();
-            let service = anonymous.layer(layer.layer(tower::service_fn(handler)));
-            let response = service.oneshot(request).await.unwrap();
+            let response = inside_of(&keys, layer.clone(), request).await;
             assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{name}");
-            assert_eq!(response.headers()["www-authenticate"], r#"ApiKey header="x-api-key""#, "R64: {name}");
+            assert_eq!(response.headers()["www-authenticate"], r#"ApiKey header="x-api-key""#, "{name}");
             assert!(matches!(reason(&response), Reason::CredentialMissing), "{name}");
         }
     }
 }
 
 #[tokio::test]
-async fn the_host_chooses_how_refusals_look() {
-    let format = |rejection: &Rejection| {
-        let mut response = Response::new(Bytes::from(format!("{:?}", rejection.kind())));
+async fn the_application_chooses_how_rejections_look() {
+    let format = |error: &ApiError<'_>| {
+        let mut response = Response::new(Bytes::from(format!("{:?}", error.kind())));
         *response.status_mut() = StatusCode::IM_A_TEAPOT;
         response
     };
-    let layer = RequireScopeLayer::new(requires("a:read")).with_rejection_format(format);
-    let service = authenticate(&[]).await.layer(layer.layer(tower::service_fn(handler)));
+    let keys = keys(&[]).await.without_route_table().errors(format).build().unwrap();
+    let service = keys.authenticate().layer(keys.require("a:read").layer(tower::service_fn(handler)));
     let response = service.oneshot(request("GET", "/")).await.unwrap();
     assert_eq!(response.status(), StatusCode::IM_A_TEAPOT);
     assert_eq!(response.body(), &format!("{:?}", ErrorKind::Forbidden));
     assert_eq!(response.headers()["cache-control"], "no-store");
 }
 
-/// Each request in turn, passed and refused, through one service: a refusal must not keep what readiness reserved.
+/// Each request in turn, accepted and rejected, through one service: a rejection must not keep what readiness reserved.
 async fn drive<S>(mut service: S)
 where
     S: Service<Request<()>, Response = Response<Bytes>, Error: Into<BoxError>>,
@@ -538,9 +559,8 @@ where
 
 #[tokio::test]
 async fn readiness_passes_through() {
-    let table = RouteTable::new().add(Method::GET, "/a", Access::AnyKey).unwrap();
-    let layer = RequireScopeLayer::by_route(table).unwrap();
-    let outside = ServiceBuilder::new().layer(authenticate(&[]).await).layer(layer);
+    let keys = keys(&[]).await.route("GET", "/a", Access::AnyKey).build().unwrap();
+    let outside = ServiceBuilder::new().layer(keys.authenticate()).layer(keys.authorize());
     drive(outside.clone().concurrency_limit(1).service(tower::service_fn(handler))).await;
     drive(outside.clone().buffer(1).service(tower::service_fn(handler))).await;
     drive(outside.buffer(1).concurrency_limit(1).service(tower::service_fn(handler))).await;
@@ -549,19 +569,21 @@ async fn readiness_passes_through() {
 #[test]
 fn types_are_what_servers_need() {
     fn is_shareable<T: Clone + Send + Sync + std::fmt::Debug + 'static>() {}
-    fn is_sendable<T: Send + Sync>() {}
-    is_shareable::<RequireScopeLayer>();
-    is_shareable::<Authorize<()>>();
-    is_shareable::<Authorize<(), ProblemDetails>>();
+    fn is_sendable<T: Send>() {}
+    type Handler = tower::util::BoxCloneSyncService<Request<()>, Response<Bytes>, Infallible>;
+    is_shareable::<ApiKeys>();
+    is_shareable::<ApiKeysLayer>();
+    is_shareable::<ApiKeysService<()>>();
+    is_shareable::<ApiKeysService<(), ProblemDetails>>();
     is_shareable::<RouteTable<Access>>();
     is_shareable::<Route>();
     is_shareable::<InvalidRoute>();
-    is_shareable::<EmptyRouteTable>();
-    is_sendable::<ResponseFuture<(), ()>>();
+    is_shareable::<ConfigError>();
+    is_sendable::<ResponseFuture<Handler, (), ProblemDetails>>();
 }
 
 #[test]
-fn r40_a_slash_at_the_end_leads_from_a_rest_to_no_other_rule() {
+fn a_slash_at_the_end_leads_from_a_rest_to_no_other_rule() {
     let table = table(&[(Method::GET, "/admin/{*rest}"), (Method::GET, "/{x}/{y}/")]);
     assert_eq!(outcome(&table, "GET", "/admin/users"), "/admin/{*rest}");
     assert_eq!(outcome(&table, "GET", "/admin/users/"), "not canonical", "routers take it for the first");

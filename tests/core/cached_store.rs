@@ -1,8 +1,5 @@
 //! The cache in front of a store, seen from outside: when it asks the store, and what it answers in the meantime.
-#![cfg(feature = "cache")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -13,22 +10,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
-use support::*;
 use tokio::sync::{mpsc, watch};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_api_keys::AuthenticateLayer;
 use tower_api_keys::clock::{Clock, ManualClock};
 use tower_api_keys::key::{
     Digest, DigestAlgorithm, KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, PepperId, Peppers,
     SecretString,
 };
-use tower_api_keys::manage::{Authority, KeyManager, NewKey};
+use tower_api_keys::manage::{Authority, NewKey};
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
     CachedStore, CachedStoreBuilder, FindResult, Invalidation, InvalidationSink, InvalidationSource,
-    KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, MemoryStore, StoreError, StoreErrorKind,
-    conformance,
+    KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, StoreError,
+    StoreErrorKind, conformance,
 };
+use tower_api_keys::{ApiKeys, ApiKeysBuilder};
+
+use crate::support::*;
 
 /// A store that does as told, and counts the look-ups. Clones are the same store, as seen from another node.
 #[derive(Clone)]
@@ -91,10 +89,13 @@ impl Scripted {
 
 #[async_trait]
 impl KeyStore for Scripted {
-    async fn find(&self, selector: KeySelector<'_>) -> FindResult {
-        self.script.look_ups.fetch_add(1, Ordering::SeqCst);
-        let answer = self.keys.find(selector).await;
-        self.end(answer).await
+    fn find(&self, selector: KeySelector<'_>) -> Lookup {
+        let (store, selector) = (self.clone(), selector.to_owned());
+        Lookup::pending(async move {
+            store.script.look_ups.fetch_add(1, Ordering::SeqCst);
+            let answer = store.keys.find(selector.borrow()).await;
+            store.end(answer).await
+        })
     }
 
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
@@ -160,7 +161,7 @@ impl Node {
     async fn warm(&self) {
         for selector in self.selectors() {
             self.cache.find(selector).await.unwrap();
-            assert!(self.cache.find_now(selector).is_ready(), "{selector:?}");
+            assert!(is_at_hand(&self.cache, selector), "{selector:?}");
         }
     }
 
@@ -177,14 +178,14 @@ impl Node {
         revoked(self.key.clone())
     }
 
-    /// What another node does: the key is changed in the store, and nobody here is told.
+    /// What another node does: the key is changed in the store, and this one is not told.
     async fn revoke_elsewhere(&self) {
         self.store.keys.replace(self.revoked()).await.unwrap();
     }
 }
 
-fn poll<T>(future: &mut Pin<Box<dyn Future<Output = T> + Send + '_>>) -> Poll<T> {
-    future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+fn poll<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Poll<T> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 fn state(found: FindResult) -> KeyState {
@@ -192,10 +193,33 @@ fn state(found: FindResult) -> KeyState {
 }
 
 fn held(cache: &CachedStore<Scripted>, selector: KeySelector<'_>) -> Option<Option<KeyState>> {
-    match cache.find_now(selector) {
+    let mut lookup = answer_at_hand(cache, selector)?;
+    match poll(&mut lookup) {
         Poll::Ready(found) => Some(found.unwrap().map(|record| record.state)),
-        Poll::Pending => None,
+        Poll::Pending => panic!("an answer at hand is there at the first poll"),
     }
+}
+
+/// The lookup if the cache answers it without its store. One that is not polled asks nothing.
+fn answer_at_hand(cache: &CachedStore<Scripted>, selector: KeySelector<'_>) -> Option<Lookup> {
+    let lookup = cache.find(selector);
+    match format!("{lookup:?}").as_str() {
+        "Lookup::Ready" => Some(lookup),
+        "Lookup::Pending" => None,
+        other => panic!("{other}"),
+    }
+}
+
+fn is_at_hand(cache: &CachedStore<Scripted>, selector: KeySelector<'_>) -> bool {
+    answer_at_hand(cache, selector).is_some()
+}
+
+/// A node's assembly, over its cache.
+fn assembly_over(
+    cache: CachedStore<Scripted>,
+    set: impl FnOnce(ApiKeysBuilder) -> ApiKeysBuilder,
+) -> ApiKeys {
+    set(assembly(cache).without_route_table()).build().unwrap()
 }
 
 fn revoked(mut key: KeyRecord) -> KeyRecord {
@@ -276,7 +300,7 @@ async fn a_key_is_found_by_any_of_several_digests_and_is_unknown_only_if_all_are
 }
 
 #[tokio::test]
-async fn r29_names_that_share_all_but_a_little_are_different_names() {
+async fn names_that_share_all_but_a_little_are_different_names() {
     let node = Node::new().await;
     node.warm().await;
     let bytes = *node.key.digest.as_bytes();
@@ -296,7 +320,7 @@ async fn r29_names_that_share_all_but_a_little_are_different_names() {
 }
 
 #[tokio::test]
-async fn r51_what_is_held_is_no_other_owners() {
+async fn what_is_held_is_no_other_owners() {
     let node = Node::new().await;
     node.warm().await;
     for stranger in [Owner { mode: Mode::Test, ..acme() }, Owner::system(Mode::Live)] {
@@ -307,13 +331,13 @@ async fn r51_what_is_held_is_no_other_owners() {
 }
 
 #[tokio::test]
-async fn r26_expiry_and_start_are_checked_on_every_hit() {
+async fn expiry_and_start_are_checked_on_every_hit() {
     let minute = Duration::from_secs(60);
     let (early, late) = (START.saturating_add(minute), START.saturating_add(2 * minute));
     let key = record(KEY, |key| (key.extras.not_before, key.expires_at) = (Some(early), Some(late)));
     let (store, clock) = (Scripted::new(store([key]).await), ManualClock::starting_at(START));
     let cache = CachedStore::builder(store.clone()).clock(clock.clone()).max_age(10 * minute).build();
-    let layer = AuthenticateLayer::new(cache, header_key()).with_clock(clock.clone());
+    let layer = assembly_over(cache, |keys| keys.clock(clock.clone())).layer();
     let mut statuses = Vec::new();
     for _ in 0..3 {
         let response = layer.layer(service_fn(whoami)).oneshot(request(KEY)).await.unwrap();
@@ -325,14 +349,14 @@ async fn r26_expiry_and_start_are_checked_on_every_hit() {
 }
 
 #[tokio::test]
-async fn r30_no_verdict_is_held() {
+async fn no_verdict_is_held() {
     let format = KeyFormat::builder("sk_").public_id(8, '.').build().unwrap();
     let id: KeyId = "k1234567".parse().unwrap();
     let [good, bad] = [(); 2].map(|()| format.generate_with_id(Mode::Live, &id).unwrap().secret);
     let key = KeyRecord::new(id, acme(), Peppers::none().digest(good.expose_secret()), START);
     let store = Scripted::new(store([key]).await);
-    let header = tower_api_keys::credential::HeaderKey::new(X_API_KEY, format);
-    let layer: AuthenticateLayer = AuthenticateLayer::new(CachedStore::new(store.clone()), header);
+    let keys = ApiKeys::builder(CachedStore::new(store.clone()), format).header("x-api-key");
+    let layer = keys.without_route_table().build().unwrap().layer();
     for (secret, want) in [(&bad, 401), (&good, 200), (&bad, 401), (&good, 200)] {
         let request = http::Request::builder().header(X_API_KEY, secret.expose_secret()).body(()).unwrap();
         let response = layer.layer(service_fn(whoami)).oneshot(request).await.unwrap();
@@ -372,15 +396,15 @@ async fn assert_up_to_date(node: &Node, name: &str) {
     let other = Peppers::none().digest(OTHER_KEY);
     for selector in [node.by_id(), node.by_digest(), KeySelector::Digests(&[other])] {
         let stored = node.store.keys.find(selector).await.unwrap();
-        if let Poll::Ready(now) = node.cache.find_now(selector) {
-            assert_eq!(now.unwrap(), stored, "{name}: {selector:?} at once");
+        if let Some(now) = answer_at_hand(&node.cache, selector) {
+            assert_eq!(now.await.unwrap(), stored, "{name}: {selector:?} at once");
         }
         assert_eq!(node.cache.find(selector).await.unwrap(), stored, "{name}: {selector:?}");
     }
 }
 
 #[tokio::test]
-async fn r32_a_change_through_the_cache_counts_before_it_is_answered() {
+async fn a_change_through_the_cache_counts_before_it_is_answered() {
     for (name, write) in WRITES {
         let node = Node::new().await;
         node.warm().await;
@@ -398,7 +422,7 @@ async fn r32_a_change_through_the_cache_counts_before_it_is_answered() {
 }
 
 #[tokio::test]
-async fn r32_a_new_key_is_known_though_it_was_unknown_a_moment_ago() {
+async fn a_new_key_is_known_though_it_was_unknown_a_moment_ago() {
     let node = Node::new().await;
     let new = record(OTHER_KEY, |_| {});
     for selector in [KeySelector::Id(&new.id), KeySelector::Digests(&[new.digest])] {
@@ -413,7 +437,7 @@ async fn r32_a_new_key_is_known_though_it_was_unknown_a_moment_ago() {
 }
 
 #[tokio::test]
-async fn r32_what_is_read_while_a_change_is_being_made_does_not_outlive_it() {
+async fn what_is_read_while_a_change_is_being_made_does_not_outlive_it() {
     for (name, write) in WRITES {
         let node = Node::new().await;
         node.store.script.locked.send_replace(true);
@@ -426,9 +450,9 @@ async fn r32_what_is_read_while_a_change_is_being_made_does_not_outlive_it() {
     }
 }
 
-/// An answer that got lost, a lost race, and a client that left: nobody knows whether anything was changed.
+/// An answer that got lost, a lost race, and a client that left: there is no telling whether anything was changed.
 #[tokio::test]
-async fn r32_a_change_that_fails_or_is_given_up_counts_too() {
+async fn a_change_that_fails_or_is_given_up_counts_too() {
     for (name, write) in WRITES {
         for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Conflict, StoreErrorKind::Other] {
             let node = Node::new().await;
@@ -449,7 +473,7 @@ async fn r32_a_change_that_fails_or_is_given_up_counts_too() {
 }
 
 #[tokio::test]
-async fn r60_a_lost_race_shows_what_won() {
+async fn a_lost_race_shows_what_won() {
     let node = Node::new().await;
     node.warm().await;
     node.revoke_elsewhere().await;
@@ -458,10 +482,10 @@ async fn r60_a_lost_race_shows_what_won() {
     assert_eq!(state(node.cache.find(node.by_id()).await), REVOKED);
 }
 
-/// A revocation whose answer got lost was made after all, just after the key was read again. Whoever tries again is told
+/// A revocation whose answer got lost was made after all, just after the key was read again. A caller that tries again is told
 /// that there is nothing left to revoke, and by then that has to be true.
 #[tokio::test]
-async fn r32_keys_are_managed_as_they_are_and_from_then_on_used_so() {
+async fn keys_are_managed_as_they_are_and_from_then_on_used_so() {
     let node = Node::new().await;
     node.warm().await;
     node.revoke_elsewhere().await;
@@ -477,7 +501,7 @@ async fn r32_keys_are_managed_as_they_are_and_from_then_on_used_so() {
 // Loads.
 
 #[tokio::test]
-async fn r34_a_load_that_began_before_a_revocation_is_not_kept_and_not_given_to_those_who_come_after() {
+async fn a_load_that_began_before_a_revocation_is_not_kept_and_not_given_to_those_who_come_after() {
     for (name, change) in [
         ("revoked here", None),
         ("reported", Some(Invalidation::Key(record(KEY, |_| {}).id))),
@@ -526,7 +550,7 @@ async fn r34_a_load_that_began_before_a_revocation_is_not_kept_and_not_given_to_
 }
 
 #[tokio::test]
-async fn r34_a_load_that_began_before_a_key_was_made_does_not_hide_it() {
+async fn a_load_that_began_before_a_key_was_made_does_not_hide_it() {
     let node = Node::new().await;
     let new = record(OTHER_KEY, |_| {});
     for selector in [KeySelector::Id(&new.id), KeySelector::Digests(&[new.digest])] {
@@ -544,7 +568,7 @@ async fn r34_a_load_that_began_before_a_key_was_made_does_not_hide_it() {
 }
 
 #[tokio::test]
-async fn r35_look_ups_at_the_same_time_make_one_call() {
+async fn look_ups_at_the_same_time_make_one_call() {
     let node = Node::new().await;
     let unknown = Peppers::none().digest(UNKNOWN_KEY);
     for selector in [node.by_id(), node.by_digest(), KeySelector::Digests(&[unknown])] {
@@ -562,7 +586,7 @@ async fn r35_look_ups_at_the_same_time_make_one_call() {
 }
 
 #[tokio::test]
-async fn r35_whoever_leaves_strands_nobody() {
+async fn a_caller_that_leaves_strands_no_other() {
     let node = Node::new().await;
     node.store.hold(true);
     let tasks: Vec<_> = (0..10)
@@ -581,7 +605,7 @@ async fn r35_whoever_leaves_strands_nobody() {
     node.store.hold(false);
     let mut answered = 0;
     for task in tasks {
-        match tokio::time::timeout(Duration::from_secs(10), task).await.expect("nobody is stranded") {
+        match tokio::time::timeout(Duration::from_secs(10), task).await.expect("no caller is stranded") {
             Ok(found) => {
                 assert_eq!(state(found), KeyState::Active);
                 answered += 1;
@@ -593,7 +617,7 @@ async fn r35_whoever_leaves_strands_nobody() {
 }
 
 #[tokio::test]
-async fn r35_a_load_that_all_have_left_ends() {
+async fn a_load_that_all_have_left_ends() {
     let node = Node::new().await;
     node.store.hold(true);
     let mut find = node.cache.find(node.by_id());
@@ -606,7 +630,7 @@ async fn r35_a_load_that_all_have_left_ends() {
 }
 
 #[tokio::test]
-async fn r27_a_failure_goes_to_all_who_wait_and_is_not_held() {
+async fn a_failure_goes_to_all_who_wait_and_is_not_held() {
     let node = Node::new().await;
     for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Corrupt] {
         let before = node.store.look_ups();
@@ -627,7 +651,7 @@ async fn r27_a_failure_goes_to_all_who_wait_and_is_not_held() {
 }
 
 #[tokio::test]
-async fn r27_a_panic_of_the_store_is_a_failure_for_all_who_wait() {
+async fn a_panic_of_the_store_is_a_failure_for_all_who_wait() {
     let node = Node::new().await;
     node.store.script.panics.store(true, Ordering::SeqCst);
     node.store.hold(true);
@@ -642,9 +666,9 @@ async fn r27_a_panic_of_the_store_is_a_failure_for_all_who_wait() {
 }
 
 #[tokio::test]
-async fn r27_the_layer_answers_503_and_then_200() {
+async fn the_layer_answers_503_and_then_200() {
     let node = Node::new().await;
-    let layer: AuthenticateLayer = AuthenticateLayer::new(node.cache.clone(), header_key());
+    let layer = assembly_over(node.cache.clone(), |keys| keys).layer();
     node.store.fail(StoreErrorKind::Unavailable);
     for want in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK] {
         let response = layer.layer(service_fn(whoami)).oneshot(request(KEY)).await.unwrap();
@@ -655,7 +679,7 @@ async fn r27_the_layer_answers_503_and_then_200() {
 // Bounds.
 
 #[tokio::test]
-async fn r31_junk_pushes_no_key_out() {
+async fn junk_pushes_no_key_out() {
     let node = Node::with(|builder| builder.capacity(200).absent_capacity(100)).await;
     let keys: Vec<_> = (0..50).map(|n| record(&format!("good {n}"), |_| {})).collect();
     for key in &keys {
@@ -670,11 +694,11 @@ async fn r31_junk_pushes_no_key_out() {
         assert!(node.cache.find(KeySelector::Id(&junk)).await.unwrap().is_none());
     }
     let digests = (0..10_000).map(|n| Peppers::none().digest(&format!("junk {n}")));
-    let junk = digests.filter(|junk| node.cache.find_now(KeySelector::Digests(&[*junk])).is_ready()).count();
+    let junk = digests.filter(|junk| is_at_hand(&node.cache, KeySelector::Digests(&[*junk]))).count();
     assert!((1..150).contains(&junk), "{junk} of it are held");
     for key in &keys {
-        assert!(node.cache.find_now(KeySelector::Digests(&[key.digest])).is_ready());
-        assert!(node.cache.find_now(KeySelector::Id(&key.id)).is_ready());
+        assert!(is_at_hand(&node.cache, KeySelector::Digests(&[key.digest])));
+        assert!(is_at_hand(&node.cache, KeySelector::Id(&key.id)));
     }
 }
 
@@ -689,7 +713,7 @@ async fn a_cache_of_nothing_is_a_store_all_the_same() {
 const MILLI: Duration = Duration::from_millis(1);
 
 #[tokio::test]
-async fn r32_a_revocation_on_another_node_counts_after_the_greatest_age() {
+async fn a_revocation_on_another_node_counts_after_the_greatest_age() {
     for connected in [false, true] {
         let node = Node::new().await;
         let _followed = connected.then(|| Followed::new(&node.cache));
@@ -712,7 +736,7 @@ async fn r32_a_revocation_on_another_node_counts_after_the_greatest_age() {
 }
 
 #[tokio::test]
-async fn r32_the_age_counts_from_when_the_store_was_asked() {
+async fn the_age_counts_from_when_the_store_was_asked() {
     let node = Node::new().await;
     node.store.hold(true);
     let mut find = node.cache.find(node.by_id());
@@ -724,7 +748,7 @@ async fn r32_the_age_counts_from_when_the_store_was_asked() {
 }
 
 #[tokio::test]
-async fn r31_an_unknown_key_stays_unknown_for_a_second() {
+async fn an_unknown_key_stays_unknown_for_a_second() {
     let node = Node::new().await;
     let new = record(OTHER_KEY, |_| {});
     for selector in [KeySelector::Id(&new.id), KeySelector::Digests(&[new.digest])] {
@@ -745,7 +769,7 @@ async fn r31_an_unknown_key_stays_unknown_for_a_second() {
 // The channel.
 
 #[tokio::test]
-async fn r32_what_the_channel_reports_counts_at_once() {
+async fn what_the_channel_reports_counts_at_once() {
     let node = Node::new().await;
     let mut followed = Followed::new(&node.cache);
     node.warm().await;
@@ -759,7 +783,7 @@ async fn r32_what_the_channel_reports_counts_at_once() {
 }
 
 #[tokio::test]
-async fn r33_a_lost_channel_is_noticed_and_what_was_held_is_not_trusted() {
+async fn a_lost_channel_is_noticed_and_what_was_held_is_not_trusted() {
     type End = fn(&mut Followed);
     let ends: [(&str, End); 3] = [
         ("disconnected", |followed| followed.send(Invalidation::Disconnected)),
@@ -788,7 +812,7 @@ async fn r33_a_lost_channel_is_noticed_and_what_was_held_is_not_trusted() {
 }
 
 #[tokio::test]
-async fn r33_nothing_from_before_the_channel_was_back_is_trusted() {
+async fn nothing_from_before_the_channel_was_back_is_trusted() {
     let node = Node::new().await;
     let mut followed = Followed::new(&node.cache);
     followed.send(Invalidation::Disconnected);
@@ -826,7 +850,7 @@ impl InvalidationSink for Published {
 }
 
 #[tokio::test]
-async fn r32_changes_are_published_before_they_are_answered() {
+async fn changes_are_published_before_they_are_answered() {
     for (name, write) in WRITES {
         let published = Published::default();
         let node = Node::with(|builder| builder.publish_to(published.clone())).await;
@@ -848,7 +872,7 @@ async fn r32_changes_are_published_before_they_are_answered() {
     let published = Published::default();
     let node = Node::with(|builder| builder.publish_to(published.clone())).await;
     assert!(!node.cache.delete(&Owner::system(Mode::Live), &node.key.id).await.unwrap());
-    assert_eq!(*published.0.lock().unwrap(), [], "a stranger's delete is nobody's business");
+    assert_eq!(*published.0.lock().unwrap(), [], "a stranger's delete changes nothing");
 }
 
 // While the store is down.
@@ -856,12 +880,12 @@ async fn r32_changes_are_published_before_they_are_answered() {
 const HALF_MINUTE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn r27_without_the_store_nothing_too_old_is_used_unless_the_host_says_so() {
+async fn without_the_store_nothing_too_old_is_used_unless_the_application_says_so() {
     for (allowed, age, used) in [
         (Duration::ZERO, Duration::from_secs(5), false),
         (Duration::from_secs(20), Duration::from_secs(20) - MILLI, true),
         (Duration::from_secs(20), Duration::from_secs(20), false),
-        // However long the host would like it.
+        // However long the application would like it.
         (Duration::from_secs(3600), HALF_MINUTE - MILLI, true),
         (Duration::from_secs(3600), HALF_MINUTE, false),
     ] {
@@ -880,7 +904,7 @@ async fn r27_without_the_store_nothing_too_old_is_used_unless_the_host_says_so()
 }
 
 #[tokio::test]
-async fn r32_without_the_store_what_is_known_of_a_change_counts() {
+async fn without_the_store_what_is_known_of_a_change_counts() {
     type Event = fn(&Node, &mut Followed);
     let events: [(&str, bool, Event); 4] = [
         ("nothing", true, |_, _| {}),
@@ -912,13 +936,13 @@ async fn r32_without_the_store_what_is_known_of_a_change_counts() {
 }
 
 #[tokio::test]
-async fn r26_without_the_store_a_key_ends_when_it_expires() {
+async fn without_the_store_a_key_ends_when_it_expires() {
     let end = START.saturating_add(Duration::from_secs(8));
     let key = record(KEY, |key| key.expires_at = Some(end));
     let (store, clock) = (Scripted::new(store([key]).await), ManualClock::starting_at(START));
     let builder = CachedStore::builder(store.clone()).clock(clock.clone());
     let cache = builder.use_during_outage(HALF_MINUTE).build();
-    let layer = AuthenticateLayer::new(cache, header_key()).with_clock(clock.clone());
+    let layer = assembly_over(cache, |keys| keys.clock(clock.clone())).layer();
     for (second, want) in [(0, 200), (7, 200), (8, 401), (30, 503)] {
         clock.advance(
             START.saturating_add(Duration::from_secs(second)).saturating_since(clock.now().timestamp()),
@@ -934,11 +958,11 @@ async fn r26_without_the_store_a_key_ends_when_it_expires() {
 // All of it.
 
 #[tokio::test]
-async fn r32_r58_one_cache_for_the_layer_and_the_manager() {
+async fn one_cache_for_the_layer_and_the_manager() {
     let store = Scripted::new(MemoryStore::new());
     let cache = CachedStore::new(store.clone());
-    let manager = KeyManager::new(cache.clone(), format());
-    let layer: AuthenticateLayer = AuthenticateLayer::new(cache, header_key());
+    let keys = assembly_over(cache, |keys| keys);
+    let (manager, layer) = (keys.manager(), keys.layer());
     let operator = Authority::operator(acme());
     let status = async |secret: &SecretString| {
         let request = http::Request::builder().header(X_API_KEY, secret.expose_secret()).body(()).unwrap();
@@ -978,9 +1002,9 @@ async fn conforms() {
     .await;
 }
 
-/// Many look-ups on many threads while one key after another is revoked: after the answer nobody sees it active.
+/// Many look-ups on many threads while one key after another is revoked: after the answer no look-up sees it active.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn r32_r34_r60_no_look_up_that_begins_after_a_revocation_sees_the_key_active() {
+async fn no_look_up_that_begins_after_a_revocation_sees_the_key_active() {
     let keys: Vec<_> = (0..500).map(|n| record(&format!("key {n}"), |_| {})).collect();
     let store = Scripted::new(store(keys.clone()).await);
     let cache = CachedStore::builder(store.clone()).capacity(300).build();
@@ -999,10 +1023,7 @@ async fn r32_r34_r60_no_look_up_that_begins_after_a_revocation_sees_the_key_acti
                     let digest = [keys[n].digest];
                     let selector =
                         if random().is_multiple_of(2) { selector } else { KeySelector::Digests(&digest) };
-                    let found = match cache.find_now(selector) {
-                        Poll::Ready(found) => found,
-                        Poll::Pending => cache.find(selector).await,
-                    };
+                    let found = cache.find(selector).await;
                     assert!(
                         n >= done || state(found) != KeyState::Active,
                         "key {n} after {done} were revoked"

@@ -1,31 +1,26 @@
-//! Companions of a key, and session tokens: what holds for every host, with the store, the clock and the peppers in the
-//! test's hands.
+//! Companions of a key, and session tokens: what holds for every application, with the store, the clock and the peppers in
+//! the test's hands.
 #![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
-
-mod support;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, Method, Request, Response, StatusCode};
-use support::*;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
 use tower_api_keys::clock::{Clock, ManualClock};
-use tower_api_keys::credential::HeaderKey;
-use tower_api_keys::credential::SessionTokens;
-use tower_api_keys::credential::{Companions, Parts};
+use tower_api_keys::credential::{Companions, HeaderKey, Parts, SessionTokens};
 use tower_api_keys::key::{
     KeyFormat, KeyRecord, KeyState, Mode, NextSecret, Owner, PepperId, Peppers, PreviousSecret,
 };
-use tower_api_keys::limit::{MemoryRateLimiter, Quota, Subject};
-use tower_api_keys::manage::{Authority, Forbidden, KeyManager, ManageError, NewKey};
-use tower_api_keys::outcome::LastUse;
-use tower_api_keys::rejection::{Reason, Rejection, ErrorKind};
+use tower_api_keys::manage::{Authority, Forbidden, ManageError, NewKey};
+use tower_api_keys::rejection::{ErrorKind, Reason, Rejection};
 use tower_api_keys::route::RouteTable;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, MemoryStore};
-use tower_api_keys::{AuthenticateLayer, Principal};
+use tower_api_keys::{ApiKeys, ApiKeysBuilder, Principal, Quota};
+
+use crate::support::*;
 
 const APP_SECRET: &str = "app_abc123def456ghi789jkl012mno345pq";
 const OTHER_APP_SECRET: &str = "app_ABC123def456ghi789jkl012mno345pq";
@@ -57,25 +52,37 @@ async fn keys() -> MemoryStore {
     .await
 }
 
-struct World<S> {
-    store: S,
+/// An assembly, with its clock and its tokens in the test's hands.
+struct World {
+    keys: ApiKeys,
     clock: ManualClock,
     tokens: SessionTokens,
-    peppers: Peppers,
-    limiter: std::sync::Arc<MemoryRateLimiter>,
-    last_use: LastUse,
 }
 
-impl<S: KeyStore + Clone> World<S> {
-    fn new(store: S) -> Self {
-        let clock = ManualClock::starting_at(START);
-        let limiter =
-            MemoryRateLimiter::builder("bad", Quota::per_minute(100).unwrap()).build_at(clock.now());
-        let (peppers, last_use) = (Peppers::none(), LastUse::new());
-        Self { store, clock, tokens: tokens(), peppers, limiter: limiter.into(), last_use }
+impl World {
+    fn new(store: impl KeyAdministration) -> Self {
+        Self::with(store, |keys| keys)
     }
 
-    fn layer(&self) -> AuthenticateLayer {
+    fn with(store: impl KeyAdministration, set: impl FnOnce(ApiKeysBuilder) -> ApiKeysBuilder) -> Self {
+        Self::at(ManualClock::starting_at(START), tokens(), store, set)
+    }
+
+    fn signing_with(tokens: SessionTokens, store: impl KeyAdministration) -> Self {
+        Self::at(ManualClock::starting_at(START), tokens, store, |keys| keys)
+    }
+
+    /// The same world, after its store has become this one.
+    fn with_store(self, store: impl KeyAdministration) -> Self {
+        Self::at(self.clock, self.tokens, store, |keys| keys)
+    }
+
+    fn at(
+        clock: ManualClock,
+        tokens: SessionTokens,
+        store: impl KeyAdministration,
+        set: impl FnOnce(ApiKeysBuilder) -> ApiKeysBuilder,
+    ) -> Self {
         let routes = RouteTable::new()
             .add(Method::GET, "/key", Parts::KEY)
             .and_then(|routes| routes.add(Method::GET, "/secret", Parts::SECRET.named("secret")))
@@ -84,14 +91,15 @@ impl<S: KeyStore + Clone> World<S> {
             .unwrap();
         let secret = HeaderKey::new(X_SECRET, KeyFormat::new("app_").unwrap());
         let companions =
-            Companions::new(secret).with_session_tokens(X_TOKEN, self.tokens.clone()).with_routes(routes);
-        AuthenticateLayer::new(self.store.clone(), header_key())
-            .with_companions(companions)
-            .with_client_address(ClientAddressSource::peer())
-            .with_bad_credential_limit(self.limiter.clone())
-            .with_peppers(self.peppers.clone())
-            .with_last_use(self.last_use.clone())
-            .with_clock(self.clock.clone())
+            Companions::new(secret).with_session_tokens(X_TOKEN, tokens.clone()).with_routes(routes);
+        let keys = assembly(store)
+            .companions(companions)
+            .client_address(ClientAddressSource::peer())
+            .throttle_bad_credentials(Quota::per_minute(100).unwrap())
+            .record_last_use()
+            .clock(clock.clone())
+            .without_route_table();
+        Self { keys: set(keys).build().unwrap(), clock, tokens }
     }
 
     /// The answer says who is calling, and has a new token if one is granted.
@@ -104,7 +112,7 @@ impl<S: KeyStore + Clone> World<S> {
             }
         }
         let (tokens, now) = (self.tokens.clone(), self.clock.now().timestamp());
-        let service = self.layer().layer(service_fn(move |request: Request<()>| {
+        let service = self.keys.layer().layer(service_fn(move |request: Request<()>| {
             let mut response = Response::new(Bytes::from("nobody"));
             if let Some(principal) = Principal::from_extensions(request.extensions()) {
                 let companion = principal.companion_id().map(|id| id.as_str());
@@ -131,7 +139,7 @@ impl<S: KeyStore + Clone> World<S> {
         response.headers()[X_TOKEN].to_str().unwrap().to_owned()
     }
 
-    /// `ok`, or the reason that key and token are refused for.
+    /// `ok`, or the reason that key and token are rejected for.
     async fn with_token(&self, key: &str, token: &str) -> String {
         reason(&self.get("/token", [Some(key), None, Some(token)]).await)
     }
@@ -159,18 +167,34 @@ async fn a_token_is_good_to_the_last_millisecond_and_then_expired() {
     assert_eq!(world.with_token(KEY, &token).await, "SessionTokenExpired");
     let answer = world.get("/token", [Some(KEY), None, Some(&token)]).await;
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
-    // That a token comes to its end is nobody's guess.
-    let address = ClientAddressSource::peer().find("192.0.2.1".parse().unwrap(), &http::HeaderMap::new());
-    let left = || world.limiter.peek(&Subject::Address(address), None, 1, world.clock.now()).remaining();
-    assert_eq!(left(), 100);
     let forged = token.replace("app_1", "app_2");
     assert_eq!(world.with_token(KEY, &forged).await, "SessionTokenInvalid");
-    assert_eq!(left(), 99, "a forged one is");
     assert_eq!(world.grant(KEY, APP_SECRET).await.len(), token.len(), "and there is a new one to be had");
 }
 
+/// That a token comes to its end is no guess. A forged one is.
 #[tokio::test]
-async fn r57_a_token_is_of_one_key_and_one_companion_and_begets_none() {
+async fn a_forged_token_counts_as_a_bad_credential_and_an_expired_one_does_not() {
+    for forgeries in [1, 2, 5] {
+        let quota = Quota::per_hour(forgeries).unwrap();
+        let world = World::with(keys().await, |keys| keys.throttle_bad_credentials(quota));
+        let token = world.grant(KEY, APP_SECRET).await;
+        let forged = token.replace("app_1", "app_2");
+        world.clock.advance(LIFETIME);
+        for _ in 0..3 * forgeries {
+            assert_eq!(world.with_token(KEY, &token).await, "SessionTokenExpired", "not one is counted");
+        }
+        for _ in 0..forgeries {
+            assert_eq!(world.with_token(KEY, &forged).await, "SessionTokenInvalid", "each is counted once");
+        }
+        let answer = world.get("/token", [Some(KEY), None, Some(&forged)]).await;
+        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(matches!(rejection(&answer).reason(), Reason::Throttled(_)));
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_of_one_key_and_one_companion_and_begets_none() {
     let world = World::new(keys().await);
     let token = world.grant(KEY, APP_SECRET).await;
     let invalid = "SessionTokenInvalid";
@@ -188,9 +212,9 @@ async fn r57_a_token_is_of_one_key_and_one_companion_and_begets_none() {
     assert!(!by_key.headers().contains_key(X_TOKEN) && by_key.body().starts_with(b"None"));
 }
 
-/// Whatever ends the key or the app ends the token, there and then.
+/// What ends the key or the app ends the token, there and then.
 #[tokio::test]
-async fn r57_a_token_dies_with_its_key_and_with_its_companion() {
+async fn a_token_dies_with_its_key_and_with_its_companion() {
     let later = START.saturating_add(Duration::from_secs(60));
     type Change = Box<dyn Fn(&mut KeyRecord)>;
     let ends: [(&str, Change, &str); 5] = [
@@ -206,7 +230,7 @@ async fn r57_a_token_dies_with_its_key_and_with_its_companion() {
             let token = world.grant(KEY, APP_SECRET).await;
             let mut records = [record(KEY, |_| {}), app(APP_SECRET, "app_1", |_| {})];
             end(&mut records[usize::from(is_app)]);
-            let world = World { store: store(records).await, ..world };
+            let world = world.with_store(store(records).await);
             let expected = match is_app && expected != "CompanionMismatch" {
                 true => format!("CompanionInvalid({expected})"),
                 false => expected.into(),
@@ -219,12 +243,12 @@ async fn r57_a_token_dies_with_its_key_and_with_its_companion() {
     }
     let world = World::new(keys().await);
     let token = world.grant(KEY, APP_SECRET).await;
-    let world = World { store: store([record(KEY, |_| {})]).await, ..world };
+    let world = world.with_store(store([record(KEY, |_| {})]).await);
     assert_eq!(world.with_token(KEY, &token).await, "CompanionInvalid(KeyUnknown)", "deleted");
 }
 
 #[tokio::test]
-async fn r57_r58_a_token_outlives_a_rotation_by_the_grace_of_the_old_secret() {
+async fn a_token_outlives_a_rotation_by_the_grace_of_the_old_secret() {
     let minute = Duration::from_secs(60);
     let digest = |text| Peppers::none().digest(text);
     let world = World::new(keys().await);
@@ -233,11 +257,11 @@ async fn r57_r58_a_token_outlives_a_rotation_by_the_grace_of_the_old_secret() {
         app(NEW_SECRET, "app_1", |app| (app.extras.previous, app.digest) = (previous, digest(NEW_SECRET)))
     };
     let in_grace = PreviousSecret { digest: digest(APP_SECRET), valid_until: START.saturating_add(minute) };
-    let world = World { store: store([record(KEY, |_| {}), rotated(Some(in_grace))]).await, ..world };
+    let world = world.with_store(store([record(KEY, |_| {}), rotated(Some(in_grace))]).await);
     assert_eq!(world.with_token(KEY, &token).await, "ok");
     world.clock.advance(minute);
     assert_eq!(world.with_token(KEY, &token).await, "SessionTokenInvalid", "the grace is over");
-    let world = World { store: store([record(KEY, |_| {}), rotated(None)]).await, ..world };
+    let world = world.with_store(store([record(KEY, |_| {}), rotated(None)]).await);
     assert_eq!(world.with_token(KEY, &token).await, "SessionTokenInvalid", "no grace");
 
     // The key's secret, likewise: the client may go on with either.
@@ -248,7 +272,7 @@ async fn r57_r58_a_token_outlives_a_rotation_by_the_grace_of_the_old_secret() {
             Some(PreviousSecret { digest: digest(KEY), valid_until: START.saturating_add(minute) });
         key.digest = digest(UNKNOWN_KEY);
     });
-    let world = World { store: store([new_key, app(APP_SECRET, "app_1", |_| {})]).await, ..world };
+    let world = world.with_store(store([new_key, app(APP_SECRET, "app_1", |_| {})]).await);
     for key in [KEY, UNKNOWN_KEY] {
         assert_eq!(world.with_token(key, &token).await, "ok", "{key}");
     }
@@ -270,24 +294,22 @@ async fn a_token_is_good_wherever_the_signing_secret_is_known() {
     let there = World::new(keys().await);
     assert_eq!(there.with_token(KEY, &token).await, "ok");
     let other = SessionTokens::new("another secret of thirty-two bytes".into()).unwrap();
-    let stranger = World { tokens: other.clone(), ..World::new(keys().await) };
+    let stranger = World::signing_with(other.clone(), keys().await);
     assert_eq!(stranger.with_token(KEY, &token).await, "SessionTokenInvalid");
     let rotating = other.with_previous(SIGNING_SECRET.into()).unwrap();
-    let rotating = World { tokens: rotating, ..World::new(keys().await) };
+    let rotating = World::signing_with(rotating, keys().await);
     assert_eq!(rotating.with_token(KEY, &token).await, "ok");
     let new = rotating.grant(KEY, APP_SECRET).await;
     assert_eq!(here.with_token(KEY, &new).await, "SessionTokenInvalid", "signed with the new one");
 }
 
 #[tokio::test]
-async fn r22_both_move_to_the_current_pepper_and_the_token_of_that_very_request_stays_good() {
+async fn both_move_to_the_current_pepper_and_the_token_of_that_very_request_stays_good() {
     let new = Peppers::new(PepperId::new(1), "0123456789abcdef0123456789abcdef".into()).unwrap();
     for answers in [Answers::AtOnce, Answers::Later] {
         let keys = keys().await;
-        let world = World {
-            peppers: new.clone().accept_unpeppered(),
-            ..World::new(TestStore::new(keys.clone(), answers))
-        };
+        let peppers = new.clone().accept_unpeppered();
+        let world = World::with(TestStore::new(keys.clone(), answers), |keys| keys.peppers(peppers));
         let token = world.grant(KEY, APP_SECRET).await;
         for text in [KEY, APP_SECRET] {
             let digest = new.digest(text);
@@ -321,7 +343,7 @@ async fn a_companion_s_next_secret_is_put_in_use_when_it_is_first_used() {
 }
 
 #[tokio::test]
-async fn r57_the_caller_may_do_what_both_may() {
+async fn the_caller_may_do_what_both_may() {
     let scopes = |list: &[&str]| ScopeSet::parse_list(list.iter().copied()).unwrap();
     let soon = START.saturating_add(Duration::from_secs(1));
     let keys = store([
@@ -348,9 +370,8 @@ async fn r57_the_caller_may_do_what_both_may() {
     assert_eq!(world.with_token(KEY, token).await, "CompanionInvalid(KeyExpired)");
 }
 
-/// A fault of each part and each kind: what is missing before what is wrong, the key before the secret before the token.
 #[tokio::test]
-async fn r57_what_the_caller_makes_may_do_what_both_may() {
+async fn what_the_caller_makes_may_do_what_both_may() {
     let network = |text: &str| text.parse::<Network>().unwrap();
     let write = ScopeSet::parse_list(["api-keys:write"]).unwrap();
     for (of_key, of_app, expected) in [
@@ -369,23 +390,23 @@ async fn r57_what_the_caller_makes_may_do_what_both_may() {
         ]);
         let world = World::new(keys.await);
         let principal = world.principal("/secret", [Some(KEY), Some(APP_SECRET), None]).await;
-        let manager = KeyManager::new(world.store.clone(), format()).with_clock(world.clock.clone());
+        let manager = world.keys.manager();
         let new = NewKey::new("derived");
         let made = manager.create(&Authority::principal(&principal), new).await.unwrap();
         assert_eq!(made.key.allowed_addresses, networks(expected), "{of_key:?} and {of_app:?}");
     }
 }
 
-/// Whoever sees the end of the app coming makes no key after it, however long the request takes.
+/// A caller that sees the end of the app coming makes no key after it, however long the request takes.
 #[tokio::test]
-async fn r32_r57_a_caller_whose_companion_has_ended_makes_no_key() {
+async fn a_caller_whose_companion_has_ended_makes_no_key() {
     let write = ScopeSet::parse_list(["api-keys:write"]).unwrap();
     let may_write = |record: &mut KeyRecord| record.scopes = write.clone();
     let stored = app(APP_SECRET, "app_1", may_write);
     let keys = store([record(KEY, may_write), stored.clone()]).await;
     let world = World::new(keys.clone());
     let token = world.grant(KEY, APP_SECRET).await;
-    let manager = KeyManager::new(keys.clone(), format()).with_clock(world.clock.clone());
+    let manager = world.keys.manager();
     let by_secret = world.principal("/secret", [Some(KEY), Some(APP_SECRET), None]).await;
     let by_token = world.principal("/token", [Some(KEY), None, Some(&token)]).await;
     let make = async |principal: &Principal| {
@@ -401,19 +422,19 @@ async fn r32_r57_a_caller_whose_companion_has_ended_makes_no_key() {
 }
 
 #[tokio::test]
-async fn r85_a_use_is_noted_of_both() {
+async fn a_use_is_noted_of_both() {
     for answers in [Answers::AtOnce, Answers::Later] {
         let keys = keys().await;
         let world = World::new(TestStore::new(keys.clone(), answers));
         let used = async |id| {
-            world.last_use.write_to(&keys).await.unwrap();
+            world.keys.flush().await.unwrap();
             keys.find(KeySelector::Id(&id)).await.unwrap().unwrap().last_used_at
         };
         let (key, app_1, app_2) =
             (record(KEY, |_| {}).id, "app_1".parse().unwrap(), "app_2".parse().unwrap());
         let bad = UNKNOWN_KEY;
         world.get("/secret", [Some(bad), Some(APP_SECRET), None]).await;
-        assert_eq!((used(key).await, used(app_1).await), (None, None), "refused");
+        assert_eq!((used(key).await, used(app_1).await), (None, None), "rejected");
         let token = world.grant(KEY, APP_SECRET).await;
         assert_eq!((used(key).await, used(app_1).await), (Some(START), Some(START)), "{answers:?}");
         world.clock.advance(Duration::from_secs(1));
@@ -423,6 +444,7 @@ async fn r85_a_use_is_noted_of_both() {
     }
 }
 
+/// A fault of each part and each kind: what is missing before what is wrong, the key before the secret before the token.
 #[tokio::test]
 async fn the_first_fault_answers_at_once_and_later() {
     for answers in [Answers::AtOnce, Answers::Later] {
@@ -440,7 +462,7 @@ async fn the_first_fault_answers_at_once_and_later() {
         let (good_key, good, token) = (Some(KEY), Some(APP_SECRET), Some(&*token));
         let (unknown, junk) = (Some("app_000000000000000000000000000000xx"), Some("junk"));
         let malformed = "CredentialMalformed(Key(Prefix))";
-        let no_token = r#"CredentialMalformed(Other("it is no session token of this host"))"#;
+        let no_token = r#"CredentialMalformed(Other("it is no session token of this application"))"#;
         for (path, parts, expected) in [
             ("/all", [good_key, good, token], "ok"),
             ("/key", [None, None, None], "CredentialMissing"),
@@ -473,7 +495,7 @@ async fn the_first_fault_answers_at_once_and_later() {
 }
 
 #[tokio::test]
-async fn r9_a_part_that_comes_twice_is_ambiguous() {
+async fn a_part_that_comes_twice_is_ambiguous() {
     let world = World::new(keys().await);
     for name in [X_API_KEY, X_SECRET, X_TOKEN] {
         let token = world.grant(KEY, APP_SECRET).await;
@@ -484,14 +506,14 @@ async fn r9_a_part_that_comes_twice_is_ambiguous() {
         }
         let twice = request.headers()[&name].clone();
         request.headers_mut().append(&name, twice);
-        let response = world.layer().layer(service_fn(whoami)).oneshot(request).await.unwrap();
+        let response = world.keys.layer().layer(service_fn(whoami)).oneshot(request).await.unwrap();
         let rejection = response.extensions().get::<Rejection>().unwrap();
         assert_eq!(rejection.kind(), ErrorKind::AmbiguousCredentials, "{name}");
     }
 }
 
 #[tokio::test]
-async fn r27_a_store_that_fails_is_503_and_says_nothing_of_the_parts() {
+async fn a_store_that_fails_is_503_and_says_nothing_of_the_parts() {
     for answers in [Answers::WithAnError, Answers::WithAPanic, Answers::WithAPanicLater] {
         let world = World::new(TestStore::new(keys().await, answers));
         let response = world.get("/secret", [Some(KEY), Some(APP_SECRET), None]).await;
@@ -522,9 +544,9 @@ async fn each_request_makes_two_look_ups_whichever_part_is_bad() {
 }
 
 #[tokio::test]
-async fn nobody_passes_as_anonymous_with_a_part_alone() {
-    let world = World::new(keys().await);
-    let service = ServiceBuilder::new().layer(world.layer().allow_anonymous()).service(service_fn(whoami));
+async fn no_caller_passes_as_anonymous_with_a_part_alone() {
+    let world = World::with(keys().await, ApiKeysBuilder::allow_anonymous);
+    let service = ServiceBuilder::new().layer(world.keys.layer()).service(service_fn(whoami));
     let with = |name: Option<HeaderName>| {
         let mut request = Request::get("/secret").body(()).unwrap();
         request.extensions_mut().insert(PeerAddress("192.0.2.1".parse().unwrap()));
@@ -545,7 +567,8 @@ async fn nobody_passes_as_anonymous_with_a_part_alone() {
 #[tokio::test]
 async fn a_key_is_no_companion_of_its_own() {
     let secret = HeaderKey::new(X_SECRET, format());
-    let layer = AuthenticateLayer::new(keys().await, header_key()).with_companions(Companions::new(secret));
+    let keys = assembly(keys().await).companions(Companions::new(secret)).without_route_table();
+    let layer = keys.build().unwrap().layer();
     let mut request = request(KEY);
     request.headers_mut().insert(X_SECRET, KEY.parse().unwrap());
     let response = layer.layer(service_fn(whoami)).oneshot(request).await.unwrap();
@@ -553,7 +576,7 @@ async fn a_key_is_no_companion_of_its_own() {
 }
 
 #[tokio::test]
-async fn r79_no_part_is_in_debug_output() {
+async fn no_part_is_in_debug_output() {
     let world = World::new(keys().await);
     let token = world.grant(KEY, APP_SECRET).await;
     let mut request = request(KEY);
@@ -561,13 +584,14 @@ async fn r79_no_part_is_in_debug_output() {
     *request.uri_mut() = "/all".parse().unwrap();
     request.headers_mut().insert(X_SECRET, APP_SECRET.parse().unwrap());
     request.headers_mut().insert(X_TOKEN, token.parse().unwrap());
-    let service = world.layer().layer(service_fn(async |request: Request<()>| {
+    let service = world.keys.layer().layer(service_fn(async |request: Request<()>| {
         let seen = format!("{request:?} {:?}", Principal::from_extensions(request.extensions()));
         Ok::<_, std::convert::Infallible>(Response::new(Bytes::from(seen)))
     }));
     let seen = service.oneshot(request).await.unwrap();
     assert_eq!(seen.status(), 200);
-    let seen = std::str::from_utf8(seen.body()).unwrap().to_owned() + &format!("{:?}", world.layer());
+    let seen = std::str::from_utf8(seen.body()).unwrap().to_owned()
+        + &format!("{:?} {:?}", world.keys, world.keys.layer());
     let signature = token.rsplit('.').next().unwrap();
     for secret in [KEY, APP_SECRET, signature, SIGNING_SECRET] {
         assert!(!seen.contains(secret), "{seen}");

@@ -1,22 +1,19 @@
 //! When keys were last used, from the request to the listing.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use support::{KEY, OTHER_KEY, START, UNKNOWN_KEY, acme, format, header_key, record, request, whoami};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_api_keys::AuthenticateLayer;
 use tower_api_keys::clock::{Clock, ManualClock, Timestamp};
 use tower_api_keys::key::KeyState;
-use tower_api_keys::manage::{Authority, KeyManager};
-use tower_api_keys::outcome::LastUse;
+use tower_api_keys::manage::Authority;
 use tower_api_keys::store::{KeyAdministration, KeyQuery, MemoryStore};
 
+use crate::support::{KEY, OTHER_KEY, START, UNKNOWN_KEY, acme, assembly, record, request, whoami};
+
 #[tokio::test]
-async fn r85_a_key_shows_when_it_was_last_used_with_success() {
+async fn a_key_shows_when_it_was_last_used_with_success() {
     let clock = ManualClock::starting_at(START);
     let store = MemoryStore::new();
     let good = record(KEY, |_| {});
@@ -24,12 +21,11 @@ async fn r85_a_key_shows_when_it_was_last_used_with_success() {
     for key in [&good, &disabled] {
         store.insert(key.clone()).await.unwrap();
     }
-    let last_use = LastUse::new();
-    let service = AuthenticateLayer::new(store.clone(), header_key())
-        .with_clock(clock.clone())
-        .with_last_use(last_use.clone())
-        .layer(service_fn(whoami));
-    let manager = KeyManager::new(store.clone(), format()).with_clock(clock.clone());
+    // The store behind a pointer, as an application may hold it.
+    let shared: Arc<dyn KeyAdministration> = Arc::new(store.clone());
+    let keys = assembly(shared).clock(clock.clone()).record_last_use().without_route_table().build().unwrap();
+    let service = keys.layer().layer(service_fn(whoami));
+    let manager = keys.manager();
     let shown = async || {
         let page = manager.list(&Authority::operator(acme()), &KeyQuery::default()).await.unwrap();
         let shown = |id| page.keys.iter().find(|key| key.id == id).unwrap().last_used_at;
@@ -49,10 +45,10 @@ async fn r85_a_key_shows_when_it_was_last_used_with_success() {
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(shown().await, (None, None), "no request writes");
 
-    last_use.write_to(&store).await.unwrap();
+    keys.flush().await.unwrap();
     assert_eq!(shown().await, (last, None));
     assert_eq!(version().await, good.version, "a use is no change");
-    last_use.write_to(&(Arc::new(store.clone()) as Arc<dyn KeyAdministration>)).await.unwrap();
+    keys.flush().await.unwrap();
     manager.disable(&Authority::operator(acme()), &good.id).await.unwrap();
     assert_eq!(shown().await, (last, None), "a change takes no use back");
     assert_eq!(last, Some(Timestamp::from_unix_millis(START.as_unix_millis() + 2_000)));

@@ -1,5 +1,7 @@
 //! The assembly, its parts and the stores that need no server, seen from outside. Needs no feature.
 
+#[path = "../support/faults.rs"]
+mod faults;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderName, Request, Response};
+use http::{Request, Response};
 use proptest::prelude::*;
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
 use tower_api_keys::clock::{ManualClock, Timestamp};
-use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{
     KeyFormat, KeyId, KeyRecord, KeyState, LimitOverrides, Mode, Owner, PepperId, Peppers,
 };
@@ -25,10 +24,10 @@ use tower_api_keys::manage::{
 };
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::store::{
-    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, MemoryStore, StoreError,
+    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, StoreError,
     StoreErrorKind,
 };
-use tower_api_keys::{AuthenticateLayer, Principal};
+use tower_api_keys::{ApiKeys, Principal};
 
 const START: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -38,6 +37,7 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 /// A manager, its store and its clock, and everything that was audited.
 #[derive(Clone)]
 struct World {
+    keys: ApiKeys,
     manager: KeyManager,
     store: MemoryStore,
     clock: ManualClock,
@@ -54,19 +54,20 @@ impl World {
         let (store, clock) = (MemoryStore::new(), ManualClock::starting_at(START));
         let events = Arc::new(Mutex::new(Vec::new()));
         let sink = events.clone();
-        let manager = KeyManager::new(store.clone(), format.clone())
-            .with_clock(clock.clone())
-            .with_audit(move |event: &AuditEvent| sink.lock().unwrap().push(event.clone()));
-        Self { manager, store, clock, format, events }
+        let keys = ApiKeys::builder(store.clone(), format.clone())
+            .header("x-api-key")
+            .clock(clock.clone())
+            .client_address(ClientAddressSource::peer())
+            .audit(move |event: &AuditEvent| sink.lock().unwrap().push(event.clone()))
+            .without_route_table()
+            .build()
+            .unwrap();
+        Self { manager: keys.manager().clone(), keys, store, clock, format, events }
     }
 
     /// Who calls with this key; `None` if it does not verify.
     async fn principal(&self, secret: &str) -> Option<Principal> {
-        let extractor = HeaderKey::new(HeaderName::from_static("x-api-key"), self.format.clone());
-        let layer = AuthenticateLayer::new(self.store.clone(), extractor)
-            .with_clock(self.clock.clone())
-            .with_client_address(ClientAddressSource::peer());
-        let service = layer.layer(tower::service_fn(async |request: Request<()>| {
+        let service = self.keys.layer().layer(tower::service_fn(async |request: Request<()>| {
             let mut response = Response::new(Bytes::new());
             let principal = Principal::from_extensions(request.extensions()).cloned();
             response.extensions_mut().insert(principal.expect("the layer stands outside"));
@@ -172,7 +173,7 @@ fn outcome<T>(result: &Result<T, ManageError>) -> String {
 }
 
 #[tokio::test]
-async fn a_created_key_verifies_and_only_its_digest_is_stored_r20() {
+async fn a_created_key_verifies_and_only_its_digest_is_stored() {
     for format in [
         KeyFormat::new("wfk_").unwrap(),
         KeyFormat::builder("sk_").modes("test_", "live_").public_id(16, '.').build().unwrap(),
@@ -192,7 +193,7 @@ async fn a_created_key_verifies_and_only_its_digest_is_stored_r20() {
 }
 
 #[tokio::test]
-async fn identifiers_can_start_with_what_the_host_says() {
+async fn identifiers_can_start_with_what_the_application_says() {
     let world = World::new();
     let manager = world.manager.clone().with_id_prefix("app_").unwrap();
     let key = manager.create(&operator(), new_key(&[])).await.unwrap();
@@ -211,7 +212,7 @@ async fn identifiers_can_start_with_what_the_host_says() {
 }
 
 #[tokio::test]
-async fn r53_new_scopes_are_a_subset_of_the_callers() {
+async fn new_scopes_are_a_subset_of_the_callers() {
     let world = World::new();
     let caller = world.caller(|key| key.scopes = scopes(&["api-keys:write", "runs:read", "invoice:*"])).await;
     for (asked, want) in [
@@ -235,7 +236,7 @@ async fn r53_new_scopes_are_a_subset_of_the_callers() {
 }
 
 #[tokio::test]
-async fn a_scope_outside_of_the_catalog_is_refused_for_whoever_asks() {
+async fn a_scope_outside_of_the_catalog_is_refused_to_every_caller() {
     let world = World::new();
     let caller = world.caller(|key| key.scopes = scopes(&["api-keys:write", "runs:*"])).await;
     let manager = world.manager.clone().with_grantable_scopes(scopes(&["runs:read", "invoice:*"]));
@@ -254,7 +255,7 @@ async fn a_scope_outside_of_the_catalog_is_refused_for_whoever_asks() {
 }
 
 #[tokio::test]
-async fn r54_a_key_does_not_outlive_the_one_that_made_it() {
+async fn a_key_does_not_outlive_the_one_that_made_it() {
     let at = |hours: u32| START.saturating_add(HOUR * hours);
     for (own, asked, want) in [
         (None, None, Ok(None)),
@@ -279,7 +280,7 @@ async fn r54_a_key_does_not_outlive_the_one_that_made_it() {
 }
 
 #[tokio::test]
-async fn no_key_lasts_longer_than_the_host_lets_any_last() {
+async fn no_key_lasts_longer_than_the_application_lets_any_last() {
     let world = World::new();
     let manager = world.manager.clone().with_max_lifetime(DAY);
     let caller = world.caller(|key| key.expires_at = Some(START.saturating_add(HOUR))).await;
@@ -293,7 +294,7 @@ async fn no_key_lasts_longer_than_the_host_lets_any_last() {
 }
 
 #[tokio::test]
-async fn r54_limits_are_never_above_the_callers() {
+async fn limits_are_never_above_the_callers() {
     for (own, asked, want) in [
         (&[][..], &[][..], Ok(&[][..])),
         (&[], &[("read", 1)], Err("limits")),
@@ -316,7 +317,7 @@ async fn r54_limits_are_never_above_the_callers() {
 }
 
 #[tokio::test]
-async fn r54_a_key_is_for_no_more_addresses_than_the_one_that_made_it() {
+async fn a_key_is_for_no_more_addresses_than_the_one_that_made_it() {
     let home = &["10.0.0.0/8", "2001:db8::/32"][..];
     for (own, asked, want) in [
         (&[][..], &[][..], Ok(&[][..])),
@@ -361,9 +362,9 @@ async fn r54_a_key_is_for_no_more_addresses_than_the_one_that_made_it() {
     }
 }
 
-/// Whoever gets a secret to a key, or brings it back, could use it from wherever it is good.
+/// A caller that gets a secret to a key, or brings it back, could use it from wherever it is good.
 #[tokio::test]
-async fn r54_a_key_for_more_addresses_is_neither_rotated_nor_enabled() {
+async fn a_key_for_more_addresses_is_neither_rotated_nor_enabled() {
     let world = World::new();
     let caller = world.caller(|key| key.allowed_addresses = networks(&["10.0.0.0/8"])).await;
     for (target, want) in
@@ -418,7 +419,7 @@ async fn what_is_wrong_with_a_new_key_is_told_field_by_field() {
 }
 
 #[tokio::test]
-async fn r55_managing_keys_needs_a_scope_of_its_own() {
+async fn managing_keys_needs_a_scope_of_its_own() {
     let world = World::new();
     let target = world.create(|_| {}).await.key.id;
     let before = world.record(&target).await;
@@ -449,7 +450,7 @@ async fn r55_managing_keys_needs_a_scope_of_its_own() {
 }
 
 #[tokio::test]
-async fn the_host_names_the_management_scopes() {
+async fn the_application_names_the_management_scopes() {
     let world = World::new();
     let manager = world.manager.clone().with_management_scopes(
         ScopeRequirement::from_static("keys:look"),
@@ -464,7 +465,7 @@ async fn the_host_names_the_management_scopes() {
 }
 
 #[tokio::test]
-async fn r49_r52_keys_of_others_are_not_there() {
+async fn keys_of_others_are_not_there() {
     let world = World::new();
     let mine = world.create(|_| {}).await.key.id;
     let before = world.record(&mine).await;
@@ -492,7 +493,7 @@ async fn r49_r52_keys_of_others_are_not_there() {
 }
 
 #[tokio::test]
-async fn r53_r57_nobody_gets_a_secret_to_more_than_they_hold() {
+async fn no_caller_gets_a_secret_to_more_than_it_holds() {
     let later = Some(START.saturating_add(DAY));
     type Describe = fn(&mut NewKey);
     let targets: [(&str, Describe, &str); 5] = [
@@ -531,7 +532,7 @@ async fn r53_r57_nobody_gets_a_secret_to_more_than_they_hold() {
 }
 
 #[tokio::test]
-async fn r58_a_rotation_keeps_the_id_and_lets_the_old_secret_go_on_for_a_while() {
+async fn a_rotation_keeps_the_id_and_lets_the_old_secret_go_on_for_a_while() {
     let format = KeyFormat::builder("sk_").modes("test_", "live_").public_id(16, '.').build().unwrap();
     for format in [KeyFormat::new("wfk_").unwrap(), format] {
         let world = World::with_format(format);
@@ -562,9 +563,9 @@ async fn r58_a_rotation_keeps_the_id_and_lets_the_old_secret_go_on_for_a_while()
 }
 
 #[tokio::test]
-async fn r58_a_secret_that_waits_for_its_first_use_ends_the_old_one_only_then() {
-    for format in [KeyFormat::new("wfk_"), KeyFormat::builder("sk_").public_id(16, '.')] {
-        let world = World::with_format(format.build().unwrap());
+async fn a_secret_that_waits_for_its_first_use_ends_the_old_one_only_then() {
+    for format in [KeyFormat::new("wfk_"), KeyFormat::builder("sk_").public_id(16, '.').build()] {
+        let world = World::with_format(format.unwrap());
         let first = world.create(|_| {}).await;
         let id = first.key.id;
         let before = world.manager.rotate(&operator(), &id, HOUR).await.unwrap();
@@ -574,7 +575,7 @@ async fn r58_a_secret_that_waits_for_its_first_use_ends_the_old_one_only_then() 
             [&first, &before, &second, &third].map(|key| key.secret.expose_secret());
 
         world.clock.advance(30 * DAY);
-        assert!(world.verifies(before).await, "the old one goes on, however long nobody uses the new one");
+        assert!(world.verifies(before).await, "the old one goes on, however long the new one is unused");
         assert!(!world.verifies(first).await && !world.verifies(second).await, "and these two have ended");
         let view = world.manager.get(&operator(), &id).await.unwrap();
         assert_eq!(view.secret_created_at, START);
@@ -599,7 +600,7 @@ async fn r58_a_secret_that_waits_for_its_first_use_ends_the_old_one_only_then() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn r60_a_first_use_brings_back_no_key_that_is_revoked_at_the_same_time() {
+async fn a_first_use_brings_back_no_key_that_is_revoked_at_the_same_time() {
     for _ in 0..50 {
         let world = World::new();
         let id = world.create(|_| {}).await.key.id;
@@ -619,7 +620,7 @@ async fn r60_a_first_use_brings_back_no_key_that_is_revoked_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn r58_a_grace_is_bounded_by_seven_days_and_by_the_keys_own_end() {
+async fn a_grace_is_bounded_by_seven_days_and_by_the_keys_own_end() {
     let world = World::new();
     let key = world.create(|key| key.expires_at = Some(START.saturating_add(HOUR))).await;
     let id = key.key.id;
@@ -639,7 +640,7 @@ async fn r58_a_grace_is_bounded_by_seven_days_and_by_the_keys_own_end() {
 }
 
 #[tokio::test]
-async fn r59_revoking_is_final_and_kills_every_secret() {
+async fn revoking_is_final_and_kills_every_secret() {
     let world = World::new();
     let first = world.create(|_| {}).await;
     let id = first.key.id;
@@ -670,7 +671,7 @@ async fn a_caller_may_revoke_its_own_key() {
 }
 
 #[tokio::test]
-async fn r32_r57_a_caller_whose_key_has_ended_brings_none_to_life() {
+async fn a_caller_whose_key_has_ended_brings_none_to_life() {
     for ending in [KeyAction::Revoke, KeyAction::Disable, KeyAction::Delete, KeyAction::Rotate] {
         let world = World::new();
         let sleeping = world.create(|_| {}).await.key.id;
@@ -715,7 +716,7 @@ async fn a_disabled_key_can_be_enabled_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn r60_whatever_happens_at_the_same_time_a_revocation_wins() {
+async fn whatever_happens_at_the_same_time_a_revocation_wins() {
     for round in 0..100 {
         let world = World::new();
         let key = world.create(|_| {}).await;
@@ -761,7 +762,7 @@ async fn r60_whatever_happens_at_the_same_time_a_revocation_wins() {
 }
 
 #[tokio::test]
-async fn r60_a_change_that_was_overtaken_looks_again_and_gives_up_in_the_end() {
+async fn a_change_that_was_overtaken_looks_again_and_gives_up_in_the_end() {
     for (conflicts, want) in [(0, true), (15, true), (16, false)] {
         let world = World::new();
         let id = world.create(|_| {}).await.key.id;
@@ -778,9 +779,9 @@ async fn r60_a_change_that_was_overtaken_looks_again_and_gives_up_in_the_end() {
     }
 }
 
-/// Whoever rotates a key that has leaked is not overtaken by who has its old secret, and had begun to rotate it, too.
+/// Who rotates a key that has leaked is not overtaken by a caller that has its old secret, and had begun to rotate it, too.
 #[tokio::test]
-async fn r32_r60_a_caller_whose_key_was_changed_meanwhile_gets_no_secret_of_it() {
+async fn a_caller_whose_key_was_changed_meanwhile_gets_no_secret_of_it() {
     type Change = fn(&mut KeyRecord);
     let changes: [(Change, &str); 4] = [
         (|other| other.name = format!("{}!", other.name).into(), "ok"),
@@ -819,8 +820,8 @@ impl Overtaken {
 
 #[async_trait]
 impl KeyStore for Overtaken {
-    async fn find(&self, selector: KeySelector<'_>) -> FindResult {
-        self.store.find(selector).await
+    fn find(&self, selector: KeySelector<'_>) -> Lookup {
+        self.store.find(selector)
     }
 }
 
@@ -855,7 +856,7 @@ impl KeyAdministration for Overtaken {
 }
 
 #[tokio::test]
-async fn r61_what_is_shown_has_neither_secret_nor_digest() {
+async fn what_is_shown_has_neither_secret_nor_digest() {
     let world = World::new();
     let key = world.create(|_| {}).await;
     let secret = key.secret.expose_secret();
@@ -869,7 +870,7 @@ async fn r61_what_is_shown_has_neither_secret_nor_digest() {
 }
 
 #[tokio::test]
-async fn r81_everything_that_is_done_is_audited_and_what_is_not_done_is_not() {
+async fn everything_that_is_done_is_audited_and_what_is_not_done_is_not() {
     let world = World::new();
     let caller_key = world.create(|_| {}).await;
     let caller = Authority::principal(&world.principal(caller_key.secret.expose_secret()).await.unwrap());
@@ -915,7 +916,7 @@ async fn r81_everything_that_is_done_is_audited_and_what_is_not_done_is_not() {
 }
 
 #[tokio::test]
-async fn r81_what_a_caller_was_not_allowed_to_do_is_audited_once() {
+async fn what_a_caller_was_not_allowed_to_do_is_audited_once() {
     let world = World::new();
     let stranger = world.caller(|key| key.scopes = scopes(&["runs:read"])).await;
     let caller = world.caller(|key| key.scopes = scopes(&["api-keys:write"])).await;
@@ -948,7 +949,7 @@ async fn r81_what_a_caller_was_not_allowed_to_do_is_audited_once() {
 }
 
 #[tokio::test]
-async fn r85_age_and_expiry_are_shown_and_old_secrets_can_be_listed() {
+async fn age_and_expiry_are_shown_and_old_secrets_can_be_listed() {
     let world = World::new();
     let old = world.create(|_| {}).await.key.id;
     let rotated = world.create(|_| {}).await.key.id;
@@ -1088,7 +1089,7 @@ fn any_key() -> impl Strategy<Value = NewKey> {
 
 proptest! {
     #[test]
-    fn r53_r54_whatever_is_asked_for_a_key_is_never_more_than_its_maker(own in any_key(), asked in any_key()) {
+    fn whatever_is_asked_for_a_key_is_never_more_than_its_maker(own in any_key(), asked in any_key()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let world = World::new();

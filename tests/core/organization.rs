@@ -1,41 +1,51 @@
-//! The layer that asks for the caller's organization.
-#![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
-
-mod support;
+//! The rule that asks for the caller's organization.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use support::*;
+use http::{HeaderValue, Request, Response, StatusCode};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_api_keys::authorize::Authorize;
+use tower_api_keys::identity::OrganizationRule;
 use tower_api_keys::key::{Mode, Owner};
-use tower_api_keys::rejection::{Check, ProblemDetails, Reason, Rejection, ErrorKind};
-use tower_api_keys::{AuthenticateLayer, OrganizationLayer};
+use tower_api_keys::middleware::{ApiKeysLayer, ApiKeysService};
+use tower_api_keys::rejection::{ApiError, Check, ErrorKind, ProblemDetails, Reason};
+use tower_api_keys::store::KeyAdministration;
+use tower_api_keys::{Access, ApiKeys, ApiKeysBuilder};
 
-const ORGANIZATION_ID: HeaderName = HeaderName::from_static("organization-id");
+use crate::support::*;
 
-/// The layer that knows one key, of this owner.
-async fn authenticate(owner: Owner) -> AuthenticateLayer {
-    AuthenticateLayer::new(store([record(KEY, |key| key.owner = owner)]).await, header_key())
+const ORGANIZATION_ID: &str = "organization-id";
+
+fn required() -> OrganizationRule {
+    OrganizationRule::named_in(ORGANIZATION_ID)
 }
 
-async fn answer(owner: Owner, layer: &OrganizationLayer, lines: &[&[u8]]) -> Response<Bytes> {
+fn optional() -> OrganizationRule {
+    required().optional()
+}
+
+/// The keys of `store`, under `rule`. The routes decide nothing.
+fn under(rule: OrganizationRule, store: impl KeyAdministration) -> ApiKeysBuilder {
+    assembly(store).organization(rule).without_route_table()
+}
+
+/// An assembly that knows one key, of this owner.
+async fn keys(owner: Owner, rule: OrganizationRule) -> ApiKeys {
+    under(rule, store([record(KEY, |key| key.owner = owner)]).await).build().unwrap()
+}
+
+async fn answer(owner: Owner, rule: OrganizationRule, lines: &[&[u8]]) -> Response<Bytes> {
     let mut request = request(KEY);
     for line in lines {
         request.headers_mut().append(ORGANIZATION_ID, HeaderValue::from_bytes(line).unwrap());
     }
-    let service = ServiceBuilder::new().layer(authenticate(owner).await).layer(layer);
+    let keys = keys(owner, rule).await;
+    let service = ServiceBuilder::new().layer(keys.authenticate()).layer(keys.authorize());
     service.service(service_fn(whoami)).oneshot(request).await.unwrap()
 }
 
-fn rejection(response: &Response<Bytes>) -> &Rejection {
-    response.extensions().get().expect("a refusal")
-}
-
 #[tokio::test]
-async fn r9_r10_r12_r48_the_field_only_has_to_agree_with_the_key() {
+async fn the_field_only_has_to_agree_with_the_key() {
     let long = "acme".repeat(10_000);
     // Name, lines, status where it is required, status where it is optional.
     let cases: &[(&str, &[&[u8]], u16, u16)] = &[
@@ -59,12 +69,9 @@ async fn r9_r10_r12_r48_the_field_only_has_to_agree_with_the_key() {
         ("40 000 bytes", &[long.as_bytes()], 403, 403),
     ];
     for (name, lines, required, optional) in cases {
-        for (layer, status) in [
-            (OrganizationLayer::required(ORGANIZATION_ID), *required),
-            (OrganizationLayer::optional(ORGANIZATION_ID), *optional),
-        ] {
-            let response = answer(acme(), &layer, lines).await;
-            assert_eq!(response.status(), status, "{name}: {layer:?}");
+        for (rule, status) in [(self::required(), *required), (self::optional(), *optional)] {
+            let response = answer(acme(), rule.clone(), lines).await;
+            assert_eq!(response.status(), status, "{name}: {rule:?}");
             if status != 200 {
                 let kind = match status {
                     400 => ErrorKind::OrganizationMissing,
@@ -76,23 +83,22 @@ async fn r9_r10_r12_r48_the_field_only_has_to_agree_with_the_key() {
                     (kind, Some(Check::Organization)),
                     "{name}"
                 );
-                assert!(rejection.key_id().is_some(), "{name}: the host is told whose key it was");
+                assert!(rejection.key_id().is_some(), "{name}: the application is told whose key it was");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn r18_an_organization_that_exists_is_refused_like_one_that_does_not() {
+async fn an_organization_that_exists_is_rejected_like_one_that_does_not() {
     let other = Owner::organization("other".parse().unwrap(), Mode::Live);
     let store = store([record(KEY, |_| {}), record(OTHER_KEY, |key| key.owner = other)]).await;
     let store = TestStore::new(store, Answers::AtOnce);
-    let service = ServiceBuilder::new()
-        .layer(AuthenticateLayer::new(store.clone(), header_key()))
-        .layer(OrganizationLayer::required(ORGANIZATION_ID))
-        .service(service_fn(whoami));
+    let keys = under(required(), store.clone()).build().unwrap();
+    let service =
+        ServiceBuilder::new().layer(keys.authenticate()).layer(keys.authorize()).service(service_fn(whoami));
     let mut answers = Vec::new();
-    for named in ["other", "nobody"] {
+    for named in ["other", "nowhere"] {
         let mut request = request(KEY);
         request.headers_mut().insert(ORGANIZATION_ID, named.parse().unwrap());
         let response = service.clone().oneshot(request).await.unwrap();
@@ -103,49 +109,69 @@ async fn r18_an_organization_that_exists_is_refused_like_one_that_does_not() {
 }
 
 #[tokio::test]
-async fn r52_a_system_key_has_no_organization_to_name() {
-    let required = OrganizationLayer::required(ORGANIZATION_ID);
-    let optional = OrganizationLayer::optional(ORGANIZATION_ID);
-    for (layer, lines, status) in [
-        (&required, [b"acme".as_slice()].as_slice(), 403),
-        (&required, &[], 400),
-        (&optional, &[b"acme"], 403),
-        (&optional, &[b"System"], 403),
-        (&optional, &[], 200),
+async fn a_system_key_has_no_organization_to_name() {
+    for (rule, lines, status) in [
+        (required(), [b"acme".as_slice()].as_slice(), 403),
+        (required(), &[], 400),
+        (optional(), &[b"acme"], 403),
+        (optional(), &[b"System"], 403),
+        (optional(), &[], 200),
     ] {
-        let response = answer(Owner::system(Mode::Live), layer, lines).await;
-        assert_eq!(response.status(), status, "{layer:?} {lines:?}");
+        let response = answer(Owner::system(Mode::Live), rule.clone(), lines).await;
+        assert_eq!(response.status(), status, "{rule:?} {lines:?}");
     }
 }
 
 #[tokio::test]
-async fn without_a_caller_nobody_passes() {
-    let layer = OrganizationLayer::optional(ORGANIZATION_ID);
-    let response = layer.layer(service_fn(whoami)).oneshot(request(KEY)).await.unwrap();
+async fn without_a_caller_nothing_passes_that_needs_one() {
+    let one_key = store([record(KEY, |_| {})]).await;
+    let keys = under(optional(), one_key.clone()).build().unwrap();
+    let response = keys.authorize().layer(service_fn(whoami)).oneshot(request(KEY)).await.unwrap();
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     let reason = rejection(&response).reason().to_string();
     assert_eq!(
         reason,
-        "OrganizationLayer needs AuthenticateLayer outside it: add that one later to an axum router, or earlier to a ServiceBuilder"
+        "`authorize` needs `authenticate` outside it: add that layer later to an axum router, or earlier to a ServiceBuilder; \
+         or use `layer` in place of both"
     );
-    assert!(!str::from_utf8(response.body()).unwrap().contains("Layer"), "the client is not told");
+    assert!(!str::from_utf8(response.body()).unwrap().contains("layer"), "the client is not told");
 
-    let anonymous = authenticate(acme()).await.allow_anonymous();
-    let response = anonymous.layer(layer.layer(service_fn(whoami))).oneshot(request(None)).await.unwrap();
-    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(response.headers()["www-authenticate"], r#"ApiKey header="x-api-key""#, "R64");
-    assert!(matches!(rejection(&response).reason(), Reason::CredentialMissing));
+    // Anonymous requests are answered 401, whatever they name.
+    let any_key = |rule| {
+        let keys = assembly(one_key.clone()).organization(rule).allow_anonymous();
+        keys.route("GET", "/", Access::AnyKey).build().unwrap()
+    };
+    let no_table = |rule| under(rule, one_key.clone()).allow_anonymous().build().unwrap();
+    let named: [&[&str]; 3] = [&["acme"], &["other"], &["acme", "acme"]];
+    let cases = [(any_key(optional()), true), (any_key(required()), true), (no_table(required()), true)];
+    for (keys, is_asked_for) in cases.into_iter().chain([(no_table(optional()), false)]) {
+        let service = keys.authenticate().layer(keys.authorize().layer(service_fn(whoami)));
+        for lines in named.into_iter().chain([[].as_slice(), &[""]].into_iter().filter(|_| is_asked_for)) {
+            let mut request = request(None);
+            for line in lines {
+                request.headers_mut().append(ORGANIZATION_ID, line.parse().unwrap());
+            }
+            let response = service.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{keys:?} {lines:?}");
+            assert_eq!(response.headers()["www-authenticate"], r#"ApiKey header="x-api-key""#);
+            assert!(matches!(rejection(&response).reason(), Reason::CredentialMissing));
+        }
+    }
+    // Where neither the rule nor a route asks for a caller, they are accepted as everywhere.
+    let keys = no_table(optional());
+    let service = keys.authenticate().layer(keys.authorize().layer(service_fn(whoami)));
+    assert_eq!(service.oneshot(request(None)).await.unwrap().body(), "nobody");
 }
 
 #[tokio::test]
-async fn the_host_chooses_how_refusals_look() {
-    let format = |rejection: &Rejection| {
-        let mut response = Response::new(Bytes::from(format!("{:?}", rejection.kind())));
+async fn the_application_chooses_how_rejections_look() {
+    let format = |error: &ApiError<'_>| {
+        let mut response = Response::new(Bytes::from(format!("{:?}", error.kind())));
         *response.status_mut() = StatusCode::IM_A_TEAPOT;
         response
     };
-    let layer = OrganizationLayer::required(ORGANIZATION_ID).with_rejection_format(format);
-    let service = authenticate(acme()).await.layer(layer.layer(service_fn(whoami)));
+    let keys = under(required(), store([record(KEY, |_| {})]).await).errors(format).build().unwrap();
+    let service = keys.authenticate().layer(keys.authorize().layer(service_fn(whoami)));
     let response = service.oneshot(request(KEY)).await.unwrap();
     assert_eq!(
         (response.status(), &**response.body()),
@@ -154,7 +180,7 @@ async fn the_host_chooses_how_refusals_look() {
     assert_eq!(response.headers()["cache-control"], "no-store");
 }
 
-/// Requests passed and refused in turn, through one service: a refusal must not keep what readiness reserved.
+/// Requests accepted and rejected in turn, through one service: a rejection must not keep what readiness reserved.
 async fn drive<S>(mut service: S)
 where
     S: Service<Request<()>, Response = Response<Bytes>, Error: Into<BoxError>>,
@@ -173,9 +199,8 @@ where
 
 #[tokio::test]
 async fn readiness_passes_through() {
-    let outside = ServiceBuilder::new()
-        .layer(authenticate(acme()).await)
-        .layer(OrganizationLayer::required(ORGANIZATION_ID));
+    let keys = keys(acme(), required()).await;
+    let outside = ServiceBuilder::new().layer(keys.authenticate()).layer(keys.authorize());
     drive(outside.clone().concurrency_limit(1).service(service_fn(whoami))).await;
     drive(outside.clone().buffer(1).service(service_fn(whoami))).await;
     drive(outside.buffer(1).concurrency_limit(1).service(service_fn(whoami))).await;
@@ -184,6 +209,7 @@ async fn readiness_passes_through() {
 #[test]
 fn types_are_what_servers_need() {
     fn is_shareable<T: Clone + Send + Sync + std::fmt::Debug + 'static>() {}
-    is_shareable::<OrganizationLayer>();
-    is_shareable::<Authorize<(), ProblemDetails>>();
+    is_shareable::<OrganizationRule>();
+    is_shareable::<ApiKeysLayer>();
+    is_shareable::<ApiKeysService<(), ProblemDetails>>();
 }

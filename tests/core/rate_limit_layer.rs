@@ -1,6 +1,4 @@
-//! The rate limit layer, seen from outside.
-
-mod support;
+//! Rate limits of requests, seen from outside.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,31 +6,40 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use support::*;
 use tower::util::BoxCloneService;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_api_keys::AuthenticateLayer;
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::{Clock, ManualClock};
 use tower_api_keys::key::{Mode, Peppers, PreviousSecret};
-use tower_api_keys::limit::{MemoryRateLimiter, Quota, RateLimitLayer};
+use tower_api_keys::limit::MemoryRateLimiter;
+use tower_api_keys::{ApiKeysBuilder, Quota, RateLimit};
+
+use crate::support::*;
 
 type Stack = BoxCloneService<Request<()>, Response<Bytes>, Infallible>;
 
-fn limiter(category: &str, limit: u32, clock: &ManualClock) -> MemoryRateLimiter {
-    MemoryRateLimiter::builder(category, Quota::per_minute(limit).unwrap()).build_at(clock.now())
+fn per_minute(limit: u32) -> Quota {
+    Quota::per_minute(limit).unwrap()
 }
 
-async fn stack(clock: &ManualClock, layer: RateLimitLayer) -> Stack {
+fn by_key(category: &str, limit: u32) -> RateLimit {
+    RateLimit::per_key(category, per_minute(limit))
+}
+
+async fn stack(clock: &ManualClock, limit: RateLimit) -> Stack {
+    stack_with(clock, |keys| keys.limit(limit)).await
+}
+
+async fn stack_with(clock: &ManualClock, set: impl FnOnce(ApiKeysBuilder) -> ApiKeysBuilder) -> Stack {
     let mut test_mode = record(OTHER_KEY, |key| key.owner.mode = Mode::Test);
     test_mode.name = "test".into();
     let keys = store([record(KEY, |_| {}), test_mode]).await;
-    let authenticate = AuthenticateLayer::new(keys, header_key()).with_clock(clock.clone());
+    let keys = set(assembly(keys).clock(clock.clone()).without_route_table()).build().unwrap();
     let handler = service_fn(async |request: Request<()>| {
         let status = request.uri().path().trim_start_matches('/').parse().unwrap_or(200);
         Ok::<_, Infallible>(Response::builder().status(status).body(Bytes::new()).unwrap())
     });
-    BoxCloneService::new(ServiceBuilder::new().layer(authenticate).layer(layer).service(handler))
+    BoxCloneService::new(ServiceBuilder::new().layer(keys.layer()).service(handler))
 }
 
 fn send(method: Method, path: &str, key: &'static str) -> Request<()> {
@@ -48,7 +55,7 @@ fn fields(response: &Response<Bytes>) -> [String; 3] {
 #[tokio::test]
 async fn every_counted_answer_tells_limit_remaining_and_reset_whatever_its_status() {
     let clock = ManualClock::starting_at(START);
-    let mut stack = stack(&clock, RateLimitLayer::by_key(limiter("all", 10, &clock))).await;
+    let mut stack = stack(&clock, by_key("all", 10)).await;
     for (spent, path) in ["/", "/201", "/400", "/403", "/404", "/500"].into_iter().enumerate() {
         let response = stack.call(send(Method::GET, path, KEY)).await.unwrap();
         let remaining = 9 - spent;
@@ -59,11 +66,11 @@ async fn every_counted_answer_tells_limit_remaining_and_reset_whatever_its_statu
 }
 
 #[tokio::test]
-async fn r68_a_client_that_sleeps_until_reset_and_tries_once_is_admitted() {
+async fn a_client_that_sleeps_until_reset_and_tries_once_is_admitted() {
     for offset in [0, 1, 250, 500, 999] {
         let clock = ManualClock::starting_at(START);
         clock.advance(Duration::from_millis(offset));
-        let mut stack = stack(&clock, RateLimitLayer::by_key(limiter("all", 3, &clock))).await;
+        let mut stack = stack(&clock, by_key("all", 3)).await;
         for _ in 0..3 {
             assert_eq!(stack.call(send(Method::GET, "/", KEY)).await.unwrap().status(), StatusCode::OK);
             clock.advance(Duration::from_millis(300));
@@ -96,12 +103,11 @@ async fn r68_a_client_that_sleeps_until_reset_and_tries_once_is_admitted() {
 #[tokio::test]
 async fn the_most_specific_category_counts_and_only_that_one() {
     let clock = ManualClock::starting_at(START);
-    let layer = RateLimitLayer::by_key(limiter("write", 20, &clock))
-        .with_methods([Method::GET], limiter("read", 30, &clock))
-        .with_route(Method::POST, "/workflows/:id/run", limiter("execute", 10, &clock))
-        .unwrap()
-        .without_limit(Method::OPTIONS);
-    let mut stack = stack(&clock, layer).await;
+    let limit = by_key("write", 20)
+        .methods([Method::GET], "read", per_minute(30))
+        .route(Method::POST, "/workflows/:id/run", "execute", per_minute(10))
+        .without_method(Method::OPTIONS);
+    let mut stack = stack(&clock, limit).await;
     for (method, path, limit, remaining) in [
         (Method::GET, "/workflows", "30", "29"),
         (Method::HEAD, "/workflows", "30", "28"),
@@ -122,9 +128,9 @@ async fn the_most_specific_category_counts_and_only_that_one() {
 }
 
 #[tokio::test]
-async fn r51_r73_each_key_has_its_own_window_and_an_organization_shares_one_in_each_mode() {
+async fn each_key_has_its_own_window_and_an_organization_shares_one_in_each_mode() {
     let clock = ManualClock::starting_at(START);
-    let mut by_key = stack(&clock, RateLimitLayer::by_key(limiter("all", 1, &clock))).await;
+    let mut by_key = stack(&clock, by_key("all", 1)).await;
     assert_eq!(by_key.call(send(Method::GET, "/", KEY)).await.unwrap().status(), StatusCode::OK);
     assert_eq!(
         by_key.call(send(Method::GET, "/", KEY)).await.unwrap().status(),
@@ -133,7 +139,7 @@ async fn r51_r73_each_key_has_its_own_window_and_an_organization_shares_one_in_e
     assert_eq!(by_key.call(send(Method::GET, "/", OTHER_KEY)).await.unwrap().status(), StatusCode::OK);
 
     // The other key is of the same organization, in test mode.
-    let mut shared = stack(&clock, RateLimitLayer::by_organization(limiter("all", 1, &clock))).await;
+    let mut shared = stack(&clock, RateLimit::per_organization("all", per_minute(1))).await;
     assert_eq!(shared.call(send(Method::GET, "/", KEY)).await.unwrap().status(), StatusCode::OK);
     assert_eq!(shared.call(send(Method::GET, "/", OTHER_KEY)).await.unwrap().status(), StatusCode::OK);
     assert_eq!(
@@ -143,9 +149,9 @@ async fn r51_r73_each_key_has_its_own_window_and_an_organization_shares_one_in_e
 }
 
 #[tokio::test]
-async fn r70_what_fails_authentication_spends_nothing_and_learns_nothing() {
+async fn what_fails_authentication_spends_nothing_and_learns_nothing() {
     let clock = ManualClock::starting_at(START);
-    let mut stack = stack(&clock, RateLimitLayer::by_key(limiter("all", 2, &clock))).await;
+    let mut stack = stack(&clock, by_key("all", 2)).await;
     for key in ["", "junk", UNKNOWN_KEY] {
         let response = stack.call(send(Method::GET, "/", key)).await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
@@ -156,10 +162,9 @@ async fn r70_what_fails_authentication_spends_nothing_and_learns_nothing() {
 }
 
 #[tokio::test]
-async fn r69_the_ietf_fields_are_structured_fields_and_say_the_same() {
+async fn the_ietf_fields_are_structured_fields_and_say_the_same() {
     let clock = ManualClock::starting_at(START);
-    let layer = RateLimitLayer::by_key(limiter("read", 2, &clock)).with_ietf_fields();
-    let mut stack = stack(&clock, layer).await;
+    let mut stack = stack_with(&clock, |keys| keys.limit(by_key("read", 2)).ietf_rate_limit_fields()).await;
     for (remaining, status) in [("1", 200), ("0", 200), ("0", 429)] {
         let response = stack.call(send(Method::GET, "/", KEY)).await.unwrap();
         assert_eq!(response.status(), status);
@@ -169,8 +174,8 @@ async fn r69_the_ietf_fields_are_structured_fields_and_say_the_same() {
             format!(r#""read";r={remaining};t=61"#)
         );
     }
-    let odd = limiter("a \"b\" \\ é\n", 2, &clock);
-    let mut stack = self::stack(&clock, RateLimitLayer::by_key(odd).with_ietf_fields()).await;
+    let odd = by_key("a \"b\" \\ é\n", 2);
+    let mut stack = stack_with(&clock, |keys| keys.limit(odd).ietf_rate_limit_fields()).await;
     let response = stack.call(send(Method::GET, "/", KEY)).await.unwrap();
     assert_eq!(response.headers()["ratelimit"], r#""a \"b\" \\ ??";r=1;t=61"#);
 }
@@ -178,11 +183,9 @@ async fn r69_the_ietf_fields_are_structured_fields_and_say_the_same() {
 #[tokio::test]
 async fn several_quotas_are_told_as_several_policies() {
     let clock = ManualClock::starting_at(START);
-    let both = MemoryRateLimiter::builder("api", Quota::per_minute(100).unwrap())
-        .quota(Quota::new(500.try_into().unwrap(), Duration::from_secs(300)).unwrap())
-        .unwrap()
-        .build_at(clock.now());
-    let mut stack = stack(&clock, RateLimitLayer::by_key(both).with_ietf_fields()).await;
+    let quotas = [per_minute(100), Quota::new(500, Duration::from_secs(300)).unwrap()];
+    let both = RateLimit::per_key("api", quotas);
+    let mut stack = stack_with(&clock, |keys| keys.limit(both).ietf_rate_limit_fields()).await;
     let response = stack.call(send(Method::GET, "/", KEY)).await.unwrap();
     assert_eq!(response.headers()["ratelimit-policy"], r#""api";q=100;w=60, "api";q=500;w=300"#);
     assert_eq!(fields(&response)[0], "100");
@@ -191,14 +194,14 @@ async fn several_quotas_are_told_as_several_policies() {
 #[tokio::test]
 async fn requests_may_cost_more_and_may_be_given_back() {
     let clock = ManualClock::starting_at(START);
-    let limiter = Arc::new(limiter("all", 10, &clock));
-    let layer = RateLimitLayer::by_key(limiter)
-        .with_cost(|request| if request.method == Method::POST { 4 } else { 1 })
-        .with_refund(|status| status.is_server_error());
-    let mut stack = stack(&clock, layer).await;
+    let limit = by_key("all", 10)
+        .cost(|request| if request.method == Method::POST { 4 } else { 1 })
+        .refund(|status| status.is_server_error());
+    let mut stack = stack(&clock, limit).await;
     for (method, path, status, remaining) in [
         (Method::POST, "/", 200, "6"),
-        (Method::POST, "/503", 503, "2"),
+        // What is left is told as it is once the cost was given back.
+        (Method::POST, "/503", 503, "6"),
         (Method::GET, "/", 200, "5"),
         (Method::POST, "/", 200, "1"),
         (Method::POST, "/", 429, "1"),
@@ -213,19 +216,23 @@ async fn requests_may_cost_more_and_may_be_given_back() {
 #[tokio::test]
 async fn a_request_that_costs_more_than_a_window_is_not_told_to_wait() {
     let clock = ManualClock::starting_at(START);
-    let layer = RateLimitLayer::by_key(limiter("all", 2, &clock)).with_cost(|_| 3);
-    let response = stack(&clock, layer).await.call(send(Method::GET, "/", KEY)).await.unwrap();
+    let limit = by_key("all", 2).cost(|_| 3);
+    let response = stack(&clock, limit).await.call(send(Method::GET, "/", KEY)).await.unwrap();
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(!response.headers().contains_key("retry-after"));
 }
 
 #[tokio::test]
-async fn r74_addresses_are_limited_without_authentication() {
+async fn addresses_are_limited_without_authentication() {
     let clock = ManualClock::starting_at(START);
-    let layer =
-        RateLimitLayer::by_client_address(ClientAddressSource::peer(), limiter("webhooks", 2, &clock))
-            .with_clock(clock.clone());
-    let mut service = ServiceBuilder::new().layer(layer).service(service_fn(whoami));
+    let keys = assembly(store([]).await)
+        .client_address(ClientAddressSource::peer())
+        .limit(RateLimit::per_address("webhooks", per_minute(2)))
+        .clock(clock.clone())
+        .without_route_table()
+        .build()
+        .unwrap();
+    let mut service = ServiceBuilder::new().layer(keys.limit_addresses()).service(service_fn(whoami));
     for (peer, forwarded, status) in [
         ("192.0.2.1", "203.0.113.1", 200),
         ("192.0.2.1", "203.0.113.2", 200),
@@ -242,22 +249,20 @@ async fn r74_addresses_are_limited_without_authentication() {
 }
 
 #[tokio::test]
-async fn the_limit_nearest_to_the_handler_is_the_one_that_is_told() {
-    let clock = ManualClock::starting_at(START);
-    let outer = RateLimitLayer::by_key(limiter("outer", 100, &clock));
-    let inner = RateLimitLayer::by_key(limiter("inner", 5, &clock));
-    let keys = store([record(KEY, |_| {})]).await;
-    let authenticate = AuthenticateLayer::new(keys, header_key()).with_clock(clock.clone());
-    let service =
-        ServiceBuilder::new().layer(authenticate).layer(outer).layer(inner).service(service_fn(whoami));
-    let response = service.oneshot(request(KEY)).await.unwrap();
-    assert_eq!(fields(&response), ["5", "4", "1702531261"]);
+async fn of_several_limits_the_tightest_is_the_one_that_is_told() {
+    for limits in [["wide", "tight"], ["tight", "wide"]] {
+        let clock = ManualClock::starting_at(START);
+        let limits = limits.map(|name| by_key(name, if name == "tight" { 5 } else { 100 }));
+        let mut stack = stack_with(&clock, |keys| limits.into_iter().fold(keys, ApiKeysBuilder::limit)).await;
+        let response = stack.call(send(Method::GET, "/", KEY)).await.unwrap();
+        assert_eq!(fields(&response), ["5", "4", "1702531261"]);
+    }
 }
 
 #[tokio::test]
-async fn r78_a_step_of_the_calendar_neither_locks_out_nor_lets_in() {
+async fn a_step_of_the_calendar_neither_locks_out_nor_lets_in() {
     let clock = ManualClock::starting_at(START);
-    let mut stack = stack(&clock, RateLimitLayer::by_key(limiter("all", 1, &clock))).await;
+    let mut stack = stack(&clock, by_key("all", 1)).await;
     assert_eq!(stack.call(send(Method::GET, "/", KEY)).await.unwrap().status(), StatusCode::OK);
     for step in [Duration::from_secs(3600), Duration::ZERO] {
         clock.step_calendar(START.saturating_add(step));
@@ -278,9 +283,9 @@ async fn r78_a_step_of_the_calendar_neither_locks_out_nor_lets_in() {
 async fn readiness_is_that_of_the_service_inside() {
     let clock = ManualClock::starting_at(START);
     let keys = store([record(KEY, |_| {})]).await;
+    let keys = assembly(keys).clock(clock.clone()).limit(by_key("all", 2)).without_route_table();
     let mut service = ServiceBuilder::new()
-        .layer(AuthenticateLayer::new(keys, header_key()).with_clock(clock.clone()))
-        .layer(RateLimitLayer::by_key(limiter("all", 2, &clock)))
+        .layer(keys.build().unwrap().layer())
         .concurrency_limit(1)
         .service(service_fn(whoami));
     for status in [200, 200, 429, 429] {
@@ -291,7 +296,7 @@ async fn readiness_is_that_of_the_service_inside() {
 }
 
 #[tokio::test]
-async fn r72_no_spelling_of_a_path_leaves_the_category_of_its_route() {
+async fn no_spelling_of_a_path_leaves_the_category_of_its_route() {
     // As routers read them: by the path as it is written.
     for (pattern, path) in [
         ("/workflows/{id}/run", "/workflows/1/run"),
@@ -305,25 +310,23 @@ async fn r72_no_spelling_of_a_path_leaves_the_category_of_its_route() {
         ("/files/{*path}", "/files/%61"),
     ] {
         let clock = ManualClock::starting_at(START);
-        let layer = RateLimitLayer::by_key(limiter("rest", 20, &clock))
-            .with_route(Method::POST, pattern, limiter("route", 10, &clock))
-            .unwrap();
-        let mut stack = stack(&clock, layer).await;
+        let limit = by_key("rest", 20).route(Method::POST, pattern, "route", per_minute(10));
+        let mut stack = stack(&clock, limit).await;
         let response = stack.call(send(Method::POST, path, KEY)).await.unwrap();
         assert_eq!(fields(&response)[0], "10", "{pattern}: {path}");
     }
 }
 
 #[tokio::test]
-async fn r76_spellings_and_secrets_of_one_key_share_a_limit() {
+async fn spellings_and_secrets_of_one_key_share_a_limit() {
     let clock = ManualClock::starting_at(START);
     let rotated = record(KEY, |key| {
         let valid_until = START.saturating_add(Duration::from_secs(60));
         key.extras.previous = Some(PreviousSecret { digest: Peppers::none().digest(OTHER_KEY), valid_until });
     });
-    let authenticate = AuthenticateLayer::new(store([rotated]).await, header_key()).with_clock(clock.clone());
-    let limit = RateLimitLayer::by_key(limiter("all", 10, &clock));
-    let service = ServiceBuilder::new().layer(authenticate).layer(limit).service_fn(whoami);
+    let keys = assembly(store([rotated]).await).clock(clock.clone());
+    let keys = keys.limit(by_key("all", 10)).without_route_table().build().unwrap();
+    let service = ServiceBuilder::new().layer(keys.layer()).service_fn(whoami);
     let spellings = [KEY.to_owned(), format!(" {KEY}"), format!("{KEY}\t "), OTHER_KEY.to_owned()];
     for (spent, spelling) in spellings.into_iter().enumerate() {
         let request = Request::builder().header("X-API-KEY", &spelling).body(()).unwrap();
@@ -336,7 +339,7 @@ async fn r76_spellings_and_secrets_of_one_key_share_a_limit() {
 async fn a_handler_sees_what_is_left_without_spending_it() {
     let clock = ManualClock::starting_at(START);
     let stored = record(KEY, |key| key.extras.limits.set("all", std::num::NonZeroU32::new(3)));
-    let counts = Arc::new(limiter("all", 10, &clock));
+    let counts = Arc::new(MemoryRateLimiter::builder("all", per_minute(10)).build_at(clock.now()));
     let (peeked, reading) = (counts.clone(), clock.clone());
     let handler = service_fn(move |request: Request<()>| {
         let principal = tower_api_keys::Principal::from_extensions(request.extensions()).unwrap();
@@ -344,9 +347,17 @@ async fn a_handler_sees_what_is_left_without_spending_it() {
         let left = left.map(|decision| (decision.limit(), decision.remaining()));
         std::future::ready(Ok::<_, Infallible>(Response::new(Bytes::from(format!("{left:?}")))))
     });
-    let authenticate = AuthenticateLayer::new(store([stored]).await, header_key()).with_clock(clock.clone());
-    let service =
-        ServiceBuilder::new().layer(authenticate).layer(RateLimitLayer::by_key(counts)).service(handler);
+    let keys = assembly(store([stored]).await)
+        .clock(clock.clone())
+        .limit(by_key("all", 10))
+        .limiters(move |category, quotas| {
+            assert_eq!((category, quotas), ("all", &[per_minute(10)][..]));
+            counts.clone()
+        })
+        .without_route_table()
+        .build()
+        .unwrap();
+    let service = ServiceBuilder::new().layer(keys.layer()).service(handler);
     let response = service.oneshot(request(KEY)).await.unwrap();
     assert_eq!(response.body(), "[(3, 2), (3, 2)]");
 }

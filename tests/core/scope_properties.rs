@@ -45,7 +45,7 @@ proptest! {
     }
 
     #[test]
-    fn r53_a_subset_is_what_the_naive_model_says(wanted in any_set(), held in any_set()) {
+    fn a_subset_is_what_the_naive_model_says(wanted in any_set(), held in any_set()) {
         let list: Vec<_> = held.iter().collect();
         let covered = wanted.iter().all(|scope| naive_contains(&list, scope));
         prop_assert_eq!(wanted.is_subset_of(&held), covered);
@@ -92,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn r37_text_parses_to_itself_or_not_at_all(text in "[a-zA-Z0-9_:*é -]{0,12}|[a-z]{1,3}:[a-z*]{1,3}") {
+    fn text_parses_to_itself_or_not_at_all(text in "[a-zA-Z0-9_:*é -]{0,12}|[a-z]{1,3}:[a-z*]{1,3}") {
         if let Ok(scope) = text.parse::<Scope>() {
                 prop_assert_eq!(scope.as_str(), &text);
                 let (resource, action) = text.split_once(':').unwrap();
@@ -103,7 +103,7 @@ proptest! {
 }
 
 #[test]
-fn r39_near_misses_open_nothing() {
+fn near_misses_open_nothing() {
     let held = set(["john:read", "john:*", "files:write"]);
     for wanted in [
         "johnathan:read",
@@ -123,7 +123,7 @@ fn r39_near_misses_open_nothing() {
 }
 
 #[test]
-fn r38_a_wildcard_covers_its_own_resource_and_is_covered_by_no_list_of_actions() {
+fn a_wildcard_covers_its_own_resource_and_is_covered_by_no_list_of_actions() {
     let all = set(["invoice:*"]);
     let five = set(["invoice:create", "invoice:read", "invoice:update", "invoice:delete", "invoice:execute"]);
     assert!(five.is_subset_of(&all));
@@ -134,7 +134,7 @@ fn r38_a_wildcard_covers_its_own_resource_and_is_covered_by_no_list_of_actions()
 }
 
 #[test]
-fn r53_an_empty_set_grants_nothing_and_is_a_subset_of_all() {
+fn an_empty_set_grants_nothing_and_is_a_subset_of_all() {
     let empty = ScopeSet::empty();
     assert!(empty.is_empty());
     assert_eq!(empty, set([]));
@@ -159,7 +159,7 @@ fn sets_print_and_serialize_as_a_sorted_list() {
 }
 
 #[test]
-fn r28_a_requirement_has_a_scope_and_r38_no_wildcard() {
+fn a_requirement_has_a_scope_and_no_wildcard() {
     assert_eq!(ScopeRequirement::all_of([]), Err(InvalidScopeRequirement::Empty));
     assert_eq!(ScopeRequirement::any_of([]), Err(InvalidScopeRequirement::Empty));
     assert_eq!(ScopeRequirement::scope(scope("runs:*")), Err(InvalidScopeRequirement::Wildcard));

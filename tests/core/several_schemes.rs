@@ -1,6 +1,5 @@
 //! `x-api-key`, Bearer and Basic side by side: one router, three families of keys.
 #![cfg(feature = "axum")]
-#![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
 use axum::Router;
 use axum::body::Body;
@@ -10,35 +9,42 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
-use tower_api_keys::clock::Timestamp;
-use tower_api_keys::credential::{BasicKey, BearerKey, HeaderKey};
+use tower_api_keys::credential::{BasicKey, BearerKey};
 use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
-use tower_api_keys::rejection::{Reason, Rejection, ErrorKind};
+use tower_api_keys::rejection::{ErrorKind, Reason};
 use tower_api_keys::store::{KeyAdministration, MemoryStore};
-use tower_api_keys::{AuthenticateLayer, Principal};
+use tower_api_keys::{ApiKeys, Principal};
+
+use crate::support::{START, assembly, rejection};
 
 const API_KEY: &str = "wfk_abc123def456ghi789jkl012mno345pq";
 const BEARER: &str = "sk_live_4f9a7Yc2.abc123def456ghi789jkl012mno345pq";
 const BASIC: &str = "sk_test_abc123def456ghi789jkl012mno345pq";
 
-async fn app() -> Router {
+/// A store of acme's keys: identifier, text and mode of each.
+async fn store_of<const N: usize>(keys: [(&str, &str, Mode); N]) -> MemoryStore {
     let store = MemoryStore::new();
-    for (id, key, mode) in
-        [("header", API_KEY, Mode::Live), ("4f9a7Yc2", BEARER, Mode::Live), ("basic", BASIC, Mode::Test)]
-    {
+    for (id, key, mode) in keys {
         let owner = Owner::organization("acme".parse().unwrap(), mode);
         let digest = Peppers::none().digest(key);
-        let record = KeyRecord::new(id.parse().unwrap(), owner, digest, Timestamp::from_unix_seconds(0));
-        store.insert(record).await.unwrap();
+        store.insert(KeyRecord::new(id.parse().unwrap(), owner, digest, START)).await.unwrap();
     }
-    let api_keys = KeyFormat::new("wfk_").unwrap();
+    store
+}
+
+async fn whoami(principal: Principal) -> String {
+    format!("{} {}", principal.key_id(), principal.scheme())
+}
+
+async fn app() -> Router {
+    let keys =
+        [("header", API_KEY, Mode::Live), ("4f9a7Yc2", BEARER, Mode::Live), ("basic", BASIC, Mode::Test)];
+    let store = store_of(keys).await;
     let bearers =
         KeyFormat::builder("sk_").optional_modes("test_", "live_").public_id(8, '.').build().unwrap();
     let basics = KeyFormat::builder("sk_").modes("test_", "live_").build().unwrap();
-    let layer = AuthenticateLayer::new(store, HeaderKey::new(HeaderName::from_static("x-api-key"), api_keys))
-        .add_extractor(BearerKey::new(bearers))
-        .add_extractor(BasicKey::new(basics));
-    let whoami = async |principal: Principal| format!("{} {}", principal.key_id(), principal.scheme());
+    let keys = assembly(store).extractor(BearerKey::new(bearers)).extractor(BasicKey::new(basics));
+    let layer = keys.without_route_table().build().unwrap().authenticate();
     Router::new().route("/", get(whoami)).layer(layer)
 }
 
@@ -90,7 +96,7 @@ async fn the_one_that_is_there_decides() {
 }
 
 #[tokio::test]
-async fn r11_two_at_once_are_a_conflict_and_nothing_covers_a_malformed_one_up() {
+async fn two_at_once_are_a_conflict_and_nothing_covers_a_malformed_one_up() {
     let app = app().await;
     let (basic_good, bearer_good) = (basic(BASIC), bearer(BEARER));
     let (basic_bad, bearer_bad) = (basic("pk_test_x"), bearer("nonsense"));
@@ -100,28 +106,28 @@ async fn r11_two_at_once_are_a_conflict_and_nothing_covers_a_malformed_one_up() 
             let response = answer(&app, &[("x-api-key", api_key), ("authorization", authorization)]).await;
             let name = format!("{api_key:?} and {authorization:?}");
             assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{name}");
-            let rejection = response.extensions().get::<Rejection>().unwrap();
+            let rejection = rejection(&response);
             assert!(matches!(rejection.reason(), Reason::CredentialConflict), "{name}: {rejection:?}");
         }
     }
-    // R9: two lines of the one field, of one scheme or of two.
+    // Two lines of the one field, of one scheme or of two.
     for lines in [[&basic_good, &basic_good], [&basic_good, &bearer_good], [&bearer_good, &basic_bad]] {
         let response = answer(&app, &lines.map(|line| ("authorization", line.as_str()))).await;
         assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{lines:?}");
-        let kind = response.extensions().get::<Rejection>().unwrap().kind();
+        let kind = rejection(&response).kind();
         assert_eq!(kind, ErrorKind::AmbiguousCredentials, "{lines:?}");
     }
-    // A scheme that nobody here reads is no credential, so it is in nobody's way.
+    // A scheme that no extractor reads is no credential, so it is in the way of none.
     let response = answer(&app, &[("x-api-key", API_KEY), ("authorization", "Digest abc")]).await;
     assert_eq!(response.status(), StatusCode::OK);
 }
 
 #[tokio::test]
-async fn r64_a_401_has_one_challenge_for_each_scheme() {
+async fn a_401_has_one_challenge_for_each_scheme() {
     let app = app().await;
     let unknown = bearer(&BEARER.replace('q', "r"));
     let basic = basic(&BASIC.replace('q', "r"));
-    // The error of RFC 6750 is for who presented a bearer token.
+    // The error of RFC 6750 is for those who presented a bearer token.
     let invalid = r#"Bearer error="invalid_token""#;
     for (name, fields, of_bearer) in [
         ("nothing", vec![], "Bearer"),
@@ -138,21 +144,46 @@ async fn r64_a_401_has_one_challenge_for_each_scheme() {
 }
 
 #[tokio::test]
-async fn the_host_may_leave_the_challenge_out() {
+async fn the_application_may_leave_the_challenge_out() {
     let format = KeyFormat::builder("sk_").modes("test_", "live_").build().unwrap();
-    let layer = AuthenticateLayer::new(MemoryStore::new(), BasicKey::new(format.clone()))
-        .without_challenge()
-        .with_realm("workflows")
-        .unwrap()
-        .add_extractor(BearerKey::new(format));
+    let keys = || {
+        let keys = ApiKeys::builder(MemoryStore::new(), format.clone()).basic().bearer();
+        keys.without_challenge().without_route_table()
+    };
+    let layer = keys().build().unwrap().authenticate();
+    let anonymous = keys().allow_anonymous().build().unwrap().authenticate();
     let app = Router::new()
         .route("/", get(async || StatusCode::UNAUTHORIZED))
-        .layer(layer.clone())
-        .route("/handler", get(async || StatusCode::UNAUTHORIZED).layer(layer.allow_anonymous()));
+        .layer(layer)
+        .route("/handler", get(async || StatusCode::UNAUTHORIZED).layer(anonymous));
     for path in ["/", "/handler"] {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         let response = app.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
         assert!(!response.headers().contains_key("www-authenticate"), "{path}");
+    }
+    let error = keys().realm("workflows").build().unwrap_err();
+    assert_eq!(error.faults().iter().map(|fault| fault.setting()).collect::<Vec<_>>(), ["realm"]);
+}
+
+/// With one format for all locations, and more than one format at each.
+#[tokio::test]
+async fn formats_of_the_assembly_are_accepted_wherever_keys_are_taken_from() {
+    let old = KeyFormat::new("old_").unwrap();
+    let old_key = "old_abc123def456ghi789jkl012mno345pq";
+    let store = store_of([("new", API_KEY, Mode::Live), ("old", old_key, Mode::Live)]).await;
+    let keys = assembly(store).bearer().basic().also_accept(old).without_route_table().build().unwrap();
+    let app = Router::new().route("/", get(whoami)).layer(keys.authenticate());
+    for (key, id) in [(API_KEY, "new"), (old_key, "old")] {
+        for (field, value, scheme) in [
+            ("x-api-key", key, "ApiKey"),
+            ("authorization", &bearer(key), "Bearer"),
+            ("authorization", &basic(key), "Basic"),
+        ] {
+            let response = answer(&app, &[(field, value)]).await;
+            assert_eq!(response.status(), StatusCode::OK, "{field}: {value}");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(str::from_utf8(&body).unwrap(), format!("{id} {scheme}"));
+        }
     }
 }

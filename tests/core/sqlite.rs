@@ -1,8 +1,8 @@
 //! The store in an SQLite file that is locked, full, damaged, and shared with a process that is killed.
-#![cfg(feature = "sqlite")]
+
 #![allow(clippy::print_stdout, reason = "a child process says what was answered to it")]
 
-#[path = "support/stores.rs"]
+#[path = "../support/stores.rs"]
 mod stores;
 
 use std::env;
@@ -80,13 +80,13 @@ async fn three_stores(directory: &Directory) -> Vec<Arc<dyn KeyAdministration>> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r59_r60_changes_at_once_leave_one_consistent_state() {
+async fn changes_at_once_leave_one_consistent_state() {
     let directory = Directory::new();
     stores::r59_r60_changes_at_once_leave_one_consistent_state(&three_stores(&directory).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r85_uses_are_recorded_from_everywhere_at_once() {
+async fn uses_are_recorded_from_everywhere_at_once() {
     let directory = Directory::new();
     stores::r85_uses_are_recorded_from_everywhere_at_once(&three_stores(&directory).await).await;
 }
@@ -136,14 +136,14 @@ async fn many_may_open_a_new_file_at_once_and_a_newer_one_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r24_texts_stay_texts() {
+async fn texts_stay_texts() {
     let directory = Directory::new();
     let store = SqliteStore::open(directory.file()).await.unwrap();
     stores::r24_texts_stay_texts(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r24_r50_statements_are_constant_and_an_index_answers_each() {
+async fn statements_are_constant_and_an_index_answers_each() {
     stores::watch_statements();
     let directory = Directory::new();
     let store = SqliteStore::open(directory.file()).await.unwrap();
@@ -178,7 +178,7 @@ async fn r24_r50_statements_are_constant_and_an_index_answers_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r23_a_damaged_row_is_an_error_and_no_panic() {
+async fn a_damaged_row_is_an_error_and_no_panic() {
     let directory = Directory::new();
     let store = SqliteStore::open(directory.file()).await.unwrap();
     let mut connection = directory.connect().await;
@@ -193,7 +193,7 @@ async fn r23_a_damaged_row_is_an_error_and_no_panic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r27_a_locked_file_is_an_error_in_time_and_look_ups_go_on() {
+async fn a_locked_file_is_an_error_in_time_and_look_ups_go_on() {
     let directory = Directory::new();
     let time = Duration::from_millis(300);
     let store = SqliteStore::open(directory.file()).await.unwrap().with_administration_timeout(time);
@@ -224,7 +224,7 @@ async fn r27_a_locked_file_is_an_error_in_time_and_look_ups_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r27_a_full_disk_is_an_error_and_takes_nothing_away() {
+async fn a_full_disk_is_an_error_and_takes_nothing_away() {
     let directory = Directory::new();
     drop(SqliteStore::open(directory.file()).await.unwrap());
     let full = directory.options().pragma("max_page_count", "40");
@@ -253,7 +253,7 @@ async fn r27_a_full_disk_is_an_error_and_takes_nothing_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r27_an_exhausted_pool_is_an_error_in_time() {
+async fn an_exhausted_pool_is_an_error_in_time() {
     let directory = Directory::new();
     drop(SqliteStore::open(directory.file()).await.unwrap());
     let pool = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(directory.options());
@@ -271,7 +271,7 @@ async fn r27_an_exhausted_pool_is_an_error_in_time() {
     store.insert(key).await.unwrap();
 }
 
-/// The other process of the tests below: it is this file run again, for this test alone.
+/// The other process of the tests below: it is these tests run again, for this one alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn child_process() {
     let Ok(file) = env::var("KEYS_WRITTEN_BY_A_CHILD") else { return };
@@ -289,7 +289,7 @@ async fn child_process() {
 
 fn child(file: &Path) -> (Child, impl Iterator<Item = (bool, KeyId)> + use<>) {
     let mut child = Command::new(env::current_exe().unwrap())
-        .args(["child_process", "--exact", "--nocapture"])
+        .args(["sqlite::child_process", "--exact", "--nocapture"])
         .env("KEYS_WRITTEN_BY_A_CHILD", file)
         .stdout(Stdio::piped())
         .spawn()
@@ -308,12 +308,13 @@ fn child(file: &Path) -> (Child, impl Iterator<Item = (bool, KeyId)> + use<>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r60_a_killed_process_loses_nothing_that_was_answered() {
+async fn a_killed_process_loses_nothing_that_was_answered() {
     let directory = Directory::new();
     for round in 1..=3 {
         let file = directory.0.join(format!("keys{round}.db"));
         let (mut child, mut answered) = child(&file);
         let mut seen: Vec<_> = answered.by_ref().take(50 * round).collect();
+        assert_eq!(seen.len(), 50 * round, "the child writes");
         child.kill().unwrap();
         seen.extend(answered);
         child.wait().unwrap();

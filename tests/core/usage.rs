@@ -1,43 +1,38 @@
 //! Usage metering: which calls a sink is told of, and what of them.
-#![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
-
-mod support;
 
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{Request, Response, StatusCode};
-use support::*;
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
-use tower_api_keys::authorize::OrganizationContextLayer;
-use tower_api_keys::credential::BearerKey;
-use tower_api_keys::identity::Role;
-use tower_api_keys::identity::{Membership, Session, SessionAuthenticator};
+use tower_api_keys::identity::{Membership, OrganizationRule, Role, Session, SessionAuthenticator};
 use tower_api_keys::key::{Mode, SecretString};
-use tower_api_keys::limit::{MemoryRateLimiter, Quota};
 use tower_api_keys::outcome::Call;
-use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
+use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::StoreError;
-use tower_api_keys::{AuthenticateLayer, RateLimitLayer, RequireScopeLayer, UsageLayer};
+use tower_api_keys::{ApiKeys, MemoryStore, Quota, RateLimit};
+
+use crate::support::*;
 
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<Vec<String>>>);
 
 impl Notes {
-    fn layer(&self) -> UsageLayer {
-        let notes = self.clone();
-        UsageLayer::new(X_API_KEY, move |call: &Call<'_>| {
-            let key = call.principal().map_or("nobody", |principal| principal.name());
-            let note = format!("{key} {} {} {}", call.method(), call.path(), call.status().as_u16());
-            notes.0.lock().unwrap().push(note);
-        })
+    fn add(&self, call: &Call<'_>) {
+        let key = call.principal().map_or("unknown", |principal| principal.name());
+        let note = format!("{key} {} {} {}", call.method(), call.path(), call.status().as_u16());
+        self.0.lock().unwrap().push(note);
     }
 
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
+}
+
+async fn acme_s_key() -> MemoryStore {
+    store([record(KEY, |key| key.name = "acme".into())]).await
 }
 
 fn at(path: &str, key: Option<&str>) -> Request<()> {
@@ -53,13 +48,16 @@ fn at(path: &str, key: Option<&str>) -> Request<()> {
 async fn calls_with_a_key_and_a_status_below_500_are_told_with_who_made_them() {
     for answers in [Answers::AtOnce, Answers::Later] {
         let notes = Notes::default();
-        let keys = TestStore::new(store([record(KEY, |key| key.name = "acme".into())]).await, answers);
-        let limiter = MemoryRateLimiter::builder("address", Quota::per_minute(8).unwrap()).build();
-        let service = ServiceBuilder::new()
-            .layer(notes.layer())
-            .layer(RateLimitLayer::by_client_address(ClientAddressSource::peer(), limiter))
-            .layer(AuthenticateLayer::new(keys, header_key()))
-            .service(service_fn(async |request: Request<()>| {
+        let sink = notes.clone();
+        let keys = assembly(TestStore::new(acme_s_key().await, answers))
+            .client_address(ClientAddressSource::peer())
+            .limit(RateLimit::per_address("address", Quota::per_minute(8).unwrap()))
+            .usage(move |call: &Call<'_>| sink.add(call))
+            .without_route_table()
+            .build()
+            .unwrap();
+        let service =
+            ServiceBuilder::new().layer(keys.layer()).service(service_fn(async |request: Request<()>| {
                 let mut response = Response::new(Bytes::new());
                 let status = request.uri().path().trim_start_matches('/').parse();
                 *response.status_mut() = status.unwrap_or(StatusCode::OK);
@@ -70,12 +68,12 @@ async fn calls_with_a_key_and_a_status_below_500_are_told_with_who_made_them() {
             ("/404", Some(KEY), Some("acme POST /404 404")),
             ("/499", Some(KEY), Some("acme POST /499 499")),
             ("/500", Some(KEY), None),
-            ("/", Some(UNKNOWN_KEY), Some("nobody POST / 401")),
-            ("/", Some("junk"), Some("nobody POST / 401")),
+            ("/", Some(UNKNOWN_KEY), Some("unknown POST / 401")),
+            ("/", Some("junk"), Some("unknown POST / 401")),
             ("/", Some(""), None),
             ("/", None, None),
-            // Over the limit of the address, before anybody has looked at the key.
-            ("/", Some(KEY), Some("nobody POST / 429")),
+            // Over the limit of the address, before the key has been looked at.
+            ("/", Some(KEY), Some("unknown POST / 429")),
             ("/", None, None),
         ] {
             service.clone().oneshot(at(path, key)).await.unwrap();
@@ -85,34 +83,49 @@ async fn calls_with_a_key_and_a_status_below_500_are_told_with_who_made_them() {
 }
 
 #[tokio::test]
-async fn who_is_refused_further_in_is_known() {
+async fn the_caller_of_a_call_that_is_rejected_further_in_is_known() {
     let notes = Notes::default();
-    let keys = store([record(KEY, |key| key.name = "acme".into())]).await;
-    let service = ServiceBuilder::new()
-        .layer(notes.layer())
-        .layer(AuthenticateLayer::new(keys, header_key()))
-        .layer(RequireScopeLayer::new(ScopeRequirement::from_static("ships:write")))
-        .service(service_fn(whoami));
-    service.oneshot(at("/ships", Some(KEY))).await.unwrap();
+    let sink = notes.clone();
+    let keys = assembly(acme_s_key().await).usage(move |call: &Call<'_>| sink.add(call));
+    let keys = keys.route("POST", "/ships", "ships:write").build().unwrap();
+    let handler = service_fn(whoami);
+    let in_one = keys.layer().layer(handler);
+    in_one.oneshot(at("/ships", Some(KEY))).await.unwrap();
     assert_eq!(notes.take(), ["acme POST /ships 403"]);
+    for inside in [keys.authorize(), keys.require("ships:write")] {
+        let service = ServiceBuilder::new().layer(keys.authenticate()).layer(inside).service(handler);
+        service.oneshot(at("/ships", Some(KEY))).await.unwrap();
+        assert_eq!(notes.take(), ["acme POST /ships 403"]);
+    }
 }
 
+/// Two in one assembly, and one of each of two assemblies, one around the other.
 #[tokio::test]
 async fn each_of_two_sinks_learns_who_called() {
     let (bill, statistics) = (Notes::default(), Notes::default());
-    let keys = store([record(KEY, |key| key.name = "acme".into())]).await;
+    let keys = acme_s_key().await;
+    let assembly = || assembly(keys.clone()).without_route_table();
+    let (first, second) = (bill.clone(), statistics.clone());
+    let both = assembly().usage(move |call: &Call<'_>| {
+        first.add(call);
+        second.add(call);
+    });
+    let service = both.build().unwrap().layer().layer(service_fn(whoami));
+    service.oneshot(at("/ships", Some(KEY))).await.unwrap();
+    assert_eq!([bill.take(), statistics.take()], [["acme POST /ships 200"]; 2]);
+
+    let (first, second) = (bill.clone(), statistics.clone());
     let service = ServiceBuilder::new()
-        .layer(bill.layer())
-        .layer(statistics.layer())
-        .layer(AuthenticateLayer::new(keys, header_key()))
+        .layer(assembly().usage(move |call: &Call<'_>| first.add(call)).build().unwrap().layer())
+        .layer(assembly().usage(move |call: &Call<'_>| second.add(call)).build().unwrap().layer())
         .service(service_fn(whoami));
     service.oneshot(at("/ships", Some(KEY))).await.unwrap();
     assert_eq!([bill.take(), statistics.take()], [["acme POST /ships 200"]; 2]);
 }
 
-/// Who is in a session is known when it is known for whom they act.
+/// The caller of a session is known once its organization is, in one layer and in several.
 #[tokio::test]
-async fn who_calls_in_a_session_is_known() {
+async fn the_caller_of_a_session_is_known() {
     struct Ada;
 
     #[async_trait::async_trait]
@@ -132,32 +145,49 @@ async fn who_calls_in_a_session_is_known() {
             calls.lock().unwrap().push(owner);
         }
     };
-    let service = ServiceBuilder::new()
-        .layer(UsageLayer::new(AUTHORIZATION, sink))
-        .layer(
-            AuthenticateLayer::new(store([]).await, BearerKey::new(format()).or_session()).with_sessions(Ada),
-        )
-        .layer(OrganizationContextLayer::new().with_session_cookie("organization"))
-        .service(service_fn(whoami));
-    for cookie in ["organization=acme", "organization=other"] {
+    let keys = ApiKeys::builder(MemoryStore::new(), format())
+        .bearer()
+        .sessions(Ada)
+        .organization(OrganizationRule::context().session_cookie("organization"))
+        .usage(sink)
+        .without_route_table()
+        .build()
+        .unwrap();
+    let request = |cookie: &str| {
         let mut request = at("/ships", None);
         request.headers_mut().insert(AUTHORIZATION, "Bearer token".parse().unwrap());
         request.headers_mut().insert(COOKIE, cookie.parse().unwrap());
-        service.clone().oneshot(request).await.unwrap();
+        request
+    };
+    let one = keys.layer().layer(service_fn(whoami));
+    let several = keys.authenticate().layer(keys.authorize().layer(service_fn(whoami)));
+    for cookie in ["organization=acme", "organization=other"] {
+        one.clone().oneshot(request(cookie)).await.unwrap();
+        several.clone().oneshot(request(cookie)).await.unwrap();
     }
-    assert_eq!(*calls.lock().unwrap(), [Some(("ada".to_owned(), acme())), None]);
+    let ada = Some(("ada".to_owned(), acme()));
+    assert_eq!(*calls.lock().unwrap(), [ada.clone(), ada, None, None]);
 }
 
 #[tokio::test]
-async fn a_sink_that_panics_breaks_nothing_and_an_error_is_no_answer() {
-    let layer = UsageLayer::new(X_API_KEY, |_: &Call<'_>| panic!("the sink has a bug"));
-    let response = layer.layer(service_fn(whoami)).oneshot(at("/", Some(KEY))).await.unwrap();
-    assert_eq!(response.body(), "nobody");
+async fn a_sink_that_panics_breaks_nothing_and_an_error_is_no_response() {
+    let keys = acme_s_key().await;
+    let assembly = || assembly(keys.clone()).without_route_table();
+    let panicking = assembly().usage(|_: &Call<'_>| panic!("the sink has a bug")).build().unwrap();
+    let service = panicking.layer().layer(service_fn(whoami));
+    let response = service.clone().oneshot(at("/", Some(KEY))).await.unwrap();
+    assert_eq!(
+        (response.status(), &**response.body()),
+        (StatusCode::OK, record(KEY, |_| {}).id.as_str().as_bytes())
+    );
+    let response = service.oneshot(at("/", Some(UNKNOWN_KEY))).await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "a rejection, too");
 
     let notes = Notes::default();
-    let service =
-        notes.layer().layer(service_fn(async |_: Request<()>| Err::<Response<()>, BoxError>("gone".into())));
-    assert!(service.oneshot(at("/", Some(KEY))).await.is_err());
+    let sink = notes.clone();
+    let keys = assembly().usage(move |call: &Call<'_>| sink.add(call)).build().unwrap();
+    let failing = service_fn(async |_: Request<()>| Err::<Response<Bytes>, BoxError>("gone".into()));
+    assert!(keys.layer().layer(failing).oneshot(at("/", Some(KEY))).await.is_err());
     assert_eq!(notes.take(), [""; 0]);
 }
 
@@ -166,6 +196,7 @@ async fn a_sink_that_panics_breaks_nothing_and_an_error_is_no_answer() {
 async fn the_route_is_axum_s() {
     use axum::Router;
     use axum::routing::post;
+    use tower_api_keys::route::RouteMatching;
 
     let routes = Arc::new(Mutex::new(Vec::new()));
     let sink = {
@@ -174,7 +205,13 @@ async fn the_route_is_axum_s() {
             routes.lock().unwrap().push((call.method().clone(), call.route().map(str::to_owned)))
         }
     };
-    let app = Router::new().route("/ships/{id}", post(async || "")).layer(UsageLayer::new(X_API_KEY, sink));
+    let keys = assembly(acme_s_key().await)
+        .match_routes(RouteMatching::MatchedPath)
+        .usage(sink)
+        .without_route_table()
+        .build()
+        .unwrap();
+    let app = Router::new().route("/ships/{id}", post(async || "")).layer(keys.layer());
     for path in ["/ships/7", "/nowhere"] {
         let request = at(path, Some(KEY)).map(|()| axum::body::Body::empty());
         app.clone().oneshot(request).await.unwrap();

@@ -1,17 +1,11 @@
 //! The layers without axum, and what HTTP/1.1 and HTTP/2 must agree on, over real sockets.
-#![cfg(feature = "axum")]
-
-#[path = "support/http2.rs"]
-mod http2;
-#[path = "support/server.rs"]
-mod server;
 
 use std::net::TcpStream;
 use std::process::Command;
 
+use crate::http2::Http2;
+use crate::server::Server;
 use http::Method;
-use http2::Http2;
-use server::Server;
 
 /// A request with these `x-api-key` lines, and the status that it must get.
 struct Case {

@@ -1,15 +1,11 @@
 //! What the JustPaid Workflows guide promises, over a real socket against the example server.
-#![cfg(feature = "axum")]
-
-#[path = "support/server.rs"]
-mod server;
 
 use std::collections::HashSet;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::server::{Answer, Server};
 use serde_json::{Value, json};
-use server::{Answer, Server};
 
 const UNAUTHORIZED: &str =
     r#"{"success":false,"error":{"code":"UNAUTHORIZED","message":"Invalid or missing API key"}}"#;

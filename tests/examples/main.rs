@@ -1,5 +1,7 @@
 //! The example servers over real sockets. Their printed `curl` lines are pasted, so this needs curl.
 
+#[path = "../support/http2.rs"]
+mod http2;
 #[path = "../support/server.rs"]
 mod server;
 

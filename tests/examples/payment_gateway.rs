@@ -1,18 +1,11 @@
 //! What the payment-gateway.app guide promises, over a real socket against the example server.
-#![cfg(feature = "axum")]
-#![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
-
-#[path = "support/http2.rs"]
-mod http2;
-#[path = "support/server.rs"]
-mod server;
 
 use std::collections::BTreeMap;
 
+use crate::http2::Http2;
+use crate::server::{Answer, Server};
 use http::Method;
-use http2::Http2;
 use serde_json::{Value, json};
-use server::{Answer, Server};
 
 const OURS: &str = "org_demo";
 const OTHER: &str = "org_other";

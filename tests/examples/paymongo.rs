@@ -1,14 +1,9 @@
 //! What the PayMongo Workflow API guide promises, over a real socket against the example server.
-#![cfg(feature = "axum")]
-#![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
-#[path = "support/server.rs"]
-mod server;
-
+use crate::server::{Answer, Server};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
 use serde_json::{Value, json};
-use server::{Answer, Server};
 
 const JSON: &str = "application/json";
 const YAML: &str = "text/plain";

@@ -1,13 +1,5 @@
 //! The two-minute tour of `examples/distributed.rs`, read out of its documentation and run line by line against two
 //! processes, a PostgreSQL and a Redis; and what the two answer while these fail.
-#![cfg(all(feature = "axum", feature = "cache", feature = "postgres", feature = "redis"))]
-
-#[path = "support/postgres.rs"]
-mod postgres;
-#[path = "support/redis.rs"]
-mod redis_server;
-#[path = "support/server.rs"]
-mod server;
 
 use std::collections::HashMap;
 use std::process::Command;
@@ -15,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use redis_server::RedisServer;
-use server::Server;
+use crate::postgres_server as postgres;
+use crate::redis_server::RedisServer;
+use crate::server::{self, Server};
 
-const EXAMPLE: &str = include_str!("../examples/distributed.rs");
+const EXAMPLE: &str = include_str!("../../examples/distributed.rs");
 
 /// One command of the tour, and what the line above it says that it shows.
 struct Step {
@@ -145,7 +138,7 @@ async fn the_tour_shows_what_it_says() {
 }
 
 #[tokio::test]
-async fn r27_r77_no_answer_is_wrong_while_the_engines_are_killed_frozen_and_flushed() {
+async fn no_answer_is_wrong_while_the_engines_are_killed_frozen_and_flushed() {
     let (mut redis, postgres) = (RedisServer::start(), postgres::Server::start());
     let backends = Backends::of(&postgres, &redis).await;
     let [a, b] = [(); 2].map(|()| backends.program(("LIMIT", "1000000")));

@@ -1,5 +1,17 @@
 //! What talks to PostgreSQL and Redis: real servers, which the tests start, kill, freeze and restart.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "some tests have figures for who asks for them")]
 
+#[path = "../support/postgres.rs"]
+mod postgres_server;
+#[path = "../support/proxy.rs"]
+mod proxy;
+#[path = "../support/redis.rs"]
+mod redis_server;
+#[path = "../support/server.rs"]
+mod server;
+#[path = "../support/stores.rs"]
+mod stores;
 #[path = "../support/mod.rs"]
 mod support;
 

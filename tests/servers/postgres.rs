@@ -1,32 +1,26 @@
 //! The store in PostgreSQL, with servers that are killed, frozen and cut off.
-#![cfg(feature = "postgres")]
-
-#[path = "support/postgres.rs"]
-mod postgres;
-#[path = "support/stores.rs"]
-mod stores;
-mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
-use postgres::Server;
+use http::{Request, StatusCode};
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgPool, Row};
-use stores::{DAMAGE, find, full_record, owner, record, revoked};
-use support::{UNKNOWN_KEY, header_key, request, whoami};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_api_keys::AuthenticateLayer;
-use tower_api_keys::key::{KeyRecord, KeyState};
+use tower_api_keys::key::{KeyRecord, KeyState, Mode};
 use tower_api_keys::store::{
-    Invalidation, InvalidationSource, KeyAdministration, KeySelector, KeyStore, PostgresInvalidations,
-    PostgresStore, StoreErrorKind, conformance,
+    CachedStore, Invalidation, InvalidationSource, KeyAdministration, KeySelector, KeyStore,
+    PostgresInvalidations, PostgresStore, StoreErrorKind, conformance,
 };
+use tower_api_keys::{ApiKeys, KeyFormat};
+
+use crate::postgres_server::Server;
+use crate::stores::{self, DAMAGE, find, full_record, owner, record, revoked};
+use crate::support::{self, KEY, UNKNOWN_KEY, X_API_KEY, assembly, request, whoami};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -49,6 +43,12 @@ async fn execute(pool: &PgPool, sql: &str) {
 /// Another pool for the same database.
 fn second_pool(pool: &PgPool) -> PgPool {
     PgPoolOptions::new().max_connections(10).connect_lazy_with((*pool.connect_options()).clone())
+}
+
+/// Whether the cache has the key at hand.
+async fn is_held(cache: &CachedStore<PostgresStore>, key: &KeyRecord) -> bool {
+    let find = cache.find(KeySelector::Id(&key.id));
+    format!("{find:?}") == "Lookup::Ready" && matches!(find.await, Ok(Some(_)))
 }
 
 /// Repeats a look-up until it works, which has to be soon.
@@ -78,12 +78,12 @@ async fn three_stores() -> Vec<Arc<dyn KeyAdministration>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r59_r60_changes_at_once_leave_one_consistent_state() {
+async fn changes_at_once_leave_one_consistent_state() {
     stores::r59_r60_changes_at_once_leave_one_consistent_state(&three_stores().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r85_uses_are_recorded_from_everywhere_at_once() {
+async fn uses_are_recorded_from_everywhere_at_once() {
     stores::r85_uses_are_recorded_from_everywhere_at_once(&three_stores().await).await;
 }
 
@@ -98,7 +98,7 @@ async fn no_debug_text_holds_the_password() {
 
 /// Messages of the database name the digest that was there already.
 #[tokio::test(flavor = "multi_thread")]
-async fn r20_no_error_tells_a_digest() {
+async fn no_error_tells_a_digest() {
     let (store, _) = new_store().await;
     let key = record("k1");
     store.insert(key.clone()).await.unwrap();
@@ -133,12 +133,12 @@ async fn many_may_migrate_at_once_and_a_newer_schema_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r24_texts_stay_texts() {
+async fn texts_stay_texts() {
     stores::r24_texts_stay_texts(&new_store().await.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r23_a_damaged_row_is_an_error_and_no_panic() {
+async fn a_damaged_row_is_an_error_and_no_panic() {
     let (store, pool) = new_store().await;
     for (number, (column, value)) in DAMAGE.iter().enumerate() {
         let key = full_record(&format!("k{number}"));
@@ -151,7 +151,7 @@ async fn r23_a_damaged_row_is_an_error_and_no_panic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r24_r50_statements_are_constant_and_an_index_answers_each() {
+async fn statements_are_constant_and_an_index_answers_each() {
     let pool = Server::shared().database(1).await;
     let store = migrated(&pool).await;
     execute(
@@ -219,7 +219,7 @@ async fn every_change_is_notified_with_its_transaction_and_nothing_else_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r32_what_is_heard_can_be_seen() {
+async fn what_is_heard_can_be_seen() {
     let (store, pool) = new_store().await;
     let other = PostgresStore::new(second_pool(&pool));
     let mut source = PostgresInvalidations::new(&pool);
@@ -239,11 +239,8 @@ async fn r32_what_is_heard_can_be_seen() {
 }
 
 /// Two nodes, each with a cache in front of the one database.
-#[cfg(feature = "cache")]
 #[tokio::test(flavor = "multi_thread")]
-async fn r32_r33_a_revocation_reaches_the_cache_of_another_node() {
-    use tower_api_keys::store::CachedStore;
-
+async fn a_revocation_reaches_the_cache_of_another_node() {
     let server = Server::start();
     let pool = server.database(10).await;
     let time = Duration::from_millis(500);
@@ -256,7 +253,7 @@ async fn r32_r33_a_revocation_reaches_the_cache_of_another_node() {
     let ((here, follower), (there, other_follower)) = (node(pool.clone()), node(second_pool(&pool)));
     let warm = async |key: &KeyRecord| {
         // Until the channel is up, and what was held before it is dropped.
-        while !matches!(there.find_now(KeySelector::Id(&key.id)), std::task::Poll::Ready(Ok(Some(_)))) {
+        while !is_held(&there, key).await {
             let _ = there.find(KeySelector::Id(&key.id)).await;
             sleep(Duration::from_millis(200)).await;
         }
@@ -296,15 +293,8 @@ async fn r32_r33_a_revocation_reaches_the_cache_of_another_node() {
 }
 
 /// By the server's own log, in which only the connections of this test leave their statements.
-#[cfg(feature = "cache")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cold_key_costs_one_query_and_a_warm_one_none() {
-    use http::Request;
-    use support::{KEY, X_API_KEY};
-    use tower_api_keys::credential::HeaderKey;
-    use tower_api_keys::key::{KeyFormat, Mode};
-    use tower_api_keys::store::CachedStore;
-
     let server = Server::start();
     let pool = server.database(1).await;
     migrated(&pool).await;
@@ -326,9 +316,11 @@ async fn a_cold_key_costs_one_query_and_a_warm_one_none() {
     assert_eq!(seen, 2, "the log shows what is done: {}", server.log());
 
     let cached = CachedStore::builder(store).absent_max_age(SOON).build();
-    let by_digest = AuthenticateLayer::new(cached.clone(), header_key()).layer(service_fn(whoami));
+    let by_digest = assembly(cached.clone()).without_route_table().build().unwrap();
+    let by_digest = by_digest.authenticate().layer(service_fn(whoami));
     let by_id_layer =
-        AuthenticateLayer::new(cached, HeaderKey::new(X_API_KEY, named)).layer(service_fn(whoami));
+        ApiKeys::builder(cached, named).header("x-api-key").without_route_table().build().unwrap();
+    let by_id_layer = by_id_layer.authenticate().layer(service_fn(whoami));
     for (name, secret, service, status) in [
         ("by digest", KEY, &by_digest, StatusCode::OK),
         ("unknown digest", UNKNOWN_KEY, &by_digest, StatusCode::UNAUTHORIZED),
@@ -348,7 +340,7 @@ async fn a_cold_key_costs_one_query_and_a_warm_one_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r33_a_call_that_is_given_up_loses_nothing() {
+async fn a_call_that_is_given_up_loses_nothing() {
     let (store, pool) = new_store().await;
     let mut source = PostgresInvalidations::new(&pool);
     assert_eq!(source.next().await, Invalidation::Connected);
@@ -369,7 +361,7 @@ async fn r33_a_call_that_is_given_up_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r33_the_listener_notices_a_frozen_and_a_killed_server() {
+async fn the_listener_notices_a_frozen_and_a_killed_server() {
     let server = Server::start();
     let pool = server.database(10).await;
     let store = migrated(&pool).await;
@@ -397,14 +389,15 @@ async fn r33_the_listener_notices_a_frozen_and_a_killed_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r27_a_frozen_server_is_an_error_in_time() {
+async fn a_frozen_server_is_an_error_in_time() {
     let server = Server::start();
     let pool = server.database(5).await;
     let time = Duration::from_millis(500);
     let store = migrated(&pool).await.with_look_up_timeout(time).with_administration_timeout(time);
     let key = record("k1");
     store.insert(key.clone()).await.unwrap();
-    let service = AuthenticateLayer::new(store.clone(), header_key()).layer(service_fn(whoami));
+    let keys = assembly(store.clone()).without_route_table().build().unwrap();
+    let service = keys.authenticate().layer(service_fn(whoami));
     let status = async || service.clone().oneshot(request(UNKNOWN_KEY)).await.unwrap().status();
 
     server.freeze();
@@ -431,7 +424,7 @@ async fn r27_a_frozen_server_is_an_error_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r27_r60_a_killed_server_loses_nothing_that_was_answered() {
+async fn a_killed_server_loses_nothing_that_was_answered() {
     let server = Server::start();
     let pool = server.database(10).await;
     let store = migrated(&pool).await.with_administration_timeout(Duration::from_secs(2));
@@ -485,7 +478,7 @@ async fn r27_r60_a_killed_server_loses_nothing_that_was_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r27_an_exhausted_pool_and_a_locked_row_are_errors_in_time() {
+async fn an_exhausted_pool_and_a_locked_row_are_errors_in_time() {
     let pool = Server::shared().database(2).await;
     let time = Duration::from_millis(300);
     let store = migrated(&pool).await.with_look_up_timeout(time).with_administration_timeout(time);
@@ -514,7 +507,7 @@ async fn r27_an_exhausted_pool_and_a_locked_row_are_errors_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r27_connections_that_lead_nowhere_any_more_are_found_out_together() {
+async fn connections_that_lead_nowhere_any_more_are_found_out_together() {
     let pool = Server::shared().database(1).await;
     let key = record("k1");
     migrated(&pool).await.insert(key.clone()).await.unwrap();
@@ -558,7 +551,7 @@ async fn r27_connections_that_lead_nowhere_any_more_are_found_out_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r27_callers_that_leave_take_no_connection_with_them() {
+async fn callers_that_leave_take_no_connection_with_them() {
     let (store, pool) = new_store().await;
     let key = record("k1");
     store.insert(key.clone()).await.unwrap();

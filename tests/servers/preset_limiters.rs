@@ -1,7 +1,6 @@
 //! Two processes that serve the same preset, with limiters they share: each limit holds for both together.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
@@ -12,13 +11,13 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::PeerAddress;
 use tower_api_keys::credential::SessionTokens;
 use tower_api_keys::key::{Mode, Owner, SecretString};
-use tower_api_keys::limit::{MemoryRateLimiter, Quota, RateLimiter};
-use tower_api_keys::manage::{Authority, KeyManager, NewKey};
-use tower_api_keys::presets::justpaid::JustPaid;
-use tower_api_keys::presets::pasby::Pasby;
-use tower_api_keys::presets::payment_gateway::{self, PaymentGateway};
+use tower_api_keys::limit::{MemoryRateLimiter, MemoryRateLimiterBuilder, RateLimiter};
+use tower_api_keys::manage::KeyManager;
+use tower_api_keys::presets::justpaid::justpaid;
+use tower_api_keys::presets::pasby::pasby;
+use tower_api_keys::presets::payment_gateway::payment_gateway;
 use tower_api_keys::scope::ScopeSet;
-use tower_api_keys::store::MemoryStore;
+use tower_api_keys::{Authority, MemoryStore, NewKey, Quota};
 
 type Process = BoxCloneService<Request<()>, Response<Bytes>, Infallible>;
 
@@ -34,7 +33,7 @@ async fn send(process: &Process, field: &str, value: String) -> StatusCode {
     process.clone().oneshot(request).await.unwrap().status()
 }
 
-/// Sends to both in turn until the one that is asked refuses, and says how many were let through.
+/// Sends to both in turn until the one that is asked rejects, and says how many were admitted.
 async fn admitted(processes: [Process; 2], field: &str, value: String) -> u32 {
     for number in 0..10_000 {
         let process = &processes[number % 2];
@@ -54,52 +53,61 @@ macro_rules! process {
     };
 }
 
+/// Makes one limiter for a category, however many processes ask for it; and all that were made.
+fn shared() -> (impl Fn(&str, &[Quota]) -> Arc<dyn RateLimiter> + Clone + Send + Sync + 'static, Limiters) {
+    let limiters = Limiters::default();
+    let made = limiters.clone();
+    let make = move |category: &str, quotas: &[Quota]| -> Arc<dyn RateLimiter> {
+        let new = || {
+            let builder = MemoryRateLimiter::builder(category, quotas[0]);
+            let add = |builder: MemoryRateLimiterBuilder, quota: &Quota| builder.quota(*quota).unwrap();
+            Arc::new(quotas[1..].iter().fold(builder, add).build())
+        };
+        made.lock().unwrap().entry(category.to_owned()).or_insert_with(|| new()).clone()
+    };
+    (make, limiters)
+}
+
+type Limiters = Arc<Mutex<BTreeMap<String, Arc<dyn RateLimiter>>>>;
+
 #[tokio::test]
-async fn r72_justpaid_counts_a_category_with_one_limiter_in_all_processes() {
+async fn justpaid_counts_a_category_with_one_limiter_in_all_processes() {
     let store = MemoryStore::new();
-    let made: Arc<Mutex<HashMap<String, Arc<dyn RateLimiter>>>> = Arc::default();
-    let make = {
-        let made = made.clone();
-        move |category: &str, quota| -> Arc<dyn RateLimiter> {
-            let new = || Arc::new(MemoryRateLimiter::builder(category, quota).build());
-            made.lock().unwrap().entry(category.to_owned()).or_insert_with(|| new()).clone()
-        }
-    };
+    let (make, made) = shared();
     let process = || {
-        let preset = JustPaid::new(store.clone()).with_limiters(make.clone());
-        process!(preset.authenticate(), preset.rate_limit().unwrap())
+        let keys = justpaid(store.clone()).limiters(make.clone()).build().unwrap();
+        process!(keys.authenticate(), keys.rate_limit())
     };
-    let secret = key(&JustPaid::new(store.clone()).key_manager(), &["workflows:read"]).await;
+    let secret = key(justpaid(store.clone()).build().unwrap().manager(), &["workflows:read"]).await;
     let processes = [process(), process()];
     assert_eq!(admitted(processes, "x-api-key", secret.expose_secret().into()).await, 1000);
-    let mut categories: Vec<_> = made.lock().unwrap().keys().cloned().collect();
-    categories.sort();
-    assert_eq!(categories, ["execute", "read", "write"]);
+    let made = made.lock().unwrap();
+    // An assembly has all its limits, those of addresses too.
+    assert_eq!(made.keys().collect::<Vec<_>>(), ["execute", "read", "webhooks", "write"]);
 }
 
 #[tokio::test]
-async fn r72_payment_gateway_counts_callers_with_one_limiter_in_all_processes() {
+async fn payment_gateway_counts_callers_with_one_limiter_in_all_processes() {
     let store = MemoryStore::new();
-    let [five_minutes, minute] = payment_gateway::quotas();
-    let limiter = MemoryRateLimiter::builder("api", five_minutes).quota(minute).unwrap();
-    let limiter: Arc<dyn RateLimiter> = Arc::new(limiter.build());
+    let (make, made) = shared();
     let process = || {
-        let preset = PaymentGateway::new(store.clone()).with_limiter(limiter.clone());
-        process!(preset.authenticate(), preset.rate_limit())
+        let keys = payment_gateway(store.clone()).limiters(make.clone()).build().unwrap();
+        process!(keys.authenticate(), keys.rate_limit())
     };
-    let secret = key(&PaymentGateway::new(store.clone()).key_manager(), &["transaction:read"]).await;
+    let secret = key(payment_gateway(store.clone()).build().unwrap().manager(), &["transaction:read"]).await;
     let bearer = format!("Bearer {}", secret.expose_secret());
     assert_eq!(admitted([process(), process()], "authorization", bearer).await, 100);
+    assert_eq!(made.lock().unwrap().keys().collect::<Vec<_>>(), ["api"]);
 }
 
 #[tokio::test]
-async fn r72_pasby_counts_addresses_with_one_limiter_in_all_processes() {
+async fn pasby_counts_addresses_with_one_limiter_in_all_processes() {
     let tokens = SessionTokens::new("0123456789abcdef0123456789abcdef".into()).unwrap();
-    let limiter = MemoryRateLimiter::builder("address", Quota::per_minute(100).unwrap()).build();
-    let limiter: Arc<dyn RateLimiter> = Arc::new(limiter);
+    let (make, made) = shared();
     let process = || {
-        let preset = Pasby::new(MemoryStore::new(), tokens.clone()).with_address_limiter(limiter.clone());
-        process!(preset.address_limit())
+        let keys = pasby(MemoryStore::new(), tokens.clone()).limiters(make.clone()).build().unwrap();
+        process!(keys.limit_addresses())
     };
-    assert_eq!(admitted([process(), process()], "x-api-key", "whoever".into()).await, 100);
+    assert_eq!(admitted([process(), process()], "x-api-key", "anyone".into()).await, 100);
+    assert_eq!(made.lock().unwrap().keys().collect::<Vec<_>>(), ["address"]);
 }

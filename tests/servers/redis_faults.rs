@@ -1,35 +1,42 @@
 //! What becomes of requests while Redis is away, and afterwards. The faults are real ones.
-#![cfg(feature = "redis")]
-// A helper that fails fails its test.
-#![allow(clippy::unwrap_used)]
-
-#[path = "support/proxy.rs"]
-mod proxy;
-#[path = "support/redis.rs"]
-mod server;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use proxy::Proxy;
-use server::RedisServer;
 use tokio::time::sleep;
 use tower::util::BoxCloneService;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_api_keys::RateLimitLayer;
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::{Clock, SystemClock};
-use tower_api_keys::limit::{OnFailure, Quota, RedisConnection, RedisRateLimiter, RedisStatus, Subject};
-use tower_api_keys::rejection::{Check, Reason, Rejection};
+use tower_api_keys::limit::{OnFailure, RedisConnection, RedisRateLimiter, RedisStatus, Subject};
+use tower_api_keys::middleware::ApiKeysLayer;
+use tower_api_keys::rejection::{Check, Reason};
+use tower_api_keys::{MemoryStore, Quota, RateLimit};
+
+use crate::proxy::Proxy;
+use crate::redis_server::{self as server, RedisServer};
+use crate::support::{assembly, rejection};
 
 const LIMIT: u32 = 40;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 /// Between a deadline and the answer, on a machine that does other things as well.
 const SLACK: Duration = Duration::from_millis(700);
+
+/// Counts addresses with `limiter`.
+fn limit_addresses(limiter: &RedisRateLimiter) -> ApiKeysLayer {
+    let limiter = Arc::new(limiter.clone());
+    let builder = assembly(MemoryStore::new())
+        .client_address(ClientAddressSource::peer())
+        .limit(RateLimit::per_address("all", Quota::per_minute(LIMIT).unwrap()))
+        .limiters(move |_, _| limiter.clone())
+        .without_route_table();
+    builder.build().unwrap().limit_addresses()
+}
 
 /// A layer whose limiter reaches Redis through a proxy.
 struct Rig {
@@ -41,12 +48,17 @@ struct Rig {
 
 impl Rig {
     async fn start(server: RedisServer, on_failure: OnFailure) -> Self {
+        Self::start_with(server, on_failure, RedisRateLimiter::DEFAULT_DEADLINE).await
+    }
+
+    async fn start_with(server: RedisServer, on_failure: OnFailure, deadline: Duration) -> Self {
         let proxy = Proxy::start(server.address()).await;
         let connection = RedisConnection::open(&server::url(proxy.address())).unwrap();
         let limiter = RedisRateLimiter::builder("all", Quota::per_minute(LIMIT).unwrap(), connection)
             .on_failure(on_failure)
+            .deadline(deadline)
             .build();
-        let layer = RateLimitLayer::by_client_address(ClientAddressSource::peer(), limiter.clone());
+        let layer = limit_addresses(&limiter);
         let handler = service_fn(async |_: Request<()>| Ok(Response::new(Bytes::new())));
         let service = BoxCloneService::new(ServiceBuilder::new().layer(layer).service(handler));
         Self { server, proxy, limiter, service }
@@ -148,10 +160,10 @@ async fn survive(fault: Fault) {
             OnFailure::Local | OnFailure::Open => assert_eq!(during, BTreeMap::from([(200, 25)]), "{what}"),
             OnFailure::Closed => {
                 assert_eq!(during, BTreeMap::from([(503, 25)]), "{what}");
-                let refused = rig.send().await;
-                assert_eq!(refused.headers()["retry-after"], "1");
-                assert_eq!(refused.headers()["cache-control"], "no-store");
-                let rejection = refused.extensions().get::<Rejection>().unwrap();
+                let rejected = rig.send().await;
+                assert_eq!(rejected.headers()["retry-after"], "1");
+                assert_eq!(rejected.headers()["cache-control"], "no-store");
+                let rejection = rejection(&rejected);
                 assert!(
                     matches!(rejection.reason(), Reason::LimiterFailed(category) if &**category == "all")
                 );
@@ -176,33 +188,34 @@ async fn survive(fault: Fault) {
 }
 
 #[tokio::test]
-async fn r77_a_killed_server() {
+async fn a_killed_server() {
     survive(Fault::Killed).await;
 }
 
 #[tokio::test]
-async fn r77_a_server_that_stands_still() {
+async fn a_server_that_stands_still() {
     survive(Fault::Frozen).await;
 }
 
 #[tokio::test]
-async fn r77_a_server_that_refuses_connections() {
+async fn a_server_that_refuses_connections() {
     survive(Fault::Shut).await;
 }
 
 #[tokio::test]
-async fn r77_a_network_that_swallows_everything() {
+async fn a_network_that_swallows_everything() {
     survive(Fault::BlackHoled).await;
 }
 
 #[tokio::test]
-async fn r77_answers_that_come_too_late() {
+async fn answers_that_come_too_late() {
     survive(Fault::Slow).await;
 }
 
 #[tokio::test]
 async fn a_cut_connection_is_made_anew_and_costs_no_more_than_one_request() {
-    let rig = Rig::start(RedisServer::start(), OnFailure::Closed).await;
+    // A machine that does other things as well may be slow, and that is not what this is about.
+    let rig = Rig::start_with(RedisServer::start(), OnFailure::Closed, SLACK / 2).await;
     let mut totals = BTreeMap::new();
     for _ in 0..5 {
         rig.send_many(3, &mut totals).await;
@@ -283,7 +296,7 @@ async fn without_redis_each_process_admits_its_part() {
 }
 
 #[tokio::test]
-async fn r72_exactly_the_limit_through_a_fail_over() {
+async fn exactly_the_limit_through_a_fail_over() {
     let primary = RedisServer::start();
     let port = primary.address().port().to_string();
     let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]);
@@ -316,7 +329,7 @@ fn address() -> Subject {
 }
 
 #[tokio::test]
-async fn r72_exactly_the_limit_through_crashes_of_a_server_with_an_append_only_file() {
+async fn exactly_the_limit_through_crashes_of_a_server_with_an_append_only_file() {
     let mut rig = Rig::start(RedisServer::start_durable(), OnFailure::Closed).await;
     let mut totals = BTreeMap::new();
     for _ in 0..3 {
@@ -330,7 +343,6 @@ async fn r72_exactly_the_limit_through_crashes_of_a_server_with_an_append_only_f
     assert_eq!(totals[&200], LIMIT, "{totals:?}");
 }
 
-#[cfg(feature = "tracing")]
 #[tokio::test]
 async fn an_outage_is_logged_once_a_second_and_so_is_its_end() {
     use std::cell::RefCell;
@@ -373,7 +385,7 @@ async fn an_outage_is_logged_once_a_second_and_so_is_its_end() {
         let logged = count("rate limiter does without Redis");
         assert!((2..=4).contains(&logged), "{logged} lines");
         assert!(count("category=\"all\"") == logged, "it says which");
-        assert_eq!(count("ERROR") + count("WARN"), logged, "refusals are no trouble of their own");
+        assert_eq!(count("ERROR") + count("WARN"), logged, "rejections are no trouble of their own");
         rig.server.restart();
         rig.recovery(&mut totals).await;
         assert_eq!(count("Redis answers again"), 1);
@@ -383,7 +395,7 @@ async fn an_outage_is_logged_once_a_second_and_so_is_its_end() {
 #[tokio::test]
 async fn readiness_is_that_of_the_service_inside_while_a_request_waits() {
     let rig = Rig::start(RedisServer::start(), OnFailure::Local).await;
-    let layer = RateLimitLayer::by_client_address(ClientAddressSource::peer(), rig.limiter.clone());
+    let layer = limit_addresses(&rig.limiter);
     let handler = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Bytes::new())));
     let mut service = ServiceBuilder::new().layer(layer).buffer(2).concurrency_limit(1).service(handler);
     for _ in 0..4 {

@@ -1,25 +1,17 @@
 //! Caches of several nodes that hear of changes through Redis.
-#![cfg(all(feature = "redis", feature = "cache"))]
-// A helper that fails fails its test.
-#![allow(clippy::unwrap_used)]
-
-#[path = "support/proxy.rs"]
-mod proxy;
-#[path = "support/redis.rs"]
-mod server;
-mod support;
 
 use std::time::{Duration, Instant};
 
-use proxy::Proxy;
-use server::RedisServer;
-use support::{KEY, record, store};
 use tokio::time::{sleep, timeout};
 use tower_api_keys::key::{KeyId, KeyState};
 use tower_api_keys::store::{
     CachedStore, Invalidation, InvalidationSink, InvalidationSource, KeyAdministration, KeySelector,
     KeyStore, RedisInvalidation, RedisInvalidationSource, StoreErrorKind,
 };
+
+use crate::proxy::Proxy;
+use crate::redis_server::{self as server, RedisServer};
+use crate::support::{KEY, record, store};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -54,7 +46,7 @@ async fn what_is_published_arrives_in_order_and_in_its_channel() {
 }
 
 #[tokio::test]
-async fn r33_a_lost_connection_is_told_and_made_anew() {
+async fn a_lost_connection_is_told_and_made_anew() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.address()).await;
     let mut source = RedisInvalidation::open(&server::url(proxy.address())).unwrap().source();
@@ -79,7 +71,7 @@ async fn r33_a_lost_connection_is_told_and_made_anew() {
 }
 
 #[tokio::test]
-async fn r33_what_nobody_can_read_is_taken_for_a_loss() {
+async fn what_nobody_can_read_is_taken_for_a_loss() {
     let server = RedisServer::start();
     let mut source = RedisInvalidation::open(&server.url()).unwrap().source();
     for nonsense in ["", "not a key", "\u{0}"] {
@@ -131,7 +123,7 @@ async fn a_key_disabled_on_one_node_stops_on_another() {
 }
 
 #[test]
-fn r79_no_output_has_the_password() {
+fn no_output_has_the_password() {
     let redis = RedisInvalidation::open("redis://user:hunter2@127.0.0.1/0").unwrap();
     let shown = format!("{redis:?} {:?}", redis.source());
     assert!(!shown.contains("hunter2"), "{shown}");

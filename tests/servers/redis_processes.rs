@@ -1,12 +1,4 @@
 //! One limit for several processes: real ones, and limiters that stand for them.
-#![cfg(feature = "redis")]
-// A helper that fails fails its test.
-#![allow(clippy::unwrap_used)]
-// How a process of the tests tells how it went; and figures for who asks for them.
-#![allow(clippy::print_stdout)]
-
-#[path = "support/redis.rs"]
-mod server;
 
 use std::env;
 use std::process::{Child, Command, Stdio};
@@ -14,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use server::RedisServer;
 use tower_api_keys::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use tower_api_keys::limit::{
     OnFailure, Quota, RedisConnection, RedisRateLimiter, RedisRateLimiterBuilder, Subject,
 };
+
+use crate::redis_server::RedisServer;
 
 const SECOND: Duration = Duration::from_secs(1);
 const PROCESSES: u32 = 8;
@@ -82,7 +75,7 @@ fn hammer() {
 fn start_hammers(server: &RedisServer, limit: u32, variables: &[(&str, &str)]) -> Vec<Child> {
     let start = |number: u32| {
         Command::new(env::current_exe().unwrap())
-            .args(["hammer", "--exact", "--nocapture"])
+            .args(["redis_processes::hammer", "--exact", "--nocapture"])
             .env("HAMMER_URL", server.url())
             .env("HAMMER_LIMIT", limit.to_string())
             .env("HAMMER_NUMBER", number.to_string())
@@ -110,7 +103,7 @@ fn join(hammers: Vec<Child>) -> (Vec<u32>, u32) {
 }
 
 #[test]
-fn r72_eight_processes_with_clocks_of_their_own_admit_exactly_the_limit() {
+fn eight_processes_with_clocks_of_their_own_admit_exactly_the_limit() {
     let server = RedisServer::start();
     let limit = 3_000;
     let done = AtomicBool::new(false);
@@ -131,7 +124,7 @@ fn r72_eight_processes_with_clocks_of_their_own_admit_exactly_the_limit() {
 }
 
 #[test]
-fn r72_eight_processes_admit_no_more_than_the_limit_through_crashes_of_a_durable_server() {
+fn eight_processes_admit_no_more_than_the_limit_through_crashes_of_a_durable_server() {
     let mut server = RedisServer::start_durable();
     let limit = 6_000;
     let hammers = start_hammers(&server, limit, &[]);
@@ -153,7 +146,7 @@ fn r72_eight_processes_admit_no_more_than_the_limit_through_crashes_of_a_durable
 }
 
 #[test]
-fn r72_eight_processes_with_leases_admit_no_more_than_the_limit() {
+fn eight_processes_with_leases_admit_no_more_than_the_limit() {
     let server = RedisServer::start();
     let limit = 3_000;
     let (admitted, undecided) = join(start_hammers(&server, limit, &[("HAMMER_LEASES", "1")]));
@@ -185,14 +178,14 @@ async fn admit(limiter: &RedisRateLimiter, subject: &Subject, admitted: &mut Vec
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r72_no_window_has_more_than_the_limit_whoever_asks() {
+async fn no_window_has_more_than_the_limit_whoever_asks() {
     let server = RedisServer::start();
     let (limit, window) = (40_usize, SECOND);
     for leases in [false, true] {
         let mut tasks = Vec::new();
         let began = Instant::now();
         for process in 0..4_u64 {
-            let quota = Quota::new(u32::try_from(limit).unwrap().try_into().unwrap(), window).unwrap();
+            let quota = Quota::new(u32::try_from(limit).unwrap(), window).unwrap();
             let builder = builder(&server.url(), quota).processes(4.try_into().unwrap());
             let limiter = if leases { builder.with_leases() } else { builder }.build();
             tasks.push(tokio::spawn(async move {
@@ -222,14 +215,12 @@ async fn r72_no_window_has_more_than_the_limit_whoever_asks() {
 /// The worst case: part of a lease is used at its very end, and the limit is spent; a window after the lease was granted
 /// somebody waits for what becomes free. The lease begins at different places of its sub-window, of 16 667 µs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r72_what_is_admitted_late_out_of_a_lease_counts_for_a_window_from_then() {
+async fn what_is_admitted_late_out_of_a_lease_counts_for_a_window_from_then() {
     let server = RedisServer::start();
     let (limit, window) = (400, SECOND);
     let mut late = 0;
     for phase in [4_000, 10_000, 13_000, 15_000, 16_000] {
-        let limiter = || {
-            builder(&server.url(), Quota::new(400.try_into().unwrap(), window).unwrap()).with_leases().build()
-        };
+        let limiter = || builder(&server.url(), Quota::new(400, window).unwrap()).with_leases().build();
         let (one, other, subject) = (limiter(), limiter(), Subject::other(phase.to_string()));
         // Both are connected when it begins.
         let (mut admitted, mut ignored) = (Vec::new(), Vec::new());

@@ -1,17 +1,15 @@
 //! The examples with `DATABASE_URL`: what outlives `kill -9`, and what is said of a database that can't be used.
-#![cfg(all(feature = "axum", feature = "sqlite"))]
-
-#[path = "support/server.rs"]
-mod server;
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs, process};
 
-use server::Server;
-use tower_api_keys::key::{KeyFormat, Mode, Owner};
+use tower_api_keys::KeyFormat;
+use tower_api_keys::key::{Mode, Owner};
 use tower_api_keys::manage::{Authority, KeyManager, KeyView};
 use tower_api_keys::store::{KeyQuery, SqliteStore};
+
+use crate::server::{self, Server};
 
 /// An example, the variable with one of its keys, and whose that is under which name.
 struct Case {
@@ -101,7 +99,7 @@ fn paste(line: &str, printed_by: &str, asked: &Server) -> String {
     grpc.map_or(status.to_owned(), |code| format!("{status}, gRPC {code}"))
 }
 
-fn is_refused(answer: &str) -> bool {
+fn is_rejected(answer: &str) -> bool {
     ["401", "200, gRPC 16"].contains(&answer)
 }
 
@@ -117,7 +115,7 @@ async fn keys_in_a_file_live_through_kill_9_and_revoked_ones_stay_revoked() {
         let (address, lines, line) = (first.address(), Case::lines(&first), case.line(&first));
         let all = |server: &Server| lines.iter().map(|line| paste(line, address, server)).collect::<Vec<_>>();
         let answers = all(&first);
-        assert!(!is_refused(&paste(line, address, &first)), "{example}: {line}");
+        assert!(!is_rejected(&paste(line, address, &first)), "{example}: {line}");
         first.kill();
 
         let second = start();
@@ -127,15 +125,15 @@ async fn keys_in_a_file_live_through_kill_9_and_revoked_ones_stay_revoked() {
         assert_eq!(keys.len(), 2, "{example}: one of each start");
         manager.revoke(&authority, &keys[0].id).await.expect("the key can be revoked");
         assert!(
-            is_refused(&paste(line, address, &second)),
+            is_rejected(&paste(line, address, &second)),
             "{example}: revoked in the file by another process"
         );
         second.kill();
 
         let third = start();
-        assert!(is_refused(&paste(line, address, &third)), "{example}: still revoked");
+        assert!(is_rejected(&paste(line, address, &third)), "{example}: still revoked");
         let line = case.line(&second);
-        assert!(!is_refused(&paste(line, second.address(), &third)), "{example}: the other is not: {line}");
+        assert!(!is_rejected(&paste(line, second.address(), &third)), "{example}: the other is not: {line}");
         assert!(third.stop("-TERM"), "{example}");
         let used: Vec<_> = case.keys(&url).await.iter().map(|key| key.last_used_at.is_some()).collect();
         assert!(used[1], "{example}: its last use was written");

@@ -1,27 +1,13 @@
 //! How long a revoked key still works on another node: revoke on one, hammer the other. Two nodes are two caches in front
 //! of PostgreSQL, with pools of their own, and hear of changes through PostgreSQL or Redis.
 //!
-//! `cargo test --release --all-features --test revocation_latency -- --nocapture` prints the figures. Servers, proxy and
+//! `cargo test --release --all-features --test servers revocation_latency:: -- --nocapture` prints the figures. Servers, proxy and
 //! nodes run on one machine, so a network adds its own time.
-#![cfg(all(feature = "cache", feature = "postgres", feature = "redis"))]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(clippy::print_stdout, reason = "the figures are what it is for")]
-
-#[path = "support/postgres.rs"]
-mod postgres;
-#[path = "support/proxy.rs"]
-mod proxy;
-#[path = "support/redis.rs"]
-mod redis;
-mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use proxy::Proxy;
-use support::record;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{sleep, timeout};
 use tower_api_keys::clock::{Clock, SystemClock};
@@ -30,6 +16,10 @@ use tower_api_keys::store::{
     CachedStore, FindResult, KeyAdministration, KeySelector, KeyStore, PostgresInvalidations, PostgresStore,
     RedisInvalidation,
 };
+
+use crate::proxy::Proxy;
+use crate::support::{self, record};
+use crate::{postgres_server as postgres, redis_server as redis};
 
 /// What a record is good for without a channel, unless set.
 const MAX_AGE: Duration = Duration::from_secs(5);
@@ -150,11 +140,7 @@ async fn hammer(node: CachedStore<PostgresStore>, id: KeyId) -> Duration {
     let mut used = Duration::ZERO;
     loop {
         let begun = SystemClock.now().monotonic();
-        let found = match node.find_now(KeySelector::Id(&id)) {
-            Poll::Ready(found) => found,
-            Poll::Pending => node.find(KeySelector::Id(&id)).await,
-        };
-        if !is_active(found) {
+        if !is_active(node.find(KeySelector::Id(&id)).await) {
             return used;
         }
         used = begun;
@@ -210,7 +196,7 @@ fn report(channel: Channel, fault: Fault, latencies: &[Latency]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r32_a_revocation_reaches_the_other_node_within_the_bound() {
+async fn a_revocation_reaches_the_other_node_within_the_bound() {
     let servers = Servers { postgres: postgres::Server::start(), redis: redis::RedisServer::start() };
     println!("Milliseconds for which a key was still used after its revocation was asked for | was answered");
     let columns = format!("{:>10} {:>9} {:>9} |", "p50", "p99", "maximum");

@@ -28,7 +28,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// let connection = RedisConnection::open("redis://127.0.0.1:6379/0")?;
 /// # let _ = connection;
-/// # Ok::<_, tower_api_keys::limit::InvalidRedisUrl>(())
+/// # Ok::<_, tower_api_keys::store::InvalidRedisUrl>(())
 /// ```
 #[derive(Clone)]
 pub struct RedisConnection {

@@ -139,10 +139,10 @@ impl Known {
         let mut shard = self.shard(subject);
         if shard.len() >= self.capacity_per_shard && !shard.contains_key(subject) {
             shard.retain(|_, about| about.is_of_use(now));
-            if shard.len() >= self.capacity_per_shard
-                && let Some(any) = shard.keys().next().cloned()
-            {
-                shard.remove(&any);
+            if shard.len() >= self.capacity_per_shard {
+                if let Some(any) = shard.keys().next().cloned() {
+                    shard.remove(&any);
+                }
             }
         }
         match shard.entry(subject.clone()) {

@@ -27,15 +27,19 @@ use crate::limit::{Decision, Permit, Quota, Subject};
 /// denied request counts nothing. Clones are one limiter.
 ///
 /// ```
-/// use tower_api_keys::RateLimitLayer;
-/// use tower_api_keys::limit::{OnFailure, Quota, RedisConnection, RedisRateLimiter};
+/// use tower_api_keys::limit::{OnFailure, RedisConnection, RedisRateLimiter};
+/// use tower_api_keys::{ApiKeys, KeyFormat, MemoryStore, Quota, RateLimit};
 ///
 /// let redis = RedisConnection::open("redis://127.0.0.1:6379/0")?;
-/// let read = RedisRateLimiter::builder("read", Quota::per_minute(1_000)?, redis.clone()).build();
-/// let run = RedisRateLimiter::builder("run", Quota::per_hour(50)?, redis).on_failure(OnFailure::Closed).build();
+/// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+///     .header("x-api-key")
+///     .shared_limits(redis.clone(), "acme")
+///     .limit(RateLimit::per_key("read", Quota::per_minute(1_000)?))
+///     .route("GET", "/workflows", "workflows:read")
+///     .build()?;
 ///
-/// let layer = RateLimitLayer::by_key(read).with_route(http::Method::POST, "/workflows/{id}/run", run)?;
-/// # let _ = layer;
+/// // Or with settings of one's own, passed to `limiters`:
+/// let limiter = RedisRateLimiter::builder("run", Quota::per_hour(50)?, redis).on_failure(OnFailure::Closed).build();
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -43,8 +47,8 @@ use crate::limit::{Decision, Permit, Quota, Subject};
 ///
 /// One script for a request, in one round trip, on the one key that the subject has in this category: a cluster takes
 /// it. The key expires soon after nothing counts any more. Time is the server's. A denied subject is remembered until
-/// the instant that was named for it, so that a flood of its requests reaches nobody; a
-/// [refund](crate::RateLimitLayer::with_refund) in another process is not seen until then.
+/// the instant that was named for it, so that a flood of its requests reaches no server; a
+/// [refund](crate::RateLimit::refund) in another process is not seen until then.
 ///
 /// Works with Redis 5 and later, and with Valkey. Needs `EVAL`, `EVALSHA`, and in the script `TIME`, `GET`, `SET` and
 /// `DEL`, on keys that begin with the [prefix](RedisRateLimiterBuilder::prefix). The number of keys is that of the

@@ -92,8 +92,8 @@ impl Rules<'_> {
         }
         let mut place = Place { born: u64::try_from(born).ok()?, ticks: [0; MemoryRateLimiter::MAX_QUOTAS] };
         let mut heaviest: Option<Decision> = None;
-        for ((quota, look), tick_place) in self.quotas().zip(looks.as_chunks::<4>().0).zip(&mut place.ticks) {
-            let &[had_room, used, wait, tick] = look;
+        for ((quota, look), tick_place) in self.quotas().zip(looks.chunks_exact(4)).zip(&mut place.ticks) {
+            let &[had_room, used, wait, tick] = look else { return None };
             *tick_place = u64::try_from(tick).ok()?;
             let decision = Decision {
                 verdict: if had_room == 1 { Verdict::Admitted } else { Verdict::Denied },

@@ -62,7 +62,7 @@ impl Window for Counter {
     }
 
     fn refund(&self, index: u64, cost: u32) {
-        let _ = self.word.try_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
             let mut counts = Counts::unpack(word, word >> (2 * COUNT_BITS));
             let count = match counts.index.wrapping_sub(index) & INDEX_MASK {
                 0 => &mut counts.current,

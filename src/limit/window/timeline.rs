@@ -59,12 +59,11 @@ impl Timeline {
 /// sixtieth, rounded up to whole microseconds, which is what Redis counts. Header fields have whole seconds, so with these a client told to wait until an edge can do so exactly.
 fn sub_window(window: u64) -> u64 {
     let seconds = window / SECOND;
-    if window.is_multiple_of(SECOND) && seconds >= 60 {
+    if window % SECOND == 0 && seconds >= 60 {
         let parts = |whole: &u64| seconds / whole;
         let candidates = seconds.div_ceil(120)..=seconds / 30;
-        if let Some(whole) = candidates
-            .filter(|whole| seconds.is_multiple_of(*whole))
-            .min_by_key(|whole| parts(whole).abs_diff(AIM))
+        if let Some(whole) =
+            candidates.filter(|whole| seconds % *whole == 0).min_by_key(|whole| parts(whole).abs_diff(AIM))
         {
             return whole * SECOND;
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::credential::Challenge;
 use crate::identity::{Caller, Principal, Tier};
-use crate::middleware::decision::Checks;
+use crate::middleware::checks::Checks;
 use crate::rejection::{Reason, Rejection};
 use crate::request::RequestView;
 use crate::route::{Access, RouteMatch};
@@ -33,11 +33,6 @@ impl Checks {
     pub(super) fn is_public(&self, request: RequestView<'_>) -> bool {
         let table = self.access.as_ref().filter(|_| self.has_public_routes);
         table.is_some_and(|table| table.find(request) == RouteMatch::Found(&Access::Public))
-    }
-
-    #[inline]
-    pub(super) fn is_public_and_anonymous(&self, caller: &Caller, request: RequestView<'_>) -> bool {
-        matches!(caller, Caller::Anonymous) && self.is_public(request)
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::selected::{in_cookie, in_header};
 use crate::identity::{Caller, Context, Identity, Principal, Selection, Session};
 use crate::key::{KeyRecord, OrganizationId, Tenant};
-use crate::middleware::decision::{Checks, Facts};
+use crate::middleware::checks::Checks;
+use crate::middleware::facts::Facts;
 use crate::rejection::Reason;
 use crate::request::RequestView;
 use crate::route::RouteMatch;
@@ -19,16 +20,13 @@ impl Checks {
         request: RequestView<'_>,
     ) -> Result<(), Reason> {
         let Some(selection) = &self.organization else { return Ok(()) };
-        if self.is_public_and_anonymous(&facts.caller, request) {
-            return Ok(());
+        if let Caller::Anonymous = facts.caller {
+            return self.check_anonymous(selection, request);
         }
         match selection {
             Selection::Named { header, required } => match in_header(request.headers, header)? {
                 Some(named) => names_own(&facts.caller, named),
-                None if *required => match facts.caller {
-                    Caller::Anonymous => Err(Reason::CredentialMissing),
-                    _ => Err(Reason::OrganizationMissing),
-                },
+                None if *required => Err(Reason::OrganizationMissing),
                 None => Ok(()),
             },
             Selection::Context(context) => {
@@ -39,6 +37,18 @@ impl Checks {
                 Ok(())
             }
         }
+    }
+
+    /// A request without a caller is accepted where it acts for no organization and names none. Otherwise it lacks a
+    /// credential, whatever else is wrong with it.
+    fn check_anonymous(&self, selection: &Selection, request: RequestView<'_>) -> Result<(), Reason> {
+        let acts_for_none = match selection {
+            Selection::Named { header, required } => {
+                !required && matches!(in_header(request.headers, header), Ok(None))
+            }
+            Selection::Context(_) => !self.acts_for_an_organization(request),
+        };
+        if acts_for_none || self.is_public(request) { Ok(()) } else { Err(Reason::CredentialMissing) }
     }
 
     /// The caller, acting for one organization; `None` on a route where it acts for none.

@@ -31,23 +31,18 @@ use crate::log;
 
 /// A cache in front of any store. Clones share what they hold.
 ///
-/// Give the same `CachedStore` to the layer and to the [`KeyManager`](crate::manage::KeyManager): what is changed
-/// through it is known here before the change is answered.
+/// An [assembly](crate::ApiKeys) gives it to its [manager](crate::ApiKeys::manager), too: what is changed through it is
+/// known here before the change is answered.
 ///
 /// ```
-/// use tower_api_keys::AuthenticateLayer;
-/// use tower_api_keys::credential::HeaderKey;
-/// use tower_api_keys::key::KeyFormat;
-/// use tower_api_keys::manage::KeyManager;
-/// use tower_api_keys::store::{CachedStore, MemoryStore};
+/// use tower_api_keys::store::CachedStore;
+/// use tower_api_keys::{ApiKeys, KeyFormat, MemoryStore};
 ///
 /// # let database = MemoryStore::new();
-/// let format = KeyFormat::new("acme_")?;
-/// let header = HeaderKey::new("x-api-key".parse()?, format.clone());
-///
-/// let store = CachedStore::new(database);
-/// let manager = KeyManager::new(store.clone(), format);
-/// let layer: AuthenticateLayer = AuthenticateLayer::new(store, header);
+/// let keys = ApiKeys::builder(CachedStore::new(database), KeyFormat::new("acme_")?)
+///     .header("x-api-key")
+///     .route("GET", "/workflows", "workflows:read")
+///     .build()?;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -234,10 +229,10 @@ impl<S: KeyStore> Shared<S> {
             // Any other failure leaves it open.
             Err(error) => error.kind() == StoreErrorKind::Conflict,
         };
-        if let Some(sink) = self.sink.as_ref().filter(|_| !is_unchanged)
-            && let Err(error) = sink.publish(&id).await
-        {
-            log::invalidation_not_published(&id, &error);
+        if let Some(sink) = self.sink.as_ref().filter(|_| !is_unchanged) {
+            if let Err(error) = sink.publish(&id).await {
+                log::invalidation_not_published(&id, &error);
+            }
         }
         result
     }

@@ -115,10 +115,10 @@ pub(super) async fn join_all<T>(mut futures: Vec<Pin<Box<dyn Future<Output = T> 
     let mut results: Vec<Option<T>> = futures.iter().map(|_| None).collect();
     poll_fn(move |context| {
         for (future, result) in futures.iter_mut().zip(&mut results) {
-            if result.is_none()
-                && let Poll::Ready(value) = future.as_mut().poll(context)
-            {
-                *result = Some(value);
+            if result.is_none() {
+                if let Poll::Ready(value) = future.as_mut().poll(context) {
+                    *result = Some(value);
+                }
             }
         }
         if results.iter().any(Option::is_none) {

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 pub use invalidations::PostgresInvalidations;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use tokio::time::Instant;
 
 use super::sql::engine::Engine;
 use super::sql::row::millis;
 use super::sql::{
-    FIND_BY_ID, GET, Listing, bind_key, bind_row, columns, digests, insert_key, pending, to_found,
+    FIND_BY_ID, GET, Listing, bind_key, bind_row, columns, digests, failed, insert_key, pending, to_found,
     to_next_row, to_row, update_key,
 };
 use super::{
@@ -26,9 +27,7 @@ use crate::key::{KeyId, KeyRecord, Owner};
 /// use tower_api_keys::store::PostgresStore;
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let pool = sqlx::PgPool::connect("postgres://app@localhost/app").await?;
-/// let store = PostgresStore::new(pool);
-/// store.migrate().await?;
+/// let store = PostgresStore::connect("postgres://app@localhost/app").await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -114,6 +113,34 @@ const RECORD_LAST_USE: &str = "WITH uses AS (\
      UPDATE api_keys SET last_used_at = at FROM later WHERE api_keys.id = later.id";
 
 impl PostgresStore {
+    /// Connects to the database of a URL such as `postgres://app@localhost/app`, and [makes the tables](Self::migrate).
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](StoreErrorKind::Unavailable) if there is no connection, [`Other`](StoreErrorKind::Other) if the URL is
+    /// not valid; those of [`migrate`](Self::migrate). None repeats the URL, which may have a password in it.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let options: PgConnectOptions = url.parse().map_err(|_| {
+            StoreError::new(StoreErrorKind::Other)
+                .with_source("not a URL such as postgres://user@host/database")
+        })?;
+        // A pool would try for half a minute, and not say why it failed.
+        let connected = PgConnection::connect_with(&options).await;
+        connected.map_err(failed)?.close().await.map_err(failed)?;
+        let store = Self::new(PgPool::connect_lazy_with(options));
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// The store behind a cache that follows what other processes change, once
+    /// [`ApiKeys::background`](crate::ApiKeys::background) runs.
+    #[cfg(feature = "cache")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
+    pub fn cached(self) -> super::CachedStore<Self> {
+        let source = PostgresInvalidations::new(&self.0.pool);
+        super::CachedStore::builder(self).follow(source).build()
+    }
+
     /// Keeps keys where `pool` leads to. See [`migrate`](Self::migrate) for the tables.
     ///
     /// How many connections there are is up to the pool, and so is whether one is tried out before each use

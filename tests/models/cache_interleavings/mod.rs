@@ -127,14 +127,14 @@ fn a_load_meets_a_revocation<G: Source>(load: fn(&Node<G>)) {
 }
 
 #[test]
-fn r34_no_load_outlives_a_revocation_that_it_began_before() {
+fn no_load_outlives_a_revocation_that_it_began_before() {
     a_load_meets_a_revocation::<sound::generations::Generations>(Node::load);
 }
 
 /// The proof that the test above can fail: the generation is noted when the store has answered.
 #[test]
 #[should_panic(expected = "an answered revocation is not seen")]
-fn r34_a_generation_noted_too_late_is_caught() {
+fn a_generation_noted_too_late_is_caught() {
     a_load_meets_a_revocation::<sound::generations::Generations>(|node| {
         let version = node.stored.load(Ordering::Acquire);
         let generation = node.generations.latest();
@@ -156,20 +156,20 @@ fn two_changes_meet<G: Source>() {
 }
 
 #[test]
-fn r34_two_changes_of_one_slot_both_count() {
+fn two_changes_of_one_slot_both_count() {
     two_changes_meet::<sound::generations::Generations>();
 }
 
 /// The proof that the test above can fail: the same source with an atomic on which the last to write wins.
 #[test]
 #[should_panic(expected = "an answered revocation is not seen")]
-fn r34_a_later_change_overtaken_by_an_earlier_one_is_caught() {
+fn a_later_change_overtaken_by_an_earlier_one_is_caught() {
     two_changes_meet::<overtaken::generations::Generations>();
 }
 
 /// A key was revoked elsewhere while the channel was away, and the channel is back.
 #[test]
-fn r33_nothing_read_before_the_channel_was_back_is_held() {
+fn nothing_read_before_the_channel_was_back_is_held() {
     explore(|| {
         let node = Node::<sound::generations::Generations>::new();
         let others = [

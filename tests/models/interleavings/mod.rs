@@ -41,7 +41,7 @@ macro_rules! edge {
             let readings = [window.check(2, 1, 1), late.join().unwrap()];
             admitted
                 .extend(readings.iter().filter(|reading| reading.admitted).map(|reading| (reading.tick, 1)));
-            $crate::assert_within(1, 1, &admitted);
+            $crate::interleavings::assert_within(1, 1, &admitted);
             // Nothing is lost and nothing stays: at rest the total is what was admitted, and it expires.
             assert_eq!(window.peek(2, 1, 1).used, admitted[1..].iter().map(|(_, cost)| cost).sum::<u32>());
             assert!(window.is_idle(4));
@@ -50,19 +50,19 @@ macro_rules! edge {
 }
 
 #[test]
-fn r72_never_more_than_the_limit_across_a_tick_edge() {
+fn never_more_than_the_limit_across_a_tick_edge() {
     explore(edge!(Sliding));
 }
 
 /// The proof that the test above can fail: the same source over a gate whose tick and total are two words.
 #[test]
 #[should_panic(expected = "more than the limit in one window")]
-fn r72_a_gate_torn_in_two_is_caught() {
+fn a_gate_torn_in_two_is_caught() {
     explore(edge!(torn::sliding::Sliding<2>));
 }
 
 #[test]
-fn r72_two_threads_in_one_tick_share_the_limit() {
+fn two_threads_in_one_tick_share_the_limit() {
     explore(|| {
         let window = std::sync::Arc::new(Sliding::new(1, 0));
         let other = {
@@ -79,7 +79,7 @@ fn r72_two_threads_in_one_tick_share_the_limit() {
 
 /// A refund, an admission in the tick in which what is refunded expires, and the reclaiming of its cell, at once.
 #[test]
-fn r72_a_refund_across_a_tick_edge_frees_once() {
+fn a_refund_across_a_tick_edge_frees_once() {
     explore(|| {
         let window = std::sync::Arc::new(Sliding::new(1, 0));
         let first = window.check(0, 2, 1);
@@ -101,7 +101,7 @@ fn r72_a_refund_across_a_tick_edge_frees_once() {
 
 /// A thread reserves at tick 0 and may stop before it records, while another goes on for more than a window.
 #[test]
-fn r72_a_thread_that_stops_for_a_window_leaves_nothing_behind() {
+fn a_thread_that_stops_for_a_window_leaves_nothing_behind() {
     explore(|| {
         let window = std::sync::Arc::new(Sliding::new(1, 0));
         let slow = {
@@ -128,7 +128,7 @@ fn r72_a_thread_that_stops_for_a_window_leaves_nothing_behind() {
 /// A thread stops while it empties a cell, and finds it 4096 ticks later with the same bits, which then mean a live
 /// count: slot, tag and count agree.
 #[test]
-fn r72_a_thread_that_stops_until_tags_recur_frees_nothing() {
+fn a_thread_that_stops_until_tags_recur_frees_nothing() {
     explore(|| {
         let window = std::sync::Arc::new(Sliding::new(1, 0));
         assert!(window.check(0, 1, 1).admitted);
@@ -150,7 +150,7 @@ fn r72_a_thread_that_stops_until_tags_recur_frees_nothing() {
 
 /// A thread stops while it empties the cell of tick 0, which by then belongs to tick 2, and the gate shows tick 3.
 #[test]
-fn r72_a_slow_reclaim_leaves_a_newer_count_alone() {
+fn a_slow_reclaim_leaves_a_newer_count_alone() {
     explore(|| {
         let window = std::sync::Arc::new(Sliding::new(1, 0));
         assert!(window.check(0, 1, 1).admitted);
