@@ -15,7 +15,7 @@ use crate::middleware::facts::{Facts, Flow, Pending};
 use crate::middleware::presented::{AccompanyingParts, PresentedKey, Verified};
 use crate::rejection::{Reason, Rejection};
 use crate::request::RequestView;
-use crate::store::{FindResult, KeyStore, StoreErrorKind};
+use crate::store::{FindResult, StoreErrorKind};
 
 /// Why a key is not good, and its identifier if there is such a key.
 pub(super) struct Unverified {
