@@ -43,13 +43,13 @@ impl std::error::Error for PrincipalRejection {}
 impl IntoResponse for PrincipalRejection {
     /// Problem details, until the service outside makes the response of its own format from it.
     fn into_response(self) -> Response {
-        let failed = &self.0;
+        let failed = *self.0;
         let mut response: Response<Body> = if failed.is_outside() {
             reject(&failed.rejection, &ProblemDetails, failed.request(), false)
         } else {
-            self.status().into_response()
+            failed.rejection.kind().status().into_response()
         };
-        response.extensions_mut().insert(*self.0);
+        response.extensions_mut().insert(failed);
         response
     }
 }

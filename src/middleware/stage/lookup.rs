@@ -229,7 +229,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::key::KeyState;
-    use crate::key::{NextSecret, Owner, Peppers, PreviousSecret};
+    use crate::key::{Mode, NextSecret, Owner, Peppers, PreviousSecret};
 
     thread_local! {
         pub(in super::super) static COMPARISONS: Cell<usize> = const { Cell::new(0) };
