@@ -18,7 +18,7 @@ use crate::rejection::ProblemDetails;
 use crate::route::{Access, RouteMatching};
 use crate::store::{KeyAdministration, KeyStore, MemoryStore};
 
-/// Sets up an [`ApiKeys`].
+/// Sets up an [`ApiKeys`](super::ApiKeys).
 ///
 /// Setters do not fail: [`build`](Self::build) reports every fault at once. A setter that is called again replaces what it
 /// set before, except for those that add: credentials, formats, limits and routes.
