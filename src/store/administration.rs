@@ -9,7 +9,7 @@ use super::{KeyStore, StoreError};
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
 
-/// What managing keys needs of a store, beyond the look-up.
+/// What managing keys needs of a store, beyond the lookup.
 ///
 /// Every method is atomic: it happens whole or not at all, and when it has answered, a following
 /// [`find`](KeyStore::find) on this store sees it. None reads a clock; the instants come with the records.

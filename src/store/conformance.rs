@@ -46,18 +46,18 @@ async fn finds_what_was_inserted<S: KeyAdministration>(store: &S) {
     insert(store, &record).await;
 
     let by_digest = find(store, &record.digest).await.expect("a stored key must be found by its digest");
-    assert_eq!(by_digest, record, "a look-up must return every field as it was stored");
+    assert_eq!(by_digest, record, "a lookup must return every field as it was stored");
     let by_id = find_id(store, &record.id).await.expect("a stored key must be found by its identifier");
-    assert_eq!(by_id, record, "both look-ups must return the same record");
+    assert_eq!(by_id, record, "both lookups must return the same record");
     let got = get(store, &record.owner, &record.id).await.expect("`get` must return a stored key");
     assert_eq!(got, record, "`get` must return the same record");
 
     let unknown = digest("unknown");
     let among = [unknown, record.digest];
-    let found = store.find(KeySelector::Digests(&among)).await.expect("a look-up by two digests must work");
-    assert!(found.is_some(), "a look-up by several digests must find a key by any of them");
-    let found = store.find(KeySelector::Digests(&[])).await.expect("a look-up by no digest must work");
-    assert!(found.is_none(), "a look-up by no digest must find nothing");
+    let found = store.find(KeySelector::Digests(&among)).await.expect("a lookup by two digests must work");
+    assert!(found.is_some(), "a lookup by several digests must find a key by any of them");
+    let found = store.find(KeySelector::Digests(&[])).await.expect("a lookup by no digest must work");
+    assert!(found.is_none(), "a lookup by no digest must find nothing");
     assert_eq!(find(store, &unknown).await, None, "a digest that is not stored must find nothing");
     let same_bytes = peppered("a", 2);
     assert_eq!(
@@ -98,7 +98,7 @@ async fn tells_identifiers_apart_by_case<S: KeyAdministration>(store: &S) {
         store.insert(key.clone()).await.expect("identifiers that differ in case are two identifiers");
     }
     for key in &keys {
-        assert_eq!(find_id(store, &key.id).await.as_ref(), Some(key), "a look-up must heed the case");
+        assert_eq!(find_id(store, &key.id).await.as_ref(), Some(key), "a lookup must heed the case");
     }
     let (listed, _) = list(store, &acme(), None, 10).await;
     let listed: Vec<_> = listed.iter().map(|key| key.id).collect();
@@ -252,7 +252,7 @@ async fn refreshes_the_whole_record<S: KeyAdministration>(store: &S) {
         assert_eq!(
             found.as_ref(),
             Some(&stored).filter(|_| holds),
-            "a look-up must find a key by the digests it has"
+            "a lookup must find a key by the digests it has"
         );
     }
 

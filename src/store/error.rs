@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 /// A store could not do what it was asked.
 ///
-/// Never means "no such key": a look-up that finds nothing is a success with nothing in it. The message is for
+/// Never means "no such key": a lookup that finds nothing is a success with nothing in it. The message is for
 /// the host's log; a client only ever learns that the service is unavailable. Clones share their cause, so that all who
-/// wait for one look-up can be told why it failed.
+/// wait for one lookup can be told why it failed.
 #[derive(Clone)]
 pub struct StoreError(
-    // One pointer, so that what a look-up answers fits into two registers.
+    // One pointer, so that what a lookup answers fits into two registers.
     Arc<Inner>,
 );
 

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::key::{Digest, KeyId, KeyRecord};
 use crate::store::KeySelector;
 
-/// What a look-up names a key by, whole: a digest with how it was made, or an identifier.
+/// What a lookup names a key by, whole: a digest with how it was made, or an identifier.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Name {
     Id(KeyId),

@@ -59,7 +59,7 @@ use crate::log;
 /// | others, without a channel | after [`max_age`](CachedStoreBuilder::max_age), 5 seconds |
 /// | others, without the store | at once, or as [the host says](CachedStoreBuilder::use_during_outage), 30 seconds at most |
 ///
-/// As measured: for how many milliseconds after the revocation was answered look-ups on the other node still found the
+/// As measured: for how many milliseconds after the revocation was answered lookups on the other node still found the
 /// key active.
 ///
 /// | channel | keys | median | 99 % | longest |

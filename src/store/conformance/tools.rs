@@ -1,4 +1,4 @@
-//! What the rules are told with: records to store, and look-ups that answer whole records.
+//! What the rules are told with: records to store, and lookups that answer whole records.
 
 use std::future::{Future, poll_fn};
 use std::num::NonZeroU32;

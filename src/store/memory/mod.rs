@@ -20,7 +20,7 @@ use crate::key::{KeyId, KeyRecord, Owner};
 
 /// Keys in the memory of one process. Clones share their keys; nothing outlives the process.
 ///
-/// Look-ups take no lock and wait for no writer, and they answer at once. Writers wait for each other.
+/// Lookups take no lock and wait for no writer, and they answer at once. Writers wait for each other.
 ///
 /// ```
 /// use tower_api_keys::store::MemoryStore;
@@ -35,7 +35,7 @@ pub struct MemoryStore(Arc<Inner>);
 struct Inner {
     by_digest: ByDigest,
     by_id: ById,
-    /// Locked by every write, and by no look-up.
+    /// Locked by every write, and by no lookup.
     writing: Mutex<Writing>,
 }
 

@@ -12,7 +12,7 @@ use crate::key::{Digest, KeyId, KeyRecord};
 /// exchanges that.
 pub(super) type ById = papaya::HashSet<Identified>;
 
-/// Every digest that a look-up may find: of the secrets in use, and of those before and after them.
+/// Every digest that a lookup may find: of the secrets in use, and of those before and after them.
 pub(super) type ByDigest = papaya::HashSet<Digested, BuildHasherDefault<DigestHasher>>;
 
 /// A set that has grown copies itself a part with each write: large parts, so that two tables are held for a short time.

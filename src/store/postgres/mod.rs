@@ -35,7 +35,7 @@ use crate::key::{KeyId, KeyRecord, Owner};
 /// A clone is cheap and uses the same pool. The pool is one of [sqlx](https://docs.rs/sqlx) 0.9, with whatever of its
 /// features for TLS the host has chosen.
 ///
-/// - Each look-up is one prepared statement that an index answers, and so is each change: there is nothing that a process
+/// - Each lookup is one prepared statement that an index answers, and so is each change: there is nothing that a process
 ///   which dies half way could leave half done. What has been answered is on the server's disk, unless
 ///   `synchronous_commit` is off there.
 /// - Every method answers within a [time](Self::with_look_up_timeout) of its own, whatever has become of the server. A
@@ -144,12 +144,12 @@ impl PostgresStore {
     /// Keeps keys where `pool` leads to. See [`migrate`](Self::migrate) for the tables.
     ///
     /// How many connections there are is up to the pool, and so is whether one is tried out before each use
-    /// (`test_before_acquire`), which costs each look-up a second round trip.
+    /// (`test_before_acquire`), which costs each lookup a second round trip.
     pub fn new(pool: PgPool) -> Self {
         Self(Engine::new(pool))
     }
 
-    /// How long a look-up may take, the wait for a connection included, before it is
+    /// How long a lookup may take, the wait for a connection included, before it is
     /// [`Unavailable`](StoreErrorKind::Unavailable) and its request is answered 503. Unless set, 1 second.
     #[must_use]
     pub fn with_look_up_timeout(mut self, timeout: Duration) -> Self {

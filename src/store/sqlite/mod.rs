@@ -41,7 +41,7 @@ use crate::key::{KeyId, KeyRecord, Owner};
 ///
 /// A clone is cheap and uses the same connections.
 ///
-/// - Look-ups wait for no writer, and each is one prepared statement that an index answers. Writers wait for each other, in
+/// - Lookups wait for no writer, and each is one prepared statement that an index answers. Writers wait for each other, in
 ///   other processes too.
 /// - Each change is one transaction. With [`open`](Self::open) what has been answered is on disk, and not even a power
 ///   failure takes a revocation back (`synchronous = FULL`).
@@ -68,7 +68,7 @@ use crate::key::{KeyId, KeyRecord, Owner};
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     engine: Engine<Sqlite>,
-    /// SQLite has one writer at a time. Whoever waits for that in here leaves the connections to look-ups.
+    /// SQLite has one writer at a time. Whoever waits for that in here leaves the connections to lookups.
     writer: Arc<Mutex<()>>,
 }
 
@@ -138,7 +138,7 @@ impl SqliteStore {
         Self { engine: Engine::new(pool), writer: Arc::default() }
     }
 
-    /// How long a look-up may take, the wait for a connection included, before it is
+    /// How long a lookup may take, the wait for a connection included, before it is
     /// [`Unavailable`](StoreErrorKind::Unavailable) and its request is answered 503. Unless set, 1 second.
     #[must_use]
     pub fn with_look_up_timeout(mut self, timeout: Duration) -> Self {
