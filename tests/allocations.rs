@@ -43,7 +43,7 @@ async fn deciding_about_a_good_key_allocates_nothing() {
     assert_eq!(allocations(|| peppers.candidates(KEY)), 0, "digest");
     let find = || stacks::at_once(store.find(KeySelector::Digests(&digests))).unwrap();
     assert!(find().is_some());
-    assert_eq!(allocations(find), 0, "look-up");
+    assert_eq!(allocations(find), 0, "lookup");
     assert_eq!(allocations(|| digests[0].ct_eq(&record.digest)), 0, "comparison");
 
     for scope in ["workflows:read", "runs:read", "connections:read"] {

@@ -51,7 +51,7 @@ async fn is_held(cache: &CachedStore<PostgresStore>, key: &KeyRecord) -> bool {
     format!("{find:?}") == "Lookup::Ready" && matches!(find.await, Ok(Some(_)))
 }
 
-/// Repeats a look-up until it works, which has to be soon.
+/// Repeats a lookup until it works, which has to be soon.
 async fn recovers(store: &PostgresStore, key: &KeyRecord) {
     let began = Instant::now();
     loop {
