@@ -1,41 +1,3 @@
-//! Session tokens: short-lived credentials in the place of a secret, without a store of their own.
-//!
-//! A client that has presented its key and a companion secret (see
-//! [`Companions`](crate::credential::Companions)) gets a token from [`SessionTokens::issue`]. From then on it
-//! presents its key and the token, and the secret stays where it is.
-//!
-//! A token is worth nothing alone. It goes with the one key it was issued to, and with the companion that was presented
-//! then; organization and mode are theirs. Both are looked up at each request, so that a token
-//!
-//! - ends when the key or the companion is revoked, disabled, expired or deleted, at that instant;
-//! - ends when the secret of either that was presented at issue is rotated out, with the rotation's grace;
-//! - never allows more than both of them do at the time.
-//!
-//! Nothing is stored: the token says until when it is good and is signed. It is good in every process that has the same
-//! signing secret and the same store, and after a restart.
-//!
-//! ```text
-//! ses_app_k7Jc0qWvTz4n8XsB.1702532100000.mZq1…43 characters…
-//!     |                    |             |
-//!     |                    |             HMAC-SHA-256, base64url
-//!     |                    end, in milliseconds since the Unix epoch
-//!     the companion's identifier
-//! ```
-//!
-//! The signature also covers what is not written: organization, mode, the key's identifier, and the digests of both
-//! secrets.
-//!
-//! ```
-//! use std::time::Duration;
-//! use tower_api_keys::credential::SessionTokens;
-//! # let [current, previous] = ["current secret of 32 bytes or more", "previous secret of 32 bytes or more"];
-//!
-//! let tokens = SessionTokens::new(current.into())?.with_lifetime(Duration::from_secs(5 * 60));
-//! // While tokens signed with the secret of yesterday are still about:
-//! let tokens = tokens.with_previous(previous.into())?;
-//! # Ok::<_, tower_api_keys::credential::InvalidSigningSecret>(())
-//! ```
-
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,10 +11,44 @@ use crate::clock::Timestamp;
 use crate::identity::Principal;
 use crate::key::{Digest, HmacSha256, KeyId, Mode, Owner, SecretString, Tenant};
 
-/// Signs session tokens, and tells its own from others.
+/// Issues and verifies session tokens: short-lived credentials in place of a companion's secret, without a store.
 ///
-/// See the [module docs](self). A clone is cheap and shares the signing secrets, which are wiped from memory with the
-/// last of them.
+/// A client that has presented its key and a companion's secret (see [`Companions`](crate::credential::Companions)) gets a
+/// token from [`issue`](Self::issue). From then on it presents its key and the token.
+///
+/// A token is worth nothing alone. It belongs to the key it was issued to and to the companion that was presented then;
+/// organization and mode are theirs. Both are looked up for each request, so a token
+///
+/// - ends when the key or the companion is revoked, disabled, expired or deleted, at that instant;
+/// - ends when the secret of either that was presented at issue is rotated out, with the rotation's grace;
+/// - never allows more than both of them do at the time.
+///
+/// Nothing is stored: the token says when it ends and is signed. It is valid in every process that has the same signing
+/// secret and the same store, and after a restart.
+///
+/// ```text
+/// ses_app_k7Jc0qWvTz4n8XsB.1702532100000.mZq1…43 characters…
+///     |                    |             |
+///     |                    |             HMAC-SHA-256, base64url
+///     |                    end, in milliseconds since the Unix epoch
+///     the companion's identifier
+/// ```
+///
+/// The signature also covers what is not written: organization, mode, the key's identifier, and the digests of both
+/// secrets.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_api_keys::credential::SessionTokens;
+/// # let [current, previous] = ["current secret of 32 bytes or more", "previous secret of 32 bytes or more"];
+///
+/// let tokens = SessionTokens::new(current.into())?.with_lifetime(Duration::from_secs(5 * 60));
+/// // While tokens signed with the previous secret are still in use:
+/// let tokens = tokens.with_previous(previous.into())?;
+/// # Ok::<_, tower_api_keys::credential::InvalidSigningSecret>(())
+/// ```
+///
+/// A clone is cheap and shares the signing secrets, which are wiped from memory with the last of them.
 #[derive(Clone)]
 #[must_use]
 pub struct SessionTokens {

@@ -34,7 +34,7 @@ impl<A: SessionAuthenticator + ?Sized> SessionAuthenticator for Arc<A> {
 
 /// Somebody whom the host has authenticated, and the organizations they may act for.
 ///
-/// See the [module docs](self). `Debug` shows the identifier and the organizations.
+/// See [sessions](crate::identity#sessions). `Debug` shows the identifier and the organizations.
 #[derive(Clone)]
 pub struct Session {
     subject: String,
