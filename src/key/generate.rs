@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r19_every_character_comes_from_as_many_bytes() {
+    fn every_character_comes_from_as_many_bytes() {
         let mut next = 0;
         let mut text = String::new();
         // 248 characters use up one run of all 256 bytes.

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r79_debug_is_redacted_in_every_form() {
+    fn debug_is_redacted_in_every_form() {
         let secret = SecretString::from("sk_live_abc");
         assert_eq!(
             format!("{secret:?} {secret:#?} {:?}", Some(&secret)),
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn r82_the_text_is_wiped_on_drop() {
+    fn the_text_is_wiped_on_drop() {
         fn wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
         wiped(&SecretString::from("sk_live_abc").0);
     }

@@ -192,7 +192,7 @@ mod tests {
     use crate::key::{Mode, Owner, Peppers};
 
     #[test]
-    fn r31_each_kind_of_entry_is_bounded() {
+    fn each_kind_of_entry_is_bounded() {
         let hour = Duration::from_secs(3600);
         let ages = Ages { alone: hour, connected: hour, absent: hour, outage: hour };
         for capacity in [0, 1, 10, 1000] {

@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn r31_there_are_as_many_loads_as_are_waited_for() {
+    fn there_are_as_many_loads_as_are_waited_for() {
         let loads = Arc::new(Loads::default());
         let all: Vec<_> = (0..100).map(|n| loads.join(wanted(&format!("k{}", n / 2)), 0, never)).collect();
         assert_eq!(loads.len(), 50);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn r34_a_load_is_joined_by_those_who_come_before_the_next_change() {
+    fn a_load_is_joined_until_the_next_change() {
         let loads = Arc::new(Loads::default());
         let first = loads.join(wanted("k"), 3, never);
         let joined = |generation| {

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r27_what_may_pass_is_told_apart_from_what_will_not() {
+    fn transient_errors_are_told_apart_from_lasting_ones() {
         for (code, kind) in [
             ("08006", StoreErrorKind::Unavailable),
             ("53300", StoreErrorKind::Unavailable),
