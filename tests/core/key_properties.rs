@@ -362,11 +362,7 @@ fn formats_that_are_unsound_do_not_build() {
         ("separator of ids", KeyFormat::builder("sk_").public_id(8, '_'), InvalidKeyFormat::Separator),
         ("separator of Basic", KeyFormat::builder("sk_").public_id(8, ':'), InvalidKeyFormat::Separator),
         ("short secret", KeyFormat::builder("sk_").secret_length(21), InvalidKeyFormat::WeakSecret),
-        (
-            "short ones read",
-            KeyFormat::builder("sk_").secret_lengths(6..=64),
-            InvalidKeyFormat::WeakSecret,
-        ),
+        ("short ones read", KeyFormat::builder("sk_").secret_lengths(6..=64), InvalidKeyFormat::WeakSecret),
         ("32 not read", KeyFormat::builder("sk_").secret_lengths(40..=64), InvalidKeyFormat::SecretLength),
         (
             "none read",
