@@ -153,14 +153,14 @@ async fn connect_is_rejected_with_and_without_a_key() {
     let server = Server::start("justpaid_workflows", &[]);
     let mut http2 = Http2::connect(server.address()).await;
     let key = [("x-api-key", server.get("WORKFLOWS_API_KEY").as_bytes())];
-    assert!(http2.takes_extended_connect(), "axum's server does, so the layers have to refuse");
+    assert!(http2.takes_extended_connect(), "axum's server does, so the layers have to reject");
     let path = "/api/v1/workflows";
     assert_eq!(http2.extended_connect(path, &[]).await.expect("an answer").status(), 401);
     assert_eq!(http2.extended_connect(path, &key).await.expect("an answer").status(), 405);
 }
 
 #[tokio::test]
-async fn a_huge_header_is_refused_and_the_server_lives() {
+async fn a_huge_header_is_rejected_and_the_server_lives() {
     for (example, path, key) in [
         ("hyper_service", "/notes", "API_KEY"),
         ("justpaid_workflows", "/api/v1/workflows", "READ_ONLY_API_KEY"),

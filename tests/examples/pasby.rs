@@ -201,7 +201,7 @@ async fn the_header_matrix_for_every_subset_of_parts_good_bad_and_absent() {
 
 /// Any break between good parts, or in one of them.
 #[test]
-fn every_bad_combination_gets_the_same_answer() {
+fn every_break_is_one_and_the_same_answer() {
     let server = start();
     let get = |name| server.get(name);
     let (key, secret, token) = (get("PASBY_API_KEY"), get("PASBY_APP_SECRET"), server.test_token());
@@ -260,7 +260,7 @@ fn every_bad_combination_gets_the_same_answer() {
     };
     let first = comparable(first);
     assert!(first.1.contains(&("www-authenticate".into(), r#"ApiKey header="x-api-key""#.into())));
-    assert!(first.1.contains(&("cache-control".into(), "no-store".into())), "not stored");
+    assert!(first.1.contains(&("cache-control".into(), "no-store".into())));
     for (name, [key, secret, token]) in cases {
         for path in ["/api/v2/flow/ping", "/api/v2/document/review", "/api/v2/no/such/path"] {
             let answer = server.send("POST", path, &fields(key, secret, token), None);
@@ -299,7 +299,7 @@ fn authorize_grants_a_token_in_the_header_and_names_what_is_missing() {
     assert_eq!(granted.status, 200, "{}", granted.body);
     let token = granted.header("x-access-token").unwrap();
     assert!(!granted.body.contains(token), "in the header and not in the body");
-    assert_eq!(granted.header("cache-control"), Some("no-store"), "a token is not stored");
+    assert_eq!(granted.header("cache-control"), Some("no-store"));
     let ping = server.send("POST", "/api/v1/flow/ping", &fields(Some(key), None, Some(token)), None);
     assert_eq!((ping.status, &ping.json()["data"]["app"]), (200, &json!(app)));
 
@@ -350,7 +350,7 @@ fn authorize_grants_a_token_in_the_header_and_names_what_is_missing() {
 }
 
 #[test]
-fn credentials_on_the_wire() {
+fn fields_on_the_wire() {
     let server = start();
     let (key, secret, token) =
         (server.get("PASBY_API_KEY"), server.get("PASBY_APP_SECRET"), server.test_token());
@@ -417,16 +417,16 @@ fn credentials_on_the_wire() {
         assert_eq!((answer.status, &*answer.body), (status, body));
         assert_eq!(answer.header("content-type"), Some("text/plain"));
     }
-    // Credentials that are too long or in the query, and what HTTP itself refuses.
+    // Long values, the query, and what HTTP itself rejects.
     let long = format!("x-access-secret: {}", "x".repeat(100_000));
-    assert_eq!(ping("v2", &[k, long.as_bytes()]).status, 401, "too long");
+    assert_eq!(ping("v2", &[k, long.as_bytes()]).status, 401, "a long value");
     for junk in [b"x-access-secret: a\0b".as_slice(), b"x-access-secret : x", b"\x00\x01\x02", b" folded: x"]
     {
         let answer = ping("v2", &[k, s, junk]);
         assert_eq!(answer.status, 400, "{junk:?}");
     }
     let query = format!("/api/v2/flow/ping?x-api-key={key}&x-access-secret={secret}");
-    assert_eq!(server.send("POST", &query, &[], None).body, NO_KEY, "in the query");
+    assert_eq!(server.send("POST", &query, &[], None).body, NO_KEY, "not from the query");
     let bearer = format!("Bearer {key}");
     assert_eq!(server.send("POST", "/api/v2/flow/ping", &[("authorization", &*bearer)], None).body, NO_KEY);
     assert_eq!(ping("v2", &[k, s]).status, 200, "still there");
@@ -470,7 +470,7 @@ fn unknown_routes_and_methods_are_covered_too() {
 }
 
 #[test]
-fn the_address_limit_comes_first_and_trusts_no_header_of_a_client() {
+fn the_address_limit_comes_before_everything_and_believes_no_stranger() {
     let server = Server::start("pasby_flows", &[]);
     let (key, secret) = (server.get("PASBY_API_KEY"), server.get("PASBY_APP_SECRET"));
     let whole = fields(Some(key), Some(secret), None);
@@ -489,7 +489,7 @@ fn the_address_limit_comes_first_and_trusts_no_header_of_a_client() {
         let answer = server.send("POST", "/api/v2/flow/ping", &sent, None);
         assert_eq!((answer.status, answer.header("content-type")), (429, Some("text/plain")));
         assert!(!answer.body.is_empty());
-        assert!((1..=61).contains(&answer.number("retry-after")), "retry-after: {:?}", answer.headers);
+        assert!((1..=61).contains(&answer.number("retry-after")), "{:?}", answer.headers);
     }
 }
 
@@ -513,7 +513,7 @@ fn behind_named_proxies_the_address_is_in_one_of_three_fields() {
     assert_eq!(remaining(&[(real, "203.0.113.4"), (forwarded, "203.0.113.1")]), (401, 1));
     assert_eq!(remaining(&[(cf, "2001:db8:1:2::1")]), (401, 1));
     assert_eq!(remaining(&[(cf, "2001:db8:1:2::2")]), (401, 0), "one network");
-    // A field that can't be read makes nobody a client of its own.
+    // A field that can't be read makes no client of its own.
     assert_eq!(remaining(&[]), (401, 1), "the proxy's own");
     assert_eq!(remaining(&[(cf, "nonsense"), (real, "203.0.113.9")]), (401, 0));
     assert_eq!(remaining(&[(cf, "203.0.113.8"), (cf, "203.0.113.9")]), (429, 0));

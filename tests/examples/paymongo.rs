@@ -78,9 +78,9 @@ impl Caller<'_> {
     }
 }
 
-/// Every refusal is JSON, and each of its errors has both members.
+/// Every error is JSON, and each of its errors has both members.
 #[track_caller]
-fn refused(answer: &Answer, status: u16, code: &str, name: &str) {
+fn assert_error(answer: &Answer, status: u16, code: &str, name: &str) {
     assert_eq!((answer.status, answer.json()["errors"][0]["code"].as_str()), (status, Some(code)), "{name}");
     assert_eq!(answer.header("content-type"), Some(JSON), "{name}");
     let json = answer.json();
@@ -176,12 +176,12 @@ fn every_other_credential_is_authentication_failed() {
             {
                 let answer = server.send(method, path, &fields, None);
                 let name = format!("{name}, {organization:?}: {method} {path}");
-                refused(&answer, 401, "authentication_failed", &name);
+                assert_error(&answer, 401, "authentication_failed", &name);
                 assert_eq!(answer.body, base.body, "{name}");
                 let challenge = answer.header("www-authenticate");
-                assert_eq!(challenge, Some(r#"Basic realm="PayMongo Workflow API""#), "challenge: {name}");
+                assert_eq!(challenge, Some(r#"Basic realm="PayMongo Workflow API""#), "{name}");
                 assert_eq!(answer.header("cache-control"), Some("no-store"), "{name}");
-                assert_eq!(answer.header("allow"), Some(""), "allow: {name}");
+                assert_eq!(answer.header("allow"), Some(""), "{name}");
             }
         }
     }
@@ -194,7 +194,7 @@ fn swap_case(text: &str) -> String {
 }
 
 #[test]
-fn credentials_on_the_wire() {
+fn fields_on_the_wire() {
     let server = start();
     let (key, organization) = (server.get("TEST_SECRET_KEY"), server.get("ORGANIZATION_ID"));
     let encoded = STANDARD.encode(format!("{key}:"));
@@ -225,11 +225,11 @@ fn credentials_on_the_wire() {
     assert_eq!(
         server.send("GET", &in_query, &[("Organization-Id", organization)], None).status,
         401,
-        "query"
+        "not from the query"
     );
     let user_info =
         format!("GET http://{key}:@x/v1/workflows HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    assert_ne!(server.raw(user_info.as_bytes()).status, 200, "nor in the authority");
+    assert_ne!(server.raw(user_info.as_bytes()).status, 200, "nor from the authority");
 }
 
 #[test]
@@ -256,22 +256,22 @@ fn the_organization_is_asked_for_after_the_key_and_selects_nothing() {
         fields.extend(organizations.iter().map(|organization| ("Organization-Id", *organization)));
         for path in ["/workflows", "/workflows/none", "/no/such/path"] {
             let answer = server.send("GET", path, &fields, None);
-            refused(&answer, *status, code, &format!("{name}: {path}"));
+            assert_error(&answer, *status, code, &format!("{name}: {path}"));
             assert_eq!(answer.header("www-authenticate"), None, "{name}");
         }
     }
     let answers = [other, "org_nobody"].map(|organization| {
         server.list(&[("Authorization", &*good), ("Organization-Id", organization)]).body
     });
-    assert_eq!(answers[0], answers[1], "nobody learns which organizations there are");
+    assert_eq!(answers[0], answers[1], "the answer does not tell which organizations there are");
     for alias in ["organization_id", "x-organization-id", "X-Org-Id"] {
         let answer = server.list(&[("Authorization", &*good), (alias, own)]);
-        refused(&answer, 400, "missing_organization_header", alias);
+        assert_error(&answer, 400, "missing_organization_header", alias);
     }
 }
 
 #[test]
-fn another_owners_workflow_is_answered_like_a_missing_one() {
+fn what_is_another_s_is_answered_like_what_is_not_there() {
     let server = start();
     let (test, live, other) = (server.test(), server.live(), server.other());
     let (test_id, live_id, other_id) = (test.create("mine"), live.create("live"), other.create("theirs"));
@@ -303,14 +303,14 @@ fn another_owners_workflow_is_answered_like_a_missing_one() {
                 (answer.status, fields.collect::<Vec<_>>(), answer.body)
             })
         };
-        let (theirs, nobodys) = (calls(id), calls("workflow_404"));
-        assert_eq!(theirs, nobodys, "{name}");
+        let (theirs, of_none) = (calls(id), calls("workflow_404"));
+        assert_eq!(theirs, of_none, "{name}");
         assert_eq!(
             theirs.each_ref().map(|answer| answer.0),
             [404, 404, 404, 404, 400, 415, 404, 405],
             "{name}"
         );
-        refused(&caller.send("GET", &format!("/workflows/{id}")), 404, "not_found", name);
+        assert_error(&caller.send("GET", &format!("/workflows/{id}")), 404, "not_found", name);
     }
     for (caller, id, name) in
         [(test, &test_id, "mine"), (live, &live_id, "live"), (other, &other_id, "theirs")]
@@ -335,11 +335,11 @@ fn livemode_mismatch_is_told_on_the_one_route_and_within_the_organization() {
         assert_eq!((answer.status, &answer.json()["data"]["livemode"]), (200, &json!(livemode)));
         assert_eq!(answer.json()["data"]["workflow_id"], id);
     }
-    refused(&test.send("POST", &execute(live_id)), 403, "livemode_mismatch", "test executes live");
-    refused(&live.send("POST", &execute(test_id)), 403, "livemode_mismatch", "live executes test");
+    assert_error(&test.send("POST", &execute(live_id)), 403, "livemode_mismatch", "test executes live");
+    assert_error(&live.send("POST", &execute(test_id)), 403, "livemode_mismatch", "live executes test");
     for id in [test_id, live_id, "workflow_404"] {
         let answer = other.send("POST", &execute(id));
-        refused(&answer, 404, "not_found", "another organization learns nothing");
+        assert_error(&answer, 404, "not_found", "another organization learns nothing");
         assert_eq!(answer.body, test.send("POST", &execute("workflow_404")).body);
     }
     let with_input = test.send_body("POST", &execute(test_id), JSON, r#"{"amount":100}"#);
@@ -371,8 +371,8 @@ fn workflows_are_written_in_json_and_in_yaml() {
         let renamed = test.send_body("PUT", &path, YAML, "name: Renamed");
         assert_eq!((renamed.status, &renamed.json()["data"]["name"]), (200, &json!("Renamed")));
         assert_eq!(test.send("DELETE", &path).status, 200);
-        refused(&test.send("GET", &path), 404, "not_found", "deleted");
-        refused(&test.send("DELETE", &path), 404, "not_found", "deleted already");
+        assert_error(&test.send("GET", &path), 404, "not_found", "deleted");
+        assert_error(&test.send("DELETE", &path), 404, "not_found", "deleted already");
     }
     let deep = "[".repeat(100_000);
     let bomb = format!(
@@ -404,7 +404,7 @@ fn workflows_are_written_in_json_and_in_yaml() {
         ("an empty type", "", json, 415, "unsupported_media_type"),
         ("one that starts alike", "application/json5", json, 415, "unsupported_media_type"),
     ] {
-        refused(&test.send_body("POST", "/workflows", content_type, body), status, code, name);
+        assert_error(&test.send_body("POST", "/workflows", content_type, body), status, code, name);
     }
     let large = format!(r#"{{"name":"{}"}}"#, "x".repeat(3_000_000));
     let answer = test.send_body("POST", "/workflows", JSON, &large);
@@ -416,7 +416,7 @@ fn workflows_are_written_in_json_and_in_yaml() {
 }
 
 #[test]
-fn other_paths_and_methods_are_refused_in_the_envelope() {
+fn other_paths_and_methods_are_rejected_in_the_envelope() {
     let server = start();
     let id = server.get("TEST_WORKFLOW_ID");
     for (method, path, status, code) in [
@@ -434,9 +434,9 @@ fn other_paths_and_methods_are_refused_in_the_envelope() {
         ("PURGE", format!("/workflows/{id}"), 405, "method_not_allowed"),
         ("OPTIONS", "/workflows".into(), 405, "method_not_allowed"),
     ] {
-        refused(&server.test().send(method, &path), status, code, &format!("{method} {path}"));
+        assert_error(&server.test().send(method, &path), status, code, &format!("{method} {path}"));
         let stranger = server.send(method, &path, &[], None);
-        refused(&stranger, 401, "authentication_failed", &format!("{method} {path}, a stranger"));
+        assert_error(&stranger, 401, "authentication_failed", &format!("{method} {path}, a stranger"));
     }
 }
 
