@@ -92,7 +92,7 @@ async fn an_anonymous_request_is_rejected_as_the_layer_would() {
     let response = send(&app, "GET", "/whoami", None).await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(response.headers()["content-type"], "application/problem+json");
-    assert_eq!(response.headers()["www-authenticate"], r#"ApiKey header="x-api-key""#, "R64");
+    assert_eq!(response.headers()["www-authenticate"], r#"ApiKey header="x-api-key""#);
     assert_eq!(response.headers()["cache-control"], "no-store");
     assert!(matches!(rejection(&response).reason(), Reason::CredentialMissing));
 }

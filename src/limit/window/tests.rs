@@ -125,7 +125,7 @@ fn exact_to_one_sub_window<W: Window>(timeline: &Timeline, steps: &[Step]) -> Re
 
 proptest! {
     #[test]
-    fn r72_exact_is_exact(timeline in timeline(), steps in steps()) {
+    fn the_exact_window_admits_what_the_model_admits(timeline in timeline(), steps in steps()) {
         walk(&timeline, &steps, |window: &Exact, record, now, (limit, cost), reading| {
             let used = record.sum(now, timeline.window());
             prop_assert_eq!(reading.admitted, used + cost <= limit);
@@ -135,7 +135,7 @@ proptest! {
     }
 
     #[test]
-    fn r72_sliding_is_exact_to_one_sub_window(timeline in timeline(), steps in steps()) {
+    fn the_sliding_window_is_exact_to_one_sub_window(timeline in timeline(), steps in steps()) {
         exact_to_one_sub_window::<LongSliding>(&timeline, &steps)?;
         if timeline.span() <= ShortSliding::MAX_SPAN {
             exact_to_one_sub_window::<ShortSliding>(&timeline, &steps)?;
@@ -144,7 +144,7 @@ proptest! {
 
     /// At most the limit in an aligned window, hence at most twice that in any; `limit × (1 + f)` at a fraction `f`.
     #[test]
-    fn r72_counter_stays_within_its_bound(timeline in timeline(), steps in steps(), limit in 1u32..20) {
+    fn the_counter_stays_within_its_bound(timeline in timeline(), steps in steps(), limit in 1u32..20) {
         let length = timeline.window();
         let steps: Vec<Step> = steps
             .into_iter()
@@ -167,7 +167,7 @@ proptest! {
     }
 
     #[test]
-    fn r72_counter_follows_a_changing_limit(timeline in timeline(), steps in steps()) {
+    fn the_counter_follows_a_changing_limit(timeline in timeline(), steps in steps()) {
         walk(&timeline, &steps, |window: &Counter, record, now, (limit, cost), reading| {
             let aligned = record.sum(now, now % timeline.window() + 1);
             prop_assert!(!reading.admitted || aligned + cost <= limit);
@@ -188,7 +188,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// The table of the sliding window: 3 in 60 seconds, sub-windows of one second.
 #[test]
-fn r72_sixty_seconds_by_example() {
+fn sixty_seconds_by_example() {
     let timeline = minute();
     let window = sliding(&timeline);
     let millis = |millis: u64| millis * 1_000_000;
@@ -214,7 +214,7 @@ fn r72_sixty_seconds_by_example() {
 /// Ticks whose low 12 bits and whose slot agree, 61 × 4096 seconds apart, and some nearby; and such whose low 8 bits agree
 /// with those of the hint, which a pause leaves 61 ticks behind the gate.
 #[test]
-fn r72_old_cells_are_not_taken_for_new_ones() {
+fn old_cells_are_not_taken_for_new_ones() {
     for apart in [61, 256, 61 + 256, 4_095, 4_096, 4_097, 61 * 4_096 - 1, 61 * 4_096, 61 * 4_096 + 1] {
         let timeline = minute();
         let window = sliding(&timeline);
@@ -259,7 +259,7 @@ fn the_counter_takes_a_time_gone_by_for_the_latest() {
 
 /// Threads with one window, time moving, some of them reading it and asking only later.
 #[test]
-fn r72_threads_never_exceed_the_limit() {
+fn threads_never_exceed_the_limit() {
     fn verify<W: Window>(reach: u64) {
         const LIMIT: u32 = 50;
         let timeline = minute();
