@@ -147,7 +147,7 @@ mod tests {
             ("forever", one, Duration::MAX, false),
             ("limit too high", HIGHEST.saturating_add(1), Duration::from_secs(60), false),
         ] {
-            assert_eq!(Quota::new(limit, window).is_ok(), accepted, "{name}");
+            assert_eq!(Quota::new(limit.get(), window).is_ok(), accepted, "{name}");
         }
         assert_eq!(Quota::per_second(0), Err(InvalidQuota::Limit { limit: 0 }));
     }
