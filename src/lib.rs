@@ -1,9 +1,76 @@
-//! API keys for HTTP services, as [tower](https://docs.rs/tower) layers.
+//! API keys for HTTP services, as [tower](https://docs.rs/tower) layers. Configure your keys once, in [`ApiKeys`], and wrap
+//! your axum, hyper or tonic routes in its layer: every request then has an authenticated caller ([`Principal`]) and stays
+//! within that caller's organization, scopes and limits, or it is rejected with a proper error.
 //!
-//! Configure your keys once, in [`ApiKeys`], and wrap your axum, hyper or tonic routes in its layer. From then on every
-//! request has an authenticated caller ([`Principal`]) and stays within that caller's organization, scopes and limits, or
-//! it is rejected with a proper error.
+#![cfg_attr(feature = "axum", doc = "```no_run")]
+#![cfg_attr(not(feature = "axum"), doc = "```text")]
+//! use axum::{Router, routing::get};
+//! use tower_api_keys::{ApiKeys, KeyFormat, MemoryStore, NewKey, Principal, Quota, RateLimit};
 //!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+//!         .header("x-api-key")
+//!         .limit(RateLimit::per_key("requests", Quota::per_minute(1000)?))
+//!         .route("GET", "/workflows", "workflows:read")
+//!         .build()?;
+//!
+//!     let key = keys.manager().create_for("org_1", NewKey::new("First key").scope("workflows:read")).await?;
+//!     println!("curl -i localhost:3000/workflows -H 'x-api-key: {}'", key.secret.expose_secret());
+//!
+//!     let workflows = async |caller: Principal| format!("The workflows of {}\n", caller.name());
+//!     let app = Router::new().route("/workflows", get(workflows)).layer(keys.layer());
+//!     axum::serve(tokio::net::TcpListener::bind("127.0.0.1:3000").await?, app).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! A request with several faults is rejected by the first check that finds one, in a [fixed order](rejection::Check):
+//! 401 before 429 before 403. Any tower service can stand behind the layer; [`middleware`] says where to put it, and how
+//! to split it.
+//!
+//! # How to
+//!
+//! | | |
+//! |---|---|
+//! | choose what a key looks like: live and test, a public identifier, a checksum | [`KeyFormat`] |
+//! | take keys as bearer tokens, in HTTP Basic, or from two places | [`bearer`](ApiKeysBuilder::bearer), [`basic`](ApiKeysBuilder::basic), [`credential`] |
+//! | say what a route needs, and keep some routes public | [`Access`], [`public`](ApiKeysBuilder::public) |
+//! | put the layer round a router, with nested routers and a fallback | [`middleware`] |
+//! | test that no route was forgotten | [`uncovered`](ApiKeys::uncovered) |
+//! | limit reads, writes and single routes, callers and addresses | [`RateLimit`] |
+//! | accept requests without a key, too | [`allow_anonymous`](ApiKeysBuilder::allow_anonymous) |
+//! | accept people with a session of yours | [`sessions`](ApiKeysBuilder::sessions) |
+//! | ask for an app's secret or a session token beside the key | [`Companions`](credential::Companions) |
+//! | keep one organization's data from another's | [`Owned`](identity::Owned), [`organization`](ApiKeysBuilder::organization) |
+//! | keep keys in a database, or write a store | [`store`] |
+//! | create, rotate, revoke and import keys, in code or over HTTP | [`manage`] |
+//! | see when a key was last used; meter calls | [`outcome`] |
+//! | learn client addresses behind a proxy, slow down guessing | [`address`], [`throttle_bad_credentials`](ApiKeysBuilder::throttle_bad_credentials) |
+//! | write errors in your own format | [`errors`](ApiKeysBuilder::errors), [`rejection`] |
+//! | find out why a request was rejected | [finding out why](rejection#finding-out-why) |
+//! | test limits and expiry | [testing with a clock](clock#testing-limits-and-expiry) |
+//! | put a whole system together | [`presets`](https://docs.rs/tower-api-keys/latest/tower_api_keys/presets/index.html#writing-your-own) |
+//!
+//! # Features
+//!
+//! None is on by default. A feature adds API; it never changes how a request is answered.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `axum` | [`Principal`] as an extractor, routes for managing keys |
+//! | `cache` | `store::CachedStore`, a cache in front of any store |
+//! | `coarse-clock` | `clock::CoarseClock`, cheaper to read and off by a tick of the kernel |
+//! | `json` | `JsonErrors`: errors in JSON of the application's own |
+//! | `postgres` | `store::PostgresStore`: keys that many processes share |
+//! | `presets` | `presets`: four published systems, as data |
+//! | `redis` | rate limits that many processes share, and news of changed keys for caches |
+//! | `sqlite` | `store::SqliteStore`: keys in a file |
+//! | `tonic` | [`Principal`] from the requests of tonic's services; the layer itself needs no feature |
+//! | `tracing` | events for rejections (`INFO`), authentications (`DEBUG`) and failures (`ERROR`); never a secret |
+//! | `full` | all of them |
+//!
+//! What a request costs is in [`performance`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
@@ -61,6 +128,6 @@ pub use route::Access;
 pub use store::MemoryStore;
 
 /// Compiles the README's code.
-#[cfg(all(doctest, feature = "axum"))]
+#[cfg(all(doctest, feature = "full"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -48,7 +48,7 @@ use crate::route::{InvalidRoute, RouteMatch, RouteMatching, RouteTable};
 /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("org_")?)
 ///     .header("x-api-key")
 ///     .companions(companions)
-///     .routes([("GET", "/runs", "runs:read"), ("POST", "/login", "login")])
+///     .routes([("GET", "/runs", "runs:read"), ("POST", "/login", "sessions:create")])
 ///     .public("GET", "/health")
 ///     .build()?;
 /// # Ok::<_, Box<dyn std::error::Error>>(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use http::Response;
 
 use super::assembly::Assembly;
-use super::decision::Stages;
+use super::facts::Stages;
 use super::{ApiKeysBuilder, ApiKeysLayer};
 use crate::key::KeyFormat;
 use crate::manage::KeyManager;

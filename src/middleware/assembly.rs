@@ -1,13 +1,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::decision::Checks;
+use super::checks::Checks;
 use crate::manage::KeyManager;
 use crate::outcome::UsageSink;
 
 /// What an [`ApiKeys`](crate::ApiKeys) was built with, shared by its layers and views.
 pub(crate) struct Assembly<F> {
-    pub(crate) checks: Arc<Checks>,
+    pub(super) checks: Arc<Checks>,
     pub(crate) errors: F,
     pub(crate) manager: KeyManager,
     pub(crate) usage: Option<Arc<dyn UsageSink>>,

@@ -6,9 +6,10 @@ use http::Method;
 
 use super::assembly::Assembly;
 use super::challenges::Challenges;
-use super::decision::Checks;
-use super::stage::extraction::{Credentials, challenges};
-use super::stage::limit::{LimitRule, Limiter};
+use super::checks::Checks;
+use super::credentials::Credentials;
+use super::limit_rule::{LimitRule, Limiter};
+use super::stage::extraction::challenges;
 use super::{ApiKeys, ApiKeysBuilder, ConfigError, ConfigFault};
 use crate::credential::{Challenge, CredentialExtractor};
 use crate::identity::{OrganizationRule, Selection};

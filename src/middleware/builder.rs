@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::ConfigFault;
-use super::stage::lookup::Lookups;
+use super::lookups::Lookups;
 use crate::address::ClientAddressSource;
 use crate::clock::{Clock, SystemClock};
 use crate::credential::{BasicKey, BearerKey, Companions, CredentialExtractor};

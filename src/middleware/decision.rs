@@ -7,177 +7,26 @@ use std::sync::Arc;
 
 use http::request;
 
+use super::checks::Checks;
+use super::facts::{Facts, Flow, Pending, Position, Rejected, Stages};
 use super::stage::access;
-use super::stage::companion::{Pair, PresentedCompanion};
-use super::stage::extraction::Credentials;
-use super::stage::limit::{Asked, Counted, LimitRule, Position};
-use super::stage::lookup::{Lookups, Presented, Verified};
 use super::stage::preflight::is_preflight;
-use super::stage::session::PresentedSession;
-use crate::address::ClientAddressSource;
-use crate::clock::{Clock, Now};
-use crate::identity::{Authentication, Caller, Principal, Selection, SessionAuthenticator};
-use crate::key::Peppers;
-use crate::limit::{Fields, MemoryRateLimiter, PendingDecision};
-use crate::outcome::LastUse;
+use crate::identity::{Authentication, Principal, SessionAuthenticator};
 use crate::rejection::{Reason, Rejection};
 use crate::request::RequestView;
-use crate::route::{Access, RouteTable};
-use crate::scope::ScopeRequirement;
-use crate::store::{FindResult, Lookup, PendingLookup};
-
-/// Everything that the checks are configured with. Knows nothing of bodies, services and error formats.
-pub(crate) struct Checks {
-    pub(crate) credentials: Credentials,
-    pub(crate) lookups: Lookups,
-    pub(crate) sessions: Option<Arc<dyn SessionAuthenticator>>,
-    pub(crate) peppers: Peppers,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) client_address: Option<ClientAddressSource>,
-    /// Counts bad credentials.
-    pub(crate) throttle: Option<Arc<MemoryRateLimiter>>,
-    pub(crate) address_limits: Vec<LimitRule>,
-    pub(crate) limits: Vec<LimitRule>,
-    pub(crate) ietf_fields: bool,
-    pub(crate) organization: Option<Selection>,
-    pub(crate) access: Option<RouteTable<Access>>,
-    /// Whether a rule of the table is for requests without a credential.
-    pub(crate) has_public_routes: bool,
-    /// Finds parameters of routes where there is no table.
-    pub(crate) no_routes: RouteTable<Access>,
-    pub(crate) allows_anonymous: bool,
-    pub(crate) passes_cors_preflight: bool,
-    pub(crate) last_use: Option<LastUse>,
-}
-
-/// Which of the stages a layer runs.
-#[derive(Clone, Debug)]
-pub(crate) enum Stages {
-    /// All of them.
-    All,
-    /// The limits by client address.
-    AddressLimits,
-    /// From the credential to the address.
-    Authenticate,
-    /// The limits of callers.
-    Limits,
-    /// Organization and access.
-    Authorize,
-    /// Access to one route.
-    Require(Arc<ScopeRequirement>),
-}
-
-/// What is known of a request so far. Lies on the stack while nothing has to be waited for.
-pub(crate) struct Facts {
-    stages: Stages,
-    pub(crate) caller: Caller,
-    now: Option<Now>,
-    pub(crate) counted: Counted,
-    /// Whether something was presented as a credential, good or not.
-    pub(crate) is_presented: bool,
-    /// Whether shared caches have to be told to keep away from the response.
-    pub(crate) is_private: bool,
-    /// Whether the request's extensions do not say so yet.
-    pub(crate) is_changed: bool,
-}
-
-/// How far a request has got.
-pub(crate) enum Flow {
-    Accepted,
-    Rejected(Box<Rejected>),
-    Waiting(Pending),
-}
-
-/// A rejected request, with what its response says about the limit that rejected it.
-pub(crate) struct Rejected {
-    pub(crate) rejection: Rejection,
-    pub(crate) fields: Option<Fields>,
-}
-
-/// What a request has to wait for, and what is needed to go on.
-pub(crate) enum Pending {
-    Lookup { find: PendingLookup, presented: Presented, client: Result<Option<std::net::IpAddr>, Reason> },
-    Refresh { presented: Presented, verified: Verified },
-    Pair(Box<PendingPair>),
-    RefreshPair(Box<(Pair, Presented, PresentedCompanion)>),
-    Session(PresentedSession),
-    Limit { decide: PendingDecision, asked: Asked },
-}
-
-/// The lookups of a key and its companion.
-type PendingPair =
-    ((Lookup, Lookup), Presented, PresentedCompanion, Result<Option<std::net::IpAddr>, Reason>);
-
-impl Facts {
-    #[inline]
-    pub(crate) fn new(stages: Stages) -> Self {
-        Self {
-            stages,
-            caller: Caller::Anonymous,
-            now: None,
-            counted: Counted::default(),
-            is_presented: false,
-            is_private: false,
-            is_changed: false,
-        }
-    }
-
-    /// The one reading of the clock for this request.
-    #[inline]
-    pub(crate) fn now(&mut self, clock: &dyn Clock) -> Now {
-        *self.now.get_or_insert_with(|| clock.now())
-    }
-
-    /// Whether this layer meters calls, and not one outside it.
-    pub(crate) fn meters(&self) -> bool {
-        matches!(self.stages, Stages::All | Stages::Authenticate)
-    }
-
-    /// Whether this layer has nothing but limits by client address.
-    pub(crate) fn is_of_addresses(&self) -> bool {
-        matches!(self.stages, Stages::AddressLimits)
-    }
-
-    /// What the services inside learn of the caller.
-    #[inline]
-    pub(crate) fn take_authentication(&mut self, clock: &dyn Clock) -> Option<Authentication> {
-        if !self.is_changed {
-            return None;
-        }
-        let now = self.now(clock);
-        let caller = std::mem::replace(&mut self.caller, Caller::Anonymous);
-        Some(Authentication { caller, now })
-    }
-}
-
-impl Flow {
-    #[cold]
-    pub(crate) fn rejected(rejection: Rejection, fields: Option<Fields>) -> Self {
-        Self::Rejected(Box::new(Rejected { rejection, fields }))
-    }
-}
-
-impl From<Rejection> for Flow {
-    #[cold]
-    fn from(rejection: Rejection) -> Self {
-        Self::rejected(rejection, None)
-    }
-}
+use crate::store::FindResult;
 
 impl Checks {
     /// Runs the stages from the first one on.
     #[inline]
     pub(crate) fn start(self: &Arc<Self>, facts: &mut Facts, request: RequestView<'_>) -> Flow {
+        if self.passes_cors_preflight && is_preflight(request) {
+            facts.is_changed = matches!(facts.stages, Stages::All | Stages::Authenticate);
+            return Flow::Accepted;
+        }
         match facts.stages {
-            Stages::All if self.passes_cors_preflight && is_preflight(request) => {
-                facts.is_changed = true;
-                Flow::Accepted
-            }
             Stages::All if self.address_limits.is_empty() => self.authenticate(facts, request),
             Stages::All | Stages::AddressLimits => self.check_limits(Position::Before, 0, facts, request),
-            Stages::Authenticate if self.passes_cors_preflight && is_preflight(request) => {
-                self.accept(facts, request)
-            }
             Stages::Authenticate => self.authenticate(facts, request),
             Stages::Limits | Stages::Authorize | Stages::Require(_) => self.start_inside(facts, request),
         }
@@ -316,9 +165,9 @@ impl Checks {
                     Err(Panicked) => self.panicked(),
                 }
             }
-            Pending::Limit { decide, asked } => {
+            Pending::Limit { decide, call } => {
                 let outcome = decide.await;
-                self.limit_decided(outcome, asked, facts, RequestView::of_parts(head))
+                self.limit_decided(outcome, call, facts, RequestView::of_parts(head))
             }
         }
     }
@@ -344,14 +193,4 @@ async fn contain<F: Future>(future: F) -> Result<F::Output, Panicked> {
         Err(_) => std::task::Poll::Ready(Err(Panicked)),
     })
     .await
-}
-
-impl std::fmt::Debug for Checks {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Checks")
-            .field("challenges", &self.credentials.challenges)
-            .field("access", &self.access)
-            .field("organization", &self.organization)
-            .finish_non_exhaustive()
-    }
 }

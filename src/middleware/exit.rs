@@ -6,10 +6,10 @@ use http::header::{CACHE_CONTROL, Entry, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::assembly::Assembly;
-use super::decision::{Facts, Rejected};
+use super::facts::{Facts, LimitResults, Rejected};
 use super::failed_extraction::FailedExtraction;
-use super::stage::limit::Counted;
 use crate::clock::Now;
+use crate::identity::Principal;
 use crate::outcome::Metered;
 use crate::rejection::{ErrorFormat, reject as response_to};
 use crate::request::{RequestId, RequestView, X_REQUEST_ID};
@@ -20,7 +20,7 @@ pub(super) struct Exit<F> {
     is_private: bool,
     /// Whether a limit by address leaves alone what was written inside.
     is_outer: bool,
-    counted: Option<(Counted, Now)>,
+    counted: Option<(LimitResults, Now)>,
     /// What few assemblies have.
     extras: Option<Box<Extras>>,
 }
@@ -28,7 +28,13 @@ pub(super) struct Exit<F> {
 struct Extras {
     request_id: Option<RequestId>,
     metered: Option<Metered>,
+    resolved: Option<ResolvedSession>,
 }
+
+/// Tells the layer outside that meters calls which caller a session has turned out to be: its organization is found by
+/// [`authorize`](crate::ApiKeys::authorize), inside. Goes into the response's extensions.
+#[derive(Clone)]
+struct ResolvedSession(Principal);
 
 impl<F> Exit<F> {
     #[inline]
@@ -81,7 +87,13 @@ impl<F> Exit<F> {
             if let Some(id) = extras.request_id {
                 headers.insert(X_REQUEST_ID, id.to_header_value());
             }
-            if let (Some(metered), Some(sink)) = (extras.metered, usage) {
+            if let Some(resolved) = extras.resolved {
+                response.extensions_mut().insert(resolved);
+            }
+            if let (Some(mut metered), Some(sink)) = (extras.metered, usage) {
+                if let Some(ResolvedSession(principal)) = response.extensions_mut().remove() {
+                    metered.resolved(principal);
+                }
                 metered.answered(status, &**sink);
             }
         }
@@ -92,6 +104,7 @@ impl Extras {
     fn new<F>(assembly: &Assembly<F>, facts: &Facts, request: RequestView<'_>) -> Self {
         let meters = assembly.usage.is_some() && facts.meters();
         Self {
+            resolved: resolved_session(assembly, facts),
             request_id: request.id().filter(|_| assembly.gives_request_ids).cloned(),
             metered: (meters && facts.is_presented).then(|| {
                 let route = assembly.checks.no_routes.matched_route(request);
@@ -99,6 +112,11 @@ impl Extras {
             }),
         }
     }
+}
+
+fn resolved_session<F>(assembly: &Assembly<F>, facts: &Facts) -> Option<ResolvedSession> {
+    let is_news = assembly.usage.is_some() && facts.is_changed && !facts.meters();
+    facts.caller.principal().filter(|_| is_news).cloned().map(ResolvedSession)
 }
 
 /// The response to a rejected request.
@@ -133,6 +151,9 @@ where
             let route = checks.no_routes.matched_route(request);
             Metered::new(facts.caller.principal(), request, route).answered(status, &**sink);
         }
+    }
+    if let Some(resolved) = resolved_session(assembly, &facts) {
+        response.extensions_mut().insert(resolved);
     }
     if *attaches_rejections {
         response.extensions_mut().insert(rejection);

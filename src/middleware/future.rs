@@ -8,8 +8,8 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::assembly::Assembly;
-use super::decision::{Facts, Rejected};
 use super::exit::{self, Exit};
+use super::facts::{Facts, Rejected};
 use crate::rejection::ErrorFormat;
 use crate::request::RequestView;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use tower_layer::Layer;
 
 use super::assembly::Assembly;
-use super::decision::Stages;
+use super::facts::Stages;
 use super::service::ApiKeysService;
 use crate::rejection::ProblemDetails;
 
@@ -20,7 +20,7 @@ pub struct ApiKeysLayer<F = ProblemDetails> {
 }
 
 impl<F> ApiKeysLayer<F> {
-    pub(crate) fn new(assembly: Arc<Assembly<F>>, stages: Stages) -> Self {
+    pub(super) fn new(assembly: Arc<Assembly<F>>, stages: Stages) -> Self {
         Self { assembly, stages }
     }
 }

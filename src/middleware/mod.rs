@@ -44,12 +44,18 @@ mod assembly;
 mod build;
 mod builder;
 mod challenges;
+mod checks;
 mod config_error;
+mod credentials;
 mod decision;
 mod exit;
+mod facts;
 mod failed_extraction;
 mod future;
 mod layer;
+mod limit_rule;
+mod lookups;
+mod presented;
 mod service;
 mod stage;
 

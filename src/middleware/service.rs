@@ -7,8 +7,8 @@ use http::{Request, Response};
 use tower::Service;
 
 use super::assembly::Assembly;
-use super::decision::{Facts, Flow, Stages};
 use super::exit::{self, Exit};
+use super::facts::{Facts, Flow, Stages};
 use super::future::ResponseFuture;
 use crate::rejection::{ErrorFormat, ProblemDetails};
 use crate::request::{RequestId, RequestView, X_REQUEST_ID};

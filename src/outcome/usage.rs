@@ -77,6 +77,11 @@ impl Metered {
         }
     }
 
+    /// The caller, where only a layer inside has found it.
+    pub(crate) fn resolved(&mut self, principal: Principal) {
+        self.principal.get_or_insert(principal);
+    }
+
     pub(crate) fn answered(&self, status: StatusCode, sink: &dyn UsageSink) {
         if status.is_server_error() {
             return;

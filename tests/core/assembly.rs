@@ -9,7 +9,9 @@ use tower_api_keys::key::SecretString;
 use tower_api_keys::route::RouteTable;
 use tower_api_keys::scope::ScopeRequirement;
 use tower_api_keys::store::StoreError;
-use tower_api_keys::{Access, ApiKeys, ApiKeysBuilder, ConfigError, KeyFormat, MemoryStore, Quota, RateLimit};
+use tower_api_keys::{
+    Access, ApiKeys, ApiKeysBuilder, ConfigError, KeyFormat, MemoryStore, Quota, RateLimit,
+};
 
 use crate::support::*;
 
@@ -64,7 +66,12 @@ fn every_fault_is_found_and_names_its_setting() {
             "two formats",
         ),
         ("a realm that no field can carry", good().realm("caf\u{e9}"), "realm", "visible ASCII"),
-        ("a realm that no response has", good().realm("here").without_challenge(), "realm", "without_challenge"),
+        (
+            "a realm that no response has",
+            good().realm("here").without_challenge(),
+            "realm",
+            "without_challenge",
+        ),
         (
             "no route",
             ApiKeys::builder(MemoryStore::new(), format()).header("x-api-key"),
@@ -81,14 +88,24 @@ fn every_fault_is_found_and_names_its_setting() {
         ("a rule for TRACE", good().route("TRACE", "/", "a:b"), "route", "always refused"),
         ("public within a role", with_table(Access::Public.of_system()), "route", "can't stand inside"),
         ("a prefix that is none", good().routes_below("api/"), "routes_below", "malformed"),
-        ("an organization header that is none", good().organization(OrganizationRule::named_in("a b")), "organization", "no name"),
+        (
+            "an organization header that is none",
+            good().organization(OrganizationRule::named_in("a b")),
+            "organization",
+            "no name",
+        ),
         (
             "a context's setting on a name",
             good().organization(OrganizationRule::named_in("a").session_cookie("b")),
             "organization",
             "named_in",
         ),
-        ("a role without a context", with_table(scope().with_role(Role::of_rank(1))), "organization", "needs a role"),
+        (
+            "a role without a context",
+            with_table(scope().with_role(Role::of_rank(1))),
+            "organization",
+            "needs a role",
+        ),
         (
             "a route parameter without routes",
             ApiKeys::builder(MemoryStore::new(), format())
@@ -126,8 +143,18 @@ fn every_fault_is_found_and_names_its_setting() {
             "companions",
             "exclude each other",
         ),
-        ("tokens that are needed and not taken", good().companions(companions(Parts::TOKEN)), "companions", "session token"),
-        ("a throttle without addresses", good().throttle_bad_credentials(quota()), "throttle_bad_credentials", "client_address"),
+        (
+            "tokens that are needed and not taken",
+            good().companions(companions(Parts::TOKEN)),
+            "companions",
+            "session token",
+        ),
+        (
+            "a throttle without addresses",
+            good().throttle_bad_credentials(quota()),
+            "throttle_bad_credentials",
+            "client_address",
+        ),
         (
             "a proxy that is no network",
             good().client_address(ClientAddressSource::forwarded_for(["10.0.0.0/40"])),
@@ -140,7 +167,12 @@ fn every_fault_is_found_and_names_its_setting() {
             "client_address",
             "underscore",
         ),
-        ("a limit by address without addresses", good().limit(RateLimit::per_address("a", quota())), "limit", "client_address"),
+        (
+            "a limit by address without addresses",
+            good().limit(RateLimit::per_address("a", quota())),
+            "limit",
+            "client_address",
+        ),
         (
             "a limit by organization with sessions",
             good()
@@ -159,15 +191,33 @@ fn every_fault_is_found_and_names_its_setting() {
         ),
         (
             "one category with two quotas",
-            good().limit(RateLimit::per_key("a", quota()).methods(["GET"], "a", Quota::per_minute(6).unwrap())),
+            good().limit(RateLimit::per_key("a", quota()).methods(
+                ["GET"],
+                "a",
+                Quota::per_minute(6).unwrap(),
+            )),
             "limit",
             "two different quotas",
         ),
-        ("a category without a quota", good().limit(RateLimit::per_key("a", vec![])), "limit", "1 to 4 quotas"),
-        ("a category with five", good().limit(RateLimit::per_key("a", vec![quota(); 5])), "limit", "1 to 4 quotas"),
+        (
+            "a category without a quota",
+            good().limit(RateLimit::per_key("a", vec![])),
+            "limit",
+            "1 to 4 quotas",
+        ),
+        (
+            "a category with five",
+            good().limit(RateLimit::per_key("a", vec![quota(); 5])),
+            "limit",
+            "1 to 4 quotas",
+        ),
         (
             "a method in two categories",
-            good().limit(RateLimit::per_key("a", quota()).methods(["GET"], "b", quota()).methods(["GET"], "c", quota())),
+            good().limit(RateLimit::per_key("a", quota()).methods(["GET"], "b", quota()).methods(
+                ["GET"],
+                "c",
+                quota(),
+            )),
             "limit",
             "GET has two categories",
         ),
@@ -199,7 +249,10 @@ fn every_fault_is_found_and_names_its_setting() {
     for (name, builder, setting, message) in cases {
         let error = builder.build().expect_err(name);
         let found: Vec<String> = error.faults().iter().map(ToString::to_string).collect();
-        let is_named = error.faults().iter().any(|fault| fault.setting() == setting && fault.message().contains(message));
+        let is_named = error
+            .faults()
+            .iter()
+            .any(|fault| fault.setting() == setting && fault.message().contains(message));
         assert!(is_named, "{name}: {found:?}");
         assert_eq!(found.len(), 1, "{name}: {found:?}");
     }
@@ -232,10 +285,12 @@ fn all_faults_are_listed_at_once_and_in_one_line() {
 async fn clones_share_the_limits_and_what_is_stored() {
     let keys = good().limit(RateLimit::per_key("requests", Quota::per_minute(1).unwrap())).build().unwrap();
     let other = keys.clone();
-    let key = keys.manager().create_for("org_1", tower_api_keys::NewKey::new("Key").scope("a:b")).await.unwrap();
+    let key =
+        keys.manager().create_for("org_1", tower_api_keys::NewKey::new("Key").scope("a:b")).await.unwrap();
     let ask = async |keys: &ApiKeys| {
         let service = ServiceBuilder::new().layer(keys.layer()).service(service_fn(whoami));
-        let request = http::Request::get("/").header("x-api-key", key.secret.expose_secret()).body(()).unwrap();
+        let request =
+            http::Request::get("/").header("x-api-key", key.secret.expose_secret()).body(()).unwrap();
         service.oneshot(request).await.unwrap().status()
     };
     assert_eq!(ask(&keys).await, StatusCode::OK);
@@ -251,12 +306,14 @@ async fn several_formats_are_taken_from_one_field_and_new_keys_have_the_first() 
         .route("GET", "/", "a:b")
         .build()
         .unwrap();
-    let new = keys.manager().create_for("org_1", tower_api_keys::NewKey::new("New").scope("a:b")).await.unwrap();
+    let new =
+        keys.manager().create_for("org_1", tower_api_keys::NewKey::new("New").scope("a:b")).await.unwrap();
     assert!(new.secret.expose_secret().starts_with("new_"));
     let old = format!("old_{}", "0".repeat(32));
     let before = tower_api_keys::manage::KeyManager::new(store, KeyFormat::new("old_").unwrap());
     let existing = tower_api_keys::manage::ExistingKey::Plaintext(old.as_str().into());
-    let owner = tower_api_keys::key::Owner::organization("org_1".parse().unwrap(), tower_api_keys::key::Mode::Live);
+    let owner =
+        tower_api_keys::key::Owner::organization("org_1".parse().unwrap(), tower_api_keys::key::Mode::Live);
     let authority = tower_api_keys::Authority::operator(owner);
     before.import(&authority, tower_api_keys::NewKey::new("Old").scope("a:b"), existing).await.unwrap();
     for key in [new.secret.expose_secret(), &old] {
@@ -278,7 +335,9 @@ fn a_good_assembly_can_have_everything() {
     let everything = good()
         .bearer()
         .sessions(NoSessions)
-        .organization(OrganizationRule::context().session_cookie("org").header("x-org").route_parameter("org"))
+        .organization(
+            OrganizationRule::context().session_cookie("org").header("x-org").route_parameter("org"),
+        )
         .route("GET", "/{org}/x", Access::AnyKey)
         .public("GET", "/health")
         .client_address(ClientAddressSource::peer())

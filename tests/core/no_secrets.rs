@@ -3,8 +3,8 @@
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::io;
 use std::sync::{Arc, Mutex};
-use std::{env, io};
 
 use bytes::Bytes;
 use http::{HeaderName, Request, Response};
@@ -75,83 +75,88 @@ fn with_key(key: &str) -> Request<()> {
 
 #[test]
 fn requests_are_logged_with_key_and_reason_and_without_secrets() {
-    let key = sentinel_key();
-    let (id, log) = logged(async {
-        let stored = record(&key, |_| {});
-        let id = stored.id;
-        let keys = store([stored]).await;
-        let assembly = assembly(keys.clone())
-            .limit(RateLimit::per_key("all", Quota::per_minute(2).unwrap()))
-            .without_route_table()
-            .build()
-            .unwrap();
-        let mut service = ServiceBuilder::new()
-            .layer(assembly.layer())
-            .layer(assembly.require("workflows:write"))
-            .service(service_fn(whoami));
-        let mut send = async |request: Request<()>| service.call(request).await.unwrap().status().as_u16();
+    in_own_process(|| {
+        let key = sentinel_key();
+        let (id, log) = logged(async {
+            let stored = record(&key, |_| {});
+            let id = stored.id;
+            let keys = store([stored]).await;
+            let assembly = assembly(keys.clone())
+                .limit(RateLimit::per_key("all", Quota::per_minute(2).unwrap()))
+                .without_route_table()
+                .build()
+                .unwrap();
+            let mut service = ServiceBuilder::new()
+                .layer(assembly.layer())
+                .layer(assembly.require("workflows:write"))
+                .service(service_fn(whoami));
+            let mut send =
+                async |request: Request<()>| service.call(request).await.unwrap().status().as_u16();
 
-        assert_eq!(send(with_key(&key)).await, 403);
-        assert_eq!(send(with_key(&key)).await, 403);
-        assert_eq!(send(with_key(&key)).await, 429);
-        assert_eq!(send(with_key(&format!("{key}x"))).await, 401);
-        assert_eq!(send(with_key(&key.replace("nel", "NEL"))).await, 401);
-        assert_eq!(send(with_key(&format!("\tESC[31m{key}"))).await, 401);
-        let mut twice = with_key(&key);
-        twice.headers_mut().append(X_API_KEY, key.parse().unwrap());
-        assert_eq!(send(twice).await, 400);
-        let mut revoked = record(&key, |_| {});
-        revoked.state = KeyState::Revoked { at: START };
-        keys.replace(revoked).await.unwrap();
-        assert_eq!(send(with_key(&key)).await, 401);
+            assert_eq!(send(with_key(&key)).await, 403);
+            assert_eq!(send(with_key(&key)).await, 403);
+            assert_eq!(send(with_key(&key)).await, 429);
+            assert_eq!(send(with_key(&format!("{key}x"))).await, 401);
+            assert_eq!(send(with_key(&key.replace("nel", "NEL"))).await, 401);
+            assert_eq!(send(with_key(&format!("\tESC[31m{key}"))).await, 401);
+            let mut twice = with_key(&key);
+            twice.headers_mut().append(X_API_KEY, key.parse().unwrap());
+            assert_eq!(send(twice).await, 400);
+            let mut revoked = record(&key, |_| {});
+            revoked.state = KeyState::Revoked { at: START };
+            keys.replace(revoked).await.unwrap();
+            assert_eq!(send(with_key(&key)).await, 401);
 
-        let failing = TestStore::new(keys, Answers::WithAnError);
-        let failing = self::assembly(failing).without_route_table().build().unwrap();
-        let mut service = failing.layer().layer(service_fn(whoami));
-        assert_eq!(service.call(with_key(&key)).await.unwrap().status(), 503);
-        id
+            let failing = TestStore::new(keys, Answers::WithAnError);
+            let failing = self::assembly(failing).without_route_table().build().unwrap();
+            let mut service = failing.layer().layer(service_fn(whoami));
+            assert_eq!(service.call(with_key(&key)).await.unwrap().status(), 503);
+            id
+        });
+        for expected in [
+            "the key lacks the scope: workflows:write",
+            "over the rate limit of category all",
+            "no such key",
+            "the key is revoked",
+            "came more than once",
+            "the key store is unavailable",
+            "connection refused",
+            "request authenticated",
+            id.as_str(),
+            "acme",
+        ] {
+            assert!(log.contains(expected), "{expected:?} is missing from the log:\n{log}");
+        }
+        assert!(!log.to_lowercase().contains("5ent1nel"), "a secret is in the log:\n{log}");
+        assert!(!log.contains("ESC["), "text of the client's is in the log:\n{log}");
     });
-    for expected in [
-        "the key lacks the scope: workflows:write",
-        "over the rate limit of category all",
-        "no such key",
-        "the key is revoked",
-        "came more than once",
-        "the key store is unavailable",
-        "connection refused",
-        "request authenticated",
-        id.as_str(),
-        "acme",
-    ] {
-        assert!(log.contains(expected), "{expected:?} is missing from the log:\n{log}");
-    }
-    assert!(!log.to_lowercase().contains("5ent1nel"), "a secret is in the log:\n{log}");
-    assert!(!log.contains("ESC["), "text of the client's is in the log:\n{log}");
 }
 
 #[test]
 fn changes_of_keys_are_logged_without_secrets() {
-    let (secrets, log) = logged(async {
-        let store = store([]).await;
-        let manager = KeyManager::new(store, format());
-        let operator = Authority::operator(acme());
-        let created = manager.create(&operator, NewKey::new("made")).await.unwrap();
-        let id = created.key.id;
-        let rotated = manager.rotate(&operator, &id, KeyManager::DEFAULT_GRACE).await.unwrap();
-        let plaintext = ExistingKey::Plaintext(SecretString::from(sentinel_key().as_str()));
-        manager.import(&operator, NewKey::new("imported"), plaintext).await.unwrap();
-        manager.revoke(&operator, &id).await.unwrap();
-        manager.delete(&operator, &id).await.unwrap();
-        let shown = format!("{created:?} {rotated:?} {manager:?} {operator:?}");
-        [created.secret, rotated.secret].map(|secret| {
-            assert!(!shown.contains(secret.expose_secret()), "{shown}");
-            secret.expose_secret().to_owned()
-        })
+    in_own_process(|| {
+        let (secrets, log) = logged(async {
+            let store = store([]).await;
+            let manager = KeyManager::new(store, format());
+            let operator = Authority::operator(acme());
+            let created = manager.create(&operator, NewKey::new("made")).await.unwrap();
+            let id = created.key.id;
+            let rotated = manager.rotate(&operator, &id, KeyManager::DEFAULT_GRACE).await.unwrap();
+            let plaintext = ExistingKey::Plaintext(SecretString::from(sentinel_key().as_str()));
+            manager.import(&operator, NewKey::new("imported"), plaintext).await.unwrap();
+            manager.revoke(&operator, &id).await.unwrap();
+            manager.delete(&operator, &id).await.unwrap();
+            let shown = format!("{created:?} {rotated:?} {manager:?} {operator:?}");
+            [created.secret, rotated.secret].map(|secret| {
+                assert!(!shown.contains(secret.expose_secret()), "{shown}");
+                secret.expose_secret().to_owned()
+            })
+        });
+        assert!(log.lines().count() >= 5, "every change is logged:\n{log}");
+        for secret in secrets.iter().map(String::as_str).chain([SENTINEL]) {
+            assert!(!log.contains(secret), "a secret is in the log:\n{log}");
+        }
     });
-    assert!(log.lines().count() >= 5, "every change is logged:\n{log}");
-    for secret in secrets.iter().map(String::as_str).chain([SENTINEL]) {
-        assert!(!log.contains(secret), "a secret is in the log:\n{log}");
-    }
 }
 
 #[test]
@@ -193,90 +198,95 @@ fn debug_output_has_no_secrets() {
 /// A caller with an app's secret, then with a token; a session; and a link that opens once.
 #[test]
 fn companions_tokens_sessions_and_links_are_in_no_log_and_no_debug_output() {
-    let (shown, log) = logged(async {
-        let mut shown = String::new();
-        let app_secret = format!("app_{SENTINEL}");
-        let app = record(&app_secret, |app| app.id = "app_1".parse().unwrap());
-        let keys = store([record(&sentinel_key(), |_| {}), app]).await;
-        let tokens = SessionTokens::new(SecretString::from(SENTINEL)).unwrap();
-        let companions = Companions::new(HeaderKey::new(X_SECRET, KeyFormat::new("app_").unwrap()))
-            .with_session_tokens(X_TOKEN, tokens.clone())
-            .with_otherwise(Parts::KEY);
-        let builder = assembly(keys.clone()).companions(companions.clone()).without_route_table();
-        write!(shown, "{tokens:?} {companions:?} {builder:?}").unwrap();
-        let assembly = builder.build().unwrap();
-        let layer = assembly.layer();
-        write!(shown, "{assembly:?} {layer:?}").unwrap();
-        let issuer = tokens.clone();
-        let mut service = layer.layer(service_fn(move |request: Request<()>| {
-            let principal = Principal::from_extensions(request.extensions()).unwrap();
-            let text = format!("{principal:?} {request:?}");
-            let now = SystemClock.now().timestamp();
-            let token = issuer.issue(principal, now).map(|token| token.expose_secret().to_owned());
-            std::future::ready(Ok::<_, Infallible>(Response::new(Bytes::from(format!(
-                "{}\n{text}",
-                token.unwrap_or_default()
-            )))))
-        }));
-        let mut send = async |parts: &[(&HeaderName, &str)]| {
-            let mut request = with_key(&sentinel_key());
-            for (name, value) in parts {
-                request.headers_mut().append(*name, value.parse().unwrap());
-            }
-            let response: Response<Bytes> = service.call(request).await.unwrap();
-            (response.status().as_u16(), String::from_utf8(response.into_body().to_vec()).unwrap())
-        };
-        let (status, answer) = send(&[(&X_SECRET, &app_secret)]).await;
-        assert_eq!(status, 200);
-        let (token, text) = answer.split_once('\n').unwrap();
-        let signature = token.rsplit('.').next().unwrap().to_owned();
-        shown += text;
-        let (status, answer) = send(&[(&X_TOKEN, token)]).await;
-        assert_eq!(status, 200);
-        shown += &answer;
-        let forged = token.replace("app_1", "app_2");
-        for bad in [
-            [(&X_SECRET, format!("{app_secret}x")), (&X_TOKEN, token.to_owned())],
-            [(&X_SECRET, app_secret.replace("nel", "NEL")), (&X_TOKEN, token.to_owned())],
-            [(&X_SECRET, app_secret.clone()), (&X_TOKEN, forged)],
-            [(&X_SECRET, app_secret.clone()), (&X_TOKEN, format!("{token}\u{1b}").replace('\u{1b}', "%1b"))],
-        ] {
-            let parts: Vec<_> = bad.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            let (status, answer) = send(&parts).await;
-            assert_eq!(status, 401);
+    in_own_process(|| {
+        let (shown, log) = logged(async {
+            let mut shown = String::new();
+            let app_secret = format!("app_{SENTINEL}");
+            let app = record(&app_secret, |app| app.id = "app_1".parse().unwrap());
+            let keys = store([record(&sentinel_key(), |_| {}), app]).await;
+            let tokens = SessionTokens::new(SecretString::from(SENTINEL)).unwrap();
+            let companions = Companions::new(HeaderKey::new(X_SECRET, KeyFormat::new("app_").unwrap()))
+                .with_session_tokens(X_TOKEN, tokens.clone())
+                .with_otherwise(Parts::KEY);
+            let builder = assembly(keys.clone()).companions(companions.clone()).without_route_table();
+            write!(shown, "{tokens:?} {companions:?} {builder:?}").unwrap();
+            let assembly = builder.build().unwrap();
+            let layer = assembly.layer();
+            write!(shown, "{assembly:?} {layer:?}").unwrap();
+            let issuer = tokens.clone();
+            let mut service = layer.layer(service_fn(move |request: Request<()>| {
+                let principal = Principal::from_extensions(request.extensions()).unwrap();
+                let text = format!("{principal:?} {request:?}");
+                let now = SystemClock.now().timestamp();
+                let token = issuer.issue(principal, now).map(|token| token.expose_secret().to_owned());
+                std::future::ready(Ok::<_, Infallible>(Response::new(Bytes::from(format!(
+                    "{}\n{text}",
+                    token.unwrap_or_default()
+                )))))
+            }));
+            let mut send = async |parts: &[(&HeaderName, &str)]| {
+                let mut request = with_key(&sentinel_key());
+                for (name, value) in parts {
+                    request.headers_mut().append(*name, value.parse().unwrap());
+                }
+                let response: Response<Bytes> = service.call(request).await.unwrap();
+                (response.status().as_u16(), String::from_utf8(response.into_body().to_vec()).unwrap())
+            };
+            let (status, answer) = send(&[(&X_SECRET, &app_secret)]).await;
+            assert_eq!(status, 200);
+            let (token, text) = answer.split_once('\n').unwrap();
+            let signature = token.rsplit('.').next().unwrap().to_owned();
+            shown += text;
+            let (status, answer) = send(&[(&X_TOKEN, token)]).await;
+            assert_eq!(status, 200);
             shown += &answer;
-        }
+            let forged = token.replace("app_1", "app_2");
+            for bad in [
+                [(&X_SECRET, format!("{app_secret}x")), (&X_TOKEN, token.to_owned())],
+                [(&X_SECRET, app_secret.replace("nel", "NEL")), (&X_TOKEN, token.to_owned())],
+                [(&X_SECRET, app_secret.clone()), (&X_TOKEN, forged)],
+                [
+                    (&X_SECRET, app_secret.clone()),
+                    (&X_TOKEN, format!("{token}\u{1b}").replace('\u{1b}', "%1b")),
+                ],
+            ] {
+                let parts: Vec<_> = bad.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                let (status, answer) = send(&parts).await;
+                assert_eq!(status, 401);
+                shown += &answer;
+            }
 
-        let session = Session::new("ada", Mode::Live, []);
-        write!(shown, "{session:?}").unwrap();
-        let dashboard = ApiKeys::builder(keys.clone(), format())
-            .bearer()
-            .sessions(Dashboard)
-            .organization(OrganizationRule::context().session_cookie("organization"))
-            .without_route_table();
-        write!(shown, "{dashboard:?}").unwrap();
-        let dashboard = dashboard.build().unwrap();
-        write!(shown, "{dashboard:?}").unwrap();
-        let mut service = dashboard.authenticate().layer(service_fn(whoami));
-        for token in [SENTINEL, "another"] {
-            let request = Request::builder().header("authorization", format!("Bearer {token}{SENTINEL}"));
-            let _ = service.call(request.body(()).unwrap()).await;
-        }
+            let session = Session::new("ada", Mode::Live, []);
+            write!(shown, "{session:?}").unwrap();
+            let dashboard = ApiKeys::builder(keys.clone(), format())
+                .bearer()
+                .sessions(Dashboard)
+                .organization(OrganizationRule::context().session_cookie("organization"))
+                .without_route_table();
+            write!(shown, "{dashboard:?}").unwrap();
+            let dashboard = dashboard.build().unwrap();
+            write!(shown, "{dashboard:?}").unwrap();
+            let mut service = dashboard.authenticate().layer(service_fn(whoami));
+            for token in [SENTINEL, "another"] {
+                let request = Request::builder().header("authorization", format!("Bearer {token}{SENTINEL}"));
+                let _ = service.call(request.body(()).unwrap()).await;
+            }
 
-        let links = KeyManager::new(store([]).await, KeyFormat::new("pl_").unwrap());
-        let link = links.create(&Authority::operator(acme()), NewKey::new("link")).await.unwrap();
-        write!(shown, "{link:?} {:?}", links.redeem(link.secret.expose_secret()).await.unwrap()).unwrap();
-        write!(shown, "{:?}", links.redeem(&format!("pl_{SENTINEL}")).await).unwrap();
-        (shown, [signature, link.secret.expose_secret()["pl_".len()..].to_owned()])
+            let links = KeyManager::new(store([]).await, KeyFormat::new("pl_").unwrap());
+            let link = links.create(&Authority::operator(acme()), NewKey::new("link")).await.unwrap();
+            write!(shown, "{link:?} {:?}", links.redeem(link.secret.expose_secret()).await.unwrap()).unwrap();
+            write!(shown, "{:?}", links.redeem(&format!("pl_{SENTINEL}")).await).unwrap();
+            (shown, [signature, link.secret.expose_secret()["pl_".len()..].to_owned()])
+        });
+        let (shown, secrets) = shown;
+        for text in [&shown, &log] {
+            assert!(!text.to_lowercase().contains("5ent1nel"), "{text}");
+            assert!(secrets.iter().all(|secret| !text.contains(secret)), "{text}");
+        }
+        for expected in ["session token", "redeem", "session-"] {
+            assert!(log.contains(expected), "{expected:?} is missing from the log:\n{log}");
+        }
     });
-    let (shown, secrets) = shown;
-    for text in [&shown, &log] {
-        assert!(!text.to_lowercase().contains("5ent1nel"), "{text}");
-        assert!(secrets.iter().all(|secret| !text.contains(secret)), "{text}");
-    }
-    for expected in ["session token", "redeem", "session-"] {
-        assert!(log.contains(expected), "{expected:?} is missing from the log:\n{log}");
-    }
 }
 
 struct Dashboard;
@@ -293,49 +303,45 @@ impl SessionAuthenticator for Dashboard {
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_database_is_asked_without_a_word_of_digests_in_the_log() {
-    // The statements are logged on threads of sqlx's own, so that the subscriber is that of the process: of another one,
-    // which is this test run again.
-    const ALONE: &str = "NO_SECRETS_ALONE";
-    if env::var_os(ALONE).is_none() {
-        let name = "no_secrets::a_database_is_asked_without_a_word_of_digests_in_the_log";
-        let mut child = std::process::Command::new(env::current_exe().unwrap());
-        let output = child.args([name, "--exact", "--nocapture"]).env(ALONE, "1").output().unwrap();
-        let printed = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
-        return;
-    }
-    let directory = std::env::temp_dir().join(format!("api-keys-no-secrets-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    // The statements are logged on threads of sqlx's own.
-    let log = Log::default();
-    tracing::subscriber::set_global_default(subscriber(&log)).unwrap();
-    let digests = block_on(async {
-        let store = tower_api_keys::store::SqliteStore::open(directory.join("keys.db")).await.unwrap();
-        let keys = assembly(store.clone()).without_route_table().build().unwrap();
-        let manager = keys.manager();
-        let operator = Authority::operator(acme());
-        let key = manager.create(&operator, NewKey::new("key")).await.unwrap();
-        let next =
-            manager.rotate_on_first_use(&operator, &key.key.id, KeyManager::DEFAULT_GRACE).await.unwrap();
-        let mut service = keys.layer().layer(service_fn(whoami));
-        for secret in [&key.secret, &next.secret, &key.secret] {
-            let response = service.call(with_key(secret.expose_secret())).await.unwrap();
-            assert_eq!(response.status(), 200);
+    in_own_process(|| {
+        let directory = std::env::temp_dir().join(format!("api-keys-no-secrets-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        // The statements are logged on threads of sqlx's own.
+        let log = Log::default();
+        tracing::subscriber::set_global_default(subscriber(&log)).unwrap();
+        let digests = block_on(async {
+            let store = tower_api_keys::store::SqliteStore::open(directory.join("keys.db")).await.unwrap();
+            let keys = assembly(store.clone()).without_route_table().build().unwrap();
+            let manager = keys.manager();
+            let operator = Authority::operator(acme());
+            let key = manager.create(&operator, NewKey::new("key")).await.unwrap();
+            let next =
+                manager.rotate_on_first_use(&operator, &key.key.id, KeyManager::DEFAULT_GRACE).await.unwrap();
+            let mut service = keys.layer().layer(service_fn(whoami));
+            for secret in [&key.secret, &next.secret, &key.secret] {
+                let response = service.call(with_key(secret.expose_secret())).await.unwrap();
+                assert_eq!(response.status(), 200);
+            }
+            let mut twin = record("wfk_twin", |_| {});
+            twin.digest = Peppers::none().digest(next.secret.expose_secret());
+            let conflict = store.insert(twin).await.unwrap_err();
+            let secrets = [key.secret, next.secret];
+            let digest = |secret: &SecretString| Peppers::none().digest(secret.expose_secret());
+            let digests = secrets.each_ref().map(|secret| digest(secret).to_string());
+            assert!(
+                !digests.iter().any(|digest| format!("{conflict:?}").contains(&digest["sha256:".len()..]))
+            );
+            digests
+                .into_iter()
+                .chain(secrets.map(|secret| secret.expose_secret().to_owned()))
+                .collect::<Vec<_>>()
+        });
+        std::fs::remove_dir_all(&directory).unwrap();
+        let log = log.text();
+        assert!(log.contains("api_key_digests"), "the statements are logged:\n{log}");
+        for digest in &digests {
+            let random = digest.rsplit([':', '_']).next().unwrap();
+            assert!(!log.contains(random), "{random} is in the log:\n{log}");
         }
-        let mut twin = record("wfk_twin", |_| {});
-        twin.digest = Peppers::none().digest(next.secret.expose_secret());
-        let conflict = store.insert(twin).await.unwrap_err();
-        let secrets = [key.secret, next.secret];
-        let digest = |secret: &SecretString| Peppers::none().digest(secret.expose_secret());
-        let digests = secrets.each_ref().map(|secret| digest(secret).to_string());
-        assert!(!digests.iter().any(|digest| format!("{conflict:?}").contains(&digest["sha256:".len()..])));
-        digests.into_iter().chain(secrets.map(|secret| secret.expose_secret().to_owned())).collect::<Vec<_>>()
     });
-    std::fs::remove_dir_all(&directory).unwrap();
-    let log = log.text();
-    assert!(log.contains("api_key_digests"), "the statements are logged:\n{log}");
-    for digest in &digests {
-        let random = digest.rsplit([':', '_']).next().unwrap();
-        assert!(!log.contains(random), "{random} is in the log:\n{log}");
-    }
 }

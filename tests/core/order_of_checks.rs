@@ -30,13 +30,17 @@ async fn the_first_failed_check_answers_for_every_combination_of_faults() {
             }
             let first = first.map(|(fault, ..)| fault);
             // Only a known caller learns of its limit, and only a known caller's request spends one.
-            let category = response.headers().get("ratelimit").map(|field| field.to_str().unwrap().to_owned());
+            let category =
+                response.headers().get("ratelimit").map(|field| field.to_str().unwrap().to_owned());
             let expected = match first {
                 Some(Fault::AddressLimit) => "\"address\"",
                 Some(first) if first < Fault::RateLimit => "\"address\"",
                 _ => "\"key\"",
             };
-            assert!(category.as_ref().is_some_and(|field| field.starts_with(expected)), "{name}: {category:?}");
+            assert!(
+                category.as_ref().is_some_and(|field| field.starts_with(expected)),
+                "{name}: {category:?}"
+            );
             let before = if combination.has(Fault::RateLimit) { 0 } else { 2 };
             let spent = u32::from(first.is_none_or(|first| first > Fault::RateLimit));
             assert_eq!(world.remaining("key"), before - spent, "{name}: what is left of the key's limit");
@@ -64,7 +68,10 @@ async fn layers_in_the_wrong_order_reject_everything_and_say_what_is_missing() {
 
     let limit_outside = ServiceBuilder::new().layer(keys.rate_limit()).layer(keys.authenticate());
     let response = limit_outside.service(service_fn(whoami)).oneshot(request(None)).await.unwrap();
-    rejected(response, "`rate_limit` needs `authenticate` outside it: add that layer later to an axum router, or earlier to");
+    rejected(
+        response,
+        "`rate_limit` needs `authenticate` outside it: add that layer later to an axum router, or earlier to",
+    );
     let response = keys_alone(keys.authorize()).await;
     rejected(response, "`authorize` needs `authenticate` outside it");
     let response = keys_alone(keys.require("a:b")).await;

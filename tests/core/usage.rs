@@ -123,9 +123,9 @@ async fn each_of_two_sinks_learns_who_called() {
     assert_eq!([bill.take(), statistics.take()], [["acme POST /ships 200"]; 2]);
 }
 
-/// Who is in a session is known when it is known for whom they act.
+/// The caller of a session is known once its organization is, in one layer and in several.
 #[tokio::test]
-async fn who_calls_in_a_session_is_known() {
+async fn the_caller_of_a_session_is_known() {
     struct Ada;
 
     #[async_trait::async_trait]
@@ -153,14 +153,20 @@ async fn who_calls_in_a_session_is_known() {
         .without_route_table()
         .build()
         .unwrap();
-    let service = keys.layer().layer(service_fn(whoami));
-    for cookie in ["organization=acme", "organization=other"] {
+    let request = |cookie: &str| {
         let mut request = at("/ships", None);
         request.headers_mut().insert(AUTHORIZATION, "Bearer token".parse().unwrap());
         request.headers_mut().insert(COOKIE, cookie.parse().unwrap());
-        service.clone().oneshot(request).await.unwrap();
+        request
+    };
+    let one = keys.layer().layer(service_fn(whoami));
+    let several = keys.authenticate().layer(keys.authorize().layer(service_fn(whoami)));
+    for cookie in ["organization=acme", "organization=other"] {
+        one.clone().oneshot(request(cookie)).await.unwrap();
+        several.clone().oneshot(request(cookie)).await.unwrap();
     }
-    assert_eq!(*calls.lock().unwrap(), [Some(("ada".to_owned(), acme())), None]);
+    let ada = Some(("ada".to_owned(), acme()));
+    assert_eq!(*calls.lock().unwrap(), [ada.clone(), ada, None, None]);
 }
 
 #[tokio::test]

@@ -94,7 +94,11 @@ const LIMIT: u32 = 2;
 const PEER: PeerAddress = PeerAddress(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
 
 impl World {
-    pub async fn new(combination: Combination, answers: Answers, other_limiter: Option<Arc<MakeLimiter>>) -> Self {
+    pub async fn new(
+        combination: Combination,
+        answers: Answers,
+        other_limiter: Option<Arc<MakeLimiter>>,
+    ) -> Self {
         let has = |fault| combination.has(fault);
         let clock = ManualClock::starting_at(START);
         let stored = record(if has(Lookup) { OTHER_KEY } else { KEY }, |key| {
@@ -147,13 +151,15 @@ impl World {
             for _ in 0..LIMIT {
                 // Counted as bad, by a layer that has no other limit.
                 let request = self.request_with(UNKNOWN_KEY);
-                let service = ServiceBuilder::new().layer(self.keys.authenticate()).service(service_fn(whoami));
+                let service =
+                    ServiceBuilder::new().layer(self.keys.authenticate()).service(service_fn(whoami));
                 service.oneshot(request).await.unwrap();
             }
         }
         if self.combination.has(AddressLimit) {
             for _ in 0..LIMIT {
-                let service = ServiceBuilder::new().layer(self.keys.limit_addresses()).service(service_fn(whoami));
+                let service =
+                    ServiceBuilder::new().layer(self.keys.limit_addresses()).service(service_fn(whoami));
                 service.oneshot(self.request_with(KEY)).await.unwrap();
             }
         }
@@ -188,9 +194,12 @@ impl World {
         let keys = &self.keys;
         let request = self.request();
         match layers {
-            Layers::One => {
-                ServiceBuilder::new().layer(keys.layer()).service(service_fn(whoami)).oneshot(request).await.unwrap()
-            }
+            Layers::One => ServiceBuilder::new()
+                .layer(keys.layer())
+                .service(service_fn(whoami))
+                .oneshot(request)
+                .await
+                .unwrap(),
             Layers::Four => ServiceBuilder::new()
                 .layer(keys.limit_addresses())
                 .layer(keys.authenticate())

@@ -14,7 +14,8 @@ use tower_api_keys::key::{KeyId, KeyRecord, Mode, Owner, Peppers};
 use tower_api_keys::rejection::Rejection;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
-    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError, StoreErrorKind,
+    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError,
+    StoreErrorKind,
 };
 use tower_api_keys::{ApiKeys, ApiKeysBuilder, KeyFormat, MemoryStore, Principal};
 
@@ -78,6 +79,22 @@ pub async fn whoami<B>(request: Request<B>) -> Result<Response<Bytes>, Infallibl
     let principal = Principal::from_extensions(request.extensions());
     let name = principal.map_or("nobody".into(), |principal| principal.key_id().to_string());
     Ok(Response::new(Bytes::from(name)))
+}
+
+/// Runs the test that this is called in, `work`, in a process of its own. For a test that reads the log: in one process, an
+/// event that another test logs first, on a thread without a subscriber, can stay off for every other thread.
+pub fn in_own_process<W: FnOnce()>(work: W) {
+    const INSIDE: &str = "TEST_IN_ITS_OWN_PROCESS";
+    if std::env::var_os(INSIDE).is_some() {
+        return work();
+    }
+    // The name of a closure is that of its test, below the crate.
+    let (_, name) = std::any::type_name::<W>().split_once("::").unwrap();
+    let name = name.trim_end_matches("::{{closure}}");
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = child.args([name, "--exact", "--nocapture"]).env(INSIDE, "1").output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && printed.contains("1 passed"), "{name}: {printed}");
 }
 
 /// How a [`TestStore`] answers.

@@ -389,9 +389,7 @@ async fn r27_r57_a_portal_link_ends_with_its_time_and_only_for_who_still_has_a_k
     let maker = links.clone();
     let handler = async move |caller: OrganizationPrincipal| {
         let create = async || {
-            let made = maker
-                .create(&Authority::principal(&caller), NewKey::new("client_1"))
-                .await;
+            let made = maker.create(&Authority::principal(&caller), NewKey::new("client_1")).await;
             made.map_or_else(|error| error.to_string(), |_| "made".into())
         };
         let before = create().await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::credential::Challenge;
 use crate::identity::{Caller, Principal, Tier};
-use crate::middleware::decision::Checks;
+use crate::middleware::checks::Checks;
 use crate::rejection::{Reason, Rejection};
 use crate::request::RequestView;
 use crate::route::{Access, RouteMatch};

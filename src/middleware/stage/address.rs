@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::address::{ClientAddressSource, PeerAddress};
 use crate::key::KeyRecord;
-use crate::middleware::decision::Checks;
+use crate::middleware::checks::Checks;
 use crate::rejection::Reason;
 use crate::request::RequestView;
 

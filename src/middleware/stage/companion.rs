@@ -5,55 +5,32 @@ use std::sync::Arc;
 
 use super::address::{Client, check_address};
 use super::extraction::bounded;
-use super::lookup::{NO_SECRET, Presented, Verified, live_digests, verify};
+use super::lookup::{NO_SECRET, live_digests, verify};
 use super::state::check_state;
 use crate::address::Network;
 use crate::clock::{Now, Timestamp};
-use crate::credential::{
-    Bound, Companions, Credential, Extracted, MalformedCredential, SessionToken, single_value,
-};
+use crate::credential::{Bound, Companions, Extracted, MalformedCredential, SessionToken, single_value};
 use crate::identity::{Companion, Principal};
 use crate::key::KeyRecord;
-use crate::middleware::decision::{Checks, Facts, Flow, Pending};
+use crate::middleware::checks::Checks;
+use crate::middleware::facts::{Facts, Flow, Pending};
+use crate::middleware::presented::{
+    AccompanyingParts, Pair, PresentedCompanion, PresentedKey, Verified, VerifiedCompanion,
+};
 use crate::rejection::{Reason, Rejection};
 use crate::request::RequestView;
-use crate::store::{FindResult, KeySelector, Lookup};
-
-/// What came with the key, one of the two at least.
-pub(super) struct Accompanying<'r> {
-    secret: Option<Credential<'r>>,
-    token: Option<SessionToken>,
-}
-
-/// The same as it goes to the store: no secret in it any more.
-pub(crate) struct PresentedCompanion {
-    secret: Option<Presented>,
-    token: Option<SessionToken>,
-}
-
-/// A companion that may be used.
-pub(crate) enum VerifiedCompanion {
-    BySecret(Verified),
-    /// Its secret was not presented, a token was.
-    Named(Arc<KeyRecord>),
-}
-
-/// A key and a companion that belong together.
-pub(crate) struct Pair {
-    key: Verified,
-    companion: VerifiedCompanion,
-}
+use crate::store::{FindResult, Lookup};
 
 impl Companions {
     /// Extraction and format of what comes with the key: `key` says whether there is one, or what is wrong with it.
     /// `None` if nothing comes with it, or the key itself is to be refused.
     ///
     /// A part that is missing is reported before one that is wrong, whichever they are.
-    pub(super) fn extract<'r>(
+    pub(in crate::middleware) fn extract<'r>(
         &self,
         request: RequestView<'r>,
         key: Result<bool, &Reason>,
-    ) -> Result<Option<Accompanying<'r>>, Reason> {
+    ) -> Result<Option<AccompanyingParts<'r>>, Reason> {
         let secret = match self.secret.extract(request) {
             Extracted::Absent | Extracted::Malformed(MalformedCredential::Empty) => None,
             Extracted::Found(credential) => Some(bounded(&credential).map(|()| credential)),
@@ -85,7 +62,7 @@ impl Companions {
             Some(text) => Some(SessionToken::parse(text).ok_or(Reason::CredentialMalformed(NO_TOKEN))?),
             None => None,
         };
-        Ok(Some(Accompanying { secret, token }))
+        Ok(Some(AccompanyingParts { secret, token }))
     }
 }
 
@@ -100,12 +77,12 @@ impl Checks {
     /// Goes on with a key and what came with it.
     pub(super) fn check_pair(
         self: &Arc<Self>,
-        key: Presented,
-        accompanying: Accompanying<'_>,
+        key: PresentedKey,
+        accompanying: AccompanyingParts<'_>,
         facts: &mut Facts,
         request: RequestView<'_>,
     ) -> Flow {
-        let Accompanying { secret, token } = accompanying;
+        let AccompanyingParts { secret, token } = accompanying;
         let secret = secret.map(|secret| self.presented(&secret, key.scheme, None));
         let companion = PresentedCompanion { secret, token };
         // The second is looked up whatever becomes of the first, so that both answers take as long.
@@ -132,7 +109,7 @@ impl Checks {
     pub(crate) fn pair_found(
         self: &Arc<Self>,
         found: (FindResult, FindResult),
-        key: Presented,
+        key: PresentedKey,
         companion: PresentedCompanion,
         client: impl FnOnce() -> Client,
         facts: &mut Facts,
@@ -151,7 +128,7 @@ impl Checks {
     pub(crate) async fn refreshed_pair(
         &self,
         mut pair: Pair,
-        key: &Presented,
+        key: &PresentedKey,
         companion: &PresentedCompanion,
         now: Now,
     ) -> Principal {
@@ -172,7 +149,7 @@ impl Checks {
     fn judge_pair(
         &self,
         (key, other): (FindResult, FindResult),
-        presented: &Presented,
+        presented: &PresentedKey,
         companion: &PresentedCompanion,
         now: Now,
         client: impl FnOnce() -> Client,
@@ -237,15 +214,6 @@ impl Checks {
 }
 
 impl PresentedCompanion {
-    /// One look-up finds the companion of the secret and of the token, as it has to be the same.
-    fn selector(&self) -> KeySelector<'_> {
-        match (&self.secret, &self.token) {
-            (None, Some(token)) => KeySelector::Id(&token.companion),
-            (None, None) => KeySelector::Digests(&[]),
-            (Some(secret), _) => secret.selector(),
-        }
-    }
-
     fn verify(&self, found: Option<Arc<KeyRecord>>, now: Timestamp) -> Result<VerifiedCompanion, Reason> {
         let verified = match (&self.secret, found) {
             (Some(secret), found) => verify(found, secret, now)
@@ -258,23 +226,8 @@ impl PresentedCompanion {
     }
 }
 
-impl VerifiedCompanion {
-    fn record(&self) -> &Arc<KeyRecord> {
-        match self {
-            Self::BySecret(verified) => &verified.record,
-            Self::Named(record) => record,
-        }
-    }
-}
-
 impl Pair {
-    /// Whether this use changes what is stored of either.
-    fn is_outdated(&self) -> bool {
-        self.key.is_outdated()
-            || matches!(&self.companion, VerifiedCompanion::BySecret(secret) if secret.is_outdated())
-    }
-
-    fn into_principal(self, key: &Presented, companion: &PresentedCompanion) -> Principal {
+    fn into_principal(self, key: &PresentedKey, companion: &PresentedCompanion) -> Principal {
         let (record, other) = (self.key.record, self.companion.record().clone());
         let secret = companion.secret.as_ref().and_then(|secret| secret.digests.first());
         let presented = key.digests.first().copied().zip(secret.copied());

@@ -3,72 +3,19 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 
 use crate::address::PeerAddress;
 use crate::clock::Now;
 use crate::identity::{Caller, Principal};
 use crate::limit::{
-    Category, Charge, CostFn, Deciding, Decision, Fields, Outcome, RateLimiter, Receipt, RefundFn, Subject,
-    SubjectKind, Undecided, Verdict,
+    Category, Charge, Deciding, Decision, Fields, Outcome, Subject, SubjectKind, Undecided, Verdict,
 };
-use crate::middleware::decision::{Checks, Facts, Flow, Pending};
+use crate::middleware::checks::Checks;
+use crate::middleware::facts::{Charged, Facts, Flow, LimitResults, LimiterCall, Pending, Position};
+use crate::middleware::limit_rule::{LimitRule, Limiter};
 use crate::rejection::{RateLimited, Reason, Rejection};
 use crate::request::RequestView;
-use crate::route::RouteTable;
-
-/// A [`RateLimit`](crate::RateLimit) with its limiters.
-pub(crate) struct LimitRule {
-    pub(crate) subject: SubjectKind,
-    pub(crate) limiters: Vec<Limiter>,
-    /// Which of the limiters counts a request: by its route, else by its method, else the first.
-    pub(crate) routes: RouteTable<usize>,
-    pub(crate) methods: Vec<(Method, Option<usize>)>,
-    pub(crate) otherwise: Option<usize>,
-    pub(crate) cost: Option<Arc<CostFn>>,
-    pub(crate) refund: Option<Arc<RefundFn>>,
-}
-
-/// A limiter, with its description at hand, so that a request asks it once only.
-#[derive(Clone)]
-pub(crate) struct Limiter {
-    category: Arc<Category>,
-    counts: Arc<dyn RateLimiter>,
-}
-
-/// Where the limits of a request stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Position {
-    /// By client address, before authentication.
-    Before,
-    /// By caller, after it.
-    After,
-}
-
-/// What the limits have decided about a request so far.
-#[derive(Default)]
-pub(crate) struct Counted {
-    /// The decision to report, and which limiter made it.
-    reported: Option<(Decision, Position, usize, usize)>,
-    /// What was counted and may have to be taken back.
-    receipts: Vec<Counting>,
-}
-
-/// One admitted request, as one limiter has counted it.
-struct Counting {
-    receipt: Receipt,
-    counts: Arc<dyn RateLimiter>,
-    cost: u32,
-    refund: Option<Arc<RefundFn>>,
-}
-
-/// A limiter that was asked and has to wait.
-pub(crate) struct Asked {
-    position: Position,
-    rule: usize,
-    limiter: usize,
-    cost: u32,
-}
 
 impl Checks {
     /// Decides about the limits of `position` from the one at `first` on.
@@ -103,14 +50,14 @@ impl Checks {
                     Err(reason) => return Rejection::new(reason).into(),
                 },
             };
-            let asked = Asked { position, rule: index, limiter, cost };
+            let call = LimiterCall { position, rule: index, limiter, cost };
             match deciding {
                 Deciding::Ready(outcome) => {
-                    if let Some(rejected) = self.count(outcome, asked, facts) {
+                    if let Some(rejected) = self.count(outcome, call, facts) {
                         return rejected;
                     }
                 }
-                Deciding::Pending(decide) => return Flow::Waiting(Pending::Limit { decide, asked }),
+                Deciding::Pending(decide) => return Flow::Waiting(Pending::Limit { decide, call }),
             }
         }
         match position {
@@ -123,12 +70,12 @@ impl Checks {
     pub(crate) fn limit_decided(
         self: &Arc<Self>,
         outcome: Outcome,
-        asked: Asked,
+        call: LimiterCall,
         facts: &mut Facts,
         request: RequestView<'_>,
     ) -> Flow {
-        let (position, next) = (asked.position, asked.rule + 1);
-        match self.count(outcome, asked, facts) {
+        let (position, next) = (call.position, call.rule + 1);
+        match self.count(outcome, call, facts) {
             Some(rejected) => rejected,
             None => self.check_limits(position, next, facts, request),
         }
@@ -136,14 +83,14 @@ impl Checks {
 
     /// Takes note of a decision; the rejection if it is one.
     #[inline]
-    fn count(&self, outcome: Outcome, asked: Asked, facts: &mut Facts) -> Option<Flow> {
-        let Asked { position, rule, limiter, cost } = asked;
+    fn count(&self, outcome: Outcome, call: LimiterCall, facts: &mut Facts) -> Option<Flow> {
+        let LimiterCall { position, rule, limiter, cost } = call;
         let LimitRule { limiters, refund, .. } = &self.limits(position)[rule];
         match outcome {
             Ok((decision, receipt)) if decision.is_admitted() => {
                 if let Some(receipt) = receipt {
                     let counts = limiters[limiter].counts.clone();
-                    facts.counted.receipts.push(Counting { receipt, counts, cost, refund: refund.clone() });
+                    facts.counted.receipts.push(Charged { receipt, counts, cost, refund: refund.clone() });
                 }
                 facts.counted.report(decision, position, rule, limiter);
                 None
@@ -165,7 +112,7 @@ impl Checks {
         position: Position,
         facts: &mut Facts,
     ) -> Flow {
-        for Counting { receipt, counts, .. } in facts.counted.receipts.drain(..) {
+        for Charged { receipt, counts, .. } in facts.counted.receipts.drain(..) {
             counts.take_back(receipt);
         }
         let category = &limiter.category;
@@ -220,9 +167,9 @@ impl Checks {
     }
 
     /// What the response says about the limits, once what is due has been taken back.
-    pub(crate) fn settle(&self, counted: Counted, now: Now, status: StatusCode) -> Option<Fields> {
+    pub(crate) fn settle(&self, counted: LimitResults, now: Now, status: StatusCode) -> Option<Fields> {
         let (mut decision, position, rule, limiter) = counted.reported?;
-        for Counting { receipt, counts, cost, refund } in counted.receipts {
+        for Charged { receipt, counts, cost, refund } in counted.receipts {
             if refund.is_some_and(|is_due| is_due(status)) {
                 if Arc::ptr_eq(&counts, &self.limits(position)[rule].limiters[limiter].counts) {
                     decision.take_back(cost);
@@ -232,47 +179,6 @@ impl Checks {
         }
         let category = &self.limits(position)[rule].limiters[limiter].category;
         Some(Fields::new(&decision, now, category, self.ietf_fields))
-    }
-}
-
-impl Counted {
-    /// Callers' limits are reported before those of addresses; among several, the tightest.
-    #[inline]
-    fn report(&mut self, decision: Decision, position: Position, rule: usize, limiter: usize) {
-        let is_looser = self
-            .reported
-            .as_ref()
-            .is_some_and(|(reported, at, ..)| *at == position && reported.weightier(decision) == *reported);
-        if !is_looser {
-            self.reported = Some((decision, position, rule, limiter));
-        }
-    }
-
-    pub(crate) fn is_nothing(&self) -> bool {
-        self.reported.is_none()
-    }
-}
-
-impl LimitRule {
-    /// A route's limiter before a method's, before the one for the rest.
-    #[inline]
-    fn limiter(&self, request: RequestView<'_>) -> Option<usize> {
-        if self.routes.has_method(request.method) {
-            if let Some(limiter) = self.routes.find_as_written(request) {
-                return Some(*limiter);
-            }
-        }
-        let method = if request.method == Method::HEAD { &Method::GET } else { request.method };
-        match self.methods.iter().find(|(listed, _)| listed == method) {
-            Some((_, limiter)) => *limiter,
-            None => self.otherwise,
-        }
-    }
-}
-
-impl Limiter {
-    pub(crate) fn new(counts: Arc<dyn RateLimiter>) -> Self {
-        Self { category: counts.describe().clone(), counts }
     }
 }
 

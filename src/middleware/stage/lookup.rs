@@ -1,96 +1,26 @@
 //! 4, lookup: the stored key of a credential, compared in constant time.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::address::{Client, check_address};
-use super::companion::Accompanying;
 use super::state::check_state;
 use crate::address::ClientAddress;
 use crate::clock::{Now, Timestamp};
 use crate::credential::Credential;
 use crate::identity::{Caller, Principal};
-use crate::key::{Candidates, Digest, DigestAlgorithm, KeyId, KeyRecord, Mode};
+use crate::key::{Digest, DigestAlgorithm, KeyId, KeyRecord};
 use crate::log;
-use crate::middleware::decision::{Checks, Facts, Flow, Pending};
+use crate::middleware::checks::Checks;
+use crate::middleware::facts::{Facts, Flow, Pending};
+use crate::middleware::presented::{AccompanyingParts, PresentedKey, Verified};
 use crate::rejection::{Reason, Rejection};
 use crate::request::RequestView;
-use crate::store::{FindResult, KeySelector, KeyStore, Lookup, MemoryStore, StoreErrorKind};
-
-/// The store of an assembly.
-pub(crate) enum Lookups {
-    /// Asked directly: it neither waits nor runs code of the application.
-    Memory(MemoryStore),
-    Other(Arc<dyn KeyStore>),
-}
-
-/// A credential as it goes to the store: there is no secret in it any more.
-pub(crate) struct Presented {
-    pub(super) id: Option<KeyId>,
-    pub(super) mode: Option<Mode>,
-    pub(super) digests: Candidates,
-    pub(crate) scheme: &'static str,
-    /// The address that is counted if it is bad; `None` if none is.
-    pub(super) counted: Option<ClientAddress>,
-}
-
-/// A key whose secret was right.
-#[derive(Clone)]
-pub(crate) struct Verified {
-    pub(super) record: Arc<KeyRecord>,
-    /// By which of the digests that it may be stored under; the first is the one that new ones are made by.
-    candidate: usize,
-    /// Whether it was the next secret, so far unused.
-    is_next: bool,
-}
-
-impl Verified {
-    /// Whether this use of the key changes what is stored of it.
-    pub(super) fn is_outdated(&self) -> bool {
-        self.candidate > 0 || self.is_next
-    }
-}
-
-impl From<Arc<KeyRecord>> for Verified {
-    /// A key that is stored as it should be.
-    fn from(record: Arc<KeyRecord>) -> Self {
-        Self { record, candidate: 0, is_next: false }
-    }
-}
+use crate::store::{FindResult, KeyStore, StoreErrorKind};
 
 /// Why a key is not good, and its identifier if there is such a key.
 pub(super) struct Unverified {
     pub(super) reason: Reason,
     pub(super) id: Option<KeyId>,
-}
-
-impl Lookups {
-    /// Asks the store. One that panics is answered like one that fails.
-    #[inline]
-    pub(super) fn find(&self, selector: KeySelector<'_>) -> Result<Lookup, Reason> {
-        match self {
-            Self::Memory(store) => Ok(store.find(selector)),
-            Self::Other(store) => {
-                catch_unwind(AssertUnwindSafe(|| store.find(selector))).map_err(|_| Reason::StorePanicked)
-            }
-        }
-    }
-
-    fn store(&self) -> &dyn KeyStore {
-        match self {
-            Self::Memory(store) => store,
-            Self::Other(store) => &**store,
-        }
-    }
-}
-
-impl Presented {
-    pub(super) fn selector(&self) -> KeySelector<'_> {
-        match &self.id {
-            Some(id) => KeySelector::Id(id),
-            None => KeySelector::Digests(&self.digests),
-        }
-    }
 }
 
 impl Checks {
@@ -100,7 +30,7 @@ impl Checks {
         self: &Arc<Self>,
         credential: &Credential<'_>,
         scheme: &'static str,
-        accompanying: Option<Accompanying<'_>>,
+        accompanying: Option<AccompanyingParts<'_>>,
         facts: &mut Facts,
         request: RequestView<'_>,
     ) -> Flow {
@@ -131,9 +61,9 @@ impl Checks {
         credential: &Credential<'_>,
         scheme: &'static str,
         counted: Option<ClientAddress>,
-    ) -> Presented {
+    ) -> PresentedKey {
         let digests = self.peppers.candidates(credential.expose_secret());
-        Presented { id: credential.id, mode: credential.mode, digests, scheme, counted }
+        PresentedKey { id: credential.id, mode: credential.mode, digests, scheme, counted }
     }
 
     /// Goes on with what the store has found.
@@ -141,7 +71,7 @@ impl Checks {
     pub(crate) fn found(
         self: &Arc<Self>,
         found: FindResult,
-        presented: Presented,
+        presented: PresentedKey,
         client: impl FnOnce() -> Client,
         facts: &mut Facts,
         request: RequestView<'_>,
@@ -160,7 +90,7 @@ impl Checks {
     fn judge(
         &self,
         found: FindResult,
-        presented: &Presented,
+        presented: &PresentedKey,
         now: Now,
         client: impl FnOnce() -> Client,
     ) -> Result<Verified, Rejection> {
@@ -211,7 +141,7 @@ impl Checks {
     /// will.
     pub(crate) async fn refreshed(
         &self,
-        presented: &Presented,
+        presented: &PresentedKey,
         verified: Verified,
         now: Now,
     ) -> Arc<KeyRecord> {
@@ -250,7 +180,7 @@ pub(super) static NO_SECRET: Digest = Digest::from_parts(DigestAlgorithm::Sha256
 #[inline(always)]
 pub(super) fn verify(
     found: Option<Arc<KeyRecord>>,
-    presented: &Presented,
+    presented: &PresentedKey,
     now: Timestamp,
 ) -> Result<Verified, Unverified> {
     let [in_use, other] = found.as_ref().map_or([&NO_SECRET; 2], |record| live_digests(record, now));
@@ -307,8 +237,8 @@ pub(super) mod tests {
 
     pub(in super::super) const NOW: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
 
-    pub(in super::super) fn presented(secret: &str) -> Presented {
-        Presented {
+    pub(in super::super) fn presented(secret: &str) -> PresentedKey {
+        PresentedKey {
             id: None,
             mode: Some(Mode::Live),
             digests: Peppers::none().candidates(secret),

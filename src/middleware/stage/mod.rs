@@ -1,7 +1,7 @@
 //! The checks in their declared order, one file each. [`Check`](crate::rejection::Check) declares it.
 //!
-//! Each stage decides at once if it can, and else says what to [wait for](super::decision::Pending); what it learns goes
-//! into the [`Facts`](super::decision::Facts) of the request.
+//! Each stage decides at once if it can, and else says what to [wait for](super::facts::Pending); what it learns goes
+//! into the [`Facts`](super::facts::Facts) of the request.
 
 pub(super) mod access;
 pub(super) mod address; // 6

@@ -5,17 +5,12 @@ use std::sync::Arc;
 use crate::address::ClientAddress;
 use crate::identity::{Caller, Session};
 use crate::key::SecretString;
-use crate::middleware::decision::{Checks, Facts, Flow, Pending};
+use crate::middleware::checks::Checks;
+use crate::middleware::facts::{Facts, Flow, Pending};
+use crate::middleware::presented::PresentedSession;
 use crate::rejection::Reason;
 use crate::request::RequestView;
 use crate::store::StoreError;
-
-/// A session token on its way to the authenticator.
-pub(crate) struct PresentedSession {
-    pub(crate) token: SecretString,
-    scheme: &'static str,
-    counted: Option<ClientAddress>,
-}
 
 impl Checks {
     pub(super) fn check_session(

@@ -4,7 +4,7 @@ use super::limit::over_limit;
 use crate::address::ClientAddress;
 use crate::clock::Now;
 use crate::limit::{MemoryRateLimiter, Subject};
-use crate::middleware::decision::Checks;
+use crate::middleware::checks::Checks;
 use crate::rejection::Reason;
 use crate::request::RequestView;
 

@@ -1,0 +1,49 @@
+//! What the checks of an assembly are configured with. Knows nothing of bodies, services and error formats.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::credentials::Credentials;
+use super::limit_rule::LimitRule;
+use super::lookups::Lookups;
+use crate::address::ClientAddressSource;
+use crate::clock::Clock;
+use crate::identity::{Selection, SessionAuthenticator};
+use crate::key::Peppers;
+use crate::limit::MemoryRateLimiter;
+use crate::outcome::LastUse;
+use crate::route::{Access, RouteTable};
+
+/// Everything that the checks are configured with.
+pub(super) struct Checks {
+    pub(super) credentials: Credentials,
+    pub(super) lookups: Lookups,
+    pub(super) sessions: Option<Arc<dyn SessionAuthenticator>>,
+    pub(super) peppers: Peppers,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) client_address: Option<ClientAddressSource>,
+    /// Counts bad credentials.
+    pub(super) throttle: Option<Arc<MemoryRateLimiter>>,
+    pub(super) address_limits: Vec<LimitRule>,
+    pub(super) limits: Vec<LimitRule>,
+    pub(super) ietf_fields: bool,
+    pub(super) organization: Option<Selection>,
+    pub(super) access: Option<RouteTable<Access>>,
+    /// Whether a rule of the table is for requests without a credential.
+    pub(super) has_public_routes: bool,
+    /// Finds parameters of routes where there is no table.
+    pub(super) no_routes: RouteTable<Access>,
+    pub(super) allows_anonymous: bool,
+    pub(super) passes_cors_preflight: bool,
+    pub(super) last_use: Option<LastUse>,
+}
+
+impl fmt::Debug for Checks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checks")
+            .field("challenges", &self.credentials.challenges)
+            .field("access", &self.access)
+            .field("organization", &self.organization)
+            .finish_non_exhaustive()
+    }
+}

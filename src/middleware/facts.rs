@@ -1,0 +1,177 @@
+//! What is known of a request while it is being decided.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::presented::{Pair, PresentedCompanion, PresentedKey, PresentedSession, Verified};
+use crate::clock::{Clock, Now};
+use crate::identity::{Authentication, Caller};
+use crate::limit::{Decision, Fields, PendingDecision, RateLimiter, Receipt, RefundFn};
+use crate::rejection::{Reason, Rejection};
+use crate::scope::ScopeRequirement;
+use crate::store::{Lookup, PendingLookup};
+
+/// Which of the stages a layer runs.
+#[derive(Clone, Debug)]
+pub(super) enum Stages {
+    /// All of them.
+    All,
+    /// The limits by client address.
+    AddressLimits,
+    /// From the credential to the address.
+    Authenticate,
+    /// The limits of callers.
+    Limits,
+    /// Organization and access.
+    Authorize,
+    /// Access to one route.
+    Require(Arc<ScopeRequirement>),
+}
+
+/// What is known of a request so far. Lies on the stack while nothing has to be waited for.
+pub(super) struct Facts {
+    pub(super) stages: Stages,
+    pub(super) caller: Caller,
+    pub(super) now: Option<Now>,
+    pub(super) counted: LimitResults,
+    /// Whether something was presented as a credential, good or not.
+    pub(super) is_presented: bool,
+    /// Whether shared caches have to be told to keep away from the response.
+    pub(super) is_private: bool,
+    /// Whether the request's extensions do not say so yet.
+    pub(super) is_changed: bool,
+}
+
+/// How far a request has got.
+pub(super) enum Flow {
+    Accepted,
+    Rejected(Box<Rejected>),
+    Waiting(Pending),
+}
+
+/// A rejected request, with what its response says about the limit that rejected it.
+pub(super) struct Rejected {
+    pub(super) rejection: Rejection,
+    pub(super) fields: Option<Fields>,
+}
+
+/// What a request has to wait for, and what is needed to go on.
+pub(super) enum Pending {
+    Lookup { find: PendingLookup, presented: PresentedKey, client: Result<Option<IpAddr>, Reason> },
+    Refresh { presented: PresentedKey, verified: Verified },
+    Pair(Box<PendingPair>),
+    RefreshPair(Box<(Pair, PresentedKey, PresentedCompanion)>),
+    Session(PresentedSession),
+    Limit { decide: PendingDecision, call: LimiterCall },
+}
+
+/// The lookups of a key and its companion.
+type PendingPair = ((Lookup, Lookup), PresentedKey, PresentedCompanion, Result<Option<IpAddr>, Reason>);
+
+impl Facts {
+    #[inline]
+    pub(super) fn new(stages: Stages) -> Self {
+        Self {
+            stages,
+            caller: Caller::Anonymous,
+            now: None,
+            counted: LimitResults::default(),
+            is_presented: false,
+            is_private: false,
+            is_changed: false,
+        }
+    }
+
+    /// The one reading of the clock for this request.
+    #[inline]
+    pub(super) fn now(&mut self, clock: &dyn Clock) -> Now {
+        *self.now.get_or_insert_with(|| clock.now())
+    }
+
+    /// Whether this layer meters calls, and not one outside it.
+    pub(super) fn meters(&self) -> bool {
+        matches!(self.stages, Stages::All | Stages::Authenticate)
+    }
+
+    /// Whether this layer has nothing but limits by client address.
+    pub(super) fn is_of_addresses(&self) -> bool {
+        matches!(self.stages, Stages::AddressLimits)
+    }
+
+    /// What the services inside learn of the caller.
+    #[inline]
+    pub(super) fn take_authentication(&mut self, clock: &dyn Clock) -> Option<Authentication> {
+        if !self.is_changed {
+            return None;
+        }
+        let now = self.now(clock);
+        let caller = std::mem::replace(&mut self.caller, Caller::Anonymous);
+        Some(Authentication { caller, now })
+    }
+}
+
+impl Flow {
+    #[cold]
+    pub(super) fn rejected(rejection: Rejection, fields: Option<Fields>) -> Self {
+        Self::Rejected(Box::new(Rejected { rejection, fields }))
+    }
+}
+
+impl From<Rejection> for Flow {
+    #[cold]
+    fn from(rejection: Rejection) -> Self {
+        Self::rejected(rejection, None)
+    }
+}
+
+/// Where the limits of a request stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Position {
+    /// By client address, before authentication.
+    Before,
+    /// By caller, after it.
+    After,
+}
+
+/// What the limits have decided about a request so far.
+#[derive(Default)]
+pub(super) struct LimitResults {
+    /// The decision to report, and which limiter made it.
+    pub(super) reported: Option<(Decision, Position, usize, usize)>,
+    /// What was counted and may have to be taken back.
+    pub(super) receipts: Vec<Charged>,
+}
+
+/// One admitted request, as one limiter has counted it.
+pub(super) struct Charged {
+    pub(super) receipt: Receipt,
+    pub(super) counts: Arc<dyn RateLimiter>,
+    pub(super) cost: u32,
+    pub(super) refund: Option<Arc<RefundFn>>,
+}
+
+/// A limiter that was call and has to wait.
+pub(super) struct LimiterCall {
+    pub(super) position: Position,
+    pub(super) rule: usize,
+    pub(super) limiter: usize,
+    pub(super) cost: u32,
+}
+
+impl LimitResults {
+    /// Callers' limits are reported before those of addresses; among several, the tightest.
+    #[inline]
+    pub(super) fn report(&mut self, decision: Decision, position: Position, rule: usize, limiter: usize) {
+        let is_looser = self
+            .reported
+            .as_ref()
+            .is_some_and(|(reported, at, ..)| *at == position && reported.weightier(decision) == *reported);
+        if !is_looser {
+            self.reported = Some((decision, position, rule, limiter));
+        }
+    }
+
+    pub(super) fn is_nothing(&self) -> bool {
+        self.reported.is_none()
+    }
+}

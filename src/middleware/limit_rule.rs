@@ -1,0 +1,51 @@
+//! A limit of an assembly, with the limiters that count it.
+
+use std::sync::Arc;
+
+use http::Method;
+
+use crate::limit::{Category, CostFn, RateLimiter, RefundFn, SubjectKind};
+use crate::request::RequestView;
+use crate::route::RouteTable;
+
+/// A [`RateLimit`](crate::RateLimit) with its limiters.
+pub(super) struct LimitRule {
+    pub(super) subject: SubjectKind,
+    pub(super) limiters: Vec<Limiter>,
+    /// Which of the limiters counts a request: by its route, else by its method, else the first.
+    pub(super) routes: RouteTable<usize>,
+    pub(super) methods: Vec<(Method, Option<usize>)>,
+    pub(super) otherwise: Option<usize>,
+    pub(super) cost: Option<Arc<CostFn>>,
+    pub(super) refund: Option<Arc<RefundFn>>,
+}
+
+/// A limiter, with its description at hand, so that a request asks it once only.
+#[derive(Clone)]
+pub(super) struct Limiter {
+    pub(super) category: Arc<Category>,
+    pub(super) counts: Arc<dyn RateLimiter>,
+}
+
+impl LimitRule {
+    /// A route's limiter before a method's, before the one for the rest.
+    #[inline]
+    pub(super) fn limiter(&self, request: RequestView<'_>) -> Option<usize> {
+        if self.routes.has_method(request.method) {
+            if let Some(limiter) = self.routes.find_as_written(request) {
+                return Some(*limiter);
+            }
+        }
+        let method = if request.method == Method::HEAD { &Method::GET } else { request.method };
+        match self.methods.iter().find(|(listed, _)| listed == method) {
+            Some((_, limiter)) => *limiter,
+            None => self.otherwise,
+        }
+    }
+}
+
+impl Limiter {
+    pub(super) fn new(counts: Arc<dyn RateLimiter>) -> Self {
+        Self { category: counts.describe().clone(), counts }
+    }
+}
