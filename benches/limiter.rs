@@ -199,7 +199,7 @@ fn redis(criterion: &mut Criterion) {
         let connection = RedisConnection::open(&server.url()).unwrap();
         // A machine that is shared may be slow; a check that is not answered would be a quick one.
         let builder = RedisRateLimiter::builder(name, quota, connection).deadline(Duration::from_secs(10));
-        let limiter = Arc::new(if has_leases { builder.with_leases() } else { builder }.build());
+        let limiter = Arc::new(if has_leases { builder.leases() } else { builder }.build());
         for tasks in [1, 16, 256] {
             let mut turn = 0;
             let mut run = |checks: u64| {

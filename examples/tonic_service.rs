@@ -26,8 +26,8 @@ use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
-use tower_api_keys::identity::tonic_principal;
 use tower_api_keys::rejection::GrpcStatus;
+use tower_api_keys::tonic_principal;
 use tower_api_keys::{ApiKeys, KeyFormat, NewKey, Quota, RateLimit};
 
 #[tokio::main]

@@ -115,6 +115,12 @@ pub mod presets;
 #[doc = include_str!("../benches/README.md")]
 pub mod performance {}
 
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+pub use adapter::PrincipalRejection;
+#[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+pub use adapter::tonic_principal;
 pub use identity::Principal;
 pub use key::KeyFormat;
 pub use limit::{Quota, RateLimit};

@@ -14,21 +14,16 @@ use crate::request::RequestView;
 /// There is no [`Principal`] for a handler. The response is that of the assembly's format of errors: 500 if the layers do
 /// not go with the handler, 401 if the request is anonymous, 403 if the caller is of the wrong tier.
 #[derive(Clone, Debug)]
-pub struct PrincipalRejection {
-    rejection: Rejection,
-    request: FailedExtraction,
-}
+pub struct PrincipalRejection(Box<FailedExtraction>);
 
 impl PrincipalRejection {
     fn new(reason: Reason, parts: &Parts) -> Self {
-        let rejection = Rejection::new(reason);
-        let request = FailedExtraction::new(rejection.clone(), RequestView::of_parts(parts));
-        Self { rejection, request }
+        Self(Box::new(FailedExtraction::new(Rejection::new(reason), RequestView::of_parts(parts))))
     }
 
     /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
-        self.rejection.kind()
+        self.0.rejection.kind()
     }
 
     /// The status of the response.
@@ -39,7 +34,7 @@ impl PrincipalRejection {
 
 impl std::fmt::Display for PrincipalRejection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.rejection.reason().fmt(f)
+        self.0.rejection.reason().fmt(f)
     }
 }
 
@@ -48,13 +43,13 @@ impl std::error::Error for PrincipalRejection {}
 impl IntoResponse for PrincipalRejection {
     /// Problem details, until the service outside makes the response of its own format from it.
     fn into_response(self) -> Response {
-        let outside = self.request.is_outside();
-        let mut response: Response<Body> = if outside {
-            reject(&self.rejection, &ProblemDetails, self.request.request(), false)
+        let failed = *self.0;
+        let mut response: Response<Body> = if failed.is_outside() {
+            reject(&failed.rejection, &ProblemDetails, failed.request(), false)
         } else {
-            self.status().into_response()
+            failed.rejection.kind().status().into_response()
         };
-        response.extensions_mut().insert(self.request);
+        response.extensions_mut().insert(failed);
         response
     }
 }

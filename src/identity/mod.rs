@@ -119,10 +119,3 @@ pub(crate) use principal::{Companion, Identity};
 pub use role::Role;
 pub use session::{Membership, Session, SessionAuthenticator};
 pub use tier::{OrganizationPrincipal, SystemPrincipal, Tier};
-
-#[cfg(feature = "axum")]
-#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-pub use crate::adapter::PrincipalRejection;
-#[cfg(feature = "tonic")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
-pub use crate::adapter::tonic_principal;

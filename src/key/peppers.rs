@@ -51,6 +51,7 @@ const MAX_METHODS: usize = 4;
 const MAX_PEPPERS: usize = MAX_METHODS - 1;
 
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "there are few, and requests read them where they lie")]
 enum Method {
     Plain,
     /// HMAC with the pepper already taken in, to be cloned for each digest.

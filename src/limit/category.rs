@@ -3,7 +3,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::Quota;
-use super::fields::{policy, string, value};
+use crate::number::whole_seconds;
 
 /// Which requests a limiter counts, and how many it admits.
 ///
@@ -26,4 +26,27 @@ impl Category {
         let policies: Vec<String> = quotas.iter().map(|quota| policy(&quoted, *quota)).collect();
         Self { name, policy: value(policies.join(", ")), quotas: quotas.into(), quoted }
     }
+}
+
+/// `"read";q=1000;w=60`, an item of `RateLimit-Policy`.
+pub(super) fn policy(quoted: &str, quota: Quota) -> String {
+    format!("{quoted};q={};w={}", quota.limit(), whole_seconds(quota.window()))
+}
+
+/// A structured field's String (RFC 9651 section 3.3.3), which has visible ASCII and spaces only.
+fn string(content: &str) -> String {
+    let mut text = String::from('"');
+    for character in content.chars() {
+        match character {
+            '"' | '\\' => text.extend(['\\', character]),
+            ' '..='~' => text.push(character),
+            _ => text.push('?'),
+        }
+    }
+    text.push('"');
+    text
+}
+
+pub(super) fn value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("a structured field is visible ASCII and spaces")
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use http::header::Entry;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::category::Category;
+use super::category::{Category, policy, value};
 use super::{Decision, Quota};
 use crate::clock::Now;
-use crate::number::{number, whole_seconds};
+use crate::number::number;
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -88,29 +88,6 @@ impl Ietf {
 }
 
 const SECOND: u64 = 1_000_000_000;
-
-/// `"read";q=1000;w=60`, an item of `RateLimit-Policy`.
-pub(super) fn policy(quoted: &str, quota: Quota) -> String {
-    format!("{quoted};q={};w={}", quota.limit(), whole_seconds(quota.window()))
-}
-
-/// A structured field's String (RFC 9651 section 3.3.3), which has visible ASCII and spaces only.
-pub(super) fn string(content: &str) -> String {
-    let mut text = String::from('"');
-    for character in content.chars() {
-        match character {
-            '"' | '\\' => text.extend(['\\', character]),
-            ' '..='~' => text.push(character),
-            _ => text.push('?'),
-        }
-    }
-    text.push('"');
-    text
-}
-
-pub(super) fn value(text: String) -> HeaderValue {
-    HeaderValue::try_from(text).expect("a structured field is visible ASCII and spaces")
-}
 
 /// The digits of an instant. Requests that come within a second mostly name the same one, which is then shared.
 fn instant(seconds: u64) -> HeaderValue {

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::manager::Parts;
+use super::settings::Settings;
 use super::{
     AuditEvent, AuditOutcome, Authority, Forbidden, KeyAction, KeyStatus, KeyView, ManageError, NewKey, rules,
 };
@@ -14,7 +14,7 @@ pub(super) const MAX_ATTEMPTS: usize = 16;
 
 /// One operation under way: who does what to which key, at one instant.
 pub(super) struct Attempt<'a> {
-    pub(super) parts: &'a Parts,
+    pub(super) settings: &'a Settings,
     pub(super) authority: &'a Authority,
     pub(super) action: KeyAction,
     pub(super) key_id: Option<KeyId>,
@@ -49,7 +49,7 @@ impl Attempt<'_> {
 
     /// Whether a record with the secret of `own` is stored, in use, and still has all of `scopes`.
     async fn stands(&self, own: &KeyRecord, scopes: &ScopeSet) -> Result<bool, ManageError> {
-        let callers = self.parts.callers.as_ref().unwrap_or(&self.parts.store);
+        let callers = self.settings.callers.as_ref().unwrap_or(&self.settings.store);
         let stored = callers.get(&own.owner, &own.id).await?;
         Ok(stored.is_some_and(|stored| self.is_still(own, &stored, scopes)))
     }
@@ -67,7 +67,7 @@ impl Attempt<'_> {
         else {
             return false;
         };
-        self.parts.callers.is_none() && own.id == stored.id && !self.is_still(own, stored, caller.scopes())
+        self.settings.callers.is_none() && own.id == stored.id && !self.is_still(own, stored, caller.scopes())
     }
 
     /// The record of a new key, if it may be made.
@@ -77,8 +77,8 @@ impl Attempt<'_> {
         id: KeyId,
         digest: Digest,
     ) -> Result<KeyRecord, ManageError> {
-        let latest_expiry = self.parts.max_lifetime.map(|lifetime| self.now.saturating_add(lifetime));
-        let faults = rules::faults(&key, self.parts.grantable.as_ref(), latest_expiry, self.now);
+        let latest_expiry = self.settings.max_lifetime.map(|lifetime| self.now.saturating_add(lifetime));
+        let faults = rules::faults(&key, self.settings.grantable.as_ref(), latest_expiry, self.now);
         if !faults.is_empty() {
             return Err(ManageError::Invalid(faults));
         }
@@ -105,7 +105,7 @@ impl Attempt<'_> {
     ) -> Result<KeyView, ManageError> {
         let id = self.key_id.ok_or(ManageError::NotFound)?;
         for _ in 0..MAX_ATTEMPTS {
-            let stored = self.parts.store.get(self.authority.owner(), &id).await?;
+            let stored = self.settings.store.get(self.authority.owner(), &id).await?;
             let mut record = stored.map(Arc::unwrap_or_clone).ok_or(ManageError::NotFound)?;
             if matches!(record.state, KeyState::Revoked { .. }) {
                 return Err(ManageError::NotFound);
@@ -118,7 +118,7 @@ impl Attempt<'_> {
             if matches!(change, Change::Nothing) {
                 return Ok(view);
             }
-            match self.parts.store.replace(record).await {
+            match self.settings.store.replace(record).await {
                 Ok(()) => {
                     self.done();
                     return Ok(view);
@@ -148,15 +148,6 @@ impl Attempt<'_> {
             actor: self.authority.actor(),
             at: self.now,
         };
-        self.parts.audit(&event);
-    }
-}
-
-impl Parts {
-    pub(super) fn audit(&self, event: &AuditEvent) {
-        event.log();
-        if let Some(sink) = &self.audit {
-            sink.record(event);
-        }
+        self.settings.audit(&event);
     }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::{Attempt, Change, MAX_ATTEMPTS};
+use super::settings::Settings;
 use super::{
     AuditSink, Authority, CreatedKey, ExistingKey, Forbidden, KeyAction, KeyView, KeyViewPage, ManageError,
     NewKey, rules,
@@ -19,25 +20,7 @@ use crate::store::{KeyAdministration, KeyQuery, KeySelector, StoreError, StoreEr
 /// An operation that is dropped before it has finished may or may not have changed the store, and its event may be
 /// missing from the audit. Where that matters, run it in a task of its own.
 #[derive(Clone)]
-pub struct KeyManager(Arc<Parts>);
-
-#[derive(Clone)]
-pub(super) struct Parts {
-    pub(super) store: Arc<dyn KeyAdministration>,
-    /// Where the callers' own keys are, if not among those that are managed.
-    pub(super) callers: Option<Arc<dyn KeyAdministration>>,
-    pub(super) format: KeyFormat,
-    pub(super) peppers: Peppers,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) grantable: Option<ScopeSet>,
-    pub(super) max_lifetime: Option<Duration>,
-    pub(super) read: ScopeRequirement,
-    pub(super) write: ScopeRequirement,
-    /// Instead of the two above.
-    pub(super) scopes: Vec<(KeyAction, ScopeRequirement)>,
-    pub(super) audit: Option<Arc<dyn AuditSink>>,
-    pub(super) id_prefix: &'static str,
-}
+pub struct KeyManager(Arc<Settings>);
 
 impl KeyManager {
     /// How long the old secret verifies after a rotation, if there is nothing to say for another time: 24 hours.
@@ -60,7 +43,7 @@ impl KeyManager {
         peppers: Peppers,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self(Arc::new(Parts {
+        Self(Arc::new(Settings {
             store,
             callers: None,
             format,
@@ -80,11 +63,11 @@ impl KeyManager {
         &self.0.store
     }
 
-    pub(super) fn parts(&self) -> &Parts {
+    pub(super) fn settings(&self) -> &Settings {
         &self.0
     }
 
-    fn change_parts(mut self, change: impl FnOnce(&mut Parts)) -> Self {
+    fn change_settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
     }
@@ -93,26 +76,26 @@ impl KeyManager {
     /// [assembly](crate::ApiKeysBuilder::peppers) verifies with.
     #[must_use]
     pub fn with_peppers(self, peppers: Peppers) -> Self {
-        self.change_parts(|to| to.peppers = peppers)
+        self.change_settings(|to| to.peppers = peppers)
     }
 
     /// Reads the time from this clock.
     #[must_use]
     pub fn with_clock(self, clock: impl Clock) -> Self {
-        self.change_parts(|to| to.clock = Arc::new(clock))
+        self.change_settings(|to| to.clock = Arc::new(clock))
     }
 
     /// Lets keys be made with scopes of this catalog only, whoever makes them; the operator, too.
     #[must_use]
     pub fn with_grantable_scopes(self, scopes: ScopeSet) -> Self {
-        self.change_parts(|to| to.grantable = Some(scopes))
+        self.change_settings(|to| to.grantable = Some(scopes))
     }
 
     /// Lets no new key last longer than this, whoever makes it. A key that is made without an end gets this one; a
     /// later end is refused.
     #[must_use]
     pub fn with_max_lifetime(self, lifetime: Duration) -> Self {
-        self.change_parts(|to| to.max_lifetime = Some(lifetime))
+        self.change_settings(|to| to.max_lifetime = Some(lifetime))
     }
 
     /// Starts every new identifier with `prefix`, such as `app_`: 0 to 16 of `A-Z a-z 0-9 _ -`; 16 letters and digits
@@ -125,20 +108,20 @@ impl KeyManager {
         if !KeyId::is_prefix(prefix) {
             return Err(InvalidKeyId);
         }
-        Ok(self.change_parts(|to| to.id_prefix = prefix))
+        Ok(self.change_settings(|to| to.id_prefix = prefix))
     }
 
     /// What callers need to look at keys, and what to change them.
     #[must_use]
     pub fn with_management_scopes(self, read: ScopeRequirement, write: ScopeRequirement) -> Self {
-        self.change_parts(|to| (to.read, to.write) = (read, write))
+        self.change_settings(|to| (to.read, to.write) = (read, write))
     }
 
     /// What callers need for one action, in place of the scope to read or to write. Who deletes a key that has not been
     /// revoked needs the scope for both.
     #[must_use]
     pub fn with_scope_for(self, action: KeyAction, scope: ScopeRequirement) -> Self {
-        self.change_parts(|to| {
+        self.change_settings(|to| {
             to.scopes.retain(|(other, _)| *other != action);
             to.scopes.push((action, scope));
         })
@@ -147,13 +130,13 @@ impl KeyManager {
     /// Says that the callers' own keys are in another store than the keys that are managed, such as one-time links.
     #[must_use]
     pub fn with_callers_in(self, store: impl KeyAdministration) -> Self {
-        self.change_parts(|to| to.callers = Some(Arc::new(store)))
+        self.change_settings(|to| to.callers = Some(Arc::new(store)))
     }
 
     /// Tells `sink` of everything that is done, and of everything that a caller was not allowed to do.
     #[must_use]
     pub fn with_audit(self, sink: impl AuditSink) -> Self {
-        self.change_parts(|to| to.audit = Some(Arc::new(sink)))
+        self.change_settings(|to| to.audit = Some(Arc::new(sink)))
     }
 
     /// Makes a key.
@@ -277,7 +260,7 @@ impl KeyManager {
         owner: &Owner,
         existing: &ExistingKey,
     ) -> Result<(KeyId, String, Vec<Digest>), ManageError> {
-        let Parts { format, peppers, .. } = &*self.0;
+        let Settings { format, peppers, .. } = &*self.0;
         match existing {
             ExistingKey::Plaintext(secret) => {
                 let text = secret.expose_secret();
@@ -423,7 +406,7 @@ impl KeyManager {
         key_id: Option<KeyId>,
     ) -> Result<Attempt<'a>, ManageError> {
         let now = self.0.clock.now().timestamp();
-        let attempt = Attempt { parts: &self.0, authority, action, key_id, now };
+        let attempt = Attempt { settings: &self.0, authority, action, key_id, now };
         let own = self.0.scopes.iter().find(|(of, _)| *of == action).map(|(_, scope)| scope);
         let needed = own.unwrap_or(if action == KeyAction::Read { &self.0.read } else { &self.0.write });
         match authority.bound() {

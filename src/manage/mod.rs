@@ -62,6 +62,7 @@ mod rotate;
 #[cfg(feature = "axum")]
 mod routes;
 mod rules;
+mod settings;
 mod view;
 
 pub use audit::{AuditEvent, AuditOutcome, AuditSink, KeyAction};

@@ -52,16 +52,16 @@ impl KeyManager {
     /// [`NotFound`](ManageError::NotFound) if the key is malformed, unknown, used, revoked, switched off, expired or not
     /// valid yet: which of them is nobody's business; [`Store`](ManageError::Store).
     pub async fn redeem(&self, secret: &str) -> Result<RedeemedKey, ManageError> {
-        let parts = self.parts();
-        let now = parts.clock.now().timestamp();
-        let parsed = parts.format.parse(secret).map_err(|_| ManageError::NotFound)?;
-        let digests = parts.peppers.candidates(secret);
+        let settings = self.settings();
+        let now = settings.clock.now().timestamp();
+        let parsed = settings.format.parse(secret).map_err(|_| ManageError::NotFound)?;
+        let digests = settings.peppers.candidates(secret);
         let selector = match &parsed.id {
             Some(id) => KeySelector::Id(id),
             None => KeySelector::Digests(&digests),
         };
         for _ in 0..MAX_ATTEMPTS {
-            let found = parts.store.find(selector).await?.ok_or(ManageError::NotFound)?;
+            let found = settings.store.find(selector).await?.ok_or(ManageError::NotFound)?;
             let is_right = digests.iter().fold(false, |right, digest| right | digest.ct_eq(&found.digest));
             let is_of_mode = parsed.mode.is_none_or(|mode| mode == found.owner.mode);
             if !is_right || !is_of_mode || KeyStatus::of(&found, now) != KeyStatus::Active {
@@ -69,15 +69,15 @@ impl KeyManager {
             }
             let mut ended = KeyRecord::clone(&found);
             ended.state = KeyState::Revoked { at: now };
-            match parts.store.replace(ended).await {
+            match settings.store.replace(ended).await {
                 Ok(()) => {}
                 // Somebody was faster; look what they did.
                 Err(error) if error.kind() == StoreErrorKind::Conflict => continue,
                 Err(error) => return Err(error.into()),
             }
             // It has ended already. A store that fails now keeps a record that is of no use to anybody.
-            let _ = parts.store.delete(&found.owner, &found.id).await;
-            parts.audit(&AuditEvent {
+            let _ = settings.store.delete(&found.owner, &found.id).await;
+            settings.audit(&AuditEvent {
                 action: KeyAction::Redeem,
                 outcome: AuditOutcome::Done,
                 key_id: Some(found.id),

@@ -63,9 +63,9 @@ impl KeyManager {
         }
         attempt.caller_still_stands().await?;
         let now = attempt.now;
-        let made = self.parts().format.generate_with_id(authority.owner().mode, id)?;
+        let made = self.settings().format.generate_with_id(authority.owner().mode, id)?;
         let text = made.secret.expose_secret();
-        let (digest, hint) = (self.parts().peppers.digest(text), self.parts().format.hint(text));
+        let (digest, hint) = (self.settings().peppers.digest(text), self.settings().format.hint(text));
         let secret = NextSecret { digest, hint, created_at: now, grace };
         let key = attempt
             .change(|record| {

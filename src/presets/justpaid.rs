@@ -116,9 +116,8 @@ pub fn limits(
     let by_key = RateLimit::per_key("write", quota(write)?)
         .methods(["GET"], "read", quota(read)?)
         .without_method("OPTIONS");
-    let executions = ROUTES.iter().filter(|(_, _, scope)| *scope == EXECUTE);
-    let by_key = executions
-        .fold(by_key, |rule, (method, pattern, _)| rule.route(*method, *pattern, "execute", execute));
+    let runs = ROUTES.iter().filter(|(_, _, scope)| *scope == EXECUTE);
+    let by_key = runs.fold(by_key, |rule, (method, path, _)| rule.route(*method, *path, "execute", execute));
     let webhooks = RateLimit::per_address("webhooks", quota(webhooks)?);
     Ok([by_key, webhooks.only_route("POST", "/webhooks/:source")])
 }
@@ -134,6 +133,9 @@ const MESSAGES: &[Message] = &[
     Message::kind(ErrorKind::AmbiguousCredentials, 401, "UNAUTHORIZED", "Invalid or missing API key"),
     Message::kind(ErrorKind::RateLimited, 429, "RATE_LIMITED", ""),
     Message::kind(ErrorKind::Forbidden, 403, "FORBIDDEN", "Insufficient permissions for this operation"),
+    Message::kind(ErrorKind::OrganizationMissing, 403, "FORBIDDEN", "Insufficient permissions for this operation"),
+    Message::kind(ErrorKind::OrganizationMismatch, 403, "FORBIDDEN", "Insufficient permissions for this operation"),
+    Message::kind(ErrorKind::OrganizationNotFound, 403, "FORBIDDEN", "Insufficient permissions for this operation"),
     Message::reason("route_not_found", 404, "NOT_FOUND", "Resource not found"),
     Message::kind(ErrorKind::NotFound, 404, "NOT_FOUND", "API key not found"),
     Message::kind(ErrorKind::Invalid, 400, "VALIDATION_ERROR", "Invalid request"),
@@ -147,18 +149,16 @@ fn body(row: &TableError<'_>) -> String {
     let message = match row.error.and_then(|error| error.rate_limit()) {
         None => row.text.to_owned(),
         Some(RateLimited { limit, window, .. }) => {
-            let seconds = window.as_secs();
-            let per = match seconds {
+            let per = match window.as_secs() {
                 1 => "second",
                 60 => "minute",
-                _ => &format!("{seconds} seconds"),
+                seconds => &format!("{seconds} seconds"),
             };
             format!("Rate limit exceeded. Limit: {limit} requests per {per}.")
         }
     };
-    let fields = row.error.map_or(&[][..], |error| error.fields());
-    let details =
-        fields.iter().map(|fault| json!({ "field": fault.field, "message": fault.message })).collect();
+    let faults = row.error.into_iter().flat_map(|error| error.fields());
+    let details = faults.map(|fault| json!({ "field": fault.field, "message": fault.message })).collect();
     json(&Failure { success: false, error: Problem { code: row.code, message, details } })
 }
 

@@ -168,6 +168,9 @@ const MESSAGES: &[Message] = &[
     Message::kind(ErrorKind::AmbiguousCredentials, 401, "authorization_error", INVALID),
     Message::kind(ErrorKind::RateLimited, 429, "rate_limited", "Too many requests. Try again later.").plain(),
     Message::kind(ErrorKind::Forbidden, 403, "authorization_error", "The key may not do this."),
+    Message::kind(ErrorKind::OrganizationMissing, 403, "authorization_error", "The key may not do this."),
+    Message::kind(ErrorKind::OrganizationMismatch, 403, "authorization_error", "The key may not do this."),
+    Message::kind(ErrorKind::OrganizationNotFound, 403, "authorization_error", "The key may not do this."),
     Message::kind(ErrorKind::Unavailable, 503, "server_error", "Something went wrong on our side. Try again."),
     Message::kind(ErrorKind::Misconfigured, 500, "server_error", "Something went wrong on our side. Try again."),
 ];

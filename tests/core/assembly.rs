@@ -68,7 +68,7 @@ fn every_fault_is_found_and_names_its_setting() {
         ("a realm that no field can carry", good().realm("caf\u{e9}"), "realm", "visible ASCII"),
         (
             "a realm that no response has",
-            good().realm("here").without_challenge(),
+            good().without_challenge().realm("here"),
             "realm",
             "without_challenge",
         ),

@@ -219,7 +219,7 @@ async fn no_two_subjects_and_no_two_categories_share_a_key() {
             assert_eq!(check(&limiter, &subject).await.remaining(), 4, "{category:?} {subject:?}");
         }
         keys.push(limiter.redis_key(&Subject::other("a".repeat(100_000))));
-        let leased = builder(&server, category, per_minute(5)).with_leases().build();
+        let leased = builder(&server, category, per_minute(5)).leases().build();
         keys.push(leased.redis_key(&alice()));
     }
     for key in &keys {
@@ -245,7 +245,7 @@ async fn a_cluster_takes_every_script() {
     }
     for leased in [false, true] {
         let builder = builder(&server, "read {x}", per_minute(100)).quota(quota(500, 300 * SECOND)).unwrap();
-        let limiter = if leased { builder.with_leases() } else { builder }.build();
+        let limiter = if leased { builder.leases() } else { builder }.build();
         for name in ["a", "{b}", "c}{"] {
             let (decision, permit) = charge(&limiter, &Subject::other(name), None, 1).await;
             assert_eq!((decision.is_admitted(), decision.remaining()), (true, 99));
@@ -452,7 +452,7 @@ async fn what_is_leased_counts_for_a_sub_window_longer() {
                 per_minute(1),
                 RedisConnection::from_connection(connection.clone()),
             );
-            let builder = if leases { builder.with_leases() } else { builder };
+            let builder = if leases { builder.leases() } else { builder };
             check(&builder.deadline(10 * SECOND).build(), &alice()).await
         };
         assert!(ask(0).await.is_admitted());

@@ -34,7 +34,7 @@ fn hammer() {
     let builder = builder(&url, Quota::per_minute(limit).unwrap())
         .on_failure(OnFailure::Closed)
         .processes(PROCESSES.try_into().unwrap());
-    let builder = if env::var("HAMMER_LEASES").is_ok() { builder.with_leases() } else { builder };
+    let builder = if env::var("HAMMER_LEASES").is_ok() { builder.leases() } else { builder };
     // Each process has another idea of the time, and changes it now and then.
     let clock = ManualClock::starting_at(Timestamp::from_unix_seconds(1_000_000 * u64::from(number)));
     let limiter = builder.build_at(clock.now());
@@ -187,7 +187,7 @@ async fn no_window_has_more_than_the_limit_whoever_asks() {
         for process in 0..4_u64 {
             let quota = Quota::new(u32::try_from(limit).unwrap(), window).unwrap();
             let builder = builder(&server.url(), quota).processes(4.try_into().unwrap());
-            let limiter = if leases { builder.with_leases() } else { builder }.build();
+            let limiter = if leases { builder.leases() } else { builder }.build();
             tasks.push(tokio::spawn(async move {
                 let mut admitted = Vec::new();
                 let mut seed = process + 1;
@@ -220,7 +220,7 @@ async fn what_is_admitted_late_out_of_a_lease_counts_for_a_window_from_then() {
     let (limit, window) = (400, SECOND);
     let mut late = 0;
     for phase in [4_000, 10_000, 13_000, 15_000, 16_000] {
-        let limiter = || builder(&server.url(), Quota::new(400, window).unwrap()).with_leases().build();
+        let limiter = || builder(&server.url(), Quota::new(400, window).unwrap()).leases().build();
         let (one, other, subject) = (limiter(), limiter(), Subject::other(phase.to_string()));
         // Both are connected when it begins.
         let (mut admitted, mut ignored) = (Vec::new(), Vec::new());
@@ -263,7 +263,7 @@ async fn spend(limit: u32, leases: bool) -> (u32, u64) {
     let limiters: Vec<RedisRateLimiter> = (0..10)
         .map(|_| {
             let builder = builder(&server.url(), quota).processes(10.try_into().unwrap());
-            if leases { builder.with_leases() } else { builder }.build()
+            if leases { builder.leases() } else { builder }.build()
         })
         .collect();
     let mut admitted = 0;
@@ -300,8 +300,8 @@ async fn leases_take_far_fewer_round_trips() {
 async fn what_is_left_of_a_lease_is_given_back_with_the_next_call() {
     let server = RedisServer::start();
     let quota = Quota::per_minute(1_000).unwrap();
-    let one = builder(&server.url(), quota).with_leases().build();
-    let other = builder(&server.url(), quota).with_leases().build();
+    let one = builder(&server.url(), quota).leases().build();
+    let other = builder(&server.url(), quota).leases().build();
     let check = async |limiter: &RedisRateLimiter| {
         let (decision, permit) = limiter.check(&alice(), None, 1, SystemClock.now()).await.unwrap();
         (decision.remaining(), permit)

@@ -14,8 +14,8 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_types::StatusExt;
 use tower::ServiceBuilder;
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
-use tower_api_keys::identity::tonic_principal;
 use tower_api_keys::rejection::GrpcStatus;
+use tower_api_keys::tonic_principal;
 use tower_api_keys::{ApiKeysBuilder, Quota, RateLimit};
 
 use crate::server::{self, Server};

@@ -9,7 +9,9 @@ mod server;
 mod support;
 
 mod axum_extractors;
+mod bodies;
 mod grpc;
+mod justpaid_preset;
 mod manage_routes;
 mod pasby_preset;
 mod payment_gateway_preset;

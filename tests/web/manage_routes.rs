@@ -152,7 +152,7 @@ impl Answer {
 }
 
 /// A store that can be taken down.
-struct Failing(MemoryStore, Arc<AtomicBool>);
+pub(crate) struct Failing(pub(crate) MemoryStore, pub(crate) Arc<AtomicBool>);
 
 impl Failing {
     fn up(&self) -> Result<&MemoryStore, StoreError> {

@@ -14,10 +14,11 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use tower::{Layer, ServiceExt, service_fn};
-use tower_api_keys::address::ClientAddressSource;
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::{Clock, ManualClock};
 use tower_api_keys::credential::SessionTokens;
+use tower_api_keys::identity::OrganizationRule;
 use tower_api_keys::key::{KeyId, Mode, Owner};
 use tower_api_keys::manage::{CreatedKey, KeyManager};
 use tower_api_keys::presets::pasby::{self, ERRORS, X_ACCESS_TOKEN, pasby};
@@ -27,6 +28,7 @@ use tower_api_keys::{
     ApiKeys, ApiKeysBuilder, Authority, ErrorFormat, MemoryStore, NewKey, Principal, Quota, RateLimit,
 };
 
+use crate::bodies::{self, get as get_request};
 use crate::http2::{Answer, Http2};
 use crate::support::{Answers, KEY, START, TestStore, assembly, record, request, store, whoami};
 
@@ -309,4 +311,119 @@ async fn the_limit_s_window_slides_with_the_clock() {
     }
     clock.advance(Duration::from_secs(61));
     assert_eq!(send(&mut client, "/api/v2/flow/ping", &key, secret).await.status(), 200);
+}
+
+/// The published envelope.
+fn envelope(status: u16, kind: &str, reason: &str) -> String {
+    format!(
+        r#"{{"status":"handled","reason":"{reason}","type":"{kind}","code":{status},"helper_url":"https://docs.pasby.africa/docs/reference/errors","body":null}}"#
+    )
+}
+
+#[test]
+fn the_matrix_names_forgotten_routes() {
+    let matrix = pasby::header_matrix();
+    assert_eq!(matrix.uncovered([(Method::POST, "/api/v2/flow/ping")]), []);
+    let forgotten = (Method::GET, "/api/v1/signing/wildcard");
+    assert_eq!(matrix.uncovered([forgotten.clone()]), [forgotten.into()]);
+}
+
+#[tokio::test]
+async fn every_body_is_as_published() {
+    const INVALID: &str = "The credentials are not valid.";
+    const SERVER: &str = "Something went wrong on our side. Try again.";
+    const AUTHORIZE: &str = "/api/v1/flow/authorize?sub=bcn_1";
+    let (store, clock) = (MemoryStore::new(), ManualClock::starting_at(START));
+    let Process { keys, apps, .. } = preset(&store, &clock);
+    let (key, app) = mint(&keys.build().unwrap(), &apps, Mode::Test).await;
+    let (key, app) = (key.secret.expose_secret(), app.secret.expose_secret());
+    let preset = || preset(&store, &clock).keys.client_address(ClientAddressSource::peer());
+    let get = |path: &str, fields: &[(&str, &str)]| {
+        let mut request = get_request(path, fields);
+        request.extensions_mut().insert(PeerAddress([192, 0, 2, 1].into()));
+        request
+    };
+    let all = async |path: &str, fields: &[(&str, &str)]| bodies::all(preset(), get(path, fields)).await;
+    let (with_key, wrong) = (("x-api-key", key), "bk-test_00000000000000000000000000000000");
+
+    for (path, fields, status, text) in [
+        ("/", &[][..], 401, "An api key is needed to access our services."),
+        (AUTHORIZE, &[], 401, "An api key is needed to access our services."),
+        ("/api/v2/flow/ping", &[with_key], 400, "App secret missing in headers."),
+        ("/none", &[with_key], 400, "App secret missing in headers."),
+        (AUTHORIZE, &[with_key], 401, "App secret missing"),
+    ] {
+        let rejected = all(path, fields).await;
+        rejected.is_text(status, text);
+        let challenges: &[&str] = if status == 401 { &[r#"ApiKey header="x-api-key""#] } else { &[] };
+        assert_eq!(rejected.challenges(), challenges, "{path}");
+    }
+    for (path, fields, kind, reason) in [
+        ("/", &[("x-api-key", wrong)][..], "authorization_error", INVALID),
+        ("/", &[("x-api-key", "bk-")], "authorization_error", INVALID),
+        ("/", &[with_key, with_key], "authorization_error", INVALID),
+        ("/api/v2/flow/ping", &[with_key, ("x-access-secret", "snb_")], "authorization_error", INVALID),
+        ("/api/v2/flow/ping", &[with_key, ("x-access-secret", key)], "authorization_error", INVALID),
+        ("/", &[with_key, ("x-access-token", "wrong")], "authorization_error", INVALID),
+        (
+            "/api/v1/flow/ping",
+            &[with_key],
+            "authorization_error",
+            "A session token is needed in x-access-token.",
+        ),
+    ] {
+        all(path, fields).await.is_json(401, &envelope(401, kind, reason));
+    }
+    let limit = RateLimit::per_address("address", Quota::per_minute(1).unwrap());
+    let limited = bodies::second(preset().limits([limit]), || get("/", &[with_key])).await;
+    limited.is_text(429, "Too many requests. Try again later.");
+
+    // The guide names no organizations. An application that does has the envelope, too.
+    let forbidden = envelope(403, "authorization_error", "The key may not do this.");
+    let header = || preset().organization(OrganizationRule::named_in("organization-id"));
+    bodies::all(header(), get("/", &[with_key])).await.is_json(403, &forbidden);
+    let named = get("/", &[with_key, ("organization-id", "other")]);
+    bodies::all(header(), named).await.is_json(403, &forbidden);
+    let keys = preset().build().unwrap();
+    let scope = ServiceBuilder::new().layer(keys.layer()).layer(keys.require("a:b")).service_fn(whoami);
+    let response = scope.oneshot(get("/", &[with_key])).await.unwrap();
+    assert_eq!((response.status().as_u16(), &response.body()[..]), (403, forbidden.as_bytes()));
+    let misplaced = bodies::through(keys.require("a:b"), get("/", &[with_key])).await;
+    misplaced.is_json(500, &envelope(500, "server_error", SERVER));
+    let down = TestStore::new(MemoryStore::new(), Answers::WithAnError);
+    let tokens = SessionTokens::new(SIGNING_SECRET.into()).unwrap();
+    let failed = bodies::all(pasby(down, tokens), get("/", &[with_key])).await;
+    failed.is_json(503, &envelope(503, "server_error", SERVER));
+    assert_eq!(failed.headers["retry-after"], "1");
+
+    // An app's secret with another's token, and one whose time is over.
+    let (mut client, keys, apps) = serve(preset_with(SIGNING_SECRET, &store, &clock)).await;
+    let (key, other_app) = mint(&keys, &apps, Mode::Test).await;
+    let granted = token(&mut client, &key, &other_app).await;
+    let ping = |secret: Option<&str>| {
+        let fields = [("x-api-key", key.secret.expose_secret()), ("x-access-token", &granted)];
+        let fields: Vec<_> =
+            fields.into_iter().chain(secret.map(|secret| ("x-access-secret", secret))).collect();
+        get("/api/v1/flow/ping", &fields)
+    };
+    let invalid = envelope(401, "authorization_error", INVALID);
+    assert_eq!(bodies::all(preset(), ping(None)).await.status, 200);
+    bodies::all(preset(), ping(Some(app))).await.is_json(401, &invalid);
+    clock.advance(Duration::from_secs(15 * 60));
+    let expired = envelope(401, "session_expiry", "The session has expired. Authorize again.");
+    bodies::all(preset(), ping(None)).await.is_json(401, &expired);
+
+    // What handlers of authorize say.
+    for (code, status, text) in [
+        ("secret_missing", 401, "App secret missing"),
+        ("consumer_missing", 403, "Forbidden request. No consumer provided."),
+        ("app_missing", 400, "Authorization grants are only given to apps not organizations."),
+    ] {
+        let response: http::Response<Bytes> = ERRORS.response(code);
+        assert_eq!((response.status().as_u16(), &response.body()[..]), (status, text.as_bytes()), "{code}");
+        assert_eq!(response.headers()["content-type"], "text/plain", "{code}");
+    }
+    let response: http::Response<Bytes> =
+        pasby::error(StatusCode::UNAUTHORIZED, "authorization_error", pasby::INVALID);
+    assert_eq!((response.status().as_u16(), &response.body()[..]), (401, invalid.as_bytes()));
 }

@@ -8,11 +8,13 @@ use serde_json::{Value, json};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::credential::BasicKey;
+use tower_api_keys::identity::OrganizationRule;
 use tower_api_keys::key::{KeyState, Mode, Owner};
 use tower_api_keys::presets::paymongo::{ERRORS, error, key_format, paymongo, paymongo_with};
 use tower_api_keys::rejection::{ApiError, ErrorTable, Reason};
-use tower_api_keys::{ApiKeysBuilder, ErrorFormat, MemoryStore, Quota, RateLimit};
+use tower_api_keys::{ApiKeys, ApiKeysBuilder, ErrorFormat, MemoryStore, Quota, RateLimit};
 
+use crate::bodies;
 use crate::support::{Answers, KEY, START, TestStore, assembly, record, rejection, request, store, whoami};
 
 const TEST_KEY: &str = "sk_test_abc123def456ghi789jkl012mno345pq";
@@ -172,4 +174,71 @@ fn keys_are_of_22_to_64_letters_and_digits() {
     }
     let made = format.generate(Mode::Test).unwrap();
     assert_eq!(made.secret.expose_secret().len(), "sk_test_".len() + 32);
+}
+
+#[tokio::test]
+async fn every_body_is_as_published() {
+    let published =
+        |code: &str, detail: &str| format!(r#"{{"errors":[{{"code":"{code}","detail":"{detail}"}}]}}"#);
+    let store = store([record(TEST_KEY, |key| key.owner = owner(Mode::Test))]).await;
+    let good = || basic(&format!("{TEST_KEY}:"));
+    let with = |organization: Option<&str>| {
+        let mut request = good();
+        request.headers_mut().remove("organization-id");
+        if let Some(organization) = organization {
+            request.headers_mut().insert("organization-id", organization.parse().unwrap());
+        }
+        request
+    };
+    let invalid = published(
+        "authentication_failed",
+        "The Authorization header is missing or malformed, or the API key is invalid.",
+    );
+    let mut two = good();
+    let value = two.headers()["authorization"].clone();
+    two.headers_mut().append("authorization", value);
+    for request in [Request::new(()), basic("sk_test_"), basic(&format!("{LIVE_KEY}:")), two] {
+        let rejected = bodies::all(preset(&store), request).await;
+        rejected.is_json(401, &invalid);
+        assert_eq!(rejected.challenges(), [r#"Basic realm="PayMongo Workflow API""#]);
+    }
+    let missing = published("missing_organization_header", "The Organization-Id header is required.");
+    bodies::all(preset(&store), with(None)).await.is_json(400, &missing);
+    let mismatch = "The Organization-Id header does not match the organization of the API key.";
+    let mismatch = published("organization_mismatch", mismatch);
+    bodies::all(preset(&store), with(Some("other"))).await.is_json(403, &mismatch);
+    let not_found = published("not_found", "The resource was not found.");
+    let context = OrganizationRule::context().route_parameter("org");
+    let routed = ApiKeys::builder(store.clone(), key_format())
+        .basic()
+        .organization(context)
+        .route("GET", "/{org}", "workflows:read")
+        .errors(ERRORS);
+    let mut other = good();
+    *other.uri_mut() = "/other".parse().unwrap();
+    bodies::all(routed, other).await.is_json(404, &not_found);
+    let keys = preset(&store).build().unwrap();
+    let forbidden = published("forbidden", "The API key is not allowed to perform this action.");
+    let service =
+        keys.layer().layer(keys.require("workflows:write").layer(service_fn(whoami))).oneshot(good()).await;
+    let response = service.unwrap();
+    assert_eq!((response.status().as_u16(), &response.body()[..]), (403, forbidden.as_bytes()));
+    let limit = RateLimit::per_key("all", Quota::per_minute(1).unwrap());
+    let limited = published(
+        "rate_limit_exceeded",
+        "Too many requests. Try again after the time in the Retry-After header.",
+    );
+    bodies::second(preset(&store).limit(limit), good).await.is_json(429, &limited);
+    let internal = published("internal_error", "Something went wrong on our side.");
+    bodies::through(keys.authorize(), good()).await.is_json(500, &internal);
+    let down = TestStore::new(MemoryStore::new(), Answers::WithAnError);
+    let unavailable = published("service_unavailable", "The service is temporarily unavailable. Try again.");
+    bodies::all(paymongo(down), good()).await.is_json(503, &unavailable);
+
+    let livemode = published("livemode_mismatch", "The resource belongs to the other mode than the API key.");
+    for (code, status, body) in [("livemode_mismatch", 403, &livemode), ("not_found", 404, &not_found)] {
+        let response: Response<Bytes> = ERRORS.response(code);
+        assert_eq!((response.status().as_u16(), &response.body()[..]), (status, body.as_bytes()), "{code}");
+        assert_eq!(response.headers()["content-type"], "application/json", "{code}");
+    }
 }

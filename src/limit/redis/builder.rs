@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::known::Known;
 use super::limiter::RedisRateLimiter;
 use super::script::{Rule, Scripts};
-use super::shared::Shared;
+use super::shared::{Shared, part};
 use super::{OnFailure, RedisConnection};
 use crate::clock::{Clock, Now, SystemClock};
 use crate::limit::category::Category;
@@ -26,8 +26,19 @@ pub struct RedisRateLimiterBuilder {
     deadline: Duration,
 }
 
+impl RedisRateLimiter {
+    /// A limiter for the category named `category`, such as `read`, with its first quota.
+    pub fn builder(
+        category: impl Into<Arc<str>>,
+        quota: Quota,
+        connection: RedisConnection,
+    ) -> RedisRateLimiterBuilder {
+        RedisRateLimiterBuilder::new(category.into(), quota, connection)
+    }
+}
+
 impl RedisRateLimiterBuilder {
-    pub(super) fn new(category: Arc<str>, quota: Quota, connection: RedisConnection) -> Self {
+    fn new(category: Arc<str>, quota: Quota, connection: RedisConnection) -> Self {
         Self {
             category,
             quotas: vec![quota],
@@ -61,7 +72,7 @@ impl RedisRateLimiterBuilder {
     }
 
     /// How many processes share the limits; 1 unless set. Without Redis, each then admits its part: the limit divided
-    /// by this, rounded down, and at least 1. [Leases](Self::with_leases) are sized by it, too.
+    /// by this, rounded down, and at least 1. [Leases](Self::leases) are sized by it, too.
     pub fn processes(mut self, processes: NonZeroU32) -> Self {
         self.processes = processes;
         self
@@ -71,7 +82,7 @@ impl RedisRateLimiterBuilder {
     ///
     /// For limits so high that asking for each request is too much. See [leases](RedisRateLimiter#leases). All
     /// processes have to choose alike: those with leases and those without do not count together.
-    pub fn with_leases(mut self) -> Self {
+    pub fn leases(mut self) -> Self {
         self.leases = true;
         self
     }
@@ -102,12 +113,12 @@ impl RedisRateLimiterBuilder {
         let sub_windows = || rules.iter().map(Rule::sub_window);
         let longest = self.quotas.iter().map(|quota| quota.window()).max().unwrap_or_default();
         let lease = self.leases.then(|| sub_windows().min().unwrap_or_default());
-        let wary_for = longest + sub_windows().max().unwrap_or_default();
+        let recovery_window = longest + sub_windows().max().unwrap_or_default();
         let shared = Shared {
             key_prefix: self.key_prefix(),
             local: self.local(now),
             lease,
-            wary_for,
+            recovery_window,
             category: Arc::new(Category::new(self.category, self.quotas)),
             rules,
             connection: self.connection,
@@ -152,9 +163,4 @@ impl RedisRateLimiterBuilder {
         let _ = write!(name, ":{kind}:{}:", windows.join(","));
         name
     }
-}
-
-/// One process's part of a limit.
-pub(super) fn part(limit: NonZeroU32, processes: NonZeroU32) -> NonZeroU32 {
-    NonZeroU32::new(limit.get() / processes).unwrap_or(NonZeroU32::MIN)
 }

@@ -10,14 +10,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
-use super::RedisConnection;
-use super::builder::RedisRateLimiterBuilder;
-use super::script::Place;
+use super::permit::RedisPermit;
 use super::shared::{Decided, Request, Shared};
 use crate::clock::Now;
 use crate::limit::category::Category;
 use crate::limit::limit::{Charge, Deciding, Limit, Outcome, Receipt, Undecided};
-use crate::limit::{Decision, Permit, Quota, Subject};
+use crate::limit::{Decision, Quota, Subject};
 
 /// Limits one category of requests, for each subject on its own, in all processes together: Redis or Valkey counts.
 ///
@@ -51,14 +49,14 @@ use crate::limit::{Decision, Permit, Quota, Subject};
 /// [refund](crate::RateLimit::refund) in another process is not seen until then.
 ///
 /// Works with Redis 5 and later, and with Valkey. Needs `EVAL`, `EVALSHA`, and in the script `TIME`, `GET`, `SET` and
-/// `DEL`, on keys that begin with the [prefix](RedisRateLimiterBuilder::prefix). The number of keys is that of the
+/// `DEL`, on keys that begin with the [prefix](super::RedisRateLimiterBuilder::prefix). The number of keys is that of the
 /// subjects within a window; let the server keep all of them (`maxmemory-policy noeviction`), as a key that it drops is
 /// a subject that begins anew.
 ///
 /// # Leases
 ///
-/// [`with_leases`](RedisRateLimiterBuilder::with_leases) lets one call count several requests in advance: of what
-/// remains, one part in twice the number of [processes](RedisRateLimiterBuilder::processes), at most a twentieth of the
+/// [`leases`](super::RedisRateLimiterBuilder::leases) lets one call count several requests in advance: of what
+/// remains, one part in twice the number of [processes](super::RedisRateLimiterBuilder::processes), at most a twentieth of the
 /// limit, at least the request itself. The process admits those by itself for up to the shortest sub-window (1 second of
 /// a minute), and gives back what is left with its next call. Near the limit that is one call a request again.
 ///
@@ -69,7 +67,7 @@ use crate::limit::{Decision, Permit, Quota, Subject};
 ///
 /// # When Redis does not answer
 ///
-/// A request waits 50 ms at most ([`deadline`](RedisRateLimiterBuilder::deadline)). After five failures in a row on a
+/// A request waits 50 ms at most ([`deadline`](super::RedisRateLimiterBuilder::deadline)). After five failures in a row on a
 /// connection nobody waits: calls are suspended, and one request a second tries whether Redis is back. Nothing needs
 /// restarting. Meanwhile the category does as it is [told](super::OnFailure): counts in this process alone, lets pass, or
 /// refuses with 503. A 429 never means that Redis is away. [`status`](Self::status) tells, a decision
@@ -83,7 +81,7 @@ use crate::limit::{Decision, Permit, Quota, Subject};
 /// |---|---|
 /// | [`Closed`](super::OnFailure::Closed), Redis keeps its data | the limit |
 /// | [`Local`](super::OnFailure::Local), one process | the limit, also if Redis loses its data |
-/// | [`Local`](super::OnFailure::Local), n processes | what Redis had admitted, and the [part](RedisRateLimiterBuilder::processes) of each process |
+/// | [`Local`](super::OnFailure::Local), n processes | what Redis had admitted, and the [part](super::RedisRateLimiterBuilder::processes) of each process |
 /// | [`Open`](super::OnFailure::Open) | anything |
 ///
 /// What keeps its data: a server that restarts with `appendonly yes` (with `appendfsync always` also if the machine
@@ -122,28 +120,9 @@ pub struct RedisStatus {
     pub admitted_from_lease: u64,
 }
 
-/// What one admitted request counted. Hand it to [`RedisRateLimiter::refund`] to take that back; dropped, it counts.
-#[derive(Debug)]
-pub struct RedisPermit {
-    pub(super) subject: Subject,
-    pub(super) cost: u32,
-    pub(super) local: Option<Permit>,
-    /// `None` if Redis was not asked.
-    pub(super) place: Option<Place>,
-}
-
 impl RedisRateLimiter {
     /// How long a request waits for Redis unless set otherwise.
     pub const DEFAULT_DEADLINE: Duration = Duration::from_millis(50);
-
-    /// A limiter for the category named `category`, such as `read`, with its first quota.
-    pub fn builder(
-        category: impl Into<Arc<str>>,
-        quota: Quota,
-        connection: RedisConnection,
-    ) -> RedisRateLimiterBuilder {
-        RedisRateLimiterBuilder::new(category.into(), quota, connection)
-    }
 
     pub(super) fn new(shared: Shared) -> Self {
         Self { shared: Arc::new(shared) }

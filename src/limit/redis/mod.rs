@@ -5,12 +5,14 @@ mod builder;
 mod connection;
 mod known;
 mod limiter;
+mod permit;
 mod script;
 mod shared;
 
 pub use builder::RedisRateLimiterBuilder;
 pub use connection::RedisConnection;
-pub use limiter::{RedisPermit, RedisRateLimiter, RedisStatus};
+pub use limiter::{RedisRateLimiter, RedisStatus};
+pub use permit::RedisPermit;
 
 /// What a [`RedisRateLimiter`] does with requests when Redis does not answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

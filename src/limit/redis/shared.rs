@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 use redis::Value;
 use tokio::time::timeout_at;
 
-use super::builder::part;
 use super::connection::{Call, CallError};
 use super::known::{Denial, Known, Lease};
-use super::limiter::RedisPermit;
+use super::permit::RedisPermit;
 use super::script::{Answer, Place, Rule, Rules, Scripts, Text};
 use super::{OnFailure, RedisConnection};
 use crate::clock::nanos;
@@ -34,7 +33,7 @@ pub(super) struct Shared {
     /// How long a lease lasts, if there are any.
     pub(super) lease: Option<Duration>,
     /// For how long after a failure the local count binds, too.
-    pub(super) wary_for: Duration,
+    pub(super) recovery_window: Duration,
     pub(super) on_failure: OnFailure,
     pub(super) deadline: Duration,
     pub(super) counts: Counts,
@@ -249,7 +248,7 @@ impl Shared {
         if decision.verdict == Verdict::NeverFits {
             // This process's part, that is; Redis may have room for it.
             decision.verdict = Verdict::Denied;
-            decision.reset = nanos(self.wary_for);
+            decision.reset = nanos(self.recovery_window);
         }
         (Decision { degraded: true, ..decision }, permit)
     }
@@ -262,7 +261,7 @@ impl Shared {
 
     /// Whether Redis may have forgotten, or never heard of, something that still counts.
     fn is_wary(&self, now: Instant) -> bool {
-        self.connection.breaker().failed_within(self.wary_for, now)
+        self.connection.breaker().failed_within(self.recovery_window, now)
     }
 
     fn own_part(&self, limit_override: Option<NonZeroU32>) -> Option<NonZeroU32> {
@@ -341,3 +340,8 @@ impl Shared {
 }
 
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One process's part of a limit.
+pub(super) fn part(limit: NonZeroU32, processes: NonZeroU32) -> NonZeroU32 {
+    NonZeroU32::new(limit.get() / processes).unwrap_or(NonZeroU32::MIN)
+}

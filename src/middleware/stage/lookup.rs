@@ -15,7 +15,7 @@ use crate::middleware::facts::{Facts, Flow, Pending};
 use crate::middleware::presented::{AccompanyingParts, PresentedKey, Verified};
 use crate::rejection::{Reason, Rejection};
 use crate::request::RequestView;
-use crate::store::{FindResult, KeyStore, StoreErrorKind};
+use crate::store::{FindResult, StoreErrorKind};
 
 /// Why a key is not good, and its identifier if there is such a key.
 pub(super) struct Unverified {
@@ -229,7 +229,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::key::KeyState;
-    use crate::key::{NextSecret, Owner, Peppers, PreviousSecret};
+    use crate::key::{Mode, NextSecret, Owner, Peppers, PreviousSecret};
 
     thread_local! {
         pub(in super::super) static COMPARISONS: Cell<usize> = const { Cell::new(0) };

@@ -67,7 +67,7 @@ pub(super) fn to_row(record: &KeyRecord) -> Result<Row, StoreError> {
 
 /// The row that takes the place of `record`, and the version it replaces.
 pub(super) fn to_next_row(mut record: KeyRecord) -> Result<(Row, i64), StoreError> {
-    let replaced = record.version.cast_signed();
+    let replaced = record.version as i64;
     record.version = record.version.wrapping_add(1);
     Ok((to_row(&record)?, replaced))
 }

@@ -73,7 +73,7 @@ pub(crate) fn to_row(record: &KeyRecord) -> Result<Row, Box<dyn Error + Send + S
         not_before: extras.not_before.map(millis),
         expires_at: record.expires_at.map(millis),
         // Versions are only compared for equality, so the same bits will do.
-        version: record.version.cast_signed(),
+        version: record.version as i64,
         last_used_at: record.last_used_at.map(millis),
     })
 }
@@ -124,7 +124,7 @@ pub(crate) fn to_record(row: Row) -> Result<KeyRecord, Box<dyn Error + Send + Sy
     record.extras = extras.into();
     record.expires_at = row.expires_at.map(timestamp).transpose()?;
     record.last_used_at = row.last_used_at.map(timestamp).transpose()?;
-    record.version = row.version.cast_unsigned();
+    record.version = row.version as u64;
     Ok(record)
 }
 
