@@ -235,7 +235,7 @@ async fn what_is_heard_can_be_seen() {
     }
     execute(&pool, "SELECT pg_notify('tower_api_keys', 'no identifier')").await;
     let unclear = timeout(SOON, source.next()).await.unwrap();
-    assert_eq!(unclear, Invalidation::Connected, "something has changed, and nobody knows what");
+    assert_eq!(unclear, Invalidation::Connected, "something has changed, and it is not known what");
 }
 
 /// Two nodes, each with a cache in front of the one database.
@@ -264,7 +264,7 @@ async fn a_revocation_reaches_the_cache_of_another_node() {
             match there.find(KeySelector::Id(&key.id)).await {
                 Ok(Some(found)) if found.state == KeyState::Active => sleep(Duration::from_millis(1)).await,
                 Ok(Some(_)) => return began.elapsed(),
-                Ok(None) => panic!("nobody has deleted it"),
+                Ok(None) => panic!("it was not deleted"),
                 Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unavailable),
             }
         }

@@ -256,7 +256,7 @@ fn a_connection_outlives_the_runtime_it_was_made_in() {
     for _ in 0..5 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            // An attempt that nobody waits for, cut short by the runtime's end.
+            // An attempt that is not waited for, cut short by the runtime's end.
             let check = limiter.check(&subject, None, 1, SystemClock.now());
             let _ = tokio::time::timeout(Duration::ZERO, check).await;
         });
