@@ -1,9 +1,11 @@
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
-use super::{ApiError, ErrorFormat, ErrorKind, Reason, Success, response};
+use super::{ApiError, ErrorFormat, ErrorKind, FieldError, RateLimited, Reason, Success, response};
+use crate::request::RequestId;
 
 /// Errors by a table: which status, code and text an API has for each kind of error, and how its body is written.
 ///
@@ -22,10 +24,13 @@ use super::{ApiError, ErrorFormat, ErrorKind, Reason, Success, response};
 /// ```
 ///
 /// The first row that applies counts. An error that no row applies to has the status, code and text of its
-/// [kind](ErrorKind).
+/// [kind](ErrorKind). The body of a row is written once, unless the error brings something of its own: fields, a limit, a
+/// message or a request id.
 #[derive(Clone)]
 pub struct ErrorTable {
     rows: &'static [Message],
+    /// The bodies of rows, for errors that bring nothing of their own.
+    bodies: OnceLock<Arc<[OnceLock<Bytes>]>>,
     body: fn(&TableError<'_>) -> String,
     success: fn(&Success) -> (StatusCode, String),
 }
@@ -64,8 +69,14 @@ pub struct TableError<'e> {
     pub code: &'static str,
     /// The text of the row.
     pub text: &'static str,
-    /// The error itself, with its request; `None` for a response that a handler makes.
-    pub error: Option<&'e ApiError<'e>>,
+    /// What a failed call that manages keys says of itself.
+    pub message: Option<&'e str>,
+    /// Which fields of such a call are not valid.
+    pub fields: &'e [FieldError],
+    /// The limit that the request was over.
+    pub rate_limit: Option<&'e RateLimited>,
+    /// The identifier of the request, if the assembly [gives one to each](crate::ApiKeysBuilder::request_ids).
+    pub request_id: Option<&'e RequestId>,
 }
 
 impl Message {
@@ -108,44 +119,94 @@ impl Message {
 impl ErrorTable {
     /// Errors in JSON, whose text `body` writes.
     pub const fn json(rows: &'static [Message], body: fn(&TableError<'_>) -> String) -> Self {
-        Self { rows, body, success: |success| (success.status, success.to_json().to_string()) }
+        Self {
+            rows,
+            bodies: OnceLock::new(),
+            body,
+            success: |success| (success.status, success.to_json().to_string()),
+        }
     }
 
     /// How the response to a successful call that managed keys is written: its status, and JSON.
     #[must_use]
-    pub const fn with_success(self, success: fn(&Success) -> (StatusCode, String)) -> Self {
-        Self { success, ..self }
+    pub const fn with_success(mut self, success: fn(&Success) -> (StatusCode, String)) -> Self {
+        self.success = success;
+        self
     }
 
     /// The response of the row with this code, for handlers whose errors are in the table, too.
     pub fn response<B: From<Bytes>>(&self, code: &str) -> Response<B> {
-        let row = self.rows.iter().find(|row| row.code == code).copied();
-        self.write(row.unwrap_or(Message::of(ErrorKind::Misconfigured)), None)
+        let row = self.rows.iter().position(|row| row.code == code);
+        self.write(row.ok_or(ErrorKind::Misconfigured), None)
     }
 
-    fn write<B: From<Bytes>>(&self, row: Message, error: Option<&ApiError<'_>>) -> Response<B> {
-        let Message { code, text, is_plain, .. } = row;
-        let status = row.status();
-        if is_plain {
-            return response(status, "text/plain", Bytes::from_static(text.as_bytes()));
+    /// The response of a row, or of a kind that has none.
+    fn write<B: From<Bytes>>(
+        &self,
+        row: Result<usize, ErrorKind>,
+        error: Option<&ApiError<'_>>,
+    ) -> Response<B> {
+        let of_kind;
+        let message = match row {
+            Ok(row) => &self.rows[row],
+            Err(kind) => {
+                of_kind = Message::of(kind);
+                &of_kind
+            }
+        };
+        let status = message.status();
+        if message.is_plain {
+            return response(status, "text/plain", Bytes::from_static(message.text.as_bytes()));
         }
-        let error = TableError { status, code, text, error };
-        response(status, "application/json", (self.body)(&error))
+        let error = TableError::new(message, error);
+        let body = || Bytes::from((self.body)(&error));
+        let body = match row {
+            Ok(row) if error.brings_nothing() => self.bodies()[row].get_or_init(body).clone(),
+            _ => body(),
+        };
+        response(status, "application/json", body)
+    }
+
+    fn bodies(&self) -> &[OnceLock<Bytes>] {
+        self.bodies.get_or_init(|| self.rows.iter().map(|_| OnceLock::new()).collect())
+    }
+}
+
+impl<'e> TableError<'e> {
+    fn new(row: &Message, error: Option<&'e ApiError<'e>>) -> Self {
+        Self {
+            status: row.status(),
+            code: row.code,
+            text: row.text,
+            message: error.filter(|error| error.rejection().is_none()).map(ApiError::message),
+            fields: error.map_or(&[], |error| error.fields()),
+            rate_limit: error.and_then(ApiError::rate_limit),
+            request_id: error.and_then(ApiError::request_id),
+        }
+    }
+
+    /// Whether the body depends on the row alone.
+    fn brings_nothing(&self) -> bool {
+        self.message.is_none()
+            && self.fields.is_empty()
+            && self.rate_limit.is_none()
+            && self.request_id.is_none()
     }
 }
 
 impl<B: From<Bytes>> ErrorFormat<B> for ErrorTable {
     fn error(&self, error: &ApiError<'_>) -> Response<B> {
-        let applies = |row: &&Message| match row.applies {
+        let reason = error.reason().map(Reason::code);
+        let applies = |row: &Message| match row.applies {
             Applies::Kind(kind) => kind == error.kind(),
-            Applies::Reason(code) => error.reason().is_some_and(|reason| reason.code() == code),
+            Applies::Reason(code) => reason == Some(code),
             Applies::Companion(name) => {
                 matches!(error.reason(), Some(Reason::CompanionMissing { rule }) if *rule == name)
             }
             Applies::Handlers => false,
         };
-        let row = self.rows.iter().find(applies).copied();
-        self.write(row.unwrap_or(Message::of(error.kind())), Some(error))
+        let row = self.rows.iter().position(applies);
+        self.write(row.ok_or(error.kind()), Some(error))
     }
 
     fn success(&self, success: &Success) -> Response<B> {
