@@ -24,7 +24,7 @@ use crate::request::RequestView;
 /// ```
 ///
 /// Several rules, with [`ApiKeysBuilder::limit`](crate::ApiKeysBuilder::limit) for each, are decided together: a request is
-/// counted by all of them, or by none. By default they count in the memory of this process;
+/// counted by all of them, or by none. Those by address are decided on their own, before the caller is known. By default they count in the memory of this process;
 /// [`limiters`](crate::ApiKeysBuilder::limiters) and `shared_limits` (feature `redis`) count otherwise.
 #[derive(Clone)]
 #[must_use]

@@ -231,7 +231,8 @@ impl<F> ApiKeysBuilder<F> {
         self
     }
 
-    /// Adds a limit. All limits are decided together: a request is counted by all that apply to it, or by none.
+    /// Adds a limit. The limits of a caller are decided together: a request is counted by all that apply to it, or by none.
+    /// So are those of an address, before the caller is known.
     pub fn limit(mut self, limit: RateLimit) -> Self {
         self.limits.push(limit);
         self
