@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn r1_r2_the_scheme_in_any_case_then_spaces() {
+    fn the_scheme_in_any_case_then_spaces() {
         for value in ["Basic abc=", "basic abc=", "BASIC abc=", "Basic   abc=", "  Basic abc= \t"] {
             assert_eq!(basic(&[value.as_bytes()]), Ok(Some("abc=".into())), "{value:?}");
         }
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn r9_r10_r12_r13_one_credential_of_visible_ascii() {
+    fn one_credential_of_visible_ascii() {
         assert_eq!(basic(&[b"Basic abc=", b"Basic abc="]), Err(MalformedCredential::Repeated));
         assert_eq!(basic(&[b"Bearer x", b"Basic abc="]), Err(MalformedCredential::Repeated));
         assert_eq!(basic(&[b"Basic abc= def="]), Err(MalformedCredential::NotVisibleAscii));

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn r3_r4_r5_r6_r7_the_key_then_a_colon_then_nothing() {
+    fn the_key_then_a_colon_then_nothing() {
         use MalformedCredential as M;
         let strict = BasicKey::new(KeyFormat::builder("sk_").modes("test_", "live_").build().unwrap());
         let of = |text: &str| extract(&strict, &STANDARD.encode(text));

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn r8_the_prefix_alone_tells_keys_from_sessions() {
+    fn the_prefix_alone_tells_keys_from_sessions() {
         let format = KeyFormat::builder("sk_").optional_modes("test_", "live_").public_id(8, '.');
         let keys = BearerKey::new(format.build().unwrap());
         let both = keys.clone().or_session();

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn r7_r9_r10_r12_r13_refuses_what_is_not_exactly_one_key() {
+    fn refuses_what_is_not_exactly_one_key() {
         use MalformedCredential as M;
         let twice = format!("{KEY},{KEY}");
         let inner_space = KEY.replace('1', " ");

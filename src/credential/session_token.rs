@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn r28_a_signing_secret_of_under_128_bits_is_refused() {
+    fn a_signing_secret_of_under_128_bits_is_refused() {
         for (secret, ok) in [("", false), (&SECRET[1..], false), (SECRET, true)] {
             assert_eq!(SessionTokens::new(secret.into()).is_ok(), ok, "{secret}");
             assert_eq!(tokens(SECRET).with_previous(secret.into()).is_ok(), ok, "{secret}");

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn r49_r52_only_the_very_owner_reaches_a_value() {
+    fn only_the_very_owner_reaches_a_value() {
         let owners = [
             organization("acme", Mode::Live),
             organization("acme", Mode::Test),

@@ -225,7 +225,7 @@ fn every_fault_is_found_and_names_its_setting() {
             "a category for HEAD",
             good().limit(RateLimit::per_key("a", quota()).methods(["HEAD"], "b", quota())),
             "limit",
-            "HEAD goes with GET",
+            "HEAD is counted as GET",
         ),
         (
             "a category for a method that no route has",

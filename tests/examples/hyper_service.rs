@@ -138,7 +138,7 @@ async fn answers_come_from_the_service_for_the_principal() {
 }
 
 #[tokio::test]
-async fn r41_r47_connect_is_refused_whoever_asks() {
+async fn connect_is_refused_whoever_asks() {
     let server = hyper_service();
     let mut http2 = Http2::connect(server.address()).await;
     let key = [("x-api-key", server.get("API_KEY").as_bytes())];

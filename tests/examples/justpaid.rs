@@ -425,7 +425,7 @@ fn rotation_as_the_guide_has_it_keeps_both_keys_until_the_old_one_is_revoked() {
 }
 
 #[test]
-fn r53_r54_r55_a_key_gives_no_more_than_it_has() {
+fn a_key_gives_no_more_than_it_has() {
     let server = start();
     let create = |key: &str, body: &str| {
         server.send("POST", "/auth/api-keys", &[("x-api-key", key), JSON], Some(body))

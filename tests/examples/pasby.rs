@@ -201,7 +201,7 @@ async fn the_header_matrix_for_every_subset_of_parts_good_bad_and_absent() {
 
 /// Any break between good parts, or in one of them.
 #[test]
-fn r18_every_break_is_one_and_the_same_answer() {
+fn every_break_is_one_and_the_same_answer() {
     let server = start();
     let get = |name| server.get(name);
     let (key, secret, token) = (get("PASBY_API_KEY"), get("PASBY_APP_SECRET"), server.test_token());
@@ -350,7 +350,7 @@ fn authorize_grants_a_token_in_the_header_and_names_what_is_missing() {
 }
 
 #[test]
-fn r1_r9_r10_r12_r13_r14_on_the_wire() {
+fn on_the_wire() {
     let server = start();
     let (key, secret, token) =
         (server.get("PASBY_API_KEY"), server.get("PASBY_APP_SECRET"), server.test_token());
@@ -470,7 +470,7 @@ fn unknown_routes_and_methods_are_covered_too() {
 }
 
 #[test]
-fn r74_the_address_limit_comes_before_everything_and_believes_no_stranger() {
+fn the_address_limit_comes_before_everything_and_believes_no_stranger() {
     let server = Server::start("pasby_flows", &[]);
     let (key, secret) = (server.get("PASBY_API_KEY"), server.get("PASBY_APP_SECRET"));
     let whole = fields(Some(key), Some(secret), None);

@@ -127,7 +127,7 @@ fn the_printed_curl_lines_work_as_pasted() {
 }
 
 #[test]
-fn r64_r65_challenges_of_rfc_6750() {
+fn challenges_of_rfc_6750() {
     let server = start();
     let challenge = |answer: &Answer| answer.header("www-authenticate").map(str::to_owned);
     let plain = r#"Bearer realm="payment-gateway.app""#;
@@ -182,7 +182,7 @@ fn every_answer_has_a_request_id() {
 }
 
 #[test]
-fn r8_r15_a_key_is_its_prefix_its_identifier_and_its_secret() {
+fn a_key_is_its_prefix_its_identifier_and_its_secret() {
     let server = start();
     let key = server.get(WHOLE);
     let (head, secret) = key.split_once('.').unwrap();
@@ -215,7 +215,7 @@ fn r8_r15_a_key_is_its_prefix_its_identifier_and_its_secret() {
 }
 
 #[test]
-fn r36_r39_each_route_needs_its_scope() {
+fn each_route_needs_its_scope() {
     let server = start();
     let client = server.new_client(WHOLE);
     let invoice = json!({ "clientId": client, "amount": 5 });
@@ -326,7 +326,7 @@ fn the_system_provisions_and_has_settings() {
 }
 
 #[test]
-fn r48_r49_for_which_organization_a_key_acts() {
+fn for_which_organization_a_key_acts() {
     let server = start();
     let field = "X-Organization-ID";
     let ours: &[(&str, &str)] = &[(field, OURS)];
@@ -476,7 +476,7 @@ fn role_and_scope_are_both_checked() {
 }
 
 #[test]
-fn r20_r58_r61_the_life_of_a_key() {
+fn the_life_of_a_key() {
     let server = start();
     let (id, first) = server.new_key(&["transaction:read"]);
     assert_eq!(server.status_of(&first), 200);
@@ -545,7 +545,7 @@ fn r20_r58_r61_the_life_of_a_key() {
 }
 
 #[test]
-fn r53_r54_r55_nobody_gains_anything_by_managing_keys() {
+fn nobody_gains_anything_by_managing_keys() {
     let server = start();
     let with = |extra: Value| {
         let mut body = json!({ "name": "n", "scopes": ["client:read"] });
@@ -615,7 +615,7 @@ fn r53_r54_r55_nobody_gains_anything_by_managing_keys() {
 }
 
 #[test]
-fn r60_whatever_happens_at_once_revoking_wins() {
+fn whatever_happens_at_once_revoking_wins() {
     let server = start();
     for round in 0..4 {
         let (id, first) = server.new_key(&["transaction:read"]);
@@ -666,7 +666,7 @@ fn r60_whatever_happens_at_once_revoking_wins() {
 }
 
 #[test]
-fn r57_a_portal_link_opens_once_and_is_nothing_else() {
+fn a_portal_link_opens_once_and_is_nothing_else() {
     let server = start();
     let client = server.new_client(WHOLE);
     let create = |who, body| server.by(who, "POST", "/portal/links", &[], Some(body));

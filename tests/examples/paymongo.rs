@@ -120,7 +120,7 @@ fn a_good_key_and_its_organization_pass() {
 }
 
 #[test]
-fn r1_to_r15_every_other_credential_is_authentication_failed() {
+fn to_r15_every_other_credential_is_authentication_failed() {
     let server = start();
     let (key, organization) = (server.get("TEST_SECRET_KEY"), server.get("ORGANIZATION_ID"));
     let encoded = STANDARD.encode(format!("{key}:"));
@@ -194,7 +194,7 @@ fn swap_case(text: &str) -> String {
 }
 
 #[test]
-fn r1_r2_r9_r12_r14_on_the_wire() {
+fn on_the_wire() {
     let server = start();
     let (key, organization) = (server.get("TEST_SECRET_KEY"), server.get("ORGANIZATION_ID"));
     let encoded = STANDARD.encode(format!("{key}:"));
@@ -229,7 +229,7 @@ fn r1_r2_r9_r12_r14_on_the_wire() {
 }
 
 #[test]
-fn r9_r48_the_organization_is_asked_for_after_the_key_and_selects_nothing() {
+fn the_organization_is_asked_for_after_the_key_and_selects_nothing() {
     let server = start();
     let (own, other) = (server.get("ORGANIZATION_ID"), server.get("OTHER_ORGANIZATION_ID"));
     let good = basic(server.get("TEST_SECRET_KEY"));
@@ -267,7 +267,7 @@ fn r9_r48_the_organization_is_asked_for_after_the_key_and_selects_nothing() {
 }
 
 #[test]
-fn r49_what_is_another_s_is_answered_like_what_is_not_there() {
+fn what_is_another_s_is_answered_like_what_is_not_there() {
     let server = start();
     let (test, live, other) = (server.test(), server.live(), server.other());
     let (test_id, live_id, other_id) = (test.create("mine"), live.create("live"), other.create("theirs"));

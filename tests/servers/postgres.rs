@@ -79,12 +79,12 @@ async fn three_stores() -> Vec<Arc<dyn KeyAdministration>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_at_once_leave_one_consistent_state() {
-    stores::r59_r60_changes_at_once_leave_one_consistent_state(&three_stores().await).await;
+    stores::changes_at_once_leave_one_consistent_state(&three_stores().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn uses_are_recorded_from_everywhere_at_once() {
-    stores::r85_uses_are_recorded_from_everywhere_at_once(&three_stores().await).await;
+    stores::uses_are_recorded_from_everywhere_at_once(&three_stores().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,7 +134,7 @@ async fn many_may_migrate_at_once_and_a_newer_schema_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn texts_stay_texts() {
-    stores::r24_texts_stay_texts(&new_store().await.0).await;
+    stores::texts_stay_texts(&new_store().await.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,7 +145,7 @@ async fn a_damaged_row_is_an_error_and_no_panic() {
         store.insert(key.clone()).await.unwrap();
         let damage = format!("UPDATE api_keys SET {column} = {value}");
         execute(&pool, &damage).await;
-        stores::r23_is_corrupt(&store, &key.id, &format!("k{number}"), &damage).await;
+        stores::is_corrupt(&store, &key.id, &format!("k{number}"), &damage).await;
         execute(&pool, "TRUNCATE api_keys CASCADE").await;
     }
 }

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::entries::{Ages, Known};
+use super::entries::{Ages, Entries};
 use super::load::Loads;
 use super::{CachedStore, Shared};
 use crate::clock::{Clock, SystemClock};
