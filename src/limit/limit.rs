@@ -55,7 +55,7 @@ pub(crate) type Outcome = Result<(Decision, Option<Receipt>), Undecided>;
 
 /// A limiter cannot decide: its shared store does not answer, and its policy is to reject requests then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the rate limiter has no store to ask")]
+#[error("the shared store of the rate limiter does not answer")]
 #[non_exhaustive]
 pub struct Undecided;
 

@@ -5,7 +5,7 @@ use http::{Response, StatusCode};
 
 use super::{ApiError, ErrorFormat, ErrorKind, Reason, Success, response};
 
-/// Errors by a table: which status, code and text an API has for each kind of error, and how its body is written.
+/// Formats errors by a table: the status, code and text of each kind of error, and how its body is written.
 ///
 /// ```
 /// use http::StatusCode;
@@ -21,8 +21,7 @@ use super::{ApiError, ErrorFormat, ErrorKind, Reason, Success, response};
 /// let errors = ErrorTable::json(MESSAGES, |error| json!({ "code": error.code, "text": error.text }).to_string());
 /// ```
 ///
-/// The first row that applies counts. An error that no row applies to has the status, code and text of its
-/// [kind](ErrorKind).
+/// The first row that applies is used. An error without a row has the status, code and text of its [kind](ErrorKind).
 #[derive(Clone)]
 pub struct ErrorTable {
     rows: &'static [Message],
@@ -40,21 +39,21 @@ pub struct Message {
     is_plain: bool,
 }
 
-/// Which errors a [`Message`] is for.
+/// The errors that a [`Message`] is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applies {
     /// All errors of this kind.
     Kind(ErrorKind),
-    /// Rejections for the reason with this [code](super::Reason::code).
+    /// Rejections whose reason has this [code](super::Reason::code).
     Reason(&'static str),
-    /// Rejections for want of a companion where the rule of [`Companions`](crate::credential::Companions) has this
+    /// Rejections for a missing companion, if the rule of [`Companions`](crate::credential::Companions) has this
     /// [name](crate::credential::Parts::named).
     Companion(&'static str),
-    /// None of the crate's: for responses that handlers make with [`ErrorTable::response`].
+    /// No error of the crate: for responses that handlers make with [`ErrorTable::response`].
     Handlers,
 }
 
-/// An error, as an [`ErrorTable`] has it for the body to be written.
+/// An error with its row of the [`ErrorTable`], for writing the body.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TableError<'e> {
@@ -64,16 +63,16 @@ pub struct TableError<'e> {
     pub code: &'static str,
     /// The text of the row.
     pub text: &'static str,
-    /// The error itself, with its request; `None` for a response that a handler makes.
+    /// The error itself, with its request; `None` for a response made by a handler.
     pub error: Option<&'e ApiError<'e>>,
 }
 
 impl Message {
-    /// A row.
+    /// A row of the table.
     ///
     /// # Panics
     ///
-    /// If `status` is not 100 to 999: at compile time in a constant.
+    /// If `status` is not 100 to 999; in a constant, at compile time.
     pub const fn new(applies: Applies, status: u16, code: &'static str, text: &'static str) -> Self {
         assert!(status >= 100 && status < 1000, "a status is 100 to 999");
         Self { applies, status, code, text, is_plain: false }
@@ -84,18 +83,18 @@ impl Message {
         Self::new(Applies::Kind(kind), status, code, text)
     }
 
-    /// A row for rejections for the reason with this [code](super::Reason::code).
+    /// A row for rejections whose reason has this [code](super::Reason::code).
     pub const fn reason(reason: &'static str, status: u16, code: &'static str, text: &'static str) -> Self {
         Self::new(Applies::Reason(reason), status, code, text)
     }
 
-    /// Has the text alone as the body, `text/plain`.
+    /// Sends only the text as the body, `text/plain`.
     #[must_use]
     pub const fn plain(self) -> Self {
         Self { is_plain: true, ..self }
     }
 
-    /// What a kind of error says of itself.
+    /// The row of a kind's own status, code and message.
     fn of(kind: ErrorKind) -> Self {
         Self::new(Applies::Kind(kind), kind.status().as_u16(), kind.code(), kind.message())
     }
@@ -106,18 +105,18 @@ impl Message {
 }
 
 impl ErrorTable {
-    /// Errors in JSON, whose text `body` writes.
+    /// Errors in JSON, written by `body`.
     pub const fn json(rows: &'static [Message], body: fn(&TableError<'_>) -> String) -> Self {
         Self { rows, body, success: |success| (success.status, success.to_json().to_string()) }
     }
 
-    /// How the response to a successful call that managed keys is written: its status, and JSON.
+    /// Sets how the response to a successful key management call is written: its status, and JSON.
     #[must_use]
     pub const fn with_success(self, success: fn(&Success) -> (StatusCode, String)) -> Self {
         Self { success, ..self }
     }
 
-    /// The response of the row with this code, for handlers whose errors are in the table, too.
+    /// The response of the row with this code, for handlers whose errors are in the table.
     pub fn response<B: From<Bytes>>(&self, code: &str) -> Response<B> {
         let row = self.rows.iter().find(|row| row.code == code).copied();
         self.write(row.unwrap_or(Message::of(ErrorKind::Misconfigured)), None)

@@ -112,7 +112,7 @@ impl<S> CachedStoreBuilder<S> {
     pub fn build(self) -> CachedStore<S> {
         CachedStore(Arc::new(Shared {
             store: self.store,
-            entries: Arc::new(Known::new(self.capacity, self.absent_capacity, self.ages, self.clock)),
+            entries: Arc::new(Entries::new(self.capacity, self.absent_capacity, self.ages, self.clock)),
             loads: Arc::new(Loads::default()),
             sink: self.sink,
             source: Mutex::new(self.source),
