@@ -52,19 +52,18 @@ use crate::key::{Digest, HmacSha256, KeyId, Mode, Owner, SecretString, Tenant};
 #[derive(Clone)]
 #[must_use]
 pub struct SessionTokens {
-    /// HMAC with the secret already taken in, to be cloned for each token; the first one signs.
+    /// HMAC with the secret already processed, cloned for each token; the first one signs.
     signers: Arc<Vec<HmacSha256>>,
     lifetime: Duration,
 }
 
-/// A signing secret that [`SessionTokens`] does not take: it has under 32 bytes. An empty one usually means that a
-/// variable of the environment is not set.
+/// A signing secret is under 32 bytes. An empty one usually means that an environment variable is not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a signing secret has at least 32 bytes")]
 #[non_exhaustive]
 pub struct InvalidSigningSecret;
 
-/// A well-formed token. Nothing says yet that it was ever issued.
+/// A well-formed token, which may never have been issued.
 #[derive(Clone, Copy)]
 pub(crate) struct SessionToken {
     pub(crate) companion: KeyId,
@@ -72,7 +71,7 @@ pub(crate) struct SessionToken {
     signature: [u8; 32],
 }
 
-/// What a token hangs on besides its own text.
+/// The values a token is bound to besides its own text.
 pub(crate) struct Bound<'a> {
     pub(crate) owner: &'a Owner,
     /// The key's identifier, and the digests that its secret may have had at issue.
@@ -84,14 +83,15 @@ pub(crate) struct Bound<'a> {
 const PREFIX: &str = "ses_";
 
 impl SessionTokens {
-    /// The fewest bytes of a signing secret: 32 hexadecimal digits have 128 bits.
+    /// The minimum length of a signing secret in bytes: 32 hexadecimal digits have 128 bits.
     pub const MIN_SECRET_LENGTH: usize = 32;
 
-    /// How long a token is good, if nothing else is said: 15 minutes.
+    /// The default lifetime of a token: 15 minutes.
     pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
-    /// Signs with `secret`: a text of at least 32 bytes from a random source, such as the base64 of 32 random bytes.
-    /// Every process that is to know the tokens of the others needs the same one.
+    /// Signs with `secret`, a text of at least 32 random bytes, such as the base64 of 32 random bytes.
+    ///
+    /// Every process that accepts the tokens of the others needs the same one.
     ///
     /// # Errors
     ///
@@ -100,8 +100,10 @@ impl SessionTokens {
         Ok(Self { signers: Arc::new(vec![signer(&secret)?]), lifetime: Self::DEFAULT_LIFETIME })
     }
 
-    /// Also takes tokens that were signed with this secret, and signs none with it: to replace a signing secret, make
-    /// the new one known to every process, as a previous one, before any process signs with it.
+    /// Also accepts tokens that were signed with this secret, but signs none with it.
+    ///
+    /// To replace a signing secret, add the new one to every process, as a previous one, before any process signs
+    /// with it.
     ///
     /// # Errors
     ///
@@ -111,16 +113,15 @@ impl SessionTokens {
         Ok(self)
     }
 
-    /// Sets how long a token is good. What counts is what was set where the token was issued.
+    /// Sets the lifetime of tokens. The setting of the issuing process applies.
     pub fn with_lifetime(self, lifetime: Duration) -> Self {
         Self { lifetime, ..self }
     }
 
-    /// A new token for a caller that has presented its key and the secret of a companion. `None` for every other: a
-    /// token begets no token.
+    /// Issues a token to a caller that has sent its key and a companion secret; `None` otherwise.
     ///
-    /// The text is visible ASCII, at most 101 bytes. Send it in a header field that is
-    /// [marked sensitive](http::HeaderValue::set_sensitive), in an answer that no cache keeps.
+    /// A token cannot mint another token. The text is visible ASCII, at most 101 bytes. Send it in a header field
+    /// that is [marked sensitive](http::HeaderValue::set_sensitive), in a response that is not cached.
     pub fn issue(&self, principal: &Principal, now: Timestamp) -> Option<SecretString> {
         let companion = principal.companion()?;
         let (key_digest, companion_digest) = companion.presented?;
@@ -134,7 +135,7 @@ impl SessionTokens {
         Some(token.text())
     }
 
-    /// Whether `token` was issued for this: takes as long if it was not.
+    /// Whether `token` was issued for `bound`, in constant time.
     pub(crate) fn verify(&self, token: &SessionToken, bound: &Bound<'_>) -> bool {
         let (key_id, key_digests) = bound.key;
         let mut genuine = Choice::from(0);
@@ -159,7 +160,7 @@ fn signer(secret: &SecretString) -> Result<HmacSha256, InvalidSigningSecret> {
 }
 
 impl SessionToken {
-    /// Reads a token. One token has one text.
+    /// Parses a token. One token has one text.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.strip_prefix(PREFIX)?.split('.');
         let (companion, end, signature) = (parts.next()?, parts.next()?, parts.next()?);
@@ -176,7 +177,7 @@ impl SessionToken {
 
     fn text(&self) -> SecretString {
         let Self { companion, expires_at, signature } = self;
-        // Written at once, so that no part of it stays behind elsewhere.
+        // Written into one buffer, so that no part of it is left elsewhere in memory.
         let mut text = String::with_capacity(128);
         text.push_str(PREFIX);
         text.push_str(companion.as_str());
@@ -204,7 +205,7 @@ impl SessionToken {
         };
         let (key_id, key_digest) = key;
         let mut mac = signer.clone();
-        // The signing secret may sign other things elsewhere.
+        // Separates this use of the signing secret from others.
         mac.update(b"tower-api-keys session token 1");
         for field in [
             self.companion.as_str().as_bytes(),
@@ -215,7 +216,7 @@ impl SessionToken {
             key_digest.as_bytes(),
             companion.as_bytes(),
         ] {
-            // With its length, so that no two lists of fields are the same bytes.
+            // With its length, so that different lists of fields are never the same bytes.
             mac.update(&(field.len() as u64).to_be_bytes());
             mac.update(field);
         }
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_good_for_what_it_was_signed_for_and_for_nothing_else() {
+    fn a_token_is_valid_only_for_the_values_it_was_signed_with() {
         let by = tokens(SECRET);
         let token = signed(&by, 1_702_531_200_000);
         let good = |by: &SessionTokens, token, owner: Owner, key: &str, digests: [&str; 2]| {

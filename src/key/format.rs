@@ -120,10 +120,10 @@ pub enum MalformedKey {
     #[error("the key has a wrong length")]
     Length,
     /// The secret has characters other than letters and digits.
-    #[error("the key has characters that do not belong there")]
+    #[error("the key has characters that are not allowed")]
     Alphabet,
     /// The last six characters do not match the rest: a typing or copying mistake, or an invented key.
-    #[error("the checksum of the key does not fit")]
+    #[error("the checksum of the key is wrong")]
     Checksum,
 }
 

@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use super::{ApiError, ErrorFormat, ErrorKind, FieldError, RateLimited, Reason, Success, response};
 use crate::request::RequestId;
 
-/// Errors by a table: which status, code and text an API has for each kind of error, and how its body is written.
+/// Formats errors by a table: the status, code and text of each kind of error, and how its body is written.
 ///
 /// ```
 /// use http::StatusCode;
@@ -45,21 +45,21 @@ pub struct Message {
     is_plain: bool,
 }
 
-/// Which errors a [`Message`] is for.
+/// The errors that a [`Message`] is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applies {
     /// All errors of this kind.
     Kind(ErrorKind),
-    /// Rejections for the reason with this [code](super::Reason::code).
+    /// Rejections whose reason has this [code](super::Reason::code).
     Reason(&'static str),
-    /// Rejections for want of a companion where the rule of [`Companions`](crate::credential::Companions) has this
+    /// Rejections for a missing companion, if the rule of [`Companions`](crate::credential::Companions) has this
     /// [name](crate::credential::Parts::named).
     Companion(&'static str),
-    /// None of the crate's: for responses that handlers make with [`ErrorTable::response`].
+    /// No error of the crate: for responses that handlers make with [`ErrorTable::response`].
     Handlers,
 }
 
-/// An error, as an [`ErrorTable`] has it for the body to be written.
+/// An error with its row of the [`ErrorTable`], for writing the body.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TableError<'e> {
@@ -80,11 +80,11 @@ pub struct TableError<'e> {
 }
 
 impl Message {
-    /// A row.
+    /// A row of the table.
     ///
     /// # Panics
     ///
-    /// If `status` is not 100 to 999: at compile time in a constant.
+    /// If `status` is not 100 to 999; in a constant, at compile time.
     pub const fn new(applies: Applies, status: u16, code: &'static str, text: &'static str) -> Self {
         assert!(status >= 100 && status < 1000, "a status is 100 to 999");
         Self { applies, status, code, text, is_plain: false }
@@ -95,18 +95,18 @@ impl Message {
         Self::new(Applies::Kind(kind), status, code, text)
     }
 
-    /// A row for rejections for the reason with this [code](super::Reason::code).
+    /// A row for rejections whose reason has this [code](super::Reason::code).
     pub const fn reason(reason: &'static str, status: u16, code: &'static str, text: &'static str) -> Self {
         Self::new(Applies::Reason(reason), status, code, text)
     }
 
-    /// Has the text alone as the body, `text/plain`.
+    /// Sends only the text as the body, `text/plain`.
     #[must_use]
     pub const fn plain(self) -> Self {
         Self { is_plain: true, ..self }
     }
 
-    /// What a kind of error says of itself.
+    /// The row of a kind's own status, code and message.
     fn of(kind: ErrorKind) -> Self {
         Self::new(Applies::Kind(kind), kind.status().as_u16(), kind.code(), kind.message())
     }
@@ -117,7 +117,7 @@ impl Message {
 }
 
 impl ErrorTable {
-    /// Errors in JSON, whose text `body` writes.
+    /// Errors in JSON, written by `body`.
     pub const fn json(rows: &'static [Message], body: fn(&TableError<'_>) -> String) -> Self {
         Self {
             rows,
@@ -127,14 +127,14 @@ impl ErrorTable {
         }
     }
 
-    /// How the response to a successful call that managed keys is written: its status, and JSON.
+    /// Sets how the response to a successful key management call is written: its status, and JSON.
     #[must_use]
     pub const fn with_success(mut self, success: fn(&Success) -> (StatusCode, String)) -> Self {
         self.success = success;
         self
     }
 
-    /// The response of the row with this code, for handlers whose errors are in the table, too.
+    /// The response of the row with this code, for handlers whose errors are in the table.
     pub fn response<B: From<Bytes>>(&self, code: &str) -> Response<B> {
         let row = self.rows.iter().position(|row| row.code == code);
         self.write(row.ok_or(ErrorKind::Misconfigured), None)
