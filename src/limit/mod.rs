@@ -32,6 +32,7 @@
 mod category;
 mod decision;
 mod fields;
+mod held;
 #[expect(clippy::module_inception, reason = "the file is named for the trait in it")]
 mod limit;
 mod limiter;

@@ -3,15 +3,14 @@
 //! A subject that has windows of its own is counted there without a lock. A lock is taken for those that have none: to
 //! give them some, which may take removing those of others, or else to count them together.
 
-use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foldhash::fast::RandomState;
-use papaya::{HashMap, ResizeMode};
+use papaya::{HashSet, ResizeMode};
 use seize::Collector;
 
-use super::occupancy::Occupancy;
+use super::held::{HeldSet, Name};
 use super::window::{Reading, Timeline, Window};
 use super::{Decision, MemoryRateLimiter, Quota, Subject, Verdict};
 use crate::clock::Now;
@@ -106,21 +105,15 @@ pub(super) struct Subjects<W> {
 
 /// A part of the subjects, so that a sweep takes a short time and newcomers seldom wait for each other.
 struct Shard<W> {
-    subjects: HashMap<Subject, Held<W>, RandomState>,
-    /// Written while a subject is added to the map or removed from it.
+    subjects: HeldSet<W>,
+    /// Written while a subject is added to the set or removed from it.
     newcomers: RwLock<Newcomers<W>>,
 }
 
-struct Held<W> {
-    occupancy: Occupancy,
-    windows: W,
-}
-
 struct Newcomers<W> {
-    /// For subjects that found no room. Counting there takes a read lock, so that a subject does not get a copy of it
-    /// meanwhile.
+    /// For subjects that found no room. Counting there takes a read lock, so that no subject gets a copy meanwhile.
     shared: W,
-    /// How many subjects the map holds.
+    /// How many subjects the set holds.
     held: usize,
     next_sweep: u64,
 }
@@ -132,12 +125,11 @@ impl<W: Windows> Subjects<W> {
     pub(super) fn new(rules: Box<[Rule]>, capacity: usize, time: u64) -> Self {
         let wanted = (capacity / MIN_SUBJECTS_PER_SHARD).clamp(1, MAX_SHARDS);
         let shard_count = 1 << wanted.ilog2();
-        let hasher = RandomState::default();
-        // One for all shards, as each has a few hundred bytes for each processor.
+        // One for all shards: each would take some 500 bytes for each processor.
         let collector = Arc::new(Collector::new());
         let shard = |_| Shard {
-            subjects: HashMap::builder()
-                .hasher(hasher.clone())
+            subjects: HashSet::builder()
+                .hasher(Default::default())
                 .shared_collector(collector.clone())
                 .resize_mode(ResizeMode::Blocking)
                 .build(),
@@ -145,16 +137,19 @@ impl<W: Windows> Subjects<W> {
         };
         Self {
             shards: (0..shard_count).map(shard).collect(),
-            hasher,
+            hasher: RandomState::default(),
             capacity_per_shard: capacity / shard_count,
             sweep_interval: rules.iter().map(|rule| rule.timeline.sub_window()).max().unwrap_or_default(),
             rules,
         }
     }
 
-    fn shard(&self, subject: &Subject) -> &Shard<W> {
-        // The map takes its place from the lowest bits and its tag from the highest seven.
-        &self.shards[(self.hasher.hash_one(subject) >> 40) as usize & (self.shards.len() - 1)]
+    fn name<'a>(&self, subject: &'a Subject) -> Name<'a> {
+        Name::new(subject, &self.hasher)
+    }
+
+    fn shard(&self, name: &Name<'_>) -> &Shard<W> {
+        &self.shards[name.shard(self.shards.len())]
     }
 
     /// Counts a subject that was found to have no windows, or windows that might be removed.
@@ -162,19 +157,19 @@ impl<W: Windows> Subjects<W> {
     fn count_newcomer(
         &self,
         shard: &Shard<W>,
-        subject: &Subject,
+        name: &Name<'_>,
         request: Request,
         counted: &mut Counted,
     ) -> Decision {
         let newcomers = shard.read();
         if newcomers.held >= self.capacity_per_shard && request.time < newcomers.next_sweep {
-            return self.count_locked(shard, &newcomers, subject, request, counted);
+            return self.count_locked(shard, &newcomers, name, request, counted);
         }
         drop(newcomers);
         let mut newcomers = shard.write();
         self.make_room(shard, &mut newcomers, request.time);
         let subjects = shard.subjects.pin();
-        if newcomers.held < self.capacity_per_shard && !subjects.contains_key(subject) {
+        if newcomers.held < self.capacity_per_shard && !subjects.contains(name) {
             // The newcomer may be among those that shared a count until now.
             let shared = &newcomers.shared;
             let windows = if self.is_idle(shared, request.time) {
@@ -182,10 +177,10 @@ impl<W: Windows> Subjects<W> {
             } else {
                 W::new(|index| shared.as_slice()[index].snapshot(), self.rules.len())
             };
-            subjects.insert(subject.clone(), Held { occupancy: Occupancy::new(), windows });
+            subjects.insert(name.with_windows(windows));
             newcomers.held += 1;
         }
-        self.count_locked(shard, &newcomers, subject, request, counted)
+        self.count_locked(shard, &newcomers, name, request, counted)
     }
 
     /// Removes idle subjects from a full shard, if it is time to look for them.
@@ -196,7 +191,7 @@ impl<W: Windows> Subjects<W> {
         // Costs time in proportion to the shard, so it is done once a sub-window at most: no sooner can many more
         // have become idle.
         let subjects = shard.subjects.pin();
-        subjects.retain(|_, held| !held.occupancy.retire(|| self.is_idle(&held.windows, time)));
+        subjects.retain(|held| !held.occupancy.retire(|| self.is_idle(&held.windows, time)));
         newcomers.held = subjects.len();
         newcomers.next_sweep = time.saturating_add(self.sweep_interval);
     }
@@ -206,12 +201,12 @@ impl<W: Windows> Subjects<W> {
         &self,
         shard: &Shard<W>,
         newcomers: &Newcomers<W>,
-        subject: &Subject,
+        name: &Name<'_>,
         request: Request,
         counted: &mut Counted,
     ) -> Decision {
         let subjects = shard.subjects.pin();
-        let own = subjects.get(subject).map(|held| &held.windows);
+        let own = subjects.get(name).map(|held| &held.windows);
         counted.shared = own.is_none();
         self.reserve(own.unwrap_or(&newcomers.shared), request, counted)
     }
@@ -272,20 +267,20 @@ impl<W: Windows> Subjects<W> {
 
 impl<W: Windows> Count for Subjects<W> {
     fn count(&self, subject: &Subject, request: Request, counted: &mut Counted) -> Decision {
-        let shard = self.shard(subject);
-        if let Some(held) = shard.subjects.pin().get(subject) {
+        let name = self.name(subject);
+        let shard = self.shard(&name);
+        if let Some(held) = shard.subjects.pin().get(&name) {
             // Nothing is to be counted in windows that a sweep has found idle and removes.
             if let Some(_visit) = held.occupancy.enter() {
                 return self.reserve(&held.windows, request, counted);
             }
         }
-        self.count_newcomer(shard, subject, request, counted)
+        self.count_newcomer(shard, &name, request, counted)
     }
 
     fn peek(&self, subject: &Subject, request: Request) -> Decision {
         self.peek_own(subject, request).unwrap_or_else(|| {
-            let shard = self.shard(subject);
-            let newcomers = shard.read();
+            let newcomers = self.shard(&self.name(subject)).read();
             // One that is still not held has at most what the shared count holds, and begins with that.
             self.peek_own(subject, request).unwrap_or_else(|| self.preview(&newcomers.shared, request))
         })
@@ -293,15 +288,17 @@ impl<W: Windows> Count for Subjects<W> {
 
     // A look at windows that are being removed finds them idle, as they were.
     fn peek_own(&self, subject: &Subject, request: Request) -> Option<Decision> {
-        let subjects = self.shard(subject).subjects.pin();
-        subjects.get(subject).map(|held| self.preview(&held.windows, request))
+        let name = self.name(subject);
+        let subjects = self.shard(&name).subjects.pin();
+        subjects.get(&name).map(|held| self.preview(&held.windows, request))
     }
 
     fn give_back(&self, subject: &Subject, counted: &Counted, cost: u32) {
-        let shard = self.shard(subject);
+        let name = self.name(subject);
+        let shard = self.shard(&name);
         if counted.shared {
             give_back(shard.read().shared.as_slice(), counted, cost);
-        } else if let Some(held) = shard.subjects.pin().get(subject) {
+        } else if let Some(held) = shard.subjects.pin().get(&name) {
             // Windows that are being removed hold nothing to give back.
             give_back(held.windows.as_slice(), counted, cost);
         }
