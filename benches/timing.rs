@@ -139,8 +139,7 @@ fn measure(mut time: impl FnMut(usize) -> f64, rounds: usize) -> Vec<[f64; KINDS
         let mut times = [0.0; KINDS];
         for turn in 0..KINDS {
             // Every kind comes first, and last, as often as any other.
-            let kind =
-                if (round / KINDS).is_multiple_of(2) { round + turn } else { round + KINDS - turn } % KINDS;
+            let kind = if (round / KINDS) % 2 == 0 { round + turn } else { round + KINDS - turn } % KINDS;
             times[kind] = time(kind);
         }
         times

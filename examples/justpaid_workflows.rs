@@ -62,7 +62,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
 
     // The first keys come from code; the keys after them can come from `POST /auth/api-keys`.
     let (all, read) = (NewKey::new("All scopes"), NewKey::new("Read only"));
-    let all = keys.manager().create_for("company_demo", all.scopes(&justpaid::all_scopes())).await?;
+    let all = keys.manager().create_for("company_demo", all.scopes(justpaid::all_scopes())).await?;
     let read = read.scope("workflows:read").scope("runs:read");
     let read_only = keys.manager().create_for("company_demo", read).await?;
 

@@ -267,8 +267,10 @@ async fn authorize(
 ) -> Result<Response, Response> {
     let token = application.session_token(&principal).ok_or_else(|| ERRORS.response("secret_missing"))?;
     let query = uri.query().unwrap_or_default();
-    single_parameter(query, "sub")?.ok_or_else(|| ERRORS.response("consumer_missing"))?;
-    let app = single_parameter(query, "app")?.ok_or_else(|| ERRORS.response("app_missing"))?;
+    let consumer = single_parameter(query, "sub").map_err(|Several| invalid())?;
+    consumer.ok_or_else(|| ERRORS.response("consumer_missing"))?;
+    let app = single_parameter(query, "app").map_err(|Several| invalid())?;
+    let app = app.ok_or_else(|| ERRORS.response("app_missing"))?;
     match principal.companion_id() {
         Some(own) if own.as_str() == app => {
             Ok((token, success(json!({ "app": principal.companion_id() }))).into_response())
@@ -277,12 +279,15 @@ async fn authorize(
     }
 }
 
-/// The value of a query parameter, unless that is empty; an error if there are several.
-fn single_parameter<'q>(query: &'q str, name: &str) -> Result<Option<&'q str>, Response> {
+/// A parameter that comes more than once.
+struct Several;
+
+/// The value of a query parameter, unless that is empty.
+fn single_parameter<'q>(query: &'q str, name: &str) -> Result<Option<&'q str>, Several> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let mut values = pairs.filter(|(other, _)| *other == name).map(|(_, value)| value);
     match (values.next(), values.next()) {
-        (Some(_), Some(_)) => Err(invalid()),
+        (Some(_), Some(_)) => Err(Several),
         (value, _) => Ok(value.filter(|value| !value.is_empty())),
     }
 }

@@ -52,7 +52,7 @@ pub fn justpaid(store: impl KeyAdministration) -> ApiKeysBuilder<ErrorTable> {
         .ietf_rate_limit_fields()
         .client_address(ClientAddressSource::peer())
         .manage_with(|manager| manager.with_grantable_scopes(all_scopes()))
-        .errors(ERRORS)
+        .errors(ERRORS.clone())
 }
 
 const ROUTES: [(&str, &str, &str); 16] = [
@@ -122,7 +122,7 @@ pub fn limits(
     Ok([by_key, webhooks.only_route("POST", "/webhooks/:source")])
 }
 
-const ERRORS: ErrorTable = ErrorTable::json(MESSAGES, body).with_success(|success| {
+static ERRORS: ErrorTable = ErrorTable::json(MESSAGES, body).with_success(|success| {
     let next_cursor = success.next_cursor.as_deref();
     (success.status, json(&Success { success: true, data: &success.data, next_cursor }))
 });
@@ -146,7 +146,7 @@ const MESSAGES: &[Message] = &[
 
 /// `{"success":false,"error":{"code":"…","message":"…"}}`.
 fn body(row: &TableError<'_>) -> String {
-    let message = match row.error.and_then(|error| error.rate_limit()) {
+    let message = match row.rate_limit {
         None => row.text.to_owned(),
         Some(RateLimited { limit, window, .. }) => {
             let per = match window.as_secs() {
@@ -157,8 +157,8 @@ fn body(row: &TableError<'_>) -> String {
             format!("Rate limit exceeded. Limit: {limit} requests per {per}.")
         }
     };
-    let faults = row.error.into_iter().flat_map(|error| error.fields());
-    let details = faults.map(|fault| json!({ "field": fault.field, "message": fault.message })).collect();
+    let details = row.fields.iter();
+    let details = details.map(|fault| json!({ "field": fault.field, "message": fault.message })).collect();
     json(&Failure { success: false, error: Problem { code: row.code, message, details } })
 }
 

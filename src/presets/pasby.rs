@@ -84,7 +84,7 @@ pub fn pasby(store: impl KeyAdministration, tokens: SessionTokens) -> ApiKeysBui
         .client_address(ClientAddressSource::peer())
         .limit(RateLimit::per_address("address", quota))
         .without_route_table()
-        .errors(ERRORS)
+        .errors(ERRORS.clone())
 }
 
 /// The field of session tokens, in requests and in the response of authorize.
@@ -152,7 +152,7 @@ pub fn header_matrix() -> RouteTable<Parts> {
 }
 
 /// The published errors, for handlers: [`ErrorTable::response`] with one of the codes.
-pub const ERRORS: ErrorTable =
+pub static ERRORS: ErrorTable =
     ErrorTable::json(MESSAGES, |error| envelope(error.status, error.code, error.text));
 
 #[rustfmt::skip] // a table

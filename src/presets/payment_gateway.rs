@@ -84,7 +84,7 @@ pub fn payment_gateway(store: impl KeyAdministration) -> ApiKeysBuilder<ErrorTab
                 .with_scope_for(KeyAction::Revoke, scope("api_key:delete"))
                 .with_scope_for(KeyAction::Delete, scope("api_key:delete"))
         })
-        .errors(ERRORS)
+        .errors(ERRORS.clone())
 }
 
 fn access(scope: &'static str, role: Option<Role>) -> Access {
@@ -140,19 +140,18 @@ pub fn key_format() -> KeyFormat {
 }
 
 /// The published errors. Every success is 200, since the vendor's plugins take anything else for a failure.
-const ERRORS: ErrorTable =
+static ERRORS: ErrorTable =
     ErrorTable::json(MESSAGES, body).with_success(|success| (StatusCode::OK, success.to_json().to_string()));
 
 fn body(row: &TableError<'_>) -> String {
-    let Some(error) = row.error else { return error_body(row.code, row.text, None) };
-    let fields: Vec<String> = error.fields().iter().map(ToString::to_string).collect();
-    let text = match error.kind() {
-        ErrorKind::Invalid => &fields.join("; "),
+    let fields: Vec<String> = row.fields.iter().map(ToString::to_string).collect();
+    let text = match row.message {
+        Some(_) if !fields.is_empty() => &fields.join("; "),
         // Of a call that managed keys the message says what the caller lacks.
-        ErrorKind::Forbidden if error.rejection().is_none() => error.message().trim_end_matches('.'),
+        Some(message) if row.status == StatusCode::FORBIDDEN => message.trim_end_matches('.'),
         _ => row.text,
     };
-    error_body(row.code, text, error.request_id())
+    error_body(row.code, text, row.request_id)
 }
 
 #[rustfmt::skip] // a table

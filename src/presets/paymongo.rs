@@ -60,7 +60,7 @@ pub fn paymongo_with(store: impl KeyAdministration, basic: BasicKey) -> ApiKeysB
         .realm("PayMongo Workflow API")
         .organization(OrganizationRule::named_in("organization-id"))
         .without_route_table()
-        .errors(ERRORS)
+        .errors(ERRORS.clone())
 }
 
 /// Keys as published: `sk_test_` or `sk_live_` and a secret.
@@ -70,7 +70,7 @@ pub fn key_format() -> KeyFormat {
 }
 
 /// The published errors, for handlers: [`ErrorTable::response`] with one of the codes.
-pub const ERRORS: ErrorTable = ErrorTable::json(MESSAGES, body);
+pub static ERRORS: ErrorTable = ErrorTable::json(MESSAGES, body);
 
 #[rustfmt::skip] // a table
 const MESSAGES: &[Message] = &[

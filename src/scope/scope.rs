@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r37_exactly_two_parts_of_the_small_alphabet() {
+    fn a_scope_has_exactly_two_parts_of_the_small_alphabet() {
         let longest = format!("{0}:{0}", "x".repeat(64));
         for text in ["a:b", "data_io:execute", "api-keys:read", "r2:0", "-:_", &longest] {
             let scope: Scope = text.parse().unwrap();
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn r38_wildcard_only_as_action() {
+    fn the_wildcard_is_only_an_action() {
         let scope: Scope = "invoice:*".parse().unwrap();
         assert!(scope.is_wildcard());
         assert_eq!((scope.resource(), scope.action()), ("invoice", "*"));
