@@ -17,13 +17,13 @@ pub(super) struct Held<W> {
     pub(super) windows: W,
 }
 
-/// A subject to be looked up. Its hash is taken once, for the shard and for the set, which spares a check 7 % of its time.
+/// A subject to look up. It is hashed once, for the shard and for the set: hashed twice, a check takes 7 % longer.
 pub(super) struct Name<'a> {
     subject: &'a Subject,
     hash: u32,
 }
 
-/// Spreads a hash of 32 bits over 64: the set takes its place from the lowest and its tag from the highest seven.
+/// Spreads a 32-bit hash over 64 bits: the set takes its slot from the lowest bits and its tag from the highest seven.
 #[derive(Default)]
 pub(super) struct Spread(u64);
 
@@ -33,8 +33,8 @@ impl<'a> Name<'a> {
         Self { subject, hash: hasher.hash_one(subject) as u32 }
     }
 
-    /// Which of `shards`, a power of two up to 256, is its own. By the highest bits of its hash, so that the subjects of one
-    /// shard do not crowd in one part of its set.
+    /// The index of its shard; `shards` is a power of two up to 256. Taken from the highest bits of the hash, which do not
+    /// decide on the slot in the set, so that the subjects of a shard are spread over its slots.
     #[inline]
     pub(super) fn shard(&self, shards: usize) -> usize {
         (self.hash >> 24) as usize & (shards - 1)

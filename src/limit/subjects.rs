@@ -1,7 +1,7 @@
 //! What a limiter holds for its subjects, and how it counts there.
 //!
-//! A subject that has windows of its own is counted there without a lock. A lock is taken for those that have none: to
-//! give them some, which may take removing those of others, or else to count them together.
+//! A subject with windows of its own is counted there without a lock. A lock is taken for a newcomer: to add windows for it,
+//! after a sweep that removes idle ones, or to count it in the shared windows.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -103,15 +103,15 @@ pub(super) struct Subjects<W> {
     sweep_interval: u64,
 }
 
-/// A part of the subjects, so that a sweep takes a short time and newcomers seldom wait for each other.
+/// A part of the subjects. Parts keep sweeps short, and newcomers rarely wait for each other.
 struct Shard<W> {
     subjects: HeldSet<W>,
-    /// Written while a subject is added to the set or removed from it.
+    /// Locked for writing while subjects are added or removed.
     newcomers: RwLock<Newcomers<W>>,
 }
 
 struct Newcomers<W> {
-    /// For subjects that found no room. Counting there takes a read lock, so that no subject gets a copy meanwhile.
+    /// For subjects that found no room. Counted in under a read lock, so that the copy for a newcomer misses nothing.
     shared: W,
     /// How many subjects the set holds.
     held: usize,
@@ -152,7 +152,7 @@ impl<W: Windows> Subjects<W> {
         &self.shards[name.shard(self.shards.len())]
     }
 
-    /// Counts a subject that was found to have no windows, or windows that might be removed.
+    /// Counts a subject that had no windows a moment ago, or whose windows may be about to be removed.
     #[cold]
     fn count_newcomer(
         &self,
@@ -270,7 +270,7 @@ impl<W: Windows> Count for Subjects<W> {
         let name = self.name(subject);
         let shard = self.shard(&name);
         if let Some(held) = shard.subjects.pin().get(&name) {
-            // Nothing is to be counted in windows that a sweep has found idle and removes.
+            // Nothing may be counted in windows that a sweep removes.
             if let Some(_visit) = held.occupancy.enter() {
                 return self.reserve(&held.windows, request, counted);
             }

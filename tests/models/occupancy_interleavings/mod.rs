@@ -62,8 +62,8 @@ impl<O: Source> Shard<O> {
         self.window.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A check that has found the window in the map: how much it counted there. What it counts after the window was
-    /// removed is counted in another one.
+    /// A check that has found the window in the map. Returns how much it counted there; after the window is removed, it
+    /// counts in another one.
     fn check(&self) -> u32 {
         if self.occupancy.visit(|| self.count()) {
             return 1;
@@ -83,14 +83,14 @@ impl<O: Source> Shard<O> {
         }
     }
 
-    /// Nobody is there any more.
+    /// To be called when all threads have ended.
     fn assert_sound(&self, counted: u32) {
         let count = self.window.load(Ordering::Relaxed);
-        assert_eq!(count, counted, "a count is lost");
+        assert_eq!(count, counted, "a count was lost");
         let is_held = *self.newcomers.lock().unwrap();
         assert!(is_held || count == 0, "counted in a window that is removed");
-        assert_eq!(self.occupancy.visit(|| {}), is_held, "held and not to be used, or the other way round");
-        assert!(!is_held || self.occupancy.retire(|| true), "no visit ends in vain");
+        assert_eq!(self.occupancy.visit(|| {}), is_held, "held but not usable, or usable but not held");
+        assert!(!is_held || self.occupancy.retire(|| true), "a visit has not ended");
     }
 }
 
@@ -121,7 +121,7 @@ fn a_window_that_is_not_idle_stays_and_is_used() {
     checks_meet_sweeps::<sound::occupancy::Occupancy>(1);
 }
 
-/// The proof that the first test can fail: the same source with an atomic that overlooks who comes while it looks.
+/// The proof that the first test can fail: the same source over an atomic whose exchange is a load and then a write.
 #[test]
 #[should_panic(expected = "counted in a window that is removed")]
 fn a_visit_that_is_overlooked_is_caught() {
