@@ -33,9 +33,11 @@
 mod category;
 mod decision;
 mod fields;
+mod held;
 #[expect(clippy::module_inception, reason = "the file is named for the trait in it")]
 mod limit;
 mod limiter;
+mod occupancy;
 mod quota;
 #[cfg(feature = "redis")]
 mod redis;
@@ -43,6 +45,11 @@ mod rule;
 mod subject;
 mod subjects;
 mod window;
+
+/// Under a name of its own so that a model checker can put its own in place.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU32, Ordering};
+}
 
 pub(crate) use category::Category;
 pub use decision::{Decision, Verdict};
