@@ -2,12 +2,12 @@
 //!
 //! - Keys are `wfk_` and 32 of `A-Z a-z 0-9` (190 bits), in the header `x-api-key`.
 //! - Limits for each key in any 60 seconds: 1000 reads, 100 writes, 500 executions (run, cancel, retry); webhooks 10000 for
-//!   each client address, with [`limit_addresses`](crate::ApiKeys::limit_addresses). `X-RateLimit-Limit`, `-Remaining` and
-//!   `-Reset` on every authenticated response, `Retry-After` on 429, and the IETF's `RateLimit` fields beside them.
+//! each client address, with [`limit_addresses`](crate::ApiKeys::limit_addresses). `X-RateLimit-Limit`, `-Remaining`
+//! and `-Reset` on every authenticated response, `Retry-After` on 429, and also the IETF's `RateLimit` fields.
 //! - Scopes by route, as published, and `api-keys:read` and `api-keys:write` for managing keys. A route without a rule is
 //!   rejected.
-//! - Every error in the published envelope. Two credentials are a 401 like any other bad credential: the published guide
-//!   knows no 400 for it.
+//! - Every error in the published envelope. Two credentials are a 401 like any other bad credential: the published
+//!   guide has no 400 for it.
 //!
 //! | scope | routes |
 //! |---|---|
@@ -74,7 +74,7 @@ const ROUTES: [(&str, &str, &str); 16] = [
     ("DELETE", "/auth/api-keys/:id", "api-keys:write"),
 ];
 
-/// Routes with this scope are the ones that count as executions.
+/// Routes with this scope count as executions.
 const EXECUTE: &str = "workflows:execute";
 
 /// The six published scopes and the two for managing keys.
@@ -88,8 +88,8 @@ pub fn key_format() -> KeyFormat {
     KeyFormat::new("wfk_").expect("a prefix makes a key format")
 }
 
-/// The limits as rules, by category: the most specific one counts, and only that one. Published are 1000 reads, 100 writes,
-/// 500 executions, 10000 webhooks, and 60 seconds.
+/// The limits as rules, by category: only the most specific category counts a request. Published are 1000 reads, 100
+/// writes, 500 executions, 10000 webhooks, and 60 seconds.
 ///
 /// ```
 /// use std::time::Duration;

@@ -6,12 +6,12 @@ use thiserror::Error;
 
 /// A permission, `resource:action`, such as `workflows:read`.
 ///
-/// Exactly two parts, each 1 to 64 of `a-z 0-9 _ -`. The action may be `*`, which stands for every action of
-/// exactly that resource; the resource never is. Scopes are compared whole and byte for byte: no prefix, no case
+/// Exactly two parts, each 1 to 64 of `a-z 0-9 _ -`. The action may be `*`, which stands for every action of exactly
+/// that resource; the resource may not. Scopes are compared as a whole and byte for byte: no prefixes, no case
 /// folding. They are ordered by their text.
 ///
-/// Fits the scope token of [RFC 6749, section 3.3](https://www.rfc-editor.org/rfc/rfc6749#section-3.3), so a list
-/// of scopes may be sent in the `scope` attribute of a challenge.
+/// A scope is a valid scope token of [RFC 6749, section 3.3](https://www.rfc-editor.org/rfc/rfc6749#section-3.3), so
+/// a list of scopes may be sent in the `scope` attribute of a challenge.
 ///
 /// ```
 /// use tower_api_keys::scope::Scope;
@@ -28,11 +28,11 @@ use thiserror::Error;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
     text: Cow<'static, str>,
-    /// Where the colon is, at most [`Scope::MAX_PART_LENGTH`].
+    /// The position of the colon, at most [`Scope::MAX_PART_LENGTH`].
     colon: u8,
 }
 
-/// A text is no [`Scope`].
+/// A text is not a [`Scope`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a scope is resource:action, each 1 to 64 of a-z 0-9 _ -, and the action may be *")]
 #[non_exhaustive]
@@ -46,8 +46,8 @@ impl Scope {
     ///
     /// # Panics
     ///
-    /// If `text` is no scope: when compiling, if the value is a constant. Text that is not a literal is parsed
-    /// with [`FromStr`] instead.
+    /// If `text` is not a scope; at compile time in a constant. Text that is not a literal is parsed with [`FromStr`]
+    /// instead.
     ///
     /// ```compile_fail
     /// use tower_api_keys::scope::Scope;
@@ -72,7 +72,7 @@ impl Scope {
         &self.text[..usize::from(self.colon)]
     }
 
-    /// The part after the colon, perhaps `*`.
+    /// The part after the colon, possibly `*`.
     pub fn action(&self) -> &str {
         &self.text[usize::from(self.colon) + 1..]
     }
@@ -84,11 +84,11 @@ impl Scope {
 }
 
 pub(super) const fn is_wildcard(scope: &str) -> bool {
-    // Among valid scopes only a wildcard ends so: `*` is no character of a part.
+    // Only a wildcard scope ends in `*`, which no other part may contain.
     matches!(scope.as_bytes(), [.., b'*'])
 }
 
-/// Checks the grammar; where the colon is.
+/// Checks the grammar; returns the position of the colon.
 const fn colon(text: &[u8]) -> Result<u8, InvalidScope> {
     let colon = part(text, 0);
     if colon == 0 || colon > Scope::MAX_PART_LENGTH || colon == text.len() || text[colon] != b':' {
@@ -101,7 +101,7 @@ const fn colon(text: &[u8]) -> Result<u8, InvalidScope> {
     if named || wildcard { Ok(colon as u8) } else { Err(InvalidScope) }
 }
 
-/// Where the run of part characters from `start` ends.
+/// The end of the part that starts at `start`.
 const fn part(text: &[u8], start: usize) -> usize {
     let mut end = start;
     while end < text.len() && matches!(text[end], b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-') {

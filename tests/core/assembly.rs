@@ -84,7 +84,7 @@ fn every_fault_is_found_and_names_its_setting() {
         ("a scope with a wildcard", good().route("GET", "/x", "a:*"), "route", "/x: "),
         ("a pattern that matches nothing", good().route("GET", "x", "a:b"), "route", "malformed"),
         ("a rule twice", good().route("GET", "/", "a:c"), "route", "already"),
-        ("a rule for HEAD", good().route("HEAD", "/", "a:b"), "route", "HEAD follows GET"),
+        ("a rule for HEAD", good().route("HEAD", "/", "a:b"), "route", "HEAD is treated as GET"),
         ("a rule for TRACE", good().route("TRACE", "/", "a:b"), "route", "always rejected"),
         ("public within a role", with_table(Access::Public.of_system()), "route", "can't stand inside"),
         ("a prefix that is none", good().routes_below("api/"), "routes_below", "malformed"),
