@@ -2,8 +2,8 @@
 //!
 //! - Keys are `wfk_` and 32 of `A-Z a-z 0-9` (190 bits), in the header `x-api-key`.
 //! - Limits for each key in any 60 seconds: 1000 reads, 100 writes, 500 executions (run, cancel, retry); webhooks 10000 for
-//! each client address, with [`limit_addresses`](crate::ApiKeys::limit_addresses). `X-RateLimit-Limit`, `-Remaining`
-//! and `-Reset` on every authenticated response, `Retry-After` on 429, and also the IETF's `RateLimit` fields.
+//!   each client address, with [`limit_addresses`](crate::ApiKeys::limit_addresses). `X-RateLimit-Limit`, `-Remaining`
+//!   and `-Reset` on every authenticated response, `Retry-After` on 429, and also the IETF's `RateLimit` fields.
 //! - Scopes by route, as published, and `api-keys:read` and `api-keys:write` for managing keys. A route without a rule is
 //!   rejected.
 //! - Every error in the published envelope. Two credentials are a 401 like any other bad credential: the published
@@ -29,7 +29,7 @@ use super::json;
 use crate::address::ClientAddressSource;
 use crate::key::KeyFormat;
 use crate::limit::{InvalidQuota, Quota, RateLimit};
-use crate::rejection::{ErrorKind, ErrorTable, Message, RateLimited, TableError};
+use crate::rejection::{ErrorKind, ErrorTable, Message, TableError};
 use crate::scope::ScopeSet;
 use crate::store::KeyAdministration;
 use crate::{ApiKeys, ApiKeysBuilder};
@@ -146,15 +146,15 @@ const MESSAGES: &[Message] = &[
 
 /// `{"success":false,"error":{"code":"…","message":"…"}}`.
 fn body(row: &TableError<'_>) -> String {
-    let message = match row.rate_limit {
+    let message = match row.quota {
         None => row.text.to_owned(),
-        Some(RateLimited { limit, window, .. }) => {
-            let per = match window.as_secs() {
+        Some(quota) => {
+            let per = match quota.window().as_secs() {
                 1 => "second",
                 60 => "minute",
                 seconds => &format!("{seconds} seconds"),
             };
-            format!("Rate limit exceeded. Limit: {limit} requests per {per}.")
+            format!("Rate limit exceeded. Limit: {} requests per {per}.", quota.limit())
         }
     };
     let details = row.fields.iter();

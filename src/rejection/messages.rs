@@ -4,7 +4,8 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
-use super::{ApiError, ErrorFormat, ErrorKind, FieldError, RateLimited, Reason, Success, response};
+use super::{ApiError, ErrorFormat, ErrorKind, FieldError, Reason, Success, response};
+use crate::limit::Quota;
 use crate::request::RequestId;
 
 /// Formats errors by a table: the status, code and text of each kind of error, and how its body is written.
@@ -24,16 +25,21 @@ use crate::request::RequestId;
 /// ```
 ///
 /// The first row that applies counts. An error that no row applies to has the status, code and text of its
-/// [kind](ErrorKind). The body of a row is written once, unless the error brings something of its own: fields, a limit, a
-/// message or a request id.
+/// [kind](ErrorKind). The body of a row is written once, and once for each limit, unless the error brings something of its
+/// own: fields, a message or a request id.
 #[derive(Clone)]
 pub struct ErrorTable {
     rows: &'static [Message],
-    /// The bodies of rows, for errors that bring nothing of their own.
-    bodies: OnceLock<Arc<[OnceLock<Bytes>]>>,
+    /// The bodies of rows, by limit, for errors that bring nothing of their own.
+    bodies: OnceLock<Arc<Bodies>>,
     body: fn(&TableError<'_>) -> String,
     success: fn(&Success) -> (StatusCode, String),
 }
+
+type Bodies = papaya::HashMap<(usize, Option<Quota>), Bytes, foldhash::fast::RandomState>;
+
+/// How many bodies are kept: keys can have limits of their own.
+const MAX_BODIES: usize = 256;
 
 /// A row of an [`ErrorTable`].
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +80,7 @@ pub struct TableError<'e> {
     /// Which fields of such a call are not valid.
     pub fields: &'e [FieldError],
     /// The limit that the request was over.
-    pub rate_limit: Option<&'e RateLimited>,
+    pub quota: Option<Quota>,
     /// The identifier of the request, if the assembly [gives one to each](crate::ApiKeysBuilder::request_ids).
     pub request_id: Option<&'e RequestId>,
 }
@@ -161,14 +167,19 @@ impl ErrorTable {
         let error = TableError::new(message, error);
         let body = || Bytes::from((self.body)(&error));
         let body = match row {
-            Ok(row) if error.brings_nothing() => self.bodies()[row].get_or_init(body).clone(),
+            Ok(row) if error.is_constant() => {
+                let bodies = self.bodies.get_or_init(Default::default).pin();
+                match bodies.get(&(row, error.quota)) {
+                    Some(body) => body.clone(),
+                    None if bodies.len() < MAX_BODIES => {
+                        bodies.get_or_insert_with((row, error.quota), body).clone()
+                    }
+                    None => body(),
+                }
+            }
             _ => body(),
         };
         response(status, "application/json", body)
-    }
-
-    fn bodies(&self) -> &[OnceLock<Bytes>] {
-        self.bodies.get_or_init(|| self.rows.iter().map(|_| OnceLock::new()).collect())
     }
 }
 
@@ -180,17 +191,16 @@ impl<'e> TableError<'e> {
             text: row.text,
             message: error.filter(|error| error.rejection().is_none()).map(ApiError::message),
             fields: error.map_or(&[], |error| error.fields()),
-            rate_limit: error.and_then(ApiError::rate_limit),
+            quota: error
+                .and_then(ApiError::rate_limit)
+                .and_then(|over| Quota::new(over.limit, over.window).ok()),
             request_id: error.and_then(ApiError::request_id),
         }
     }
 
-    /// Whether the body depends on the row alone.
-    fn brings_nothing(&self) -> bool {
-        self.message.is_none()
-            && self.fields.is_empty()
-            && self.rate_limit.is_none()
-            && self.request_id.is_none()
+    /// Whether the body depends on row and limit alone.
+    fn is_constant(&self) -> bool {
+        self.message.is_none() && self.fields.is_empty() && self.request_id.is_none()
     }
 }
 

@@ -116,7 +116,7 @@ pub enum Reason {
     LimiterFailed(Arc<str>),
     /// The caller lacks a scope.
     #[error("the key lacks the scope: {0}")]
-    ScopeMissing(Arc<ScopeRequirement>),
+    ScopeMissing(ScopeRequirement),
     /// The route needs a system key, and the caller belongs to an organization.
     #[error("the caller is not a system key")]
     TierMismatch,
@@ -287,7 +287,7 @@ pub(super) mod tests {
             window: Duration::from_secs(60),
             retry_after: None,
         };
-        let scope = Arc::new(ScopeRequirement::from_static("a:b"));
+        let scope = ScopeRequirement::from_static("a:b");
         vec![
             Reason::CredentialMissing,
             Reason::CredentialConflict,

@@ -1,6 +1,8 @@
-use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -25,11 +27,18 @@ use thiserror::Error;
 /// assert!("*:read".parse::<Scope>().is_err());
 /// # Ok::<_, tower_api_keys::scope::InvalidScope>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone)]
 pub struct Scope {
-    text: Cow<'static, str>,
+    text: Text,
     /// The position of the colon, at most [`Scope::MAX_PART_LENGTH`].
     colon: u8,
+}
+
+/// Cheap to clone, as every rejection for a missing scope names it.
+#[derive(Clone)]
+enum Text {
+    Static(&'static str),
+    Shared(Arc<str>),
 }
 
 /// A text is not a [`Scope`].
@@ -57,29 +66,32 @@ impl Scope {
     #[track_caller]
     pub const fn from_static(text: &'static str) -> Self {
         match colon(text.as_bytes()) {
-            Ok(colon) => Self { text: Cow::Borrowed(text), colon },
+            Ok(colon) => Self { text: Text::Static(text), colon },
             Err(InvalidScope) => panic!("a scope is resource:action, each 1 to 64 of a-z 0-9 _ -"),
         }
     }
 
     /// The whole scope as text.
     pub fn as_str(&self) -> &str {
-        &self.text
+        match &self.text {
+            Text::Static(text) => text,
+            Text::Shared(text) => text,
+        }
     }
 
     /// The part before the colon.
     pub fn resource(&self) -> &str {
-        &self.text[..usize::from(self.colon)]
+        &self.as_str()[..usize::from(self.colon)]
     }
 
     /// The part after the colon, possibly `*`.
     pub fn action(&self) -> &str {
-        &self.text[usize::from(self.colon) + 1..]
+        &self.as_str()[usize::from(self.colon) + 1..]
     }
 
     /// Whether the action is `*`.
     pub fn is_wildcard(&self) -> bool {
-        is_wildcard(&self.text)
+        is_wildcard(self.as_str())
     }
 }
 
@@ -110,11 +122,37 @@ const fn part(text: &[u8], start: usize) -> usize {
     end
 }
 
+impl PartialEq for Scope {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Scope {}
+
+impl PartialOrd for Scope {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scope {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl Hash for Scope {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
 impl FromStr for Scope {
     type Err = InvalidScope;
 
     fn from_str(text: &str) -> Result<Self, InvalidScope> {
-        Ok(Self { colon: colon(text.as_bytes())?, text: Cow::Owned(text.to_owned()) })
+        Ok(Self { colon: colon(text.as_bytes())?, text: Text::Shared(text.into()) })
     }
 }
 
@@ -126,19 +164,19 @@ impl AsRef<str> for Scope {
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.text)
+        f.pad(self.as_str())
     }
 }
 
 impl fmt::Debug for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Scope({})", self.text)
+        write!(f, "Scope({self})")
     }
 }
 
 impl serde::Serialize for Scope {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
+        serializer.serialize_str(self.as_str())
     }
 }
 

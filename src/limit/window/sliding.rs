@@ -13,7 +13,7 @@
 //!
 //! * A unit of cost is in the total from before it is admitted until it is released, and is released once.
 //! * A unit of tick `k` is released only after the gate has shown a tick above `k + span` (or by its own refund).
-//! Tick and total share a word, so a thread that adds to a total without the unit does so in a tick above `k + span`.
+//!   Tick and total share a word, so a thread that adds to a total without the unit does so in a tick above `k + span`.
 //! * Hence everything admitted in `span + 1` neighbouring ticks was in the total when the last of it was added.
 //!
 //! Cells keep only the low 12 bits of their tick. A unit's tick never exceeds the gate's when the gate is read after

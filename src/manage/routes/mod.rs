@@ -55,6 +55,7 @@ use crate::request::RequestView;
 /// 6. `allowedAddresses` is `null` for a key that may be used from any address. A new key without it gets those of
 ///    the caller's key.
 /// 7. No response may be cached.
+///
 /// A rotation needs no body. Its optional members are
 ///
 /// - `graceSeconds` or `graceHours`: how long the old secret still verifies, 0 to [7 days](KeyManager::MAX_GRACE), by

@@ -121,7 +121,6 @@ fn push_back(delay: Duration) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use http::StatusCode;
 
@@ -147,7 +146,7 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_status_in_the_trailers_only_form() {
-        let scope = Arc::new(ScopeRequirement::from_static("workflows:read"));
+        let scope = ScopeRequirement::from_static("workflows:read");
         let store_failed = Reason::StoreFailed(StoreError::new(StoreErrorKind::Unavailable));
         for (reason, status) in [
             (Reason::CredentialMissing, "16"),

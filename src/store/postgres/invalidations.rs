@@ -23,11 +23,11 @@ use crate::store::{Invalidation, InvalidationSource};
 /// ```
 ///
 /// 1. The connection is lost when it ends, or when a ping, sent every second, is unanswered for another second. So a
-/// network that drops all packets is noticed within two seconds.
+///    network that drops all packets is noticed within two seconds.
 /// 2. A lost connection is retried immediately, and then after waits that grow to one second. An attempt that hangs
-/// is given up after two seconds.
+///    is given up after two seconds.
 /// 3. [`Connected`](Invalidation::Connected) means that this source listens from now on. It says nothing about the
-/// time before.
+///    time before.
 ///
 /// `LISTEN` does not work through a pooler that shares connections between transactions, such as PgBouncer in its
 /// `transaction` mode; use [`connecting_with`](Self::connecting_with) to bypass it.
