@@ -49,7 +49,7 @@ pub enum Forbidden {
     Scopes(ScopeSet),
     /// The caller's own key, or its [companion](crate::credential::Companions), was valid when the request arrived.
     /// Since then it was revoked, deleted, disabled or rotated, has lost scopes, or has expired.
-    #[error("the caller's own key is no longer valid")]
+    #[error("the caller's own key has ended")]
     Ended,
     /// The key would expire later than the caller's own.
     #[error("the key would outlive the caller's own")]
