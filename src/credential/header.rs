@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_exactly_one_key() {
+    fn rejects_everything_but_exactly_one_key() {
         use MalformedCredential as M;
         let twice = format!("{KEY},{KEY}");
         let inner_space = KEY.replace('1', " ");

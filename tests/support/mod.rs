@@ -74,10 +74,10 @@ pub fn request(key: impl Into<Option<&'static str>>) -> Request<()> {
     request
 }
 
-/// Answers with the key's identifier, or `nobody`.
+/// Answers with the key's identifier, or `anonymous`.
 pub async fn whoami<B>(request: Request<B>) -> Result<Response<Bytes>, Infallible> {
     let principal = Principal::from_extensions(request.extensions());
-    let name = principal.map_or("nobody".into(), |principal| principal.key_id().to_string());
+    let name = principal.map_or("anonymous".into(), |principal| principal.key_id().to_string());
     Ok(Response::new(Bytes::from(name)))
 }
 
@@ -113,17 +113,17 @@ pub enum Answers {
 pub struct TestStore {
     pub keys: MemoryStore,
     pub answers: Answers,
-    pub look_ups: Arc<AtomicUsize>,
+    pub lookups: Arc<AtomicUsize>,
     pub refreshed: Arc<AtomicUsize>,
 }
 
 impl TestStore {
     pub fn new(keys: MemoryStore, answers: Answers) -> Self {
-        Self { keys, answers, look_ups: Arc::default(), refreshed: Arc::default() }
+        Self { keys, answers, lookups: Arc::default(), refreshed: Arc::default() }
     }
 
-    pub fn look_ups(&self) -> usize {
-        self.look_ups.load(Ordering::SeqCst)
+    pub fn lookups(&self) -> usize {
+        self.lookups.load(Ordering::SeqCst)
     }
 }
 
@@ -134,13 +134,13 @@ impl KeyStore for TestStore {
         if matches!(self.answers, Answers::Later | Answers::WithAPanicLater) {
             let selector = selector.to_owned();
             return Lookup::pending(async move {
-                store.look_ups.fetch_add(1, Ordering::SeqCst);
+                store.lookups.fetch_add(1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
                 assert!(store.answers != Answers::WithAPanicLater, "the store has a bug");
                 store.keys.find(selector.borrow()).await
             });
         }
-        self.look_ups.fetch_add(1, Ordering::SeqCst);
+        self.lookups.fetch_add(1, Ordering::SeqCst);
         match self.answers {
             Answers::WithAnError => Lookup::ready(Err(
                 StoreError::new(StoreErrorKind::Unavailable).with_source("connection refused")

@@ -63,7 +63,7 @@ async fn whoami(principal: Principal) -> String {
 }
 
 async fn greet(principal: Option<Principal>) -> String {
-    principal.map_or("nobody".to_owned(), |principal| principal.key_id().to_string())
+    principal.map_or("anonymous".to_owned(), |principal| principal.key_id().to_string())
 }
 
 fn handlers() -> Router {
@@ -73,9 +73,11 @@ fn handlers() -> Router {
 #[tokio::test]
 async fn a_principal_is_an_argument() {
     let app = handlers().layer(anonymous().await.authenticate());
-    for (uri, key, status, body) in
-        [("/whoami", Some(KEY), 200, "k1"), ("/greet", Some(KEY), 200, "k1"), ("/greet", None, 200, "nobody")]
-    {
+    for (uri, key, status, body) in [
+        ("/whoami", Some(KEY), 200, "k1"),
+        ("/greet", Some(KEY), 200, "k1"),
+        ("/greet", None, 200, "anonymous"),
+    ] {
         let response = send(&app, "GET", uri, key).await;
         assert_eq!(response.status(), status, "{uri} {key:?}");
         assert_eq!(text(response).await, body, "{uri} {key:?}");
