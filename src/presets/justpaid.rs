@@ -1,11 +1,12 @@
 //! JustPaid Workflows: keys `wfk_…` in `x-api-key`, six scopes, limits by category.
 //!
 //! - Keys are `wfk_` and 32 of `A-Z a-z 0-9` (190 bits), in the header `x-api-key`.
-//! - Limits for each key in any 60 seconds: 1000 reads, 100 writes, 500 executions (run, cancel, retry); webhooks 10000 for
-//! each client address, with [`limit_addresses`](crate::ApiKeys::limit_addresses). `X-RateLimit-Limit`, `-Remaining`
-//! and `-Reset` on every authenticated response, `Retry-After` on 429, and also the IETF's `RateLimit` fields.
-//! - Scopes by route, as published, and `api-keys:read` and `api-keys:write` for managing keys. A route without a rule is
-//!   rejected.
+//! - Limits for each key in any 60 seconds: 1000 reads, 100 writes, 500 executions (run, cancel, retry); webhooks
+//!   10000 for each client address, with [`limit_addresses`](crate::ApiKeys::limit_addresses). `X-RateLimit-Limit`,
+//!   `-Remaining` and `-Reset` on every authenticated response, `Retry-After` on 429, and also the IETF's `RateLimit`
+//!   fields.
+//! - Scopes by route, as published, and `api-keys:read` and `api-keys:write` for managing keys. A route without a
+//!   rule is rejected.
 //! - Every error in the published envelope. Two credentials are a 401 like any other bad credential: the published
 //!   guide has no 400 for it.
 //!

@@ -8,8 +8,9 @@ use super::ApiError;
 /// handler arguments.
 ///
 /// Set with [`ApiKeysBuilder::errors`](crate::ApiKeysBuilder::errors). The default is
-/// [`ProblemDetails`](super::ProblemDetails); `JsonErrors` (feature `json`) takes a closure that returns the application's JSON;
-/// [`GrpcStatus`](super::GrpcStatus) is for gRPC. Implemented for closures that make the whole response:
+/// [`ProblemDetails`](super::ProblemDetails); `JsonErrors` (feature `json`) takes a closure that returns the
+/// application's JSON; [`GrpcStatus`](super::GrpcStatus) is for gRPC. Implemented for closures that make the whole
+/// response:
 ///
 /// ```
 /// use http::Response;

@@ -1,8 +1,8 @@
 //! How long a revoked key still works on another node: one node revokes, the other looks the key up continuously. Two
 //! nodes are two caches in front of PostgreSQL, with separate pools, that follow changes through PostgreSQL or Redis.
 //!
-//! `cargo test --release --all-features --test servers revocation_latency:: -- --nocapture` prints the figures. Servers, proxy and
-//! nodes run on one machine, so a network adds its own time.
+//! `cargo test --release --all-features --test servers revocation_latency:: -- --nocapture` prints the figures.
+//! Servers, proxy and nodes run on one machine, so a network adds its own time.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

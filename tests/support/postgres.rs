@@ -18,7 +18,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
 /// The user that no server accepts to run as, and the one used instead.
 const ROOT: u32 = 0;
-const NOBODY: u32 = 65_534;
+const UNPRIVILEGED: u32 = 65_534;
 
 /// Stops the server and removes its directory when the tests have ended, however they ended: their end closes its
 /// input.
@@ -68,7 +68,8 @@ impl Server {
             .spawn()
             .expect("there is a shell");
         if fs::metadata(&directory).expect("it was just made").uid() == ROOT {
-            chown(&directory, Some(NOBODY), Some(NOBODY)).expect("root can give a directory away");
+            chown(&directory, Some(UNPRIVILEGED), Some(UNPRIVILEGED))
+                .expect("root can give a directory away");
         }
         // English sorts `aB` before `Ba`, which bytes do not. Before version 15 there is no such choice everywhere.
         let english: &[&str] = &["--locale-provider=icu", "--icu-locale=en-US"];
@@ -205,8 +206,8 @@ fn program(name: &str, directory: &Path) -> Command {
     let owner = fs::metadata(directory).expect("the directory is there");
     let mut command = Command::new(find(name));
     command.current_dir(directory);
-    if owner.uid() == NOBODY {
-        command.uid(NOBODY).gid(NOBODY);
+    if owner.uid() == UNPRIVILEGED {
+        command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
     }
     command
 }
