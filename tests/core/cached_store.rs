@@ -196,7 +196,7 @@ fn held(cache: &CachedStore<Scripted>, selector: KeySelector<'_>) -> Option<Opti
     let mut lookup = answer_at_hand(cache, selector)?;
     match poll(&mut lookup) {
         Poll::Ready(found) => Some(found.unwrap().map(|record| record.state)),
-        Poll::Pending => panic!("an answer at hand is there at the first poll"),
+        Poll::Pending => panic!("a cached answer must be ready at the first poll"),
     }
 }
 

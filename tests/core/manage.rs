@@ -249,8 +249,8 @@ async fn a_scope_outside_of_the_catalog_is_forbidden_to_every_caller() {
     ] {
         let made = manager.create(&operator(), new_key(&[asked])).await;
         assert_eq!(outcome(&made), want, "operator asks for {asked}");
-        let refused = manager.create(&caller, new_key(&[asked])).await.is_err();
-        assert!(refused || asked == "runs:read", "caller asks for {asked}");
+        let forbidden = manager.create(&caller, new_key(&[asked])).await.is_err();
+        assert!(forbidden || asked == "runs:read", "caller asks for {asked}");
     }
 }
 
@@ -469,15 +469,15 @@ async fn keys_of_other_owners_do_not_exist() {
     let world = World::new();
     let mine = world.create(|_| {}).await.key.id;
     let before = world.record(&mine).await;
-    for stranger in [
+    for other_owner in [
         Owner::organization("globex".parse().unwrap(), Mode::Live),
         Owner { mode: Mode::Test, ..acme() },
         Owner::system(Mode::Live),
     ] {
-        let own = world.create_for(&stranger, |_| {}).await;
+        let own = world.create_for(&other_owner, |_| {}).await;
         let principal = world.principal(own.secret.expose_secret()).await.unwrap();
-        for authority in [Authority::operator(stranger.clone()), Authority::principal(&principal)] {
-            assert_eq!(*authority.owner(), stranger);
+        for authority in [Authority::operator(other_owner.clone()), Authority::principal(&principal)] {
+            assert_eq!(*authority.owner(), other_owner);
             for action in CHANGES.into_iter().chain([KeyAction::Read]) {
                 let result = world.change(&authority, action, &mine).await;
                 assert_eq!(outcome(&result), "not found", "{action} by {authority:?}");
@@ -485,11 +485,11 @@ async fn keys_of_other_owners_do_not_exist() {
             let page = world.manager.list(&authority, &KeyQuery::default()).await.unwrap();
             assert_eq!(page.keys.iter().map(|key| key.id).collect::<Vec<_>>(), [own.key.id]);
             let made = world.manager.create(&authority, new_key(&[])).await.unwrap();
-            assert_eq!(world.record(&made.key.id).await.unwrap().owner, stranger);
+            assert_eq!(world.record(&made.key.id).await.unwrap().owner, other_owner);
             world.manager.delete(&authority, &made.key.id).await.unwrap();
         }
     }
-    assert_eq!(world.record(&mine).await, before, "strangers change nothing");
+    assert_eq!(world.record(&mine).await, before, "other owners change nothing");
 }
 
 #[tokio::test]
@@ -575,7 +575,7 @@ async fn the_old_secret_ends_after_the_first_use_of_the_next_one() {
             [&first, &before, &second, &third].map(|key| key.secret.expose_secret());
 
         world.clock.advance(30 * DAY);
-        assert!(world.verifies(before).await, "the old one goes on, however long the new one is unused");
+        assert!(world.verifies(before).await, "the old one stays valid until the new one is used");
         assert!(!world.verifies(first).await && !world.verifies(second).await, "and these two have ended");
         let view = world.manager.get(&operator(), &id).await.unwrap();
         assert_eq!(view.secret_created_at, START);
@@ -918,13 +918,13 @@ async fn exactly_the_operations_done_are_audited() {
 #[tokio::test]
 async fn forbidden_operations_are_audited_once() {
     let world = World::new();
-    let stranger = world.caller(|key| key.scopes = scopes(&["runs:read"])).await;
+    let other_owner = world.caller(|key| key.scopes = scopes(&["runs:read"])).await;
     let caller = world.caller(|key| key.scopes = scopes(&["api-keys:write"])).await;
     let id = world.create(|key| key.scopes = scopes(&["runs:read"])).await.key.id;
     let write = ScopeRequirement::from_static("api-keys:write");
     let cases = [
-        (&stranger, KeyAction::Rotate, Forbidden::ManagementScope(write.clone())),
-        (&stranger, KeyAction::Delete, Forbidden::ManagementScope(write)),
+        (&other_owner, KeyAction::Rotate, Forbidden::ManagementScope(write.clone())),
+        (&other_owner, KeyAction::Delete, Forbidden::ManagementScope(write)),
         (
             &caller,
             KeyAction::Read,
@@ -1011,9 +1011,9 @@ async fn an_imported_key_verifies_and_importing_it_again_is_reported() {
         assert_eq!(outcome(&import(authority, plaintext(text)).await), want, "{name}");
         assert_eq!(world.store.len(), before, "{name}");
     }
-    let refused = world.take_events().pop().unwrap();
-    assert_eq!(refused.outcome, AuditOutcome::Forbidden(Forbidden::OperatorOnly));
-    assert_eq!((refused.action, refused.actor), (KeyAction::Import, caller.actor()));
+    let forbidden = world.take_events().pop().unwrap();
+    assert_eq!(forbidden.outcome, AuditOutcome::Forbidden(Forbidden::OperatorOnly));
+    assert_eq!((forbidden.action, forbidden.actor), (KeyAction::Import, caller.actor()));
     world.manager.revoke(&operator(), &imported.id).await.unwrap();
     let again = import(&operator(), plaintext(FOREIGN)).await;
     assert_eq!(outcome(&again), "already exists", "importing does not bring a revoked key back");

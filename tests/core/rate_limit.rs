@@ -202,7 +202,7 @@ fn a_permit_under_several_quotas_refunds_each() {
 }
 
 #[test]
-fn a_fifth_quota_is_refused() {
+fn a_fifth_quota_is_an_error() {
     let mut builder = MemoryRateLimiter::builder("x", per_minute(1));
     for _ in 1..MemoryRateLimiter::MAX_QUOTAS {
         builder = builder.quota(per_minute(1)).unwrap();

@@ -230,8 +230,12 @@ fn other_paths_and_methods_are_rejected_in_the_published_envelope() {
         if method != "OPTIONS" {
             assert!(answer.header("x-ratelimit-remaining").is_some(), "{method} {path}");
         }
-        let stranger = server.send(method, path, &[], None);
-        assert_eq!((stranger.status, stranger.body.as_str()), (401, UNAUTHORIZED), "{method} {path}");
+        let unauthenticated = server.send(method, path, &[], None);
+        assert_eq!(
+            (unauthenticated.status, unauthenticated.body.as_str()),
+            (401, UNAUTHORIZED),
+            "{method} {path}"
+        );
     }
 }
 

@@ -446,8 +446,8 @@ fn unknown_routes_and_methods_are_covered_too() {
         ("PURGE", "/api/v2/flow/ping", 405),
         ("OPTIONS", "/api/v2/flow/ping", 405),
     ] {
-        let stranger = server.send(method, path, &[], None);
-        assert_eq!((stranger.status, &*stranger.body), (401, NO_KEY), "{method} {path}");
+        let unauthenticated = server.send(method, path, &[], None);
+        assert_eq!((unauthenticated.status, &*unauthenticated.body), (401, NO_KEY), "{method} {path}");
         let answer = server.send(method, path, &only_key, None);
         assert_eq!((answer.status, &*answer.body), (400, NO_SECRET), "{method} {path}");
         let answer = server.send(method, path, &whole, None);

@@ -93,7 +93,7 @@ fn text(json: &Value) -> String {
 
 /// Every rejection has the three members, and the identifier is that of the field.
 #[track_caller]
-fn refused(answer: &Answer, status: u16, code: &str, name: &str) {
+fn rejected(answer: &Answer, status: u16, code: &str, name: &str) {
     assert_eq!(answer.status, status, "{name}: {}", answer.body);
     let json = answer.json();
     assert_eq!(json["code"], code, "{name}: {json}");
@@ -133,29 +133,29 @@ fn challenges_of_rfc_6750() {
     let plain = r#"Bearer realm="payment-gateway.app""#;
 
     let answer = server.send("GET", "/transactions", &[], None);
-    refused(&answer, 401, "unauthorized", "nothing was sent");
+    rejected(&answer, 401, "unauthorized", "nothing was sent");
     assert_eq!(challenge(&answer).as_deref(), Some(plain), "and no error is named");
     let answer = server.send("GET", "/no/such/path", &[], None);
-    refused(&answer, 401, "unauthorized", "an unknown path tells strangers nothing");
+    rejected(&answer, 401, "unauthorized", "an unknown path reveals nothing");
 
     for token in ["sk_live_0123456789abcdef.0123456789abcdef0123456789abcdef", "sk_", "dash_0", "a|b"] {
         let answer = server.with(token, "GET", "/transactions", &[], None);
-        refused(&answer, 401, "unauthorized", token);
+        rejected(&answer, 401, "unauthorized", token);
         let invalid = format!(r#"{plain}, error="invalid_token""#);
         assert_eq!(challenge(&answer), Some(invalid), "{token}");
     }
 
     let answer = server.by("CHECKOUT_API_KEY", "GET", "/transactions", &[], None);
-    refused(&answer, 403, "insufficient_scope", "no scope");
+    rejected(&answer, 403, "insufficient_scope", "no scope");
     let wanted = r#"Bearer error="insufficient_scope", scope="transaction:read""#;
     assert_eq!(challenge(&answer).as_deref(), Some(wanted));
     for (who, path) in [(WHOLE, "/system/health"), (ADMIN, "/system/health")] {
         let answer = server.by(who, "GET", path, &[], None);
-        refused(&answer, 403, "forbidden", who);
+        rejected(&answer, 403, "forbidden", who);
         assert_eq!(challenge(&answer), None, "{who}: a scope would not help");
     }
     let fields = [("Authorization", "Bearer x"), ("Authorization", "Bearer x")];
-    refused(&server.send("GET", "/transactions", &fields, None), 400, "invalid_request", "two credentials");
+    rejected(&server.send("GET", "/transactions", &fields, None), 400, "invalid_request", "two credentials");
 }
 
 #[test]
@@ -249,13 +249,13 @@ fn each_route_needs_its_scope() {
         let others: Vec<_> = others.chain(["organization:execute", "portal:execute"]).collect();
         let (_, key) = server.new_key(&others);
         let answer = server.with(&key, method, path, &[], body.clone());
-        refused(&answer, 403, "insufficient_scope", &format!("{method} {path} without {scope}"));
+        rejected(&answer, 403, "insufficient_scope", &format!("{method} {path} without {scope}"));
     }
     // A request without a route is 404, even for a caller with all scopes.
     for (method, path) in [("DELETE", "/clients"), ("POST", "/transactions"), ("PATCH", "/system/settings")] {
-        refused(&server.by(SYSTEM, method, path, &[], None), 405, "method_not_allowed", path);
+        rejected(&server.by(SYSTEM, method, path, &[], None), 405, "method_not_allowed", path);
     }
-    refused(&server.by(WHOLE, "GET", "/nowhere", &[], None), 404, "not_found", "a path that no route has");
+    rejected(&server.by(WHOLE, "GET", "/nowhere", &[], None), 404, "not_found", "a path that no route has");
 }
 
 #[test]
@@ -279,15 +279,15 @@ fn an_organization_key_is_never_accepted_as_a_system_key() {
     ] {
         for fields in [&[][..], &[("X-Organization-ID", OURS)], &[("X-Organization-ID", "system")]] {
             let answer = server.with(&key, method, path, fields, body.clone());
-            refused(&answer, 403, "forbidden", &format!("{method} {path} {fields:?}"));
+            rejected(&answer, 403, "forbidden", &format!("{method} {path} {fields:?}"));
         }
         for who in [ADMIN, VIEWER] {
             let cookie = [("Cookie", "selectedOrganization=org_demo")];
-            refused(&server.by(who, method, path, &cookie, body.clone()), 403, "forbidden", who);
+            rejected(&server.by(who, method, path, &cookie, body.clone()), 403, "forbidden", who);
         }
     }
     let catalog = server.create_key(SYSTEM, OURS, json!({ "name": "n", "scopes": ["system:read"] }));
-    refused(&catalog, 400, "validation_error", "no organization's key can have a scope of the system");
+    rejected(&catalog, 400, "validation_error", "no organization's key can have a scope of the system");
 }
 
 #[test]
@@ -313,7 +313,7 @@ fn the_system_provisions_and_has_settings() {
         [("PUT", "/system/settings"), ("GET", "/organizations"), ("GET", "/system/api-keys")]
     {
         let answer = server.with(&monitor, method, path, &[], Some(json!({ "portalLinkTtlMinutes": 5 })));
-        refused(&answer, 403, "insufficient_scope", path);
+        rejected(&answer, 403, "insufficient_scope", path);
     }
     let names = server.by(SYSTEM, "GET", "/system/api-keys", &[], None).json();
     let names = names["data"].as_array().unwrap().iter().map(|key| text(&key["name"])).collect::<Vec<_>>();
@@ -427,7 +427,7 @@ fn a_session_acts_for_the_selected_organization() {
         }
     }
     let fields = [("Cookie", &*ours), ("X-Organization-ID", OTHER)];
-    refused(
+    rejected(
         &server.by(ADMIN, "GET", plain, &fields, None),
         403,
         "organization_mismatch",
@@ -462,14 +462,14 @@ fn role_and_scope_are_both_checked() {
             let answer = server.by(who, method, path, fields, Some(body.clone()));
             assert_eq!(answer.status, status, "{who} {fields:?} {method} {path}: {}", answer.body);
             if status == 403 {
-                refused(&answer, 403, "forbidden", path);
+                rejected(&answer, 403, "forbidden", path);
             }
         }
     }
     // Managing keys is for administrators.
     assert_eq!(server.by(ADMIN, "GET", &keys(OURS), &[], None).status, 200);
-    refused(&server.by(ADMIN, "GET", &keys(OTHER), &[], None), 403, "forbidden", "a viewer there");
-    refused(&server.by(VIEWER, "GET", &keys(OURS), &[], None), 403, "forbidden", "a viewer");
+    rejected(&server.by(ADMIN, "GET", &keys(OTHER), &[], None), 403, "forbidden", "a viewer there");
+    rejected(&server.by(VIEWER, "GET", &keys(OURS), &[], None), 403, "forbidden", "a viewer");
     // Keys created in a session outlive it.
     let made = server.create_key(ADMIN, OURS, json!({ "name": "n", "scopes": ["client:read"] }));
     assert_eq!((made.status, &made.json()["expiresAt"]), (200, &Value::Null), "{}", made.body);
@@ -515,7 +515,7 @@ fn the_life_of_a_key() {
         ("a secret", json!({ "key": "sk_live_mine" })),
         ("scopes", json!({ "scopes": ["transaction:*"] })),
     ] {
-        refused(&act("rotate", Some(body)), 400, "validation_error", name);
+        rejected(&act("rotate", Some(body)), 400, "validation_error", name);
     }
     assert_eq!(server.status_of(&fifth), 200, "and nothing has changed");
 
@@ -530,13 +530,13 @@ fn the_life_of_a_key() {
     assert_eq!(act("revoke", None).status, 200);
     assert_eq!(statuses(&[&fifth, &during]), [401, 401], "all secrets at once");
     assert_eq!(server.listed(WHOLE, OURS)[&id], "revoked");
-    refused(&act("revoke", None), 404, "not_found", "again");
-    refused(&act("rotate", None), 404, "not_found", "no way back");
+    rejected(&act("revoke", None), 404, "not_found", "again");
+    rejected(&act("rotate", None), 404, "not_found", "a revoked key cannot be rotated");
     let path = format!("{}/{id}", keys(OURS));
     let deleted = server.by(WHOLE, "DELETE", &path, &[], None);
     assert_eq!((deleted.status, deleted.json()), (200, json!({ "id": id, "deleted": true })));
     assert!(!server.listed(WHOLE, OURS).contains_key(&id));
-    refused(&server.by(WHOLE, "DELETE", &path, &[], None), 404, "not_found", "again");
+    rejected(&server.by(WHOLE, "DELETE", &path, &[], None), 404, "not_found", "again");
 
     // Deleting an active key revokes it.
     let (id, key) = server.new_key(&["transaction:read"]);
@@ -586,22 +586,22 @@ fn managing_keys_grants_no_more_permissions() {
         let others: Vec<_> = all.into_iter().filter(|other| other != scope).collect();
         let (_, key) = server.new_key(&others);
         let answer = server.with(&key, method, path, &[], Some(json!({})));
-        refused(&answer, 403, "insufficient_scope", path);
+        rejected(&answer, 403, "insufficient_scope", path);
         assert_eq!(server.send(method, path, &[], None).status, 401, "r56");
         // Another organization's key, by its identifier.
         let elsewhere = path.replace(OURS, OTHER);
         if elsewhere.contains(&victim) {
-            refused(&server.by(OF_OTHER, method, &elsewhere, &[], None), 404, "not_found", &elsewhere);
-            refused(&server.by(OF_OTHER, method, path, &[], None), 404, "not_found", path);
+            rejected(&server.by(OF_OTHER, method, &elsewhere, &[], None), 404, "not_found", &elsewhere);
+            rejected(&server.by(OF_OTHER, method, path, &[], None), 404, "not_found", path);
             // And a key of an organization among the system keys.
             let system = path.replace(&keys(OURS), "/system/api-keys");
-            refused(&server.by(SYSTEM, method, &system, &[], None), 404, "not_found", &system);
+            rejected(&server.by(SYSTEM, method, &system, &[], None), 404, "not_found", &system);
         }
     }
     // A caller that gets a key's secret must have everything that the key has.
     let (_, weak) = server.new_key(&["api_key:update"]);
     let path = format!("{}/{victim}/rotate", keys(OURS));
-    refused(&server.with(&weak, "POST", &path, &[], None), 403, "forbidden", "a stronger key");
+    rejected(&server.with(&weak, "POST", &path, &[], None), 403, "forbidden", "a stronger key");
     assert_eq!(server.status_of(&secret), 200, "the key is what it was");
 
     // No later expiry than its creator's.
@@ -611,7 +611,7 @@ fn managing_keys_grants_no_more_permissions() {
     let create = |body| server.with(&maker, "POST", &keys(OURS), &[], Some(body));
     assert_eq!(create(with(json!({}))).json()["expiresAt"], "2099-01-01T00:00:00Z");
     assert_eq!(create(with(json!({ "expiresAt": "2098-01-01T00:00:00Z" }))).status, 200);
-    refused(&create(with(json!({ "expiresAt": "2099-01-01T00:00:01Z" }))), 403, "forbidden", "a longer one");
+    rejected(&create(with(json!({ "expiresAt": "2099-01-01T00:00:01Z" }))), 403, "forbidden", "a longer one");
 }
 
 #[test]
@@ -684,9 +684,9 @@ fn a_portal_link_opens_once_and_is_not_a_key() {
     }
     for asked in [json!(0), json!(-1), json!("5"), json!(1.5), json!(u64::MAX)] {
         let answer = create(WHOLE, json!({ "clientId": client, "ttlMinutes": asked }));
-        refused(&answer, 400, "validation_error", &asked.to_string());
+        rejected(&answer, 400, "validation_error", &asked.to_string());
     }
-    refused(&create(OF_OTHER, json!({ "clientId": client })), 404, "not_found", "another's client");
+    rejected(&create(OF_OTHER, json!({ "clientId": client })), 404, "not_found", "another's client");
 
     let token = text(&create(WHOLE, json!({ "clientId": client })).json()["token"]);
     let path = format!("/portal/links/{token}");
@@ -696,7 +696,7 @@ fn a_portal_link_opens_once_and_is_not_a_key() {
     }
     assert_eq!(server.listed(SYSTEM, OURS).len(), 3, "the three that the example made");
     // And a key is not a link.
-    refused(
+    rejected(
         &server.send("GET", &format!("/portal/links/{}", server.get(WHOLE)), &[], None),
         404,
         "not_found",
@@ -718,7 +718,7 @@ fn a_portal_link_opens_once_and_is_not_a_key() {
     assert_eq!(opened.json(), json!({ "organizationId": OURS, "clientId": client }));
     assert_eq!(opened.header("cache-control"), Some("no-store"));
     let again = server.send("GET", &format!("/portal/links/{token}"), &[], None);
-    refused(&again, 404, "not_found", "again");
+    rejected(&again, 404, "not_found", "again");
 }
 
 #[test]
@@ -729,7 +729,7 @@ fn a_hundred_a_minute_for_each_caller() {
         assert_eq!(read("CHECKOUT_API_KEY").status, 403, "{number}: what is forbidden counts");
     }
     let over = read("CHECKOUT_API_KEY");
-    refused(&over, 429, "rate_limited", "the hundred and first");
+    rejected(&over, 429, "rate_limited", "the hundred and first");
     // A minute, and up to a second more, as it is rounded up.
     assert!((1..=61).contains(&over.number("retry-after")), "{}", over.number("retry-after"));
     assert_eq!(read(WHOLE).status, 200, "others are not held up by that");

@@ -80,7 +80,7 @@ impl Caller<'_> {
 
 /// Every rejection is JSON, and each of its errors has both members.
 #[track_caller]
-fn refused(answer: &Answer, status: u16, code: &str, name: &str) {
+fn rejected(answer: &Answer, status: u16, code: &str, name: &str) {
     assert_eq!((answer.status, answer.json()["errors"][0]["code"].as_str()), (status, Some(code)), "{name}");
     assert_eq!(answer.header("content-type"), Some(JSON), "{name}");
     let json = answer.json();
@@ -176,7 +176,7 @@ fn every_other_credential_is_authentication_failed() {
             {
                 let answer = server.send(method, path, &fields, None);
                 let name = format!("{name}, {organization:?}: {method} {path}");
-                refused(&answer, 401, "authentication_failed", &name);
+                rejected(&answer, 401, "authentication_failed", &name);
                 assert_eq!(answer.body, base.body, "R18: {name}");
                 let challenge = answer.header("www-authenticate");
                 assert_eq!(challenge, Some(r#"Basic realm="PayMongo Workflow API""#), "R64: {name}");
@@ -252,7 +252,7 @@ fn the_organization_is_checked_after_the_key_and_selects_nothing() {
         fields.extend(organizations.iter().map(|organization| ("Organization-Id", *organization)));
         for path in ["/workflows", "/workflows/none", "/no/such/path"] {
             let answer = server.send("GET", path, &fields, None);
-            refused(&answer, *status, code, &format!("{name}: {path}"));
+            rejected(&answer, *status, code, &format!("{name}: {path}"));
             assert_eq!(answer.header("www-authenticate"), None, "{name}");
         }
     }
@@ -262,7 +262,7 @@ fn the_organization_is_checked_after_the_key_and_selects_nothing() {
     assert_eq!(answers[0], answers[1], "existing organizations are not revealed");
     for alias in ["organization_id", "x-organization-id", "X-Org-Id"] {
         let answer = server.list(&[("Authorization", &*good), (alias, own)]);
-        refused(&answer, 400, "missing_organization_header", alias);
+        rejected(&answer, 400, "missing_organization_header", alias);
     }
 }
 
@@ -306,7 +306,7 @@ fn resources_of_others_look_like_missing_ones() {
             [404, 404, 404, 404, 400, 415, 404, 405],
             "{name}"
         );
-        refused(&caller.send("GET", &format!("/workflows/{id}")), 404, "not_found", name);
+        rejected(&caller.send("GET", &format!("/workflows/{id}")), 404, "not_found", name);
     }
     for (caller, id, name) in
         [(test, &test_id, "mine"), (live, &live_id, "live"), (other, &other_id, "theirs")]
@@ -331,11 +331,11 @@ fn livemode_mismatch_is_reported_on_one_route_within_the_organization() {
         assert_eq!((answer.status, &answer.json()["data"]["livemode"]), (200, &json!(livemode)));
         assert_eq!(answer.json()["data"]["workflow_id"], id);
     }
-    refused(&test.send("POST", &execute(live_id)), 403, "livemode_mismatch", "test executes live");
-    refused(&live.send("POST", &execute(test_id)), 403, "livemode_mismatch", "live executes test");
+    rejected(&test.send("POST", &execute(live_id)), 403, "livemode_mismatch", "test executes live");
+    rejected(&live.send("POST", &execute(test_id)), 403, "livemode_mismatch", "live executes test");
     for id in [test_id, live_id, "workflow_404"] {
         let answer = other.send("POST", &execute(id));
-        refused(&answer, 404, "not_found", "another organization learns nothing");
+        rejected(&answer, 404, "not_found", "another organization learns nothing");
         assert_eq!(answer.body, test.send("POST", &execute("workflow_404")).body);
     }
     let with_input = test.send_body("POST", &execute(test_id), JSON, r#"{"amount":100}"#);
@@ -367,8 +367,8 @@ fn workflows_are_written_in_json_and_in_yaml() {
         let renamed = test.send_body("PUT", &path, YAML, "name: Renamed");
         assert_eq!((renamed.status, &renamed.json()["data"]["name"]), (200, &json!("Renamed")));
         assert_eq!(test.send("DELETE", &path).status, 200);
-        refused(&test.send("GET", &path), 404, "not_found", "deleted");
-        refused(&test.send("DELETE", &path), 404, "not_found", "deleted already");
+        rejected(&test.send("GET", &path), 404, "not_found", "deleted");
+        rejected(&test.send("DELETE", &path), 404, "not_found", "deleted already");
     }
     let deep = "[".repeat(100_000);
     let bomb = format!(
@@ -400,7 +400,7 @@ fn workflows_are_written_in_json_and_in_yaml() {
         ("an empty type", "", json, 415, "unsupported_media_type"),
         ("one that starts alike", "application/json5", json, 415, "unsupported_media_type"),
     ] {
-        refused(&test.send_body("POST", "/workflows", content_type, body), status, code, name);
+        rejected(&test.send_body("POST", "/workflows", content_type, body), status, code, name);
     }
     let large = format!(r#"{{"name":"{}"}}"#, "x".repeat(3_000_000));
     let answer = test.send_body("POST", "/workflows", JSON, &large);
@@ -430,9 +430,14 @@ fn other_paths_and_methods_are_rejected_in_the_envelope() {
         ("PURGE", format!("/workflows/{id}"), 405, "method_not_allowed"),
         ("OPTIONS", "/workflows".into(), 405, "method_not_allowed"),
     ] {
-        refused(&server.test().send(method, &path), status, code, &format!("{method} {path}"));
-        let stranger = server.send(method, &path, &[], None);
-        refused(&stranger, 401, "authentication_failed", &format!("{method} {path}, a stranger"));
+        rejected(&server.test().send(method, &path), status, code, &format!("{method} {path}"));
+        let unauthenticated = server.send(method, &path, &[], None);
+        rejected(
+            &unauthenticated,
+            401,
+            "authentication_failed",
+            &format!("{method} {path}, without a credential"),
+        );
     }
 }
 

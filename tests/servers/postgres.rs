@@ -126,9 +126,9 @@ async fn many_may_migrate_concurrently_and_a_newer_schema_is_an_error() {
     assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [1]);
 
     execute(&pool, "UPDATE api_key_schema SET version = 99").await;
-    let refused = store.migrate().await.unwrap_err();
-    assert_eq!(refused.kind(), StoreErrorKind::Other);
-    let reason = std::error::Error::source(&refused).unwrap().to_string();
+    let newer = store.migrate().await.unwrap_err();
+    assert_eq!(newer.kind(), StoreErrorKind::Other);
+    let reason = std::error::Error::source(&newer).unwrap().to_string();
     assert!(reason.contains("version 99") && reason.contains("up to 1"), "{reason}");
 }
 

@@ -115,9 +115,9 @@ async fn a_key_disabled_on_one_node_stops_on_another() {
 
     changed.state = KeyState::Disabled;
     here.replace(changed).await.unwrap();
-    let told = Instant::now();
+    let published_at = Instant::now();
     while state().await == KeyState::Active {
-        assert!(told.elapsed() < SECOND, "the other node hears of it");
+        assert!(published_at.elapsed() < SECOND, "the other node gets the report");
         sleep(Duration::from_millis(1)).await;
     }
 }

@@ -119,7 +119,7 @@ async fn keys_in_a_file_survive_kill_9_and_revoked_ones_stay_revoked() {
         first.kill();
 
         let second = start();
-        assert_eq!(all(&second), answers, "{example}: what was printed before goes on working");
+        assert_eq!(all(&second), answers, "{example}: printed keys of the first start stay valid");
         let (manager, authority) = case.manager(&url).await;
         let keys = case.keys(&url).await;
         assert_eq!(keys.len(), 2, "{example}: one of each start");

@@ -331,8 +331,8 @@ async fn without_the_management_scope_everything_is_403_before_the_body_is_read(
 async fn more_scopes_than_the_callers_are_403_and_no_scopes_are_none() {
     let world = World::new();
     let caller = world.caller().await;
-    let refused = world.post(&caller, json!({"name": "CI", "scopes": ["runs:read"]})).await;
-    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    let rejected = world.post(&caller, json!({"name": "CI", "scopes": ["runs:read"]})).await;
+    assert_eq!(rejected.status, StatusCode::FORBIDDEN);
     let none = world.post(&caller, json!({"name": "CI", "scopes": []})).await;
     assert_eq!((none.status, &none.json()["scopes"]), (StatusCode::CREATED, &json!([])));
     let key = none.json()["key"].as_str().unwrap().to_owned();
@@ -668,9 +668,9 @@ async fn an_application_sets_the_format_of_responses() {
     assert!(page["nextCursor"].is_string());
     let made = world.post(&caller, json!({"name": "CI", "scopes": []})).await;
     assert!(made.json()["data"]["key"].as_str().unwrap().starts_with("wfk_"));
-    let refused = world.post(&caller, json!({"name": "CI", "scopes": [], "id": "k1"})).await;
+    let rejected = world.post(&caller, json!({"name": "CI", "scopes": [], "id": "k1"})).await;
     assert_eq!(
-        refused.json(),
+        rejected.json(),
         json!({"success": false, "error": {
             "code": "VALIDATION_ERROR",
             "details": [{"field": "id", "message": "is not a member of a new key"}],
