@@ -92,7 +92,7 @@ fn every_fault_is_found_and_names_its_setting() {
             "an organization header that is none",
             good().organization(OrganizationRule::named_in("a b")),
             "organization",
-            "no name",
+            "not the name",
         ),
         (
             "a context's setting on a name",
