@@ -1,39 +1,4 @@
 //! Session tokens: short-lived credentials that replace a secret and need no store.
-//!
-//! A client that has sent its key and a companion secret (see [`Companions`](crate::credential::Companions)) gets a
-//! token from [`SessionTokens::issue`]. From then on it sends its key and the token, and no longer the secret.
-//!
-//! A token is useless alone. It is bound to the key it was issued to, and to the companion that was sent then;
-//! organization and mode are theirs. Both are looked up on each request, so that a token
-//!
-//! - expires when the key or the companion is revoked, disabled, expired or deleted, at that instant;
-//! - expires when the secret of either that was sent at issue is rotated out, after the rotation's grace period;
-//! - never allows more than both of them do at the time.
-//!
-//! Nothing is stored: the token contains its expiry and is signed. It is valid in every process that has the same
-//! signing secret and the same store, and after a restart.
-//!
-//! ```text
-//! ses_app_k7Jc0qWvTz4n8XsB.1702532100000.mZq1…43 characters…
-//!     |                    |             |
-//!     |                    |             HMAC-SHA-256, base64url
-//!     |                    end, in milliseconds since the Unix epoch
-//!     the companion's identifier
-//! ```
-//!
-//! The signature also covers values that are not in the token: organization, mode, the key's identifier, and the
-//! digests of both secrets.
-//!
-//! ```
-//! use std::time::Duration;
-//! use tower_api_keys::credential::SessionTokens;
-//! # let [current, previous] = ["current secret of 32 bytes or more", "previous secret of 32 bytes or more"];
-//!
-//! let tokens = SessionTokens::new(current.into())?.with_lifetime(Duration::from_secs(5 * 60));
-//! // While tokens signed with yesterday's secret are still in use:
-//! let tokens = tokens.with_previous(previous.into())?;
-//! # Ok::<_, tower_api_keys::credential::InvalidSigningSecret>(())
-//! ```
 
 use std::fmt;
 use std::sync::Arc;
@@ -50,8 +15,42 @@ use crate::key::{Digest, HmacSha256, KeyId, Mode, Owner, SecretString, Tenant};
 
 /// Signs and verifies session tokens.
 ///
-/// See the [module docs](self). A clone is cheap and shares the signing secrets. They are wiped from memory when the
-/// last clone is dropped.
+/// A client that has sent its key and a companion secret (see [`Companions`](crate::credential::Companions)) gets a
+/// token from [`SessionTokens::issue`]. From then on it sends its key and the token, and no longer the secret.
+///
+/// A token is useless alone. It is bound to the key it was issued to, and to the companion that was sent then;
+/// organization and mode are theirs. Both are looked up on each request, so that a token
+///
+/// - expires when the key or the companion is revoked, disabled, expired or deleted, at that instant;
+/// - expires when the secret of either that was sent at issue is rotated out, after the rotation's grace period;
+/// - never allows more than both of them do at the time.
+///
+/// Nothing is stored: the token contains its expiry and is signed. It is valid in every process that has the same
+/// signing secret and the same store, and after a restart.
+///
+/// ```text
+/// ses_app_k7Jc0qWvTz4n8XsB.1702532100000.mZq1…43 characters…
+///     |                    |             |
+///     |                    |             HMAC-SHA-256, base64url
+///     |                    end, in milliseconds since the Unix epoch
+///     the companion's identifier
+/// ```
+///
+/// The signature also covers values that are not in the token: organization, mode, the key's identifier, and the
+/// digests of both secrets.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_api_keys::credential::SessionTokens;
+/// # let [current, previous] = ["current secret of 32 bytes or more", "previous secret of 32 bytes or more"];
+///
+/// let tokens = SessionTokens::new(current.into())?.with_lifetime(Duration::from_secs(5 * 60));
+/// // While tokens signed with yesterday's secret are still in use:
+/// let tokens = tokens.with_previous(previous.into())?;
+/// # Ok::<_, tower_api_keys::credential::InvalidSigningSecret>(())
+/// ```
+///
+/// A clone is cheap and shares the signing secrets. They are wiped from memory when the last clone is dropped.
 #[derive(Clone)]
 #[must_use]
 pub struct SessionTokens {

@@ -35,7 +35,7 @@ impl<A: SessionAuthenticator + ?Sized> SessionAuthenticator for Arc<A> {
 
 /// A person whom the application has authenticated, and the organizations they may act for.
 ///
-/// See the [module docs](self). `Debug` shows the identifier and the organizations.
+/// See the [module docs](crate::identity). `Debug` shows the identifier and the organizations.
 #[derive(Clone)]
 pub struct Session {
     subject: String,

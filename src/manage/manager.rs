@@ -99,7 +99,7 @@ impl KeyManager {
     }
 
     /// Starts every new identifier with `prefix`, such as `app_`: 0 to 16 of `A-Z a-z 0-9 _ -`; 16 letters and digits
-    /// follow. For formats whose keys have [no identifier](crate::key::KeyFormatBuilder::with_public_id) in their
+    /// follow. For formats whose keys have [no identifier](crate::key::KeyFormatBuilder::public_id) in their
     /// text.
     ///
     /// # Errors
