@@ -1,9 +1,9 @@
-//! One API in several processes: keys in PostgreSQL, which each process holds in memory until it hears of a change, and
-//! one limit for all of them, counted by Redis.
+//! One API in several processes: keys in PostgreSQL, cached in each process until a change is reported, and one limit
+//! for all processes, counted by Redis.
 //!
 //! # The two-minute tour
 //!
-//! It needs a PostgreSQL and a Redis (or Valkey). Two to throw away again:
+//! It needs a PostgreSQL and a Redis (or Valkey). Two temporary ones:
 //!
 //! ```sh
 //! docker run --rm --detach --publish 127.0.0.1:5432:5432 --env POSTGRES_USER=demo --env POSTGRES_PASSWORD=demo postgres:15
@@ -29,8 +29,8 @@
 //! LISTEN_ADDR=127.0.0.1:3001 cargo run --example distributed --features full
 //! ```
 //!
-//! In a third one, paste the line `API_KEY=…` that one of them printed, and then these. Each `curl` shows the status that
-//! the line above it says:
+//! In a third terminal, paste the line `API_KEY=…` that one of them printed, and then these lines. Each `curl` shows
+//! the status that the line above it announces:
 //!
 //! ```sh
 //! A=http://127.0.0.1:3000
@@ -62,15 +62,15 @@
 //! curl -i $A/notes -H "x-api-key: $KEY"
 //! ```
 //!
-//! Stop either program, in whatever way, and start it again: what was a good key still is, what was revoked stays so.
+//! Stop either program, in any way, and start it again: valid keys are still valid, and revoked ones stay revoked.
 //!
 //! # Variables
 //!
-//! Reads `DATABASE_URL` and `REDIS_URL`, which must be set; `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one), `LIMIT`
-//! (requests a minute for each key, 3), and `REDIS_DEADLINE_MS` (how long to wait for Redis before this process counts by
-//! itself, 50 milliseconds).
+//! Reads `DATABASE_URL` and `REDIS_URL`, which must be set; `LISTEN_ADDR` (127.0.0.1:3000; port 0 uses a free one),
+//! `LIMIT` (requests a minute for each key, 3), and `REDIS_DEADLINE_MS` (how long to wait for Redis before this
+//! process counts by itself, 50 milliseconds).
 
-// An example talks to its reader on standard output.
+// An example writes to standard output.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod support;
@@ -90,7 +90,7 @@ use tower_api_keys::limit::{RedisConnection, RedisRateLimiter};
 use tower_api_keys::route::RouteMatching;
 use tower_api_keys::{ApiKeys, KeyFormat, NewKey, Principal, Quota, RateLimit};
 
-/// How many programs there are. While Redis is away, each admits its part of the limit.
+/// The number of programs. While Redis is unavailable, each admits its part of the limit.
 const PROCESSES: NonZeroU32 = NonZeroU32::new(2).expect("2 is not 0");
 
 #[tokio::main]
@@ -113,7 +113,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let deadline = env::var("REDIS_DEADLINE_MS").unwrap_or_else(|_| "50".to_owned());
     let deadline = deadline.parse().map_err(|error| format!("REDIS_DEADLINE_MS={deadline}: {error}"))?;
 
-    // `open_store` shows how PostgreSQL, the cache and the news of changes go together.
+    // `open_store` shows how to combine PostgreSQL, the cache and the reports of changes.
     let keys = ApiKeys::builder(open_store().await?, KeyFormat::new("demo_")?)
         .header("x-api-key")
         .limit(RateLimit::per_key("notes", Quota::per_minute(limit)?))
@@ -134,7 +134,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         .route("/notes", get(async move |caller: Principal| notes(&caller, address)))
         .layer(keys.require("notes:read"))
         .layer(keys.rate_limit());
-    // The key routes need scopes of their own, and are not limited.
+    // The key routes have their own scopes, and are not limited.
     let key_routes = keys.key_routes_of(keys.manager().clone()).delete_revokes().into_router();
     let app = Router::new().nest("/api-keys", key_routes).merge(notes).layer(keys.authenticate());
     introduce(address, key.secret.expose_secret());

@@ -4,7 +4,7 @@
 //! cargo run --example hello --features axum
 //! ```
 
-// An example talks to its reader on standard output.
+// An example writes to standard output.
 #![allow(clippy::print_stdout)]
 
 use axum::{Router, routing::get};
@@ -18,7 +18,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("GET", "/workflows", "workflows:read")
         .build()?;
 
-    // The first key comes from code. Its secret is shown once; the store holds a digest of it.
+    // The first key is created in code. Its secret is shown once; the store holds only its digest.
     let key = keys.manager().create_for("org_1", NewKey::new("First key").scope("workflows:read")).await?;
 
     let workflows = async |caller: Principal| format!("The workflows of {}\n", caller.name());

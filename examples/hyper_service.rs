@@ -1,16 +1,16 @@
-//! The layer round a plain hyper service, without axum.
+//! The layer around a plain hyper service, without axum.
 //!
 //! ```text
 //! cargo run --example hyper_service
 //! ```
 //!
-//! It prints the key it made and `curl` lines to paste. Speaks HTTP/1.1 and HTTP/2 on one port. Keys are held in memory or,
-//! with the features for that (`--features full`), in the database that `DATABASE_URL` names (`sqlite:keys.db`,
+//! It prints the new key and `curl` lines to paste. Speaks HTTP/1.1 and HTTP/2 on one port. Keys are kept in memory
+//! or, with the required features (`--features full`), in the database that `DATABASE_URL` names (`sqlite:keys.db`,
 //! `postgres://…`; see `support/mod.rs`).
 //!
-//! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one).
+//! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 uses a free one).
 
-// An example talks to its reader on standard output.
+// An example writes to standard output.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod support;
@@ -77,7 +77,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
             () = &mut stopped => break,
         };
         let Ok((stream, peer)) = accepted else {
-            // Out of file descriptors, say: connections that end give some back.
+            // For instance out of file descriptors: closed connections release some.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
@@ -86,7 +86,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         let connection = connections.watch(connection.into_owned());
         tokio::spawn(async move {
-            // Clients hang up whenever they like.
+            // Clients may disconnect at any time.
             let _ = connection.await;
         });
     }
@@ -95,8 +95,8 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What hyper leaves to its services: to say who the peer is, and to answer `HEAD` without a body, which it would send
-/// over HTTP/2.
+/// Adds what hyper leaves to its services: the address of the peer, and `HEAD` responses without a body, which hyper
+/// would send over HTTP/2.
 async fn call<S>(service: S, peer: SocketAddr, mut request: Request<Incoming>) -> Result<Answer, Infallible>
 where
     S: Service<Request<Incoming>, Response = Answer, Error = Infallible>,
@@ -110,7 +110,7 @@ where
     Ok(response)
 }
 
-/// Inside the layer. What has no rule never comes here.
+/// Inside the layer. Requests without a rule never arrive here.
 async fn answer(request: Request<Incoming>) -> Result<Answer, Infallible> {
     let caller = Principal::from_extensions(request.extensions());
     let (status, text) = match (request.method(), request.uri().path(), caller) {

@@ -1,16 +1,16 @@
-//! JustPaid Workflows: a whole API behind keys, scopes and rate limits.
+//! JustPaid Workflows: a complete API with keys, scopes and rate limits.
 //!
 //! ```text
 //! cargo run --example justpaid_workflows --features full
 //! ```
 //!
-//! It prints the keys it made and `curl` lines to paste. Keys are held in memory or in the database that `DATABASE_URL`
+//! It prints the new keys and `curl` lines to paste. Keys are kept in memory or in the database that `DATABASE_URL`
 //! names (`sqlite:keys.db`, `postgres://…`; see `support/mod.rs`); everything else is in memory.
 //!
-//! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one), `READ_LIMIT`, `WRITE_LIMIT`, `EXECUTE_LIMIT`,
+//! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 uses a free one), `READ_LIMIT`, `WRITE_LIMIT`, `EXECUTE_LIMIT`,
 //! `WEBHOOK_LIMIT` (requests per window: 1000, 100, 500, 10000) and `WINDOW_SECONDS` (60).
 
-// An example talks to its reader on standard output.
+// An example writes to standard output.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod support;
@@ -60,7 +60,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     )?;
     let keys = assembly(open_store().await?).limits(limits).build()?;
 
-    // The first keys come from code; the keys after them can come from `POST /auth/api-keys`.
+    // The first keys are created in code; later ones with `POST /auth/api-keys`.
     let (all, read) = (NewKey::new("All scopes"), NewKey::new("Read only"));
     let all = keys.manager().create_for("company_demo", all.scopes(justpaid::all_scopes())).await?;
     let read = read.scope("workflows:read").scope("runs:read");
@@ -77,7 +77,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The published system, served by axum below `/api/v1`. Behind a proxy, name it in the source of addresses.
+/// The published system, served by axum below `/api/v1`. Behind a proxy, add the proxy to the source of addresses.
 fn assembly(store: Store) -> ApiKeysBuilder<ErrorTable> {
     justpaid(store)
         .routes_below("/api/v1")
@@ -86,10 +86,10 @@ fn assembly(store: Store) -> ApiKeysBuilder<ErrorTable> {
         .record_last_use()
 }
 
-/// The routes, and the layers round them: what is written last is outermost and comes first.
+/// The routes and the layers around them. The last layer added is the outermost and runs first.
 ///
-/// `layer` would be all three in one. In three, fallbacks of the application's own answer a known caller whose request is
-/// for no route.
+/// `layer` would combine all three. With three, the application's own fallbacks respond to an authenticated caller
+/// whose request has no route.
 fn app(keys: &ApiKeys<ErrorTable>) -> Router {
     let key_routes = keys.key_routes_of(keys.manager().clone()).delete_revokes().into_router();
     let api = Router::new()
@@ -109,13 +109,13 @@ fn app(keys: &ApiKeys<ErrorTable>) -> Router {
         .method_not_allowed_fallback(async || Failure::MethodNotAllowed)
         .layer(keys.rate_limit())
         .layer(keys.authenticate());
-    // Webhooks carry no key and are limited by address.
+    // Webhooks have no key and are limited by address.
     let webhooks =
         Router::new().route("/webhooks/{source}", post(receive_webhook)).layer(keys.limit_addresses());
     Router::new().nest("/api/v1", api.merge(webhooks))
 }
 
-/// What each company has. A real application has a database here.
+/// The data of each company. A real application uses a database.
 #[derive(Clone, Default)]
 struct Companies(Arc<Mutex<HashMap<Owner, Company>>>);
 
@@ -174,7 +174,7 @@ struct ConnectionDefinition {
 }
 
 impl Companies {
-    /// Does something with what the caller's company has: no other's is in reach.
+    /// Gives access to the data of the caller's company, and of no other.
     fn of<T>(&self, principal: &Principal, act: impl FnOnce(&mut Company) -> T) -> T {
         let mut companies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         act(companies.entry(principal.owner().clone()).or_default())
@@ -203,7 +203,7 @@ impl Company {
 }
 
 impl Run {
-    /// A run takes half a minute, unless it is cancelled before.
+    /// A run takes half a minute, unless it is cancelled.
     fn complete(&mut self) {
         if self.status == "running" && now() >= self.started_at + 30 {
             self.status = "completed";
@@ -359,7 +359,7 @@ async fn receive_webhook(Path(source): Path<String>) -> Answer {
 
 type Body<T> = Result<Json<T>, JsonRejection>;
 
-/// The body, if it could be read and has a name.
+/// The body, if it can be read and has a name.
 fn named<T>(body: Body<T>, name: impl Fn(&T) -> &String) -> Result<T, Failure> {
     let invalid = |field, message| Failure::Invalid { field, message };
     let Json(body) = body.map_err(|rejection| invalid("body", rejection.body_text()))?;
@@ -393,7 +393,7 @@ struct Problem<'a> {
     details: Option<Value>,
 }
 
-/// What can go wrong behind the layers.
+/// The errors behind the layers.
 enum Failure {
     NotFound(&'static str),
     MethodNotAllowed,
@@ -423,7 +423,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// The variable's value, or the default where it is not set.
+/// The variable's value, or the default if it is not set.
 fn variable<T: FromStr<Err: std::fmt::Display>>(name: &str, default: T) -> Result<T, String> {
     match std::env::var(name) {
         Ok(text) => text.parse().map_err(|error| format!("{name}={text}: {error}")),
@@ -469,7 +469,7 @@ mod tests {
     use super::routes::routes;
     use super::*;
 
-    /// What every application should have: a route without a scope is found here, and not by an attacker.
+    /// Every application should have this test: it finds a route without a scope before an attacker does.
     #[test]
     fn every_route_has_a_scope_or_is_meant_to_have_none() {
         let keys = assembly(Arc::new(MemoryStore::new())).build().unwrap();

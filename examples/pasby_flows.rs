@@ -4,14 +4,14 @@
 //! cargo run --example pasby_flows --features full
 //! ```
 //!
-//! It prints the credentials it made and `curl` lines to paste. Keys and apps are held in memory or in the database that
+//! It prints the new credentials and `curl` lines to paste. Keys and apps are kept in memory or in the database that
 //! `DATABASE_URL` names (`sqlite:keys.db`, `postgres://…`; see `support/mod.rs`); everything else is in memory.
 //!
 //! Every row of the header matrix is served, with `GET` and with `POST`, below `/api/v2` and `/api/v1`:
 //!
 //! | path | |
 //! |---|---|
-//! | `/`, `/health/check` | also `/` and `/api/health/check` without a version; tell how many calls were metered |
+//! | `/`, `/health/check` | also `/` and `/api/health/check` without a version; show how many calls were metered |
 //! | `/identification/same-device`, `…/different-device`, `…/wildcard` | different-device of v2 also grants a token |
 //! | `/signing/same-device`, `…/different-device`, `…/wildcard` | wildcard in v2 only |
 //! | `/flow/authorize?sub=…&app=…` | v1 only: grants a token |
@@ -19,12 +19,12 @@
 //! | `/flow/sse` | v2 only: a stream of events |
 //! | `/document/signing`, `/document/review`, `/document/refresh` | |
 //!
-//! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one), `ADDRESS_LIMIT` (requests a minute for each client
+//! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 uses a free one), `ADDRESS_LIMIT` (requests a minute for each client
 //! address; 100), `TRUSTED_PROXIES` (networks, separated by spaces, whose `cf-connecting-ip`, `x-real-ip` and
-//! `X-Forwarded-For` are believed; none) and `SIGNING_SECRET` (at least 32 bytes; made anew at each start, which ends the tokens of the
-//! one before).
+//! `X-Forwarded-For` are trusted; none) and `SIGNING_SECRET` (at least 32 bytes; by default random at each start,
+//! which invalidates earlier tokens).
 
-// An example talks to its reader on standard output.
+// An example writes to standard output.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod support;
@@ -112,7 +112,7 @@ fn variable(name: &str, default: &str) -> String {
     env::var(name).unwrap_or_else(|_| default.to_owned())
 }
 
-/// An application that runs more than one process, or wants its tokens to live through a restart, has the secret configured.
+/// An application with several processes, or whose tokens must survive a restart, configures the secret.
 fn signing_secret() -> Result<SecretString, Box<dyn Error>> {
     match env::var("SIGNING_SECRET") {
         Ok(secret) => Ok(secret.into()),
@@ -120,8 +120,8 @@ fn signing_secret() -> Result<SecretString, Box<dyn Error>> {
     }
 }
 
-/// The client's address is in `cf-connecting-ip`, `x-real-ip` or `X-Forwarded-For`, the first that is there, of requests
-/// that come from one of these proxies. They have to overwrite or remove the first two.
+/// The client's address is in `cf-connecting-ip`, `x-real-ip` or `X-Forwarded-For`, the first that exists, of
+/// requests from one of these proxies. They must overwrite or remove the first two.
 fn behind_proxies(networks: &str) -> ClientAddressSource {
     ClientAddressSource::single_field("cf-connecting-ip", networks.split_whitespace())
         .or_single_field("x-real-ip")
@@ -129,7 +129,7 @@ fn behind_proxies(networks: &str) -> ClientAddressSource {
         .from_connect_info()
 }
 
-/// The published system, served by axum, with its calls metered.
+/// The published system, served by axum, with metering.
 fn assembly(store: Store, application: &Application) -> ApiKeysBuilder<ErrorTable> {
     let meter = application.meter.clone();
     pasby::pasby(store, application.tokens.clone())
@@ -138,7 +138,7 @@ fn assembly(store: Store, application: &Application) -> ApiKeysBuilder<ErrorTabl
         .record_last_use()
 }
 
-/// The routes, and the layer round them, fallbacks included.
+/// The routes and the layer around them, including fallbacks.
 fn app(keys: &ApiKeys<ErrorTable>, application: Application) -> Router {
     let identification = |different_device: MethodRouter<Application>| {
         Router::new()
@@ -183,14 +183,14 @@ where
     on(MethodFilter::GET.or(MethodFilter::POST), handler)
 }
 
-/// What the handlers share.
+/// The state of the handlers.
 #[derive(Clone)]
 struct Application {
     tokens: SessionTokens,
     meter: Meter,
 }
 
-/// `x-access-token` with a token, and the word that no cache may keep it.
+/// `x-access-token` with a token, and `Cache-Control` against caching.
 type TokenFields = [(HeaderName, HeaderValue); 2];
 
 impl Application {
@@ -198,7 +198,7 @@ impl Application {
         Self { tokens, meter: Meter::default() }
     }
 
-    /// A token for a caller that has presented an app's secret; `None` for every other.
+    /// A token for a caller that has sent an app's secret; `None` otherwise.
     fn session_token(&self, principal: &Principal) -> Option<TokenFields> {
         let token = self.tokens.issue(principal, Timestamp::from(SystemTime::now()))?;
         let mut value = HeaderValue::from_str(token.expose_secret()).ok()?;
@@ -207,7 +207,7 @@ impl Application {
     }
 }
 
-/// Calls by organization and mode: what a bill would be made of.
+/// Calls by organization and mode, as needed for a bill.
 #[derive(Clone, Default)]
 struct Meter(Arc<Mutex<HashMap<Owner, u64>>>);
 
@@ -229,7 +229,7 @@ async fn health(principal: Principal, State(application): State<Application>) ->
     success(json!({ "metered": application.meter.calls(principal.owner()) }))
 }
 
-/// Stands for the work of every route: tells what the layers found out.
+/// Stands for the work of every route: returns what the layers found.
 async fn flow(principal: Principal, route: MatchedPath) -> Json<Value> {
     success(json!({
         "route": route.as_str(),
@@ -239,7 +239,7 @@ async fn flow(principal: Principal, route: MatchedPath) -> Json<Value> {
     }))
 }
 
-/// The device that goes on with the flow polls for its end with a token.
+/// The device that continues the flow polls for its end with a token.
 async fn flow_with_token(
     principal: Principal,
     State(application): State<Application>,
@@ -258,8 +258,8 @@ async fn events() -> impl IntoResponse {
     Sse::new(tokio_stream::iter(events))
 }
 
-/// Grants a token for `sub`, the consumer, to the `app` whose secret was presented. Whether there is such a consumer is for
-/// a real application to say.
+/// Grants a token for `sub`, the consumer, to the `app` whose secret was sent. A real application checks that the
+/// consumer exists.
 async fn authorize(
     principal: Principal,
     State(application): State<Application>,
@@ -279,10 +279,10 @@ async fn authorize(
     }
 }
 
-/// A parameter that comes more than once.
+/// A repeated parameter.
 struct Several;
 
-/// The value of a query parameter, unless that is empty.
+/// The value of a query parameter, unless it is empty.
 fn single_parameter<'q>(query: &'q str, name: &str) -> Result<Option<&'q str>, Several> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let mut values = pairs.filter(|(other, _)| *other == name).map(|(_, value)| value);
@@ -292,7 +292,7 @@ fn single_parameter<'q>(query: &'q str, name: &str) -> Result<Option<&'q str>, S
     }
 }
 
-/// As for a secret that is not good.
+/// The same response as for a bad secret.
 fn invalid() -> Response {
     pasby::error(StatusCode::UNAUTHORIZED, "authorization_error", pasby::INVALID)
 }
@@ -347,7 +347,7 @@ mod tests {
     use super::routes::routes;
     use super::*;
 
-    /// What every application should have: a route that is forgotten in the matrix is found here.
+    /// Every application should have this test: it finds a route that is missing in the matrix.
     #[test]
     fn every_route_is_in_the_matrix_and_every_row_is_served() {
         let tokens = SessionTokens::new("a secret of thirty-two characters".into()).unwrap();

@@ -1,17 +1,17 @@
-//! payment-gateway.app: keys of organizations and of the system as bearer tokens, dashboard sessions beside them, the whole
-//! life of keys, and portal links that open once.
+//! payment-gateway.app: keys of organizations and of the system as bearer tokens, dashboard sessions, the whole life
+//! cycle of keys, and portal links that open once.
 //!
 //! ```text
 //! cargo run --example payment_gateway --features full
 //! ```
 //!
-//! It prints the keys it made and `curl` lines to paste. Keys are held in memory or in the database that `DATABASE_URL`
-//! names (`sqlite:keys.db`, `postgres://…`; see `support/mod.rs`); everything else is in memory, portal links and
-//! organizations as well.
+//! It prints the new keys and `curl` lines to paste. Keys are kept in memory or in the database that `DATABASE_URL`
+//! names (`sqlite:keys.db`, `postgres://…`; see `support/mod.rs`); everything else is in memory, including portal
+//! links and organizations.
 //!
-//! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one).
+//! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 uses a free one).
 
-// An example talks to its reader on standard output.
+// An example writes to standard output.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod support;
@@ -51,7 +51,7 @@ use tower_api_keys::scope::{Scope, ScopeRequirement, ScopeSet};
 use tower_api_keys::store::{KeyQuery, StoreError};
 use tower_api_keys::{ApiKeys, ApiKeysBuilder, Authority, KeyFormat, MemoryStore, NewKey};
 
-/// What the published guide has an integration do, and managing keys.
+/// The scopes of an integration as published, and those for managing keys.
 const SCOPES: [&str; 6] =
     ["checkout:create", "transaction:*", "client:*", "invoice:*", "portal:create", "api_key:*"];
 
@@ -124,18 +124,19 @@ fn assembly(store: Store) -> ApiKeysBuilder<ErrorTable> {
     payment_gateway(store).routes_below("/api/v1").match_routes(RouteMatching::MatchedPath).record_last_use()
 }
 
-/// Everything that a key of the system can do: what those of organizations can, and more.
+/// All scopes that a system key can have: those of organizations, and more.
 fn system_scopes() -> ScopeSet {
     let system: Scope = "system:*".parse().expect("the scope is well formed");
     organization_scopes().into_iter().chain([system]).collect()
 }
 
-/// Looks after the keys of the system; [`ApiKeys::manager`] after those of organizations.
+/// Manages the keys of the system; [`ApiKeys::manager`] manages those of organizations.
 fn system_manager(keys: &ApiKeys<ErrorTable>) -> KeyManager {
     keys.manager().clone().with_grantable_scopes(system_scopes())
 }
 
-/// Makes one-time portal links and redeems them. They are in a store of their own, and those who make them in `callers`.
+/// Makes one-time portal links and redeems them. They have their own store; the keys of their creators are in
+/// `callers`.
 fn portal_links(callers: Store) -> KeyManager {
     let format = KeyFormat::new("pl_").expect("a prefix makes a key format");
     KeyManager::new(MemoryStore::new(), format)
@@ -143,10 +144,10 @@ fn portal_links(callers: Store) -> KeyManager {
         .with_scope_for(KeyAction::Create, ScopeRequirement::from_static("portal:create"))
 }
 
-/// The routes, and the layers round them: what is written last is outermost and comes first.
+/// The routes and the layers around them. The last layer added is the outermost and runs first.
 ///
-/// `layer` would be the three of callers in one. In three, fallbacks of the application's own answer a known caller whose
-/// request is for no route.
+/// `layer` would combine the three that authenticate. With three, the application's own fallbacks respond to an
+/// authenticated caller whose request has no route.
 fn app(keys: &ApiKeys<ErrorTable>, application: Application) -> Router {
     let system_keys = keys.key_routes_of(system_manager(keys)).into_router();
     let api = Router::new()
@@ -171,22 +172,23 @@ fn app(keys: &ApiKeys<ErrorTable>, application: Application) -> Router {
         .method_not_allowed_fallback(async || failure(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"))
         .layer(keys.rate_limit())
         .layer(keys.authenticate())
-        // A link needs no key. HEAD, which mail scanners send, opens nothing.
+        // A link needs no key. `HEAD`, which mail scanners send, opens nothing.
         .route("/portal/links/{token}", get(open_portal_link).head(async || StatusCode::METHOD_NOT_ALLOWED))
         .with_state(application);
-    // There are no limits by address: the outermost layer gives each request its identifier, also where no key is needed.
+    // There are no limits by address: the outermost layer gives each request its identifier, even without a key.
     Router::new()
         .nest("/api/v1", api)
         .layer(middleware::from_fn(write_request_id))
         .layer(keys.limit_addresses())
 }
 
-/// Dashboard sessions by the digest of their tokens. A real application verifies a signed token here, or asks who does.
+/// Dashboard sessions by the digest of their tokens. A real application verifies a signed token here, or asks a
+/// service that does.
 #[derive(Default)]
 struct Sessions(HashMap<Digest, Session>);
 
 impl Sessions {
-    /// An hour for a person who has just logged in.
+    /// A session of one hour for a person who has just logged in.
     fn begin(&mut self, session: Session) -> Result<SecretString, Box<dyn Error>> {
         let token = KeyFormat::new("dash_")?.generate(session.mode())?.secret;
         let session = session.with_expiry(in_minutes(60));
@@ -202,7 +204,7 @@ impl SessionAuthenticator for Sessions {
     }
 }
 
-/// What the handlers share. A real application has a database here.
+/// The state of the handlers. A real application uses a database.
 #[derive(Clone)]
 struct Application {
     links: KeyManager,
@@ -212,7 +214,7 @@ struct Application {
 
 struct Data {
     organizations: BTreeMap<OrganizationId, String>,
-    /// All things, each with its owner.
+    /// All resources, each with its owner.
     things: BTreeMap<String, Owned<Thing>>,
     last_number: u64,
     portal_link_ttl_minutes: u32,
@@ -230,7 +232,7 @@ struct Thing {
     content: Value,
 }
 
-/// The kinds of things that can be listed.
+/// The kinds of resources that can be listed.
 trait Kind {
     const NAME: &str;
 }
@@ -271,7 +273,7 @@ impl Data {
         content
     }
 
-    /// Another's is not found, like one that is not there.
+    /// Another owner's resource is not found, like a missing one.
     fn find<K: Kind>(&mut self, caller: &OrganizationPrincipal, id: &str) -> Option<&mut Value> {
         let found = self.things.get_mut(id).and_then(|thing| thing.get_mut(caller.principal()));
         found.filter(|thing| thing.kind == K::NAME).map(|thing| &mut thing.content)
@@ -283,10 +285,10 @@ impl Data {
     }
 }
 
-/// The vendor's plugins take any other status than 200 for a failure, so what was made answers 200 as well.
+/// The vendor's plugins treat any status other than 200 as a failure, so creations return 200 as well.
 type Answer = Result<Json<Value>, Response>;
 
-/// Only the application knows which organizations there are, and a system key can select any.
+/// Only the application knows the existing organizations, and a system key can select any.
 async fn organization_exists(
     State(application): State<Application>,
     request: Request,
@@ -377,7 +379,7 @@ struct Schedule {
     every_days: u16,
 }
 
-/// Recurring schedules are part of invoices, so it is `invoice:execute` that this needs.
+/// Recurring schedules are part of invoices, so this needs `invoice:execute`.
 async fn schedule_invoice(
     caller: OrganizationPrincipal,
     State(application): State<Application>,
@@ -397,7 +399,7 @@ struct NewPortalLink {
     ttl_minutes: Option<std::num::NonZeroU32>,
 }
 
-/// A shorter time than the system's may be asked for; a longer one is capped.
+/// A shorter lifetime than the system's can be requested; a longer one is clamped.
 async fn create_portal_link(
     caller: OrganizationPrincipal,
     State(application): State<Application>,
@@ -426,7 +428,7 @@ async fn create_portal_link(
     })))
 }
 
-/// Links that have expired are of no use any more. The oldest come first, so a page for each new one is enough.
+/// Removes expired links. The oldest come first, so one page for each new link is enough.
 async fn forget_unopened(links: &KeyManager, owner: &Owner) -> Result<(), ManageError> {
     let operator = Authority::operator(owner.clone());
     for link in links.list(&operator, &KeyQuery::default()).await?.keys {
@@ -491,7 +493,8 @@ async fn create_organization(
     State(application): State<Application>,
     Input(NewOrganization { name }): Input<NewOrganization>,
 ) -> Answer {
-    // No number: after a restart the next organization would get it, and with it the keys of the one before.
+    // Not a number: after a restart the next organization would get the same one, and with it the keys of the
+    // previous one.
     let internal = || failure(StatusCode::INTERNAL_SERVER_ERROR, "internal_error");
     let id = format!("org_{:016x}", getrandom::u64().map_err(|_| internal())?);
     let organization = json!({ "id": id, "name": name });
@@ -525,7 +528,7 @@ async fn health(_: SystemPrincipal, State(application): State<Application>) -> A
     Ok(Json(json!({ "status": "ok", "organizations": application.lock().organizations.len() })))
 }
 
-/// The last parameter of the path; one that can't be read is one that is not there.
+/// The last parameter of the path; one that cannot be parsed is treated as unknown.
 struct Id(String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
@@ -539,7 +542,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
-/// A body in JSON, with the members that it should have and no others.
+/// A JSON body with the required members and no others.
 struct Input<T>(T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
@@ -557,7 +560,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
     }
 }
 
-/// What a handler answers that fails. Goes with the response, so that [`write_request_id`] can write the body anew.
+/// An error of a handler. Attached to the response, so that [`write_request_id`] can rewrite the body.
 #[derive(Clone)]
 struct Failure {
     code: &'static str,
@@ -571,7 +574,7 @@ fn error(status: StatusCode, code: &'static str, text: impl Into<String>) -> Res
     (status, [(CONTENT_TYPE, "application/json")], Extension(failure), body).into_response()
 }
 
-/// Adds the request's identifier to the errors of handlers, as those of the layers have it.
+/// Adds the request's identifier to the errors of handlers, as in those of the layers.
 async fn write_request_id(request: Request, next: Next) -> Response {
     let id = RequestId::from_extensions(request.extensions()).cloned();
     let mut response = next.run(request).await;
@@ -594,7 +597,7 @@ fn failure(status: StatusCode, code: &'static str) -> Response {
     error(status, code, status.canonical_reason().unwrap_or("Error"))
 }
 
-/// A portal link that could not be made or opened.
+/// A portal link could not be created or opened.
 fn unmanaged(problem: ManageError) -> Response {
     let kind = problem.kind();
     let (code, text) = match kind {
@@ -657,7 +660,7 @@ mod tests {
     use super::routes::routes;
     use super::*;
 
-    /// What every application should have: a route without a rule is found here, and not by an attacker.
+    /// Every application should have this test: it finds a route without a rule before an attacker does.
     #[test]
     fn every_route_has_a_rule_or_is_meant_to_have_none() {
         let store: Store = Arc::new(MemoryStore::new());

@@ -1,17 +1,17 @@
-//! PayMongo Workflow API: test and live keys by HTTP Basic, one organization a key, and data that neither mode nor
-//! organization sees of the other.
+//! PayMongo Workflow API: test and live keys by HTTP Basic, one organization per key, and data isolated by mode and
+//! organization.
 //!
 //! ```text
 //! cargo run --example paymongo_workflows --features full
 //! ```
 //!
-//! It prints the keys it made and `curl` lines to paste. Keys are held in memory or in the database that `DATABASE_URL`
+//! It prints the new keys and `curl` lines to paste. Keys are kept in memory or in the database that `DATABASE_URL`
 //! names (`sqlite:keys.db`, `postgres://…`; see `support/mod.rs`); everything else is in memory.
 //!
-//! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one), and `ACCEPT_MISSING_COLON`: with 1, a key is also taken
-//! without the colon behind it, as some of PayMongo's own client libraries send it.
+//! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 uses a free one), and `ACCEPT_MISSING_COLON`: with 1, a key is also
+//! accepted without a colon, as some of PayMongo's own client libraries send it.
 
-// An example talks to its reader on standard output.
+// An example writes to standard output.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod support;
@@ -96,7 +96,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The routes, and the layer round them, fallbacks included.
+/// The routes and the layer around them, including fallbacks.
 fn app(keys: &ApiKeys<ErrorTable>, workflows: Workflows) -> Router {
     let api = Router::new()
         .route("/workflows", get(list_workflows).post(create_workflow))
@@ -109,7 +109,7 @@ fn app(keys: &ApiKeys<ErrorTable>, workflows: Workflows) -> Router {
     Router::new().nest("/v1", api)
 }
 
-/// All workflows, each with its owner. A real application has a database here.
+/// All workflows, each with its owner. A real application uses a database.
 #[derive(Clone, Default)]
 struct Workflows(Arc<Mutex<Everything>>);
 
@@ -129,7 +129,7 @@ struct Workflow {
     updated_at: u64,
 }
 
-/// What a client writes, in JSON or YAML: an object with a name, and whatever steps and triggers there are.
+/// The client's input, in JSON or YAML: an object with a name, and optional steps and triggers.
 #[derive(Clone, Serialize)]
 struct Definition {
     name: String,
@@ -156,7 +156,7 @@ impl Everything {
         workflow
     }
 
-    /// The caller's workflow. Another's is not found, like one that is not there.
+    /// The caller's workflow. Another owner's is not found, like a missing one.
     fn find(&mut self, id: &Id, principal: &Principal) -> Result<&mut Workflow, Failure> {
         let found = self.workflows.get_mut(&id.0).and_then(|workflow| workflow.get_mut(principal));
         found.ok_or(Failure::NotFound)
@@ -203,7 +203,7 @@ async fn delete_workflow(principal: Principal, State(workflows): State<Workflows
     success(json!({ "id": id.0, "deleted": true }))
 }
 
-/// The one route that tells a workflow of the other mode from one that is not there.
+/// The only route that distinguishes a workflow of the other mode from a missing one.
 async fn execute_workflow(
     principal: Principal,
     State(workflows): State<Workflows>,
@@ -221,7 +221,7 @@ async fn execute_workflow(
     }))
 }
 
-/// The identifier in the path; one that can't be read is one that is not there.
+/// The identifier in the path; one that cannot be parsed is treated as unknown.
 struct Id(String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
@@ -271,7 +271,7 @@ impl Document {
     }
 }
 
-/// The client libraries take any other status than 200 for a failure, so a write answers 200 as well.
+/// The client libraries treat any status other than 200 as a failure, so writes return 200 as well.
 fn success(data: impl Serialize) -> Answer {
     Ok(Json(Success { data }).into_response())
 }
@@ -281,7 +281,7 @@ struct Success<T> {
     data: T,
 }
 
-/// What can go wrong behind the layers.
+/// The errors behind the layers.
 enum Failure {
     NotFound,
     LivemodeMismatch,

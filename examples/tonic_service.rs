@@ -4,13 +4,12 @@
 //! cargo run --example tonic_service --features full
 //! ```
 //!
-//! It prints the key it made and `curl` lines to paste. Keys are held in memory or in the database that `DATABASE_URL`
+//! It prints the new key and `curl` lines to paste. Keys are kept in memory or in the database that `DATABASE_URL`
 //! names (`sqlite:keys.db`, `postgres://…`; see `support/mod.rs`).
 //!
-//! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 takes a free one)
-//! and `LIMIT` (calls a minute, 100).
+//! Reads `LISTEN_ADDR` (127.0.0.1:3000; port 0 uses a free one) and `LIMIT` (calls a minute, 100).
 
-// An example talks to its reader on standard output.
+// An example writes to standard output.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod support;
@@ -71,7 +70,7 @@ struct AlwaysWell;
 
 #[tonic::async_trait]
 impl Health for AlwaysWell {
-    /// Also says who asked, in the metadata of the answer.
+    /// Also returns the caller, in the metadata of the response.
     async fn check(
         &self,
         request: Request<HealthCheckRequest>,

@@ -60,8 +60,8 @@ async fn deciding_about_a_good_key_allocates_nothing() {
     assert_eq!(allocations(|| SystemClock.now()), 0, "clock");
 }
 
-/// Bytes requested from the allocator by ten thousand keys: two scopes, a name and a hint, ten keys of an organization.
-/// What makes them up is in `benches/memory.rs`.
+/// Bytes requested from the allocator by ten thousand keys: two scopes, a name and a hint, ten keys of an
+/// organization. `benches/memory.rs` shows the parts.
 #[test]
 fn a_key_in_memory_takes_fewer_than_three_hundred_bytes() {
     const KEYS: usize = 10_000;
@@ -76,20 +76,20 @@ fn a_key_in_memory_takes_fewer_than_three_hundred_bytes() {
         record
     };
     let store = MemoryStore::new();
-    // The first key brings what depends on the number of processors.
+    // The first key also allocates tables that depend on the number of processors.
     stacks::at_once(store.insert(record(KEYS))).unwrap();
     let insert_all = || (0..KEYS).for_each(|index| stacks::at_once(store.insert(record(index))).unwrap());
     let bytes = measure(insert_all).bytes_current / KEYS as i64;
     assert!(bytes < 290, "{bytes} bytes");
 
-    // Nothing is left of what was replaced, but for the room that the set of digests may have grown by: nine bytes a place.
+    // Nothing is left of the replaced records, except that the set of digests may have grown: nine bytes a place.
     let replace_all = || {
         for index in 0..KEYS {
             let id = format!("{index:016}").parse().unwrap();
             let stored = stacks::at_once(store.find(KeySelector::Id(&id))).unwrap().expect("it is stored");
             let mut record = KeyRecord::clone(&stored);
             record.digest = Peppers::none().digest(&format!("new {index}"));
-            // Brings a box of fields of which none is set.
+            // Adds a box of fields that are all unset.
             record.extras.previous = None;
             stacks::at_once(store.replace(record)).unwrap();
         }
@@ -113,7 +113,7 @@ async fn an_answer_from_the_cache_allocates_nothing() {
     ] {
         let find = || store.find(selector);
         assert_eq!(format!("{:?}", find()), "Lookup::Pending", "{name}");
-        // The future, and the digests in it.
+        // The future, and its digests.
         assert_eq!(allocations(find), when_not_held, "{name}, not held");
         find().await.unwrap();
         assert_eq!(format!("{:?}", find()), "Lookup::Ready", "{name}");
@@ -145,13 +145,13 @@ fn a_warm_limiter_allocates_nothing() {
     }
 }
 
-/// Whatever changes a figure here has to say why. Less the inner service's own allocations; most are the response's
-/// header values, which is what the application asked for.
+/// A change of any figure here needs an explanation. Without the inner service's own allocations; most are the
+/// response's header values, which the application requested.
 #[cfg(feature = "presets")]
 #[test]
 fn stacks_allocate_as_often_as_they_did() {
     let mut counts = stacks::own::stacks(1_000).into_iter().map(|mut stack| {
-        // Another limiter's instant may be another one to write down.
+        // Another limiter's instant may be written as a different value.
         stack.send();
         (stack.name, allocations(|| stack.send()))
     });

@@ -1,14 +1,14 @@
-//! What the examples share: where they keep keys, where they listen, and when they stop.
+//! Shared by the examples: the key store, the listener, and the shutdown.
 //!
-//! `DATABASE_URL` says where keys are kept:
+//! `DATABASE_URL` sets where keys are kept:
 //!
 //! | `DATABASE_URL` | keys are kept | needs the features |
 //! |---|---|---|
-//! | not set | in memory; they end with the program | |
-//! | `sqlite:keys.db`, `sqlite:///srv/keys.db` | in an SQLite file, which is made if need be | `sqlite` |
+//! | not set | in memory, until the program ends | |
+//! | `sqlite:keys.db`, `sqlite:///srv/keys.db` | in an SQLite file, created if missing | `sqlite` |
 //! | `postgres://user:password@host/database` | in PostgreSQL, for any number of programs | `postgres`, `cache` |
 //!
-//! Each start makes its first keys anew. In a database, those of earlier starts go on working until they are revoked.
+//! Each start creates its first keys again. In a database, those of earlier starts stay valid until they are revoked.
 
 use std::env;
 use std::error::Error;
@@ -20,10 +20,10 @@ use tokio::task::JoinHandle;
 use tower_api_keys::ApiKeys;
 use tower_api_keys::store::{KeyAdministration, MemoryStore};
 
-/// Any store that keys can be managed in.
+/// Any store whose keys can be managed.
 pub(crate) type Store = Arc<dyn KeyAdministration>;
 
-/// Opens what `DATABASE_URL` names, and says on standard error where that is.
+/// Opens the store that `DATABASE_URL` names, and reports it on standard error.
 pub(crate) async fn open_store() -> Result<Store, Box<dyn Error>> {
     let url = match env::var("DATABASE_URL") {
         Ok(url) => Some(url),
@@ -35,13 +35,13 @@ pub(crate) async fn open_store() -> Result<Store, Box<dyn Error>> {
     Ok(store)
 }
 
-/// Listens on `LISTEN_ADDR`, 127.0.0.1:3000 if that is not set.
+/// Listens on `LISTEN_ADDR`, by default 127.0.0.1:3000.
 pub(crate) async fn listen() -> Result<TcpListener, String> {
     let address = env::var("LISTEN_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     TcpListener::bind(&address).await.map_err(|error| format!("LISTEN_ADDR={address}: {error}"))
 }
 
-/// Ends what `background` does, and writes what it has not written yet. To be called when the server has stopped.
+/// Stops `background`, and writes what it has not written yet. Call it when the server has stopped.
 pub(crate) async fn close<F>(keys: &ApiKeys<F>, background: JoinHandle<()>) {
     background.abort();
     if let Err(error) = keys.flush().await {
@@ -56,7 +56,7 @@ async fn open(url: Option<&str>) -> Opened {
         let place = "in memory and end with this program; DATABASE_URL can name a database";
         return Ok((Arc::new(MemoryStore::new()), place));
     };
-    // The URL is not repeated: there may be a password in it.
+    // The URL is not repeated, as it may contain a password.
     match url.split_once(':') {
         Some(("sqlite", _)) => in_sqlite(url).await,
         Some(("postgres" | "postgresql", _)) => in_postgres(url).await,
@@ -72,7 +72,7 @@ async fn in_sqlite(url: &str) -> Opened {
     Ok((Arc::new(store), "in an SQLite file; those of earlier starts work, too"))
 }
 
-/// Each process holds what it has read, until it hears of a change that another one made.
+/// Each process caches what it has read, until another one reports a change.
 #[cfg(all(feature = "postgres", feature = "cache"))]
 async fn in_postgres(url: &str) -> Opened {
     use sqlx::postgres::PgConnectOptions;
@@ -80,7 +80,7 @@ async fn in_postgres(url: &str) -> Opened {
     use tower_api_keys::store::{CachedStore, PostgresInvalidations, PostgresStore};
 
     let options: PgConnectOptions = url.parse()?;
-    // A pool would try for half a minute, and not say why it failed.
+    // A pool would retry for half a minute, and not report why it failed.
     PgConnection::connect_with(&options).await?.close().await?;
     let pool = PgPool::connect_lazy_with(options);
     let database = PostgresStore::new(pool.clone());

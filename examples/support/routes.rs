@@ -1,9 +1,9 @@
 //! The routes of an axum router, for a test that no route was forgotten in the assembly.
 //!
-//! axum has no list of them, so they are read from its `Debug` output. That is not part of axum's promise, nor of this
-//! crate's: another version of axum may show its routers otherwise. Every byte has to be as known, so that this ends in an
-//! error then, and in no wrong list. An application that copies this file pins its version of axum, or lists its routes by
-//! hand for [`ApiKeys::uncovered`](tower_api_keys::ApiKeys::uncovered).
+//! axum has no list of them, so they are parsed from its `Debug` output. This is not part of axum's promise, nor of
+//! this crate's: another version of axum may print its routers differently. Every byte must be as expected, so that a
+//! change causes an error instead of a wrong list. An application that copies this file pins its version of axum, or
+//! lists its routes by hand for [`ApiKeys::uncovered`](tower_api_keys::ApiKeys::uncovered).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +11,7 @@ use axum::Router;
 use axum::http::Method;
 use tower_api_keys::route::Route;
 
-/// axum shows the router in another way than this file knows.
+/// The `Debug` output of axum's router has an unexpected format.
 #[derive(Debug)]
 pub(crate) struct UnreadableRouter(String);
 
@@ -28,13 +28,13 @@ impl std::fmt::Display for UnreadableRouter {
 
 impl std::error::Error for UnreadableRouter {}
 
-/// What axum names the rest of the path below a nested service.
+/// axum's name for the rest of the path below a nested service.
 const NESTED_SERVICE: &str = "/{*__private__axum_nest_tail_param}";
 
 /// The routes of a router, sorted by pattern; nested and merged ones route by route.
 ///
-/// Not listed are fallbacks, of routers and of single routes. What a service added by `nest_service` has below its prefix
-/// counts as one route, which any rule below the prefix covers.
+/// Fallbacks of routers and of single routes are not listed. A service added by `nest_service` counts as one route,
+/// which any rule below its prefix covers.
 pub(crate) fn routes<S>(router: &Router<S>) -> Result<Vec<Route>, UnreadableRouter> {
     let shown = format!("{router:?}");
     let mut reader = Reader { rest: &shown };
@@ -44,20 +44,20 @@ pub(crate) fn routes<S>(router: &Router<S>) -> Result<Vec<Route>, UnreadableRout
     })
 }
 
-/// Reads the `Debug` output of a router. The error is what was expected.
+/// Parses the `Debug` output of a router. The error is the expected text.
 struct Reader<'a> {
     rest: &'a str,
 }
 
-/// What stands at a path.
+/// The endpoint at a path.
 enum Endpoint {
     /// These methods, those of a `MethodRouter`.
     Methods(Vec<Method>),
-    /// Something that sees every method.
+    /// An endpoint for every method.
     AnyMethod,
 }
 
-/// What was expected instead.
+/// The expected text.
 type Expected = &'static str;
 
 impl<'a> Reader<'a> {
@@ -77,7 +77,7 @@ impl<'a> Reader<'a> {
         Ok(listed(endpoints))
     }
 
-    /// What stands at which path.
+    /// The endpoints by path.
     fn path_router(&mut self) -> Result<BTreeMap<String, Endpoint>, Expected> {
         self.expect("PathRouter { routes: ")?;
         let mut endpoints = self.map(Self::endpoint)?;
@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
         self.expect("fallback: ")?;
         let is_default = self.fallback()?;
         self.expect(", allow_header: ")?;
-        // `any` is a fallback that leaves the `Allow` field out.
+        // `any` is a fallback without the `Allow` field.
         let is_any = match self.one_of(&["None", "Skip", "Bytes(b\""])? {
             "Skip" => true,
             "None" => methods.is_empty() && !is_default,
@@ -179,7 +179,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The first of `texts` that comes next.
+    /// The first of `texts` that follows.
     fn one_of(&mut self, texts: &[&'static str]) -> Result<&'static str, Expected> {
         for text in texts {
             if self.expect(text).is_ok() {
@@ -190,7 +190,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// One route a method, and one for a nested service, which axum has three paths for.
+/// One route per method, and one for a nested service, which has three paths in axum.
 fn listed(endpoints: BTreeMap<String, Endpoint>) -> Vec<Route> {
     let is_mount =
         |path: &str| endpoints.contains_key(&format!("{}{NESTED_SERVICE}", path.trim_end_matches('/')));
@@ -223,7 +223,7 @@ mod tests {
 
     async fn ok() {}
 
-    /// A service of which axum knows no routes.
+    /// A service whose routes axum does not know.
     fn service() -> BoxCloneSyncService<Request<Body>, Response<Body>, Infallible> {
         BoxCloneSyncService::new(tower::service_fn(async |_: Request<Body>| Ok(Response::new(Body::empty()))))
     }

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_would_break_the_field() {
+    fn rejects_characters_that_would_break_the_field() {
         let basic = Challenge::new("Basic").unwrap();
         assert_eq!(Challenge::new(""), Err(InvalidChallenge));
         assert_eq!(Challenge::new("a b"), Err(InvalidChallenge));

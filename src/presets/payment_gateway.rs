@@ -1,8 +1,9 @@
 //! payment-gateway.app: keys of organizations and of the system as bearer tokens, and dashboard sessions.
 //!
-//! - Keys are `sk_<id>.<secret>`, `sk_live_<id>.<secret>` or `sk_test_<id>.<secret>` in `Authorization: Bearer`; made with a
-//!   mark, an identifier of 16 and a secret of 32 of `A-Z a-z 0-9` (190 bits). A bearer token that does not start with
-//!   `sk_` is a dashboard session, verified by the application's own [authenticator](crate::ApiKeysBuilder::sessions).
+//! - Keys are `sk_<id>.<secret>`, `sk_live_<id>.<secret>` or `sk_test_<id>.<secret>` in `Authorization: Bearer`; made
+//!   with a mark, an identifier of 16 and a secret of 32 of `A-Z a-z 0-9` (190 bits). A bearer token that does not
+//!   start with `sk_` is a dashboard session, verified by the application's own
+//!   [authenticator](crate::ApiKeysBuilder::sessions).
 //! - Two tiers. A key of an organization acts for it; `X-Organization-ID` is optional and has to match. A system key
 //!   acts for the organization of the route or of that header, and only it can use the system's routes. A session
 //!   acts for the organization of the route, otherwise of the cookie `selectedOrganization`.

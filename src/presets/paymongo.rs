@@ -1,7 +1,7 @@
 //! PayMongo Workflow API: secret keys `sk_test_…` and `sk_live_…` by HTTP Basic, and `Organization-Id`.
 //!
-//! - Keys are `sk_test_` or `sk_live_` and 32 of `A-Z a-z 0-9` (190 bits); 22 to 64 are read. The key is the user name, the
-//!   password is empty: `Authorization: Basic` and the Base64 of the key and a colon.
+//! - Keys are `sk_test_` or `sk_live_` and 32 of `A-Z a-z 0-9` (190 bits); 22 to 64 are read. The key is the user
+//!   name, the password is empty: `Authorization: Basic` and the Base64 of the key and a colon.
 //! - The mode is the one stored with the key. A key whose prefix has the other mode is rejected.
 //! - `Organization-Id` is required and must be the organization of the key.
 //! - Every error in the published envelope, with the published codes. Two credentials are a 401 like any other bad

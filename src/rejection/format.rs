@@ -7,9 +7,10 @@ use super::ApiError;
 /// Makes the response to every error of an assembly: rejected requests, failed key management calls, and unavailable
 /// handler arguments.
 ///
-/// Set once, with [`ApiKeysBuilder::errors`](crate::ApiKeysBuilder::errors). [`ProblemDetails`](super::ProblemDetails) is
-/// the default; `JsonErrors` (feature `json`) takes a closure that returns the application's JSON;
-/// [`GrpcStatus`](super::GrpcStatus) is for gRPC. Implemented for closures that make the whole response:
+/// Set with [`ApiKeysBuilder::errors`](crate::ApiKeysBuilder::errors). The default is
+/// [`ProblemDetails`](super::ProblemDetails); `JsonErrors` (feature `json`) takes a closure that returns the
+/// application's JSON; [`GrpcStatus`](super::GrpcStatus) is for gRPC. Implemented for closures that make the whole
+/// response:
 ///
 /// ```
 /// use http::Response;

@@ -45,27 +45,25 @@
 #![doc = include_str!("sqlite/schema_1.sql")]
 //! ```
 //!
-//! - Compare and order texts byte for byte: `Ab` and `aB` are two identifiers. That is SQLite's default,
+//! - Compare and order texts byte for byte: `Ab` and `aB` are two identifiers. This is SQLite's default,
 //!   `COLLATE "C"` in PostgreSQL and a `_bin` collation in MySQL.
-//! - A key of the system has no organization. Here that is the empty text, which is no organization's identifier: a `NULL`
-//!   is never found with `=`.
-//! - A digest is unique among all of them, previous and next ones too, whence the second table. Both tables
-//!   change in one transaction. (SQLite heeds `ON DELETE CASCADE` only after `PRAGMA foreign_keys = ON`.)
-//! - [`replace`](KeyAdministration::replace) is an `UPDATE` that sets the next version and asks for identifier, owner and
-//!   the version before; [`Conflict`](StoreErrorKind::Conflict) if it changed no row. A violated constraint is a
-//!   `Conflict`, too.
-//! - [`list`](KeyAdministration::list) asks for one row more than the limit to see whether there is a next
-//!   page.
+//! - A system key has no organization. Here this is the empty text, which is not a valid identifier: a `NULL` is never
+//!   found with `=`.
+//! - A digest is unique among all digests, including previous and next ones; hence the second table. Both tables
+//!   change in one transaction. (SQLite enforces `ON DELETE CASCADE` only after `PRAGMA foreign_keys = ON`.)
+//! - [`replace`](KeyAdministration::replace) is an `UPDATE` that sets the next version, with identifier, owner and
+//!   previous version as its condition; [`Conflict`](StoreErrorKind::Conflict) if it changed no row. A violated
+//!   constraint is a `Conflict`, too.
+//! - [`list`](KeyAdministration::list) reads one row more than the limit to see whether there is a next page.
 //! - [`find`](KeyStore::find) returns revoked and expired keys as well.
-//! - A lookup that hangs keeps its request waiting: the service has no timer. Give up after a time of the store's choice
-//!   with [`Unavailable`](StoreErrorKind::Unavailable), which is answered 503.
-//! - [`refresh`](KeyStore::refresh) calls `replace`. With its default a secret that
-//!   [waits for its first use](crate::manage::KeyManager::rotate_on_first_use) would wait for ever, and an old
-//!   [pepper](crate::key::Peppers) would be needed for ever.
-//! - [`record_last_use`](KeyStore::record_last_use) sets one column and leaves the version as it is.
+//! - A lookup that hangs keeps its request waiting: the service has no timer. Give up after the store's own time limit
+//!   with [`Unavailable`](StoreErrorKind::Unavailable), which leads to a 503 response.
+//! - [`refresh`](KeyStore::refresh) calls `replace`. With the trait's default, a secret that
+//!   [waits for its first use](crate::manage::KeyManager::rotate_on_first_use) would wait forever, and an old
+//!   [pepper](crate::key::Peppers) would be needed forever.
+//! - [`record_last_use`](KeyStore::record_last_use) sets one column and does not change the version.
 //!
-//! Fields have a text or a number that reads back the same. A record starts with [`KeyRecord::new`]; set the
-//! rest:
+//! Every field has a text or a number that round-trips. A record starts with [`KeyRecord::new`]; set the other fields:
 //!
 //! ```
 #![doc = include_str!("sql/row.rs")]

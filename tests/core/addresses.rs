@@ -1,4 +1,4 @@
-//! Where keys may be used from, and how often one address may present bad ones: authentication, seen from outside.
+//! Addresses that keys may be used from, and limits on bad credentials per address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ fn networks(list: &[&str]) -> Vec<Network> {
     list.iter().map(|network| network.parse().unwrap()).collect()
 }
 
-/// A key for `allowed` only.
+/// A key restricted to `allowed`.
 fn key_for(allowed: &[&str]) -> KeyRecord {
     record(KEY, |key| key.extras.allowed_addresses = networks(allowed))
 }
@@ -50,17 +50,17 @@ fn forwarded(peer: &str, lines: &[&'static str]) -> Request<()> {
     request
 }
 
-/// Authentication alone: the routes decide nothing.
+/// Authentication only: all routes accept any key.
 fn authenticate<F>(builder: ApiKeysBuilder<F>) -> ApiKeysLayer<F> {
     builder.without_route_table().build().unwrap().authenticate()
 }
 
-/// Authentication with the keys of `store`, where clients come from where `source` says.
+/// Authentication with the keys of `store`; `source` finds the client's address.
 fn with_source(store: impl KeyAdministration, source: ClientAddressSource) -> ApiKeysLayer {
     authenticate(assembly(store).client_address(source))
 }
 
-/// The settings that `build` finds fault with.
+/// The settings that `build` rejects.
 fn faults(builder: ApiKeysBuilder) -> Vec<&'static str> {
     let error = builder.without_route_table().build().unwrap_err();
     error.faults().iter().map(|fault| fault.setting()).collect()
@@ -89,7 +89,7 @@ mod allowed {
     use super::*;
 
     #[tokio::test]
-    async fn a_key_is_good_from_its_networks_and_rejected_with_403_from_elsewhere() {
+    async fn a_key_is_accepted_from_its_networks_and_rejected_with_403_from_others() {
         for answers in [Answers::AtOnce, Answers::Later] {
             for (allowed, peer, want) in [
                 (&[][..], ELSEWHERE, true),
@@ -106,10 +106,10 @@ mod allowed {
                 (&["::/0"], "203.0.113.1", false),
                 (&["2001:db8:1::/48"], "2001:db8:1:ffff::1", true),
                 (&["2001:db8:1::/48"], "2001:db8:2::", false),
-                // Whole addresses: the 64 bits that requests are counted by would not tell these two apart.
+                // Whole addresses: the 64 bits that requests are counted by are equal here.
                 (&["2001:db8::5"], "2001:db8::5", true),
                 (&["2001:db8::5"], "2001:db8::6", false),
-                // IPv4 is IPv4, however a dual-stack socket writes it.
+                // IPv4 stays IPv4, even as written by a dual-stack socket.
                 (&["192.0.2.10"], "::ffff:192.0.2.10", true),
                 (&["192.0.2.10"], "::ffff:192.0.2.11", false),
                 (&["::ffff:192.0.2.0/120"], "192.0.2.10", true),
@@ -134,9 +134,9 @@ mod allowed {
         }
     }
 
-    /// Incident: an address policy that believed any `X-Forwarded-For` (CVE-2026-21862).
+    /// Incident: an address policy that trusted any `X-Forwarded-For` (CVE-2026-21862).
     #[tokio::test]
-    async fn forwarded_addresses_are_believed_only_from_named_proxies() {
+    async fn forwarded_addresses_are_trusted_only_from_configured_proxies() {
         let keys = store([key_for(&[HOME, "2001:db8::5"])]).await;
         let by_peer = with_source(keys.clone(), ClientAddressSource::peer());
         let behind = with_source(keys, ClientAddressSource::forwarded_for(["10.0.0.1", "10.0.0.2"]));
@@ -169,7 +169,7 @@ mod allowed {
 
     /// Incident: `Connection: X-Forwarded-For` makes proxies drop the field (CVE-2024-45410, CVE-2025-48865).
     #[tokio::test]
-    async fn a_proxy_that_names_no_client_is_not_taken_for_the_client() {
+    async fn a_proxy_without_a_forwarded_address_is_not_the_client() {
         let keys = store([key_for(&["10.0.0.0/8"])]).await;
         let proxies = ["10.0.0.1", "10.0.0.2"];
         for source in [
@@ -194,7 +194,7 @@ mod allowed {
     }
 
     #[tokio::test]
-    async fn where_no_address_is_known_a_key_with_a_list_is_rejected_and_others_are_not() {
+    async fn without_a_known_address_only_restricted_keys_are_rejected() {
         let anywhere = record(OTHER_KEY, |_| {});
         let keys = store([key_for(&["0.0.0.0/0", "::/0"]), anywhere]).await;
         for answers in [Answers::AtOnce, Answers::Later] {
@@ -209,7 +209,7 @@ mod allowed {
                 assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
                 assert!(reason(&response).to_string().contains(word), "{}", reason(&response));
                 let body = std::str::from_utf8(response.body()).unwrap();
-                assert!(!body.contains("ddress"), "the client is not told: {body}");
+                assert!(!body.contains("ddress"), "the client must not learn the reason: {body}");
             }
             for layer in [&layer, &configured] {
                 assert_eq!(call(layer, request(OTHER_KEY)).await.status(), StatusCode::OK);
@@ -244,7 +244,7 @@ mod allowed {
     }
 
     #[tokio::test]
-    async fn a_stolen_key_spends_nothing_of_its_owners_window() {
+    async fn a_stolen_key_does_not_use_its_owners_limit() {
         let clock = ManualClock::starting_at(START);
         let stored = key_for(&[HOME]);
         let subject = Subject::Key(stored.id);
@@ -264,19 +264,19 @@ mod allowed {
             (ELSEWHERE, 403, 1),
             (HOME, 200, 0),
             (HOME, 429, 0),
-            // Over the limit as well, and told nothing of it.
+            // Over the limit as well, which is not reported.
             (ELSEWHERE, 403, 0),
         ] {
             let response = service.call(from(peer, KEY)).await.unwrap();
             assert_eq!(response.status(), status, "{peer}");
             assert_eq!(limiter.peek(&subject, None, 1, clock.now()).remaining(), left, "{peer}");
             let tells = response.headers().keys().any(|name| name.as_str().contains("ratelimit"));
-            assert_eq!(tells, status != 403, "{peer}: only from home is the limit told");
+            assert_eq!(tells, status != 403, "{peer}: the limit is reported only to an accepted address");
         }
     }
 
     fn any_address() -> impl Strategy<Value = IpAddr> {
-        // Few bits differ, so that addresses and networks meet.
+        // Few bits differ, so that addresses often lie in networks.
         let v4 = (0..8_u32).prop_map(|bits| IpAddr::from(Ipv4Addr::from_bits(0xc000_0200 | bits)));
         let mapped = (0..8_u32)
             .prop_map(|bits| IpAddr::from(Ipv4Addr::from_bits(0xc000_0200 | bits).to_ipv6_mapped()));
@@ -284,7 +284,7 @@ mod allowed {
         prop_oneof![v4, mapped, v6]
     }
 
-    /// The address as bits, IPv4 and IPv6 apart.
+    /// The address as bits, separate for IPv4 and IPv6.
     fn bits(address: IpAddr) -> String {
         match address.to_canonical() {
             IpAddr::V4(address) => format!("{:032b}", address.to_bits()),
@@ -334,7 +334,7 @@ mod allowed {
 
         /// One network contains another if, and only if, its bits are the first bits of the other.
         #[test]
-        fn a_network_contains_another_iff_its_bits_come_first(
+        fn a_network_contains_another_iff_its_bits_are_a_prefix(
             (one, one_host_bits) in (any_address(), 0..5_usize),
             (other, other_host_bits) in (any_address(), 0..5_usize),
         ) {
@@ -375,7 +375,7 @@ mod throttled {
             .throttle_bad_credentials(Quota::per_minute(3).unwrap())
     }
 
-    /// How many more guesses from `peer` are looked up, of at most ten.
+    /// The number of further guesses from `peer` that are looked up, at most ten.
     async fn guesses_left(layer: &ApiKeysLayer, peer: &str) -> usize {
         for guesses in 0..10 {
             match outcome(&call(layer, from(peer, UNKNOWN_KEY)).await).as_str() {
@@ -387,7 +387,7 @@ mod throttled {
         10
     }
 
-    /// A store that fails until it is mended.
+    /// A store that fails until it is repaired.
     struct Mended {
         failing: TestStore,
         mended: TestStore,
@@ -401,7 +401,7 @@ mod throttled {
         }
     }
 
-    /// Answers as `answers` says until the flag is set.
+    /// Returns `answers` until the flag is set.
     fn mended(keys: MemoryStore, answers: Answers) -> (ReadOnly<Mended>, Arc<AtomicBool>) {
         let is_mended = Arc::<AtomicBool>::default();
         let failing = TestStore::new(keys.clone(), answers);
@@ -409,7 +409,7 @@ mod throttled {
         (ReadOnly::new(Mended { failing, mended, is_mended: is_mended.clone() }), is_mended)
     }
 
-    /// More addresses than are counted.
+    /// More addresses than the limiter has room for.
     fn crowd() -> impl Iterator<Item = IpAddr> {
         (0..110_000_u32).map(|number| Ipv4Addr::from_bits(0x0a00_0000 + number).into())
     }
@@ -421,13 +421,13 @@ mod throttled {
     }
 
     #[tokio::test]
-    async fn guesses_are_rejected_before_the_store_is_asked_until_they_no_longer_count() {
+    async fn guesses_are_rejected_before_the_lookup_until_they_expire() {
         for answers in [Answers::AtOnce, Answers::Later] {
             let World { layer, store, clock } = world(answers, [record(KEY, |_| {})]).await;
             for _ in 0..3 {
                 assert_eq!(outcome(&call(&layer, from(HOME, UNKNOWN_KEY)).await), "KeyUnknown");
             }
-            assert_eq!(store.look_ups(), 3);
+            assert_eq!(store.lookups(), 3);
             for key in [UNKNOWN_KEY, KEY] {
                 let response = call(&layer, from(HOME, key)).await;
                 assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS, "{key}");
@@ -439,7 +439,7 @@ mod throttled {
                 assert_eq!(response.headers()["cache-control"], "no-store");
                 assert!(!response.headers().contains_key("www-authenticate"));
             }
-            assert_eq!(store.look_ups(), 3, "{answers:?}: the store was not asked");
+            assert_eq!(store.lookups(), 3, "{answers:?}: the store was not asked");
 
             clock.advance(Duration::from_secs(61));
             assert_eq!(outcome(&call(&layer, from(HOME, KEY)).await), "ok", "after Retry-After");
@@ -447,7 +447,7 @@ mod throttled {
     }
 
     #[tokio::test]
-    async fn bad_credentials_count_and_nothing_else_does() {
+    async fn only_bad_credentials_count() {
         let soon = START.saturating_add(Duration::from_secs(1));
         for (name, stored, key, counts) in [
             ("good", record(KEY, |_| {}), Some(KEY), 0),
@@ -475,9 +475,9 @@ mod throttled {
         }
     }
 
-    /// An address that finds no room is never rejected. So if one still is, the crowd before it has taken none.
+    /// An address without room is never rejected. So if one is rejected, the flood before it has taken no room.
     #[tokio::test]
-    async fn the_innocent_take_no_memory() {
+    async fn addresses_without_bad_credentials_take_no_memory() {
         let elsewhere = record(OTHER_KEY, |key| key.extras.allowed_addresses = networks(&[ELSEWHERE]));
         let keys = store([record(KEY, |_| {}), elsewhere]).await;
         let (keys, is_mended) = mended(keys, Answers::WithAnError);
@@ -501,7 +501,7 @@ mod throttled {
     }
 
     #[tokio::test]
-    async fn good_requests_are_never_counted_however_many() {
+    async fn accepted_requests_are_never_counted() {
         let World { layer, .. } = world(Answers::AtOnce, [record(KEY, |_| {})]).await;
         for _ in 0..2 {
             assert_eq!(outcome(&call(&layer, from(HOME, UNKNOWN_KEY)).await), "KeyUnknown");
@@ -514,7 +514,7 @@ mod throttled {
     }
 
     #[tokio::test]
-    async fn a_stranger_who_knows_the_public_id_locks_no_owner_out() {
+    async fn knowing_the_public_id_cannot_lock_out_the_owner() {
         let format = KeyFormat::builder("sk_").public_id(12, '.').build().unwrap();
         let made = format.generate(Mode::Live).unwrap();
         let id = made.id.unwrap();
@@ -537,9 +537,9 @@ mod throttled {
         }
     }
 
-    /// No more addresses are counted than there is room for, and a flood of them shuts no other out.
+    /// A flood of addresses is counted in bounded memory, and blocks no other address.
     #[tokio::test]
-    async fn a_flood_of_guessing_addresses_shuts_no_other_out() {
+    async fn a_flood_of_guessing_addresses_blocks_no_other_address() {
         let World { layer, .. } = world(Answers::AtOnce, [record(KEY, |_| {})]).await;
         let first = "203.0.113.0";
         for _ in 0..3 {
@@ -555,7 +555,7 @@ mod throttled {
     }
 
     #[tokio::test]
-    async fn one_client_is_one_count_whatever_it_writes() {
+    async fn one_client_has_one_count_whatever_it_sends() {
         let spellings = [
             ("203.0.113.1", "::ffff:203.0.113.1", "one IPv4 address, mapped"),
             ("2001:db8::1", "2001:db8::ffff:1", "one IPv6 network"),
@@ -591,22 +591,22 @@ mod throttled {
         assert_eq!(outcome(&call(&behind, neighbour).await), "KeyUnknown", "others behind the proxy");
     }
 
-    /// Spellings of a credential do not get counts of their own.
+    /// Spellings of a credential do not get their own counts.
     #[tokio::test]
     async fn variants_of_a_credential_share_one_count() {
         let World { layer, store, .. } = world(Answers::AtOnce, [record(KEY, |_| {})]).await;
-        let mut look_ups = 0;
+        let mut lookups = 0;
         for number in 0..10 {
             let guess: &'static str = format!("wfk_{number:0>32}").leak();
-            look_ups += usize::from(outcome(&call(&layer, from(HOME, guess)).await) == "KeyUnknown");
+            lookups += usize::from(outcome(&call(&layer, from(HOME, guess)).await) == "KeyUnknown");
         }
         let upper: &'static str = KEY.to_uppercase().leak();
         call(&layer, from(HOME, upper)).await;
-        assert_eq!((look_ups, store.look_ups()), (3, 3));
+        assert_eq!((lookups, store.lookups()), (3, 3));
     }
 
     #[tokio::test]
-    async fn where_no_address_is_known_no_credential_is_looked_up() {
+    async fn without_a_known_address_no_credential_is_looked_up() {
         let keys = TestStore::new(store([record(KEY, |_| {})]).await, Answers::AtOnce);
         let no_source = assembly(keys.clone()).throttle_bad_credentials(Quota::per_minute(3).unwrap());
         assert_eq!(faults(no_source), ["throttle_bad_credentials"]);
@@ -615,13 +615,13 @@ mod throttled {
         let response = call(&no_peer, request(KEY)).await;
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert!(reason(&response).to_string().contains("PeerAddress"), "{}", reason(&response));
-        assert_eq!(keys.look_ups(), 0);
+        assert_eq!(keys.lookups(), 0);
         assert_eq!(call(&no_peer, request("junk")).await.status(), StatusCode::UNAUTHORIZED);
     }
 
     #[cfg(feature = "axum")]
     #[tokio::test]
-    async fn axum_s_connection_info_is_the_peer_where_the_source_says_so() {
+    async fn connect_info_is_the_peer_if_configured() {
         let World { layer, store, clock } = world(Answers::AtOnce, [key_for(&[HOME])]).await;
         let source = ClientAddressSource::peer().from_connect_info();
         let by_connection = authenticate(throttled(assembly(store), &clock).client_address(source));
@@ -643,7 +643,7 @@ mod throttled {
 
     #[cfg(feature = "presets")]
     #[tokio::test]
-    async fn justpaid_words_a_throttled_request_as_one_over_a_limit() {
+    async fn justpaid_reports_a_throttled_request_like_a_rate_limited_one() {
         use tower_api_keys::presets::justpaid::justpaid;
 
         let keys = throttled(justpaid(MemoryStore::new()), &ManualClock::starting_at(START));

@@ -1,4 +1,4 @@
-//! An assembly is refused when it is built, with every fault named.
+//! An invalid assembly fails to build, with every fault listed.
 
 use http::StatusCode;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -15,7 +15,7 @@ use tower_api_keys::{
 
 use crate::support::*;
 
-/// Good as it is.
+/// A valid assembly.
 fn good() -> ApiKeysBuilder {
     ApiKeys::builder(MemoryStore::new(), format()).header("x-api-key").route("GET", "/", "a:b")
 }
@@ -128,7 +128,7 @@ fn every_fault_is_found_and_names_its_setting() {
             "no extractor finds sessions",
         ),
         (
-            "sessions that nobody verifies",
+            "sessions without an authenticator",
             good().extractor(BearerKey::new(format()).or_session()),
             "sessions",
             "say who verifies them",
@@ -156,7 +156,7 @@ fn every_fault_is_found_and_names_its_setting() {
             "client_address",
         ),
         (
-            "a proxy that is no network",
+            "a proxy that is not a network",
             good().client_address(ClientAddressSource::forwarded_for(["10.0.0.0/40"])),
             "client_address",
             "10.0.0.0/40",
@@ -268,7 +268,7 @@ fn shared_limits_need_a_prefix() {
 }
 
 #[test]
-fn all_faults_are_listed_at_once_and_in_one_line() {
+fn all_faults_are_listed_in_one_line() {
     let builder = ApiKeys::builder(MemoryStore::new(), format())
         .header("x api key")
         .route("GET", "workflows", "workflows:read")
@@ -298,7 +298,7 @@ async fn clones_share_the_limits_and_what_is_stored() {
 }
 
 #[tokio::test]
-async fn several_formats_are_taken_from_one_field_and_new_keys_have_the_first() {
+async fn several_formats_are_accepted_in_one_field_and_new_keys_have_the_first() {
     let store = MemoryStore::new();
     let keys = ApiKeys::builder(store.clone(), KeyFormat::new("new_").unwrap())
         .header("x-api-key")
@@ -324,13 +324,13 @@ async fn several_formats_are_taken_from_one_field_and_new_keys_have_the_first() 
 }
 
 #[test]
-fn a_good_assembly_can_have_everything() {
+fn a_valid_assembly_can_have_every_setting() {
     let tokens = SessionTokens::new("0123456789abcdef0123456789abcdef".into()).unwrap();
     let with_companions = good()
         .basic()
         .extractor(BasicKey::new(KeyFormat::new("other_").unwrap()))
         .companions(companions(Parts::ALL).with_session_tokens("x-token".parse().unwrap(), tokens));
-    // Two extractors read the same field, so this one is refused.
+    // Two extractors read the same field, so `build` rejects this.
     assert_eq!(with_companions.build().unwrap_err().faults().len(), 1);
     let everything = good()
         .bearer()

@@ -1,4 +1,4 @@
-//! Authentication, seen from outside.
+//! Authentication through the public API.
 
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
@@ -18,7 +18,7 @@ use tower_api_keys::{ApiKeys, ApiKeysBuilder, Principal};
 
 use crate::support::*;
 
-/// Authentication alone: the routes decide nothing.
+/// Authentication only: all routes accept any key.
 fn authenticate<F>(builder: ApiKeysBuilder<F>) -> ApiKeysLayer<F> {
     builder.without_route_table().build().unwrap().authenticate()
 }
@@ -40,12 +40,12 @@ async fn a_good_key_reaches_the_handler_as_its_principal() {
         let response = call(&layer, request(KEY)).await;
         assert_eq!(response.status(), StatusCode::OK, "{answers:?}");
         assert_eq!(response.body(), record.id.as_str(), "{answers:?}");
-        assert_eq!(store.look_ups(), 1, "{answers:?}: one lookup");
+        assert_eq!(store.lookups(), 1, "{answers:?}: one lookup");
     }
 }
 
 #[tokio::test]
-async fn every_bad_key_gets_the_same_answer() {
+async fn every_bad_key_gets_the_same_response() {
     let clock = ManualClock::starting_at(START);
     let bad = [
         ("unknown", None),
@@ -76,7 +76,7 @@ async fn every_bad_key_gets_the_same_answer() {
 }
 
 #[tokio::test]
-async fn expiry_is_judged_when_the_request_comes() {
+async fn expiry_is_checked_when_the_request_arrives() {
     let clock = ManualClock::starting_at(START);
     let expiring = record(KEY, |key| key.expires_at = Some(START.saturating_add(Duration::from_secs(1))));
     let layer = authenticate(assembly(store([expiring]).await).clock(clock.clone()));
@@ -88,7 +88,7 @@ async fn expiry_is_judged_when_the_request_comes() {
 }
 
 #[tokio::test]
-async fn malformed_credentials_cost_no_look_up_and_others_cost_one() {
+async fn malformed_credentials_cost_no_lookup_and_others_cost_one() {
     let store = TestStore::new(store([record(KEY, |_| {})]).await, Answers::AtOnce);
     let layer = authenticate(assembly(store.clone()));
     let long = "x".repeat(MAX_CREDENTIAL_LENGTH + 1);
@@ -98,11 +98,11 @@ async fn malformed_credentials_cost_no_look_up_and_others_cost_one() {
         assert_eq!(call(&layer, request).await.status(), StatusCode::UNAUTHORIZED, "{value:.40}");
     }
     assert_eq!(call(&layer, request(None)).await.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(store.look_ups(), 0);
+    assert_eq!(store.lookups(), 0);
     call(&layer, request(UNKNOWN_KEY)).await;
-    assert_eq!(store.look_ups(), 1);
+    assert_eq!(store.lookups(), 1);
     call(&layer, request(KEY)).await;
-    assert_eq!(store.look_ups(), 2);
+    assert_eq!(store.lookups(), 2);
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn two_credentials_are_rejected_by_presence() {
     let response = call(&layer, twice).await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     assert_eq!(reason(&response), "CredentialMalformed(Repeated)");
-    assert_eq!(store.look_ups(), 0);
+    assert_eq!(store.lookups(), 0);
 
     assert_eq!(call(&layer, request(KEY)).await.status(), StatusCode::OK, "one of the two is enough");
 }
@@ -170,7 +170,7 @@ async fn keys_with_a_public_id_are_found_by_it() {
 }
 
 #[tokio::test]
-async fn the_stored_mode_is_the_truth() {
+async fn the_stored_mode_is_authoritative() {
     let format = KeyFormat::builder("sk_").modes("test_", "live_").build().unwrap();
     let live: &'static str = format.generate(Mode::Live).unwrap().secret.expose_secret().to_owned().leak();
     let store = store([record(live, |record| record.owner.mode = Mode::Test)]).await;
@@ -214,7 +214,7 @@ async fn rejections_carry_a_challenge_for_each_scheme_and_are_not_stored() {
 }
 
 #[tokio::test]
-async fn answers_to_a_key_in_its_own_header_are_private_unless_the_handler_says_otherwise() {
+async fn responses_to_a_key_in_its_own_header_are_private_by_default() {
     let layer = authenticate(assembly(store([record(KEY, |_| {})]).await));
     assert_eq!(call(&layer, request(KEY)).await.headers()["cache-control"], "private");
 
@@ -238,7 +238,7 @@ async fn answers_to_a_key_in_its_own_header_are_private_unless_the_handler_says_
 }
 
 #[tokio::test]
-async fn a_401_from_inside_gets_the_challenge_too() {
+async fn a_401_of_an_inner_service_gets_the_challenge_too() {
     let handler = service_fn(async |_: Request<()>| {
         Ok::<_, Infallible>(Response::builder().status(401).body(Bytes::new()).unwrap())
     });
@@ -248,17 +248,17 @@ async fn a_401_from_inside_gets_the_challenge_too() {
 }
 
 #[tokio::test]
-async fn anonymous_requests_pass_only_where_allowed_and_bad_keys_never() {
+async fn anonymous_requests_are_accepted_only_where_allowed_and_bad_keys_never() {
     let layer = authenticate(assembly(store([record(KEY, |_| {})]).await).allow_anonymous());
-    assert_eq!(call(&layer, request(None)).await.body(), "nobody");
-    assert_ne!(call(&layer, request(KEY)).await.body(), "nobody");
+    assert_eq!(call(&layer, request(None)).await.body(), "anonymous");
+    assert_ne!(call(&layer, request(KEY)).await.body(), "anonymous");
     for bad in [UNKNOWN_KEY, "junk", ""] {
         assert_eq!(call(&layer, request(bad)).await.status(), StatusCode::UNAUTHORIZED, "{bad:?}");
     }
 }
 
 #[tokio::test]
-async fn only_a_true_preflight_passes_and_only_where_allowed() {
+async fn only_a_valid_preflight_is_accepted_and_only_where_allowed() {
     let preflight = |method: Method, headers: &[&'static str]| {
         let mut request = Request::builder().method(method);
         for name in headers {
@@ -271,7 +271,7 @@ async fn only_a_true_preflight_passes_and_only_where_allowed() {
     assert_eq!(call(&closed, preflight(Method::OPTIONS, &both)).await.status(), StatusCode::UNAUTHORIZED);
 
     let open = authenticate(assembly(MemoryStore::new()).pass_cors_preflight());
-    assert_eq!(call(&open, preflight(Method::OPTIONS, &both)).await.body(), "nobody");
+    assert_eq!(call(&open, preflight(Method::OPTIONS, &both)).await.body(), "anonymous");
     for (name, request) in [
         ("no Origin", preflight(Method::OPTIONS, &both[1..])),
         ("no Access-Control-Request-Method", preflight(Method::OPTIONS, &both[..1])),
@@ -304,7 +304,7 @@ async fn credential_headers_are_sensitive_inside() {
     assert!(debug.contains(r#""x-api-key": Sensitive"#), "{debug}");
     assert!(!debug.contains("abc123"), "{debug}");
 
-    // A preflight passes whatever else it has, so every line counts.
+    // A preflight skips all other checks, so every line matters.
     let mut twice = request(OTHER_KEY);
     *twice.method_mut() = Method::OPTIONS;
     for (name, value) in
@@ -320,7 +320,7 @@ async fn credential_headers_are_sensitive_inside() {
 }
 
 #[tokio::test]
-async fn principals_are_not_taken_from_what_others_insert() {
+async fn principals_inserted_by_other_code_are_ignored() {
     let record = record(KEY, |_| {});
     let layer = authenticate(assembly(store([record]).await));
     let stolen = service_fn(async |request: Request<()>| {
@@ -373,7 +373,7 @@ async fn a_revoked_key_is_rejected_from_the_next_request_on() {
     assert_eq!(call(&layer, request(KEY)).await.status(), StatusCode::UNAUTHORIZED);
 }
 
-/// A service that panics if it is called without having been polled ready, as the ones below it do.
+/// A service that panics if it is called without having been polled ready, as its inner services do.
 #[tokio::test]
 async fn the_service_that_was_polled_ready_is_the_one_that_is_called() {
     for answers in [Answers::AtOnce, Answers::Later] {
@@ -415,7 +415,7 @@ async fn a_rejection_frees_the_capacity_it_reserved() {
 }
 
 #[tokio::test]
-async fn an_application_s_own_format_gets_the_fields_that_no_rejection_may_lack() {
+async fn custom_error_formats_get_the_required_fields() {
     let layer = authenticate(assembly(MemoryStore::new()).errors(|error: &ApiError<'_>| {
         let mut response = Response::new(format!("{:?}", error.kind()));
         *response.status_mut() = error.status();
@@ -430,7 +430,7 @@ async fn an_application_s_own_format_gets_the_fields_that_no_rejection_may_lack(
 }
 
 #[test]
-fn layers_and_services_are_what_frameworks_ask_for() {
+fn layers_and_services_meet_the_bounds_of_frameworks() {
     fn is_static<T: Clone + Send + Sync + 'static>() {}
     fn is_send<T: Send>(_: &T) {}
     is_static::<ApiKeys>();
@@ -445,7 +445,7 @@ fn layers_and_services_are_what_frameworks_ask_for() {
 }
 
 #[tokio::test]
-async fn keys_are_read_from_nowhere_but_their_header() {
+async fn keys_are_read_only_from_their_header() {
     let store = TestStore::new(store([record(KEY, |_| {})]).await, Answers::AtOnce);
     let layer = authenticate(assembly(store.clone()));
     for uri in [format!("/?x-api-key={KEY}&api_key={KEY}"), format!("/{KEY}"), format!("http://{KEY}/")] {
@@ -458,11 +458,11 @@ async fn keys_are_read_from_nowhere_but_their_header() {
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{uri}");
         assert_eq!(reason(&response), "CredentialMissing", "{uri}");
     }
-    assert_eq!(store.look_ups(), 0);
+    assert_eq!(store.lookups(), 0);
 }
 
 #[tokio::test]
-async fn upgrades_and_streams_are_authenticated_before_they_begin() {
+async fn upgrades_and_streams_are_authenticated_before_they_start() {
     let layer = authenticate(assembly(store([record(KEY, |_| {})]).await));
     let upgrade = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")];
     let stream = [("accept", "text/event-stream")];

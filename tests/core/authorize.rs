@@ -1,4 +1,4 @@
-//! Route tables and the access by route and by scope, as an application sees them.
+//! Route tables and access by route and by scope, through the public API.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tower_api_keys::{Access, ApiKeys, ApiKeysBuilder, ConfigError, MemoryStore};
 
 use crate::support::{KEY, assembly, record, rejection, store};
 
-/// An assembly that knows one key, which holds `scopes`.
+/// An assembly with one key, which holds `scopes`.
 async fn keys(scopes: &[&str]) -> ApiKeysBuilder {
     let key = record(KEY, |record| {
         record.id = "k1".parse().unwrap();
@@ -42,7 +42,7 @@ async fn inside_of(keys: &ApiKeys, layer: ApiKeysLayer, request: Request<()>) ->
     service.oneshot(request).await.unwrap()
 }
 
-/// The response to a key that holds `scopes`, where access is decided by the routes that `add` adds.
+/// The response to a key with `scopes`, where the routes of `add` decide access.
 async fn by_route(
     scopes: &[&str],
     add: impl Fn(ApiKeysBuilder) -> ApiKeysBuilder,
@@ -52,7 +52,7 @@ async fn by_route(
     inside_of(&keys, keys.authorize(), request).await
 }
 
-/// The response to a key that holds `scopes`, where every request needs `requirement`.
+/// The response to a key with `scopes`, where every request needs `requirement`.
 async fn required(scopes: &[&str], requirement: &ScopeRequirement, request: Request<()>) -> Response<Bytes> {
     let keys = keys(scopes).await.without_route_table().build().unwrap();
     inside_of(&keys, keys.require(requirement.clone()), request).await
@@ -62,7 +62,7 @@ fn reason(response: &Response<Bytes>) -> &Reason {
     rejection(response).reason()
 }
 
-/// Leads each pattern to itself.
+/// A table that maps each pattern to itself.
 fn table<'p>(rules: &[(Method, &'p str)]) -> RouteTable<&'p str> {
     rules.iter().fold(RouteTable::new(), |table, &(ref method, pattern)| {
         table.add(method.clone(), pattern, pattern).unwrap()
@@ -79,7 +79,7 @@ fn outcome<'p>(table: &RouteTable<&'p str>, method: &str, uri: &str) -> &'p str 
 }
 
 #[test]
-fn paths_that_can_be_read_in_two_ways_match_nothing() {
+fn ambiguous_paths_match_nothing() {
     let table = table(&[
         (Method::GET, "/"),
         (Method::GET, "/admin"),
@@ -146,7 +146,7 @@ fn paths_that_can_be_read_in_two_ways_match_nothing() {
 }
 
 #[test]
-fn head_is_get_and_methods_without_a_rule_are_not_covered() {
+fn head_is_treated_as_get_and_methods_without_a_rule_are_not_covered() {
     let table = table(&[(Method::GET, "/a"), (Method::POST, "/b"), (Method::OPTIONS, "/b")]);
     for (method, uri, want) in [
         ("GET", "/a", "/a"),
@@ -196,7 +196,7 @@ fn the_most_specific_pattern_wins() {
     }
 }
 
-/// With few siblings a table looks for them in another way than with many.
+/// A table with few siblings searches them differently from one with many.
 #[test]
 fn every_sibling_is_found_however_many_there_are() {
     for count in [1, 16, 17, 200] {
@@ -213,14 +213,14 @@ fn every_sibling_is_found_however_many_there_are() {
     }
 }
 
-/// The settings that `build` finds fault with.
+/// The settings that `build` rejects.
 fn settings(builder: ApiKeysBuilder) -> Vec<&'static str> {
     let error = builder.build().err();
     error.iter().flat_map(ConfigError::faults).map(|fault| fault.setting()).collect()
 }
 
 #[test]
-fn malformed_patterns_and_duplicates_make_no_rule() {
+fn malformed_patterns_and_duplicates_are_errors() {
     for pattern in [
         "", "a", "*", "//", "/a//b", "//a", "/a//", "/.", "/a/../b", "/a/./b", "/%61", "/a;b", "/a?b",
         "/a#b", "/a b", "/ä", "/a\\b", "/{}", "/{*}", "/:", "/{a", "/a}", "/{a}b", "/a{b}", "/{{a}}",
@@ -255,7 +255,7 @@ fn malformed_patterns_and_duplicates_make_no_rule() {
 }
 
 #[test]
-fn a_prefix_goes_before_every_pattern() {
+fn a_prefix_is_added_to_every_pattern() {
     let inner = || table(&[(Method::GET, "/"), (Method::GET, "/runs/{id}"), (Method::GET, "/x/{*rest}")]);
     let nested = inner().nest("/api").unwrap().nest("/{tenant}/v1").unwrap();
     for (uri, want) in [
@@ -284,7 +284,7 @@ fn a_prefix_goes_before_every_pattern() {
 }
 
 #[test]
-fn routes_that_no_rule_covers_and_rules_that_no_route_uses() {
+fn uncovered_routes_and_unused_rules_are_reported() {
     let table = table(&[
         (Method::GET, "/workflows/{id}"),
         (Method::POST, "/workflows"),
@@ -329,7 +329,7 @@ fn routes_that_no_rule_covers_and_rules_that_no_route_uses() {
     assert_eq!(named(table.uncovered(any)), ["any method /runs"]);
 }
 
-/// Patterns and paths of few letters, so that they often meet.
+/// Patterns and paths of few letters, so that they often match.
 fn segments(of: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str>> {
     prop::collection::vec(prop::sample::select(of), 0..5)
 }
@@ -338,7 +338,7 @@ fn joined(segments: &[&str]) -> String {
     if segments.is_empty() { "/".to_owned() } else { format!("/{}", segments.join("/")) }
 }
 
-/// How well a pattern matches, segment by segment: literal, parameter, rest; `None` if it does not.
+/// How specifically a pattern matches, by segment: literal, parameter, rest; `None` if it does not.
 fn naive_match(pattern: &[&str], path: &[&str]) -> Option<Vec<u8>> {
     match (pattern.split_first(), path.split_first()) {
         (None, None) => Some(Vec::new()),
@@ -398,7 +398,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn what_the_table_does_not_list_is_rejected() {
+async fn routes_missing_in_the_table_are_rejected() {
     let table = |keys: ApiKeysBuilder| {
         keys.route("GET", "/workflows", "workflows:read").route("GET", "/whoami", Access::AnyKey)
     };
@@ -505,7 +505,7 @@ async fn no_header_has_an_influence() {
 }
 
 #[tokio::test]
-async fn without_a_principal_nothing_passes() {
+async fn requests_without_a_principal_are_rejected() {
     let keys = keys(&[]).await.allow_anonymous().route("GET", "/a", Access::AnyKey).build().unwrap();
     for layer in [keys.require("a:read"), keys.authorize()] {
         let response = layer.layer(tower::service_fn(handler)).oneshot(request("GET", "/a")).await.unwrap();
@@ -527,7 +527,7 @@ async fn without_a_principal_nothing_passes() {
 }
 
 #[tokio::test]
-async fn the_application_chooses_how_rejections_look() {
+async fn the_application_sets_the_format_of_rejections() {
     let format = |error: &ApiError<'_>| {
         let mut response = Response::new(Bytes::from(format!("{:?}", error.kind())));
         *response.status_mut() = StatusCode::IM_A_TEAPOT;
@@ -541,7 +541,7 @@ async fn the_application_chooses_how_rejections_look() {
     assert_eq!(response.headers()["cache-control"], "no-store");
 }
 
-/// Each request in turn, accepted and rejected, through one service: a rejection must not keep what readiness reserved.
+/// Accepts and rejects requests in turn through one service: a rejection must release what readiness reserved.
 async fn drive<S>(mut service: S)
 where
     S: Service<Request<()>, Response = Response<Bytes>, Error: Into<BoxError>>,
@@ -567,7 +567,7 @@ async fn readiness_passes_through() {
 }
 
 #[test]
-fn types_are_what_servers_need() {
+fn types_meet_the_bounds_of_servers() {
     fn is_shareable<T: Clone + Send + Sync + std::fmt::Debug + 'static>() {}
     fn is_sendable<T: Send>() {}
     type Handler = tower::util::BoxCloneSyncService<Request<()>, Response<Bytes>, Infallible>;
@@ -583,7 +583,7 @@ fn types_are_what_servers_need() {
 }
 
 #[test]
-fn a_slash_at_the_end_leads_from_a_rest_to_no_other_rule() {
+fn a_trailing_slash_never_selects_a_less_specific_rule() {
     let table = table(&[(Method::GET, "/admin/{*rest}"), (Method::GET, "/{x}/{y}/")]);
     assert_eq!(outcome(&table, "GET", "/admin/users"), "/admin/{*rest}");
     assert_eq!(outcome(&table, "GET", "/admin/users/"), "not canonical", "routers take it for the first");

@@ -1,4 +1,4 @@
-//! The cache in front of a store, seen from outside: when it asks the store, and what it answers in the meantime.
+//! The cache in front of a store: when it asks the store, and what it returns in between.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::VecDeque;
@@ -28,7 +28,7 @@ use tower_api_keys::{ApiKeys, ApiKeysBuilder};
 
 use crate::support::*;
 
-/// A store that does as told, and counts the lookups. Clones are the same store, as seen from another node.
+/// A configurable store that counts its lookups. Clones are the same store, as seen from other nodes.
 #[derive(Clone)]
 struct Scripted {
     keys: MemoryStore,
@@ -36,13 +36,13 @@ struct Scripted {
 }
 
 struct Script {
-    look_ups: AtomicUsize,
-    /// What the next lookups and writes end with instead of their answer. Writes are made nevertheless.
+    lookups: AtomicUsize,
+    /// The error of the next lookups and writes. Writes are made nevertheless.
     failures: Mutex<VecDeque<StoreErrorKind>>,
     panics: AtomicBool,
-    /// While this is on, answers are kept back: what was read is read, what was written is written.
+    /// While this is set, results are held back: reads and writes are already done.
     held: watch::Sender<bool>,
-    /// While this is on, writes are kept from being made.
+    /// While this is set, writes are held back before they are made.
     locked: watch::Sender<bool>,
 }
 
@@ -50,7 +50,7 @@ impl Scripted {
     fn new(keys: MemoryStore) -> Self {
         let [held, locked] = [(); 2].map(|()| watch::channel(false).0);
         let script = Script {
-            look_ups: AtomicUsize::new(0),
+            lookups: AtomicUsize::new(0),
             failures: Mutex::default(),
             panics: AtomicBool::new(false),
             held,
@@ -59,8 +59,8 @@ impl Scripted {
         Self { keys, script: Arc::new(script) }
     }
 
-    fn look_ups(&self) -> usize {
-        self.script.look_ups.load(Ordering::SeqCst)
+    fn lookups(&self) -> usize {
+        self.script.lookups.load(Ordering::SeqCst)
     }
 
     fn hold(&self, held: bool) {
@@ -81,7 +81,7 @@ impl Scripted {
         self.script.held.subscribe().wait_for(|held| !held).await.unwrap();
         assert!(!self.script.panics.load(Ordering::SeqCst), "the store has a bug");
         match self.script.failures.lock().unwrap().pop_front() {
-            Some(kind) => Err(StoreError::new(kind).with_source("as told")),
+            Some(kind) => Err(StoreError::new(kind).with_source("configured error")),
             None => answer,
         }
     }
@@ -92,7 +92,7 @@ impl KeyStore for Scripted {
     fn find(&self, selector: KeySelector<'_>) -> Lookup {
         let (store, selector) = (self.clone(), selector.to_owned());
         Lookup::pending(async move {
-            store.script.look_ups.fetch_add(1, Ordering::SeqCst);
+            store.script.lookups.fetch_add(1, Ordering::SeqCst);
             let answer = store.keys.find(selector.borrow()).await;
             store.end(answer).await
         })
@@ -126,7 +126,7 @@ impl KeyAdministration for Scripted {
     }
 }
 
-/// One node: a cache, the store behind it, and one key in there.
+/// One node: a cache, the store behind it, and one stored key.
 struct Node {
     cache: CachedStore<Scripted>,
     store: Scripted,
@@ -165,20 +165,20 @@ impl Node {
         }
     }
 
-    /// How many times the store is asked for `look_ups` lookups by identifier.
-    async fn calls(&self, look_ups: usize) -> usize {
-        let before = self.store.look_ups();
-        for _ in 0..look_ups {
+    /// The number of store calls for `lookups` lookups by identifier.
+    async fn calls(&self, lookups: usize) -> usize {
+        let before = self.store.lookups();
+        for _ in 0..lookups {
             self.cache.find(self.by_id()).await.unwrap();
         }
-        self.store.look_ups() - before
+        self.store.lookups() - before
     }
 
     fn revoked(&self) -> KeyRecord {
         revoked(self.key.clone())
     }
 
-    /// What another node does: the key is changed in the store, and this one is not told.
+    /// Changes the key in the store like another node, without a report to this one.
     async fn revoke_elsewhere(&self) {
         self.store.keys.replace(self.revoked()).await.unwrap();
     }
@@ -196,11 +196,11 @@ fn held(cache: &CachedStore<Scripted>, selector: KeySelector<'_>) -> Option<Opti
     let mut lookup = answer_at_hand(cache, selector)?;
     match poll(&mut lookup) {
         Poll::Ready(found) => Some(found.unwrap().map(|record| record.state)),
-        Poll::Pending => panic!("an answer at hand is there at the first poll"),
+        Poll::Pending => panic!("a cached answer must be ready at the first poll"),
     }
 }
 
-/// The lookup if the cache answers it without its store. One that is not polled asks nothing.
+/// The lookup if the cache answers it without its store. A lookup that is not polled makes no store call.
 fn answer_at_hand(cache: &CachedStore<Scripted>, selector: KeySelector<'_>) -> Option<Lookup> {
     let lookup = cache.find(selector);
     match format!("{lookup:?}").as_str() {
@@ -214,7 +214,7 @@ fn is_at_hand(cache: &CachedStore<Scripted>, selector: KeySelector<'_>) -> bool 
     answer_at_hand(cache, selector).is_some()
 }
 
-/// A node's assembly, over its cache.
+/// A node's assembly, on its cache.
 fn assembly_over(
     cache: CachedStore<Scripted>,
     set: impl FnOnce(ApiKeysBuilder) -> ApiKeysBuilder,
@@ -239,7 +239,7 @@ impl InvalidationSource for Channel {
     }
 }
 
-/// A node's cache follows a channel. Each event sent has been seen when `send` returns.
+/// A node whose cache follows a channel. Each event has been processed when `send` returns.
 struct Followed {
     events: mpsc::UnboundedSender<Invalidation>,
     driver: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -262,15 +262,15 @@ impl Followed {
 // Hits.
 
 #[tokio::test]
-async fn a_second_look_up_asks_no_store() {
+async fn a_second_lookup_does_not_ask_the_store() {
     let node = Node::new().await;
     for selector in node.selectors() {
         assert_eq!(held(&node.cache, selector), None);
-        let before = node.store.look_ups();
+        let before = node.store.lookups();
         assert_eq!(state(node.cache.find(selector).await), KeyState::Active);
         assert_eq!(held(&node.cache, selector), Some(Some(KeyState::Active)));
         assert_eq!(state(node.cache.find(selector).await), KeyState::Active);
-        assert_eq!(node.store.look_ups(), before + 1, "{selector:?}");
+        assert_eq!(node.store.lookups(), before + 1, "{selector:?}");
     }
 }
 
@@ -300,7 +300,7 @@ async fn a_key_is_found_by_any_of_several_digests_and_is_unknown_only_if_all_are
 }
 
 #[tokio::test]
-async fn names_that_share_all_but_a_little_are_different_names() {
+async fn similar_names_are_different_entries() {
     let node = Node::new().await;
     node.warm().await;
     let bytes = *node.key.digest.as_bytes();
@@ -320,7 +320,7 @@ async fn names_that_share_all_but_a_little_are_different_names() {
 }
 
 #[tokio::test]
-async fn what_is_held_is_no_other_owners() {
+async fn entries_are_not_shared_between_owners() {
     let node = Node::new().await;
     node.warm().await;
     for stranger in [Owner { mode: Mode::Test, ..acme() }, Owner::system(Mode::Live)] {
@@ -345,7 +345,7 @@ async fn expiry_and_start_are_checked_on_every_hit() {
         clock.advance(minute);
     }
     assert_eq!(statuses, [401, 200, 401]);
-    assert_eq!(store.look_ups(), 1);
+    assert_eq!(store.lookups(), 1);
 }
 
 #[tokio::test]
@@ -362,7 +362,7 @@ async fn no_verdict_is_held() {
         let response = layer.layer(service_fn(whoami)).oneshot(request).await.unwrap();
         assert_eq!(response.status().as_u16(), want);
     }
-    assert_eq!(store.look_ups(), 1);
+    assert_eq!(store.lookups(), 1);
 }
 
 // Changes.
@@ -370,7 +370,7 @@ async fn no_verdict_is_held() {
 type Write =
     fn(CachedStore<Scripted>, KeyRecord) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
 
-/// What can be done to a key, through a cache.
+/// The changes of a key through a cache.
 const WRITES: [(&str, Write); 5] = [
     ("revoke", |cache, mut key| {
         key.state = REVOKED;
@@ -391,7 +391,7 @@ const WRITES: [(&str, Write); 5] = [
     ("delete", |cache, key| Box::pin(async move { cache.delete(&key.owner, &key.id).await.map(|_| ()) })),
 ];
 
-/// That the cache answers as the store does, in every way a key can be asked for.
+/// Checks that the cache returns the same as the store, for every way to look a key up.
 async fn assert_up_to_date(node: &Node, name: &str) {
     let other = Peppers::none().digest(OTHER_KEY);
     for selector in [node.by_id(), node.by_digest(), KeySelector::Digests(&[other])] {
@@ -404,11 +404,11 @@ async fn assert_up_to_date(node: &Node, name: &str) {
 }
 
 #[tokio::test]
-async fn a_change_through_the_cache_counts_before_it_is_answered() {
+async fn a_change_through_the_cache_is_visible_before_it_returns() {
     for (name, write) in WRITES {
         let node = Node::new().await;
         node.warm().await;
-        // The new secret was tried before it was one.
+        // The new secret was tried before it existed.
         assert!(
             node.cache
                 .find(KeySelector::Digests(&[Peppers::none().digest(OTHER_KEY)]))
@@ -422,7 +422,7 @@ async fn a_change_through_the_cache_counts_before_it_is_answered() {
 }
 
 #[tokio::test]
-async fn a_new_key_is_known_though_it_was_unknown_a_moment_ago() {
+async fn a_new_key_is_found_though_it_was_cached_as_unknown() {
     let node = Node::new().await;
     let new = record(OTHER_KEY, |_| {});
     for selector in [KeySelector::Id(&new.id), KeySelector::Digests(&[new.digest])] {
@@ -437,7 +437,7 @@ async fn a_new_key_is_known_though_it_was_unknown_a_moment_ago() {
 }
 
 #[tokio::test]
-async fn what_is_read_while_a_change_is_being_made_does_not_outlive_it() {
+async fn entries_read_during_a_change_do_not_outlive_it() {
     for (name, write) in WRITES {
         let node = Node::new().await;
         node.store.script.locked.send_replace(true);
@@ -450,9 +450,9 @@ async fn what_is_read_while_a_change_is_being_made_does_not_outlive_it() {
     }
 }
 
-/// An answer that got lost, a lost race, and a client that left: there is no telling whether anything was changed.
+/// After a lost reply, a lost race, or a client that left, it is unknown whether anything was changed.
 #[tokio::test]
-async fn a_change_that_fails_or_is_given_up_counts_too() {
+async fn a_failed_or_cancelled_change_invalidates_too() {
     for (name, write) in WRITES {
         for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Conflict, StoreErrorKind::Other] {
             let node = Node::new().await;
@@ -473,7 +473,7 @@ async fn a_change_that_fails_or_is_given_up_counts_too() {
 }
 
 #[tokio::test]
-async fn a_lost_race_shows_what_won() {
+async fn a_lost_race_shows_the_winning_change() {
     let node = Node::new().await;
     node.warm().await;
     node.revoke_elsewhere().await;
@@ -482,10 +482,10 @@ async fn a_lost_race_shows_what_won() {
     assert_eq!(state(node.cache.find(node.by_id()).await), REVOKED);
 }
 
-/// A revocation whose answer got lost was made after all, just after the key was read again. A caller that tries again is told
-/// that there is nothing left to revoke, and by then that has to be true.
+/// A revocation whose reply was lost is made after all, just after the key was read again. A caller that tries again
+/// learns that the key is already revoked, and by then that must be true.
 #[tokio::test]
-async fn keys_are_managed_as_they_are_and_from_then_on_used_so() {
+async fn management_reads_the_store_and_updates_the_cache() {
     let node = Node::new().await;
     node.warm().await;
     node.revoke_elsewhere().await;
@@ -501,7 +501,7 @@ async fn keys_are_managed_as_they_are_and_from_then_on_used_so() {
 // Loads.
 
 #[tokio::test]
-async fn a_load_that_began_before_a_revocation_is_not_kept_and_not_given_to_those_who_come_after() {
+async fn a_load_that_began_before_a_revocation_is_not_kept_and_not_joined_afterwards() {
     for (name, change) in [
         ("revoked here", None),
         ("reported", Some(Invalidation::Key(record(KEY, |_| {}).id))),
@@ -521,7 +521,8 @@ async fn a_load_that_began_before_a_revocation_is_not_kept_and_not_given_to_thos
                 assert!(poll(&mut early).is_pending());
                 match change {
                     None => {
-                        // The store's answers are held back, so the change is made there and then given up here.
+                        // The store's results are held back, so the change is made there and the call is cancelled
+                        // here.
                         let mut revoke = node.cache.replace(node.revoked());
                         assert!(poll(&mut revoke).is_pending());
                     }
@@ -539,7 +540,11 @@ async fn a_load_that_began_before_a_revocation_is_not_kept_and_not_given_to_thos
                 } else {
                     (early.await, late.await)
                 };
-                assert_eq!(state(early), KeyState::Active, "{name}: who asked before may be told of before");
+                assert_eq!(
+                    state(early),
+                    KeyState::Active,
+                    "{name}: a lookup from before may see the old state"
+                );
                 assert_eq!(state(late), REVOKED, "{name}, {selector:?}");
                 let now = held(&node.cache, selector);
                 assert!(now.is_none() || now == Some(Some(REVOKED)), "{name}, {selector:?}: {now:?}");
@@ -568,11 +573,11 @@ async fn a_load_that_began_before_a_key_was_made_does_not_hide_it() {
 }
 
 #[tokio::test]
-async fn look_ups_at_the_same_time_make_one_call() {
+async fn concurrent_lookups_make_one_call() {
     let node = Node::new().await;
     let unknown = Peppers::none().digest(UNKNOWN_KEY);
     for selector in [node.by_id(), node.by_digest(), KeySelector::Digests(&[unknown])] {
-        let before = node.store.look_ups();
+        let before = node.store.lookups();
         node.store.hold(true);
         let mut waiting: Vec<_> = (0..100).map(|_| node.cache.find(selector)).collect();
         assert!(waiting.iter_mut().all(|find| poll(find).is_pending()));
@@ -581,12 +586,12 @@ async fn look_ups_at_the_same_time_make_one_call() {
         for find in waiting {
             assert_eq!(find.await.unwrap(), expected);
         }
-        assert_eq!(node.store.look_ups(), before + 1, "{selector:?}");
+        assert_eq!(node.store.lookups(), before + 1, "{selector:?}");
     }
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_strands_no_other() {
+async fn a_caller_that_leaves_does_not_block_others() {
     let node = Node::new().await;
     node.store.hold(true);
     let tasks: Vec<_> = (0..10)
@@ -596,8 +601,8 @@ async fn a_caller_that_leaves_strands_no_other() {
         })
         .collect();
     tokio::task::yield_now().await;
-    assert_eq!(node.store.look_ups(), 1);
-    // The one that made the call, one that joined, and the one that the call spoke to last.
+    assert_eq!(node.store.lookups(), 1);
+    // The request that made the call, one that joined, and the one whose waker the call has.
     for leaver in [0, 5, 9] {
         tasks[leaver].abort();
     }
@@ -613,11 +618,11 @@ async fn a_caller_that_leaves_strands_no_other() {
             Err(error) => assert!(error.is_cancelled()),
         }
     }
-    assert_eq!((answered, node.store.look_ups()), (7, 1));
+    assert_eq!((answered, node.store.lookups()), (7, 1));
 }
 
 #[tokio::test]
-async fn a_load_that_all_have_left_ends() {
+async fn a_load_without_waiters_ends() {
     let node = Node::new().await;
     node.store.hold(true);
     let mut find = node.cache.find(node.by_id());
@@ -630,10 +635,10 @@ async fn a_load_that_all_have_left_ends() {
 }
 
 #[tokio::test]
-async fn a_failure_goes_to_all_who_wait_and_is_not_held() {
+async fn a_failure_reaches_all_waiters_and_is_not_cached() {
     let node = Node::new().await;
     for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Corrupt] {
-        let before = node.store.look_ups();
+        let before = node.store.lookups();
         node.store.hold(true);
         let mut waiting = [(); 3].map(|()| node.cache.find(node.by_id()));
         assert!(waiting.iter_mut().all(|find| poll(find).is_pending()));
@@ -642,16 +647,16 @@ async fn a_failure_goes_to_all_who_wait_and_is_not_held() {
         for find in waiting {
             let error = find.await.unwrap_err();
             assert_eq!(error.kind(), kind);
-            assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "as told");
+            assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "configured error");
         }
-        assert_eq!(node.store.look_ups(), before + 1);
+        assert_eq!(node.store.lookups(), before + 1);
         assert_eq!(held(&node.cache, node.by_id()), None);
     }
     assert_eq!(node.calls(1).await, 1);
 }
 
 #[tokio::test]
-async fn a_panic_of_the_store_is_a_failure_for_all_who_wait() {
+async fn a_panic_of_the_store_is_a_failure_for_all_waiters() {
     let node = Node::new().await;
     node.store.script.panics.store(true, Ordering::SeqCst);
     node.store.hold(true);
@@ -703,7 +708,7 @@ async fn junk_pushes_no_key_out() {
 }
 
 #[tokio::test]
-async fn a_cache_of_nothing_is_a_store_all_the_same() {
+async fn a_cache_without_capacity_works_as_a_store() {
     let node = Node::with(|builder| builder.capacity(0).absent_capacity(0)).await;
     assert_eq!(node.calls(3).await, 3);
     let node = Node::with(|builder| builder.max_age(Duration::ZERO)).await;
@@ -713,7 +718,7 @@ async fn a_cache_of_nothing_is_a_store_all_the_same() {
 const MILLI: Duration = Duration::from_millis(1);
 
 #[tokio::test]
-async fn a_revocation_on_another_node_counts_after_the_greatest_age() {
+async fn a_revocation_on_another_node_is_visible_after_the_maximum_age() {
     for connected in [false, true] {
         let node = Node::new().await;
         let _followed = connected.then(|| Followed::new(&node.cache));
@@ -722,7 +727,7 @@ async fn a_revocation_on_another_node_counts_after_the_greatest_age() {
         node.revoke_elsewhere().await;
         let age = Duration::from_secs(if connected { 60 } else { 5 });
         node.clock.advance(age - MILLI);
-        // A step of the calendar neither shortens nor lengthens it.
+        // A step of the calendar changes nothing.
         node.clock.step_calendar(START);
         for selector in node.selectors() {
             assert_eq!(held(&node.cache, selector), Some(Some(KeyState::Active)));
@@ -736,7 +741,7 @@ async fn a_revocation_on_another_node_counts_after_the_greatest_age() {
 }
 
 #[tokio::test]
-async fn the_age_counts_from_when_the_store_was_asked() {
+async fn the_age_counts_from_the_start_of_the_store_call() {
     let node = Node::new().await;
     node.store.hold(true);
     let mut find = node.cache.find(node.by_id());
@@ -769,7 +774,7 @@ async fn an_unknown_key_stays_unknown_for_a_second() {
 // The channel.
 
 #[tokio::test]
-async fn what_the_channel_reports_counts_at_once() {
+async fn reported_changes_are_visible_immediately() {
     let node = Node::new().await;
     let mut followed = Followed::new(&node.cache);
     node.warm().await;
@@ -783,7 +788,7 @@ async fn what_the_channel_reports_counts_at_once() {
 }
 
 #[tokio::test]
-async fn a_lost_channel_is_noticed_and_what_was_held_is_not_trusted() {
+async fn a_lost_channel_is_noticed_and_invalidates_all_entries() {
     type End = fn(&mut Followed);
     let ends: [(&str, End); 3] = [
         ("disconnected", |followed| followed.send(Invalidation::Disconnected)),
@@ -812,7 +817,7 @@ async fn a_lost_channel_is_noticed_and_what_was_held_is_not_trusted() {
 }
 
 #[tokio::test]
-async fn nothing_from_before_the_channel_was_back_is_trusted() {
+async fn a_reconnected_channel_invalidates_all_entries() {
     let node = Node::new().await;
     let mut followed = Followed::new(&node.cache);
     followed.send(Invalidation::Disconnected);
@@ -850,7 +855,7 @@ impl InvalidationSink for Published {
 }
 
 #[tokio::test]
-async fn changes_are_published_before_they_are_answered() {
+async fn changes_are_published_before_they_return() {
     for (name, write) in WRITES {
         let published = Published::default();
         let node = Node::with(|builder| builder.publish_to(published.clone())).await;
@@ -880,12 +885,12 @@ async fn changes_are_published_before_they_are_answered() {
 const HALF_MINUTE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn without_the_store_nothing_too_old_is_used_unless_the_application_says_so() {
+async fn during_an_outage_old_entries_are_used_only_if_configured() {
     for (allowed, age, used) in [
         (Duration::ZERO, Duration::from_secs(5), false),
         (Duration::from_secs(20), Duration::from_secs(20) - MILLI, true),
         (Duration::from_secs(20), Duration::from_secs(20), false),
-        // However long the application would like it.
+        // Even if the application sets a longer time.
         (Duration::from_secs(3600), HALF_MINUTE - MILLI, true),
         (Duration::from_secs(3600), HALF_MINUTE, false),
     ] {
@@ -904,7 +909,7 @@ async fn without_the_store_nothing_too_old_is_used_unless_the_application_says_s
 }
 
 #[tokio::test]
-async fn without_the_store_what_is_known_of_a_change_counts() {
+async fn during_an_outage_known_changes_apply() {
     type Event = fn(&Node, &mut Followed);
     let events: [(&str, bool, Event); 4] = [
         ("nothing", true, |_, _| {}),
@@ -932,11 +937,11 @@ async fn without_the_store_what_is_known_of_a_change_counts() {
     node.store.fail(StoreErrorKind::Unavailable);
     node.cache.replace(node.revoked()).await.unwrap_err();
     node.store.fail(StoreErrorKind::Unavailable);
-    node.cache.find(node.by_id()).await.expect_err("somebody tried to revoke it here");
+    node.cache.find(node.by_id()).await.expect_err("a revocation was tried here");
 }
 
 #[tokio::test]
-async fn without_the_store_a_key_ends_when_it_expires() {
+async fn during_an_outage_a_key_still_expires() {
     let end = START.saturating_add(Duration::from_secs(8));
     let key = record(KEY, |key| key.expires_at = Some(end));
     let (store, clock) = (Scripted::new(store([key]).await), ManualClock::starting_at(START));
@@ -974,7 +979,7 @@ async fn one_cache_for_the_layer_and_the_manager() {
     for _ in 0..3 {
         assert_eq!(status(&first).await, 200);
     }
-    assert_eq!(store.look_ups(), 1);
+    assert_eq!(store.lookups(), 1);
 
     let minute = Duration::from_secs(60);
     let second = manager.rotate_on_first_use(&operator, &id, minute).await.unwrap().secret;
@@ -1002,13 +1007,14 @@ async fn conforms() {
     .await;
 }
 
-/// Many lookups on many threads while one key after another is revoked: after the answer no lookup sees it active.
+/// Many threads look keys up while they are revoked one by one: after a revocation returns, no lookup sees the key
+/// active.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_look_up_that_begins_after_a_revocation_sees_the_key_active() {
+async fn no_lookup_after_a_revocation_sees_the_key_active() {
     let keys: Vec<_> = (0..500).map(|n| record(&format!("key {n}"), |_| {})).collect();
     let store = Scripted::new(store(keys.clone()).await);
     let cache = CachedStore::builder(store.clone()).capacity(300).build();
-    // How many of the keys have been revoked, and told so.
+    // How many of the keys have been revoked, with the revocation returned.
     let count = Arc::new(AtomicUsize::new(0));
     let hammers: Vec<_> = (0..4)
         .map(|hammer| {
@@ -1017,7 +1023,7 @@ async fn no_look_up_that_begins_after_a_revocation_sees_the_key_active() {
                 let mut random = random_numbers(hammer);
                 loop {
                     let done = count.load(Ordering::SeqCst);
-                    // Mostly near the edge.
+                    // Mostly near the last revoked key.
                     let n = (done + random() % 4).saturating_sub(2).min(keys.len() - 1);
                     let selector = KeySelector::Id(&keys[n].id);
                     let digest = [keys[n].digest];
@@ -1048,7 +1054,7 @@ async fn no_look_up_that_begins_after_a_revocation_sees_the_key_active() {
     }
 }
 
-/// Xorshift, from a seed: as random as a schedule has to be.
+/// Xorshift from a seed: random enough for a schedule.
 fn random_numbers(seed: usize) -> impl FnMut() -> usize {
     let mut state = (seed as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     move || {

@@ -1,5 +1,4 @@
-//! Companions of a key, and session tokens: what holds for every application, with the store, the clock and the peppers in
-//! the test's hands.
+//! Companions of a key, and session tokens. The tests control the store, the clock and the peppers.
 #![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
 use std::time::Duration;
@@ -41,7 +40,7 @@ fn app(secret: &str, id: &str, change: impl FnOnce(&mut KeyRecord)) -> KeyRecord
     })
 }
 
-/// Acme's key and an app of it, and a key and an app of acme's besides.
+/// A key and an app of acme, and a second key and app of acme.
 async fn keys() -> MemoryStore {
     store([
         record(KEY, |_| {}),
@@ -52,7 +51,7 @@ async fn keys() -> MemoryStore {
     .await
 }
 
-/// An assembly, with its clock and its tokens in the test's hands.
+/// An assembly whose clock and tokens the test controls.
 struct World {
     keys: ApiKeys,
     clock: ManualClock,
@@ -72,7 +71,7 @@ impl World {
         Self::at(ManualClock::starting_at(START), tokens, store, |keys| keys)
     }
 
-    /// The same world, after its store has become this one.
+    /// The same setup with another store.
     fn with_store(self, store: impl KeyAdministration) -> Self {
         Self::at(self.clock, self.tokens, store, |keys| keys)
     }
@@ -102,7 +101,7 @@ impl World {
         Self { keys: set(keys).build().unwrap(), clock, tokens }
     }
 
-    /// The answer says who is calling, and has a new token if one is granted.
+    /// The response names the caller, and has a new token if one is granted.
     async fn get(&self, path: &str, [key, secret, token]: [Option<&str>; 3]) -> Response<Bytes> {
         let mut request = Request::get(path).body(()).unwrap();
         request.extensions_mut().insert(PeerAddress("192.0.2.1".parse().unwrap()));
@@ -113,7 +112,7 @@ impl World {
         }
         let (tokens, now) = (self.tokens.clone(), self.clock.now().timestamp());
         let service = self.keys.layer().layer(service_fn(move |request: Request<()>| {
-            let mut response = Response::new(Bytes::from("nobody"));
+            let mut response = Response::new(Bytes::from("anonymous"));
             if let Some(principal) = Principal::from_extensions(request.extensions()) {
                 let companion = principal.companion_id().map(|id| id.as_str());
                 *response.body_mut() = Bytes::from(format!("{companion:?} {:?}", principal.scopes()));
@@ -139,7 +138,7 @@ impl World {
         response.headers()[X_TOKEN].to_str().unwrap().to_owned()
     }
 
-    /// `ok`, or the reason that key and token are rejected for.
+    /// `ok`, or the reason for rejecting key and token.
     async fn with_token(&self, key: &str, token: &str) -> String {
         reason(&self.get("/token", [Some(key), None, Some(token)]).await)
     }
@@ -157,7 +156,7 @@ fn reason(response: &Response<Bytes>) -> String {
 }
 
 #[tokio::test]
-async fn a_token_is_good_to_the_last_millisecond_and_then_expired() {
+async fn a_token_is_valid_to_the_last_millisecond_and_then_expired() {
     let world = World::new(keys().await);
     let token = world.grant(KEY, APP_SECRET).await;
     assert_eq!(world.with_token(KEY, &token).await, "ok");
@@ -172,7 +171,7 @@ async fn a_token_is_good_to_the_last_millisecond_and_then_expired() {
     assert_eq!(world.grant(KEY, APP_SECRET).await.len(), token.len(), "and there is a new one to be had");
 }
 
-/// That a token comes to its end is no guess. A forged one is.
+/// An expired token is not a guess. A forged one is.
 #[tokio::test]
 async fn a_forged_token_counts_as_a_bad_credential_and_an_expired_one_does_not() {
     for forgeries in [1, 2, 5] {
@@ -194,7 +193,7 @@ async fn a_forged_token_counts_as_a_bad_credential_and_an_expired_one_does_not()
 }
 
 #[tokio::test]
-async fn a_token_is_of_one_key_and_one_companion_and_begets_none() {
+async fn a_token_is_bound_to_one_key_and_companion_and_cannot_mint_another() {
     let world = World::new(keys().await);
     let token = world.grant(KEY, APP_SECRET).await;
     let invalid = "SessionTokenInvalid";
@@ -204,7 +203,7 @@ async fn a_token_is_of_one_key_and_one_companion_and_begets_none() {
     assert_eq!(reason(&world.get("/token", [None, None, Some(&token)]).await), "CredentialMissing");
 
     let by_token = world.get("/token", [Some(KEY), None, Some(&token)]).await;
-    assert!(!by_token.headers().contains_key(X_TOKEN), "a token begets no token");
+    assert!(!by_token.headers().contains_key(X_TOKEN), "a token cannot mint another token");
     assert_eq!(by_token.body(), r#"Some("app_1") ["workflows:read"]"#);
     let by_both = world.get("/all", [Some(KEY), Some(APP_SECRET), Some(&token)]).await;
     assert!(by_both.headers().contains_key(X_TOKEN), "the secret does");
@@ -212,9 +211,9 @@ async fn a_token_is_of_one_key_and_one_companion_and_begets_none() {
     assert!(!by_key.headers().contains_key(X_TOKEN) && by_key.body().starts_with(b"None"));
 }
 
-/// What ends the key or the app ends the token, there and then.
+/// A token stops working together with its key or app, immediately.
 #[tokio::test]
-async fn a_token_dies_with_its_key_and_with_its_companion() {
+async fn a_token_is_rejected_once_its_key_or_companion_is_revoked() {
     let later = START.saturating_add(Duration::from_secs(60));
     type Change = Box<dyn Fn(&mut KeyRecord)>;
     let ends: [(&str, Change, &str); 5] = [
@@ -264,7 +263,7 @@ async fn a_token_outlives_a_rotation_by_the_grace_of_the_old_secret() {
     let world = world.with_store(store([record(KEY, |_| {}), rotated(None)]).await);
     assert_eq!(world.with_token(KEY, &token).await, "SessionTokenInvalid", "no grace");
 
-    // The key's secret, likewise: the client may go on with either.
+    // The key's secret, likewise: the client may continue with either.
     let world = World::new(keys().await);
     let token = world.grant(KEY, APP_SECRET).await;
     let new_key = record(KEY, |key| {
@@ -287,10 +286,10 @@ async fn a_token_outlives_a_rotation_by_the_grace_of_the_old_secret() {
 }
 
 #[tokio::test]
-async fn a_token_is_good_wherever_the_signing_secret_is_known() {
+async fn a_token_is_valid_in_every_process_with_the_signing_secret() {
     let here = World::new(keys().await);
     let token = here.grant(KEY, APP_SECRET).await;
-    // Another process, or the same after a restart: nothing in common but what was configured and stored.
+    // Another process, or the same after a restart: only the configuration and the store are shared.
     let there = World::new(keys().await);
     assert_eq!(there.with_token(KEY, &token).await, "ok");
     let other = SessionTokens::new("another secret of thirty-two bytes".into()).unwrap();
@@ -304,7 +303,7 @@ async fn a_token_is_good_wherever_the_signing_secret_is_known() {
 }
 
 #[tokio::test]
-async fn both_move_to_the_current_pepper_and_the_token_of_that_very_request_stays_good() {
+async fn both_move_to_the_current_pepper_and_the_token_issued_meanwhile_stays_valid() {
     let new = Peppers::new(PepperId::new(1), "0123456789abcdef0123456789abcdef".into()).unwrap();
     for answers in [Answers::AtOnce, Answers::Later] {
         let keys = keys().await;
@@ -371,7 +370,7 @@ async fn the_caller_may_do_what_both_may() {
 }
 
 #[tokio::test]
-async fn what_the_caller_makes_may_do_what_both_may() {
+async fn created_keys_may_do_what_both_may() {
     let network = |text: &str| text.parse::<Network>().unwrap();
     let write = ScopeSet::parse_list(["api-keys:write"]).unwrap();
     for (of_key, of_app, expected) in [
@@ -397,9 +396,9 @@ async fn what_the_caller_makes_may_do_what_both_may() {
     }
 }
 
-/// A caller that sees the end of the app coming makes no key after it, however long the request takes.
+/// A caller that expects the revocation of its app cannot create a key after it, however long the request takes.
 #[tokio::test]
-async fn a_caller_whose_companion_has_ended_makes_no_key() {
+async fn a_caller_with_a_revoked_companion_cannot_create_a_key() {
     let write = ScopeSet::parse_list(["api-keys:write"]).unwrap();
     let may_write = |record: &mut KeyRecord| record.scopes = write.clone();
     let stored = app(APP_SECRET, "app_1", may_write);
@@ -444,9 +443,9 @@ async fn a_use_is_noted_of_both() {
     }
 }
 
-/// A fault of each part and each kind: what is missing before what is wrong, the key before the secret before the token.
+/// A fault of each part and each kind: missing before wrong, the key before the secret before the token.
 #[tokio::test]
-async fn the_first_fault_answers_at_once_and_later() {
+async fn the_first_fault_decides_the_response() {
     for answers in [Answers::AtOnce, Answers::Later] {
         let test = Owner::organization("acme".parse().unwrap(), Mode::Test);
         let other = Owner::organization("other".parse().unwrap(), Mode::Live);
@@ -495,7 +494,7 @@ async fn the_first_fault_answers_at_once_and_later() {
 }
 
 #[tokio::test]
-async fn a_part_that_comes_twice_is_ambiguous() {
+async fn a_repeated_part_is_ambiguous() {
     let world = World::new(keys().await);
     for name in [X_API_KEY, X_SECRET, X_TOKEN] {
         let token = world.grant(KEY, APP_SECRET).await;
@@ -513,7 +512,7 @@ async fn a_part_that_comes_twice_is_ambiguous() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_is_503_and_says_nothing_of_the_parts() {
+async fn a_failing_store_is_503_and_reveals_nothing_about_the_parts() {
     for answers in [Answers::WithAnError, Answers::WithAPanic, Answers::WithAPanicLater] {
         let world = World::new(TestStore::new(keys().await, answers));
         let response = world.get("/secret", [Some(KEY), Some(APP_SECRET), None]).await;
@@ -522,13 +521,13 @@ async fn a_store_that_fails_is_503_and_says_nothing_of_the_parts() {
 }
 
 #[tokio::test]
-async fn each_request_makes_two_look_ups_whichever_part_is_bad() {
+async fn each_request_makes_two_lookups_whichever_part_is_bad() {
     for answers in [Answers::AtOnce, Answers::Later] {
         let store = TestStore::new(keys().await, answers);
         let world = World::new(store.clone());
         let token = world.grant(KEY, APP_SECRET).await;
         let unknown = Some("app_000000000000000000000000000000xx");
-        for (path, parts, look_ups) in [
+        for (path, parts, lookups) in [
             ("/key", [Some(KEY), None, None], 1),
             ("/all", [Some(KEY), Some(APP_SECRET), Some(&*token)], 2),
             ("/token", [Some(KEY), None, Some(&token)], 2),
@@ -536,15 +535,15 @@ async fn each_request_makes_two_look_ups_whichever_part_is_bad() {
             ("/token", [Some(UNKNOWN_KEY), None, Some(&token)], 2),
             ("/all", [Some("junk"), unknown, Some(&token)], 0),
         ] {
-            let before = store.look_ups();
+            let before = store.lookups();
             world.get(path, parts).await;
-            assert_eq!(store.look_ups() - before, look_ups, "{path} {parts:?} {answers:?}");
+            assert_eq!(store.lookups() - before, lookups, "{path} {parts:?} {answers:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn no_caller_passes_as_anonymous_with_a_part_alone() {
+async fn a_single_part_is_not_accepted_as_anonymous() {
     let world = World::with(keys().await, ApiKeysBuilder::allow_anonymous);
     let service = ServiceBuilder::new().layer(world.keys.layer()).service(service_fn(whoami));
     let with = |name: Option<HeaderName>| {
@@ -556,7 +555,7 @@ async fn no_caller_passes_as_anonymous_with_a_part_alone() {
         request
     };
     let response = service.clone().oneshot(with(None)).await.unwrap();
-    assert_eq!(response.body(), "nobody");
+    assert_eq!(response.body(), "anonymous");
     for name in [X_SECRET, X_TOKEN] {
         let response = service.clone().oneshot(with(Some(name.clone()))).await.unwrap();
         let rejection = response.extensions().get::<Rejection>().unwrap();
@@ -565,7 +564,7 @@ async fn no_caller_passes_as_anonymous_with_a_part_alone() {
 }
 
 #[tokio::test]
-async fn a_key_is_no_companion_of_its_own() {
+async fn a_key_cannot_be_its_own_companion() {
     let secret = HeaderKey::new(X_SECRET, format());
     let keys = assembly(keys().await).companions(Companions::new(secret)).without_route_table();
     let layer = keys.build().unwrap().layer();

@@ -1,4 +1,4 @@
-//! Stores with one fault each: the conformance suite has to find it.
+//! Stores with one fault each, which the conformance suite must find.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
@@ -16,27 +16,27 @@ use tower_api_keys::store::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
-    /// Lookups by identifier are kept, and not dropped when the key changes.
+    /// Lookups by identifier are cached, and not invalidated when the key changes.
     StaleCache,
     /// The cache lacks a column.
     CacheWithoutScopes,
-    /// A refresh is written over whatever was changed since the record was found.
+    /// A refresh overwrites changes made since the record was found.
     RefreshesAnyVersion,
-    /// The trait's default was left as it is.
+    /// The trait's default is used.
     RefreshesNothing,
     /// `UPDATE … SET digest = new WHERE id = id`
     RefreshesTheDigestOnly,
-    /// A refresh makes a new record of what is known about the key.
+    /// A refresh creates a new record.
     ForgetsTheState,
-    /// There is no column for a next secret.
+    /// The column for the next secret is missing.
     IgnoresTheNext,
     /// A unique index on one column of two.
     AllowsPreviousTwice,
-    /// `… LIMIT n` first, and the age after it.
+    /// `… LIMIT n` first, and the age condition after it.
     FiltersAfterThePage,
-    /// A use moves the version, and every change that is under way loses to it.
+    /// A use increments the version, so concurrent changes fail.
     CountsAUseAsAChange,
-    /// `… SET last_used_at = ?`, whatever is there.
+    /// `… SET last_used_at = ?`, without comparing.
     KeepsTheUseThatCameLast,
 }
 
@@ -61,7 +61,7 @@ impl Faulty {
         self.0.find(KeySelector::Id(id)).await.unwrap().map(Arc::unwrap_or_clone)
     }
 
-    /// Stores `record` whatever is there.
+    /// Stores `record` unconditionally.
     async fn force(&self, mut record: KeyRecord) -> Result<(), StoreError> {
         if let Some(stored) = self.by_id(&record.id).await {
             record.version = stored.version;

@@ -1,4 +1,4 @@
-//! Keys, digests and peppers, as a user of the crate sees them.
+//! Keys, digests and peppers, through the public API.
 #![allow(clippy::unwrap_used, reason = "clippy knows helpers of tests for no tests")]
 
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use tower_api_keys::key::{
     Peppers, SecretString,
 };
 
-/// One of each kind of family.
+/// One format of each kind.
 fn formats() -> Vec<KeyFormat> {
     [
         KeyFormat::builder("wfk_"),
@@ -48,7 +48,7 @@ fn matches(format: &KeyFormat, text: &str) -> bool {
     found.is_some_and(|found| found.as_str() == text)
 }
 
-/// Pieces of keys, junk, and letters that only look alike.
+/// Pieces of keys, junk, and look-alike letters.
 fn near_key() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         3 => prop::sample::select(vec![
@@ -93,7 +93,7 @@ proptest! {
     }
 
     #[test]
-    fn junk_never_panics_and_what_parses_is_what_scanners_find(format in any_format(), text in near_key()) {
+    fn junk_never_panics_and_scanners_find_exactly_what_parses(format in any_format(), text in near_key()) {
         if let Ok(parsed) = format.parse(&text) {
             prop_assert!(matches(&format, &text));
             prop_assert_eq!(parsed.secret, text.as_str());
@@ -102,8 +102,8 @@ proptest! {
     }
 
     #[test]
-    fn what_scanners_find_parses(index in 0..3_usize, text in near_key()) {
-        // The formats without a checksum, which no pattern checks.
+    fn every_scanner_match_parses(index in 0..3_usize, text in near_key()) {
+        // The formats without a checksum, which patterns do not check.
         let format = &formats()[index];
         prop_assert_eq!(format.parse(&text).is_ok(), matches(format, &text));
     }
@@ -121,7 +121,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_key_is_refused_or_digested_to_something_else(
+    fn a_changed_key_is_malformed_or_has_another_digest(
         format in any_format(), mode in any_mode(), at in any::<prop::sample::Index>(), to in any::<char>(),
     ) {
         let key = generate(&format, mode);
@@ -136,7 +136,7 @@ proptest! {
     }
 
     #[test]
-    fn no_cut_added_or_case_folded_character_passes(format in any_format(), mode in any_mode()) {
+    fn no_removed_added_or_case_folded_character_is_accepted(format in any_format(), mode in any_mode()) {
         let format = KeyFormat::clone(&format);
         let key = generate(&format, mode);
         for padding in [" ", "\n", "\0", "=", "\u{301}", "."] {
@@ -150,7 +150,7 @@ proptest! {
         }
     }
 
-    /// What CVE-2026-35030 was about: tokens told apart by their first 20 characters.
+    /// CVE-2026-35030: tokens were compared by their first 20 characters only.
     #[test]
     fn a_long_shared_prefix_does_not_make_keys_alike(
         shared in "[A-Za-z0-9]{0,200}", a in "[A-Za-z0-9]{1,32}", b in "[A-Za-z0-9]{1,32}",
@@ -279,7 +279,7 @@ fn an_optional_mark_may_be_absent_and_the_id_ends_at_the_first_separator() {
 }
 
 #[test]
-fn an_edited_mode_mark_gives_another_digest() {
+fn an_edited_mode_mark_changes_the_digest() {
     let format = KeyFormat::builder("sk_").modes("test_", "live_").build().unwrap();
     let test = generate(&format, Mode::Test);
     let edited = test.replace("test_", "live_");
@@ -320,7 +320,7 @@ fn patterns_find_whole_keys_only() {
 }
 
 #[test]
-fn a_mode_mark_can_stand_for_the_prefix() {
+fn a_mode_mark_can_replace_the_prefix() {
     let format = KeyFormat::builder("").modes("snb_", "prd_").build().unwrap();
     assert_eq!(format.pattern(), r"\b(?:snb_|prd_)[A-Za-z0-9]{32}\b");
     for (mode, mark) in [(Mode::Test, "snb_"), (Mode::Live, "prd_")] {
@@ -334,7 +334,7 @@ fn a_mode_mark_can_stand_for_the_prefix() {
 }
 
 #[test]
-fn formats_that_are_unsound_do_not_build() {
+fn invalid_formats_do_not_build() {
     let long = "p".repeat(224);
     for (name, builder, fault) in [
         ("empty prefix", KeyFormat::builder(""), InvalidKeyFormat::Prefix),
@@ -390,7 +390,7 @@ fn a_hint_shows_prefix_mark_and_last_four() {
 }
 
 #[test]
-fn corrupt_digests_are_refused() {
+fn corrupt_digests_are_errors() {
     let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     for (name, text, fault) in [
         ("empty", String::new(), CorruptDigest::Algorithm),
@@ -427,7 +427,7 @@ fn corrupt_digests_are_refused() {
 }
 
 #[test]
-fn the_key_is_digested_as_it_is_sent() {
+fn the_whole_key_is_digested_as_sent() {
     for peppers in [Peppers::none(), Peppers::new(PepperId::new(1), pepper('a')).unwrap()] {
         for other in ["key ", " key", "KEY", "key\0", "ke", ""] {
             assert_ne!(peppers.digest(other), peppers.digest("key"), "{other:?}");
@@ -451,7 +451,7 @@ fn sha256_known_answers() {
 }
 
 #[test]
-fn candidates_hold_every_living_pepper_and_the_current_one_first() {
+fn candidates_contain_every_pepper_with_the_current_one_first() {
     let id = PepperId::new;
     let peppers = Peppers::new(id(3), pepper('c'))
         .and_then(|peppers| peppers.with_previous(id(1), pepper('a')))
@@ -472,7 +472,7 @@ fn candidates_hold_every_living_pepper_and_the_current_one_first() {
 }
 
 #[test]
-fn a_digest_under_a_pepper_that_is_gone_verifies_no_more() {
+fn a_digest_of_a_removed_pepper_no_longer_verifies() {
     let id = PepperId::new;
     let peppers = Peppers::new(id(2), pepper('b')).unwrap();
     assert_eq!(peppers.digest_with("key", DigestAlgorithm::HmacSha256(id(1))), None);
@@ -484,7 +484,7 @@ fn a_digest_under_a_pepper_that_is_gone_verifies_no_more() {
 }
 
 #[test]
-fn empty_short_repeated_and_too_many_peppers_are_refused() {
+fn empty_short_repeated_and_too_many_peppers_are_errors() {
     use tower_api_keys::key::InvalidPepper::{DuplicateId, TooMany, TooShort};
     let id = PepperId::new;
     assert_eq!(Peppers::new(id(1), SecretString::from("")).err(), Some(TooShort));

@@ -1,4 +1,4 @@
-//! One layer or four: every request is answered alike.
+//! One layer and four separate layers give the same response to every request.
 
 use http::{Request, StatusCode};
 use tower::{Layer, ServiceExt, service_fn};
@@ -9,7 +9,7 @@ use crate::faults::{Combination, Layers, World, seen};
 use crate::support::*;
 
 #[tokio::test]
-async fn one_layer_and_four_answer_every_combination_of_faults_alike() {
+async fn one_layer_and_four_agree_on_every_combination_of_faults() {
     for answers in [Answers::AtOnce, Answers::Later] {
         for combination in Combination::all() {
             let mut responses = Vec::new();
@@ -26,7 +26,7 @@ async fn one_layer_and_four_answer_every_combination_of_faults_alike() {
 }
 
 #[tokio::test]
-async fn stores_that_fail_or_panic_are_answered_alike() {
+async fn one_layer_and_four_agree_on_failing_and_panicking_stores() {
     for answers in [Answers::WithAnError, Answers::WithAPanic, Answers::WithAPanicLater] {
         let mut responses = Vec::new();
         for layers in [Layers::One, Layers::Four] {

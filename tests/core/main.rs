@@ -1,4 +1,4 @@
-//! The assembly, its parts and the stores that need no server, seen from outside. Needs no feature.
+//! The assembly, its parts and the stores without a server, through the public API. Needs no feature.
 
 #[path = "../support/faults.rs"]
 mod faults;

@@ -1,4 +1,4 @@
-//! What holds when keys are managed, told through the public API alone.
+//! The rules of key management, through the public API only.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::convert::Infallible;
@@ -34,7 +34,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// A manager, its store and its clock, and everything that was audited.
+/// A manager, its store and clock, and its audit events.
 #[derive(Clone)]
 struct World {
     keys: ApiKeys,
@@ -65,7 +65,7 @@ impl World {
         Self { manager: keys.manager().clone(), keys, store, clock, format, events }
     }
 
-    /// Who calls with this key; `None` if it does not verify.
+    /// The caller with this key; `None` if it does not verify.
     async fn principal(&self, secret: &str) -> Option<Principal> {
         let service = self.keys.layer().layer(tower::service_fn(async |request: Request<()>| {
             let mut response = Response::new(Bytes::new());
@@ -92,7 +92,7 @@ impl World {
         self.manager.create(&Authority::operator(owner.clone()), key).await.unwrap()
     }
 
-    /// A caller with a key of its own.
+    /// A caller with its own key.
     async fn caller(&self, change: impl FnOnce(&mut NewKey)) -> Authority {
         let key = self.create(change).await;
         Authority::principal(&self.principal(key.secret.expose_secret()).await.unwrap())
@@ -107,7 +107,7 @@ impl World {
         std::mem::take(&mut self.events.lock().unwrap())
     }
 
-    /// Every operation on one key, in an order in which each has something to do.
+    /// Every operation on one key, in an order in which each has an effect.
     async fn change(&self, authority: &Authority, action: KeyAction, id: &KeyId) -> Result<(), ManageError> {
         match action {
             KeyAction::Read => self.manager.get(authority, id).await.map(drop),
@@ -152,7 +152,7 @@ fn limits(list: &[(&str, u32)]) -> LimitOverrides {
     limits
 }
 
-/// One word for what came of it.
+/// The outcome in one word.
 fn outcome<T>(result: &Result<T, ManageError>) -> String {
     match result {
         Ok(_) => "ok".into(),
@@ -193,7 +193,7 @@ async fn a_created_key_verifies_and_only_its_digest_is_stored() {
 }
 
 #[tokio::test]
-async fn identifiers_can_start_with_what_the_application_says() {
+async fn identifiers_can_have_a_prefix() {
     let world = World::new();
     let manager = world.manager.clone().with_id_prefix("app_").unwrap();
     let key = manager.create(&operator(), new_key(&[])).await.unwrap();
@@ -236,7 +236,7 @@ async fn new_scopes_are_a_subset_of_the_callers() {
 }
 
 #[tokio::test]
-async fn a_scope_outside_of_the_catalog_is_refused_to_every_caller() {
+async fn a_scope_outside_of_the_catalog_is_forbidden_to_every_caller() {
     let world = World::new();
     let caller = world.caller(|key| key.scopes = scopes(&["api-keys:write", "runs:*"])).await;
     let manager = world.manager.clone().with_grantable_scopes(scopes(&["runs:read", "invoice:*"]));
@@ -249,13 +249,13 @@ async fn a_scope_outside_of_the_catalog_is_refused_to_every_caller() {
     ] {
         let made = manager.create(&operator(), new_key(&[asked])).await;
         assert_eq!(outcome(&made), want, "operator asks for {asked}");
-        let refused = manager.create(&caller, new_key(&[asked])).await.is_err();
-        assert!(refused || asked == "runs:read", "caller asks for {asked}");
+        let forbidden = manager.create(&caller, new_key(&[asked])).await.is_err();
+        assert!(forbidden || asked == "runs:read", "caller asks for {asked}");
     }
 }
 
 #[tokio::test]
-async fn a_key_does_not_outlive_the_one_that_made_it() {
+async fn a_key_does_not_outlive_its_creator() {
     let at = |hours: u32| START.saturating_add(HOUR * hours);
     for (own, asked, want) in [
         (None, None, Ok(None)),
@@ -280,7 +280,7 @@ async fn a_key_does_not_outlive_the_one_that_made_it() {
 }
 
 #[tokio::test]
-async fn no_key_lasts_longer_than_the_application_lets_any_last() {
+async fn no_key_outlives_the_maximum_lifetime() {
     let world = World::new();
     let manager = world.manager.clone().with_max_lifetime(DAY);
     let caller = world.caller(|key| key.expires_at = Some(START.saturating_add(HOUR))).await;
@@ -317,7 +317,7 @@ async fn limits_are_never_above_the_callers() {
 }
 
 #[tokio::test]
-async fn a_key_is_for_no_more_addresses_than_the_one_that_made_it() {
+async fn a_key_is_restricted_to_the_addresses_of_its_creator() {
     let home = &["10.0.0.0/8", "2001:db8::/32"][..];
     for (own, asked, want) in [
         (&[][..], &[][..], Ok(&[][..])),
@@ -332,7 +332,7 @@ async fn a_key_is_for_no_more_addresses_than_the_one_that_made_it() {
         (home, &["10.1.0.0/16", "11.0.0.1"], Err("addresses")),
         (home, &["0.0.0.0/0"], Err("addresses")),
         (home, &["::/0"], Err("addresses")),
-        // Together they are all of 10.0.0.0/8. Not found out, and so refused.
+        // Together they are all of 10.0.0.0/8, which is not detected, so they are rejected.
         (&["10.0.0.0/9", "10.128.0.0/9"], &["10.0.0.0/8"], Err("addresses")),
     ] {
         let name = format!("own {own:?}, asked {asked:?}");
@@ -362,7 +362,7 @@ async fn a_key_is_for_no_more_addresses_than_the_one_that_made_it() {
     }
 }
 
-/// A caller that gets a secret to a key, or brings it back, could use it from wherever it is good.
+/// A caller that gets a key's secret, or enables it, could use it from all of its addresses.
 #[tokio::test]
 async fn a_key_for_more_addresses_is_neither_rotated_nor_enabled() {
     let world = World::new();
@@ -383,7 +383,7 @@ async fn a_key_for_more_addresses_is_neither_rotated_nor_enabled() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_new_key_is_told_field_by_field() {
+async fn faults_of_a_new_key_are_reported_by_field() {
     let hundred = "é".repeat(100);
     let over = "é".repeat(101);
     for (name, want) in [
@@ -419,7 +419,7 @@ async fn what_is_wrong_with_a_new_key_is_told_field_by_field() {
 }
 
 #[tokio::test]
-async fn managing_keys_needs_a_scope_of_its_own() {
+async fn managing_keys_needs_its_own_scope() {
     let world = World::new();
     let target = world.create(|_| {}).await.key.id;
     let before = world.record(&target).await;
@@ -450,7 +450,7 @@ async fn managing_keys_needs_a_scope_of_its_own() {
 }
 
 #[tokio::test]
-async fn the_application_names_the_management_scopes() {
+async fn the_management_scopes_are_configurable() {
     let world = World::new();
     let manager = world.manager.clone().with_management_scopes(
         ScopeRequirement::from_static("keys:look"),
@@ -465,19 +465,19 @@ async fn the_application_names_the_management_scopes() {
 }
 
 #[tokio::test]
-async fn keys_of_others_are_not_there() {
+async fn keys_of_other_owners_do_not_exist() {
     let world = World::new();
     let mine = world.create(|_| {}).await.key.id;
     let before = world.record(&mine).await;
-    for stranger in [
+    for other_owner in [
         Owner::organization("globex".parse().unwrap(), Mode::Live),
         Owner { mode: Mode::Test, ..acme() },
         Owner::system(Mode::Live),
     ] {
-        let own = world.create_for(&stranger, |_| {}).await;
+        let own = world.create_for(&other_owner, |_| {}).await;
         let principal = world.principal(own.secret.expose_secret()).await.unwrap();
-        for authority in [Authority::operator(stranger.clone()), Authority::principal(&principal)] {
-            assert_eq!(*authority.owner(), stranger);
+        for authority in [Authority::operator(other_owner.clone()), Authority::principal(&principal)] {
+            assert_eq!(*authority.owner(), other_owner);
             for action in CHANGES.into_iter().chain([KeyAction::Read]) {
                 let result = world.change(&authority, action, &mine).await;
                 assert_eq!(outcome(&result), "not found", "{action} by {authority:?}");
@@ -485,11 +485,11 @@ async fn keys_of_others_are_not_there() {
             let page = world.manager.list(&authority, &KeyQuery::default()).await.unwrap();
             assert_eq!(page.keys.iter().map(|key| key.id).collect::<Vec<_>>(), [own.key.id]);
             let made = world.manager.create(&authority, new_key(&[])).await.unwrap();
-            assert_eq!(world.record(&made.key.id).await.unwrap().owner, stranger);
+            assert_eq!(world.record(&made.key.id).await.unwrap().owner, other_owner);
             world.manager.delete(&authority, &made.key.id).await.unwrap();
         }
     }
-    assert_eq!(world.record(&mine).await, before, "strangers change nothing");
+    assert_eq!(world.record(&mine).await, before, "other owners change nothing");
 }
 
 #[tokio::test]
@@ -524,7 +524,7 @@ async fn no_caller_gets_a_secret_to_more_than_it_holds() {
             assert_eq!(outcome(&result), want, "{action}: {name}");
         }
         assert!(world.verifies(target.secret.expose_secret()).await, "{name}");
-        // Taking away is another matter.
+        // Revoking is allowed.
         for action in [KeyAction::Disable, KeyAction::Revoke, KeyAction::Delete] {
             world.change(&caller, action, &target.key.id).await.unwrap();
         }
@@ -532,7 +532,7 @@ async fn no_caller_gets_a_secret_to_more_than_it_holds() {
 }
 
 #[tokio::test]
-async fn a_rotation_keeps_the_id_and_lets_the_old_secret_go_on_for_a_while() {
+async fn a_rotation_keeps_the_id_and_the_old_secret_for_a_grace_period() {
     let format = KeyFormat::builder("sk_").modes("test_", "live_").public_id(16, '.').build().unwrap();
     for format in [KeyFormat::new("wfk_").unwrap(), format] {
         let world = World::with_format(format);
@@ -563,7 +563,7 @@ async fn a_rotation_keeps_the_id_and_lets_the_old_secret_go_on_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_secret_that_waits_for_its_first_use_ends_the_old_one_only_then() {
+async fn the_old_secret_ends_after_the_first_use_of_the_next_one() {
     for format in [KeyFormat::new("wfk_"), KeyFormat::builder("sk_").public_id(16, '.').build()] {
         let world = World::with_format(format.unwrap());
         let first = world.create(|_| {}).await;
@@ -575,7 +575,7 @@ async fn a_secret_that_waits_for_its_first_use_ends_the_old_one_only_then() {
             [&first, &before, &second, &third].map(|key| key.secret.expose_secret());
 
         world.clock.advance(30 * DAY);
-        assert!(world.verifies(before).await, "the old one goes on, however long the new one is unused");
+        assert!(world.verifies(before).await, "the old one stays valid until the new one is used");
         assert!(!world.verifies(first).await && !world.verifies(second).await, "and these two have ended");
         let view = world.manager.get(&operator(), &id).await.unwrap();
         assert_eq!(view.secret_created_at, START);
@@ -600,7 +600,7 @@ async fn a_secret_that_waits_for_its_first_use_ends_the_old_one_only_then() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_first_use_brings_back_no_key_that_is_revoked_at_the_same_time() {
+async fn a_first_use_does_not_undo_a_concurrent_revocation() {
     for _ in 0..50 {
         let world = World::new();
         let id = world.create(|_| {}).await.key.id;
@@ -620,7 +620,7 @@ async fn a_first_use_brings_back_no_key_that_is_revoked_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn a_grace_is_bounded_by_seven_days_and_by_the_keys_own_end() {
+async fn a_grace_is_bounded_by_seven_days_and_by_the_keys_expiry() {
     let world = World::new();
     let key = world.create(|key| key.expires_at = Some(START.saturating_add(HOUR))).await;
     let id = key.key.id;
@@ -640,7 +640,7 @@ async fn a_grace_is_bounded_by_seven_days_and_by_the_keys_own_end() {
 }
 
 #[tokio::test]
-async fn revoking_is_final_and_kills_every_secret() {
+async fn revoking_is_final_and_ends_every_secret() {
     let world = World::new();
     let first = world.create(|_| {}).await;
     let id = first.key.id;
@@ -671,7 +671,7 @@ async fn a_caller_may_revoke_its_own_key() {
 }
 
 #[tokio::test]
-async fn a_caller_whose_key_has_ended_brings_none_to_life() {
+async fn a_caller_whose_key_was_revoked_cannot_create_or_enable_keys() {
     for ending in [KeyAction::Revoke, KeyAction::Disable, KeyAction::Delete, KeyAction::Rotate] {
         let world = World::new();
         let sleeping = world.create(|_| {}).await.key.id;
@@ -716,7 +716,7 @@ async fn a_disabled_key_can_be_enabled_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn whatever_happens_at_the_same_time_a_revocation_wins() {
+async fn a_revocation_wins_against_concurrent_changes() {
     for round in 0..100 {
         let world = World::new();
         let key = world.create(|_| {}).await;
@@ -762,7 +762,7 @@ async fn whatever_happens_at_the_same_time_a_revocation_wins() {
 }
 
 #[tokio::test]
-async fn a_change_that_was_overtaken_looks_again_and_gives_up_in_the_end() {
+async fn a_change_that_loses_a_race_retries_a_bounded_number_of_times() {
     for (conflicts, want) in [(0, true), (15, true), (16, false)] {
         let world = World::new();
         let id = world.create(|_| {}).await.key.id;
@@ -779,9 +779,9 @@ async fn a_change_that_was_overtaken_looks_again_and_gives_up_in_the_end() {
     }
 }
 
-/// Who rotates a key that has leaked is not overtaken by a caller that has its old secret, and had begun to rotate it, too.
+/// When an owner rotates a leaked key, the holder of the old secret, who started a rotation as well, must not win.
 #[tokio::test]
-async fn a_caller_whose_key_was_changed_meanwhile_gets_no_secret_of_it() {
+async fn a_caller_whose_key_was_changed_meanwhile_gets_no_new_secret() {
     type Change = fn(&mut KeyRecord);
     let changes: [(Change, &str); 4] = [
         (|other| other.name = format!("{}!", other.name).into(), "ok"),
@@ -805,7 +805,7 @@ async fn a_caller_whose_key_was_changed_meanwhile_gets_no_secret_of_it() {
     }
 }
 
-/// A store in which somebody else is faster a number of times.
+/// A store in which other writers are faster a number of times.
 struct Overtaken {
     store: MemoryStore,
     conflicts: AtomicUsize,
@@ -856,7 +856,7 @@ impl KeyAdministration for Overtaken {
 }
 
 #[tokio::test]
-async fn what_is_shown_has_neither_secret_nor_digest() {
+async fn views_contain_neither_secret_nor_digest() {
     let world = World::new();
     let key = world.create(|_| {}).await;
     let secret = key.secret.expose_secret();
@@ -870,7 +870,7 @@ async fn what_is_shown_has_neither_secret_nor_digest() {
 }
 
 #[tokio::test]
-async fn everything_that_is_done_is_audited_and_what_is_not_done_is_not() {
+async fn exactly_the_operations_done_are_audited() {
     let world = World::new();
     let caller_key = world.create(|_| {}).await;
     let caller = Authority::principal(&world.principal(caller_key.secret.expose_secret()).await.unwrap());
@@ -916,15 +916,15 @@ async fn everything_that_is_done_is_audited_and_what_is_not_done_is_not() {
 }
 
 #[tokio::test]
-async fn what_a_caller_was_not_allowed_to_do_is_audited_once() {
+async fn forbidden_operations_are_audited_once() {
     let world = World::new();
-    let stranger = world.caller(|key| key.scopes = scopes(&["runs:read"])).await;
+    let other_owner = world.caller(|key| key.scopes = scopes(&["runs:read"])).await;
     let caller = world.caller(|key| key.scopes = scopes(&["api-keys:write"])).await;
     let id = world.create(|key| key.scopes = scopes(&["runs:read"])).await.key.id;
     let write = ScopeRequirement::from_static("api-keys:write");
     let cases = [
-        (&stranger, KeyAction::Rotate, Forbidden::ManagementScope(write.clone())),
-        (&stranger, KeyAction::Delete, Forbidden::ManagementScope(write)),
+        (&other_owner, KeyAction::Rotate, Forbidden::ManagementScope(write.clone())),
+        (&other_owner, KeyAction::Delete, Forbidden::ManagementScope(write)),
         (
             &caller,
             KeyAction::Read,
@@ -985,7 +985,7 @@ async fn the_status_is_that_of_the_reason_that_lasts_longest() {
 const FOREIGN: &str = "sk_live_oldsystem1.abc123def456ghi789jkl012mno345pq";
 
 #[tokio::test]
-async fn an_imported_key_verifies_and_importing_it_again_says_so() {
+async fn an_imported_key_verifies_and_importing_it_again_is_reported() {
     let format = KeyFormat::builder("sk_").modes("test_", "live_").public_id(16, '.').build().unwrap();
     let world = World::with_format(format);
     let import = async |authority: &Authority, key| world.manager.import(authority, new_key(&[]), key).await;
@@ -1011,9 +1011,9 @@ async fn an_imported_key_verifies_and_importing_it_again_says_so() {
         assert_eq!(outcome(&import(authority, plaintext(text)).await), want, "{name}");
         assert_eq!(world.store.len(), before, "{name}");
     }
-    let refused = world.take_events().pop().unwrap();
-    assert_eq!(refused.outcome, AuditOutcome::Forbidden(Forbidden::OperatorOnly));
-    assert_eq!((refused.action, refused.actor), (KeyAction::Import, caller.actor()));
+    let forbidden = world.take_events().pop().unwrap();
+    assert_eq!(forbidden.outcome, AuditOutcome::Forbidden(Forbidden::OperatorOnly));
+    assert_eq!((forbidden.action, forbidden.actor), (KeyAction::Import, caller.actor()));
     world.manager.revoke(&operator(), &imported.id).await.unwrap();
     let again = import(&operator(), plaintext(FOREIGN)).await;
     assert_eq!(outcome(&again), "already exists", "importing does not bring a revoked key back");
@@ -1039,7 +1039,7 @@ async fn a_digest_can_be_imported_if_it_can_ever_verify() {
     assert_eq!((imported.id.as_str(), imported.hint.as_str()), ("legacy-1", "wfk_…45pq"));
     assert!(world.verifies(text).await);
 
-    // Meanwhile a pepper came into use. The key is still the same key.
+    // Meanwhile a pepper was added. The key is still the same.
     let manager = world.manager.clone().with_peppers(peppered.accept_unpeppered());
     let again = import(&manager, ExistingKey::Plaintext(text.into())).await;
     assert_eq!(outcome(&again), "already exists");
@@ -1089,7 +1089,7 @@ fn any_key() -> impl Strategy<Value = NewKey> {
 
 proptest! {
     #[test]
-    fn whatever_is_asked_for_a_key_is_never_more_than_its_maker(own in any_key(), asked in any_key()) {
+    fn a_key_never_exceeds_its_creator(own in any_key(), asked in any_key()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let world = World::new();

@@ -1,4 +1,4 @@
-//! Secrets are in no log line at any level, in no `Debug` output and in no error; reasons and names are.
+//! No secret is in a log line at any level, in `Debug` output or in an error; reasons and names are.
 #![cfg(feature = "tracing")]
 
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ use tower_api_keys::{ApiKeys, Principal, Quota, RateLimit};
 
 use crate::support::*;
 
-/// Stands in every secret of this file: 32 characters, so that it can be the random part of a key.
+/// Part of every secret in this file: 32 characters, so that it can be the random part of a key.
 const SENTINEL: &str = "5ent1nel5ent1nel5ent1nel5ent1nel";
 const X_SECRET: HeaderName = HeaderName::from_static("x-secret");
 const X_TOKEN: HeaderName = HeaderName::from_static("x-token");
@@ -44,7 +44,7 @@ impl Log {
     }
 }
 
-/// Writes down everything that is logged, at every level.
+/// Records all log events, at every level.
 fn subscriber(log: &Log) -> impl tracing::Subscriber + use<> {
     let writer = log.clone();
     tracing_subscriber::fmt()
@@ -58,7 +58,7 @@ fn block_on<F: Future>(work: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
-/// Runs `work` and gives what it logged on this thread.
+/// Runs `work` and returns what it logged on this thread.
 fn logged<F: Future>(work: F) -> (F::Output, String) {
     let log = Log::default();
     let output = tracing::subscriber::with_default(subscriber(&log), || block_on(work));
@@ -197,7 +197,7 @@ fn debug_output_has_no_secrets() {
 
 /// A caller with an app's secret, then with a token; a session; and a link that opens once.
 #[test]
-fn companions_tokens_sessions_and_links_are_in_no_log_and_no_debug_output() {
+fn companions_tokens_sessions_and_links_are_neither_logged_nor_in_debug_output() {
     in_own_process(|| {
         let (shown, log) = logged(async {
             let mut shown = String::new();
@@ -299,14 +299,14 @@ impl SessionAuthenticator for Dashboard {
     }
 }
 
-/// What sqlx logs of its statements, too.
+/// Including the statements that sqlx logs.
 #[cfg(feature = "sqlite")]
 #[test]
-fn a_database_is_asked_without_a_word_of_digests_in_the_log() {
+fn database_queries_do_not_log_digests() {
     in_own_process(|| {
         let directory = std::env::temp_dir().join(format!("api-keys-no-secrets-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        // The statements are logged on threads of sqlx's own.
+        // sqlx logs statements on its own threads.
         let log = Log::default();
         tracing::subscriber::set_global_default(subscriber(&log)).unwrap();
         let digests = block_on(async {

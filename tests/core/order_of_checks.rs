@@ -1,4 +1,4 @@
-//! Whichever faults a request has, the answer is that of the first check it fails.
+//! A request with several faults is rejected by the first check it fails.
 
 use std::num::NonZeroU32;
 
@@ -11,9 +11,9 @@ use crate::faults::{Combination, FAULTS, Fault, Layers, World};
 use crate::support::*;
 
 #[tokio::test]
-async fn the_first_failed_check_answers_for_every_combination_of_faults() {
+async fn the_first_failed_check_rejects_for_every_combination_of_faults() {
     assert!(FAULTS.is_sorted_by_key(|(fault, ..)| *fault));
-    // But for the limit of addresses, which stands before all checks.
+    // Except for the limit of addresses, which runs before all checks.
     assert!(FAULTS[1..].is_sorted_by_key(|(_, check, _)| *check));
     for answers in [Answers::AtOnce, Answers::Later] {
         for combination in Combination::all() {
@@ -29,7 +29,7 @@ async fn the_first_failed_check_answers_for_every_combination_of_faults() {
                 None => assert_eq!(response.status(), StatusCode::OK, "{name}"),
             }
             let first = first.map(|(fault, ..)| fault);
-            // Only a known caller learns of its limit, and only a known caller's request spends one.
+            // Only an authenticated caller learns of its limit, and only its requests use it.
             let category =
                 response.headers().get("ratelimit").map(|field| field.to_str().unwrap().to_owned());
             let expected = match first {
@@ -47,7 +47,7 @@ async fn the_first_failed_check_answers_for_every_combination_of_faults() {
             let before = if combination.has(Fault::AddressLimit) { 0 } else { 2 };
             let spent = u32::from(first != Some(Fault::AddressLimit));
             assert_eq!(world.remaining("address"), before - spent, "{name}: what is left of the address's");
-            // Only a lookup that ends badly counts as a guess.
+            // Only a lookup that finds a bad credential counts as a guess.
             let before = if combination.has(Fault::Throttle) { 0 } else { 2 };
             let counted = u32::from(matches!(first, Some(Fault::Lookup | Fault::State)));
             assert_eq!(world.guesses_left().await, before - counted, "{name}: what is left of the guesses");
@@ -56,7 +56,7 @@ async fn the_first_failed_check_answers_for_every_combination_of_faults() {
 }
 
 #[tokio::test]
-async fn layers_in_the_wrong_order_reject_everything_and_say_what_is_missing() {
+async fn layers_in_the_wrong_order_reject_all_requests_and_log_what_is_missing() {
     let keys = assembly(MemoryStore::new())
         .allow_anonymous()
         .route("GET", "/", "a:b")
@@ -89,7 +89,10 @@ async fn layers_in_the_wrong_order_reject_everything_and_say_what_is_missing() {
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let rejection = rejection(&response);
         assert!(rejection.reason().to_string().contains(word), "{}", rejection.reason());
-        assert!(!std::str::from_utf8(response.body()).unwrap().contains("ayer"), "the client is not told");
+        assert!(
+            !std::str::from_utf8(response.body()).unwrap().contains("ayer"),
+            "the client must not learn the reason"
+        );
     }
 }
 

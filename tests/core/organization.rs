@@ -1,4 +1,4 @@
-//! The rule that asks for the caller's organization.
+//! The rule that requires the caller's organization.
 
 use std::time::Duration;
 
@@ -24,12 +24,12 @@ fn optional() -> OrganizationRule {
     required().optional()
 }
 
-/// The keys of `store`, under `rule`. The routes decide nothing.
+/// The keys of `store`, under `rule`. All routes accept any key.
 fn under(rule: OrganizationRule, store: impl KeyAdministration) -> ApiKeysBuilder {
     assembly(store).organization(rule).without_route_table()
 }
 
-/// An assembly that knows one key, of this owner.
+/// An assembly with one key of this owner.
 async fn keys(owner: Owner, rule: OrganizationRule) -> ApiKeys {
     under(rule, store([record(KEY, |key| key.owner = owner)]).await).build().unwrap()
 }
@@ -45,9 +45,9 @@ async fn answer(owner: Owner, rule: OrganizationRule, lines: &[&[u8]]) -> Respon
 }
 
 #[tokio::test]
-async fn the_field_only_has_to_agree_with_the_key() {
+async fn the_field_must_match_the_key() {
     let long = "acme".repeat(10_000);
-    // Name, lines, status where it is required, status where it is optional.
+    // Name, lines, status if it is required, status if it is optional.
     let cases: &[(&str, &[&[u8]], u16, u16)] = &[
         ("the caller's", &[b"acme"], 200, 200),
         ("white space around it, as HTTP/2 leaves it", &[b" \tacme "], 200, 200),
@@ -83,7 +83,7 @@ async fn the_field_only_has_to_agree_with_the_key() {
                     (kind, Some(Check::Organization)),
                     "{name}"
                 );
-                assert!(rejection.key_id().is_some(), "{name}: the application is told whose key it was");
+                assert!(rejection.key_id().is_some(), "{name}: the application learns the key");
             }
         }
     }
@@ -105,7 +105,7 @@ async fn an_organization_that_exists_is_rejected_like_one_that_does_not() {
         answers.push((response.status(), response.headers().clone(), response.into_body()));
     }
     assert_eq!(answers[0], answers[1]);
-    assert_eq!(store.look_ups(), 2, "one for the key of each request, none for what it names");
+    assert_eq!(store.lookups(), 2, "one for the key of each request, none for what it names");
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn a_system_key_has_no_organization_to_name() {
 }
 
 #[tokio::test]
-async fn without_a_caller_nothing_passes_that_needs_one() {
+async fn requests_without_a_required_caller_are_rejected() {
     let one_key = store([record(KEY, |_| {})]).await;
     let keys = under(optional(), one_key.clone()).build().unwrap();
     let response = keys.authorize().layer(service_fn(whoami)).oneshot(request(KEY)).await.unwrap();
@@ -134,9 +134,12 @@ async fn without_a_caller_nothing_passes_that_needs_one() {
         "`authorize` needs `authenticate` outside it: add that layer later to an axum router, or earlier to a ServiceBuilder; \
          or use `layer` in place of both"
     );
-    assert!(!str::from_utf8(response.body()).unwrap().contains("layer"), "the client is not told");
+    assert!(
+        !str::from_utf8(response.body()).unwrap().contains("layer"),
+        "the client must not learn the reason"
+    );
 
-    // Anonymous requests are answered 401, whatever they name.
+    // Anonymous requests get a 401, whatever organization they name.
     let any_key = |rule| {
         let keys = assembly(one_key.clone()).organization(rule).allow_anonymous();
         keys.route("GET", "/", Access::AnyKey).build().unwrap()
@@ -157,14 +160,14 @@ async fn without_a_caller_nothing_passes_that_needs_one() {
             assert!(matches!(rejection(&response).reason(), Reason::CredentialMissing));
         }
     }
-    // Where neither the rule nor a route asks for a caller, they are accepted as everywhere.
+    // If neither the rule nor a route needs a caller, anonymous requests are accepted.
     let keys = no_table(optional());
     let service = keys.authenticate().layer(keys.authorize().layer(service_fn(whoami)));
-    assert_eq!(service.oneshot(request(None)).await.unwrap().body(), "nobody");
+    assert_eq!(service.oneshot(request(None)).await.unwrap().body(), "anonymous");
 }
 
 #[tokio::test]
-async fn the_application_chooses_how_rejections_look() {
+async fn the_application_sets_the_format_of_rejections() {
     let format = |error: &ApiError<'_>| {
         let mut response = Response::new(Bytes::from(format!("{:?}", error.kind())));
         *response.status_mut() = StatusCode::IM_A_TEAPOT;
@@ -180,7 +183,7 @@ async fn the_application_chooses_how_rejections_look() {
     assert_eq!(response.headers()["cache-control"], "no-store");
 }
 
-/// Requests accepted and rejected in turn, through one service: a rejection must not keep what readiness reserved.
+/// Accepts and rejects requests in turn through one service: a rejection must release what readiness reserved.
 async fn drive<S>(mut service: S)
 where
     S: Service<Request<()>, Response = Response<Bytes>, Error: Into<BoxError>>,
@@ -207,7 +210,7 @@ async fn readiness_passes_through() {
 }
 
 #[test]
-fn types_are_what_servers_need() {
+fn types_meet_the_bounds_of_servers() {
     fn is_shareable<T: Clone + Send + Sync + std::fmt::Debug + 'static>() {}
     is_shareable::<OrganizationRule>();
     is_shareable::<ApiKeysLayer>();

@@ -1,4 +1,4 @@
-//! Rate limits as an application uses them.
+//! Rate limits through the public API.
 
 // A helper that fails fails its test.
 #![allow(clippy::unwrap_used)]
@@ -38,7 +38,7 @@ fn check(limiter: &MemoryRateLimiter, subject: &Subject, now: Now) -> Decision {
     limiter.check(subject, None, 1, now).0
 }
 
-/// Takes all that is left, and says how much that was.
+/// Uses up the limit, and returns how much was left.
 fn exhaust(limiter: &MemoryRateLimiter, subject: &Subject, now: Now) -> usize {
     std::iter::repeat_with(|| check(limiter, subject, now)).take_while(Decision::is_admitted).count()
 }
@@ -145,7 +145,7 @@ fn peek_and_refund() {
         limiter.refund(permit.unwrap());
         assert_eq!(limiter.peek(&alice(), None, 1, clock.now()).remaining(), 2, "{algorithm:?}");
 
-        // Too late: what was counted has left, and what counts now is another's.
+        // Too late: the counted cost has expired, and the present count belongs to another request.
         let (_, permit) = limiter.check(&alice(), None, 1, clock.now());
         clock.advance(180 * SECOND);
         exhaust(&limiter, &alice(), clock.now());
@@ -171,14 +171,14 @@ fn several_quotas_are_counted_all_or_none() {
         assert_eq!((denied.is_admitted(), denied.limit()), (false, 2));
     }
     clock.advance(61 * SECOND);
-    // The ten denials took nothing from the longer quota.
+    // The ten denials used nothing of the longer quota.
     assert_eq!(check(&limiter, &alice(), clock.now()).remaining(), 1);
     assert_eq!(check(&limiter, &alice(), clock.now()).remaining(), 0);
     clock.advance(61 * SECOND);
     let last = check(&limiter, &alice(), clock.now());
     assert_eq!((last.is_admitted(), last.limit(), last.remaining()), (true, 5, 0));
 
-    // Denied by both or by the one to wait longest for; at its reset a retry is admitted.
+    // Denied by both, or by the one with the longer wait; at its reset a retry is admitted.
     let denied = check(&limiter, &alice(), clock.now());
     assert_eq!((denied.is_admitted(), denied.limit()), (false, 5));
     clock.advance(denied.reset());
@@ -202,7 +202,7 @@ fn a_permit_under_several_quotas_refunds_each() {
 }
 
 #[test]
-fn a_fifth_quota_is_refused() {
+fn a_fifth_quota_is_an_error() {
     let mut builder = MemoryRateLimiter::builder("x", per_minute(1));
     for _ in 1..MemoryRateLimiter::MAX_QUOTAS {
         builder = builder.quota(per_minute(1)).unwrap();
@@ -210,9 +210,9 @@ fn a_fifth_quota_is_refused() {
     assert!(builder.quota(per_minute(1)).is_err());
 }
 
-/// Ten times as many newcomers as there is room for, then a few of them once more.
+/// Ten times as many newcomers as there is room for, then a few of them again.
 #[test]
-fn a_flood_is_held_in_bounded_memory_and_frees_no_exhausted_key() {
+fn a_flood_uses_bounded_memory_and_resets_no_exhausted_key() {
     for (algorithm, capacity) in EVERY_ALGORITHM
         .into_iter()
         .flat_map(|algorithm| [1, 100, 4_096].map(|capacity| (algorithm, capacity)))
@@ -249,9 +249,9 @@ fn a_flood_is_held_in_bounded_memory_and_frees_no_exhausted_key() {
     }
 }
 
-/// A newcomer that shared a count keeps what it used there when it gets a count of its own.
+/// A newcomer that shared a count keeps its usage when it gets its own count.
 #[test]
-fn moving_from_the_shared_count_frees_nothing() {
+fn moving_from_the_shared_count_resets_nothing() {
     let clock = clock();
     let limiter =
         MemoryRateLimiter::builder("read", per_minute(4)).capacity(NonZeroUsize::MIN).build_at(clock.now());
@@ -261,12 +261,12 @@ fn moving_from_the_shared_count_frees_nothing() {
     let (_, permit) = limiter.check(&bob, None, 1, clock.now());
     assert_eq!(exhaust(&limiter, &bob, clock.now()), 3);
 
-    // Alice's has expired, so she makes room for Bob; his 40 seconds later has not.
+    // Alice's count has expired, so she is evicted for Bob; 40 seconds later his has not.
     clock.advance(30 * SECOND);
     assert_eq!(limiter.peek(&bob, None, 1, clock.now()).remaining(), 0);
     assert!(!check(&limiter, &bob, clock.now()).is_admitted());
     assert_eq!(limiter.subject_count(), 1);
-    // A permit of the shared count is refunded there, not from his own.
+    // A permit of the shared count is refunded there, not in his own count.
     limiter.refund(permit.unwrap());
     assert!(!check(&limiter, &bob, clock.now()).is_admitted());
     clock.advance(31 * SECOND);
@@ -274,7 +274,7 @@ fn moving_from_the_shared_count_frees_nothing() {
 }
 
 #[test]
-fn a_calendar_step_neither_locks_out_nor_frees() {
+fn a_calendar_step_changes_no_limit() {
     for algorithm in EVERY_ALGORITHM {
         for step_to in [0, 1_000, 1_702_531_100, 1_702_531_230, 1_702_617_600, 4_000_000_000] {
             let clock = clock();
@@ -292,7 +292,7 @@ fn a_calendar_step_neither_locks_out_nor_frees() {
 }
 
 #[test]
-fn a_time_gone_by_frees_nothing() {
+fn a_past_time_resets_nothing() {
     for algorithm in EVERY_ALGORITHM {
         let clock = clock();
         clock.advance(3_600 * SECOND);
@@ -306,7 +306,7 @@ fn a_time_gone_by_frees_nothing() {
     }
 }
 
-/// Threads with one key while newcomers flood a limiter too small for them, so that sweeps and checks meet.
+/// Threads with one key while newcomers flood a small limiter, so that sweeps and checks run concurrently.
 #[test]
 fn threads_share_one_limit_while_others_flood() {
     let clock = clock();
@@ -351,7 +351,7 @@ fn address(text: &str) -> IpAddr {
 const PROXIES: [&str; 2] = ["10.0.0.0/8", "fd00::/8"];
 
 #[test]
-fn forwarded_for_is_believed_only_from_named_proxies() {
+fn forwarded_for_is_trusted_only_from_configured_proxies() {
     const XFF: &str = "x-forwarded-for";
     let source = ClientAddressSource::forwarded_for(PROXIES);
     for (name, peer, lines, want) in [
@@ -383,7 +383,7 @@ fn forwarded_for_is_believed_only_from_named_proxies() {
         ("mapped proxy in the list", "10.0.0.1", &[(XFF, "198.51.100.7, ::ffff:10.0.0.2")], "198.51.100.7"),
         ("zone", "10.0.0.1", &[(XFF, "fe80::1%eth0")], "10.0.0.1"),
         ("other fields", "10.0.0.1", &[("x-real-ip", "1.1.1.1"), ("forwarded", "for=1.1.1.1")], "10.0.0.1"),
-        // Servers that read X_Forwarded_For as X-Forwarded-For let clients around the proxy's protection.
+        // Servers that read X_Forwarded_For as X-Forwarded-For let clients bypass the proxy's protection.
         ("underscores", "10.0.0.1", &[("x_forwarded_for", "1.1.1.1")], "10.0.0.1"),
         (
             "underscores beside",
@@ -460,7 +460,7 @@ fn the_ipv6_prefix_is_configurable_within_its_range() {
 }
 
 proptest! {
-    /// Plain or written as IPv6, a set of distinct IPv4 addresses is as many subjects, and each is one subject.
+    /// Plain or written as IPv6, distinct IPv4 addresses are distinct subjects, and each is one subject.
     #[test]
     fn distinct_ipv4_addresses_never_collide(bits in prop::collection::hash_set(any::<u32>(), 1..200)) {
         let source = ClientAddressSource::peer();
@@ -474,7 +474,7 @@ proptest! {
 
     /// Whatever a client puts into the field, behind a proxy that appends its address that address is found.
     #[test]
-    fn nothing_a_client_writes_changes_who_it_is(prefix in "[ -~]{0,60}", client in any::<u32>()) {
+    fn no_client_input_changes_its_address(prefix in "[ -~]{0,60}", client in any::<u32>()) {
         let client = IpAddr::from(Ipv4Addr::from_bits(client));
         prop_assume!(!PROXIES.iter().any(|proxy| proxy.parse::<Network>().unwrap().contains(client)));
         let mut headers = HeaderMap::new();

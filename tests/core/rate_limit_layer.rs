@@ -1,4 +1,4 @@
-//! Rate limits of requests, seen from outside.
+//! Rate limits of requests, through the layer.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -54,13 +54,13 @@ fn fields(response: &Response<Bytes>) -> [String; 3] {
 }
 
 #[tokio::test]
-async fn every_counted_answer_tells_limit_remaining_and_reset_whatever_its_status() {
+async fn every_counted_response_has_limit_remaining_and_reset() {
     let clock = ManualClock::starting_at(START);
     let mut stack = stack(&clock, by_key("all", 10)).await;
     for (spent, path) in ["/", "/201", "/400", "/403", "/404", "/500"].into_iter().enumerate() {
         let response = stack.call(send(Method::GET, path, KEY)).await.unwrap();
         let remaining = 9 - spent;
-        // The first request stops counting 60 s after the second it came in is over.
+        // The first request stops counting 60 s after the end of the second in which it arrived.
         assert_eq!(fields(&response), ["10", &remaining.to_string(), "1702531261"], "{path}");
         assert!(!response.headers().contains_key("retry-after"), "{path}");
     }
@@ -102,7 +102,7 @@ async fn a_client_that_sleeps_until_reset_and_tries_once_is_admitted() {
 }
 
 #[tokio::test]
-async fn the_most_specific_category_counts_and_only_that_one() {
+async fn only_the_most_specific_category_counts() {
     let clock = ManualClock::starting_at(START);
     let limit = by_key("write", 20)
         .methods([Method::GET], "read", per_minute(30))
@@ -139,7 +139,7 @@ async fn each_key_has_its_own_window_and_an_organization_shares_one_in_each_mode
     );
     assert_eq!(by_key.call(send(Method::GET, "/", OTHER_KEY)).await.unwrap().status(), StatusCode::OK);
 
-    // The other key is of the same organization, in test mode.
+    // The other key belongs to the same organization, in test mode.
     let mut shared = stack(&clock, RateLimit::per_organization("all", per_minute(1))).await;
     assert_eq!(shared.call(send(Method::GET, "/", KEY)).await.unwrap().status(), StatusCode::OK);
     assert_eq!(shared.call(send(Method::GET, "/", OTHER_KEY)).await.unwrap().status(), StatusCode::OK);
@@ -150,7 +150,7 @@ async fn each_key_has_its_own_window_and_an_organization_shares_one_in_each_mode
 }
 
 #[tokio::test]
-async fn what_fails_authentication_spends_nothing_and_learns_nothing() {
+async fn unauthenticated_requests_use_no_limit_and_see_none() {
     let clock = ManualClock::starting_at(START);
     let mut stack = stack(&clock, by_key("all", 2)).await;
     for key in ["", "junk", UNKNOWN_KEY] {
@@ -163,7 +163,7 @@ async fn what_fails_authentication_spends_nothing_and_learns_nothing() {
 }
 
 #[tokio::test]
-async fn the_ietf_fields_are_structured_fields_and_say_the_same() {
+async fn the_ietf_fields_are_structured_fields_with_the_same_values() {
     let clock = ManualClock::starting_at(START);
     let mut stack = stack_with(&clock, |keys| keys.limit(by_key("read", 2)).ietf_rate_limit_fields()).await;
     for (remaining, status) in [("1", 200), ("0", 200), ("0", 429)] {
@@ -182,7 +182,7 @@ async fn the_ietf_fields_are_structured_fields_and_say_the_same() {
 }
 
 #[tokio::test]
-async fn several_quotas_are_told_as_several_policies() {
+async fn several_quotas_are_reported_as_several_policies() {
     let clock = ManualClock::starting_at(START);
     let quotas = [per_minute(100), Quota::new(500, Duration::from_secs(300)).unwrap()];
     let both = RateLimit::per_key("api", quotas);
@@ -193,7 +193,7 @@ async fn several_quotas_are_told_as_several_policies() {
 }
 
 #[tokio::test]
-async fn requests_may_cost_more_and_may_be_given_back() {
+async fn requests_may_cost_more_and_may_be_refunded() {
     let clock = ManualClock::starting_at(START);
     let limit = by_key("all", 10)
         .cost(|request| if request.method == Method::POST { 4 } else { 1 })
@@ -201,7 +201,7 @@ async fn requests_may_cost_more_and_may_be_given_back() {
     let mut stack = stack(&clock, limit).await;
     for (method, path, status, remaining) in [
         (Method::POST, "/", 200, "6"),
-        // What is left is told as it is once the cost was given back.
+        // The remaining limit is reported after the refund.
         (Method::POST, "/503", 503, "6"),
         (Method::GET, "/", 200, "5"),
         (Method::POST, "/", 200, "1"),
@@ -215,7 +215,7 @@ async fn requests_may_cost_more_and_may_be_given_back() {
 }
 
 #[tokio::test]
-async fn a_request_that_costs_more_than_a_window_is_not_told_to_wait() {
+async fn a_request_that_costs_more_than_a_window_gets_no_retry_after() {
     let clock = ManualClock::starting_at(START);
     let limit = by_key("all", 2).cost(|_| 3);
     let response = stack(&clock, limit).await.call(send(Method::GET, "/", KEY)).await.unwrap();
@@ -250,7 +250,7 @@ async fn addresses_are_limited_without_authentication() {
 }
 
 #[tokio::test]
-async fn of_several_limits_the_tightest_is_the_one_that_is_told() {
+async fn the_tightest_of_several_limits_is_reported() {
     for limits in [["wide", "tight"], ["tight", "wide"]] {
         let clock = ManualClock::starting_at(START);
         let limits = limits.map(|name| by_key(name, if name == "tight" { 5 } else { 100 }));
@@ -261,7 +261,7 @@ async fn of_several_limits_the_tightest_is_the_one_that_is_told() {
 }
 
 #[tokio::test]
-async fn a_step_of_the_calendar_neither_locks_out_nor_lets_in() {
+async fn a_step_of_the_calendar_changes_no_limit() {
     let clock = ManualClock::starting_at(START);
     let mut stack = stack(&clock, by_key("all", 1)).await;
     assert_eq!(stack.call(send(Method::GET, "/", KEY)).await.unwrap().status(), StatusCode::OK);
@@ -281,7 +281,7 @@ async fn a_step_of_the_calendar_neither_locks_out_nor_lets_in() {
 }
 
 #[tokio::test]
-async fn readiness_is_that_of_the_service_inside() {
+async fn readiness_is_that_of_the_inner_service() {
     let clock = ManualClock::starting_at(START);
     let keys = store([record(KEY, |_| {})]).await;
     let keys = assembly(keys).clock(clock.clone()).limit(by_key("all", 2)).without_route_table();
@@ -297,8 +297,8 @@ async fn readiness_is_that_of_the_service_inside() {
 }
 
 #[tokio::test]
-async fn no_spelling_of_a_path_leaves_the_category_of_its_route() {
-    // As routers read them: by the path as it is written.
+async fn no_spelling_of_a_path_escapes_the_category_of_its_route() {
+    // As routers read them: by the path as written.
     for (pattern, path) in [
         ("/workflows/{id}/run", "/workflows/1/run"),
         ("/workflows/{id}/run", "/workflows/%31/run"),
@@ -337,7 +337,7 @@ async fn spellings_and_secrets_of_one_key_share_a_limit() {
 }
 
 #[tokio::test]
-async fn a_handler_sees_what_is_left_without_spending_it() {
+async fn a_handler_can_read_the_remaining_limit_without_using_it() {
     let clock = ManualClock::starting_at(START);
     let stored = record(KEY, |key| key.extras.limits.set("all", std::num::NonZeroU32::new(3)));
     let counts = Arc::new(MemoryRateLimiter::builder("all", per_minute(10)).build_at(clock.now()));

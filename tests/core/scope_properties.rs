@@ -1,4 +1,4 @@
-//! Scopes, sets and requirements, as a user of the crate sees them.
+//! Scopes, sets and requirements, through the public API.
 #![allow(clippy::unwrap_used, reason = "clippy knows helpers of tests for no tests")]
 
 use std::panic;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use tower_api_keys::scope::{InvalidScopeRequirement, Scope, ScopeRequirement, ScopeSet};
 
-/// Few names, many of which begin with another.
+/// Few names, many of which are prefixes of others.
 fn any_scope() -> impl Strategy<Value = Scope> {
     let resource =
         prop::sample::select(vec!["john", "johnathan", "invoice", "invoice_item", "invoice-", "0", "z"]);
@@ -23,7 +23,7 @@ fn split(scope: &Scope) -> (&str, &str) {
     scope.as_str().split_once(':').unwrap()
 }
 
-/// What `contains` means, word for word.
+/// A literal implementation of `contains`.
 fn naive_contains(held: &[&Scope], wanted: &Scope) -> bool {
     let (resource, action) = split(wanted);
     held.iter().any(|held| split(held) == (resource, action) || split(held) == (resource, "*"))
@@ -50,7 +50,7 @@ proptest! {
         let covered = wanted.iter().all(|scope| naive_contains(&list, scope));
         prop_assert_eq!(wanted.is_subset_of(&held), covered);
         if covered {
-            // A key never gets more out of a subset than out of the set itself.
+            // A subset never grants more than the set itself.
             for resource in ["john", "johnathan", "invoice", "invoice_item"] {
                 for action in ["read", "new"] {
                     let scope = scope(&format!("{resource}:{action}"));
@@ -61,7 +61,7 @@ proptest! {
     }
 
     #[test]
-    fn order_and_repetition_do_not_matter(scopes in prop::collection::vec(any_scope(), 0..8)) {
+    fn order_and_duplicates_do_not_matter(scopes in prop::collection::vec(any_scope(), 0..8)) {
         let set = ScopeSet::from_iter(scopes.iter().cloned());
         let again = ScopeSet::from_iter(scopes.iter().rev().chain(&scopes).cloned());
         prop_assert_eq!(&set, &again);
@@ -92,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn text_parses_to_itself_or_not_at_all(text in "[a-zA-Z0-9_:*é -]{0,12}|[a-z]{1,3}:[a-z*]{1,3}") {
+    fn text_round_trips_or_does_not_parse(text in "[a-zA-Z0-9_:*é -]{0,12}|[a-z]{1,3}:[a-z*]{1,3}") {
         if let Ok(scope) = text.parse::<Scope>() {
                 prop_assert_eq!(scope.as_str(), &text);
                 let (resource, action) = text.split_once(':').unwrap();
@@ -144,7 +144,7 @@ fn an_empty_set_grants_nothing_and_is_a_subset_of_all() {
 }
 
 #[test]
-fn a_list_with_one_malformed_scope_is_refused_whole() {
+fn a_list_with_one_malformed_scope_is_an_error() {
     assert!(ScopeSet::parse_list(["runs:read", "runs"]).is_err());
     for json in [r#"["runs:read","*:*"]"#, r#""runs:read""#, "{}", "[7]", "null"] {
         assert!(serde_json::from_str::<ScopeSet>(json).is_err(), "{json}");

@@ -1,4 +1,4 @@
-//! `x-api-key`, Bearer and Basic side by side: one router, three families of keys.
+//! `x-api-key`, Bearer and Basic together: one router, three families of keys.
 #![cfg(feature = "axum")]
 
 use axum::Router;
@@ -67,7 +67,7 @@ fn bearer(key: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_one_that_is_there_decides() {
+async fn the_credential_that_is_sent_decides() {
     let app = app().await;
     for (field, value, who) in [
         ("x-api-key", API_KEY, "header ApiKey"),
@@ -79,7 +79,7 @@ async fn the_one_that_is_there_decides() {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(str::from_utf8(&body).unwrap(), who);
     }
-    // A key is good in its own scheme only.
+    // A key is accepted only in its own scheme.
     for (field, value) in [
         ("x-api-key", BASIC),
         ("x-api-key", BEARER),
@@ -96,7 +96,7 @@ async fn the_one_that_is_there_decides() {
 }
 
 #[tokio::test]
-async fn two_at_once_are_a_conflict_and_nothing_covers_a_malformed_one_up() {
+async fn two_credentials_conflict_and_a_malformed_one_is_always_rejected() {
     let app = app().await;
     let (basic_good, bearer_good) = (basic(BASIC), bearer(BEARER));
     let (basic_bad, bearer_bad) = (basic("pk_test_x"), bearer("nonsense"));
@@ -110,14 +110,14 @@ async fn two_at_once_are_a_conflict_and_nothing_covers_a_malformed_one_up() {
             assert!(matches!(rejection.reason(), Reason::CredentialConflict), "{name}: {rejection:?}");
         }
     }
-    // Two lines of the one field, of one scheme or of two.
+    // Two lines of the same field, with one scheme or two.
     for lines in [[&basic_good, &basic_good], [&basic_good, &bearer_good], [&bearer_good, &basic_bad]] {
         let response = answer(&app, &lines.map(|line| ("authorization", line.as_str()))).await;
         assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{lines:?}");
         let kind = rejection(&response).kind();
         assert_eq!(kind, ErrorKind::AmbiguousCredentials, "{lines:?}");
     }
-    // A scheme that no extractor reads is no credential, so it is in the way of none.
+    // A scheme that no extractor reads is not a credential, so it conflicts with none.
     let response = answer(&app, &[("x-api-key", API_KEY), ("authorization", "Digest abc")]).await;
     assert_eq!(response.status(), StatusCode::OK);
 }
@@ -127,7 +127,7 @@ async fn a_401_has_one_challenge_for_each_scheme() {
     let app = app().await;
     let unknown = bearer(&BEARER.replace('q', "r"));
     let basic = basic(&BASIC.replace('q', "r"));
-    // The error of RFC 6750 is for those who presented a bearer token.
+    // The error of RFC 6750 is only for clients that sent a bearer token.
     let invalid = r#"Bearer error="invalid_token""#;
     for (name, fields, of_bearer) in [
         ("nothing", vec![], "Bearer"),
@@ -166,9 +166,9 @@ async fn the_application_may_leave_the_challenge_out() {
     assert_eq!(error.faults().iter().map(|fault| fault.setting()).collect::<Vec<_>>(), ["realm"]);
 }
 
-/// With one format for all locations, and more than one format at each.
+/// With one format for all locations, and with several formats at each.
 #[tokio::test]
-async fn formats_of_the_assembly_are_accepted_wherever_keys_are_taken_from() {
+async fn formats_of_the_assembly_are_accepted_in_every_location() {
     let old = KeyFormat::new("old_").unwrap();
     let old_key = "old_abc123def456ghi789jkl012mno345pq";
     let store = store_of([("new", API_KEY, Mode::Live), ("old", old_key, Mode::Live)]).await;

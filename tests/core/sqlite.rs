@@ -1,4 +1,4 @@
-//! The store in an SQLite file that is locked, full, damaged, and shared with a process that is killed.
+//! The SQLite store with a file that is locked, full, damaged, or shared with a process that is killed.
 
 #![allow(clippy::print_stdout, reason = "a child process says what was answered to it")]
 
@@ -23,7 +23,7 @@ use tower_api_keys::store::{
     KeyAdministration, KeySelector, KeyStore, SqliteStore, StoreErrorKind, conformance,
 };
 
-/// A directory of its own, removed when dropped.
+/// A temporary directory, removed when dropped.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -70,7 +70,7 @@ async fn conforms() {
     .await;
 }
 
-/// As many processes would have them: each with connections of its own.
+/// Like several processes: each store has its own connections.
 async fn three_stores(directory: &Directory) -> Vec<Arc<dyn KeyAdministration>> {
     let mut stores: Vec<Arc<dyn KeyAdministration>> = Vec::new();
     for _ in 0..3 {
@@ -92,7 +92,7 @@ async fn uses_are_recorded_from_everywhere_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn open_sets_what_keeps_keys_safe_and_look_ups_fast() {
+async fn open_sets_durable_and_fast_options() {
     let directory = Directory::new();
     let url = format!("sqlite://{}", directory.file().display());
     let store = SqliteStore::open(url).await.unwrap();
@@ -116,8 +116,8 @@ async fn open_a_new_file_at_once(directory: &Directory) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_may_open_a_new_file_at_once_and_a_newer_one_is_refused() {
-    // Not every time do two of them meet at the switch to WAL, which SQLite lets no more than one make.
+async fn many_may_open_a_new_file_concurrently_and_a_newer_schema_is_an_error() {
+    // Two of them do not collide every time at the switch to WAL, which SQLite allows only one to make.
     for _ in 0..20 {
         open_a_new_file_at_once(&Directory::new()).await;
     }
@@ -129,9 +129,9 @@ async fn many_may_open_a_new_file_at_once_and_a_newer_one_is_refused() {
     assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i64>>(), [1]);
 
     execute(&mut connection, "UPDATE api_key_schema SET version = 99").await;
-    let refused = SqliteStore::open(directory.file()).await.unwrap_err();
-    assert_eq!(refused.kind(), StoreErrorKind::Other);
-    let reason = std::error::Error::source(&refused).unwrap().to_string();
+    let newer = SqliteStore::open(directory.file()).await.unwrap_err();
+    assert_eq!(newer.kind(), StoreErrorKind::Other);
+    let reason = std::error::Error::source(&newer).unwrap().to_string();
     assert!(reason.contains("version 99") && reason.contains("up to 1"), "{reason}");
 }
 
@@ -143,7 +143,7 @@ async fn texts_stay_texts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn statements_are_constant_and_an_index_answers_each() {
+async fn statements_are_constant_and_each_uses_an_index() {
     stores::watch_statements();
     let directory = Directory::new();
     let store = SqliteStore::open(directory.file()).await.unwrap();
@@ -193,7 +193,7 @@ async fn a_damaged_row_is_an_error_and_no_panic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_locked_file_is_an_error_in_time_and_look_ups_go_on() {
+async fn a_locked_file_is_an_error_in_time_and_lookups_continue() {
     let directory = Directory::new();
     let time = Duration::from_millis(300);
     let store = SqliteStore::open(directory.file()).await.unwrap().with_administration_timeout(time);
@@ -224,7 +224,7 @@ async fn a_locked_file_is_an_error_in_time_and_look_ups_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_an_error_and_takes_nothing_away() {
+async fn a_full_disk_is_an_error_and_loses_nothing() {
     let directory = Directory::new();
     drop(SqliteStore::open(directory.file()).await.unwrap());
     let full = directory.options().pragma("max_page_count", "40");
@@ -246,7 +246,7 @@ async fn a_full_disk_is_an_error_and_takes_nothing_away() {
     let last = record(&format!("k{}", stored.len()));
     assert_eq!(find(&store, &last.id).await, None);
     assert!(store.find(KeySelector::Digests(&[last.digest])).await.unwrap().is_none());
-    // Room again.
+    // There is room again.
     let roomy = SqliteStore::open(directory.file()).await.unwrap();
     roomy.insert(last).await.unwrap();
     assert!(store.delete(&owner(), &stored[0].id).await.unwrap());
@@ -271,7 +271,7 @@ async fn an_exhausted_pool_is_an_error_in_time() {
     store.insert(key).await.unwrap();
 }
 
-/// The other process of the tests below: it is these tests run again, for this one alone.
+/// The other process of the tests below: this test binary, run again for this test only.
 #[tokio::test(flavor = "multi_thread")]
 async fn child_process() {
     let Ok(file) = env::var("KEYS_WRITTEN_BY_A_CHILD") else { return };
@@ -308,7 +308,7 @@ fn child(file: &Path) -> (Child, impl Iterator<Item = (bool, KeyId)> + use<>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_process_loses_nothing_that_was_answered() {
+async fn a_killed_process_loses_no_completed_change() {
     let directory = Directory::new();
     for round in 1..=3 {
         let file = directory.0.join(format!("keys{round}.db"));
@@ -354,7 +354,7 @@ async fn two_processes_share_a_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_key_leaves_nothing_behind_whatever_the_connection_was_told() {
+async fn a_deleted_key_leaves_nothing_behind_without_foreign_keys() {
     let directory = Directory::new();
     drop(SqliteStore::open(directory.file()).await.unwrap());
     let careless = directory.options().foreign_keys(false);

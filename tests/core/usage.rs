@@ -1,4 +1,4 @@
-//! Usage metering: which calls a sink is told of, and what of them.
+//! Usage metering: the calls that a sink receives, and their data.
 
 use std::sync::{Arc, Mutex};
 
@@ -45,7 +45,7 @@ fn at(path: &str, key: Option<&str>) -> Request<()> {
 }
 
 #[tokio::test]
-async fn calls_with_a_key_and_a_status_below_500_are_told_with_who_made_them() {
+async fn calls_with_a_key_and_a_status_below_500_are_reported_with_their_caller() {
     for answers in [Answers::AtOnce, Answers::Later] {
         let notes = Notes::default();
         let sink = notes.clone();
@@ -72,7 +72,7 @@ async fn calls_with_a_key_and_a_status_below_500_are_told_with_who_made_them() {
             ("/", Some("junk"), Some("unknown POST / 401")),
             ("/", Some(""), None),
             ("/", None, None),
-            // Over the limit of the address, before the key has been looked at.
+            // Over the limit of the address, before the key is looked up.
             ("/", Some(KEY), Some("unknown POST / 429")),
             ("/", None, None),
         ] {
@@ -83,7 +83,7 @@ async fn calls_with_a_key_and_a_status_below_500_are_told_with_who_made_them() {
 }
 
 #[tokio::test]
-async fn the_caller_of_a_call_that_is_rejected_further_in_is_known() {
+async fn the_caller_of_a_call_rejected_by_an_inner_service_is_known() {
     let notes = Notes::default();
     let sink = notes.clone();
     let keys = assembly(acme_s_key().await).usage(move |call: &Call<'_>| sink.add(call));
@@ -99,9 +99,9 @@ async fn the_caller_of_a_call_that_is_rejected_further_in_is_known() {
     }
 }
 
-/// Two in one assembly, and one of each of two assemblies, one around the other.
+/// Two sinks in one assembly, and one in each of two nested assemblies.
 #[tokio::test]
-async fn each_of_two_sinks_learns_who_called() {
+async fn each_of_two_sinks_gets_the_caller() {
     let (bill, statistics) = (Notes::default(), Notes::default());
     let keys = acme_s_key().await;
     let assembly = || assembly(keys.clone()).without_route_table();
@@ -170,7 +170,7 @@ async fn the_caller_of_a_session_is_known() {
 }
 
 #[tokio::test]
-async fn a_sink_that_panics_breaks_nothing_and_an_error_is_no_response() {
+async fn a_panicking_sink_breaks_nothing_and_a_service_error_is_not_reported() {
     let keys = acme_s_key().await;
     let assembly = || assembly(keys.clone()).without_route_table();
     let panicking = assembly().usage(|_: &Call<'_>| panic!("the sink has a bug")).build().unwrap();

@@ -1,4 +1,4 @@
-//! The layers without axum, and what HTTP/1.1 and HTTP/2 must agree on, over real sockets.
+//! The layers without axum, and the agreement of HTTP/1.1 and HTTP/2, over real sockets.
 
 use std::net::TcpStream;
 use std::process::Command;
@@ -7,7 +7,7 @@ use crate::http2::Http2;
 use crate::server::Server;
 use http::Method;
 
-/// A request with these `x-api-key` lines, and the status that it must get.
+/// A request with these `x-api-key` lines, and the expected status.
 struct Case {
     name: &'static str,
     method: Method,
@@ -16,8 +16,8 @@ struct Case {
     status: u16,
 }
 
-/// What both protocols must say of a key that may only read. Servers differ in how they answer two lines (`ambiguous`)
-/// and methods that they don't know (`uncovered`).
+/// The expected responses of both protocols to a key that may only read. Servers differ in their response to two
+/// lines (`ambiguous`) and to methods that they do not know (`uncovered`).
 fn cases(key: &str, read: &'static str, ambiguous: u16, uncovered: u16) -> Vec<Case> {
     let case = |name, method, keys: &[&str], status| {
         let keys = keys.iter().map(|key| key.as_bytes().to_vec()).collect();
@@ -56,7 +56,7 @@ fn cases(key: &str, read: &'static str, ambiguous: u16, uncovered: u16) -> Vec<C
     cases
 }
 
-/// What an answer must say alike.
+/// The parts of a response that must be equal.
 const SAME: [&str; 4] = ["content-type", "www-authenticate", "cache-control", "x-ratelimit-limit"];
 
 async fn answers_alike(server: &Server, prefix: &str, cases: Vec<Case>) {
@@ -126,7 +126,7 @@ async fn http1_and_http2_share_one_limit() {
 }
 
 #[tokio::test]
-async fn answers_come_from_the_service_for_the_principal() {
+async fn responses_come_from_the_service_with_the_principal() {
     let server = hyper_service();
     let mut http2 = Http2::connect(server.address()).await;
     let headers = [("x-api-key", server.get("API_KEY").as_bytes())];
@@ -195,14 +195,14 @@ fn the_printed_curl_lines_work_as_pasted() {
 fn it_stops_cleanly_when_asked_to() {
     for signal in ["-INT", "-TERM"] {
         let server = hyper_service();
-        // A client that has connected and said nothing does not keep the server up.
+        // A client that has connected and sent nothing does not keep the server running.
         let _idle = TcpStream::connect(server.address()).expect("the example listens");
         assert!(server.stop(signal), "{signal}");
     }
 }
 
 #[test]
-fn an_address_that_is_none_is_named_and_nothing_starts() {
+fn an_invalid_address_is_reported_and_nothing_starts() {
     let server = Server::start("hyper_service", &[("LISTEN_ADDR", "nowhere")]);
     assert!(!server.printed.contains_key("BASE_URL"), "{:?}", server.lines);
 }

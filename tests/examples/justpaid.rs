@@ -1,4 +1,4 @@
-//! What the JustPaid Workflows guide promises, over a real socket against the example server.
+//! The promises of the JustPaid Workflows guide, over a real socket against the example server.
 
 use std::collections::HashSet;
 use std::thread;
@@ -63,7 +63,7 @@ fn keys_are_wfk_and_32_random_alphanumerics() {
 }
 
 #[test]
-fn every_request_must_carry_a_good_key() {
+fn every_request_needs_a_valid_key() {
     let server = start();
     let key = server.all().to_owned();
     let lower = key.to_ascii_lowercase();
@@ -136,7 +136,7 @@ fn hostile_headers_are_rejected_and_the_server_lives() {
 }
 
 #[test]
-fn each_scope_opens_its_routes_and_no_others() {
+fn each_scope_grants_its_routes_and_no_others() {
     let server = start();
     let workflow = server.new_workflow();
     let create = json!({ "name": "x" });
@@ -184,7 +184,7 @@ fn each_scope_opens_its_routes_and_no_others() {
             );
         }
     }
-    // `POST /auth/api-keys` on its own: a key can't give what it does not hold.
+    // `POST /auth/api-keys` separately: a key cannot grant scopes that it does not have.
     let minter = &keys.iter().find(|(scope, _)| *scope == "api-keys:write").unwrap().1;
     let none = server.with_json(
         minter,
@@ -226,13 +226,17 @@ fn other_paths_and_methods_are_rejected_in_the_published_envelope() {
         if method != "OPTIONS" {
             assert!(answer.header("x-ratelimit-remaining").is_some(), "{method} {path}");
         }
-        let stranger = server.send(method, path, &[], None);
-        assert_eq!((stranger.status, stranger.body.as_str()), (401, UNAUTHORIZED), "{method} {path}");
+        let unauthenticated = server.send(method, path, &[], None);
+        assert_eq!(
+            (unauthenticated.status, unauthenticated.body.as_str()),
+            (401, UNAUTHORIZED),
+            "{method} {path}"
+        );
     }
 }
 
 #[test]
-fn workflows_runs_and_connections_do_something() {
+fn workflows_runs_and_connections_work() {
     let server = start();
     let key = server.all();
     let id = server.new_workflow();
@@ -273,7 +277,7 @@ fn workflows_runs_and_connections_do_something() {
 }
 
 #[test]
-fn categories_are_limited_as_published_each_on_its_own() {
+fn categories_are_limited_separately_as_published() {
     let server = start();
     let key = server.all();
     for (method, path, limit) in [
@@ -338,7 +342,7 @@ fn over_the_limit_is_429_as_published_and_the_limit_is_exact() {
 
 /// The loop of the guide: on 429 it sleeps until `X-RateLimit-Reset` and tries again, three times at most.
 #[test]
-fn the_published_retry_loop_gets_through_by_itself() {
+fn the_published_retry_loop_succeeds() {
     let server = Server::start("justpaid_workflows", &[("READ_LIMIT", "3"), ("WINDOW_SECONDS", "2")]);
     let fetch_with_retry = || {
         for _ in 0..3 {
@@ -347,7 +351,7 @@ fn the_published_retry_loop_gets_through_by_itself() {
                 return Some(answer);
             }
             let wait = answer.number("x-ratelimit-reset") as f64 - unix_now();
-            assert!(wait < 4.0, "told to wait {wait} s for a window of 2 s");
+            assert!(wait < 4.0, "must wait {wait} s for a window of 2 s");
             thread::sleep(Duration::from_secs_f64(wait.max(0.0)));
         }
         None
@@ -412,7 +416,7 @@ fn keys_are_created_listed_and_revoked() {
 }
 
 #[test]
-fn rotation_as_the_guide_has_it_keeps_both_keys_until_the_old_one_is_revoked() {
+fn rotation_as_published_keeps_both_keys_until_the_old_one_is_revoked() {
     let server = start();
     let (old_id, old) = server.mint(&["workflows:read"]);
     let (_, new) = server.mint(&["workflows:read"]);
@@ -425,7 +429,7 @@ fn rotation_as_the_guide_has_it_keeps_both_keys_until_the_old_one_is_revoked() {
 }
 
 #[test]
-fn a_key_gives_no_more_than_it_has() {
+fn a_key_grants_no_more_than_it_has() {
     let server = start();
     let create = |key: &str, body: &str| {
         server.send("POST", "/auth/api-keys", &[("x-api-key", key), JSON], Some(body))
@@ -459,7 +463,7 @@ fn a_key_gives_no_more_than_it_has() {
 }
 
 #[test]
-fn a_key_may_revoke_itself_and_gets_its_answer() {
+fn a_key_may_revoke_itself_and_gets_a_response() {
     let server = start();
     let (id, key) = server.mint(&["api-keys:write"]);
     assert_eq!(server.with_key(&key, "DELETE", &format!("/auth/api-keys/{id}")).status, 200);
@@ -473,7 +477,7 @@ fn the_printed_curl_lines_work_as_pasted() {
 }
 
 #[test]
-fn settings_that_make_no_sense_are_named_and_nothing_starts() {
+fn invalid_settings_are_reported_and_nothing_starts() {
     for (name, value) in
         [("READ_LIMIT", "many"), ("READ_LIMIT", "0"), ("WINDOW_SECONDS", "0"), ("LISTEN_ADDR", "nowhere")]
     {

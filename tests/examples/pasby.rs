@@ -1,4 +1,4 @@
-//! What the pasby guide promises, over a real socket against the example server.
+//! The promises of the pasby guide, over a real socket against the example server.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ const MATRIX: [(&str, &str, &str); 16] = [
     ("/document/refresh", "ks", "kt"),
 ];
 
-/// Every route of the server with what it needs.
+/// Every route of the server with the parts it needs.
 fn routes() -> Vec<(String, &'static str)> {
     let mut routes = vec![("/".to_owned(), "k"), ("/api/health/check".into(), "k")];
     for (path, v2, v1) in MATRIX {
@@ -43,21 +43,21 @@ fn routes() -> Vec<(String, &'static str)> {
     routes
 }
 
-/// Room for as many requests as the tests make.
+/// Capacity for as many requests as the tests make.
 fn start() -> Server {
     Server::start("pasby_flows", &[("ADDRESS_LIMIT", "100000")])
 }
 
 type Fields<'f> = Vec<(&'static str, &'f str)>;
 
-/// The fields that are there.
+/// The fields that are sent.
 fn fields<'f>(key: Option<&'f str>, secret: Option<&'f str>, token: Option<&'f str>) -> Fields<'f> {
     let parts = [("x-api-key", key), ("x-access-secret", secret), ("x-access-token", token)];
     parts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 impl Server {
-    /// The path of authorize, for an app that it printed.
+    /// The path of authorize, for an app that was printed.
     fn authorize_path(&self, app: &str) -> String {
         format!("/api/v1/flow/authorize?sub={}&app={}", self.get("CONSUMER_ID"), self.get(app))
     }
@@ -74,7 +74,7 @@ impl Server {
     }
 }
 
-/// What is said of a request, in the words of the guide.
+/// The response to a request, in the terms of the guide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Expected {
     Text(u16, &'static str),
@@ -82,7 +82,7 @@ enum Expected {
     Passes,
 }
 
-/// A part of the credential, as it is sent.
+/// A part of the credential, as sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Absent,
@@ -123,7 +123,7 @@ fn expected(route: &str, needs: &str, [key, secret, token]: [Part; 3]) -> Expect
     if needs.contains('t') && !token.is_there() {
         return Expected::Envelope(401, "authorization_error");
     }
-    // Nothing rescues a part that is wrong, whether or not the route needs it.
+    // Nothing makes up for a wrong part, whether or not the route needs it.
     if [key, secret, token].contains(&Part::Bad) {
         return Expected::Envelope(401, "authorization_error");
     }
@@ -199,9 +199,9 @@ async fn the_header_matrix_for_every_subset_of_parts_good_bad_and_absent() {
     assert_eq!(answers.len(), 5, "every answer was seen: {answers:?}");
 }
 
-/// Any break between good parts, or in one of them.
+/// Every mismatch between valid parts, and every invalid part.
 #[test]
-fn every_break_is_one_and_the_same_answer() {
+fn every_mismatch_gets_the_same_response() {
     let server = start();
     let get = |name| server.get(name);
     let (key, secret, token) = (get("PASBY_API_KEY"), get("PASBY_APP_SECRET"), server.test_token());
@@ -286,7 +286,7 @@ fn every_break_is_one_and_the_same_answer() {
 }
 
 #[test]
-fn authorize_grants_a_token_in_the_header_and_names_what_is_missing() {
+fn authorize_grants_a_token_in_the_header_and_reports_what_is_missing() {
     let server = start();
     let (key, secret) = (server.get("PASBY_API_KEY"), server.get("PASBY_APP_SECRET"));
     let (consumer, app) = (server.get("CONSUMER_ID"), server.get("APP_ID"));
@@ -307,7 +307,7 @@ fn authorize_grants_a_token_in_the_header_and_names_what_is_missing() {
     const NO_APP: &str = "Authorization grants are only given to apps not organizations.";
     let (only_key, nothing) = (fields(Some(key), None, None), fields(None, Some(secret), None));
     let (other_app, live_app) = (server.get("OTHER_APP_ID"), server.get("LIVE_APP_ID"));
-    // Each with everything that comes later missing as well: key, secret, sub, app.
+    // Each with all later parts missing as well: key, secret, sub, app.
     for (name, fields, query, status, body) in [
         ("no key", &nothing, String::new(), 401, NO_KEY),
         ("no secret", &only_key, String::new(), 401, NO_SECRET_AT_AUTHORIZE),
@@ -341,7 +341,7 @@ fn authorize_grants_a_token_in_the_header_and_names_what_is_missing() {
             }
         }
     }
-    // There is none in v2, and the token of v2 comes with another answer.
+    // There is none in v2, and the token of v2 is in another response.
     let answer = server.send("GET", &good.replace("v1", "v2"), &credentials, None);
     assert_eq!(answer.status, 404);
     let different = server.send("POST", "/api/v2/identification/different-device", &credentials, None);
@@ -402,7 +402,7 @@ fn fields_on_the_wire() {
         assert_eq!(answer.status, 401, "{name}");
         assert_eq!(answer.json()["type"], "authorization_error", "{name}");
     }
-    // An empty field is none.
+    // An empty field counts as missing.
     for (lines, status, body) in [
         (vec![b"x-api-key:".as_slice(), s], 401, NO_KEY),
         (vec![b"x-api-key: \t ", s], 401, NO_KEY),
@@ -410,7 +410,7 @@ fn fields_on_the_wire() {
         (vec![k, b"x-access-secret:"], 400, NO_SECRET),
         (vec![k, b"x-access-secret:   "], 400, NO_SECRET),
         (vec![k], 400, NO_SECRET),
-        // Underscores make another field.
+        // A name with underscores is another field.
         (vec![k, b"x_access_secret: x"], 400, NO_SECRET),
     ] {
         let answer = ping("v2", &lines);
@@ -446,8 +446,8 @@ fn unknown_routes_and_methods_are_covered_too() {
         ("PURGE", "/api/v2/flow/ping", 405),
         ("OPTIONS", "/api/v2/flow/ping", 405),
     ] {
-        let stranger = server.send(method, path, &[], None);
-        assert_eq!((stranger.status, &*stranger.body), (401, NO_KEY), "{method} {path}");
+        let unauthenticated = server.send(method, path, &[], None);
+        assert_eq!((unauthenticated.status, &*unauthenticated.body), (401, NO_KEY), "{method} {path}");
         let answer = server.send(method, path, &only_key, None);
         assert_eq!((answer.status, &*answer.body), (400, NO_SECRET), "{method} {path}");
         let answer = server.send(method, path, &whole, None);
@@ -457,27 +457,27 @@ fn unknown_routes_and_methods_are_covered_too() {
             "{method} {path}"
         );
     }
-    // A path that could be read in two ways gets at nothing with less than everything.
+    // An ambiguous path needs all parts.
     for path in
         ["//api/v2/flow/ping", "/api/v2/flow/../flow/ping", "/api/v2/flow/%70ing", "/api/v2/flow/ping;x"]
     {
         let answer = server.send("POST", path, &whole, None);
         assert_eq!((answer.status, &answer.json()["type"]), (401, &json!("authorization_error")), "{path}");
     }
-    // HEAD needs what GET needs.
+    // `HEAD` needs what `GET` needs.
     assert_eq!(server.send("HEAD", "/api/health/check", &only_key, None).status, 200);
     assert_eq!(server.send("HEAD", "/api/v2/flow/ping", &only_key, None).status, 400);
 }
 
 #[test]
-fn the_address_limit_comes_before_everything_and_believes_no_stranger() {
+fn the_address_limit_comes_first_and_trusts_no_unknown_proxy() {
     let server = Server::start("pasby_flows", &[]);
     let (key, secret) = (server.get("PASBY_API_KEY"), server.get("PASBY_APP_SECRET"));
     let whole = fields(Some(key), Some(secret), None);
     for number in 0..100_u32 {
         let spoofed = format!("203.0.113.{number}");
         let name = ["cf-connecting-ip", "x-real-ip", "x-forwarded-for"][number as usize % 3];
-        // The limit is on the address: without a key, on no route, with everything.
+        // The limit is on the address: without a key, on no route, with all parts.
         let mut sent = if number % 2 == 0 { whole.clone() } else { Vec::new() };
         sent.push((name, &spoofed));
         let path = if number % 5 == 0 { "/nope" } else { "/api/v2/flow/ping" };
@@ -494,7 +494,7 @@ fn the_address_limit_comes_before_everything_and_believes_no_stranger() {
 }
 
 #[test]
-fn behind_named_proxies_the_address_is_in_one_of_three_fields() {
+fn behind_configured_proxies_the_address_is_in_one_of_three_fields() {
     let server =
         Server::start("pasby_flows", &[("ADDRESS_LIMIT", "2"), ("TRUSTED_PROXIES", "127.0.0.1 10.0.0.0/8")]);
     let remaining = |fields: &[(&str, &str)]| {
@@ -556,7 +556,7 @@ fn the_printed_variables_and_curl_lines() {
 }
 
 #[test]
-fn what_makes_no_sense_starts_nothing() {
+fn invalid_settings_start_nothing() {
     for (name, value) in [
         ("SIGNING_SECRET", ""),
         ("SIGNING_SECRET", "short"),

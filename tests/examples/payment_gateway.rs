@@ -1,4 +1,4 @@
-//! What the payment-gateway.app guide promises, over a real socket against the example server.
+//! The promises of the payment-gateway.app guide, over a real socket against the example server.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ const OTHER: &str = "org_other";
 const WHOLE: &str = "ORGANIZATION_API_KEY";
 const OF_OTHER: &str = "OTHER_ORGANIZATION_API_KEY";
 const SYSTEM: &str = "SYSTEM_API_KEY";
-/// An administrator of ours and a viewer of the other one.
+/// An administrator of our organization and a viewer of the other one.
 const ADMIN: &str = "DASHBOARD_SESSION";
 const VIEWER: &str = "VIEWER_SESSION";
 
@@ -56,7 +56,7 @@ impl Server {
         self.by(who, "POST", &keys(organization), &[], Some(body))
     }
 
-    /// A new key of ours: its identifier and its secret.
+    /// A new key of our organization: its identifier and its secret.
     fn new_key(&self, scopes: &[&str]) -> (String, String) {
         let answer = self.create_key(SYSTEM, OURS, json!({ "name": "new", "scopes": scopes }));
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -164,7 +164,7 @@ fn challenges_of_rfc_6750() {
 }
 
 #[test]
-fn every_answer_has_a_request_id() {
+fn every_response_has_a_request_id() {
     let server = start();
     let good = server.by(WHOLE, "GET", "/transactions", &[], None);
     assert_eq!((good.status, good.header("x-request-id").unwrap().len()), (200, 16));
@@ -244,7 +244,7 @@ fn each_route_needs_its_scope() {
     for (method, path, body, scope) in &routes {
         let resource = scope.split_once(':').unwrap().0;
         let all = format!("{resource}:*");
-        // Exactly it, all actions of it; then every other scope there is.
+        // Exactly this scope, all actions of it; then every other scope.
         for held in [&**scope, &all] {
             let (_, key) = server.new_key(&[held]);
             let answer = server.with(&key, method, path, &[], body.clone());
@@ -256,7 +256,7 @@ fn each_route_needs_its_scope() {
         let answer = server.with(&key, method, path, &[], body.clone());
         assert_error(&answer, 403, "insufficient_scope", &format!("{method} {path} without {scope}"));
     }
-    // What no route has is not there, not even for who may do everything.
+    // A request without a route is 404, even for a caller with all scopes.
     for (method, path) in [("DELETE", "/clients"), ("POST", "/transactions"), ("PATCH", "/system/settings")] {
         assert_error(&server.by(SYSTEM, method, path, &[], None), 405, "method_not_allowed", path);
     }
@@ -269,7 +269,7 @@ fn each_route_needs_its_scope() {
 }
 
 #[test]
-fn an_organization_key_never_passes_for_a_system_key() {
+fn an_organization_key_is_never_accepted_as_a_system_key() {
     let server = start();
     // Every scope that a key of an organization can have.
     let scopes = ["api_key:*", "organization:*", "checkout:*", "client:*", "data_io:*", "invoice:*"];
@@ -309,12 +309,12 @@ fn the_system_provisions_and_has_settings() {
     assert!(list["data"].as_array().unwrap().iter().any(|organization| organization["id"] == *id));
     assert_eq!(server.by(SYSTEM, "GET", "/system/health", &[], None).json()["organizations"], 3);
 
-    // Its first key, which reads what is its own.
+    // Its first key, which reads its own organization.
     let body = json!({ "name": "First", "scopes": ["client:*"] });
     let key = text(&server.create_key(SYSTEM, &id, body).json()["key"]);
     assert_eq!(server.with(&key, "GET", "/clients", &[], None).json()["data"], json!([]));
 
-    // Keys of the system, by keys of the system.
+    // System keys, managed by system keys.
     let body = json!({ "name": "Monitor", "scopes": ["system:read"] });
     let monitor = server.by(SYSTEM, "POST", "/system/api-keys", &[], Some(body)).json();
     let monitor = text(&monitor["key"]);
@@ -336,7 +336,7 @@ fn the_system_provisions_and_has_settings() {
 }
 
 #[test]
-fn for_which_organization_a_key_acts() {
+fn a_key_acts_for_the_selected_organization() {
     let server = start();
     let field = "X-Organization-ID";
     let ours: &[(&str, &str)] = &[(field, OURS)];
@@ -349,7 +349,7 @@ fn for_which_organization_a_key_acts() {
     let (none, other_keys, ours_keys, no_keys): (&[(&str, &str)], _, _, _) =
         (&[], keys(OTHER), keys(OURS), keys("org_none"));
     for (who, path, fields, status) in [
-        // A key of an organization: the header has to agree, the cookie says nothing.
+        // A key of an organization: the header has to match, the cookie is ignored.
         (WHOLE, "/clients", none, 200),
         (WHOLE, "/clients", ours, 200),
         (WHOLE, "/clients", blank, 200),
@@ -364,7 +364,7 @@ fn for_which_organization_a_key_acts() {
         (WHOLE, &other_keys, none, 404),
         (WHOLE, &other_keys, other, 404),
         (WHOLE, &no_keys, none, 404),
-        // A key of the system: one of them has to say.
+        // A system key: one of them has to name the organization.
         (SYSTEM, "/clients", none, 400),
         (SYSTEM, "/clients", blank, 400),
         (SYSTEM, "/clients", cookie, 400),
@@ -381,7 +381,7 @@ fn for_which_organization_a_key_acts() {
         let answer = server.by(who, "GET", path, fields, None);
         assert_eq!(answer.status, status, "{who} {path} {fields:?}: {}", answer.body);
     }
-    // What is selected is what is seen.
+    // The selected organization's resources are listed.
     let client = server.new_client(OF_OTHER);
     let seen = |fields| server.by(SYSTEM, "GET", "/clients", fields, None).body;
     assert!(seen(other).contains(&client) && !seen(ours).contains(&client));
@@ -403,7 +403,7 @@ fn for_which_organization_a_key_acts() {
 }
 
 #[test]
-fn for_which_organization_a_session_acts() {
+fn a_session_acts_for_the_selected_organization() {
     let server = start();
     let selected = |value: &str| format!("a=1; selectedOrganization={value}; b=2");
     let (ours, other, none, blank) = (selected(OURS), selected(OTHER), selected("org_none"), selected(""));
@@ -417,12 +417,12 @@ fn for_which_organization_a_session_acts() {
         (ADMIN, plain, Some(&blank), 400),
         (ADMIN, plain, Some(&two), 403),
         (ADMIN, plain, None, 400),
-        // The route first: the cookie is what another page left there.
+        // The route wins: the cookie may come from another page.
         (ADMIN, &by_route(OURS), None, 200),
         (ADMIN, &by_route(OURS), Some(&other), 200),
         (ADMIN, &by_route(OURS), Some(&none), 200),
         (ADMIN, &by_route("org_none"), Some(&ours), 404),
-        // Somebody who is no member there.
+        // A person who is not a member there.
         (VIEWER, plain, Some(&ours), 200),
         (VIEWER, plain, Some(&other), 404),
         (VIEWER, &by_route(OTHER), None, 404),
@@ -450,7 +450,7 @@ fn for_which_organization_a_session_acts() {
     let clients = server.by(VIEWER, "GET", "/clients", &[("Cookie", &ours)], None);
     assert!(clients.body.contains(&client), "{}", clients.body);
     assert!(!server.by(ADMIN, "GET", "/clients", &[("Cookie", &other)], None).body.contains(&client));
-    // No session is a key, and none is good in another field.
+    // No session is a key, and none is accepted in another field.
     let basic = [("Authorization", "Basic dXNlcjpwYXNz"), ("Cookie", &*ours)];
     assert_eq!(server.send("GET", plain, &basic, None).status, 401);
     assert_eq!(server.with("dash_unknown", "GET", plain, &[("Cookie", &ours)], None).status, 401);
@@ -536,7 +536,7 @@ fn the_life_of_a_key() {
         assert!(!list.body.contains(token.split_once('.').unwrap().1), "{}", list.body);
     }
 
-    // r59: revoked for good and still listed; deleted and gone.
+    // Revoked for good and still listed; deleted and gone.
     let during = rotate(None);
     assert_eq!(act("revoke", None).status, 200);
     assert_eq!(statuses(&[&fifth, &during]), [401, 401], "all secrets at once");
@@ -549,7 +549,7 @@ fn the_life_of_a_key() {
     assert!(!server.listed(WHOLE, OURS).contains_key(&id));
     assert_error(&server.by(WHOLE, "DELETE", &path, &[], None), 404, "not_found", "again");
 
-    // A key that is deleted while it works is revoked by that.
+    // Deleting an active key revokes it.
     let (id, key) = server.new_key(&["transaction:read"]);
     assert_eq!(server.by(WHOLE, "DELETE", &format!("{}/{id}", keys(OURS)), &[], None).status, 200);
     assert_eq!(server.status_of(&key), 401);
@@ -583,7 +583,7 @@ fn managing_keys_gains_nothing() {
         let answer = server.create_key(WHOLE, OURS, body);
         assert_eq!(answer.status, status, "{name}: {}", answer.body);
     }
-    // Each action has its scope, and holding keys is none.
+    // Each action has its scope, and having a key is not enough.
     let (victim, secret) = server.new_key(&["transaction:read"]);
     let actions = [
         ("GET", keys(OURS), "api_key:read"),
@@ -609,13 +609,13 @@ fn managing_keys_gains_nothing() {
             assert_error(&server.by(SYSTEM, method, &system, &[], None), 404, "not_found", &system);
         }
     }
-    // Who gets a secret to a key has to have what the key has.
+    // A caller that gets a key's secret must have everything that the key has.
     let (_, weak) = server.new_key(&["api_key:update"]);
     let path = format!("{}/{victim}/rotate", keys(OURS));
     assert_error(&server.with(&weak, "POST", &path, &[], None), 403, "forbidden", "a stronger key");
     assert_eq!(server.status_of(&secret), 200, "the key is what it was");
 
-    // No longer life than its maker's.
+    // No later expiry than its creator's.
     let maker =
         json!({ "name": "m", "scopes": ["api_key:*", "client:read"], "expiresAt": "2099-01-01T00:00:00Z" });
     let maker = text(&server.create_key(SYSTEM, OURS, maker).json()["key"]);
@@ -669,7 +669,7 @@ fn revoking_wins_whatever_happens_at_once() {
     secrets.push(first);
     let good = secrets.iter().filter(|secret| server.status_of(secret) == 200).count();
     assert_eq!(good, 2);
-    // Deleted by many at once, one of them did it.
+    // Deleted concurrently, by exactly one request.
     let path = format!("{}/{id}", keys(OURS));
     let deleted: usize = std::thread::scope(|scope| {
         let delete =
@@ -682,7 +682,7 @@ fn revoking_wins_whatever_happens_at_once() {
 }
 
 #[test]
-fn a_portal_link_opens_once_and_is_nothing_else() {
+fn a_portal_link_opens_once_and_is_not_a_key() {
     let server = start();
     let client = server.new_client(WHOLE);
     let create = |who, body| server.by(who, "POST", "/portal/links", &[], Some(body));
@@ -706,7 +706,7 @@ fn a_portal_link_opens_once_and_is_nothing_else() {
 
     let token = text(&create(WHOLE, json!({ "clientId": client })).json()["token"]);
     let path = format!("/portal/links/{token}");
-    // It is no key, in no list of keys, and no way to manage one.
+    // A link is not a key, in no list of keys, and cannot manage keys.
     for (method, path) in [("GET", "/transactions"), ("GET", &keys(OURS)), ("POST", "/portal/links")] {
         assert_eq!(server.with(&token, method, path, &[], None).status, 401, "{path}");
     }
@@ -718,7 +718,7 @@ fn a_portal_link_opens_once_and_is_nothing_else() {
         "not_found",
         "key",
     );
-    // Looking whether it is there does not open it.
+    // `HEAD` does not open it.
     assert_eq!(server.send("HEAD", &path, &[], None).status, 405);
 
     let statuses: Vec<u16> = std::thread::scope(|scope| {
@@ -762,7 +762,7 @@ async fn it_is_the_same_over_http_2() {
     let bearer = |who: &str| format!("Bearer {}", server.get(who)).into_bytes();
     let (whole, system, session) = (bearer(WHOLE), bearer(SYSTEM), bearer(ADMIN));
     let overview = "/api/v1/dashboard/overview";
-    // Cookies in lines of their own, as HTTP/2 may send them (RFC 9113 section 8.2.3).
+    // Cookies in separate lines, as HTTP/2 may send them (RFC 9113 section 8.2.3).
     let cookies: &[(&str, &[u8])] =
         &[("authorization", &session), ("cookie", b"a=1"), ("cookie", b"selectedOrganization=org_other")];
     let twice: &[(&str, &[u8])] = &[

@@ -1,4 +1,4 @@
-//! What the PayMongo Workflow API guide promises, over a real socket against the example server.
+//! The promises of the PayMongo Workflow API guide, over a real socket against the example server.
 
 use crate::server::{Answer, Server};
 use base64::Engine;
@@ -12,7 +12,7 @@ fn start() -> Server {
     Server::start("paymongo_workflows", &[])
 }
 
-/// `Basic` and the key as user name of an empty password.
+/// `Basic` and the key as user name with an empty password.
 fn basic(key: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{key}:")))
 }
@@ -96,7 +96,7 @@ fn the_published_vector() {
 }
 
 #[test]
-fn keys_say_their_mode_and_are_random() {
+fn keys_show_their_mode_and_are_random() {
     let server = start();
     for (name, prefix) in [
         ("TEST_SECRET_KEY", "sk_test_"),
@@ -111,7 +111,7 @@ fn keys_say_their_mode_and_are_random() {
 }
 
 #[test]
-fn a_good_key_and_its_organization_pass() {
+fn a_valid_key_with_its_organization_is_accepted() {
     let server = start();
     let (test, live) = (server.test().ids(), server.live().ids());
     assert_eq!(test, [server.get("TEST_WORKFLOW_ID")]);
@@ -127,7 +127,7 @@ fn every_other_credential_is_authentication_failed() {
     let secret = key.strip_prefix("sk_test_").unwrap();
     let of = |text: &str| Some(format!("Basic {}", STANDARD.encode(text)));
     let flipped: String = secret.chars().rev().collect();
-    // `>>>?` needs characters in which the two alphabets differ.
+    // `>>>?` has characters in which the two alphabets differ.
     let url_safe = URL_SAFE.encode(format!("{key}>>>?:"));
     assert!(url_safe.contains(['-', '_']), "{url_safe}");
     let cases: Vec<(&str, Option<String>)> = vec![
@@ -233,7 +233,7 @@ fn fields_on_the_wire() {
 }
 
 #[test]
-fn the_organization_is_asked_for_after_the_key_and_selects_nothing() {
+fn the_organization_is_checked_after_the_key_and_selects_nothing() {
     let server = start();
     let (own, other) = (server.get("ORGANIZATION_ID"), server.get("OTHER_ORGANIZATION_ID"));
     let good = basic(server.get("TEST_SECRET_KEY"));
@@ -244,7 +244,7 @@ fn the_organization_is_asked_for_after_the_key_and_selects_nothing() {
         ("empty", &[""], 400, "missing_organization_header"),
         ("blank", &[" \t "], 400, "missing_organization_header"),
         ("another that exists", &[other], 403, "organization_mismatch"),
-        ("one that does not", &["org_nobody"], 403, "organization_mismatch"),
+        ("one that does not", &["org_unknown"], 403, "organization_mismatch"),
         ("another case", &[&upper], 403, "organization_mismatch"),
         ("the same twice", &[own, own], 403, "organization_mismatch"),
         ("its own and another", &[own, other], 403, "organization_mismatch"),
@@ -260,7 +260,7 @@ fn the_organization_is_asked_for_after_the_key_and_selects_nothing() {
             assert_eq!(answer.header("www-authenticate"), None, "{name}");
         }
     }
-    let answers = [other, "org_nobody"].map(|organization| {
+    let answers = [other, "org_unknown"].map(|organization| {
         server.list(&[("Authorization", &*good), ("Organization-Id", organization)]).body
     });
     assert_eq!(answers[0], answers[1], "the answer does not tell which organizations there are");
@@ -271,7 +271,7 @@ fn the_organization_is_asked_for_after_the_key_and_selects_nothing() {
 }
 
 #[test]
-fn what_is_another_s_is_answered_like_what_is_not_there() {
+fn resources_of_others_look_like_missing_ones() {
     let server = start();
     let (test, live, other) = (server.test(), server.live(), server.other());
     let (test_id, live_id, other_id) = (test.create("mine"), live.create("live"), other.create("theirs"));
@@ -298,7 +298,7 @@ fn what_is_another_s_is_answered_like_what_is_not_there() {
                 caller.send("PATCH", &path),
             ]
             .map(|answer| {
-                // The date is the only thing that may differ.
+                // Only the date may differ.
                 let fields = answer.headers.into_iter().filter(|(field, _)| field != "date");
                 (answer.status, fields.collect::<Vec<_>>(), answer.body)
             })
@@ -325,7 +325,7 @@ fn what_is_another_s_is_answered_like_what_is_not_there() {
 }
 
 #[test]
-fn livemode_mismatch_is_told_on_the_one_route_and_within_the_organization() {
+fn livemode_mismatch_is_reported_on_one_route_within_the_organization() {
     let server = start();
     let (test, live, other) = (server.test(), server.live(), server.other());
     let execute = |id: &str| format!("/workflows/{id}/execute");
@@ -447,7 +447,7 @@ fn the_printed_curl_lines_work_as_pasted() {
 }
 
 #[test]
-fn an_address_that_makes_no_sense_starts_nothing() {
+fn an_invalid_address_starts_nothing() {
     let server = Server::start("paymongo_workflows", &[("LISTEN_ADDR", "nowhere")]);
     assert!(!server.printed.contains_key("BASE_URL"), "{:?}", server.lines);
 }

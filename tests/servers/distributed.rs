@@ -1,5 +1,5 @@
-//! The two-minute tour of `examples/distributed.rs`, read out of its documentation and run line by line against two
-//! processes, a PostgreSQL and a Redis; and what the two answer while these fail.
+//! The two-minute tour of `examples/distributed.rs`, read from its documentation and run line by line against two
+//! processes, a PostgreSQL and a Redis; and the responses of both while these fail.
 
 use std::collections::HashMap;
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::server::{self, Server};
 
 const EXAMPLE: &str = include_str!("../../examples/distributed.rs");
 
-/// One command of the tour, and what the line above it says that it shows.
+/// One command of the tour, and the result that the line above it announces.
 struct Step {
     line: &'static str,
     shows: Option<&'static str>,
@@ -56,7 +56,7 @@ impl Shell {
     }
 }
 
-/// Whether the answer has the status, and the field if there is one: `200, x-ratelimit-remaining: 2`.
+/// Whether the response has the status, and the field if there is one: `200, x-ratelimit-remaining: 2`.
 fn is_shown(answer: &str, shows: &str) -> bool {
     let (status, field) = shows.split_once(", ").unwrap_or((shows, ""));
     let mut lines = answer.lines();
@@ -84,7 +84,7 @@ impl Backends {
     }
 }
 
-/// Whatever else the machine does, Redis is to count.
+/// Redis should count even if the machine is busy.
 const PATIENT: (&str, &str) = ("REDIS_DEADLINE_MS", "5000");
 
 fn status(server: &Server, key: &str) -> u16 {
@@ -103,7 +103,7 @@ async fn the_tour_shows_what_it_says() {
     let mut shown = Vec::new();
     for Step { line, shows } in tour() {
         match line.split_once('=') {
-            // These have ports of their own here.
+            // The test uses its own ports.
             Some(("A", _)) => drop(shell.0.insert("A".into(), a.get("BASE_URL").into())),
             Some(("B", _)) => drop(shell.0.insert("B".into(), b.get("BASE_URL").into())),
             Some((name, _)) if name.bytes().all(|byte| byte.is_ascii_uppercase()) => shell.assign(name, line),
@@ -111,7 +111,7 @@ async fn the_tour_shows_what_it_says() {
                 let shows = shows.unwrap_or_else(|| panic!("the tour says what is shown by: {line}"));
                 let began = Instant::now();
                 let mut answer = shell.run(line);
-                // The news of a revocation is on its way. The cache alone would know for seconds what it held.
+                // The report of a revocation is on its way. The cache alone would keep its entry for seconds.
                 while shows == "401" && !is_shown(&answer, shows) && began.elapsed() < Duration::from_secs(1)
                 {
                     sleep(Duration::from_millis(5));
@@ -124,7 +124,7 @@ async fn the_tour_shows_what_it_says() {
     }
     assert_eq!(shown, ["200", "200", "200", "429", "429", "200", "401", "401"]);
 
-    // The end of the tour: what a restart, here after `kill -9`, leaves as it was.
+    // The end of the tour: the state that a restart, here after `kill -9`, must keep.
     drop(a);
     let a = backends.program(PATIENT);
     assert_eq!(status(&a, &shell.0["API_KEY"]), 200, "the key of the program before");
@@ -150,7 +150,7 @@ async fn no_answer_is_wrong_while_the_engines_are_killed_frozen_and_flushed() {
     assert_eq!((status(&a, revoked), status(&b, revoked)), (200, 200));
     assert_eq!(a.send("DELETE", &format!("/api-keys/{id}"), &headers, None).status, 200);
     let unknown = "demo_00000000000000000000000000000000";
-    // The news of the revocation, and after each fault, the way back.
+    // The time for a report of the revocation, and for the recovery after each fault.
     let recovers = |after: &str| {
         let began = Instant::now();
         let all =
@@ -161,7 +161,7 @@ async fn no_answer_is_wrong_while_the_engines_are_killed_frozen_and_flushed() {
     };
     recovers("the start");
 
-    /// Ends the load, also when a check below has failed.
+    /// Stops the load, also if a check below has failed.
     struct End<'a>(&'a AtomicBool);
     impl Drop for End<'_> {
         fn drop(&mut self) {

@@ -1,4 +1,4 @@
-//! What talks to PostgreSQL and Redis: real servers, which the tests start, kill, freeze and restart.
+//! Tests with PostgreSQL and Redis: real servers, which the tests start, kill, freeze and restart.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "some tests have figures for who asks for them")]
 

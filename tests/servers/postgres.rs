@@ -1,4 +1,4 @@
-//! The store in PostgreSQL, with servers that are killed, frozen and cut off.
+//! The PostgreSQL store, with servers that are killed, frozen and cut off.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::support::{self, KEY, UNKNOWN_KEY, X_API_KEY, assembly, request, whoam
 
 const SOON: Duration = Duration::from_secs(5);
 
-/// A store in an empty database of the shared server, and the pool that it uses.
+/// A store in an empty database of the shared server, and its pool.
 async fn new_store() -> (PostgresStore, PgPool) {
     let pool = Server::shared().database(10).await;
     (migrated(&pool).await, pool)
@@ -45,13 +45,13 @@ fn second_pool(pool: &PgPool) -> PgPool {
     PgPoolOptions::new().max_connections(10).connect_lazy_with((*pool.connect_options()).clone())
 }
 
-/// Whether the cache has the key at hand.
+/// Whether the cache has the key.
 async fn is_held(cache: &CachedStore<PostgresStore>, key: &KeyRecord) -> bool {
     let find = cache.find(KeySelector::Id(&key.id));
     format!("{find:?}") == "Lookup::Ready" && matches!(find.await, Ok(Some(_)))
 }
 
-/// Repeats a lookup until it works, which has to be soon.
+/// Repeats a lookup until it works, which must be soon.
 async fn recovers(store: &PostgresStore, key: &KeyRecord) {
     let began = Instant::now();
     loop {
@@ -69,7 +69,7 @@ async fn conforms() {
     conformance::check(async || new_store().await.0).await;
 }
 
-/// As many processes would have them: each with connections of its own.
+/// Like several processes: each store has its own connections.
 async fn three_stores() -> Vec<Arc<dyn KeyAdministration>> {
     let (store, pool) = new_store().await;
     let others = (0..2).map(|_| PostgresStore::new(second_pool(&pool)));
@@ -96,9 +96,9 @@ async fn no_debug_text_holds_the_password() {
     assert!(texts.iter().all(|text| !text.contains("horse")), "{texts:?}");
 }
 
-/// Messages of the database name the digest that was there already.
+/// The database's messages contain the digest that already exists.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_error_tells_a_digest() {
+async fn no_error_contains_a_digest() {
     let (store, _) = new_store().await;
     let key = record("k1");
     store.insert(key.clone()).await.unwrap();
@@ -110,7 +110,7 @@ async fn no_error_tells_a_digest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_may_migrate_at_once_and_a_newer_schema_is_refused() {
+async fn many_may_migrate_concurrently_and_a_newer_schema_is_an_error() {
     let pool = Server::shared().database(10).await;
     let migrations: Vec<_> = (0..8)
         .map(|_| {
@@ -126,9 +126,9 @@ async fn many_may_migrate_at_once_and_a_newer_schema_is_refused() {
     assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [1]);
 
     execute(&pool, "UPDATE api_key_schema SET version = 99").await;
-    let refused = store.migrate().await.unwrap_err();
-    assert_eq!(refused.kind(), StoreErrorKind::Other);
-    let reason = std::error::Error::source(&refused).unwrap().to_string();
+    let newer = store.migrate().await.unwrap_err();
+    assert_eq!(newer.kind(), StoreErrorKind::Other);
+    let reason = std::error::Error::source(&newer).unwrap().to_string();
     assert!(reason.contains("version 99") && reason.contains("up to 1"), "{reason}");
 }
 
@@ -151,7 +151,7 @@ async fn a_damaged_row_is_an_error_and_no_panic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn statements_are_constant_and_an_index_answers_each() {
+async fn statements_are_constant_and_each_uses_an_index() {
     let pool = Server::shared().database(1).await;
     let store = migrated(&pool).await;
     execute(
@@ -219,7 +219,7 @@ async fn every_change_is_notified_with_its_transaction_and_nothing_else_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_heard_can_be_seen() {
+async fn reported_changes_are_visible() {
     let (store, pool) = new_store().await;
     let other = PostgresStore::new(second_pool(&pool));
     let mut source = PostgresInvalidations::new(&pool);
@@ -252,7 +252,7 @@ async fn a_revocation_reaches_the_cache_of_another_node() {
     migrated(&pool).await;
     let ((here, follower), (there, other_follower)) = (node(pool.clone()), node(second_pool(&pool)));
     let warm = async |key: &KeyRecord| {
-        // Until the channel is up, and what was held before it is dropped.
+        // Until the channel is up, and the earlier entries are dropped.
         while !is_held(&there, key).await {
             let _ = there.find(KeySelector::Id(&key.id)).await;
             sleep(Duration::from_millis(200)).await;
@@ -292,7 +292,7 @@ async fn a_revocation_reaches_the_cache_of_another_node() {
     other_follower.abort();
 }
 
-/// By the server's own log, in which only the connections of this test leave their statements.
+/// Counted in the server's own log, which has the statements of only this test's connections.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cold_key_costs_one_query_and_a_warm_one_none() {
     let server = Server::start();
@@ -340,7 +340,7 @@ async fn a_cold_key_costs_one_query_and_a_warm_one_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_is_given_up_loses_nothing() {
+async fn a_cancelled_call_loses_nothing() {
     let (store, pool) = new_store().await;
     let mut source = PostgresInvalidations::new(&pool);
     assert_eq!(source.next().await, Invalidation::Connected);
@@ -380,7 +380,7 @@ async fn the_listener_notices_a_frozen_and_a_killed_server() {
     assert_eq!(timeout(SOON, source.next()).await.unwrap(), Invalidation::Disconnected);
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     server.restart();
-    // The server itself needs its time to recover.
+    // The server itself needs time to recover.
     let connected = timeout(Duration::from_secs(20), source.next()).await;
     assert_eq!(connected.unwrap(), Invalidation::Connected);
     let key = record("k1");
@@ -424,7 +424,7 @@ async fn a_frozen_server_is_an_error_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_server_loses_nothing_that_was_answered() {
+async fn a_killed_server_loses_no_completed_change() {
     let server = Server::start();
     let pool = server.database(10).await;
     let store = migrated(&pool).await.with_administration_timeout(Duration::from_secs(2));
@@ -507,12 +507,12 @@ async fn an_exhausted_pool_and_a_locked_row_are_errors_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_lead_nowhere_any_more_are_found_out_together() {
+async fn dead_connections_are_detected_together() {
     let pool = Server::shared().database(1).await;
     let key = record("k1");
     migrated(&pool).await.insert(key.clone()).await.unwrap();
 
-    // A network that forgets the connections it had, and takes new ones.
+    // A network that drops its existing connections, and accepts new ones.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (port, server) = (listener.local_addr().unwrap().port(), Server::shared().port());
     let (forget, forgotten) = watch::channel(());
@@ -551,7 +551,7 @@ async fn connections_that_lead_nowhere_any_more_are_found_out_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_that_leave_take_no_connection_with_them() {
+async fn cancelled_callers_leak_no_connection() {
     let (store, pool) = new_store().await;
     let key = record("k1");
     store.insert(key.clone()).await.unwrap();

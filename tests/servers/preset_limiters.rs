@@ -33,7 +33,7 @@ async fn send(process: &Process, field: &str, value: String) -> StatusCode {
     process.clone().oneshot(request).await.unwrap().status()
 }
 
-/// Sends to both in turn until the one that is asked rejects, and says how many were admitted.
+/// Sends to both in turn until one rejects; returns how many requests were admitted.
 async fn admitted(processes: [Process; 2], field: &str, value: String) -> u32 {
     for number in 0..10_000 {
         let process = &processes[number % 2];
@@ -53,7 +53,7 @@ macro_rules! process {
     };
 }
 
-/// Makes one limiter for a category, however many processes ask for it; and all that were made.
+/// Makes one limiter for a category, even for several processes; and keeps all limiters made.
 fn shared() -> (impl Fn(&str, &[Quota]) -> Arc<dyn RateLimiter> + Clone + Send + Sync + 'static, Limiters) {
     let limiters = Limiters::default();
     let made = limiters.clone();
@@ -82,7 +82,7 @@ async fn justpaid_counts_a_category_with_one_limiter_in_all_processes() {
     let processes = [process(), process()];
     assert_eq!(admitted(processes, "x-api-key", secret.expose_secret().into()).await, 1000);
     let made = made.lock().unwrap();
-    // An assembly has all its limits, those of addresses too.
+    // An assembly makes all its limits, including those of addresses.
     assert_eq!(made.keys().collect::<Vec<_>>(), ["execute", "read", "webhooks", "write"]);
 }
 

@@ -1,4 +1,4 @@
-//! Limits that Redis counts, against a server that the tests start themselves.
+//! Limits counted by Redis, with a server that the tests start.
 
 use std::convert::Infallible;
 use std::num::NonZeroU32;
@@ -37,7 +37,7 @@ fn alice() -> Subject {
     Subject::Key("alice".parse().unwrap())
 }
 
-/// Machines that run many tests at a time are slow, and slowness is not what these tests are about.
+/// Machines that run many tests concurrently are slow, which these tests should ignore.
 fn builder(server: &RedisServer, category: &str, quota: Quota) -> RedisRateLimiterBuilder {
     let connection = RedisConnection::open(&server.url()).unwrap();
     RedisRateLimiter::builder(category, quota, connection).deadline(10 * SECOND)
@@ -58,7 +58,7 @@ async fn charge(
 }
 
 #[tokio::test]
-async fn counts_down_and_denies_until_the_instant_it_names() {
+async fn counts_down_and_denies_until_the_reported_instant() {
     let server = RedisServer::start();
     let limiter = builder(&server, "read", quota(3, SECOND)).build();
     for remaining in [2, 1, 0] {
@@ -98,7 +98,7 @@ async fn a_request_costs_one_call_of_one_script_on_one_key_that_expires() {
 }
 
 #[tokio::test]
-async fn a_flood_on_a_spent_key_costs_redis_nothing() {
+async fn a_flood_on_an_exhausted_key_makes_no_calls() {
     let server = RedisServer::start();
     let limiter = builder(&server, "read", per_minute(3)).build();
     for _ in 0..4 {
@@ -112,7 +112,7 @@ async fn a_flood_on_a_spent_key_costs_redis_nothing() {
     assert_eq!(after.round_trips, before.round_trips);
     assert_eq!(after.denied_from_memory - before.denied_from_memory, 10_000);
 
-    // What is known of one request says nothing of one that asks for less, or has a limit of its own.
+    // A remembered denial does not apply to a request with a lower cost or its own limit.
     let cheap = charge(&limiter, &alice(), None, 0).await;
     assert!(cheap.0.is_admitted());
     assert!(charge(&limiter, &alice(), Some(4), 1).await.0.is_admitted());
@@ -133,7 +133,7 @@ async fn a_request_counts_under_all_quotas_or_under_none() {
     let still = raised(limiter.clone()).await;
     assert_eq!((still.verdict(), still.limit()), (Verdict::Denied, 3), "an override is of the first quota");
     let lowered = charge(&limiter, &alice(), Some(2), 1).await.0;
-    assert_eq!((lowered.verdict(), lowered.limit()), (Verdict::Denied, 2), "the longer wait is told");
+    assert_eq!((lowered.verdict(), lowered.limit()), (Verdict::Denied, 2), "the longer wait is reported");
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn a_changed_limit_applies_to_what_was_counted_under_the_old_one() {
 }
 
 #[tokio::test]
-async fn what_can_never_fit_is_not_asked_about() {
+async fn requests_that_never_fit_make_no_call() {
     let server = RedisServer::start();
     let limiter = builder(&server, "read", per_minute(10)).quota(quota(5, 120 * SECOND)).unwrap().build();
     check(&limiter, &alice()).await;
@@ -181,7 +181,7 @@ async fn a_refund_takes_back_what_was_counted_and_ends_a_denial() {
     assert!(decision.is_admitted());
     assert_eq!(decision.remaining(), 0);
 
-    // A state that was lost meanwhile is another one.
+    // A lost state was replaced by another one.
     let (_, permit) = charge(&limiter, &Subject::other("bob"), None, 2).await;
     server.run::<()>(&["FLUSHALL"]);
     assert_eq!(charge(&limiter, &Subject::other("bob"), None, 3).await.0.remaining(), 0);
@@ -193,7 +193,7 @@ async fn a_refund_takes_back_what_was_counted_and_ends_a_denial() {
 }
 
 #[tokio::test]
-async fn a_script_cache_that_is_emptied_changes_nothing() {
+async fn flushing_the_script_cache_changes_nothing() {
     let server = RedisServer::start();
     let limiter = builder(&server, "read", per_minute(100)).build();
     for remaining in (0..100).rev() {
@@ -235,7 +235,7 @@ async fn no_two_subjects_and_no_two_categories_share_a_key() {
 }
 
 #[tokio::test]
-async fn a_cluster_takes_every_script() {
+async fn a_cluster_accepts_every_script() {
     let server = RedisServer::start_with(&["--cluster-enabled", "yes"]);
     server.run::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
     let deadline = Instant::now() + 10 * SECOND;
@@ -257,8 +257,7 @@ async fn a_cluster_takes_every_script() {
     }
 }
 
-/// A connection over which scripts see the time that the test hands in, by a change to their text. They have no
-/// argument for it.
+/// A connection with modified scripts that use the time passed by the test. The scripts have no argument for it.
 #[derive(Clone)]
 struct VirtualTime {
     inner: MultiplexedConnection,
@@ -314,7 +313,7 @@ impl ConnectionLike for VirtualTime {
 
 const START_MICROS: u64 = 1_702_531_200_250_123;
 
-/// One that has not been told anything yet, and so has to ask.
+/// A limiter without remembered denials, which has to ask Redis.
 fn newcomer(connection: &VirtualTime, quotas: &[Quota]) -> RedisRateLimiter {
     let connection = RedisConnection::from_connection(connection.clone());
     let mut builder = RedisRateLimiter::builder("read", quotas[0], connection).deadline(10 * SECOND);
@@ -416,7 +415,7 @@ async fn same_decisions(server: &RedisServer, quotas: &[Quota], steps: &[Step]) 
 }
 
 #[tokio::test]
-async fn a_server_whose_clock_is_set_back_neither_locks_out_nor_lets_in() {
+async fn a_server_clock_that_is_set_back_changes_no_limit() {
     let server = RedisServer::start();
     let connection = VirtualTime::connect(&server, START_MICROS).await;
     let set = |micros: u64| connection.unix_micros.store(micros, Ordering::SeqCst);
@@ -433,13 +432,13 @@ async fn a_server_whose_clock_is_set_back_neither_locks_out_nor_lets_in() {
     }
     set(START_MICROS - 3 * hour + 30_000_000);
     let denied = ask().await;
-    assert!(!denied.is_admitted() && denied.reset() <= 31 * SECOND, "time goes on");
+    assert!(!denied.is_admitted() && denied.reset() <= 31 * SECOND, "time continues");
     set(START_MICROS - 3 * hour + 61_000_000);
     assert!(ask().await.is_admitted(), "it locks no caller out");
 }
 
 #[tokio::test]
-async fn what_is_leased_counts_for_a_sub_window_longer() {
+async fn leased_units_count_for_a_sub_window_longer() {
     let server = RedisServer::start();
     let connection = VirtualTime::connect(&server, START_MICROS).await;
     for (leases, counts_for) in [(false, 61), (true, 62)] {
@@ -479,7 +478,7 @@ fn no_output_has_the_password() {
 }
 
 #[tokio::test]
-async fn the_layer_gives_back_what_its_application_failed_at() {
+async fn the_layer_refunds_requests_that_its_application_failed() {
     let server = RedisServer::start();
     let limiter = Arc::new(builder(&server, "all", per_minute(3)).build());
     let keys = assembly(MemoryStore::new())
@@ -505,7 +504,7 @@ async fn the_layer_gives_back_what_its_application_failed_at() {
         let response = service.call(request).await.unwrap();
         assert_eq!(response.status(), status);
         assert_eq!(response.headers()["x-ratelimit-remaining"], remaining, "{path}");
-        // It is given back after the answer.
+        // It is given back after the response.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

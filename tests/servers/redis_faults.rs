@@ -1,4 +1,4 @@
-//! What becomes of requests while Redis is away, and afterwards. The faults are real ones.
+//! Requests while Redis is unavailable, and afterwards, with real faults.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -24,7 +24,7 @@ use crate::support::{assembly, rejection};
 const LIMIT: u32 = 40;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-/// Between a deadline and the answer, on a machine that does other things as well.
+/// The time between a deadline and the response, on a busy machine.
 const SLACK: Duration = Duration::from_millis(700);
 
 /// Counts addresses with `limiter`.
@@ -74,7 +74,7 @@ impl Rig {
         response
     }
 
-    /// Sends so many requests, and counts the answers by status.
+    /// Sends this many requests, and counts the responses by status.
     async fn send_many(&self, count: usize, totals: &mut BTreeMap<u16, u32>) {
         for _ in 0..count {
             *totals.entry(self.send().await.status().as_u16()).or_default() += 1;
@@ -96,7 +96,7 @@ impl Rig {
             {
                 return healed.elapsed();
             }
-            // A denial that Redis named before, or that this process is bound to, needs no call.
+            // A denial by Redis that is remembered, or by this process's own count, needs no call.
             if after.available && after.decided_alone > before.decided_alone {
                 let probe = Subject::other(format!("probe {}", after.decided_alone));
                 if self.limiter.check(&probe, None, 1, SystemClock.now()).await.is_ok()
@@ -179,7 +179,7 @@ async fn survive(fault: Fault) {
             [before, during, after.clone()].iter().filter_map(|totals| totals.get(&200)).sum::<u32>();
         assert!(after.keys().all(|status| matches!(status, 200 | 429 | 503)), "{what}: {after:?}");
         match on_failure {
-            // Also if Redis has forgotten everything.
+            // Also if Redis has lost all its data.
             OnFailure::Local => assert_eq!(admitted, LIMIT, "{what}"),
             OnFailure::Closed => assert!(admitted <= LIMIT, "{what}: {admitted}"),
             OnFailure::Open => assert!(after[&429] > 0, "{what}: limited again"),
@@ -193,7 +193,7 @@ async fn a_killed_server() {
 }
 
 #[tokio::test]
-async fn a_server_that_stands_still() {
+async fn a_frozen_server() {
     survive(Fault::Frozen).await;
 }
 
@@ -203,18 +203,18 @@ async fn a_server_that_refuses_connections() {
 }
 
 #[tokio::test]
-async fn a_network_that_swallows_everything() {
+async fn a_network_that_drops_all_packets() {
     survive(Fault::BlackHoled).await;
 }
 
 #[tokio::test]
-async fn answers_that_come_too_late() {
+async fn replies_that_come_too_late() {
     survive(Fault::Slow).await;
 }
 
 #[tokio::test]
-async fn a_cut_connection_is_made_anew_and_costs_no_more_than_one_request() {
-    // A machine that does other things as well may be slow, and that is not what this is about.
+async fn a_closed_connection_is_replaced_and_costs_at_most_one_request() {
+    // A busy machine may be slow, which this test should ignore.
     let rig = Rig::start_with(RedisServer::start(), OnFailure::Closed, SLACK / 2).await;
     let mut totals = BTreeMap::new();
     for _ in 0..5 {
@@ -230,7 +230,7 @@ async fn a_cut_connection_is_made_anew_and_costs_no_more_than_one_request() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_at_first() {
+async fn a_server_that_is_not_running_at_first() {
     let mut server = RedisServer::start();
     server.kill();
     let mut rig = Rig::start(server, OnFailure::Local).await;
@@ -288,7 +288,7 @@ async fn without_redis_each_process_admits_its_part() {
             found += u32::from(decision.is_admitted());
         }
         assert_eq!(found, admitted, "{processes} processes");
-        // What a whole limit has room for is not said never to fit.
+        // A request that fits the whole limit is not reported as never fitting.
         let large = limiter.check(&Subject::other("b"), None, LIMIT, SystemClock.now()).await.unwrap().0;
         assert_eq!(large.is_admitted(), processes == 1);
         assert!(large.is_admitted() || large.reset() > 59 * SECOND, "{large:?}");
@@ -304,7 +304,7 @@ async fn exactly_the_limit_through_a_fail_over() {
     let mut totals = BTreeMap::new();
     rig.send_many(25, &mut totals).await;
     let acknowledged: u32 = rig.server.run(&["WAIT", "1", "10000"]);
-    // WAIT counts the writes of its own connection only, so look at the replica, too.
+    // WAIT counts only the writes of its own connection, so check the replica, too.
     let deadline = Instant::now() + 10 * SECOND;
     let key = rig.limiter.redis_key(&address());
     let held = |server: &RedisServer| server.run::<Vec<u8>>(&["GET", &key]);
@@ -349,8 +349,8 @@ async fn an_outage_is_logged_once_a_second_and_so_is_its_end() {
     use std::io;
 
     thread_local! {
-        /// What this test's thread has logged. The subscriber is the process's, as one for a single thread does not
-        /// hear of what other threads have met first.
+        /// The log of this test's thread. The subscriber is global, as a subscriber of a single thread misses events
+        /// that other threads have registered first.
         static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
 
@@ -393,7 +393,7 @@ async fn an_outage_is_logged_once_a_second_and_so_is_its_end() {
 }
 
 #[tokio::test]
-async fn readiness_is_that_of_the_service_inside_while_a_request_waits() {
+async fn readiness_is_that_of_the_inner_service_while_a_request_waits() {
     let rig = Rig::start(RedisServer::start(), OnFailure::Local).await;
     let layer = limit_addresses(&rig.limiter);
     let handler = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Bytes::new())));

@@ -1,4 +1,4 @@
-//! Caches of several nodes that hear of changes through Redis.
+//! Caches of several nodes that follow changes through Redis.
 
 use std::time::{Duration, Instant};
 
@@ -40,13 +40,13 @@ async fn what_is_published_arrives_in_order_and_in_its_channel() {
             assert_eq!(next(source).await, Invalidation::Key(id(key)));
         }
     }
-    // Longer than the silence after which it asks whether anybody is there.
+    // Longer than the silence after which it pings the server.
     assert!(timeout(3 * SECOND, elsewhere.next()).await.is_err(), "nothing else happens");
     assert!(timeout(Duration::from_millis(10), one.next()).await.is_err());
 }
 
 #[tokio::test]
-async fn a_lost_connection_is_told_and_made_anew() {
+async fn a_lost_connection_is_reported_and_replaced() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.address()).await;
     let mut source = RedisInvalidation::open(&server::url(proxy.address())).unwrap().source();
@@ -83,7 +83,7 @@ async fn what_can_not_be_read_is_taken_for_a_loss() {
 }
 
 #[tokio::test]
-async fn publishing_survives_a_restart_and_says_when_it_can_not_be_done() {
+async fn publishing_survives_a_restart_and_reports_failures() {
     let mut server = RedisServer::start();
     let redis = RedisInvalidation::open(&server.url()).unwrap();
     redis.publish(&id("a")).await.unwrap();
@@ -115,9 +115,9 @@ async fn a_key_disabled_on_one_node_stops_on_another() {
 
     changed.state = KeyState::Disabled;
     here.replace(changed).await.unwrap();
-    let told = Instant::now();
+    let published_at = Instant::now();
     while state().await == KeyState::Active {
-        assert!(told.elapsed() < SECOND, "the other node hears of it");
+        assert!(published_at.elapsed() < SECOND, "the other node gets the report");
         sleep(Duration::from_millis(1)).await;
     }
 }

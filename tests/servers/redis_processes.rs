@@ -1,4 +1,4 @@
-//! One limit for several processes: real ones, and limiters that stand for them.
+//! One limit for several processes: real ones, and limiters that simulate them.
 
 use std::env;
 use std::process::{Child, Command, Stdio};
@@ -35,7 +35,7 @@ fn hammer() {
         .on_failure(OnFailure::Closed)
         .processes(PROCESSES.try_into().unwrap());
     let builder = if env::var("HAMMER_LEASES").is_ok() { builder.leases() } else { builder };
-    // Each process has another idea of the time, and changes it now and then.
+    // Each process has a different clock, and changes it now and then.
     let clock = ManualClock::starting_at(Timestamp::from_unix_seconds(1_000_000 * u64::from(number)));
     let limiter = builder.build_at(clock.now());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -87,7 +87,7 @@ fn start_hammers(server: &RedisServer, limit: u32, variables: &[(&str, &str)]) -
     (0..PROCESSES).map(start).collect()
 }
 
-/// How much was admitted by each process, and how often all of them together got no answer.
+/// The cost admitted by each process, and the calls without a reply of all together.
 fn join(hammers: Vec<Child>) -> (Vec<u32>, u32) {
     let (mut admitted, mut undecided) = (Vec::new(), 0);
     for hammer in hammers {
@@ -103,7 +103,7 @@ fn join(hammers: Vec<Child>) -> (Vec<u32>, u32) {
 }
 
 #[test]
-fn eight_processes_with_clocks_of_their_own_admit_exactly_the_limit() {
+fn eight_processes_with_different_clocks_admit_exactly_the_limit() {
     let server = RedisServer::start();
     let limit = 3_000;
     let done = AtomicBool::new(false);
@@ -129,7 +129,7 @@ fn eight_processes_admit_no_more_than_the_limit_through_crashes_of_a_durable_ser
     let limit = 6_000;
     let hammers = start_hammers(&server, limit, &[]);
     for _ in 0..3 {
-        // The server counts its calls anew after each crash. So there is work left, however fast it goes.
+        // The server's call count restarts after each crash, so the amount of work is fixed.
         let since = Instant::now();
         while server.calls_of("evalsha") < 1_000 {
             assert!(since.elapsed() < Duration::from_secs(30), "the processes ask the server again");
@@ -140,7 +140,7 @@ fn eight_processes_admit_no_more_than_the_limit_through_crashes_of_a_durable_ser
     }
     let (admitted, undecided) = join(hammers);
     let sum: u32 = admitted.iter().sum();
-    // A crash may take the answer away of what was counted; nothing else is lost.
+    // A crash may lose the reply to a counted request; nothing else is lost.
     assert!(sum <= limit && sum + undecided >= limit, "{admitted:?}, {undecided} without an answer");
     assert!(undecided > 0, "the crashes came while there was work to do");
 }
@@ -152,14 +152,14 @@ fn eight_processes_with_leases_admit_no_more_than_the_limit() {
     let (admitted, undecided) = join(start_hammers(&server, limit, &[("HAMMER_LEASES", "1")]));
     let sum: u32 = admitted.iter().sum();
     assert_eq!(undecided, 0);
-    // What a process has leased when it stops may stay unused.
+    // Units that a process has leased when it stops may stay unused.
     assert!(sum <= limit && sum > limit * 9 / 10, "{sum}: {admitted:?}");
 }
 
 /// When a request was admitted: between the start and the end of its check.
 type Admitted = (Instant, Instant);
 
-/// The most that were certainly admitted within one window.
+/// The most requests that were certainly admitted within one window.
 fn most_in_one(window: Duration, mut admitted: Vec<Admitted>) -> usize {
     admitted.sort_unstable_by_key(|(_, end)| *end);
     let from = |(index, (first, _)): (usize, &Admitted)| {
@@ -212,17 +212,18 @@ async fn no_window_has_more_than_the_limit_for_all_processes_together() {
     }
 }
 
-/// The worst case: part of a lease is used at its very end, and the limit is spent; a window after the lease was granted
-/// somebody waits for what becomes free. The lease begins at different places of its sub-window, of 16 667 µs.
+/// The worst case: part of a lease is used at its very end, and the limit is used up; a window after the lease was
+/// granted, another request waits for the expiring units. The lease begins at different places of its sub-window, of
+/// 16 667 µs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_admitted_late_out_of_a_lease_counts_for_a_window_from_then() {
+async fn late_admissions_from_a_lease_count_for_a_full_window() {
     let server = RedisServer::start();
     let (limit, window) = (400, SECOND);
     let mut late = 0;
     for phase in [4_000, 10_000, 13_000, 15_000, 16_000] {
         let limiter = || builder(&server.url(), Quota::new(400, window).unwrap()).leases().build();
         let (one, other, subject) = (limiter(), limiter(), Subject::other(phase.to_string()));
-        // Both are connected when it begins.
+        // Both are connected before it begins.
         let (mut admitted, mut ignored) = (Vec::new(), Vec::new());
         admit(&one, &alice(), &mut ignored).await;
         admit(&other, &alice(), &mut ignored).await;
@@ -256,7 +257,7 @@ async fn what_is_admitted_late_out_of_a_lease_counts_for_a_window_from_then() {
     assert!(late > 0, "something was admitted at the end of a lease");
 }
 
-/// Sends requests to ten limiters in turn until the limit is spent: how many were admitted, and with how many calls.
+/// Sends requests to ten limiters in turn until the limit is used up; returns the admitted requests and the calls.
 async fn spend(limit: u32, leases: bool) -> (u32, u64) {
     let server = RedisServer::start();
     let quota = Quota::per_minute(limit).unwrap();
@@ -271,7 +272,7 @@ async fn spend(limit: u32, leases: bool) -> (u32, u64) {
         let limiter = &limiters[request % limiters.len()];
         let decision = limiter.check(&alice(), None, 1, SystemClock.now()).await.unwrap().0;
         admitted += u32::from(decision.is_admitted());
-        // Until each has been denied once.
+        // Until each limiter has denied once.
         if request > limit as usize && limiters.iter().all(|limiter| limiter.status().denied_from_memory > 0)
         {
             break;
@@ -297,7 +298,7 @@ async fn leases_take_far_fewer_round_trips() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_lease_is_given_back_with_the_next_call() {
+async fn the_rest_of_a_lease_is_returned_with_the_next_call() {
     let server = RedisServer::start();
     let quota = Quota::per_minute(1_000).unwrap();
     let one = builder(&server.url(), quota).leases().build();

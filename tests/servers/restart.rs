@@ -1,4 +1,4 @@
-//! The examples with `DATABASE_URL`: what outlives `kill -9`, and what is said of a database that can't be used.
+//! The examples with `DATABASE_URL`: data that survives `kill -9`, and errors of an unusable database.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,7 +11,7 @@ use tower_api_keys::store::{KeyQuery, SqliteStore};
 
 use crate::server::{self, Server};
 
-/// An example, the variable with one of its keys, and whose that is under which name.
+/// An example, the variable with one of its keys, and that key's owner and name.
 struct Case {
     example: &'static str,
     key: &'static str,
@@ -74,7 +74,7 @@ impl Case {
             .expect("a line shows how to use the key")
     }
 
-    /// The administrator's access to the file, beside that of the running server.
+    /// The administrator's access to the file, in addition to the running server's.
     async fn manager(&self, url: &str) -> (KeyManager, Authority) {
         let store = SqliteStore::open(url).await.expect("the file can be opened");
         let format = KeyFormat::new("any_").expect("this is a format");
@@ -90,7 +90,7 @@ impl Case {
     }
 }
 
-/// Pastes a line that one server printed, but asks another. Status, and the status of gRPC if there is one.
+/// Runs a line that one server printed against another. Returns the status, and the status of gRPC if there is one.
 fn paste(line: &str, printed_by: &str, asked: &Server) -> String {
     let line = line.replace(printed_by, asked.address());
     let answer = server::paste(&line);
@@ -104,7 +104,7 @@ fn is_rejected(answer: &str) -> bool {
 }
 
 #[tokio::test]
-async fn keys_in_a_file_live_through_kill_9_and_revoked_ones_stay_revoked() {
+async fn keys_in_a_file_survive_kill_9_and_revoked_ones_stay_revoked() {
     for case in CASES {
         let example = case.example;
         let directory = Directory::new(example);
@@ -119,7 +119,7 @@ async fn keys_in_a_file_live_through_kill_9_and_revoked_ones_stay_revoked() {
         first.kill();
 
         let second = start();
-        assert_eq!(all(&second), answers, "{example}: what was printed before goes on working");
+        assert_eq!(all(&second), answers, "{example}: printed keys of the first start stay valid");
         let (manager, authority) = case.manager(&url).await;
         let keys = case.keys(&url).await;
         assert_eq!(keys.len(), 2, "{example}: one of each start");
@@ -142,7 +142,7 @@ async fn keys_in_a_file_live_through_kill_9_and_revoked_ones_stay_revoked() {
 }
 
 #[test]
-fn a_database_that_cannot_be_used_is_an_error_at_the_start_without_the_password() {
+fn an_unusable_database_is_an_error_at_the_start_without_the_password() {
     for (url, said) in [
         ("", "it begins with sqlite: or postgres:"),
         ("mysql://app:hunter2@localhost/app", "it begins with sqlite: or postgres:"),
@@ -151,7 +151,7 @@ fn a_database_that_cannot_be_used_is_an_error_at_the_start_without_the_password(
         ("postgres://app:hunter2@127.0.0.1:1/app", "refused"),
         ("postgres://app:hunter2@127.0.0.1:port/app", "port"),
     ] {
-        // Were the database taken, this would end at the address.
+        // If the database were accepted, this would fail at the address.
         let output = Command::new(server::binary("hyper_service"))
             .envs([("DATABASE_URL", url), ("LISTEN_ADDR", "nowhere")])
             .output()

@@ -1,8 +1,8 @@
-//! How long a revoked key still works on another node: revoke on one, hammer the other. Two nodes are two caches in front
-//! of PostgreSQL, with pools of their own, and hear of changes through PostgreSQL or Redis.
+//! How long a revoked key still works on another node: one node revokes, the other looks the key up continuously. Two
+//! nodes are two caches in front of PostgreSQL, with separate pools, that follow changes through PostgreSQL or Redis.
 //!
-//! `cargo test --release --all-features --test servers revocation_latency:: -- --nocapture` prints the figures. Servers, proxy and
-//! nodes run on one machine, so a network adds its own time.
+//! `cargo test --release --all-features --test servers revocation_latency:: -- --nocapture` prints the figures.
+//! Servers, proxy and nodes run on one machine, so a network adds its own time.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,11 +21,11 @@ use crate::proxy::Proxy;
 use crate::support::{self, record};
 use crate::{postgres_server as postgres, redis_server as redis};
 
-/// What a record is good for without a channel, unless set.
+/// The default validity of a record without a channel.
 const MAX_AGE: Duration = Duration::from_secs(5);
 /// Revoked one at a time, over a channel that is up.
 const BY_ONES: usize = 500;
-/// Revoked within [`MAX_AGE`] at even distances, while all of them are used.
+/// Revoked at regular intervals within [`MAX_AGE`], while all of them are used.
 const AT_ONCE: usize = 20;
 
 #[derive(Clone, Copy, Debug)]
@@ -40,11 +40,11 @@ enum Fault {
     None,
     /// Its connections are closed, and no new one is made.
     Cut,
-    /// It swallows everything without a word.
+    /// It drops all packets.
     BlackHole,
 }
 
-/// How long a lookup still found the key active, after its revocation was asked for and after it was answered.
+/// How long a lookup still found the key active, from the start and from the end of its revocation.
 #[derive(Clone, Copy, Debug)]
 struct Latency {
     of_asking: Duration,
@@ -111,7 +111,7 @@ impl Nodes {
         }
     }
 
-    /// Revokes a key on the one node while the other is asked for it without a pause.
+    /// Revokes a key on one node while the other looks it up continuously.
     async fn revoke(&self, mut key: KeyRecord, after: Duration) -> Latency {
         assert!(is_active(self.b.find(KeySelector::Id(&key.id)).await));
         let hammer = tokio::spawn(hammer(self.b.clone(), key.id));
@@ -135,7 +135,7 @@ fn is_active(found: FindResult) -> bool {
     found.unwrap().expect("there is such a key").state == KeyState::Active
 }
 
-/// When the last lookup began that found the key active.
+/// When the last lookup that found the key active began.
 async fn hammer(node: CachedStore<PostgresStore>, id: KeyId) -> Duration {
     let mut used = Duration::ZERO;
     loop {
@@ -158,7 +158,7 @@ async fn one_at_a_time(servers: &Servers, channel: Channel) -> Vec<Latency> {
     latencies
 }
 
-/// The first key is revoked in the very moment of the fault, the others when it is noticed or is not yet.
+/// The first key is revoked at the moment of the fault, the others before or after the fault is noticed.
 async fn through(servers: &Servers, channel: Channel, fault: Fault) -> Vec<Latency> {
     let nodes = Arc::new(Nodes::start(servers, channel, AT_ONCE).await);
     for key in &nodes.keys {
@@ -177,8 +177,8 @@ async fn through(servers: &Servers, channel: Channel, fault: Fault) -> Vec<Laten
     latencies
 }
 
-/// The bound of every row is what the documentation of `CachedStore` says, to the nanosecond: the age of a record counts
-/// from before the revocation.
+/// The bound of every row is that of the documentation of `CachedStore`, to the nanosecond: the age of a record
+/// counts from before the revocation.
 fn report(channel: Channel, fault: Fault, latencies: &[Latency]) {
     print!("{:<10} {:<10} {:>5} |", format!("{channel:?}"), format!("{fault:?}"), latencies.len());
     for of in [|latency: &Latency| latency.of_asking, |latency: &Latency| latency.of_answer] {
@@ -204,7 +204,7 @@ async fn a_revocation_reaches_the_other_node_within_the_bound() {
     for channel in [Channel::Postgres, Channel::Redis] {
         report(channel, Fault::None, &one_at_a_time(&servers, channel).await);
     }
-    // They mostly wait, so they may as well do so together.
+    // They mostly wait, so they run concurrently.
     let of = |channel, fault| through(&servers, channel, fault);
     let (postgres_cut, postgres_silent, redis_cut, redis_silent, none) = tokio::join!(
         of(Channel::Postgres, Fault::Cut),

@@ -18,7 +18,7 @@ use tower_api_keys::{ApiKeys, KeyFormat, Quota, RateLimit};
 
 use crate::support::*;
 
-/// What can be wrong with a request, in the order in which it is found.
+/// The faults of a request, in the order in which they are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// Over the limit of its address, before authentication.
@@ -64,7 +64,7 @@ impl Combination {
         self.0 & 1 << position != 0
     }
 
-    /// The one that is found first.
+    /// The fault that is found first.
     pub fn first(self) -> Option<(Fault, Check, StatusCode)> {
         FAULTS.into_iter().find(|(fault, ..)| self.has(*fault))
     }
@@ -82,7 +82,7 @@ pub struct World {
     memory: Arc<Mutex<HashMap<String, Arc<MemoryRateLimiter>>>>,
 }
 
-/// Which layers a request goes through.
+/// The layers that a request passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layers {
     One,
@@ -145,11 +145,11 @@ impl World {
         world
     }
 
-    /// Uses up the limits that are to be over.
+    /// Uses up the limits that should be exceeded.
     async fn use_up(&self) {
         if self.combination.has(Throttle) {
             for _ in 0..LIMIT {
-                // Counted as bad, by a layer that has no other limit.
+                // Counted as bad, by a layer without another limit.
                 let request = self.request_with(UNKNOWN_KEY);
                 let service =
                     ServiceBuilder::new().layer(self.keys.authenticate()).service(service_fn(whoami));
@@ -221,14 +221,14 @@ impl World {
         }
     }
 
-    /// What is left of a limit in memory: of the key's or of the address's.
+    /// The remaining limit in memory: of the key or of the address.
     pub fn remaining(&self, category: &str) -> u32 {
         let address = ClientAddressSource::peer().find(PEER.0, &HeaderMap::new());
         let subject = if category == "key" { self.key.clone() } else { Subject::Address(address) };
         self.memory.lock().unwrap()[category].peek(&subject, None, 1, self.clock.now()).remaining()
     }
 
-    /// How many bad credentials the address may still present.
+    /// The number of bad credentials that the address may still send.
     pub async fn guesses_left(&self) -> u32 {
         let mut left = 0;
         loop {

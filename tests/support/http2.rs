@@ -1,4 +1,4 @@
-//! A client that speaks HTTP/2 with prior knowledge, and sends what it is told to.
+//! A client that speaks HTTP/2 with prior knowledge, and sends requests as given.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
@@ -13,7 +13,7 @@ pub struct Http2 {
     requests: SendRequest<Bytes>,
 }
 
-/// An answer, or `Err` with what HTTP/2 says of a stream that got none.
+/// A response, or `Err` with the HTTP/2 error of a stream without one.
 pub type Outcome = Result<Answer, h2::Error>;
 
 pub struct Answer {
@@ -27,7 +27,7 @@ impl Http2 {
         let (requests, connection) = h2::client::handshake(stream).await.expect("the example speaks HTTP/2");
         tokio::spawn(connection);
         let mut client = Self { address: address.to_owned(), requests };
-        // An answer comes after the server's settings, so that these are known from here on.
+        // A response comes after the server's settings, so these are known from here on.
         client.get("/", &[]).await.expect("the example answers");
         client
     }
@@ -36,7 +36,7 @@ impl Http2 {
         self.send(Method::GET, path, headers).await
     }
 
-    /// A request without a body, with field values as they are.
+    /// A request without a body, with unchecked field values.
     pub async fn send(&mut self, method: Method, path: &str, headers: &[(&str, &[u8])]) -> Outcome {
         let uri = format!("http://{}{path}", self.address);
         self.request(Request::builder().method(method).uri(uri), headers).await
@@ -47,7 +47,7 @@ impl Http2 {
         self.request(Request::builder().method(Method::CONNECT).uri(authority), headers).await
     }
 
-    /// Whether the server takes extended `CONNECT`.
+    /// Whether the server accepts extended `CONNECT`.
     pub fn takes_extended_connect(&self) -> bool {
         self.requests.is_extended_connect_protocol_enabled()
     }

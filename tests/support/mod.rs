@@ -1,4 +1,4 @@
-//! What several test files share.
+//! Helpers that several test files share.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::convert::Infallible;
@@ -29,8 +29,8 @@ pub fn format() -> KeyFormat {
     KeyFormat::new("wfk_").unwrap()
 }
 
-/// Keys of `store` in `x-api-key`, with rejections attached to their responses. Without routes: a test adds its own, or
-/// says `without_route_table`.
+/// Keys of `store` in `x-api-key`, with rejections attached to their responses. Without routes: a test adds its own,
+/// or calls `without_route_table`.
 pub fn assembly(store: impl KeyAdministration) -> ApiKeysBuilder {
     ApiKeys::builder(store, format()).header("x-api-key").attach_rejections()
 }
@@ -48,7 +48,7 @@ pub fn acme() -> Owner {
     Owner::organization("acme".parse().unwrap(), Mode::Live)
 }
 
-/// An active key of acme's, changed as the test needs it.
+/// An active key of acme, changed by the test.
 pub fn record(key: &str, change: impl FnOnce(&mut KeyRecord)) -> KeyRecord {
     let digest = Peppers::none().digest(key);
     let id: String = digest.as_bytes()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -74,21 +74,21 @@ pub fn request(key: impl Into<Option<&'static str>>) -> Request<()> {
     request
 }
 
-/// Answers with the key's identifier, or `nobody`.
+/// Answers with the key's identifier, or `anonymous`.
 pub async fn whoami<B>(request: Request<B>) -> Result<Response<Bytes>, Infallible> {
     let principal = Principal::from_extensions(request.extensions());
-    let name = principal.map_or("nobody".into(), |principal| principal.key_id().to_string());
+    let name = principal.map_or("anonymous".into(), |principal| principal.key_id().to_string());
     Ok(Response::new(Bytes::from(name)))
 }
 
-/// Runs the test that this is called in, `work`, in a process of its own. For a test that reads the log: in one process, an
-/// event that another test logs first, on a thread without a subscriber, can stay off for every other thread.
+/// Runs the calling test, `work`, in its own process. For a test that reads the log: in one process, an event that
+/// another test logs first, on a thread without a subscriber, may stay disabled for every other thread.
 pub fn in_own_process<W: FnOnce()>(work: W) {
     const INSIDE: &str = "TEST_IN_ITS_OWN_PROCESS";
     if std::env::var_os(INSIDE).is_some() {
         return work();
     }
-    // The name of a closure is that of its test, below the crate.
+    // The name of a closure is that of its test, inside the crate.
     let (_, name) = std::any::type_name::<W>().split_once("::").unwrap();
     let name = name.trim_end_matches("::{{closure}}");
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
@@ -108,22 +108,22 @@ pub enum Answers {
     WithAPanicLater,
 }
 
-/// A store that does as told, and counts how often it is asked.
+/// A configurable store that counts its lookups.
 #[derive(Clone)]
 pub struct TestStore {
     pub keys: MemoryStore,
     pub answers: Answers,
-    pub look_ups: Arc<AtomicUsize>,
+    pub lookups: Arc<AtomicUsize>,
     pub refreshed: Arc<AtomicUsize>,
 }
 
 impl TestStore {
     pub fn new(keys: MemoryStore, answers: Answers) -> Self {
-        Self { keys, answers, look_ups: Arc::default(), refreshed: Arc::default() }
+        Self { keys, answers, lookups: Arc::default(), refreshed: Arc::default() }
     }
 
-    pub fn look_ups(&self) -> usize {
-        self.look_ups.load(Ordering::SeqCst)
+    pub fn lookups(&self) -> usize {
+        self.lookups.load(Ordering::SeqCst)
     }
 }
 
@@ -134,13 +134,13 @@ impl KeyStore for TestStore {
         if matches!(self.answers, Answers::Later | Answers::WithAPanicLater) {
             let selector = selector.to_owned();
             return Lookup::pending(async move {
-                store.look_ups.fetch_add(1, Ordering::SeqCst);
+                store.lookups.fetch_add(1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
                 assert!(store.answers != Answers::WithAPanicLater, "the store has a bug");
                 store.keys.find(selector.borrow()).await
             });
         }
-        self.look_ups.fetch_add(1, Ordering::SeqCst);
+        self.lookups.fetch_add(1, Ordering::SeqCst);
         match self.answers {
             Answers::WithAnError => Lookup::ready(Err(
                 StoreError::new(StoreErrorKind::Unavailable).with_source("connection refused")

@@ -1,4 +1,4 @@
-//! A PostgreSQL server of the tests' own, in a temporary directory and on a free port.
+//! A PostgreSQL server for the tests, in a temporary directory and on a free port.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
@@ -16,11 +16,12 @@ use std::{env, fs, process, thread};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
-/// What no server accepts to run as, and whom it runs as then.
+/// The user that no server accepts to run as, and the one used instead.
 const ROOT: u32 = 0;
-const NOBODY: u32 = 65_534;
+const UNPRIVILEGED: u32 = 65_534;
 
-/// Stops the server and removes its directory when the tests have ended, however they did: their end closes its input.
+/// Stops the server and removes its directory when the tests have ended, however they ended: their end closes its
+/// input.
 const GUARDIAN: &str = r#"
     trap '' INT TERM HUP
     cat > /dev/null
@@ -45,13 +46,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// The one that all tests of a file share which leave it alone.
+    /// A server that all tests of a file share; they must not disturb it.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Server> = OnceLock::new();
         SHARED.get_or_init(Self::start)
     }
 
-    /// One that a test can do with as it likes.
+    /// A server that a test may kill or freeze.
     pub fn start() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -67,7 +68,8 @@ impl Server {
             .spawn()
             .expect("there is a shell");
         if fs::metadata(&directory).expect("it was just made").uid() == ROOT {
-            chown(&directory, Some(NOBODY), Some(NOBODY)).expect("root can give a directory away");
+            chown(&directory, Some(UNPRIVILEGED), Some(UNPRIVILEGED))
+                .expect("root can give a directory away");
         }
         // English sorts `aB` before `Ba`, which bytes do not. Before version 15 there is no such choice everywhere.
         let english: &[&str] = &["--locale-provider=icu", "--icu-locale=en-US"];
@@ -118,13 +120,13 @@ impl Server {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 
-    /// What a power failure does to it, less the loss of what the operating system holds.
+    /// Simulates a power failure, except for the loss of the operating system's buffers.
     pub fn kill(&self) {
         self.signal("KILL");
         self.process.lock().unwrap().wait().expect("it was started");
     }
 
-    /// Nothing of it runs, and its connections stay open.
+    /// Freezes the server, while its connections stay open.
     pub fn freeze(&self) {
         self.signal("STOP");
     }
@@ -135,7 +137,7 @@ impl Server {
 
     /// Starts it again after [`kill`](Self::kill).
     pub fn restart(&self) {
-        // The shared memory of a killed server is given up when the last of its processes has noticed.
+        // The shared memory of a killed server is released when the last of its processes has noticed.
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let mut server = spawn(&self.directory, self.port);
@@ -199,13 +201,13 @@ fn spawn(directory: &Path, port: u16) -> Child {
         .expect("postgres runs")
 }
 
-/// One of PostgreSQL's programs, to be run as the owner of `directory`.
+/// One of PostgreSQL's programs, run as the owner of `directory`.
 fn program(name: &str, directory: &Path) -> Command {
     let owner = fs::metadata(directory).expect("the directory is there");
     let mut command = Command::new(find(name));
     command.current_dir(directory);
-    if owner.uid() == NOBODY {
-        command.uid(NOBODY).gid(NOBODY);
+    if owner.uid() == UNPRIVILEGED {
+        command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
     }
     command
 }

@@ -1,4 +1,4 @@
-//! A TCP proxy between a client and a server, to break what is between them.
+//! A TCP proxy between a client and a server, to simulate network faults.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-/// Passes bytes on until it is told otherwise. Lives as long as it is held.
+/// Forwards bytes until configured otherwise. Lives as long as it is held.
 pub struct Proxy {
     address: SocketAddr,
     orders: watch::Sender<Orders>,
@@ -30,11 +30,11 @@ struct Orders {
 #[derive(Clone, Copy, PartialEq)]
 enum Passage {
     Open,
-    /// Nothing gets through, in either direction, and nobody is told.
+    /// Drops everything in both directions, without closing connections.
     Nowhere,
-    /// Each answer takes so much longer.
+    /// Delays each answer by this time.
     Slow(Duration),
-    /// New connections are closed at once.
+    /// Closes new connections immediately.
     Shut,
 }
 
@@ -57,17 +57,17 @@ impl Proxy {
         self.address
     }
 
-    /// All is well again. What a black hole has swallowed arrives now, as it does with TCP.
+    /// Repairs the network. Swallowed bytes arrive now, as with TCP.
     pub fn heal(&self) {
         self.orders.send_modify(|orders| orders.passage = Passage::Open);
     }
 
-    /// Swallows everything. Connections stay up, new ones are accepted, and nothing ever answers.
+    /// Drops everything. Connections stay up, new ones are accepted, and no bytes are forwarded.
     pub fn black_hole(&self) {
         self.orders.send_modify(|orders| orders.passage = Passage::Nowhere);
     }
 
-    /// Holds every answer back for so long.
+    /// Delays every answer by this time.
     pub fn delay_answers(&self, delay: Duration) {
         self.orders.send_modify(|orders| orders.passage = Passage::Slow(delay));
     }

@@ -1,4 +1,4 @@
-//! A Redis or Valkey server of a test's own.
+//! A Redis or Valkey server for one test.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use redis::FromRedisValue;
 
-/// A server on a free port of this machine, with its files in a directory of its own. Stopped and removed when
-/// dropped, by a panic too.
+/// A server on a free port of this machine, with its own directory for files. Stopped and removed when dropped, also
+/// by a panic.
 pub struct RedisServer {
     program: PathBuf,
     options: Vec<String>,
@@ -24,12 +24,12 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// A server that keeps nothing.
+    /// A server without persistence.
     pub fn start() -> Self {
         Self::start_with(&["--appendonly", "no"])
     }
 
-    /// A server whose data outlives it.
+    /// A server with persistent data.
     pub fn start_durable() -> Self {
         Self::start_with(&["--appendonly", "yes", "--appendfsync", "everysec"])
     }
@@ -38,7 +38,7 @@ impl RedisServer {
     pub fn start_with(options: &[&str]) -> Self {
         let program = program();
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-        // Somebody else may take the port between finding it and using it.
+        // Another process may take the port between finding it and using it.
         for _ in 0..5 {
             let (directory, port) = (new_directory(), free_port());
             let process = launch(&program, &options, &directory, port);
@@ -74,7 +74,7 @@ impl RedisServer {
         line.and_then(|line| line.split(',').next()).map_or(0, |calls| calls.parse().expect("a number"))
     }
 
-    /// As a crash does: SIGKILL.
+    /// Crashes the server: SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill().expect("the server runs");
         self.process.wait().expect("the server has ended");
@@ -86,7 +86,7 @@ impl RedisServer {
         assert!(self.is_up_soon(), "the server starts again");
     }
 
-    /// The process stands still, while its connections stay up: SIGSTOP.
+    /// Freezes the process, while its connections stay up: SIGSTOP.
     pub fn freeze(&self) {
         self.signal("-STOP");
     }

@@ -1,4 +1,4 @@
-//! An example server as a process of its own, and a client that writes raw requests.
+//! An example server as a separate process, and a client that writes raw requests.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
@@ -24,7 +24,7 @@ impl Server {
     /// Builds and starts an example on a free port, with further variables.
     pub fn start(example: &str, variables: &[(&str, &str)]) -> Self {
         let mut process = Command::new(binary(example))
-            // Not the one of whoever runs the tests.
+            // Not the variable of the environment that runs the tests.
             .env_remove("DATABASE_URL")
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .envs(variables.iter().copied())
@@ -50,7 +50,7 @@ impl Server {
         self.printed.get(name).unwrap_or_else(|| panic!("the example prints {name}"))
     }
 
-    /// What the printed `curl` lines are answered when they are pasted into a shell.
+    /// The results of the printed `curl` lines in a shell.
     pub fn paste_curl_lines(&self) -> Vec<u16> {
         let lines = self.lines.iter().filter(|line| line.starts_with("curl "));
         let statuses = lines.map(|line| {
@@ -89,18 +89,18 @@ impl Server {
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout can be set");
         stream.write_all(request).expect("the request can be written");
         let mut bytes = Vec::new();
-        // A server that refuses early may reset the connection; what it said before counts.
+        // A server that rejects early may reset the connection; its response before that counts.
         let _ = stream.read_to_end(&mut bytes);
         Answer::parse(&bytes)
     }
 
-    /// Ends the process at once, in the middle of whatever it does. What it printed stays.
+    /// Kills the process. Its output stays.
     pub fn kill(&self) {
         let kill = Command::new("kill").args(["-KILL", &self.process.id().to_string()]).status();
         assert!(kill.expect("kill runs").success());
     }
 
-    /// Asks the process to stop with `signal`, and returns whether it ended well.
+    /// Stops the process with `signal`, and returns whether it succeeded.
     pub fn stop(mut self, signal: &str) -> bool {
         let kill = Command::new("kill").args([signal, &self.process.id().to_string()]).status();
         assert!(kill.expect("kill runs").success());
@@ -127,10 +127,10 @@ pub fn binary(example: &str) -> PathBuf {
     test.ancestors().nth(2).expect("a test lies in deps").join("examples").join(example)
 }
 
-/// What a line prints that is pasted into a shell.
+/// The output of a line in a shell.
 ///
-/// A refusal does not wait for the request's body, so an HTTP/2 stream may be reset with NO_ERROR behind the answer, and
-/// curl 7.88 then now and then shows nothing and exits with 92.
+/// A rejection does not wait for the request's body, so an HTTP/2 stream may be reset with NO_ERROR after the
+/// response, and curl 7.88 then sometimes shows nothing and exits with 92.
 pub fn paste(line: &str) -> String {
     let paste = || Command::new("sh").args(["-c", line]).output().expect("sh runs");
     let mut attempts = std::iter::repeat_with(paste).take(10);
@@ -138,7 +138,7 @@ pub fn paste(line: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// An HTTP answer, taken apart.
+/// A parsed HTTP response.
 pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,

@@ -1,4 +1,4 @@
-//! What every durable store has to stand.
+//! Tests that every durable store must pass.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
@@ -35,7 +35,7 @@ pub fn revoked(mut record: KeyRecord) -> KeyRecord {
     record
 }
 
-/// A key with all there is to a key.
+/// A key with all fields set.
 pub fn full_record(id: &str) -> KeyRecord {
     let mut record = revoked(record(id));
     record.extras.previous =
@@ -55,8 +55,8 @@ pub async fn find(store: &dyn KeyStore, id: &KeyId) -> Option<KeyRecord> {
     store.find(KeySelector::Id(id)).await.unwrap().map(Arc::unwrap_or_clone)
 }
 
-/// Rotations, switches, a revocation and perhaps a deletion of one key, all at once, over several connections and
-/// processes: `stores` lead to the same keys.
+/// Concurrent rotations, state changes, a revocation and perhaps a deletion of one key, over several connections and
+/// processes: `stores` share the same keys.
 pub async fn changes_at_once_leave_one_consistent_state(stores: &[Arc<dyn KeyAdministration>]) {
     let format = KeyFormat::new("wfk_").unwrap();
     let managers: Vec<_> =
@@ -99,7 +99,7 @@ pub async fn changes_at_once_leave_one_consistent_state(stores: &[Arc<dyn KeyAdm
                     assert_eq!(record.extras.previous, None);
                     assert_eq!(round % 2, 0, "a deletion wins, too");
                 }
-                None => assert_eq!(round % 2, 1, "nobody has deleted it"),
+                None => assert_eq!(round % 2, 1, "the key was not deleted"),
             }
             let mut found = 0;
             for secret in &secrets {
@@ -112,7 +112,7 @@ pub async fn changes_at_once_leave_one_consistent_state(stores: &[Arc<dyn KeyAdm
     }
 }
 
-/// Several processes that have all seen the same keys write that at once, while the keys are changed.
+/// Several processes that have all seen the same keys write their uses concurrently, while the keys are changed.
 pub async fn uses_are_recorded_from_everywhere_at_once(stores: &[Arc<dyn KeyAdministration>]) {
     let keys: Vec<_> = (0..300).map(|number| record(&format!("used{number}"))).collect();
     for key in &keys {
@@ -150,7 +150,7 @@ pub async fn uses_are_recorded_from_everywhere_at_once(stores: &[Arc<dyn KeyAdmi
     }
 }
 
-/// Texts that would be another statement if they ever became a part of one.
+/// Texts that would be another statement if they were inserted into one.
 pub async fn texts_stay_texts(store: &dyn KeyAdministration) {
     let quotes = "x';DROP/**/TABLE/**/api_keys;--\"\\$1{}[]";
     let mut record = record("quoted");
@@ -170,7 +170,7 @@ pub async fn texts_stay_texts(store: &dyn KeyAdministration) {
     assert!(store.delete(&record.owner, &record.id).await.unwrap());
 }
 
-/// What may stand in a column after somebody, or a broken disk, has been at it.
+/// Possible contents of a column after manual changes or a broken disk.
 pub const DAMAGE: &[(&str, &str)] = &[
     ("mode", "'lives'"),
     ("organization", "'a b'"),
@@ -204,13 +204,13 @@ pub const DAMAGE: &[(&str, &str)] = &[
     ("last_used_at", "-1"),
 ];
 
-/// Every way to the damaged row says that it is damaged, and does not panic.
+/// Every access to the damaged row reports the damage, and does not panic.
 pub async fn is_corrupt(store: &dyn KeyAdministration, id: &KeyId, secret: &str, damage: &str) {
     let by_id = store.find(KeySelector::Id(id)).await.expect_err(damage);
     assert_eq!(by_id.kind(), StoreErrorKind::Corrupt, "{damage}: {by_id:?}");
     let by_digest = store.find(KeySelector::Digests(&[digest(secret)])).await.expect_err(damage);
     assert_eq!(by_digest.kind(), StoreErrorKind::Corrupt, "{damage}: {by_digest:?}");
-    // Where the owner is damaged, the key is nobody's.
+    // If the owner is damaged, the key belongs to no owner.
     match store.get(&owner(), id).await {
         Ok(found) => assert_eq!(found, None, "{damage}"),
         Err(error) => assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{damage}: {error:?}"),
@@ -240,7 +240,7 @@ pub async fn use_everything(store: &dyn KeyAdministration, number: usize) {
     assert!(store.delete(&key.owner, &key.id).await.unwrap());
 }
 
-/// All statements that any store in this process has sent so far, each once.
+/// All distinct statements that any store in this process has sent so far.
 pub fn statements() -> Vec<String> {
     seen().lock().unwrap().clone()
 }
@@ -262,7 +262,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Watch {
         if event.metadata().target() == "sqlx::query" {
             let mut statement = Statement::default();
             event.record(&mut statement);
-            // Short ones are their own summary.
+            // Short statements are their own summary.
             let text = if statement.text.is_empty() { statement.summary } else { statement.text };
             let mut seen = seen().lock().unwrap();
             if !seen.contains(&text) {

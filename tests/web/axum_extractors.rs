@@ -1,4 +1,4 @@
-//! What an application that uses axum sees: extractors, rules in nested routers, and the lists for its own tests.
+//! An axum application: extractors, rules in nested routers, and the lists for its own tests.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,7 @@ use tower_api_keys::{ApiKeys, ApiKeysBuilder, MemoryStore, Principal, Quota, Rat
 
 use crate::support::{KEY, assembly, in_own_process, record, rejection, store};
 
-/// Knows [`KEY`], as `k1`. Rules are those of the router's own routes.
+/// Has [`KEY`], as `k1`. Rules are matched by the router's routes.
 async fn keys() -> ApiKeysBuilder {
     let record = record(KEY, |key| key.id = "k1".parse().unwrap());
     assembly(store([record]).await).match_routes(RouteMatching::MatchedPath)
@@ -33,7 +33,7 @@ async fn anonymous() -> ApiKeys {
     keys().await.without_route_table().allow_anonymous().build().unwrap()
 }
 
-/// The same with rules that take any key.
+/// The same with rules that accept any key.
 async fn ruled(rules: &[(&str, &str)]) -> ApiKeys {
     let add =
         |keys: ApiKeysBuilder, &(method, pattern): &(&str, &str)| keys.route(method, pattern, Access::AnyKey);
@@ -63,7 +63,7 @@ async fn whoami(principal: Principal) -> String {
 }
 
 async fn greet(principal: Option<Principal>) -> String {
-    principal.map_or("nobody".to_owned(), |principal| principal.key_id().to_string())
+    principal.map_or("anonymous".to_owned(), |principal| principal.key_id().to_string())
 }
 
 fn handlers() -> Router {
@@ -73,9 +73,11 @@ fn handlers() -> Router {
 #[tokio::test]
 async fn a_principal_is_an_argument() {
     let app = handlers().layer(anonymous().await.authenticate());
-    for (uri, key, status, body) in
-        [("/whoami", Some(KEY), 200, "k1"), ("/greet", Some(KEY), 200, "k1"), ("/greet", None, 200, "nobody")]
-    {
+    for (uri, key, status, body) in [
+        ("/whoami", Some(KEY), 200, "k1"),
+        ("/greet", Some(KEY), 200, "k1"),
+        ("/greet", None, 200, "anonymous"),
+    ] {
         let response = send(&app, "GET", uri, key).await;
         assert_eq!(response.status(), status, "{uri} {key:?}");
         assert_eq!(text(response).await, body, "{uri} {key:?}");
@@ -97,7 +99,7 @@ async fn an_anonymous_request_is_rejected_as_the_layer_would() {
     assert!(matches!(rejection(&response).reason(), Reason::CredentialMissing));
 }
 
-/// What is written to the log.
+/// The log output.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -145,7 +147,7 @@ fn without_the_layer_the_log_names_it() {
 }
 
 #[tokio::test]
-async fn rejections_can_be_taken_apart() {
+async fn rejections_can_be_inspected() {
     async fn status(principal: Result<Principal, PrincipalRejection>) -> String {
         match principal {
             Err(rejection) if rejection.kind() == ErrorKind::Misconfigured => {
@@ -169,8 +171,8 @@ async fn rejections_can_be_taken_apart() {
 }
 
 #[tokio::test]
-async fn what_an_application_puts_into_the_extensions_is_no_principal() {
-    // A principal taken from one request can't be given to another: what is read is a private type.
+async fn extensions_of_an_application_are_not_a_principal() {
+    // A principal taken from one request cannot be given to another: the checks read a private type.
     let keys = keys().await.without_route_table().build().unwrap();
     let app = Router::new()
         .route(
@@ -196,12 +198,12 @@ async fn ok() -> &'static str {
     "ok"
 }
 
-/// A service of which axum knows no routes.
+/// A service whose routes axum does not know.
 fn service() -> MethodRouter {
     any(ok)
 }
 
-/// What the rules say about a request to `app`: accepted, rejected, or another response.
+/// The outcome of a request to `app` under the rules: accepted, rejected, or another response.
 async fn verdict(app: &Router, method: &str, uri: &str) -> String {
     let response = send(app, method, uri, Some(KEY)).await;
     match response.extensions().get::<Rejection>() {
@@ -211,7 +213,7 @@ async fn verdict(app: &Router, method: &str, uri: &str) -> String {
 }
 
 #[tokio::test]
-async fn rules_bind_to_the_route_that_the_router_chose() {
+async fn rules_apply_to_the_route_that_the_router_chose() {
     let keys = ruled(&[
         ("GET", "/workflows/{id}"),
         ("GET", "/api/v1/runs/:run"),
@@ -277,7 +279,7 @@ async fn rules_bind_to_the_route_that_the_router_chose() {
 
 #[tokio::test]
 async fn a_table_inside_a_nested_router_has_full_patterns() {
-    // Where the prefix is cut off the path, a rule for `/keys` must not be taken for one for `/admin/keys`.
+    // If the prefix is cut off the path, a rule for `/keys` must not be used for `/admin/keys`.
     let keys = ruled(&[
         ("GET", "/keys"),
         ("GET", "/admin/open"),
@@ -300,7 +302,7 @@ async fn a_table_inside_a_nested_router_has_full_patterns() {
         ("/t/service/open", "200"),
         ("/t/service", "200"),
         ("/t/service/keys", "RouteNotFound"),
-        // The router cuts both slashes off, so the service sees what it sees of `/t/service/open`.
+        // The router removes both slashes, so the service sees the same as for `/t/service/open`.
         ("/t/service//open", "200"),
         ("/t/service///open", "PathNotCanonical"),
         ("/outer/t/service/open", "RouteNotFound"),
@@ -323,7 +325,7 @@ fn routes_of_all_kinds_have_a_text() {
 }
 
 #[tokio::test]
-async fn a_forgotten_route_and_a_dead_rule_are_named() {
+async fn a_forgotten_route_and_an_unused_rule_are_listed() {
     let routes = || {
         let mut routes: Vec<Route> = vec![
             (Method::GET, "/runs").into(),
@@ -349,7 +351,7 @@ async fn a_forgotten_route_and_a_dead_rule_are_named() {
     assert_eq!(named(keys.unused(routes())), ["DELETE /runs/{run}", "POST /rnus"]);
 }
 
-/// Which of the requests get past the layer without a key.
+/// The requests that pass the layer without a key.
 async fn unguarded<'p>(app: &Router, requests: &[(&str, &'p str)]) -> Vec<&'p str> {
     let mut unguarded = Vec::new();
     for (method, path) in requests {
@@ -390,7 +392,7 @@ async fn routes_added_after_the_layer_are_outside_of_it() {
     let route_layer: Router = Router::new().route("/a/{id}", get(ok)).fallback(ok).route_layer(keys.layer());
     assert_eq!(unguarded(&route_layer, &[("GET", "/a/1"), ("GET", "/none")]).await, ["/none"]);
 
-    // A limit by address is no authentication, whether or not anything is left of it.
+    // A limit by address is no authentication, whether or not it is used up.
     for (limit, want) in [(9, [200, 200]), (1, [200, 429])] {
         let quota = Quota::per_minute(limit).unwrap();
         let keys = assembly(MemoryStore::new())
@@ -413,8 +415,8 @@ async fn routes_added_after_the_layer_are_outside_of_it() {
 }
 
 #[tokio::test]
-async fn the_matched_path_is_what_axum_says_it_is() {
-    // The tests above rest on this: nested services leave none.
+async fn the_matched_path_is_the_one_of_axum() {
+    // The tests above rely on this: nested services have no matched path.
     let app: Router = Router::new().nest(
         "/a/{x}",
         Router::new().route("/b/{y}", get(async |path: MatchedPath| path.as_str().to_owned())),
@@ -423,7 +425,7 @@ async fn the_matched_path_is_what_axum_says_it_is() {
 }
 
 #[tokio::test]
-async fn rejections_tell_strangers_no_methods_of_a_route() {
+async fn rejections_reveal_no_methods_to_unauthenticated_clients() {
     let keys = keys().await.without_route_table().build().unwrap();
     let app = handlers().fallback(ok).layer(keys.layer());
     let other = KEY.replace('1', "2");
@@ -439,7 +441,7 @@ async fn rejections_tell_strangers_no_methods_of_a_route() {
                 answers.push((response.status(), response.headers().clone()));
             }
             assert!(answers[0].0.is_client_error(), "{method}, {kind}");
-            assert_eq!(answers[0], answers[1], "{method}, {kind}: a route is told from none");
+            assert_eq!(answers[0], answers[1], "{method}, {kind}: an existing route is distinguishable");
         }
     }
     let response = send(&app, "POST", "/whoami", Some(KEY)).await;
@@ -465,8 +467,8 @@ const PATTERNS: [&str; 12] = [
 ];
 
 proptest! {
-    /// Whatever handler a router chooses, the table judges by the rule of that handler's route, or not at all; inside
-    /// of the router by the route it chose, outside by the path. And its rate limit is the one of that route.
+    /// For the handler that a router chooses, the table uses the rule of that handler's route, or none; inside the
+    /// router by the matched route, outside by the path. Its rate limit is the one of that route.
     #[test]
     fn router_and_table_never_choose_different_routes(
         chosen in prop::collection::vec(prop::bool::ANY, PATTERNS.len()),
@@ -474,7 +476,7 @@ proptest! {
     ) {
         let patterns = PATTERNS.into_iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(pattern, _)| pattern);
         let (mut app, mut table) = (Router::<()>::new(), RouteTable::new().with_matching(RouteMatching::MatchedPath));
-        // Each route has a category of its own, told by its limit.
+        // Each route has its own category, recognized by its limit.
         let quota = |limit: usize| Quota::per_minute(u32::try_from(limit).unwrap()).unwrap();
         let mut limits = RateLimit::per_address("rest", quota(999));
         for pattern in patterns {

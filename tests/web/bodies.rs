@@ -1,4 +1,4 @@
-//! Reads whole responses, for presets whose bodies are published to the byte.
+//! Reads whole responses, for presets whose bodies are published byte for byte.
 
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
@@ -43,7 +43,7 @@ pub(crate) fn get(path: &str, fields: &[(&str, &str)]) -> Request<()> {
     request.body(()).unwrap()
 }
 
-/// The response of a layer with a service inside that accepts everything.
+/// The response of a layer around a service that accepts everything.
 pub(crate) async fn through<F: ErrorFormat<Bytes>>(layer: ApiKeysLayer<F>, request: Request<()>) -> Whole {
     let response = layer.layer(service_fn(whoami)).oneshot(request).await.unwrap();
     let (head, body) = response.into_parts();
@@ -59,7 +59,7 @@ pub(crate) async fn all<F: ErrorFormat<Bytes>>(keys: ApiKeysBuilder<F>, request:
     through(keys.build().unwrap().layer(), request).await
 }
 
-/// The same for a request after another one that is alike.
+/// The response to the second of two equal requests.
 pub(crate) async fn second<F: ErrorFormat<Bytes>>(
     keys: ApiKeysBuilder<F>,
     request: impl Fn() -> Request<()>,
@@ -80,7 +80,7 @@ pub(crate) async fn routed(mut router: axum::Router, request: Request<Body>) -> 
     }
 }
 
-/// The key routes of an assembly below `path`, inside of its authentication.
+/// The key routes of an assembly below `path`, inside its authentication.
 pub(crate) fn key_routes<F: ErrorFormat<Body>>(
     keys: &ApiKeys<F>,
     path: &str,

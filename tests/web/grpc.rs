@@ -1,4 +1,4 @@
-//! The layers in a tonic server, asked by a tonic client over real sockets.
+//! The layers in a tonic server, called by a tonic client over real sockets.
 
 use std::net::SocketAddr;
 
@@ -24,7 +24,7 @@ use crate::support::{Answers, KEY, OTHER_KEY, TestStore, UNKNOWN_KEY, assembly, 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
-/// Answers with the key's identifier in the metadata.
+/// Returns the key's identifier in the metadata.
 struct Whoami;
 
 #[tonic::async_trait]
@@ -119,7 +119,7 @@ async fn a_missing_scope_is_permission_denied() {
 }
 
 #[tokio::test]
-async fn over_the_limit_is_resource_exhausted_and_says_when_to_come_back() {
+async fn over_the_limit_is_resource_exhausted_with_the_time_to_retry() {
     let limit = RateLimit::per_key("calls", Quota::per_minute(2).unwrap());
     let keys = keys(Answers::AtOnce).await.limit(limit).without_route_table();
     let mut client = serve!(keys.build().unwrap().layer());
@@ -132,7 +132,7 @@ async fn over_the_limit_is_resource_exhausted_and_says_when_to_come_back() {
 
     let number = |name| status.metadata().get(name).unwrap().to_str().unwrap().parse::<u64>().unwrap();
     let (push_back, retry_after) = (number("grpc-retry-pushback-ms"), number("retry-after"));
-    // The window, and how finely its end is counted.
+    // The window, and the granularity of its end.
     assert!((1..=62_000).contains(&push_back), "{push_back} ms");
     assert_eq!(retry_after, push_back.div_ceil(1000));
     let details = status.get_details_retry_info().expect("there is a RetryInfo");
@@ -153,7 +153,7 @@ async fn a_store_that_fails_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_service_without_a_principal_rejects_by_itself() {
+async fn a_service_rejects_a_request_without_a_principal() {
     let keys = keys(Answers::AtOnce).await.allow_anonymous().without_route_table();
     let mut client = serve!(keys.build().unwrap().layer());
     assert_eq!(rejected(&mut client, &[]).await.code(), Code::Unauthenticated);
@@ -201,7 +201,7 @@ async fn the_example_rejects_as_it_says() {
     assert!(client.check(call(&[key])).await.unwrap().metadata().contains_key("caller"));
     assert_eq!(client.watch(call(&[key])).await.unwrap_err().code(), Code::PermissionDenied);
     assert_eq!(rejected(&mut client, &[key]).await.code(), Code::ResourceExhausted);
-    // The client lives on this thread, and has to notice that the server goes.
+    // The client runs on this thread, and must notice that the server stops.
     let stopped = tokio::task::spawn_blocking(move || server.stop("-TERM"));
     assert!(stopped.await.expect("stop does not panic"));
 }
@@ -213,7 +213,7 @@ fn the_examples_curl_lines_work_as_pasted() {
     let statuses: Vec<String> = lines
         .map(|line| {
             let text = server::paste(line);
-            // Trailers come right after the message, which is no text.
+            // Trailers follow the message, which is not text.
             let status = text.split_once("grpc-status: ").and_then(|(_, rest)| rest.lines().next());
             status.unwrap_or_else(|| panic!("{line}: {text}")).trim().to_owned()
         })

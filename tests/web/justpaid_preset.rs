@@ -1,4 +1,4 @@
-//! What the JustPaid preset answers, to the byte, also where its example server does not come to it.
+//! The responses of the JustPaid preset, byte for byte, including those that its example server never sends.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -29,7 +29,7 @@ const INTERNAL_ERROR: &str =
     r#"{"success":false,"error":{"code":"INTERNAL_ERROR","message":"Internal server error"}}"#;
 const KEY_NOT_FOUND: &str = r#"{"success":false,"error":{"code":"NOT_FOUND","message":"API key not found"}}"#;
 
-/// Knows [`KEY`], which may read workflows, and [`OTHER_KEY`], which may do everything.
+/// Has [`KEY`], which may read workflows, and [`OTHER_KEY`], which may do everything.
 async fn preset() -> ApiKeysBuilder<ErrorTable> {
     preset_in(keys().await)
 }
@@ -68,11 +68,11 @@ async fn bad_credentials_are_one_body() {
 }
 
 #[tokio::test]
-async fn what_a_key_may_not_do_is_one_body() {
+async fn forbidden_requests_are_one_body() {
     for (path, key) in [("/runs", KEY), ("/none", OTHER_KEY), ("/workflows//", OTHER_KEY)] {
         all(preset().await, path, &[key]).await.is_json(403, FORBIDDEN);
     }
-    // This API names organizations nowhere but in the key. An application that does has the same body.
+    // This API names organizations only in the key. An application that names them elsewhere gets the same body.
     let header = || OrganizationRule::named_in("organization-id");
     all(preset().await.organization(header()), "/workflows", &[KEY]).await.is_json(403, FORBIDDEN);
     let mut named = read("/workflows", &[KEY]);
@@ -83,7 +83,7 @@ async fn what_a_key_may_not_do_is_one_body() {
 }
 
 #[tokio::test]
-async fn a_limit_is_named_with_its_window() {
+async fn a_limit_is_reported_with_its_window() {
     for (seconds, per) in [(1, "second"), (60, "minute"), (90, "90 seconds")] {
         let limits = limits(1, 1, 1, 1, Duration::from_secs(seconds)).unwrap();
         let rejected = second(preset().await.limits(limits), || read("/workflows", &[KEY])).await;
@@ -109,7 +109,7 @@ async fn a_limit_is_named_with_its_window() {
 }
 
 #[tokio::test]
-async fn errors_of_the_server_keep_their_cause_to_themselves() {
+async fn server_errors_do_not_reveal_their_cause() {
     let down = preset_in(TestStore::new(MemoryStore::new(), Answers::WithAnError));
     let rejected = all(down, "/workflows", &[KEY]).await;
     rejected.is_json(503, UNAVAILABLE);
@@ -127,7 +127,7 @@ async fn manage(keys: ApiKeysBuilder<ErrorTable>, method: &str, path: &str, key:
 }
 
 #[tokio::test]
-async fn key_routes_answer_in_the_published_envelopes() {
+async fn key_routes_respond_in_the_published_envelopes() {
     let body = |scope: &str| json!({ "name": "CI", "scopes": [scope] });
     let made = manage(preset().await, "POST", "", OTHER_KEY, body("workflows:read")).await;
     let shown: Value = serde_json::from_str(&made.body).unwrap();
@@ -153,7 +153,7 @@ async fn key_routes_answer_in_the_published_envelopes() {
     // Outside of the layer there is no caller.
     let routes = preset().await.build().unwrap().key_routes::<()>();
     routed(routes, Request::new(Body::empty())).await.is_json(401, UNAUTHORIZED);
-    // The store fails once the caller is known.
+    // The store fails after the caller was authenticated.
     let keys = preset().await.build().unwrap();
     let down = Failing(MemoryStore::new(), Arc::new(AtomicBool::new(true)));
     let routes = keys.key_routes_of(KeyManager::new(down, key_format()));

@@ -1,4 +1,4 @@
-//! What frameworks and presets add: axum, tonic, the key routes, the four systems.
+//! Frameworks and presets: axum, tonic, the key routes, the four systems.
 #![cfg(all(feature = "axum", feature = "presets", feature = "tonic"))]
 
 #[path = "../support/http2.rs"]

@@ -118,7 +118,7 @@ impl World {
     }
 }
 
-/// An answer, read whole.
+/// A response, read completely.
 #[derive(Debug, PartialEq)]
 struct Answer {
     status: StatusCode,
@@ -144,19 +144,19 @@ impl Answer {
         self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value.as_str())
     }
 
-    /// The fields that are said to be wrong.
+    /// The fields that are reported as not valid.
     fn fields(&self) -> Vec<String> {
         let errors = self.json()["errors"].as_array().cloned().unwrap_or_default();
         errors.iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect()
     }
 }
 
-/// A store that can be taken down.
+/// A store that can be made unavailable.
 pub(crate) struct Failing(pub(crate) MemoryStore, pub(crate) Arc<AtomicBool>);
 
 impl Failing {
     fn up(&self) -> Result<&MemoryStore, StoreError> {
-        let failed = || StoreError::new(StoreErrorKind::Unavailable).with_source("db-7.internal refused");
+        let failed = || StoreError::new(StoreErrorKind::Unavailable).with_source("db-7.internal is down");
         if self.1.load(Ordering::SeqCst) { Err(failed()) } else { Ok(&self.0) }
     }
 }
@@ -234,7 +234,7 @@ async fn a_key_is_made_listed_used_and_revoked() {
 }
 
 #[tokio::test]
-async fn without_a_principal_everything_is_401_whatever_the_body_says() {
+async fn without_a_principal_everything_is_401_whatever_the_body() {
     let world = World::new();
     let id = world.create(&acme(), MANAGER).await.key.id;
     let before = world.store.len();
@@ -265,10 +265,10 @@ async fn without_a_principal_everything_is_401_whatever_the_body_says() {
     assert_eq!(
         (answer.status.as_u16(), answer.header("allow")),
         (405, "GET,HEAD,POST"),
-        "told to who may ask"
+        "reported to a permitted caller"
     );
 
-    // Nor is the body read: this one never comes.
+    // The body is not read either: this one never arrives.
     let never = Body::from_stream(Never);
     let answer = world.send(Method::POST, "/auth/api-keys", "", "application/json", never);
     let answer =
@@ -300,7 +300,7 @@ impl futures_core::Stream for Never {
 }
 
 #[tokio::test]
-async fn without_the_management_scope_everything_is_403_before_the_body_is_looked_at() {
+async fn without_the_management_scope_everything_is_403_before_the_body_is_read() {
     let world = World::new();
     let target = world.create(&acme(), MANAGER).await.key.id;
     let key = world.create(&acme(), &["workflows:*"]).await;
@@ -331,8 +331,8 @@ async fn without_the_management_scope_everything_is_403_before_the_body_is_looke
 async fn more_scopes_than_the_callers_are_403_and_no_scopes_are_none() {
     let world = World::new();
     let caller = world.caller().await;
-    let refused = world.post(&caller, json!({"name": "CI", "scopes": ["runs:read"]})).await;
-    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    let rejected = world.post(&caller, json!({"name": "CI", "scopes": ["runs:read"]})).await;
+    assert_eq!(rejected.status, StatusCode::FORBIDDEN);
     let none = world.post(&caller, json!({"name": "CI", "scopes": []})).await;
     assert_eq!((none.status, &none.json()["scopes"]), (StatusCode::CREATED, &json!([])));
     let key = none.json()["key"].as_str().unwrap().to_owned();
@@ -430,7 +430,7 @@ async fn a_body_is_json_of_a_bounded_length() {
 }
 
 #[tokio::test]
-async fn an_expiry_is_taken_with_its_offset() {
+async fn an_expiry_is_read_with_its_offset() {
     let world = World::new();
     let caller = world.caller().await;
     let body = json!({"name": "CI", "scopes": [], "expiresAt": "2030-01-31T14:00:00.5+02:00"});
@@ -438,7 +438,7 @@ async fn an_expiry_is_taken_with_its_offset() {
 }
 
 #[tokio::test]
-async fn allowed_addresses_are_taken_shown_and_bounded_by_the_callers() {
+async fn allowed_addresses_are_read_shown_and_bounded_by_the_callers() {
     let world = World::new();
     let caller = world.caller().await;
     let create = |allowed: Value| json!({"name": "CI", "scopes": MANAGER, "allowedAddresses": allowed});
@@ -466,7 +466,7 @@ async fn allowed_addresses_are_taken_shown_and_bounded_by_the_callers() {
 }
 
 #[tokio::test]
-async fn every_id_that_is_not_ones_own_is_the_same_404() {
+async fn every_id_of_another_owner_is_the_same_404() {
     let world = World::new();
     let caller = world.caller().await;
     let foreign =
@@ -497,7 +497,7 @@ async fn every_id_that_is_not_ones_own_is_the_same_404() {
 }
 
 #[tokio::test]
-async fn the_routes_work_below_paths_with_parameters_of_their_own() {
+async fn the_routes_work_below_paths_with_parameters() {
     let world = World::new();
     let caller = world.caller().await;
     let id = world.create(&acme(), &[]).await.key.id;
@@ -570,7 +570,7 @@ async fn no_answer_may_be_cached() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_is_503_and_keeps_its_words_to_itself() {
+async fn a_store_that_is_down_is_503_and_does_not_reveal_its_error() {
     let world = World::new();
     let caller = world.caller().await;
     world.store_is_down.store(true, Ordering::SeqCst);
@@ -586,7 +586,7 @@ async fn a_store_that_is_down_is_503_and_keeps_its_words_to_itself() {
     }
 }
 
-/// A body that does something, and only then ends.
+/// A body that does something before it ends.
 struct Meanwhile(Pin<Box<dyn Future<Output = ()> + Send>>, Option<Bytes>);
 
 impl Stream for Meanwhile {
@@ -601,7 +601,7 @@ impl Stream for Meanwhile {
 }
 
 #[tokio::test]
-async fn a_key_that_ends_while_its_request_is_on_the_way_makes_no_other() {
+async fn a_key_that_is_revoked_during_its_request_creates_no_key() {
     for action in ["nothing", "revoke", "disable", "delete", "rotate"] {
         let world = World::new();
         let caller = world.create(&acme(), MANAGER).await;
@@ -632,7 +632,7 @@ async fn a_key_that_ends_while_its_request_is_on_the_way_makes_no_other() {
     }
 }
 
-/// What an application with an envelope of its own would write.
+/// The format of an application with its own envelope.
 struct Envelope;
 
 impl ErrorFormat<Body> for Envelope {
@@ -656,7 +656,7 @@ impl ErrorFormat<Body> for Envelope {
 }
 
 #[tokio::test]
-async fn an_application_gives_responses_a_shape_of_its_own() {
+async fn an_application_sets_the_format_of_responses() {
     let world = World::with_format(Envelope);
     let caller = world.caller().await;
     world.create(&acme(), &[]).await;
@@ -668,9 +668,9 @@ async fn an_application_gives_responses_a_shape_of_its_own() {
     assert!(page["nextCursor"].is_string());
     let made = world.post(&caller, json!({"name": "CI", "scopes": []})).await;
     assert!(made.json()["data"]["key"].as_str().unwrap().starts_with("wfk_"));
-    let refused = world.post(&caller, json!({"name": "CI", "scopes": [], "id": "k1"})).await;
+    let rejected = world.post(&caller, json!({"name": "CI", "scopes": [], "id": "k1"})).await;
     assert_eq!(
-        refused.json(),
+        rejected.json(),
         json!({"success": false, "error": {
             "code": "VALIDATION_ERROR",
             "details": [{"field": "id", "message": "is not a member of a new key"}],

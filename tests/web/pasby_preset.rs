@@ -1,5 +1,4 @@
-//! What the pasby preset does that its example server does not show: time, revocation, and two processes that share a
-//! signing secret.
+//! The pasby preset beyond its example server: time, revocation, and two processes that share a signing secret.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -34,19 +33,19 @@ use crate::support::{Answers, KEY, START, TestStore, assembly, record, request, 
 
 const SIGNING_SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-/// A process of the application's.
+/// A process of the application.
 struct Process<F = ErrorTable> {
     keys: ApiKeysBuilder<F>,
     apps: KeyManager,
     grants: Grants,
 }
 
-/// What grants session tokens.
+/// Issues session tokens.
 #[derive(Clone)]
 struct Grants {
     tokens: SessionTokens,
     clock: ManualClock,
-    /// The last hand on the published errors.
+    /// The final change of the published errors.
     reject: fn(Response<Bytes>) -> Response,
 }
 
@@ -66,7 +65,7 @@ fn preset_with(secret: &str, store: &MemoryStore, clock: &ManualClock) -> Proces
     }
 }
 
-/// Serves a process at a socket of its own, and connects to it.
+/// Serves a process on its own socket, and connects to it.
 async fn serve<F: ErrorFormat<Body>>(process: Process<F>) -> (Http2, ApiKeys<F>, KeyManager) {
     let served =
         async |principal: Principal| principal.companion_id().map(KeyId::to_string).unwrap_or_default();
@@ -153,7 +152,7 @@ async fn a_token_lasts_fifteen_minutes_also_elsewhere_and_after_a_restart() {
 }
 
 #[tokio::test]
-async fn revoking_key_or_secret_ends_the_tokens_and_a_rotation_ends_them_with_its_grace() {
+async fn revoking_key_or_secret_ends_the_tokens_and_a_rotation_after_its_grace() {
     let minute = Duration::from_secs(60);
     for is_app in [false, true] {
         let (store, clock) = (MemoryStore::new(), ManualClock::starting_at(START));
@@ -195,7 +194,7 @@ async fn revoking_key_or_secret_ends_the_tokens_and_a_rotation_ends_them_with_it
 }
 
 #[tokio::test]
-async fn another_key_or_app_of_the_organization_makes_no_use_of_a_token() {
+async fn another_key_or_app_of_the_organization_cannot_use_a_token() {
     let (store, clock) = (MemoryStore::new(), ManualClock::starting_at(START));
     let (mut client, keys, apps) = serve(preset(&store, &clock)).await;
     let ((key, app), (other_key, other_app)) =
@@ -209,14 +208,14 @@ async fn another_key_or_app_of_the_organization_makes_no_use_of_a_token() {
     ];
     let answer = client.send(Method::POST, "/api/v1/flow/ping", &fields).await.unwrap();
     assert_eq!(answer.status(), 401);
-    // Any app of the organization goes with any key of it, in the same mode.
+    // Any app of the organization is accepted with any key of it, in the same mode.
     let answer =
         send(&mut client, "/api/v2/flow/ping", &key, ("x-access-secret", other_app.secret.expose_secret()));
     assert_eq!(answer.await.body, other_app.key.id.as_str());
 }
 
 #[tokio::test]
-async fn credentials_look_as_published_and_the_store_has_digests_only() {
+async fn credentials_have_the_published_format_and_the_store_only_digests() {
     let (store, clock) = (MemoryStore::new(), ManualClock::starting_at(START));
     let Process { keys, apps, .. } = preset(&store, &clock);
     let keys = keys.build().unwrap();
@@ -236,7 +235,7 @@ async fn credentials_look_as_published_and_the_store_has_digests_only() {
 }
 
 #[tokio::test]
-async fn what_the_guide_does_not_name_is_in_its_envelope_too() {
+async fn undocumented_errors_have_the_published_envelope_too() {
     async fn body<S>(service: S, request: http::Request<()>) -> (u16, Value)
     where
         S: tower::Service<http::Request<()>, Response = http::Response<Bytes>>,
@@ -259,7 +258,7 @@ async fn what_the_guide_does_not_name_is_in_its_envelope_too() {
 }
 
 #[tokio::test]
-async fn the_envelope_s_code_is_the_application_s_to_say() {
+async fn the_application_sets_the_code_of_the_envelope() {
     let response: Response<Bytes> = pasby::error(StatusCode::UNAUTHORIZED, "session_cancel", "\"gone\"\n");
     let json: Value = serde_json::from_slice(response.body()).unwrap();
     let expected = json!({
@@ -277,7 +276,7 @@ async fn the_envelope_s_code_is_the_application_s_to_say() {
     }
     let (store, clock) = (MemoryStore::new(), ManualClock::starting_at(START));
     let Process { keys, apps, grants } = preset(&store, &clock);
-    // What is no envelope is left as it is.
+    // A response that is not an envelope is left unchanged.
     let keys = keys.errors(|error: &ApiError<'_>| {
         let published: Response<Bytes> = ERRORS.error(error);
         match published.headers()["content-type"] == "application/json" {
@@ -299,7 +298,7 @@ async fn the_envelope_s_code_is_the_application_s_to_say() {
 #[tokio::test]
 async fn the_limit_s_window_slides_with_the_clock() {
     let (store, clock) = (MemoryStore::new(), ManualClock::starting_at(START));
-    // One request goes to the connection's first one.
+    // One request uses the first permit of the connection.
     let limit = RateLimit::per_address("address", Quota::per_minute(3).unwrap());
     let process = preset(&store, &clock);
     let process = Process { keys: process.keys.limits([limit]), ..process };
@@ -321,7 +320,7 @@ fn envelope(status: u16, kind: &str, reason: &str) -> String {
 }
 
 #[test]
-fn the_matrix_names_forgotten_routes() {
+fn the_matrix_lists_forgotten_routes() {
     let matrix = pasby::header_matrix();
     assert_eq!(matrix.uncovered([(Method::POST, "/api/v2/flow/ping")]), []);
     let forgotten = (Method::GET, "/api/v1/signing/wildcard");
@@ -378,7 +377,7 @@ async fn every_body_is_as_published() {
     let limited = bodies::second(preset().limits([limit]), || get("/", &[with_key])).await;
     limited.is_text(429, "Too many requests. Try again later.");
 
-    // The guide names no organizations. An application that does has the envelope, too.
+    // The guide names no organizations. An application that does gets the envelope, too.
     let forbidden = envelope(403, "authorization_error", "The key may not do this.");
     let header = || preset().organization(OrganizationRule::named_in("organization-id"));
     bodies::all(header(), get("/", &[with_key])).await.is_json(403, &forbidden);
@@ -396,7 +395,7 @@ async fn every_body_is_as_published() {
     failed.is_json(503, &envelope(503, "server_error", SERVER));
     assert_eq!(failed.headers["retry-after"], "1");
 
-    // An app's secret with another's token, and one whose time is over.
+    // An app's secret with another app's token, and an expired token.
     let (mut client, keys, apps) = serve(preset_with(SIGNING_SECRET, &store, &clock)).await;
     let (key, other_app) = mint(&keys, &apps, Mode::Test).await;
     let granted = token(&mut client, &key, &other_app).await;
@@ -413,7 +412,7 @@ async fn every_body_is_as_published() {
     let expired = envelope(401, "session_expiry", "The session has expired. Authorize again.");
     bodies::all(preset(), ping(None)).await.is_json(401, &expired);
 
-    // What handlers of authorize say.
+    // The errors of the handlers of authorize.
     for (code, status, text) in [
         ("secret_missing", 401, "App secret missing"),
         ("consumer_missing", 403, "Forbidden request. No consumer provided."),

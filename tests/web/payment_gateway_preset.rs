@@ -1,5 +1,5 @@
-//! The parts of the payment-gateway.app preset, in one process: what takes a clock, a store that fails, or an application
-//! that makes a mistake.
+//! The payment-gateway.app preset in one process: tests that need a clock, a failing store, or an application that
+//! makes a mistake.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,7 +43,7 @@ const KEY: &str = "sk_live_ours0000.abc123def456ghi789jkl012mno345pq";
 const SYSTEM: &str = "sk_live_system00.abc123def456ghi789jkl012mno345pq";
 const READ: ScopeRequirement = ScopeRequirement::from_static("invoice:read");
 
-/// A key of acme's and one of the system, both with all scopes that there can be, those of the system included.
+/// A key of acme and a system key, both with all scopes, including those of the system.
 async fn store() -> MemoryStore {
     let store = MemoryStore::new();
     for (key, owner) in [(KEY, acme()), (SYSTEM, Owner::system(Mode::Live))] {
@@ -56,8 +56,8 @@ async fn store() -> MemoryStore {
     store
 }
 
-/// Knows the tokens `ada`, an administrator of acme's and viewer of globex's, and `late`, whose session is over. Others
-/// make it fail.
+/// Knows the tokens `ada`, an administrator of acme and viewer of globex, and `late`, whose session has expired. Any
+/// other token makes it fail.
 #[derive(Clone, Default)]
 struct Sessions(Arc<AtomicUsize>);
 
@@ -79,12 +79,12 @@ impl SessionAuthenticator for Sessions {
     }
 }
 
-/// Keys and sessions, for the organization that `rule` finds.
+/// Keys and sessions, with the organization selected by `rule`.
 async fn keys(sessions: &Sessions, rule: OrganizationRule) -> ApiKeysBuilder {
     keys_alone().await.sessions(sessions.clone()).organization(rule)
 }
 
-/// Keys as bearer tokens. Rules are those of the router's own routes.
+/// Keys as bearer tokens. Rules are matched by the router's routes.
 async fn keys_alone() -> ApiKeysBuilder {
     ApiKeys::builder(store().await, key_format())
         .bearer()
@@ -98,7 +98,7 @@ fn of_route() -> OrganizationRule {
     OrganizationRule::context().route_parameter("orgId")
 }
 
-/// What was found wrong, by setting.
+/// The faults, by setting.
 fn faults<F>(keys: ApiKeysBuilder<F>) -> Vec<&'static str> {
     keys.build().err().unwrap().faults().iter().map(|fault| fault.setting()).collect()
 }
@@ -126,7 +126,7 @@ async fn whoami(caller: OrganizationPrincipal) -> String {
 }
 
 #[tokio::test]
-async fn a_session_is_good_unknown_over_or_can_t_be_told() {
+async fn a_session_is_valid_unknown_expired_or_unverifiable() {
     let sessions = Sessions::default();
     let keys = keys(&sessions, of_route()).await.without_route_table().build().unwrap();
     let app: Router = Router::new().route("/{orgId}", get(whoami)).layer(keys.layer());
@@ -142,7 +142,7 @@ async fn a_session_is_good_unknown_over_or_can_t_be_told() {
         assert!(reason(&response).starts_with(why), "{token}: {}", reason(&response));
         assert_eq!(response.headers().contains_key("retry-after"), status == 503, "{token}");
     }
-    // What starts like a key is never shown to who knows sessions.
+    // A token with the prefix of a key is never passed to the session authenticator.
     let asked = sessions.0.load(Ordering::SeqCst);
     for token in ["sk_", "sk_ada", KEY, &KEY.replace('q', "r")] {
         send(&app, token, "/acme").await;
@@ -155,7 +155,7 @@ async fn a_session_without_an_authenticator_is_the_applications_mistake() {
     let of_sessions = BearerKey::new(key_format()).or_session();
     let keys = ApiKeys::builder(store().await, key_format()).extractor(of_sessions).without_route_table();
     assert_eq!(faults(keys), ["sessions"]);
-    // Nor is a session accepted that an extractor has not announced.
+    // A session is not accepted from an extractor that has not declared sessions.
     let bearer = credential::from_fn(Challenge::new("Bearer").unwrap(), |request| {
         let field = request.headers.get("authorization").and_then(|value| value.to_str().ok());
         field.map_or(Extracted::Absent, |token| Extracted::Found(Credential::session(token)))
@@ -181,16 +181,16 @@ async fn bad_sessions_count_against_their_address() {
     for token in ["fails", "panics", "unknown", "late", "unknown", "ada"] {
         statuses.push(send(&app, token, "/").await.status().as_u16());
     }
-    assert_eq!(statuses, [503, 503, 401, 401, 429, 429], "and what can't be told counts nothing");
+    assert_eq!(statuses, [503, 503, 401, 401, 429, 429], "and failed verifications do not count");
 }
 
 #[tokio::test]
-async fn nothing_can_be_had_of_a_session_before_its_organization_is_found() {
+async fn a_session_has_no_principal_before_its_organization_is_selected() {
     let authenticate = || async {
         let keys = keys(&Sessions::default(), of_route()).await.without_route_table();
         keys.build().unwrap().authenticate()
     };
-    // An assembly inside that knows no sessions.
+    // An inner assembly without sessions.
     let inner =
         async |change: fn(ApiKeysBuilder) -> ApiKeysBuilder| change(keys_alone().await).build().unwrap();
     let quota = || Quota::per_minute(9).unwrap();
@@ -223,7 +223,7 @@ async fn nothing_can_be_had_of_a_session_before_its_organization_is_found() {
         let response = send(&router.layer(authenticate().await), "ada", "/").await;
         assert_eq!(response.status(), status, "{name}: {}", reason(&response));
     }
-    // A role without a rule that finds it is refused, as is a limit by an organization that is not found yet.
+    // A role without an organization rule is an error, and so is a limit by an organization that is not selected yet.
     let role = keys_alone().await.route("GET", "/", Access::from(READ).with_role(VIEWER));
     assert_eq!(faults(role), ["organization"]);
     let limit = RateLimit::per_organization("api", quota());
@@ -232,20 +232,20 @@ async fn nothing_can_be_had_of_a_session_before_its_organization_is_found() {
     let unselected = keys(&Sessions::default(), OrganizationRule::context()).await.without_route_table();
     assert_eq!(faults(unselected), ["sessions"]);
 
-    // from_extensions has nothing, and a handler that tells anonymous requests from others has an anonymous one.
+    // `from_extensions` returns nothing, and a handler with an optional principal sees an anonymous request.
     let handler = async |request: Request<Body>| {
         let extensions = request.extensions();
-        let somebody = Principal::from_extensions(extensions).is_some()
+        let has_principal = Principal::from_extensions(extensions).is_some()
             || OrganizationPrincipal::from_extensions(extensions).is_some()
             || SystemPrincipal::from_extensions(extensions).is_some();
-        somebody.to_string()
+        has_principal.to_string()
     };
     let app = Router::new().route("/", get(handler)).layer(authenticate().await);
     assert_eq!(body(send(&app, "ada", "/").await).await, "false");
 }
 
 #[tokio::test]
-async fn the_organization_can_t_be_forgotten_for_keys_either() {
+async fn a_missing_organization_rule_is_an_error_for_keys_too() {
     let keys = keys(&Sessions::default(), of_route()).await.without_route_table().build().unwrap();
     for (key, who) in [(KEY, "acme"), (SYSTEM, "the system")] {
         let app = Router::new().route("/", get(whoami)).layer(keys.authenticate());
@@ -253,16 +253,16 @@ async fn the_organization_can_t_be_forgotten_for_keys_either() {
         assert_eq!(response.status(), 500, "{who}");
         assert!(reason(&response).contains("ApiKeysBuilder::organization"), "{who}: {}", reason(&response));
     }
-    // A role is not simply missing where nothing has looked for it.
+    // A role is not just missing if no rule has looked for it.
     let role = keys_alone().await.route("GET", "/", Access::from(READ).with_role(ADMIN));
     assert_eq!(faults(role), ["organization"]);
-    // And without the outermost of all.
+    // And without the outermost layer.
     let app: Router = Router::new().route("/", get(whoami)).layer(keys.authorize());
     assert_eq!(send(&app, KEY, "/").await.status(), 500);
 }
 
 #[tokio::test]
-async fn the_tier_is_what_is_stored_and_never_the_scopes() {
+async fn the_tier_depends_on_the_record_and_not_on_the_scopes() {
     let system = ScopeRequirement::from_static("system:read");
     let keys = keys(&Sessions::default(), of_route())
         .await
@@ -320,14 +320,14 @@ async fn an_application_can_give_roles_to_keys_too() {
             "{needed:?} {who}"
         );
     }
-    // A session's role is that of the organization it acts for, and no closure changes it.
+    // A session's role belongs to the organization it acts for, and no closure changes it.
     let context = OrganizationRule::context().key_roles(|_| ADMIN);
     let response = send(&app(EDITOR, context).await, "ada", "/globex").await;
     assert_eq!((response.status(), &*reason(&response)), (StatusCode::FORBIDDEN, "RoleTooLow"));
 }
 
 #[tokio::test]
-async fn the_innermost_of_two_layers_counts() {
+async fn the_innermost_of_two_layers_decides() {
     let sessions = Sessions::default();
     let cookie = OrganizationRule::context().session_cookie("selected");
     let outer = keys(&sessions, cookie).await.without_route_table().build().unwrap();
@@ -378,7 +378,7 @@ async fn the_header_can_be_ignored_for_keys_of_organizations_alone() {
 }
 
 #[tokio::test]
-async fn five_hundred_in_five_minutes_and_a_hundred_a_minute_at_once() {
+async fn five_hundred_in_five_minutes_and_a_hundred_a_minute_both_apply() {
     let clock = ManualClock::starting_at(START);
     let gateway = payment_gateway(store().await).clock(clock.clone()).build().unwrap();
     let app: Router = Router::new()
@@ -394,14 +394,14 @@ async fn five_hundred_in_five_minutes_and_a_hundred_a_minute_at_once() {
         let wait: u64 = over.headers()["retry-after"].to_str().unwrap().parse().unwrap();
         clock.advance(Duration::from_secs(wait - 2));
         assert_eq!(send(&app, KEY, "/transactions").await.status(), 429, "minute {minute}, too early");
-        // A client that waits as it was told may go on.
+        // A client that waits as long as the response says may continue.
         clock.advance(Duration::from_secs(2));
     }
     assert_eq!(send(&app, SYSTEM, "/transactions").await.status(), 200, "each caller has its own");
 }
 
 #[tokio::test]
-async fn a_portal_link_ends_with_its_time_and_needs_a_key_that_has_not_ended() {
+async fn a_portal_link_expires_and_needs_a_valid_key() {
     let clock = ManualClock::starting_at(START);
     let keys = store().await;
     let gateway = payment_gateway(keys.clone()).clock(clock.clone()).build().unwrap();
@@ -427,7 +427,7 @@ async fn a_portal_link_ends_with_its_time_and_needs_a_key_that_has_not_ended() {
     for wrong in ["", "pl_", "pl_00000000000000000000000000000000", KEY, SYSTEM] {
         assert!(matches!(links.redeem(wrong).await, Err(ManageError::NotFound)), "{wrong}");
     }
-    // A caller that loses its key while the request is on its way makes no link any more.
+    // A caller whose key is revoked during its request creates no link.
     let manager = gateway.manager().clone();
     let maker = links.clone();
     let handler = async move |caller: OrganizationPrincipal| {
@@ -441,15 +441,18 @@ async fn a_portal_link_ends_with_its_time_and_needs_a_key_that_has_not_ended() {
         format!("{before}, {}", create().await)
     };
     let app: Router = Router::new().route("/transactions", get(handler)).layer(gateway.layer());
-    assert_eq!(body(send(&app, KEY, "/transactions").await).await, "made, the caller's own key has ended");
+    assert_eq!(
+        body(send(&app, KEY, "/transactions").await).await,
+        "made, the caller's own key is no longer valid"
+    );
 
-    // A link is no key even in the keys' own store.
+    // A link is not a key, even in the store of the keys.
     let link = links_in(keys.clone()).create(&operator, NewKey::new("client_1")).await.unwrap();
     let app: Router = Router::new().route("/", get(async || "")).layer(gateway.authenticate());
     assert_eq!(send(&app, link.secret.expose_secret(), "/").await.status(), 401);
 }
 
-/// A store that lets others go first, before and after it answers.
+/// A store that runs other operations first, before and after it returns.
 #[derive(Clone, Default)]
 struct Slow(MemoryStore);
 
@@ -494,7 +497,7 @@ impl KeyAdministration for Slow {
 }
 
 #[tokio::test]
-async fn of_many_that_redeem_or_revoke_one_wins() {
+async fn one_of_many_concurrent_redeems_and_revocations_wins() {
     for _ in 0..50 {
         let links = KeyManager::new(Slow::default(), key_format());
         let operator = Authority::operator(acme());
@@ -516,7 +519,7 @@ async fn of_many_that_redeem_or_revoke_one_wins() {
 }
 
 #[tokio::test]
-async fn a_session_manages_keys_as_far_as_its_own_scopes_go() {
+async fn a_session_manages_keys_within_its_own_scopes() {
     let events = Arc::new(std::sync::Mutex::new(Vec::new()));
     let log = events.clone();
     let gateway = payment_gateway(store().await)
@@ -638,7 +641,7 @@ async fn every_body_is_as_published() {
     let misplaced = bodies::through(misplaced, get("/invoices", KEY, &[])).await;
     misplaced.is_json(500, &published("internal_error", "Internal server error"));
 
-    // For handlers, and for an application that gives its requests no identifiers.
+    // For handlers, and for an application without request identifiers.
     let body = payment_gateway::error_body("validation_error", "name is \"missing\"", None);
     assert_eq!(body, r#"{"error":"name is \"missing\"","code":"validation_error"}"#);
 }
@@ -675,7 +678,7 @@ async fn key_routes_answer_as_published() {
     let faulty = ask("POST", "", KEY, r#"{"scopes":["system:read"],"id":"k1"}"#).await;
     let faults = "id is not a member of a new key; name is required";
     faulty.is_json(400, &published("validation_error", faults));
-    // Outside of the layer there is no caller, and no identifier.
+    // Outside of the layer there is no caller and no identifier.
     let outside = bodies::routed(keys.key_routes(), Request::new(Body::empty())).await;
     outside.is_json(401, r#"{"error":"Invalid or missing API key","code":"unauthorized"}"#);
 }

@@ -1,4 +1,4 @@
-//! What the PayMongo preset does that its example server does not show.
+//! The PayMongo preset beyond its example server.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -50,8 +50,8 @@ fn rejected(response: &Response<Bytes>, status: u16, code: &str) {
 }
 
 #[tokio::test]
-async fn the_stored_mode_is_the_truth() {
-    // A live key that is stored as test, as an import might do, is no key at all.
+async fn the_stored_mode_is_authoritative() {
+    // A live key that is stored as test, as an import might do, is not accepted.
     let store = store([
         record(TEST_KEY, |key| key.owner = owner(Mode::Test)),
         record(LIVE_KEY, |key| key.owner = owner(Mode::Test)),
@@ -65,7 +65,7 @@ async fn the_stored_mode_is_the_truth() {
 }
 
 #[tokio::test]
-async fn every_end_of_a_key_looks_like_an_unknown_one() {
+async fn revoked_disabled_and_expired_keys_look_like_unknown_ones() {
     let unknown = answer(preset(&MemoryStore::new()), basic(&format!("{TEST_KEY}:"))).await;
     assert_eq!(unknown.status(), 401);
     for state in [KeyState::Disabled, KeyState::Revoked { at: START }] {
@@ -82,7 +82,7 @@ async fn every_end_of_a_key_looks_like_an_unknown_one() {
 }
 
 #[tokio::test]
-async fn colon_padding_and_an_empty_password_are_mandatory_unless_the_application_says_otherwise() {
+async fn colon_padding_and_an_empty_password_are_mandatory_by_default() {
     let store = store([record(TEST_KEY, |key| key.owner = owner(Mode::Test))]).await;
     let strict = || preset(&store);
     let with = |basic: BasicKey| paymongo_with(store.clone(), basic).attach_rejections();
@@ -107,7 +107,7 @@ async fn colon_padding_and_an_empty_password_are_mandatory_unless_the_applicatio
 }
 
 #[tokio::test]
-async fn the_texts_are_the_applications_and_the_codes_are_not() {
+async fn the_application_can_change_texts_but_not_codes() {
     let keys = preset(&MemoryStore::new()).errors(|rejected: &ApiError<'_>| {
         let published: Response<Bytes> = ERRORS.error(rejected);
         match first_error(&published)["code"].as_str().unwrap() {
@@ -121,7 +121,7 @@ async fn the_texts_are_the_applications_and_the_codes_are_not() {
 }
 
 #[tokio::test]
-async fn what_the_guide_does_not_name_is_in_its_envelope_too() {
+async fn undocumented_errors_have_the_published_envelope_too() {
     let store = store([record(TEST_KEY, |key| key.owner = owner(Mode::Test))]).await;
     let limit = RateLimit::per_key("all", Quota::per_minute(2).unwrap());
     let keys = preset(&store).limit(limit).build().unwrap();
@@ -149,7 +149,7 @@ async fn what_the_guide_does_not_name_is_in_its_envelope_too() {
 }
 
 #[tokio::test]
-async fn browsers_can_be_spared_the_challenge() {
+async fn the_challenge_can_be_disabled_for_browsers() {
     let keys = preset(&MemoryStore::new()).without_challenge();
     let response = answer(keys, Request::new(())).await;
     rejected(&response, 401, "authentication_failed");

@@ -52,10 +52,10 @@ use crate::key::{KeyId, KeyRecord, Owner};
 #[doc = include_str!("schema_1.sql")]
 /// ```
 ///
-/// Whoever changes a key by hand counts its version up (`version = version + 1`). Otherwise a process that has read the key
-/// before may write it back as it was: to move it to a new pepper, for instance.
+/// If you change a key by hand, increment its version (`version = version + 1`). Otherwise a process that has read the
+/// key before may write it back unchanged, for instance to move it to a new pepper.
 ///
-/// How many secrets are still digested under pepper 1, which can go when there are none:
+/// Counts the secrets still digested with pepper 1, which can be removed when there are none:
 ///
 /// ```sql
 /// SELECT count(*) FROM api_key_digests WHERE digest LIKE 'hmac-sha256:1:%'

@@ -1,9 +1,10 @@
-//! Model checks the cache's generations: their very source, on loom's atomics, in every order threads can take its steps.
+//! Model checks the cache's generations: the crate's own source, with loom's atomics, in every interleaving of
+//! threads.
 //!
-//! The store is one number, the version of one key. It answers at once, but between the moments at which a reader notes
-//! the generation, asks the store and puts the answer into the cache, anything may happen.
+//! The store is one number, the version of one key. It answers immediately, but anything may happen between the
+//! moments at which a reader reads the generation, asks the store and puts the answer into the cache.
 
-// Several builds of one source are the point.
+// Several builds of one source are intended.
 #![allow(clippy::duplicate_mod)]
 
 mod overtaken;
@@ -12,7 +13,7 @@ mod sound;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What the scenarios need of the source, whichever build it is.
+/// The interface of the source that the scenarios need, for each build.
 trait Source: Send + Sync + 'static {
     fn new() -> Self;
     fn latest(&self) -> u64;
@@ -110,7 +111,7 @@ fn spawn<G: Source>(
     loom::thread::spawn(move || run(&node))
 }
 
-/// One revokes, one loads, one looks.
+/// One thread revokes, one loads, one looks up.
 fn a_load_meets_a_revocation<G: Source>(load: fn(&Node<G>)) {
     explore(move || {
         let node = Node::<G>::new();
@@ -120,7 +121,7 @@ fn a_load_meets_a_revocation<G: Source>(load: fn(&Node<G>)) {
             other.join().unwrap();
         }
         node.assert_not_stale();
-        // What is read now is held: a change puts an end to what was read before it, and to nothing else.
+        // A new read is kept: a change invalidates only what was read before it.
         node.load();
         assert_eq!(node.held(), Some(2));
     });
@@ -131,7 +132,7 @@ fn no_load_outlives_a_revocation_that_it_began_before() {
     a_load_meets_a_revocation::<sound::generations::Generations>(Node::load);
 }
 
-/// The proof that the test above can fail: the generation is noted when the store has answered.
+/// Proves that the test above can fail: the generation is read after the store has answered.
 #[test]
 #[should_panic(expected = "an answered revocation is not seen")]
 fn a_generation_noted_too_late_is_caught() {
@@ -160,7 +161,7 @@ fn two_changes_of_one_slot_both_count() {
     two_changes_meet::<sound::generations::Generations>();
 }
 
-/// The proof that the test above can fail: the same source with an atomic on which the last to write wins.
+/// Proves that the test above can fail: the same source with an atomic that keeps the last write.
 #[test]
 #[should_panic(expected = "an answered revocation is not seen")]
 fn a_later_change_overtaken_by_an_earlier_one_is_caught() {

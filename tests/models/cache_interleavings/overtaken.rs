@@ -1,7 +1,7 @@
 mod atomic {
     pub(super) use loom::sync::atomic::Ordering;
 
-    /// Does not keep the greatest: the last to write wins.
+    /// Does not keep the greatest value: the last write wins.
     #[derive(Debug)]
     pub(super) struct AtomicU64(loom::sync::atomic::AtomicU64);
 

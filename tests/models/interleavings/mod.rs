@@ -1,8 +1,8 @@
-//! Model checks the sliding window: its very source, on loom's atomics, in every order threads can take its steps.
+//! Model checks the sliding window: the crate's own source, with loom's atomics, in every interleaving of threads.
 //!
-//! Windows are as small as can be: a span of one tick (two cells) and limits of one or two.
+//! Windows are as small as possible: a span of one tick (two cells) and limits of one or two.
 
-// Two builds of one source are the point.
+// Two builds of one source are intended.
 #![allow(clippy::duplicate_mod)]
 
 mod sound;
@@ -25,8 +25,8 @@ fn explore(scenario: impl Fn() + Send + Sync + 'static) {
     model.check(scenario);
 }
 
-/// One admitted at tick 0 fills the window. At once, one thread still asks at tick 1, where that counts, and one at
-/// tick 2, where it has expired.
+/// One request admitted at tick 0 fills the window. Concurrently, one thread checks at tick 1, where it counts, and
+/// one at tick 2, where it has expired.
 macro_rules! edge {
     ($sliding:ty) => {
         || {
@@ -42,7 +42,7 @@ macro_rules! edge {
             admitted
                 .extend(readings.iter().filter(|reading| reading.admitted).map(|reading| (reading.tick, 1)));
             $crate::interleavings::assert_within(1, 1, &admitted);
-            // Nothing is lost and nothing stays: at rest the total is what was admitted, and it expires.
+            // Nothing is lost or left: at rest the total is the admitted cost, and it expires.
             assert_eq!(window.peek(2, 1, 1).used, admitted[1..].iter().map(|(_, cost)| cost).sum::<u32>());
             assert!(window.is_idle(4));
         }
@@ -54,7 +54,7 @@ fn never_more_than_the_limit_across_a_tick_edge() {
     explore(edge!(Sliding));
 }
 
-/// The proof that the test above can fail: the same source over a gate whose tick and total are two words.
+/// Proves that the test above can fail: the same source with a gate whose tick and total are two words.
 #[test]
 #[should_panic(expected = "more than the limit in one window")]
 fn a_gate_torn_in_two_is_caught() {
@@ -77,7 +77,8 @@ fn two_threads_in_one_tick_share_the_limit() {
     });
 }
 
-/// A refund, an admission in the tick in which what is refunded expires, and the reclaiming of its cell, at once.
+/// Concurrently: a refund, an admission in the tick in which the refunded cost expires, and the reclaiming of its
+/// cell.
 #[test]
 fn a_refund_across_a_tick_edge_frees_once() {
     explore(|| {
@@ -99,7 +100,7 @@ fn a_refund_across_a_tick_edge_frees_once() {
     });
 }
 
-/// A thread reserves at tick 0 and may stop before it records, while another goes on for more than a window.
+/// A thread reserves at tick 0 and may be suspended before it records, while another runs for more than a window.
 #[test]
 fn a_thread_that_stops_for_a_window_leaves_nothing_behind() {
     explore(|| {
@@ -125,7 +126,7 @@ fn a_thread_that_stops_for_a_window_leaves_nothing_behind() {
     });
 }
 
-/// A thread stops while it empties a cell, and finds it 4096 ticks later with the same bits, which then mean a live
+/// A thread is suspended while it empties a cell, and finds the same bits 4096 ticks later, which then mean a live
 /// count: slot, tag and count agree.
 #[test]
 fn a_thread_that_stops_until_tags_recur_frees_nothing() {
@@ -137,7 +138,7 @@ fn a_thread_that_stops_until_tags_recur_frees_nothing() {
             loom::thread::spawn(move || window.peek(2, 1, 1))
         };
         if window.peek(2, 1, 1).used > 0 {
-            // The slow thread has the count out of the cell already: not what this is about.
+            // The slow thread has already taken the count out of the cell, which is not the case tested here.
             slow.join().unwrap();
             return;
         }
@@ -148,7 +149,8 @@ fn a_thread_that_stops_until_tags_recur_frees_nothing() {
     });
 }
 
-/// A thread stops while it empties the cell of tick 0, which by then belongs to tick 2, and the gate shows tick 3.
+/// A thread is suspended while it empties the cell of tick 0, which by then belongs to tick 2, and the gate shows
+/// tick 3.
 #[test]
 fn a_slow_reclaim_leaves_a_newer_count_alone() {
     explore(|| {

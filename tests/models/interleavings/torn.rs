@@ -3,7 +3,7 @@ mod atomic {
 
     const LOW: u64 = (1 << 24) - 1;
 
-    /// Two words instead of one: what is above the low 24 bits, the tick, is read and written on its own.
+    /// Two words instead of one: the tick, above the low 24 bits, is read and written separately.
     #[derive(Debug)]
     pub(super) struct AtomicU64 {
         high: loom::sync::atomic::AtomicU64,
