@@ -1,13 +1,13 @@
-//! What the crate logs, in one place: identifiers, owners, reasons and their codes; never a secret. Nothing without the
+//! The log events of the crate: identifiers, owners, reasons and their codes; never a secret. Empty without the
 //! feature `tracing`.
 //!
-//! Of the client's own text only the scopes are logged that it asked for and lacks; those are well formed.
+//! The only client text that is logged are the scopes that it requested and lacks; they are well formed.
 #![cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "the events are empty"))]
 
 use std::error::Error;
 use std::fmt::Display;
 
-/// What applications filter by.
+/// The target that applications filter by.
 #[cfg(feature = "tracing")]
 pub(crate) const TARGET: &str = "tower_api_keys";
 
@@ -31,11 +31,11 @@ pub(crate) fn key_not_refreshed(key_id: &dyn Display, error: &dyn Error) {
 }
 
 pub(crate) fn usage_sink_panicked() {
-    event!(error, "the usage sink panicked: a call is not metered");
+    event!(error, "the usage sink panicked: a call was not metered");
 }
 
 pub(crate) fn background_task_panicked() {
-    event!(error, "a background task panicked and has ended: its work is not done any more");
+    event!(error, "a background task panicked and has ended");
 }
 
 pub(crate) fn last_use_not_written(error: &dyn Error) {
@@ -44,17 +44,17 @@ pub(crate) fn last_use_not_written(error: &dyn Error) {
 
 #[cfg(feature = "redis")]
 pub(crate) fn redis_failed(category: &str, error: &(dyn Error + 'static), policy: &str, decided_alone: u64) {
-    event!(error, category, error, policy, decided_alone, "rate limiter does without Redis");
+    event!(error, category, error, policy, decided_alone, "rate limiter works without Redis");
 }
 
 #[cfg(feature = "redis")]
 pub(crate) fn redis_recovered() {
-    event!(info, "Redis answers again");
+    event!(info, "Redis is reachable again");
 }
 
 #[cfg(feature = "cache")]
 pub(crate) fn invalidation_not_published(key_id: &dyn Display, error: &dyn Error) {
-    event!(error, key_id = %key_id, error = %error, source = error.source(), "other nodes were not told of a change; they see it when their copy is too old");
+    event!(error, key_id = %key_id, error = %error, source = error.source(), "a change was not reported to other nodes; they see it when their copy expires");
 }
 
 #[cfg(feature = "cache")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-/// The decimal digits of a number. Up to 9999, which most limits are, they are there already: no allocation.
+/// The decimal digits of a number. Numbers up to 9999, as most limits are, need no allocation.
 pub(crate) fn number(number: u64) -> HeaderValue {
     let length = match number {
         0..10 => 1,
@@ -20,12 +20,12 @@ pub(crate) fn number(number: u64) -> HeaderValue {
     HeaderValue::from_static(&FOUR_DIGITS[end - length..end])
 }
 
-/// Seconds, rounded up: a client that waits that long has waited long enough.
+/// Seconds, rounded up, so that a client never waits too short.
 pub(crate) fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
 }
 
-/// `0000` to `9999`, one after the other.
+/// `0000` to `9999`, concatenated.
 static FOUR_DIGITS: &str = match std::str::from_utf8(&BYTES) {
     Ok(digits) => digits,
     Err(_) => panic!("digits are ASCII"),

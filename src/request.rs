@@ -1,17 +1,17 @@
-//! What the checks see of a request, and what a request is called.
+//! The view of a request that the checks see, and its identifier.
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, request};
 
 use crate::key::KeyId;
 
-/// The head of a request, borrowed: everything that an extractor, a limit or an error format may look at.
+/// The head of a request, borrowed: everything that an extractor, a limit or an error format may read.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestView<'r> {
     /// The method.
     pub method: &'r Method,
     /// The request target. Match rules on its path only: the client chooses authority and scheme.
     pub uri: &'r Uri,
-    /// The header fields. A field may have several lines: read with `get_all` what a decision depends on.
+    /// The header fields. A field may have several lines: use `get_all` for security decisions.
     pub headers: &'r HeaderMap,
     /// What outer layers have attached.
     pub extensions: &'r Extensions,
@@ -29,7 +29,7 @@ impl<'r> RequestView<'r> {
         }
     }
 
-    /// The head that was taken off a request.
+    /// The head of a request that was split into parts.
     pub fn of_parts(parts: &'r request::Parts) -> Self {
         Self {
             method: &parts.method,
@@ -39,15 +39,15 @@ impl<'r> RequestView<'r> {
         }
     }
 
-    /// The identifier of the request, if the assembly [gives one to each](crate::ApiKeysBuilder::request_ids).
+    /// The identifier of the request, if [request ids](crate::ApiKeysBuilder::request_ids) are enabled.
     pub fn id(&self) -> Option<&'r RequestId> {
         self.extensions.get()
     }
 }
 
-/// What a request is called in logs and responses.
+/// The identifier of a request in logs and responses.
 ///
-/// The client's own `X-Request-ID`, if it is 1 to 64 of `A-Z a-z 0-9 _ -`; otherwise 16 random letters and digits. It
+/// The client's own `X-Request-ID` if it is 1 to 64 of `A-Z a-z 0-9 _ -`; otherwise 16 random letters and digits. It
 /// proves nothing, and two requests can have the same.
 ///
 /// ```
@@ -61,7 +61,7 @@ impl<'r> RequestView<'r> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(HeaderValue);
 
-/// The field that has the identifier, in requests and in responses.
+/// The field that carries the identifier, in requests and in responses.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 impl RequestId {
@@ -75,7 +75,7 @@ impl RequestId {
         self.0.to_str().unwrap_or_default()
     }
 
-    /// The client's identifier if it is one, or a new one.
+    /// The client's identifier if it is valid, or a new one.
     pub(crate) fn choose(headers: &HeaderMap) -> Self {
         let mut sent = headers.get_all(X_REQUEST_ID).iter();
         match (sent.next(), sent.next()) {
@@ -89,7 +89,7 @@ impl RequestId {
     }
 
     fn random() -> Self {
-        // Nothing depends on it, so a system without random bytes is no reason to reject a request.
+        // Nothing depends on the identifier, so a request is not rejected when the system has no random bytes.
         let value = KeyId::random("").ok().and_then(|id| HeaderValue::from_str(id.as_str()).ok());
         Self(value.unwrap_or(HeaderValue::from_static("unknown")))
     }

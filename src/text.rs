@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::de::{Deserializer, Error, Visitor};
 
-/// Reads a `T` from a string through [`FromStr`]. The error says what a `T` is, never what was read.
+/// Reads a `T` from a string through [`FromStr`]. The error names the expected type, never the input.
 pub(crate) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: FromStr<Err: fmt::Display>,

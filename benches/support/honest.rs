@@ -86,6 +86,8 @@ type Fields = [HeaderValue; 3];
 
 enum Rejected {
     Unauthenticated,
+    /// More than one credential.
+    Ambiguous,
     /// With the seconds until there is room again.
     RateLimited(Fields, u64),
     Forbidden(Fields),
@@ -111,7 +113,7 @@ impl State {
         Self { keys, numbers, reset: HeaderValue::from_static("1702617600"), start: Instant::now() }
     }
 
-    #[expect(clippy::result_large_err, reason = "a box would be one more allocation for each rejection")]
+    #[expect(clippy::result_large_err, reason = "what is accepted is as large")]
     fn check(&self, headers: &mut HeaderMap) -> Result<(Arc<Record>, Fields), Rejected> {
         let key = headers.get_mut(X_API_KEY).ok_or(Rejected::Unauthenticated)?;
         key.set_sensitive(true);
@@ -120,7 +122,7 @@ impl State {
                 .iter_mut()
                 .filter(|(name, _)| *name == X_API_KEY)
                 .for_each(|(_, line)| line.set_sensitive(true));
-            return Err(Rejected::Unauthenticated);
+            return Err(Rejected::Ambiguous);
         }
         let key = headers[X_API_KEY].as_bytes();
         // Without an early exit the loop is compiled to vector instructions.
@@ -217,11 +219,13 @@ fn write([limit, remaining, reset]: Fields, headers: &mut HeaderMap) {
 #[cold]
 fn reject(rejected: Rejected) -> Response<Body> {
     const UNAUTHENTICATED: &str = r#"{"type":"about:blank","title":"Unauthorized","status":401,"code":"unauthenticated","detail":"The credential is missing or not valid."}"#;
+    const AMBIGUOUS: &str = r#"{"type":"about:blank","title":"Bad Request","status":400,"code":"ambiguous_credentials","detail":"More than one credential was sent. Send exactly one."}"#;
     const RATE_LIMITED: &str = r#"{"type":"about:blank","title":"Too Many Requests","status":429,"code":"rate_limited","detail":"The rate limit is used up. Try again after the time in Retry-After."}"#;
     const FORBIDDEN: &str = r#"{"type":"about:blank","title":"Forbidden","status":403,"code":"scope_missing","detail":"The key may not do this."}"#;
 
     let (status, body) = match &rejected {
         Rejected::Unauthenticated => (StatusCode::UNAUTHORIZED, UNAUTHENTICATED),
+        Rejected::Ambiguous => (StatusCode::BAD_REQUEST, AMBIGUOUS),
         Rejected::RateLimited(..) => (StatusCode::TOO_MANY_REQUESTS, RATE_LIMITED),
         Rejected::Forbidden(_) => (StatusCode::FORBIDDEN, FORBIDDEN),
     };
@@ -234,6 +238,7 @@ fn reject(rejected: Rejected) -> Response<Body> {
         Rejected::Unauthenticated => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(r#"ApiKey header="x-api-key""#));
         }
+        Rejected::Ambiguous => {}
         Rejected::RateLimited(fields, seconds) => {
             headers.insert(RETRY_AFTER, seconds.into());
             write(fields, headers);

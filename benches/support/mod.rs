@@ -170,15 +170,15 @@ fn revoked_keys() -> Vec<Request> {
     requests((IN_TURN..2 * IN_TURN).map(key))
 }
 
-fn keys_without_scope() -> Vec<Request> {
+pub(crate) fn keys_without_scope() -> Vec<Request> {
     requests((2 * IN_TURN..3 * IN_TURN).map(key))
 }
 
-fn unknown_keys() -> Vec<Request> {
+pub(crate) fn unknown_keys() -> Vec<Request> {
     requests((KEYS..KEYS + IN_TURN).map(key))
 }
 
 /// Good but for the last character.
-fn malformed_keys() -> Vec<Request> {
+pub(crate) fn malformed_keys() -> Vec<Request> {
     requests((0..IN_TURN).map(|index| key(index).split_at(35).0.to_owned() + "-"))
 }

@@ -1,4 +1,4 @@
-//! Handlers' arguments for axum: [`Principal`], also optional, [`OrganizationPrincipal`] and [`SystemPrincipal`].
+//! Handler arguments for axum: [`Principal`], also optional, [`OrganizationPrincipal`] and [`SystemPrincipal`].
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
@@ -11,8 +11,8 @@ use crate::middleware::FailedExtraction;
 use crate::rejection::{ErrorKind, ProblemDetails, Reason, Rejection, reject};
 use crate::request::RequestView;
 
-/// There is no [`Principal`] for a handler. The response is that of the assembly's format of errors: 500 if the layers do
-/// not go with the handler, 401 if the request is anonymous, 403 if the caller is of the wrong tier.
+/// There is no [`Principal`] for a handler. The response has the assembly's format of errors: 500 if the layers do
+/// not match the handler, 401 if the request is anonymous, 403 if the caller has the wrong tier.
 #[derive(Clone, Debug)]
 pub struct PrincipalRejection(Box<FailedExtraction>);
 
@@ -41,7 +41,7 @@ impl std::fmt::Display for PrincipalRejection {
 impl std::error::Error for PrincipalRejection {}
 
 impl IntoResponse for PrincipalRejection {
-    /// Problem details, until the service outside makes the response of its own format from it.
+    /// Problem details, until the outer service replaces them with a response in its own format.
     fn into_response(self) -> Response {
         let failed = *self.0;
         let mut response: Response<Body> = if failed.is_outside() {
@@ -84,7 +84,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Principal {
 impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
     type Rejection = PrincipalRejection;
 
-    /// `None` for an anonymous request, where such requests are accepted.
+    /// `None` for an anonymous request, if such requests are accepted.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, PrincipalRejection> {
         Ok(caller(parts)?.principal().cloned())
     }
@@ -108,7 +108,7 @@ impl<S: Send + Sync> FromRequestParts<S> for SystemPrincipal {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, PrincipalRejection> {
         let authentication = Authentication::of(&parts.extensions);
-        // A session is never of the system, whichever organization is found for it.
+        // A session never belongs to the system, whatever organization is selected.
         let is_session = authentication.is_some_and(|of| matches!(of.caller, Caller::Session { .. }));
         if !is_session {
             principal(parts)?;

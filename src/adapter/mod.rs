@@ -1,5 +1,5 @@
-//! What frameworks need beyond tower: private, and re-exported where it belongs. No other module names a framework, but for
-//! the types that axum's router leaves in a request's extensions.
+//! Framework integrations beyond tower: private, and re-exported where they belong. No other module names a
+//! framework, except for the types that axum's router leaves in a request's extensions.
 
 #[cfg(feature = "axum")]
 mod axum;

@@ -4,7 +4,7 @@ use crate::identity::{Authentication, Caller, Principal};
 
 /// The caller of a gRPC method.
 ///
-/// The layers stand round all services of a server, and reject as gRPC does with
+/// The layers wrap all services of a server, and reject in gRPC's format with
 /// [`GrpcStatus`](crate::rejection::GrpcStatus). A call's path is `/package.Service/Method` and its method is `POST`.
 ///
 /// ```
@@ -31,10 +31,10 @@ use crate::identity::{Authentication, Caller, Principal};
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Use tonic's `Server::layer` rather than a layer round a single service, which would lose its name. A method that also
-/// serves callers without a key asks [`Principal::from_extensions`].
+/// Use tonic's `Server::layer` rather than a layer around a single service, which would lose its name. A method that
+/// also accepts anonymous callers uses [`Principal::from_extensions`].
 ///
-/// A limit by client address needs the peer's address. tonic attaches it in a type of its own; outside the limit goes
+/// A limit by client address needs the peer's address. tonic attaches it in its own type; add outside the limit
 ///
 /// ```
 /// use http::Request;
@@ -54,8 +54,8 @@ use crate::identity::{Authentication, Caller, Principal};
 ///
 /// # Errors
 ///
-/// `UNAUTHENTICATED` for an anonymous request, where such requests are accepted; `INTERNAL` if no layer stands outside, or
-/// a session has no organization.
+/// `UNAUTHENTICATED` for an anonymous request, if such requests are accepted; `INTERNAL` if there is no outer layer,
+/// or a session has no organization.
 pub fn tonic_principal<T>(request: &Request<T>) -> Result<&Principal, Status> {
     match Authentication::of(request.extensions()).map(|authentication| &authentication.caller) {
         Some(Caller::Principal(principal)) => Ok(principal),

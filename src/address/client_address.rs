@@ -7,17 +7,17 @@ use thiserror::Error;
 use super::PeerAddress;
 use super::network::{Network, masked_v6};
 
-/// Where a request comes from, in the form requests are counted by.
+/// The client address of a request, in the form that requests are counted by.
 ///
-/// An IPv4 address is itself, also when written as IPv6 (`::ffff:192.0.2.1`). Of an IPv6 address only the network part
-/// is kept, 64 bits unless configured, since whoever has one address there has all of them.
+/// An IPv4 address is kept, also when written as IPv6 (`::ffff:192.0.2.1`). Of an IPv6 address only the network part
+/// is kept, 64 bits by default, since a client with one address of a network has all of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-// As a `KeyId` is, and for the same reason: without it, a permit takes a limiter 6 ns longer, of 50.
+// Aligned like a `KeyId`, for the same reason: otherwise a permit takes a limiter 6 ns longer, of 50.
 #[repr(align(8))]
 pub struct ClientAddress(IpAddr);
 
 impl ClientAddress {
-    /// The address as counted: IPv4, or IPv6 with zeros after the network part.
+    /// The counted address: IPv4, or IPv6 with zeros after the network part.
     pub fn ip(self) -> IpAddr {
         self.0
     }
@@ -35,23 +35,22 @@ impl fmt::Debug for ClientAddress {
     }
 }
 
-/// How to find the address of the client behind a request.
+/// How the address of a request's client is found.
 ///
-/// 1. The address of the connection's peer, unless the peer is a proxy the host named. By default none is named, so
-///    that no header field is read.
-/// 2. Behind a named proxy, `X-Forwarded-For` is read from its right end, where the nearest proxy wrote: the first
-///    address that is not a named proxy's is the client. What a client wrote itself stands further left. Or else, if
-///    configured so, one field with one address, which the proxy must overwrite; or the first field of several that is
-///    there.
-/// 3. If the field is missing, names no client, or cannot be read up to the client, who the client is is not known.
-///    Where requests are [counted](Self::find), the peer's address then stands for all of its clients: they share a
-///    limit, and nobody escapes it. Where something depends on the [exact](Self::find_exact) address, there is none.
-/// 4. IPv4 written as IPv6 becomes IPv4. Where requests are counted, IPv6 is then cut to its network part.
+/// 1. It is the address of the connection's peer, unless the peer is a configured proxy. By default there is none, so
+///    no header field is read.
+/// 2. Behind a proxy, `X-Forwarded-For` is read from its right end, where the nearest proxy wrote: the first address
+///    that is not a proxy's is the client's. Text written by the client is further left. If so configured, one field
+///    with one address is read instead, which the proxy must overwrite; or the first existing one of several fields.
+/// 3. If the field is missing, has no client, or cannot be parsed up to the client, the client is unknown. For
+///    [counting](Self::find), the peer's address then stands for all of its clients: they share a limit, and none
+///    escapes it. Checks that need the [exact](Self::find_exact) address get none.
+/// 4. IPv4 written as IPv6 becomes IPv4. For counting, IPv6 is then cut to its network part.
 ///
-/// Name the proxies, not the networks they stand in with others: whoever has a proxy's address is believed, and is no
-/// client.
+/// Configure the proxies' addresses, not networks they share with others: requests from a proxy's address are
+/// trusted, and never counted as a client.
 ///
-/// Field names are taken exactly: `X_Forwarded_For`, which some servers take for the same, is not read.
+/// Field names are matched exactly: `X_Forwarded_For`, which some servers treat as the same, is not read.
 ///
 /// ```
 /// use http::HeaderMap;
@@ -61,7 +60,7 @@ impl fmt::Debug for ClientAddress {
 /// let mut headers = HeaderMap::new();
 /// headers.insert("x-forwarded-for", "1.1.1.1, 203.0.113.9, 10.0.0.2".parse()?);
 ///
-/// // Through our proxies: what stands left of the client's address, the client made up.
+/// // Through our proxies: the part left of the client's address is forged.
 /// let client = source.find("10.0.0.1".parse()?, &headers);
 /// assert_eq!(client.to_string(), "203.0.113.9");
 ///
@@ -74,40 +73,39 @@ impl fmt::Debug for ClientAddress {
 #[must_use]
 pub struct ClientAddressSource {
     proxies: Vec<Network>,
-    /// The first one that is there counts.
+    /// The first existing field is used.
     fields: Vec<Field>,
     ipv6_prefix: u8,
     connect_info: bool,
     fault: Option<InvalidClientAddressSource>,
 }
 
-/// A [`ClientAddressSource`] was configured in a way that would not be safe: [`build`](crate::ApiKeysBuilder::build) reports
-/// it.
+/// A [`ClientAddressSource`] has an unsafe configuration, reported by [`build`](crate::ApiKeysBuilder::build).
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum InvalidClientAddressSource {
     /// The prefix length is not 32 to 128 bits.
     #[error("the network part of an IPv6 address is 32 to 128 bits, not {bits}")]
     Ipv6Prefix {
-        /// What was given.
+        /// The given value.
         bits: u8,
     },
-    /// A proxy is named by something that is no network.
-    #[error("{text:?} is no network such as 10.0.0.0/8")]
+    /// A proxy is not given as a network.
+    #[error("{text:?} is not a network such as 10.0.0.0/8")]
     Proxy {
-        /// What was given.
+        /// The given text.
         text: String,
     },
-    /// The field name is none.
-    #[error("{name:?} is no name of a header field")]
+    /// The field name is not valid.
+    #[error("{name:?} is not the name of a header field")]
     FieldName {
-        /// What was given.
+        /// The given name.
         name: String,
     },
-    /// The field name has an underscore. Proxies that overwrite `X-Real-IP` may let `X_Real_IP` of a client through.
+    /// The field name has an underscore. Proxies that overwrite `X-Real-IP` may pass on a client's `X_Real_IP`.
     #[error("the field {name} has an underscore in its name, so a proxy may not protect it")]
     Underscore {
-        /// What was given.
+        /// The given name.
         name: String,
     },
 }
@@ -121,12 +119,12 @@ enum Field {
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 impl ClientAddressSource {
-    /// The address of the connection's peer, as [`PeerAddress`](super::PeerAddress) says. No header field is read.
+    /// Uses the address of the connection's peer, a [`PeerAddress`](super::PeerAddress). No header field is read.
     pub fn peer() -> Self {
         Self { proxies: Vec::new(), fields: Vec::new(), ipv6_prefix: 64, connect_info: false, fault: None }
     }
 
-    /// `X-Forwarded-For`, if the peer is one of `proxies`: networks such as `10.0.0.0/8`, or single addresses.
+    /// Uses `X-Forwarded-For`, if the peer is one of `proxies`: networks such as `10.0.0.0/8`, or single addresses.
     pub fn forwarded_for<P>(proxies: P) -> Self
     where
         P: IntoIterator<Item: AsRef<str>>,
@@ -143,8 +141,8 @@ impl ClientAddressSource {
         source
     }
 
-    /// A field with one address, such as `x-real-ip` or `cf-connecting-ip`, if the peer is one of `proxies`. The proxy
-    /// must overwrite what a client sends there.
+    /// Uses a field with one address, such as `x-real-ip` or `cf-connecting-ip`, if the peer is one of `proxies`. The
+    /// proxy must overwrite the field of a client.
     pub fn single_field<P>(name: impl AsRef<str>, proxies: P) -> Self
     where
         P: IntoIterator<Item: AsRef<str>>,
@@ -154,10 +152,10 @@ impl ClientAddressSource {
         source.or_single_field(name)
     }
 
-    /// Looks for this field, as [`single_field`](Self::single_field) does, where none of those named so far is there.
+    /// Uses this field like [`single_field`](Self::single_field) if none of the previous fields exists.
     ///
-    /// **The proxies must overwrite or remove each of the fields.** Of one that they pass on, a client writes what it
-    /// likes, and it comes before those that follow.
+    /// **The proxies must overwrite or remove each of the fields.** If they pass one on, a client can forge it, and
+    /// it takes precedence over later fields.
     ///
     /// ```
     /// use http::HeaderMap;
@@ -181,14 +179,14 @@ impl ClientAddressSource {
         self
     }
 
-    /// Reads `X-Forwarded-For` from its right end where none of the fields named so far is there. See
+    /// Uses `X-Forwarded-For`, from its right end, if none of the previous fields exists. See
     /// [`or_single_field`](Self::or_single_field).
     pub fn or_forwarded_for(mut self) -> Self {
         self.fields.push(Field::ForwardedFor);
         self
     }
 
-    /// How many bits of an IPv6 address are counted by: 32 to 128, 64 unless set.
+    /// Sets how many bits of an IPv6 address are counted: 32 to 128, by default 64.
     pub fn ipv6_prefix(mut self, bits: u8) -> Self {
         if (32..=128).contains(&bits) {
             self.ipv6_prefix = bits;
@@ -198,15 +196,15 @@ impl ClientAddressSource {
         self
     }
 
-    /// Takes the peer from axum's `ConnectInfo<SocketAddr>` where the request has no
-    /// [`PeerAddress`](super::PeerAddress). Serve with `into_make_service_with_connect_info::<SocketAddr>()`.
+    /// Uses axum's `ConnectInfo<SocketAddr>` as the peer if the request has no [`PeerAddress`](super::PeerAddress).
+    /// Serve with `into_make_service_with_connect_info::<SocketAddr>()`.
     #[cfg(feature = "axum")]
     #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn from_connect_info(self) -> Self {
         Self { connect_info: true, ..self }
     }
 
-    /// What was configured wrongly, if anything.
+    /// The fault of the configuration, if any.
     pub fn fault(&self) -> Option<&InvalidClientAddressSource> {
         self.fault.as_ref()
     }
@@ -215,7 +213,7 @@ impl ClientAddressSource {
         self.fault.get_or_insert(fault);
     }
 
-    /// The other end of the connection of a request with these extensions.
+    /// The peer of the connection of a request.
     pub(crate) fn peer_of(&self, extensions: &Extensions) -> Option<IpAddr> {
         let attached = extensions.get().map(|PeerAddress(peer)| *peer);
         #[cfg(feature = "axum")]
@@ -227,7 +225,7 @@ impl ClientAddressSource {
         attached
     }
 
-    /// The client of a request with `headers` on a connection from `peer`, in the form to count by.
+    /// The client of a request with `headers` from `peer`, in the form for counting.
     pub fn find(&self, peer: IpAddr, headers: &HeaderMap) -> ClientAddress {
         ClientAddress(match self.find_exact(peer, headers).unwrap_or(peer.to_canonical()) {
             IpAddr::V6(address) => IpAddr::V6(masked_v6(address, self.ipv6_prefix)),
@@ -235,10 +233,10 @@ impl ClientAddressSource {
         })
     }
 
-    /// The client's whole address, to compare with others; `None` if a proxy does not say who its client is.
+    /// The client's whole address, to compare with others; `None` if a proxy does not report it.
     ///
-    /// Then the proxy's own address would not do: a client can have a proxy drop a field (RFC 9110 section 7.6.1, with
-    /// `Connection: X-Forwarded-For`), and would be let in wherever the proxy is.
+    /// The proxy's own address would be unsafe then: a client can make a proxy drop a field (RFC 9110 section 7.6.1,
+    /// with `Connection: X-Forwarded-For`), and would be accepted wherever the proxy is.
     ///
     /// ```
     /// use http::HeaderMap;

@@ -1,7 +1,7 @@
-//! Addresses: where a request comes from, and which networks that is in.
+//! Addresses: the client address of a request, and networks.
 //!
-//! * [`PeerAddress`]: the other end of the connection, as the host attaches it to each request.
-//! * [`ClientAddressSource`]: how to tell the client's address from the peer's, also behind proxies.
+//! * [`PeerAddress`]: the other end of the connection, as the application attaches it to each request.
+//! * [`ClientAddressSource`]: how to find the client's address, also behind proxies.
 //! * [`ClientAddress`]: the form of it that requests are counted by.
 //! * [`Network`]: a range of addresses, such as those that a key may be used from.
 //!

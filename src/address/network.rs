@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// A range of addresses: `192.0.2.0/24`, `2001:db8::/32`, or one address such as `10.0.0.7`.
 ///
-/// IPv4 addresses written as IPv6 (`::ffff:192.0.2.0/120`) are IPv4, here and where an address is compared.
+/// IPv4 addresses written as IPv6 (`::ffff:192.0.2.0/120`) are treated as IPv4, here and in comparisons.
 ///
 /// ```
 /// use tower_api_keys::address::Network;
@@ -16,7 +16,7 @@ use thiserror::Error;
 /// assert!(network.contains("::ffff:10.1.2.3".parse().unwrap()));
 /// assert!(!network.contains("11.0.0.1".parse().unwrap()));
 ///
-/// // One host or a whole network? Not guessed.
+/// // One address or a whole network: ambiguous.
 /// assert!("10.0.0.7/8".parse::<Network>().is_err());
 /// # Ok::<_, tower_api_keys::address::InvalidNetwork>(())
 /// ```
@@ -26,7 +26,7 @@ pub struct Network {
     prefix: u8,
 }
 
-/// A text is no [`Network`], or has bits set beyond its prefix.
+/// A text is not a [`Network`], or has bits set after its prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a network is an address, or one followed by / and its prefix length, with no bits set beyond that")]
 #[non_exhaustive]
@@ -101,7 +101,7 @@ impl fmt::Debug for Network {
     }
 }
 
-/// The first `prefix` bits of `address`, zeros after.
+/// The first `prefix` bits of `address`, followed by zeros.
 fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     match address {
         IpAddr::V4(address) => {

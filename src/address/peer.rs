@@ -17,8 +17,8 @@ use std::net::IpAddr;
 pub struct PeerAddress(pub IpAddr);
 
 impl PeerAddress {
-    /// What to do about a request without one.
-    pub(crate) const MISSING: &'static str = "the client's address can't be told without the peer's: insert a PeerAddress into \
+    /// How to fix a request without one.
+    pub(crate) const MISSING: &'static str = "the client's address is unknown without the peer's: insert a PeerAddress into \
          the request's extensions, or, with axum, use `ClientAddressSource::from_connect_info` and serve with \
          into_make_service_with_connect_info::<SocketAddr>()";
 }

@@ -5,11 +5,12 @@ use coarsetime::Instant;
 use super::system::{ANCHOR, Calendar};
 use super::{Clock, Now};
 
-/// The operating system's clocks as of its last tick: 6 ns a reading in place of 29 (measured on Linux), and up to a tick
-/// wrong, which is 1 to 10 ms on Linux (`CONFIG_HZ`) and 16 ms on Windows.
+/// The operating system's clocks as of its last tick: a reading takes 6 ns instead of 29 (measured on Linux).
 ///
-/// Counts on the same scale as [`SystemClock`](super::SystemClock), so a limiter may be made with times of either. What
-/// it changes: a key may live a tick longer than its expiry says, and a rate limit holds for spans of time that are a
+/// It is up to a tick wrong, which is 1 to 10 ms on Linux (`CONFIG_HZ`) and 16 ms on Windows.
+///
+/// It has the same scale as [`SystemClock`](super::SystemClock), so a limiter may be made with times of either. The
+/// effects: a key may verify a tick longer than its expiry says, and a rate limit holds for spans of time that are a
 /// tick shorter than the window.
 ///
 /// Needs the feature `coarse-clock`.
@@ -38,7 +39,7 @@ static START: LazyLock<Start> = LazyLock::new(|| {
 impl Clock for CoarseClock {
     fn now(&self) -> Now {
         let start = &*START;
-        // The other way to read it also writes what it read where all threads see it.
+        // The other method also stores its reading in memory that all threads share.
         let since = Instant::now_without_cache_update().duration_since(start.coarse);
         start.calendar.at(start.count.saturating_add(since.as_nanos()))
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Clock, Now, Timestamp, nanos};
 
-/// A clock that stands still until it is told to move. Copies share one time.
+/// A clock that stands still until it is advanced. Clones share one time.
 #[derive(Clone, Debug)]
 pub struct ManualClock {
     /// Monotonic nanoseconds and nanoseconds since the Unix epoch.
@@ -16,7 +16,7 @@ impl ManualClock {
     ///
     /// # Panics
     ///
-    /// If it is no such time: a mistake in a test.
+    /// If `time` is not valid.
     #[track_caller]
     pub fn at(time: &str) -> Self {
         match time.parse() {
@@ -31,13 +31,13 @@ impl ManualClock {
         Self { state: Arc::new((AtomicU64::new(0), AtomicU64::new(unix))) }
     }
 
-    /// Lets `duration` pass.
+    /// Advances the clock by `duration`.
     pub fn advance(&self, duration: Duration) {
         self.state.0.fetch_add(nanos(duration), Ordering::SeqCst);
         self.state.1.fetch_add(nanos(duration), Ordering::SeqCst);
     }
 
-    /// Sets the calendar to `to` while no time passes: what an administrator or NTP does to a running machine.
+    /// Sets the calendar to `to` without advancing the monotonic count, as an administrator or NTP may do.
     pub fn step_calendar(&self, to: Timestamp) {
         self.state.1.store(to.as_unix_millis().saturating_mul(1_000_000), Ordering::SeqCst);
     }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_calendar_step_leaves_the_monotonic_count_alone() {
+    fn a_calendar_step_does_not_change_the_monotonic_count() {
         let clock = ManualClock::starting_at(Timestamp::from_unix_seconds(1_000));
         let before = clock.now();
         clock.step_calendar(Timestamp::from_unix_seconds(10));

@@ -1,7 +1,7 @@
-//! The time, and how a test hands it in.
+//! The time, and how tests control it.
 //!
-//! A request reads its [`Clock`] once; the [`Now`] it got travels with the request through every check, so that expiry,
-//! rate limits and the instants in header fields agree with one another.
+//! A request reads its [`Clock`] once. The resulting [`Now`] is used by every check, so that expiry, rate limits and
+//! the instants in header fields are consistent.
 //!
 //! ```
 //! use std::time::Duration;
@@ -18,7 +18,7 @@
 //!
 //! # Testing limits and expiry
 //!
-//! Give the clock to the [assembly](crate::ApiKeysBuilder::clock): its limits and its key manager go by it, too.
+//! Give the clock to the [assembly](crate::ApiKeysBuilder::clock): its limits and its key manager use it, too.
 //!
 //! ```
 //! use std::time::Duration;
@@ -77,10 +77,10 @@ pub use manual::ManualClock;
 pub use system::SystemClock;
 pub use timestamp::{InvalidTimestamp, Timestamp};
 
-/// One reading of a [`Clock`]: what the calendar says, and a count that only goes forward.
+/// One reading of a [`Clock`]: the calendar time, and a count that never goes back.
 ///
-/// Expiry follows the calendar. Rate limits follow the monotonic count, so that a step of the calendar clock
-/// neither locks a caller out nor lets one in.
+/// Expiry uses the calendar time. Rate limits use the monotonic count, so that a step of the calendar clock neither
+/// blocks nor admits a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
     monotonic_nanos: u64,
@@ -88,8 +88,8 @@ pub struct Now {
 }
 
 impl Now {
-    /// A reading from a monotonic count since any fixed origin, and the time since the Unix epoch. Both are kept in
-    /// nanoseconds; what is beyond 584 years becomes the latest there is.
+    /// Combines a monotonic count since any fixed origin and the time since the Unix epoch. Both are kept in
+    /// nanoseconds; times beyond 584 years are clamped.
     pub const fn new(monotonic: Duration, unix: Duration) -> Self {
         Self { monotonic_nanos: nanos(monotonic), unix_nanos: nanos(unix) }
     }
@@ -104,7 +104,7 @@ impl Now {
         Duration::from_nanos(self.unix_nanos)
     }
 
-    /// The calendar's point in time, whole milliseconds.
+    /// The calendar time, in whole milliseconds.
     pub const fn timestamp(self) -> Timestamp {
         Timestamp::from_unix_millis(self.unix_nanos / 1_000_000)
     }
@@ -118,10 +118,10 @@ impl Now {
     }
 }
 
-/// Tells the time. [`SystemClock`] in production (or, with the feature `coarse-clock`, `CoarseClock`), [`ManualClock`] in
-/// tests.
+/// A source of time. Use [`SystemClock`] in production (or, with the feature `coarse-clock`, `CoarseClock`), and
+/// [`ManualClock`] in tests.
 pub trait Clock: Send + Sync + 'static {
-    /// The time now. Called once for each request.
+    /// The current time. Called once for each request.
     fn now(&self) -> Now;
 }
 

@@ -6,13 +6,12 @@ use super::{Clock, Now, nanos};
 
 /// The operating system's clocks.
 ///
-/// Reads the monotonic clock each time, and the calendar clock at most once a second: in between, the calendar is
-/// the last reading plus what the monotonic clock has counted since. A step of the system's calendar clock is thus
-/// seen within a second.
+/// Reads the monotonic clock each time, and the calendar clock at most once a second. In between, the calendar is the
+/// last reading plus the monotonic time since. So a step of the system's calendar clock is seen within a second.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
-/// What all copies of [`SystemClock`] share: one origin for the whole process.
+/// Shared by all copies of [`SystemClock`]: one origin for the whole process.
 pub(super) struct Anchor {
     origin: Instant,
     pub(super) calendar: Calendar,
@@ -21,11 +20,11 @@ pub(super) struct Anchor {
 pub(super) static ANCHOR: LazyLock<Anchor> =
     LazyLock::new(|| Anchor { origin: Instant::now(), calendar: Calendar::read_at(0) });
 
-/// Knows the calendar's time by a monotonic count.
+/// Computes the calendar time from a monotonic count.
 pub(super) struct Calendar {
     /// Nanoseconds to add to the monotonic count to get time since the Unix epoch.
     offset: AtomicU64,
-    /// Monotonic count at which the calendar clock is to be read again.
+    /// The monotonic count at which the calendar clock is read again.
     refresh_at: AtomicU64,
 }
 

@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-/// A point in time: whole milliseconds since the Unix epoch, 1970-01-01T00:00:00Z, less than 2<sup>48</sup> of them:
-/// up to the year 10889. What would be later is the latest there is.
+/// A point in time: whole milliseconds since the Unix epoch, 1970-01-01T00:00:00Z.
 ///
-/// What is stored with a key (when it was made, when it expires) is a `Timestamp`. Its text is that of RFC 3339, with three
-/// digits of a second at most; a time after the year 9999, which RFC 3339 can't write, is written as the last one it can.
+/// The range is less than 2<sup>48</sup> milliseconds, up to the year 10889; later times are clamped. The instants
+/// stored with a key (when it was made, when it expires) are `Timestamp`s. Its text is that of RFC 3339, with at most
+/// three digits of a second. A time after the year 9999, which RFC 3339 cannot express, is written as the last one it
+/// can.
 ///
 /// ```
 /// use tower_api_keys::clock::Timestamp;
@@ -28,8 +29,8 @@ pub struct Timestamp {
     highest: Zero,
 }
 
-/// The highest two bytes of every timestamp. The values that they never have leave room within the eight bytes for what an
-/// `Option` or an enum puts round a timestamp, of which the record of a key has several.
+/// The highest two bytes of every timestamp. Values that never occur give an `Option` or an enum around a timestamp
+/// its niche; the record of a key has several.
 #[derive(Clone, Copy)]
 #[repr(u16)]
 enum Zero {
@@ -45,30 +46,30 @@ impl Timestamp {
         Self { low: millis as u32, high: (millis >> 32) as u16, highest: Zero::Zero }
     }
 
-    /// A timestamp from seconds since the Unix epoch; one beyond the range of milliseconds becomes the latest.
+    /// A timestamp from seconds since the Unix epoch, clamped to the range of milliseconds.
     pub const fn from_unix_seconds(seconds: u64) -> Self {
         Self::from_unix_millis(seconds.saturating_mul(1000))
     }
 
     /// Milliseconds since the Unix epoch.
     pub const fn as_unix_millis(self) -> u64 {
-        // The compiler puts no instruction in the place of the last term.
+        // The compiler emits no instruction for the last term.
         self.low as u64 | (self.high as u64) << 32 | (self.highest as u64) << 48
     }
 
-    /// The point in time that lies `duration` later, or the latest there is.
+    /// This time plus `duration`, clamped to the latest one.
     #[must_use]
     pub const fn saturating_add(self, duration: Duration) -> Self {
         Self::from_unix_millis(self.as_unix_millis().saturating_add(millis(duration)))
     }
 
-    /// The point in time that lies `duration` earlier, or the Unix epoch.
+    /// This time minus `duration`, clamped to the Unix epoch.
     #[must_use]
     pub const fn saturating_sub(self, duration: Duration) -> Self {
         Self::from_unix_millis(self.as_unix_millis().saturating_sub(millis(duration)))
     }
 
-    /// How long after `earlier` this is; zero if it is before.
+    /// The time from `earlier` to this; zero if this is before it.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.as_unix_millis().saturating_sub(earlier.as_unix_millis()))
     }
@@ -141,7 +142,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A text is no time of RFC 3339.
+/// A text is not a time of RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a time is written as in RFC 3339, such as 2030-01-31T12:00:00Z")]
 #[non_exhaustive]
@@ -150,7 +151,7 @@ pub struct InvalidTimestamp;
 impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
-    /// A time before 1970 becomes the Unix epoch; what is finer than a millisecond is cut off.
+    /// A time before 1970 becomes the Unix epoch; fractions of a millisecond are cut off.
     fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
         parse(text.as_bytes()).ok_or(InvalidTimestamp)
     }
@@ -202,7 +203,7 @@ fn digits(text: &[u8]) -> Option<u64> {
         .try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0')))
 }
 
-/// Milliseconds, and what follows them.
+/// Milliseconds, and the rest of the text.
 fn fraction(rest: &[u8]) -> Option<(u64, &[u8])> {
     let Some(rest) = rest.strip_prefix(b".") else { return Some((0, rest)) };
     let length = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -237,8 +238,8 @@ fn days_of_month(year: u64, month: u64) -> u64 {
     }
 }
 
-/// Days from the Unix epoch to a date of the Gregorian calendar. Years are counted from March on, so that a leap day is the
-/// last of its year.
+/// Days from the Unix epoch to a date of the Gregorian calendar. Years are counted from March, so that a leap day is
+/// the last of its year.
 fn days_from(year: u64, month: u64, day: u64) -> i64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year.wrapping_sub(1), month + 9) };
     let year = year as i64;
@@ -250,10 +251,10 @@ fn days_from(year: u64, month: u64, day: u64) -> i64 {
 /// Days from 1 March of the year 0 to 1 January 1970.
 const DAYS_TO_1970: i64 = 719_468;
 
-/// The date of a day since the Unix epoch, of the year 9999 at the latest.
+/// The date of a day since the Unix epoch, up to the year 9999.
 fn date_of(day: u64) -> (u64, u64, u64) {
     let day = day as i64;
-    // At most one too late: no year has fewer days than 365.
+    // At most one year too late: every year has at least 365 days.
     let mut year = 1970 + (day / 365) as u64;
     while days_from(year, 1, 1) > day {
         year -= 1;
@@ -272,13 +273,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_round_a_timestamp_takes_no_room() {
+    fn an_option_around_a_timestamp_takes_no_space() {
         assert_eq!(size_of::<Option<Timestamp>>(), 8);
         assert_eq!(size_of::<crate::key::KeyState>(), 8);
     }
 
     #[test]
-    fn timestamps_count_and_are_ordered_as_their_milliseconds() {
+    fn timestamps_are_ordered_like_their_milliseconds() {
         let counts = [0, 1, 999, u32::MAX.into(), 1 << 32, 1_702_531_200_000, (1 << 48) - 2, (1 << 48) - 1];
         for (index, millis) in counts.into_iter().enumerate() {
             let timestamp = Timestamp::from_unix_millis(millis);
@@ -356,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn every_day_is_written_as_it_is_read() {
+    fn every_day_round_trips() {
         let mut written = (1970, 1, 1);
         for day in 0..=(LAST_WRITABLE / 1000 / DAY) {
             let date = date_of(day);

@@ -5,10 +5,10 @@ use http::header::AUTHORIZATION;
 
 use super::{MAX_CREDENTIAL_LENGTH, MalformedCredential};
 
-/// What follows `scheme` in the field `Authorization`; `None` if the field is missing or of another scheme.
+/// The credential after `scheme` in the field `Authorization`; `None` if the field is missing or has another scheme.
 ///
-/// The scheme is matched without regard to ASCII case (RFC 9110 section 11.1) and followed by one space or more
-/// (section 11.4); a tab is none. White space around the value is not part of it.
+/// The scheme is matched case-insensitively (RFC 9110 section 11.1) and followed by one or more spaces (section
+/// 11.4); a tab is rejected. White space around the value is not part of it.
 pub(super) fn credential<'r>(
     headers: &'r HeaderMap,
     scheme: &str,
@@ -19,7 +19,7 @@ pub(super) fn credential<'r>(
         return Err(MalformedCredential::Repeated);
     }
     let value = value.as_bytes().trim_ascii();
-    // What is wrong with the rest is said only by the extractor whose scheme it is.
+    // Only the extractor of the scheme reports what is wrong with the rest.
     let Some((named, rest)) = value.split_at_checked(scheme.len()) else { return Ok(None) };
     if !named.eq_ignore_ascii_case(scheme.as_bytes()) {
         return Ok(None);
@@ -58,14 +58,14 @@ mod tests {
     }
 
     #[test]
-    fn r1_r2_the_scheme_in_any_case_then_spaces() {
+    fn the_scheme_is_taken_in_any_case_and_spaces_follow_it() {
         for value in ["Basic abc=", "basic abc=", "BASIC abc=", "Basic   abc=", "  Basic abc= \t"] {
             assert_eq!(basic(&[value.as_bytes()]), Ok(Some("abc=".into())), "{value:?}");
         }
         for value in ["Bearer abc=", "Basicx abc=", "Basi", "", "x Basic abc="] {
             assert_eq!(basic(&[value.as_bytes()]), Ok(None), "{value:?}");
         }
-        // U+212A, the Kelvin sign, and full-width letters fold to ASCII in other rules than ours.
+        // U+212A, the Kelvin sign, and full-width letters are equal to ASCII letters only under other folding rules.
         assert_eq!(basic(&["Ｂasic abc=".as_bytes()]), Ok(None));
         assert_eq!(basic(&[b"Basic"]), Err(MalformedCredential::Empty));
         assert_eq!(basic(&[b"Basic   "]), Err(MalformedCredential::Empty));
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn r9_r10_r12_r13_one_credential_of_visible_ascii() {
+    fn the_credential_is_one_word_of_visible_ascii_in_one_line() {
         assert_eq!(basic(&[b"Basic abc=", b"Basic abc="]), Err(MalformedCredential::Repeated));
         assert_eq!(basic(&[b"Bearer x", b"Basic abc="]), Err(MalformedCredential::Repeated));
         assert_eq!(basic(&[b"Basic abc= def="]), Err(MalformedCredential::NotVisibleAscii));

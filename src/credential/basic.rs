@@ -11,12 +11,12 @@ use crate::key::{KeyFormat, SecretString};
 
 /// Reads a key as the user name of `Authorization: Basic …` (RFC 7617), with an empty password.
 ///
-/// What is encoded is the key, a colon, and nothing: `sk_test_abc123:` is `c2tfdGVzdF9hYmMxMjM6`. HTTP clients do so
-/// when the key is the user name and the password is left empty.
+/// The key and a colon are encoded: `sk_test_abc123:` is `c2tfdGVzdF9hYmMxMjM6`. HTTP clients send this when the key
+/// is the user name and the password is left empty.
 ///
-/// The rules, each a refusal: Base64 has the standard alphabet and padding; the text is UTF-8 without control
-/// characters; it is split at the first colon, and there is one; the password is empty; the user name is of the
-/// format.
+/// A credential that breaks one of these rules is rejected: Base64 has the standard alphabet and padding; the text is
+/// UTF-8 without control characters; it has a colon, and the first colon splits it; the password is empty; the user
+/// name has the format of a key.
 ///
 /// ```
 /// use http::Request;
@@ -46,7 +46,7 @@ const PERHAPS_PADDED: GeneralPurpose = GeneralPurpose::new(
 );
 
 impl BasicKey {
-    /// Reads keys of `format`.
+    /// Accepts keys of `format`.
     pub fn new(format: KeyFormat) -> Self {
         Self {
             formats: Formats::one(format),
@@ -56,26 +56,26 @@ impl BasicKey {
         }
     }
 
-    /// Also takes a key without the colon behind it, as some client libraries send it against RFC 7617.
+    /// Also accepts a key without a colon, as some client libraries send it, contrary to RFC 7617.
     #[must_use]
     pub fn accept_missing_colon(self) -> Self {
         Self { colon_may_be_missing: true, ..self }
     }
 
-    /// Also takes Base64 without its padding, against RFC 7617.
+    /// Also accepts Base64 without padding, contrary to RFC 7617.
     #[must_use]
     pub fn accept_missing_padding(self) -> Self {
         Self { padding_may_be_missing: true, ..self }
     }
 
-    /// Takes a key whatever password comes with it. A client that puts its key into the password by mistake is still
-    /// refused, for want of a user name.
+    /// Accepts a key with any password. A client that puts its key into the password by mistake is still rejected, as
+    /// the user name is missing.
     #[must_use]
     pub fn ignore_password(self) -> Self {
         Self { ignores_password: true, ..self }
     }
 
-    /// Also reads keys of this format, such as the one before a change of formats. No text may be a key of both.
+    /// Also accepts keys of this format, such as a previous one. No text may be a key of both formats.
     #[must_use]
     pub fn or_format(mut self, format: KeyFormat) -> Self {
         self.formats.add(format);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn r3_r4_r5_r6_r7_the_key_then_a_colon_then_nothing() {
+    fn the_user_name_is_the_key_and_the_password_is_empty() {
         use MalformedCredential as M;
         let strict = BasicKey::new(KeyFormat::builder("sk_").modes("test_", "live_").build().unwrap());
         let of = |text: &str| extract(&strict, &STANDARD.encode(text));

@@ -9,8 +9,8 @@ use crate::key::KeyFormat;
 
 /// Reads a key from `Authorization: Bearer sk_live_4f9a….7Yc2…` (RFC 6750 section 2.1).
 ///
-/// The scheme is matched in any ASCII case. `Authorization` with another scheme is absent; a bearer token that is not
-/// of the format is malformed.
+/// The scheme is matched case-insensitively. `Authorization` with another scheme is absent; a bearer token that is
+/// not of the format is malformed.
 ///
 /// ```
 /// use http::Request;
@@ -33,21 +33,21 @@ pub struct BearerKey {
 }
 
 impl BearerKey {
-    /// Reads keys of `format`.
+    /// Accepts keys of `format`.
     pub fn new(format: KeyFormat) -> Self {
         Self { formats: Formats::one(format), or_session: false }
     }
 
-    /// Takes every bearer token that does not start like a key of the format for that of a [session](crate::identity).
+    /// Treats every bearer token without a key prefix as a [session](crate::identity) token.
     ///
-    /// The start alone decides: what looks like a key is a key or nothing, and is never shown to who authenticates
-    /// sessions. So no session's token may start with the prefix of keys.
+    /// Only the prefix decides: a token with the prefix of a key is never passed to the session authenticator. So no
+    /// session token may start with the prefix of keys.
     #[must_use]
     pub fn or_session(self) -> Self {
         Self { or_session: true, ..self }
     }
 
-    /// Also reads keys of this format, such as the one before a change of formats. No text may be a key of both.
+    /// Also accepts keys of this format, such as a previous one. No text may be a key of both formats.
     #[must_use]
     pub fn or_format(mut self, format: KeyFormat) -> Self {
         self.formats.add(format);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn r8_the_prefix_alone_tells_keys_from_sessions() {
+    fn the_prefix_alone_tells_keys_from_sessions() {
         let format = KeyFormat::builder("sk_").optional_modes("test_", "live_").public_id(8, '.');
         let keys = BearerKey::new(format.build().unwrap());
         let both = keys.clone().or_session();

@@ -21,7 +21,7 @@ pub struct Challenge {
     parameters: Vec<(&'static str, String)>,
 }
 
-/// A challenge can't be written as a header field.
+/// A challenge cannot be written as a header field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a challenge needs tokens as scheme and parameter names, and visible ASCII or spaces as values")]
 #[non_exhaustive]
@@ -32,7 +32,7 @@ impl Challenge {
     ///
     /// # Errors
     ///
-    /// [`InvalidChallenge`] if `scheme` is no token (RFC 9110 section 5.6.2).
+    /// [`InvalidChallenge`] if `scheme` is not a token (RFC 9110 section 5.6.2).
     pub fn new(scheme: &'static str) -> Result<Self, InvalidChallenge> {
         Ok(Self { scheme: token(scheme)?, parameters: Vec::new() })
     }
@@ -48,11 +48,11 @@ impl Challenge {
         Self { scheme: "ApiKey", parameters: vec![("header", header.as_str().to_owned())] }
     }
 
-    /// Sets a parameter, which is written as a quoted string. One of the same name is replaced.
+    /// Sets a parameter, which is written as a quoted string and replaces one of the same name.
     ///
     /// # Errors
     ///
-    /// [`InvalidChallenge`] if `name` is no token, or `value` has other characters than visible ASCII and spaces.
+    /// [`InvalidChallenge`] if `name` is not a token, or `value` has characters other than visible ASCII and spaces.
     pub fn with_parameter(
         mut self,
         name: &'static str,
@@ -67,8 +67,9 @@ impl Challenge {
         Ok(self)
     }
 
-    /// What the scheme adds where a credential was presented and is not good: `error="invalid_token"` for bearer tokens
-    /// (RFC 6750 section 3.1), which is also for one that can't be a token of this host.
+    /// The challenge after a bad credential: `error="invalid_token"` for bearer tokens.
+    ///
+    /// RFC 6750 section 3.1. Malformed tokens get it, too.
     pub(crate) fn after_refusal(self) -> Self {
         if self.scheme != BEARER {
             return self;
@@ -76,9 +77,9 @@ impl Challenge {
         self.with_parameter("error", "invalid_token").expect("the parameter is well formed")
     }
 
-    /// What the scheme of a caller says where the caller lacks scopes; `None` if it has no words for that.
+    /// The challenge for missing scopes; `None` if the scheme has none.
     ///
-    /// RFC 6750 section 3.1 has: `Bearer error="insufficient_scope", scope="invoice:read"`.
+    /// RFC 6750 section 3.1 defines `Bearer error="insufficient_scope", scope="invoice:read"`.
     pub(crate) fn insufficient_scope(scheme: &'static str, scopes: &ScopeRequirement) -> Option<HeaderValue> {
         if scheme != BEARER {
             return None;

@@ -1,4 +1,4 @@
-//! What a request has to bring besides its key.
+//! Credentials that a request needs besides its key.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,24 +9,26 @@ use super::{CredentialExtractor, SessionTokens};
 use crate::request::RequestView;
 use crate::route::{InvalidRoute, RouteMatch, RouteMatching, RouteTable};
 
-/// What has to come with the key: a companion key, such as the secret of an app, a session token, or both.
+/// Requires a second credential besides the key: a companion key, such as an app's secret, a session token, or both.
 ///
 /// The parts of a request are one credential:
 ///
-/// 1. Which parts a route needs is said in one table. A part that it does not need may still be there.
-/// 2. **Every part that is there is verified**, needed or not. None makes up for another that is wrong.
-/// 3. All of them belong together: the key and the companion have one owner, organization and mode, and a session token
-///    is the one that was issued to this key with this companion.
+/// 1. One table says which parts a route needs. A part that is not needed may still be sent.
+/// 2. **Every part that is sent is verified**, needed or not. No part makes up for a wrong one.
+/// 3. All parts belong together: the key and the companion have the same owner (organization and mode), and a session
+///    token must have been issued to this key with this companion.
 /// 4. The caller may do what both the key and the companion may: the scopes that both have, until the first of them
+///    expires, from addresses that both allow.
 ///    ends, from addresses that both allow.
 ///
-/// A part that is missing is told before one that is wrong, the key first, then the companion, then the token. A field
-/// that is there and empty is missing.
+/// A missing part is reported before a wrong one: first the key, then the companion, then the token. An empty field
+/// counts as missing.
 ///
 /// A companion is a key like others: a [`KeyRecord`](crate::key::KeyRecord) in the same store, made by a
-/// [`KeyManager`](crate::manage::KeyManager) with a [format](crate::key::KeyFormat) of its own, which works on every key
-/// of its owner, so take the right one of the two to rotate a key. The formats should differ in their prefix, so that
-/// neither can be sent in the place of the other; a key that is sent as its own companion is refused. The principal tells [which companion](crate::Principal::companion_id) it was.
+/// [`KeyManager`](crate::manage::KeyManager) with its own [format](crate::key::KeyFormat). Each manager works on
+/// every key of its owner, so use the matching one to rotate a key. The formats should have different prefixes, so
+/// that one cannot be sent in place of the other; a key that is sent as its own companion is rejected. The principal
+/// reports [which companion](crate::Principal::companion_id) was sent.
 ///
 /// ```
 /// use http::{HeaderName, Method};
@@ -62,7 +64,7 @@ pub struct Companions {
     otherwise: Parts,
 }
 
-/// Which parts a request has to bring besides its key.
+/// The credentials that a request needs besides its key.
 ///
 /// ```
 /// use tower_api_keys::credential::Parts;
@@ -78,56 +80,55 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Nothing but the key.
+    /// Only the key.
     pub const KEY: Self = Self { secret: false, token: false, name: "" };
-    /// The key and the secret of a companion.
+    /// The key and the companion's secret.
     pub const SECRET: Self = Self { secret: true, ..Self::KEY };
     /// The key and a session token.
     pub const TOKEN: Self = Self { token: true, ..Self::KEY };
     /// All three.
     pub const ALL: Self = Self { secret: true, token: true, ..Self::KEY };
 
-    /// Gives the rule a name, which [`Reason::CompanionMissing`](crate::rejection::Reason::CompanionMissing) repeats: for
-    /// formats that tell the same fault in other words on some routes.
+    /// Names the rule. [`Reason::CompanionMissing`](crate::rejection::Reason::CompanionMissing) contains the name,
+    /// for formats whose text differs by route.
     #[must_use]
     pub const fn named(self, name: &'static str) -> Self {
         Self { name, ..self }
     }
 
-    /// Whether the secret of a companion has to be there.
+    /// Whether the companion's secret is required.
     pub const fn needs_secret(self) -> bool {
         self.secret
     }
 
-    /// Whether a session token has to be there.
+    /// Whether a session token is required.
     pub const fn needs_token(self) -> bool {
         self.token
     }
 
-    /// The rule's name; empty unless given.
+    /// The rule's name; empty by default.
     pub const fn name(self) -> &'static str {
         self.name
     }
 }
 
 impl Companions {
-    /// Finds the secret of a companion with `secret`. Until routes are named, each needs it.
+    /// Reads the companion's secret with `secret`. Until routes are added, every route needs it.
     pub fn new(secret: impl CredentialExtractor) -> Self {
         Self { secret: Arc::new(secret), tokens: None, routes: RouteTable::new(), otherwise: Parts::SECRET }
     }
 
-    /// Takes session tokens from the field `header`. Without this, routes that need one refuse everything.
+    /// Reads session tokens from the field `header`. Without this, routes that need a token reject every request.
     pub fn with_session_tokens(self, header: HeaderName, tokens: SessionTokens) -> Self {
         Self { tokens: Some((header, tokens)), ..self }
     }
 
-    /// Says what each route needs. A path that [could be read in two ways](crate::route#what-is-matched) needs
-    /// everything.
+    /// Sets what each route needs. A path that is [not canonical](crate::route#what-is-matched) needs everything.
     pub fn with_routes(self, routes: RouteTable<Parts>) -> Self {
         Self { routes, ..self }
     }
 
-    /// Says what a request needs that no rule covers: the secret, unless set.
+    /// Sets what other requests need; by default the companion's secret.
     pub fn with_otherwise(self, parts: Parts) -> Self {
         Self { otherwise: parts, ..self }
     }
@@ -151,7 +152,7 @@ impl Companions {
         self.routes.values().chain([&self.otherwise]).any(|parts| parts.token)
     }
 
-    /// The same for routes that are served below `prefix` and matched like this.
+    /// Moves the routes below `prefix`, and matches them like the assembly's.
     pub(crate) fn for_routes(self, prefix: &str, matching: RouteMatching) -> Result<Self, InvalidRoute> {
         let routes = self.routes.with_matching(matching);
         let routes = if prefix.is_empty() { routes } else { routes.nest(prefix)? };

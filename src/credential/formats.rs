@@ -1,6 +1,6 @@
 use crate::key::{KeyFormat, MalformedKey, ParsedKey};
 
-/// The formats that keys in one place may have.
+/// The accepted formats of keys in one place.
 #[derive(Clone, Debug)]
 pub(super) struct Formats {
     first: KeyFormat,
@@ -22,8 +22,8 @@ impl Formats {
         self.others.push(format);
     }
 
-    /// The key, in the one format that reads it. Of a text that none reads, the fault is that of the format whose prefix it
-    /// has.
+    /// Parses a key in the format that accepts it. If none does, the error is that of the format whose prefix the
+    /// text has.
     #[inline]
     pub(super) fn parse<'k>(&self, text: &'k str) -> Result<ParsedKey<'k>, MalformedKey> {
         let first = self.first.parse(text);
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_read_in_its_own_format() {
+    fn a_key_is_parsed_in_its_own_format() {
         let format = |prefix| KeyFormat::new(prefix).unwrap();
         let formats = Formats::several(vec![format("old_"), format("new_")]);
         let secret = "0".repeat(32);

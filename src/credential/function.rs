@@ -4,7 +4,7 @@ use http::HeaderName;
 
 use super::{Challenge, CredentialExtractor, Extracted, RequestView};
 
-/// Makes an extractor out of a closure and the challenge that belongs to it.
+/// Makes an extractor from a closure and its challenge.
 ///
 /// ```
 /// use http::{HeaderName, Request};
@@ -26,14 +26,14 @@ use super::{Challenge, CredentialExtractor, Extracted, RequestView};
 /// })
 /// .with_credential_header(X_TOKEN);
 ///
-/// // In a test of the host's:
+/// // In a test of the application:
 /// let request = Request::builder().header("x-token", "too short").body(())?;
 /// assert!(matches!(extractor.extract(RequestView::of(&request)), Extracted::Malformed(_)));
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Write the closure where it is handed over, or a function in its place: of a closure in a variable, the
-/// compiler does not see that it takes requests of any lifetime.
+/// Write the closure directly as the argument, or use a function: for a closure in a variable, the compiler does not
+/// infer that it accepts requests of any lifetime.
 pub fn from_fn<F>(challenge: Challenge, extract: F) -> FromFn<F>
 where
     F: for<'r> Fn(RequestView<'r>) -> Extracted<'r> + Send + Sync + 'static,
@@ -58,7 +58,7 @@ impl<F> FromFn<F> {
         self
     }
 
-    /// Says that the closure may find [sessions](super::Credential::session).
+    /// Declares that the closure may find [sessions](super::Credential::session).
     #[must_use]
     pub fn with_sessions(self) -> Self {
         Self { finds_sessions: true, ..self }

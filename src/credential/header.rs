@@ -7,10 +7,10 @@ use super::{
 };
 use crate::key::KeyFormat;
 
-/// Reads a key from a header field of its own: `x-api-key: wfk_abc123def456ghi789jkl012mno345pq`.
+/// Reads a key from its own header field: `x-api-key: wfk_abc123def456ghi789jkl012mno345pq`.
 ///
-/// The value is the whole key; spaces and tabs around it are not part of it (HTTP/1 strips them, HTTP/2 does
-/// not). A field that comes twice, an empty one and one that is not of the format are malformed.
+/// The value is the whole key; spaces and tabs around it are ignored (HTTP/1 strips them, HTTP/2 does not). A
+/// repeated field, an empty field and one that is not of the format are malformed.
 ///
 /// ```
 /// use http::{HeaderName, Request};
@@ -30,18 +30,18 @@ use crate::key::KeyFormat;
 /// ```
 #[derive(Clone, Debug)]
 pub struct HeaderKey {
-    /// One name; a slice of it is what the trait asks for.
+    /// One name, in an array because the trait returns a slice.
     name: HeaderName,
     formats: Formats,
 }
 
 impl HeaderKey {
-    /// Reads keys of `format` from the field `name`.
+    /// Accepts keys of `format` in the field `name`.
     pub fn new(name: HeaderName, format: KeyFormat) -> Self {
         Self { name, formats: Formats::one(format) }
     }
 
-    /// Also reads keys of this format, such as the one before a change of formats. No text may be a key of both.
+    /// Also accepts keys of this format, such as a previous one. No text may be a key of both formats.
     #[must_use]
     pub fn or_format(mut self, format: KeyFormat) -> Self {
         self.formats.add(format);
@@ -66,8 +66,8 @@ impl CredentialExtractor for HeaderKey {
         }
     }
 
-    /// `ApiKey header="x-api-key"`. No scheme is registered for keys in a field of their own; this one is in wide
-    /// use, and RFC 9110 section 11.6.1 asks for a challenge on every 401.
+    /// `ApiKey header="x-api-key"`. No scheme is registered for keys in their own field; this one is in wide use, and
+    /// RFC 9110 section 11.6.1 requires a challenge on every 401.
     fn challenge(&self) -> Challenge {
         Challenge::api_key(&self.name)
     }
@@ -77,13 +77,13 @@ impl CredentialExtractor for HeaderKey {
     }
 }
 
-/// The value of a field that may come once, without the white space around it.
+/// The value of a field that may occur once, without surrounding white space.
 pub(crate) fn single_value<'r>(
     headers: &'r HeaderMap,
     name: &HeaderName,
 ) -> Result<Option<&'r str>, MalformedCredential> {
     let Some(value) = headers.get(name) else { return Ok(None) };
-    // Only where there are more lines than names can one of them be another of this field.
+    // A second line of this field is possible only if there are more lines than names.
     if headers.len() > headers.keys_len() && headers.get_all(name).iter().nth(1).is_some() {
         return Err(MalformedCredential::Repeated);
     }
@@ -123,9 +123,9 @@ mod tests {
     }
 
     #[test]
-    fn the_value_is_the_key_without_the_space_around_it() {
+    fn the_value_is_the_key_without_surrounding_white_space() {
         let spaced = format!(" \t{KEY} ");
-        // An HTTP/1 parser would have dropped these, so they may not count over HTTP/2 either.
+        // An HTTP/1 parser would have removed these, so they must not count over HTTP/2 either.
         let far_apart = format!("{KEY}{}", " ".repeat(MAX_CREDENTIAL_LENGTH));
         for value in [KEY, spaced.as_str(), far_apart.as_str()] {
             assert_eq!(extract(&[value.as_bytes()]), Ok(Some(KEY.into())), "{value:?}");
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn r7_r9_r10_r12_r13_refuses_what_is_not_exactly_one_key() {
+    fn rejects_what_is_not_exactly_one_key() {
         use MalformedCredential as M;
         let twice = format!("{KEY},{KEY}");
         let inner_space = KEY.replace('1', " ");

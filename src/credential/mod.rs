@@ -1,18 +1,17 @@
-//! What a request presents to say who is calling, and how it is found.
+//! The credentials of a request, and the extractors that find them.
 //!
-//! A [`CredentialExtractor`] reads the head of a request and gives one of three answers ([`Extracted`]):
+//! A [`CredentialExtractor`] reads the head of a request and returns one of three results ([`Extracted`]):
 //!
-//! - *absent*: there is nothing of this kind; another extractor may look.
-//! - *malformed*: there is something, and it can't be right. The request is refused; no other extractor is asked to
-//!   make up for it.
-//! - *found*: a [`Credential`], well formed as far as can be told without a store.
+//! - *absent*: there is no credential of this kind; other extractors may find one.
+//! - *malformed*: there is one, and it cannot be valid. The request is rejected; no other extractor makes up for it.
+//! - *found*: a [`Credential`], well formed as far as can be checked without a store.
 //!
-//! Every configured extractor looks at every request. If two of them find something (well formed or not), the request
-//! is ambiguous and is refused: nobody has to know which of two callers the host would have believed.
+//! Every configured extractor reads every request. If two of them find something, well formed or not, the credentials
+//! are ambiguous and the request is rejected.
 //!
 //! | extractor | reads |
 //! |---|---|
-//! | [`HeaderKey`] | a key from a header of its own: `x-api-key: wfk_…` |
+//! | [`HeaderKey`] | a key from its own header: `x-api-key: wfk_…` |
 //! | [`BearerKey`] | a key, or else a session, from `Authorization: Bearer sk_…` (RFC 6750) |
 //! | [`BasicKey`] | a key as the user name of `Authorization: Basic …` (RFC 7617), with an empty password |
 //! | [`from_fn`] | what a closure finds |
@@ -47,15 +46,14 @@ use thiserror::Error;
 use crate::key::{KeyId, MalformedKey, Mode, ParsedKey, SecretString};
 use crate::request::RequestView;
 
-/// The longest credential that is looked at, in bytes. A longer one is malformed, before anything is decoded,
-/// hashed or logged.
+/// The longest accepted credential, in bytes. A longer one is malformed, before it is decoded, hashed or logged.
 ///
-/// hyper passes HTTP/1 field values of several hundred kilobytes, so the bound has to stand here.
+/// hyper accepts HTTP/1 field values of several hundred kilobytes, so the limit is enforced here.
 pub const MAX_CREDENTIAL_LENGTH: usize = 4096;
 
 /// Finds one kind of credential in a request.
 ///
-/// An example, keys as bearer tokens (RFC 6750, section 2.1): `Authorization: Bearer acme_7f3kQ…`.
+/// An example: keys as bearer tokens (RFC 6750, section 2.1), `Authorization: Bearer acme_7f3kQ…`.
 ///
 /// ```
 /// use http::header::AUTHORIZATION;
@@ -121,20 +119,22 @@ pub const MAX_CREDENTIAL_LENGTH: usize = 4096;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 pub trait CredentialExtractor: Send + Sync + 'static {
-    /// Looks for the credential. Must not block.
+    /// Reads the credential. Must not block.
     fn extract<'r>(&self, request: RequestView<'r>) -> Extracted<'r>;
 
-    /// What a `WWW-Authenticate` field says about this kind of credential.
+    /// The challenge of this kind of credential in the `WWW-Authenticate` field.
     fn challenge(&self) -> Challenge;
 
-    /// Whether it may find [sessions](Credential::session), which the assembly then has to verify. Asked once.
+    /// Whether it may find [sessions](Credential::session), which the assembly then has to verify. Called once.
     fn finds_sessions(&self) -> bool {
         false
     }
 
-    /// The header fields that carry the credential, asked for once, when the assembly is built. They are marked sensitive
-    /// before anything else happens, so that their values show neither in `Debug` output nor in HPACK's tables. Unless
-    /// `Authorization` is the only one, responses are marked `Cache-Control: private` (RFC 9111 section 3.5).
+    /// The header fields that carry the credential.
+    ///
+    /// Called once, when the assembly is built. The fields are marked sensitive before anything else happens, so that
+    /// their values appear neither in `Debug` output nor in HPACK's tables. Unless `Authorization` is the only one,
+    /// responses are marked `Cache-Control: private` (RFC 9111 section 3.5).
     fn credential_headers(&self) -> Vec<HeaderName> {
         Vec::new()
     }
@@ -158,18 +158,18 @@ impl<E: CredentialExtractor + ?Sized> CredentialExtractor for Arc<E> {
     }
 }
 
-/// What an extractor found.
+/// The result of an extractor.
 #[derive(Debug)]
 pub enum Extracted<'r> {
-    /// Nothing of this kind.
+    /// No credential of this kind.
     Absent,
-    /// Something that can't be a credential of this kind.
+    /// Something that cannot be a credential of this kind.
     Malformed(MalformedCredential),
     /// A well-formed credential.
     Found(Credential<'r>),
 }
 
-/// A well-formed credential, not yet verified. `Debug` shows nothing of the secret.
+/// A well-formed credential that is not verified yet. `Debug` does not show the secret.
 #[derive(Debug)]
 pub struct Credential<'r> {
     pub(crate) id: Option<KeyId>,
@@ -184,28 +184,28 @@ enum Secret<'r> {
 }
 
 impl<'r> Credential<'r> {
-    /// A credential that stands in the request as it is. `secret` is the whole key.
+    /// A credential that is borrowed from the request. `secret` is the whole key.
     pub fn borrowed(secret: &'r str) -> Self {
         Self { id: None, mode: None, is_session: false, secret: Secret::Borrowed(secret) }
     }
 
-    /// A credential that had to be decoded first.
+    /// A credential that was decoded first.
     pub fn owned(secret: SecretString) -> Self {
         Self { id: None, mode: None, is_session: false, secret: Secret::Owned(secret) }
     }
 
-    /// A token that stands for a [session](crate::identity), and is no key whatever the store holds.
+    /// A token of a [session](crate::identity). It is never looked up as a key.
     pub fn session(token: &'r str) -> Self {
         Self { is_session: true, ..Self::borrowed(token) }
     }
 
-    /// Says under which public identifier to look the key up. Without one it is found by its digest.
+    /// Sets the public identifier to look the key up by. Without one it is found by its digest.
     #[must_use]
     pub fn with_id(self, id: KeyId) -> Self {
         Self { id: Some(id), ..self }
     }
 
-    /// Says which mode the credential claims. The stored key must be of that mode.
+    /// Sets the mode that the credential claims. The stored key must have that mode.
     #[must_use]
     pub fn with_mode(self, mode: Mode) -> Self {
         Self { mode: Some(mode), ..self }
@@ -236,14 +236,14 @@ impl fmt::Debug for Secret<'_> {
     }
 }
 
-/// Why something can't be a credential. Never holds any of it.
+/// Why a credential is malformed. Contains no part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum MalformedCredential {
-    /// The field came more than once (RFC 9110 section 5.3), so there is no telling which line counts.
-    #[error("the credential's header field came more than once")]
+    /// The field was sent more than once (RFC 9110 section 5.3), so it is unclear which line counts.
+    #[error("the credential's header field was sent more than once")]
     Repeated,
-    /// The field is there and has nothing in it.
+    /// The field is empty.
     #[error("the credential is empty")]
     Empty,
     /// It is longer than [`MAX_CREDENTIAL_LENGTH`].
@@ -252,28 +252,28 @@ pub enum MalformedCredential {
     /// It has characters other than visible ASCII.
     #[error("the credential has characters other than visible ASCII")]
     NotVisibleAscii,
-    /// It does not have the shape of the host's keys.
-    #[error("the credential is no key of this host: {0}")]
+    /// It does not have the format of the application's keys.
+    #[error("the credential is not a key of this application: {0}")]
     Key(#[from] MalformedKey),
-    /// The scheme is followed by something else than spaces and a credential (RFC 9110 section 11.4).
+    /// The scheme is not followed by spaces and a credential (RFC 9110 section 11.4).
     #[error("the scheme is not followed by spaces and a credential")]
     Scheme,
     /// It is not Base64 with the standard alphabet and padding (RFC 7617 section 2).
     #[error("the credential is not Base64")]
     Base64,
-    /// User name or password have control characters, or are not UTF-8 (RFC 7617 section 2).
+    /// User name or password contain control characters, or are not UTF-8 (RFC 7617 section 2).
     #[error("user name or password have control characters, or are not UTF-8")]
     ControlCharacter,
     /// There is no colon between user name and password.
     #[error("there is no colon after the user name")]
     Colon,
-    /// A bearer token has characters that none can have (RFC 6750 section 2.1).
-    #[error("the bearer token has characters that do not belong there")]
+    /// A bearer token has characters that are not allowed (RFC 6750 section 2.1).
+    #[error("the bearer token has characters that are not allowed")]
     Token,
-    /// The password is not empty. Somebody has put the key into the wrong field.
+    /// The password is not empty. The key may be in the wrong field.
     #[error("the password is not empty")]
     Password,
-    /// What an extractor of the host's own says.
+    /// The message of a custom extractor.
     #[error("the credential is malformed: {0}")]
     Other(&'static str),
 }

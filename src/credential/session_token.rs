@@ -1,41 +1,3 @@
-//! Session tokens: short-lived credentials in the place of a secret, without a store of their own.
-//!
-//! A client that has presented its key and a companion secret (see
-//! [`Companions`](crate::credential::Companions)) gets a token from [`SessionTokens::issue`]. From then on it
-//! presents its key and the token, and the secret stays where it is.
-//!
-//! A token is worth nothing alone. It goes with the one key it was issued to, and with the companion that was presented
-//! then; organization and mode are theirs. Both are looked up at each request, so that a token
-//!
-//! - ends when the key or the companion is revoked, disabled, expired or deleted, at that instant;
-//! - ends when the secret of either that was presented at issue is rotated out, with the rotation's grace;
-//! - never allows more than both of them do at the time.
-//!
-//! Nothing is stored: the token says until when it is good and is signed. It is good in every process that has the same
-//! signing secret and the same store, and after a restart.
-//!
-//! ```text
-//! ses_app_k7Jc0qWvTz4n8XsB.1702532100000.mZq1…43 characters…
-//!     |                    |             |
-//!     |                    |             HMAC-SHA-256, base64url
-//!     |                    end, in milliseconds since the Unix epoch
-//!     the companion's identifier
-//! ```
-//!
-//! The signature also covers what is not written: organization, mode, the key's identifier, and the digests of both
-//! secrets.
-//!
-//! ```
-//! use std::time::Duration;
-//! use tower_api_keys::credential::SessionTokens;
-//! # let [current, previous] = ["current secret of 32 bytes or more", "previous secret of 32 bytes or more"];
-//!
-//! let tokens = SessionTokens::new(current.into())?.with_lifetime(Duration::from_secs(5 * 60));
-//! // While tokens signed with the secret of yesterday are still about:
-//! let tokens = tokens.with_previous(previous.into())?;
-//! # Ok::<_, tower_api_keys::credential::InvalidSigningSecret>(())
-//! ```
-
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,26 +11,59 @@ use crate::clock::Timestamp;
 use crate::identity::Principal;
 use crate::key::{Digest, HmacSha256, KeyId, Mode, Owner, SecretString, Tenant};
 
-/// Signs session tokens, and tells its own from others.
+/// Issues and verifies session tokens: short-lived credentials in place of a companion's secret, without a store.
 ///
-/// See the [module docs](self). A clone is cheap and shares the signing secrets, which are wiped from memory with the
-/// last of them.
+/// A client that has presented its key and a companion's secret (see [`Companions`](crate::credential::Companions)) gets a
+/// token from [`issue`](Self::issue). From then on it presents its key and the token.
+///
+/// A token is worth nothing alone. It belongs to the key it was issued to and to the companion that was presented then;
+/// organization and mode are theirs. Both are looked up for each request, so a token
+///
+/// - ends when the key or the companion is revoked, disabled, expired or deleted, at that instant;
+/// - ends when the secret of either that was presented at issue is rotated out, with the rotation's grace;
+/// - never allows more than both of them do at the time.
+///
+/// Nothing is stored: the token says when it ends and is signed. It is valid in every process that has the same signing
+/// secret and the same store, and after a restart.
+///
+/// ```text
+/// ses_app_k7Jc0qWvTz4n8XsB.1702532100000.mZq1…43 characters…
+///     |                    |             |
+///     |                    |             HMAC-SHA-256, base64url
+///     |                    end, in milliseconds since the Unix epoch
+///     the companion's identifier
+/// ```
+///
+/// The signature also covers what is not written: organization, mode, the key's identifier, and the digests of both
+/// secrets.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_api_keys::credential::SessionTokens;
+/// # let [current, previous] = ["current secret of 32 bytes or more", "previous secret of 32 bytes or more"];
+///
+/// let tokens = SessionTokens::new(current.into())?.with_lifetime(Duration::from_secs(5 * 60));
+/// // While tokens signed with the previous secret are still in use:
+/// let tokens = tokens.with_previous(previous.into())?;
+/// # Ok::<_, tower_api_keys::credential::InvalidSigningSecret>(())
+/// ```
+///
+/// A clone is cheap and shares the signing secrets, which are wiped from memory with the last of them.
 #[derive(Clone)]
 #[must_use]
 pub struct SessionTokens {
-    /// HMAC with the secret already taken in, to be cloned for each token; the first one signs.
+    /// HMAC with the secret already processed, cloned for each token; the first one signs.
     signers: Arc<Vec<HmacSha256>>,
     lifetime: Duration,
 }
 
-/// A signing secret that [`SessionTokens`] does not take: it has under 32 bytes. An empty one usually means that a
-/// variable of the environment is not set.
+/// A signing secret is under 32 bytes. An empty one usually means that an environment variable is not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a signing secret has at least 32 bytes")]
 #[non_exhaustive]
 pub struct InvalidSigningSecret;
 
-/// A well-formed token. Nothing says yet that it was ever issued.
+/// A well-formed token, which may never have been issued.
 #[derive(Clone, Copy)]
 pub(crate) struct SessionToken {
     pub(crate) companion: KeyId,
@@ -76,7 +71,7 @@ pub(crate) struct SessionToken {
     signature: [u8; 32],
 }
 
-/// What a token hangs on besides its own text.
+/// The values a token is bound to besides its own text.
 pub(crate) struct Bound<'a> {
     pub(crate) owner: &'a Owner,
     /// The key's identifier, and the digests that its secret may have had at issue.
@@ -88,14 +83,15 @@ pub(crate) struct Bound<'a> {
 const PREFIX: &str = "ses_";
 
 impl SessionTokens {
-    /// The fewest bytes of a signing secret: 32 hexadecimal digits have 128 bits.
+    /// The minimum length of a signing secret in bytes: 32 hexadecimal digits have 128 bits.
     pub const MIN_SECRET_LENGTH: usize = 32;
 
-    /// How long a token is good, if nothing else is said: 15 minutes.
+    /// The default lifetime of a token: 15 minutes.
     pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
-    /// Signs with `secret`: a text of at least 32 bytes from a random source, such as the base64 of 32 random bytes.
-    /// Every process that is to know the tokens of the others needs the same one.
+    /// Signs with `secret`, a text of at least 32 random bytes, such as the base64 of 32 random bytes.
+    ///
+    /// Every process that accepts the tokens of the others needs the same one.
     ///
     /// # Errors
     ///
@@ -104,8 +100,10 @@ impl SessionTokens {
         Ok(Self { signers: Arc::new(vec![signer(&secret)?]), lifetime: Self::DEFAULT_LIFETIME })
     }
 
-    /// Also takes tokens that were signed with this secret, and signs none with it: to replace a signing secret, make
-    /// the new one known to every process, as a previous one, before any process signs with it.
+    /// Also accepts tokens that were signed with this secret, but signs none with it.
+    ///
+    /// To replace a signing secret, add the new one to every process, as a previous one, before any process signs
+    /// with it.
     ///
     /// # Errors
     ///
@@ -115,16 +113,15 @@ impl SessionTokens {
         Ok(self)
     }
 
-    /// Sets how long a token is good. What counts is what was set where the token was issued.
+    /// Sets the lifetime of tokens. The setting of the issuing process applies.
     pub fn with_lifetime(self, lifetime: Duration) -> Self {
         Self { lifetime, ..self }
     }
 
-    /// A new token for a caller that has presented its key and the secret of a companion. `None` for every other: a
-    /// token begets no token.
+    /// Issues a token to a caller that has sent its key and a companion secret; `None` otherwise.
     ///
-    /// The text is visible ASCII, at most 101 bytes. Send it in a header field that is
-    /// [marked sensitive](http::HeaderValue::set_sensitive), in an answer that no cache keeps.
+    /// A token cannot mint another token. The text is visible ASCII, at most 101 bytes. Send it in a header field
+    /// that is [marked sensitive](http::HeaderValue::set_sensitive), in a response that is not cached.
     pub fn issue(&self, principal: &Principal, now: Timestamp) -> Option<SecretString> {
         let companion = principal.companion()?;
         let (key_digest, companion_digest) = companion.presented?;
@@ -138,7 +135,7 @@ impl SessionTokens {
         Some(token.text())
     }
 
-    /// Whether `token` was issued for this: takes as long if it was not.
+    /// Whether `token` was issued for `bound`, in constant time.
     pub(crate) fn verify(&self, token: &SessionToken, bound: &Bound<'_>) -> bool {
         let (key_id, key_digests) = bound.key;
         let mut genuine = Choice::from(0);
@@ -163,7 +160,7 @@ fn signer(secret: &SecretString) -> Result<HmacSha256, InvalidSigningSecret> {
 }
 
 impl SessionToken {
-    /// Reads a token. One token has one text.
+    /// Parses a token. One token has one text.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.strip_prefix(PREFIX)?.split('.');
         let (companion, end, signature) = (parts.next()?, parts.next()?, parts.next()?);
@@ -180,7 +177,7 @@ impl SessionToken {
 
     fn text(&self) -> SecretString {
         let Self { companion, expires_at, signature } = self;
-        // Written at once, so that no part of it stays behind elsewhere.
+        // Written into one buffer, so that no part of it is left elsewhere in memory.
         let mut text = String::with_capacity(128);
         text.push_str(PREFIX);
         text.push_str(companion.as_str());
@@ -208,7 +205,7 @@ impl SessionToken {
         };
         let (key_id, key_digest) = key;
         let mut mac = signer.clone();
-        // The signing secret may sign other things elsewhere.
+        // Separates this use of the signing secret from others.
         mac.update(b"tower-api-keys session token 1");
         for field in [
             self.companion.as_str().as_bytes(),
@@ -219,7 +216,7 @@ impl SessionToken {
             key_digest.as_bytes(),
             companion.as_bytes(),
         ] {
-            // With its length, so that no two lists of fields are the same bytes.
+            // With its length, so that different lists of fields are never the same bytes.
             mac.update(&(field.len() as u64).to_be_bytes());
             mac.update(field);
         }
@@ -265,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_good_for_what_it_was_signed_for_and_for_nothing_else() {
+    fn a_token_is_valid_only_for_the_values_it_was_signed_with() {
         let by = tokens(SECRET);
         let token = signed(&by, 1_702_531_200_000);
         let good = |by: &SessionTokens, token, owner: Owner, key: &str, digests: [&str; 2]| {
@@ -331,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn r28_a_signing_secret_of_under_128_bits_is_refused() {
+    fn a_signing_secret_of_under_128_bits_is_refused() {
         for (secret, ok) in [("", false), (&SECRET[1..], false), (SECRET, true)] {
             assert_eq!(SessionTokens::new(secret.into()).is_ok(), ok, "{secret}");
             assert_eq!(tokens(SECRET).with_previous(secret.into()).is_ok(), ok, "{secret}");

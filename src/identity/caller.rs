@@ -6,27 +6,27 @@ use super::{Principal, Session};
 use crate::clock::Now;
 use crate::key::KeyId;
 
-/// What the checks leave in a request's extensions. The type is private, so no other code can forge it.
+/// The result of the checks in a request's extensions. The type is private, so no other code can forge it.
 #[derive(Clone, Debug)]
 pub(crate) struct Authentication {
     pub(crate) caller: Caller,
-    /// The one reading of the clock for this request.
+    /// The time of this request; the clock is read once.
     pub(crate) now: Now,
 }
 
-/// Who sent a request.
+/// The sender of a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
-    /// Nobody: the request has no credential and is accepted all the same.
+    /// The request has no credential and is accepted without one.
     Anonymous,
-    /// A caller of whom it is known for whom it acts.
+    /// A caller that acts for a known tenant.
     Principal(Principal),
-    /// A person who may act for several organizations, before it is known for which.
+    /// A person who may act for several organizations, before one is selected.
     Session { session: Arc<Session>, scheme: &'static str },
 }
 
 impl Authentication {
-    /// `None` if the request has not been authenticated: no layer stands outside.
+    /// `None` if the request was not authenticated: there is no outer layer.
     #[inline]
     pub(crate) fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
@@ -34,7 +34,7 @@ impl Authentication {
 }
 
 impl Caller {
-    /// The principal, if it is known by now.
+    /// The principal, if it is known yet.
     #[inline]
     pub(crate) fn principal(&self) -> Option<&Principal> {
         match self {
@@ -43,7 +43,7 @@ impl Caller {
         }
     }
 
-    /// Whom to count and to log; `None` for an anonymous request.
+    /// The identifier for counting and logging; `None` for an anonymous request.
     #[inline]
     pub(crate) fn id(&self) -> Option<&KeyId> {
         match self {

@@ -1,19 +1,19 @@
-//! The caller: who it is, for which organization it acts, and what belongs to it.
+//! The caller: its identity, the organization it acts for, and the values it owns.
 //!
 //! - [`Principal`]: the authenticated caller of a request, by its key or its session.
 //! - [`SessionAuthenticator`]: verifies people's [sessions](Session), for applications with a dashboard beside keys.
-//! - [`OrganizationRule`]: for which organization a request acts, where the key alone does not say.
+//! - [`OrganizationRule`]: selects the organization a request acts for, where the key alone does not.
 //! - [`Role`], [`Tier`], [`OrganizationPrincipal`], [`SystemPrincipal`]: roles of people, and keys of the system.
-//! - [`Owned`]: a value that only its owner reaches.
+//! - [`Owned`]: a value that only its owner can access.
 //!
 //! # Sessions
 //!
 //! An application implements [`SessionAuthenticator`] and gives it to
-//! [`ApiKeysBuilder::sessions`](crate::ApiKeysBuilder::sessions). A session is then a [`Principal`] like any other: same
-//! scopes, same isolation, same rate limits.
+//! [`ApiKeysBuilder::sessions`](crate::ApiKeysBuilder::sessions). A session is then a [`Principal`] like any other:
+//! with scopes, isolation and rate limits.
 //!
-//! A session belongs to a person who may be a member of several organizations. The [`OrganizationRule`] of the assembly
-//! says for which of them a request acts. A session is never of the [system's tier](Tier::System).
+//! A session belongs to a person who may be a member of several organizations. The [`OrganizationRule`] of the
+//! assembly selects the one a request acts for. A session never belongs to the [system tier](Tier::System).
 //!
 //! ```
 //! use async_trait::async_trait;
@@ -39,7 +39,7 @@
 //! impl SessionAuthenticator for Tokens {
 //!     async fn authenticate(&self, token: &SecretString) -> Result<Option<Session>, StoreError> {
 //!         let Some(claims) = verify(token.expose_secret()) else { return Ok(None) };
-//!         // Only now, from a token that is good.
+//!         // Only now, from a verified token.
 //!         let Ok(organization) = claims.organization.parse() else { return Ok(None) };
 //!         let scopes = ScopeSet::parse_list(["invoice:read"]).unwrap_or_default();
 //!         let membership = Membership::new(organization, Role::of_rank(1), scopes);
@@ -50,10 +50,10 @@
 //!
 //! # Isolation
 //!
-//! A handler that finds a resource by its identifier must not show it to another organization, or to a key of the other
-//! mode, and must not show that it exists. So a resource is kept together with its [`Owner`](crate::key::Owner), and is
-//! reached through the caller: what is another's is `None`, exactly as if it were not there. There is one way to a 404, so
-//! all of them are alike to the byte.
+//! A handler that finds a resource by its identifier must not show it to another organization, or to a key of the
+//! other mode, and must not reveal that it exists. So a resource is stored together with its
+//! [`Owner`](crate::key::Owner), and is accessed through the caller: a resource of another owner is `None`, exactly
+//! as if it did not exist. All 404 responses come from the same code, so they are equal byte for byte.
 //!
 //! ```
 //! use std::collections::HashMap;
@@ -85,12 +85,12 @@
 //!     Ok(())
 //! }
 //!
-//! // A list has the caller's own only.
+//! // A list contains only the caller's own.
 //! fn names(workflows: &Workflows, principal: &Principal) -> Vec<String> {
 //!     workflows.values().filter_map(|workflow| workflow.get(principal)).map(|own| own.name.clone()).collect()
 //! }
 //!
-//! // A route may tell its caller, of the caller's own organization, that a resource is of the other mode.
+//! // A route may report, within the caller's own organization, that a resource has the other mode.
 //! fn may_run(workflows: &Workflows, principal: &Principal, id: &str) -> Result<(), OtherMode> {
 //!     match workflows.get(id) {
 //!         Some(workflow) if workflow.is_in_other_mode(principal) => Err(OtherMode),
@@ -99,8 +99,8 @@
 //! }
 //! ```
 //!
-//! Where a database holds the resources, put the owner's tenant and mode into every query's condition; a row found by its
-//! identifier alone goes into an `Owned` before anything else looks at it.
+//! With a database, put the owner's tenant and mode into every query's condition. Put a row found by its identifier
+//! alone into an `Owned` before using it.
 
 mod caller;
 mod organization_rule;

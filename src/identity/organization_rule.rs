@@ -5,25 +5,25 @@ use http::HeaderName;
 
 use super::{Principal, Role};
 
-/// For which organization a request acts.
+/// Selects the organization a request acts for.
 ///
-/// Without a rule, a key of an organization acts for its owner, and a key of the system for none.
+/// Without a rule, a key of an organization acts for its owner, and a system key for none.
 ///
-/// [`named_in`](Self::named_in) asks clients to name their own organization in a header field as well.
-/// [`context`](Self::context) finds the organization for keys of the system and for [sessions](super::Session), too:
+/// [`named_in`](Self::named_in) requires clients to name their own organization in a header field as well.
+/// [`context`](Self::context) also selects the organization for system keys and for [sessions](super::Session):
 ///
 /// | | a key of an organization | a key of the system | a session |
 /// |---|---|---|---|
-/// | acts for | its own | the one of the route, or else of the header; in neither: 400 | the one of the route, or else of the cookie; in neither: 400 |
-/// | route parameter of another | 404 | - | 404 if it is no member |
-/// | cookie | not looked at | not looked at | without a route parameter: 404 if it is no member |
-/// | header that says another | 403, unless [ignored](Self::ignore_header_of_organization_keys) | with a route parameter: 403 | 403 |
+/// | acts for | its own | that of the route, otherwise of the header; 400 if neither names one | that of the route, otherwise of the cookie; 400 if neither names one |
+/// | route parameter of another | 404 | - | 404 if it is not a member |
+/// | cookie | ignored | ignored | without a route parameter: 404 if it is not a member |
+/// | header of another | 403, unless [ignored](Self::ignore_header_of_organization_keys) | with a route parameter: 403 | 403 |
 ///
-/// An organization that does not exist is answered like one that the caller can't act for: the same 404. Whether the one
-/// that a system key selects exists is not known here; the application looks it up. A header or cookie that comes twice is
-/// 403 where it is looked at, even if both say the same; an empty one counts as absent.
+/// An organization that does not exist gets the same 404 as one that the caller cannot act for. The rule does not
+/// know whether the organization that a system key selects exists; the application looks it up. A repeated header or
+/// cookie is rejected with 403 where it is read, even if both values are equal; an empty one counts as absent.
 ///
-/// Routes [of the system](crate::route::Access::System), and routes without a rule, act for no organization.
+/// [System routes](crate::route::Access::System), and routes without a rule, act for no organization.
 ///
 /// ```
 /// use tower_api_keys::identity::OrganizationRule;
@@ -40,11 +40,11 @@ use super::{Principal, Role};
 #[must_use]
 pub struct OrganizationRule {
     pub(crate) selection: Selection,
-    /// A header name that is none.
+    /// An invalid header name, reported when the layer is built.
     pub(crate) fault: Option<String>,
 }
 
-/// How the organization is found.
+/// How the organization is selected.
 #[derive(Clone, Debug)]
 pub(crate) enum Selection {
     /// The caller has to name its own.
@@ -65,14 +65,15 @@ pub(crate) struct Context {
 type RoleFn = dyn Fn(&Principal) -> Role + Send + Sync;
 
 impl OrganizationRule {
-    /// Every request has to name its caller's own organization in this header field: 400 if it is absent, 403 if it names
-    /// another. A key of the system has no organization of its own and is rejected.
+    /// Requires every request to name its caller's own organization in this header field.
+    ///
+    /// 400 if it is absent, 403 if it names another. A system key has no organization and is rejected.
     pub fn named_in(header: impl AsRef<str>) -> Self {
         let (header, fault) = name(header.as_ref());
         Self { selection: Selection::Named { header, required: true }, fault }
     }
 
-    /// Accepts requests in which the field of [`named_in`](Self::named_in) is absent. Where it is there, it has to agree.
+    /// Accepts requests without the field of [`named_in`](Self::named_in). If it is sent, it has to match.
     pub fn optional(mut self) -> Self {
         if let Selection::Named { required, .. } = &mut self.selection {
             *required = false;
@@ -80,40 +81,42 @@ impl OrganizationRule {
         self
     }
 
-    /// Finds the organization of every kind of caller. Knows of a key's own organization, until told what else selects one.
+    /// Selects the organization of every kind of caller. A key acts for its own organization until another source is
+    /// added.
     pub fn context() -> Self {
         Self { selection: Selection::Context(Context::default()), fault: None }
     }
 
-    /// The header field that selects the organization of a system key, and has to agree for every other caller.
+    /// Sets the header field that selects the organization of a system key, and must match for every other caller.
     pub fn header(mut self, header: impl AsRef<str>) -> Self {
         let (header, fault) = name(header.as_ref());
         self.fault = self.fault.or(fault);
         self.change(|to| to.header = Some(header))
     }
 
-    /// Does not look at the header of requests with a key of an organization.
+    /// Ignores the header in requests with a key of an organization.
     pub fn ignore_header_of_organization_keys(self) -> Self {
         self.change(|to| to.header_is_ignored = true)
     }
 
-    /// The parameter that names the organization in routes that have it, `orgId` for `/organizations/{orgId}/invoices`.
+    /// Sets the route parameter that names the organization: `orgId` for `/organizations/{orgId}/invoices`.
     ///
-    /// Read from the route that was [matched](crate::route::RouteMatching). A value with a `%` in it is no organization.
+    /// Read from the route that was [matched](crate::route::RouteMatching). A value that contains `%` is not an
+    /// organization.
     pub fn route_parameter(self, name: impl Into<String>) -> Self {
         self.change(|to| to.parameter = Some(name.into()))
     }
 
-    /// The cookie that selects the organization of a session where the route does not.
+    /// Sets the cookie that selects the organization of a session if the route does not.
     ///
-    /// It selects and proves nothing: the session has to be a member. So it needs no protection from forgery as long as
-    /// the session itself comes in a header field that no browser sends by itself.
+    /// It only selects, and proves nothing: the session has to be a member. So it needs no CSRF protection as long as
+    /// the session itself is sent in a header field that no browser sends automatically.
     pub fn session_cookie(self, name: impl Into<String>) -> Self {
         self.change(|to| to.cookie = Some(name.into()))
     }
 
     /// Gives each key a role in the organization it acts for, so that routes can require
-    /// [one](crate::route::Access::Role). Sessions have theirs already.
+    /// [one](crate::route::Access::Role). Sessions already have roles.
     pub fn key_roles(self, role: impl Fn(&Principal) -> Role + Send + Sync + 'static) -> Self {
         self.change(|to| to.roles = Some(Arc::new(role)))
     }
@@ -122,7 +125,8 @@ impl OrganizationRule {
         match &mut self.selection {
             Selection::Context(context) => change(context),
             Selection::Named { .. } => {
-                self.fault.get_or_insert("the settings of a context do not go with `named_in`".to_owned());
+                self.fault
+                    .get_or_insert("the settings of a context cannot be combined with `named_in`".to_owned());
             }
         }
         self
@@ -132,8 +136,10 @@ impl OrganizationRule {
 fn name(header: &str) -> (HeaderName, Option<String>) {
     match HeaderName::try_from(header) {
         Ok(name) => (name, None),
-        // Never looked at: the assembly is refused.
-        Err(_) => (HeaderName::from_static("x"), Some(format!("{header:?} is no name of a header field"))),
+        // Never used: the layer is not built.
+        Err(_) => {
+            (HeaderName::from_static("x"), Some(format!("{header:?} is not the name of a header field")))
+        }
     }
 }
 

@@ -3,10 +3,10 @@ use std::fmt;
 use super::Principal;
 use crate::key::Owner;
 
-/// A value that only its owner reaches.
+/// A value that only its owner can access.
 ///
-/// See the [module docs](super#isolation) for an example. `Debug` shows the owner only, and there is no way to serialize it: whoever
-/// writes the value out has to say for whom.
+/// See the [module docs](super#isolation) for an example. `Debug` shows only the owner, and there is no way to
+/// serialize it without naming the caller.
 #[derive(Clone)]
 pub struct Owned<T> {
     owner: Owner,
@@ -14,32 +14,32 @@ pub struct Owned<T> {
 }
 
 impl<T> Owned<T> {
-    /// What a caller makes is owned by [`principal.owner()`](Principal::owner).
+    /// Wraps a value. A caller's own values are owned by [`principal.owner()`](Principal::owner).
     pub fn new(owner: Owner, value: T) -> Self {
         Self { owner, value }
     }
 
-    /// The organization or system, and the mode, that the value belongs to.
+    /// The organization or system, and the mode, that owns the value.
     pub fn owner(&self) -> &Owner {
         &self.owner
     }
 
-    /// The value, if it is the caller's. A system key reaches what the system owns, or, where an
-    /// [`OrganizationRule`](super::OrganizationRule) has found for which organization it acts, that
-    /// organization's.
+    /// The value, if the caller owns it.
+    ///
+    /// A system key accesses the values of the system, or, if an [`OrganizationRule`](super::OrganizationRule)
+    /// selected an organization, the values of that organization.
     pub fn get(&self, principal: &Principal) -> Option<&T> {
         self.is_owned_by(principal).then_some(&self.value)
     }
 
-    /// The value to be changed, if it is the caller's.
+    /// The value as mutable, if the caller owns it.
     pub fn get_mut(&mut self, principal: &Principal) -> Option<&mut T> {
         self.is_owned_by(principal).then_some(&mut self.value)
     }
 
-    /// Whether the value is of the caller's organization, in the other mode: live where the caller is test, or the other
-    /// way round.
+    /// Whether the caller's organization owns the value in the other mode: live if the caller is test, or vice versa.
     ///
-    /// For the few routes that say so. Everywhere else what [`get`](Self::get) gives is all there is to know.
+    /// For the few routes that report this. All other routes should use only [`get`](Self::get).
     pub fn is_in_other_mode(&self, principal: &Principal) -> bool {
         self.owner.tenant == principal.owner().tenant && self.owner.mode != principal.mode()
     }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn r49_r52_only_the_very_owner_reaches_a_value() {
+    fn only_the_very_owner_reaches_a_value() {
         let owners = [
             organization("acme", Mode::Live),
             organization("acme", Mode::Test),

@@ -8,13 +8,13 @@ use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, Mode, OrganizationId, Owner, Tenant};
 use crate::scope::{Scope, ScopeSet};
 
-/// The authenticated caller: the key that the request presented, as the store held it when the request came, or a
+/// The authenticated caller: the key of the request, as the store held it when the request arrived, or a
 /// [session](Session).
 ///
-/// The layers attach it to the request. Handlers get it with [`Principal::from_extensions`], or, with the feature `axum`, as
-/// an argument. Only this crate can make one or put one into a request's extensions.
+/// The layer attaches it to the request. Handlers get it with [`Principal::from_extensions`], or, with the feature
+/// `axum`, as an argument. Only this crate can create one or put one into a request's extensions.
 ///
-/// Cheap to clone. `Debug` shows identifiers and the owner only.
+/// Cheap to clone. `Debug` shows only identifiers and the owner.
 #[derive(Clone)]
 pub struct Principal {
     identity: Identity,
@@ -22,19 +22,20 @@ pub struct Principal {
     companion: Option<Arc<Companion>>,
 }
 
-/// What came with the key.
+/// The companion that was sent with the key.
 pub(crate) struct Companion {
     pub(crate) record: Arc<KeyRecord>,
-    /// The digests of the key and of the companion's secret, if that was presented itself: what a session token hangs on.
+    /// The digests of the key and of the companion's secret, if the secret itself was sent. A session token is bound
+    /// to them.
     pub(crate) presented: Option<(Digest, Digest)>,
 }
 
 #[derive(Clone)]
 pub(crate) enum Identity {
-    /// Acts for the key's owner, unless a layer has found for whom else.
+    /// Acts for the key's owner, unless an organization rule has selected another organization.
     Key { record: Arc<KeyRecord>, acting: Option<Arc<Acting>> },
-    /// A session is nobody before a layer has found for which organization it acts. Elsewhere, so that the principals
-    /// of keys are small: each is moved several times in each request.
+    /// A session acts for no organization before one is selected. Boxed, so that the principals of keys are small:
+    /// each is moved several times in each request.
     Session(Arc<ActingSession>),
 }
 
@@ -44,7 +45,7 @@ pub(crate) struct ActingSession {
     acting: Acting,
 }
 
-/// For whom a caller acts, and as what.
+/// The organization a caller acts for, and its role there.
 pub(crate) struct Acting {
     owner: Owner,
     role: Option<Role>,
@@ -55,7 +56,7 @@ impl Principal {
         Self { identity: Identity::Key { record, acting: None }, scheme, companion: None }
     }
 
-    /// The key, with its own scopes and in its own mode, for `organization`. A session stays where it is.
+    /// The key, with its own scopes and mode, acting for `organization`. A session is unchanged.
     pub(crate) fn acting_for(&self, organization: OrganizationId, role: Option<Role>) -> Self {
         let mut principal = self.clone();
         if let Identity::Key { record, acting } = &mut principal.identity {
@@ -65,7 +66,7 @@ impl Principal {
         principal
     }
 
-    /// The session in one of the organizations it is a member of; `None` if it is not.
+    /// The session acting for one of its organizations; `None` if it is not a member.
     pub(crate) fn of_session(
         session: &Arc<Session>,
         scheme: &'static str,
@@ -79,7 +80,7 @@ impl Principal {
         Some(Self { identity, scheme, companion: None })
     }
 
-    /// The principal of the request with these extensions; `None` if the request is anonymous, or no layer stands outside.
+    /// The principal of a request; `None` if the request is anonymous, or there is no outer layer.
     ///
     /// ```
     /// use http::{Request, StatusCode};
@@ -96,7 +97,7 @@ impl Principal {
         Authentication::of(extensions)?.caller.principal()
     }
 
-    /// The key's public identifier; of a session, the [one made from its subject](Session::id).
+    /// The key's public identifier; for a session, the [one derived from its subject](Session::id).
     #[inline]
     pub fn key_id(&self) -> &KeyId {
         match &self.identity {
@@ -105,7 +106,7 @@ impl Principal {
         }
     }
 
-    /// What people call the key or the session.
+    /// The name people give the key or the session.
     pub fn name(&self) -> &str {
         match &self.identity {
             Identity::Key { record, .. } => &record.name,
@@ -113,8 +114,8 @@ impl Principal {
         }
     }
 
-    /// The organization or system, and the mode, in which the caller acts: that of the key, or the one that an
-    /// [`OrganizationRule`](super::OrganizationRule) found.
+    /// The organization or system, and the mode, in which the caller acts: those of the key, or the organization
+    /// selected by an [`OrganizationRule`](super::OrganizationRule).
     pub fn owner(&self) -> &Owner {
         match &self.identity {
             Identity::Key { record, acting: None } => &record.owner,
@@ -123,7 +124,7 @@ impl Principal {
         }
     }
 
-    /// The organization in which the caller acts. A system key has none, unless a layer has found one.
+    /// The organization in which the caller acts. A system key has none unless a rule selects one.
     pub fn organization(&self) -> Option<&OrganizationId> {
         match &self.owner().tenant {
             Tenant::Organization(organization) => Some(organization),
@@ -131,7 +132,7 @@ impl Principal {
         }
     }
 
-    /// Which of the two tiers the caller is of. Never changes with the organization in which it acts.
+    /// The caller's tier. It does not depend on the organization in which the caller acts.
     pub fn tier(&self) -> Tier {
         match &self.identity {
             Identity::Key { record, .. } if record.owner.tenant == Tenant::System => Tier::System,
@@ -139,8 +140,8 @@ impl Principal {
         }
     }
 
-    /// The caller's role in the organization in which it acts. A session always has one, a key has one if the
-    /// [host gives roles to keys](super::OrganizationRule::key_roles).
+    /// The caller's role in the organization in which it acts. A session always has one; a key has one if the [rule
+    /// assigns roles to keys](super::OrganizationRule::key_roles).
     pub fn role(&self) -> Option<Role> {
         self.acting()?.role
     }
@@ -163,7 +164,7 @@ impl Principal {
         self.scopes().contains(scope)
     }
 
-    /// When the key stops working, or the session ends, if it does.
+    /// When the key or the session expires, if it does.
     pub fn expires_at(&self) -> Option<Timestamp> {
         match &self.identity {
             Identity::Key { record, .. } => record.expires_at,
@@ -171,12 +172,12 @@ impl Principal {
         }
     }
 
-    /// How the caller authenticated: the scheme of the credential's challenge, for example `ApiKey`.
+    /// The scheme of the credential's challenge, for example `ApiKey`.
     pub fn scheme(&self) -> &'static str {
         self.scheme
     }
 
-    /// The session, where it is none of this host's keys that calls.
+    /// The session; `None` if the caller has a key.
     pub fn session(&self) -> Option<&Session> {
         match &self.identity {
             Identity::Key { .. } => None,
@@ -184,8 +185,8 @@ impl Principal {
         }
     }
 
-    /// The identifier of the key that came with the caller's, as its secret or by a session token: which app of the
-    /// organization is calling, for instance. `None` if there was none. See [`Companions`](crate::credential::Companions).
+    /// The identifier of the companion, sent as its secret or by a session token: for instance the app of the
+    /// organization that calls. `None` if there was none. See [`Companions`](crate::credential::Companions).
     pub fn companion_id(&self) -> Option<&KeyId> {
         Some(&self.companion()?.record.id)
     }
@@ -194,7 +195,7 @@ impl Principal {
         self.companion.as_deref()
     }
 
-    /// `record` is to allow no more than the companion does.
+    /// Adds a companion. The record must already be restricted to what the companion allows.
     pub(crate) fn with_companion(self, companion: Companion) -> Self {
         Self { companion: Some(Arc::new(companion)), ..self }
     }
@@ -212,7 +213,7 @@ impl Principal {
         }
     }
 
-    /// Whether a layer has found for which organization the caller acts.
+    /// Whether an organization was selected for the caller.
     pub(crate) fn is_in_context(&self) -> bool {
         self.acting().is_some()
     }

@@ -1,7 +1,7 @@
-/// How much a caller may do in an organization: a higher role may do all that a lower one may.
+/// How much a caller may do in an organization: a higher role may do everything that a lower one may.
 ///
-/// What roles there are is the host's business. A role says who somebody is in an organization, a
-/// [scope](crate::scope) what a credential was given for; a route can ask for [both](crate::route::Access).
+/// The application defines its roles. A role is a person's position in an organization, a [scope](crate::scope) is a
+/// permission of a credential; a route can require [both](crate::route::Access).
 ///
 /// ```
 /// use tower_api_keys::identity::Role;

@@ -11,17 +11,18 @@ use crate::key::{KeyId, Mode, OrganizationId, SecretString};
 use crate::scope::ScopeSet;
 use crate::store::StoreError;
 
-/// Tells whose session a token is.
+/// Verifies session tokens.
 #[async_trait]
 pub trait SessionAuthenticator: Send + Sync + 'static {
-    /// The session that `token` stands for; `None` if it stands for none, for whatever reason.
+    /// The session of `token`; `None` if the token is not valid, for any reason.
     ///
-    /// Called for each request with such a token, which nobody has checked but for its alphabet and its length. Has no
-    /// timer: an authenticator that asks somebody else has to give up in time.
+    /// Called for each request with such a token. Only its alphabet and length have been checked. There is no time
+    /// limit: an authenticator that calls another service has to give up in time.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if that can't be told right now. The request is then answered 503. So it is if this panics.
+    /// [`StoreError`] if the session cannot be verified right now. The request then gets a 503 response, also if this
+    /// panics.
     async fn authenticate(&self, token: &SecretString) -> Result<Option<Session>, StoreError>;
 }
 
@@ -32,9 +33,9 @@ impl<A: SessionAuthenticator + ?Sized> SessionAuthenticator for Arc<A> {
     }
 }
 
-/// Somebody whom the host has authenticated, and the organizations they may act for.
+/// A person whom the application has authenticated, and the organizations they may act for.
 ///
-/// See the [module docs](self). `Debug` shows the identifier and the organizations.
+/// See [sessions](crate::identity#sessions). `Debug` shows the identifier and the organizations.
 #[derive(Clone)]
 pub struct Session {
     subject: String,
@@ -45,28 +46,28 @@ pub struct Session {
     expires_at: Option<Timestamp>,
 }
 
-/// What somebody is and may do in one organization.
+/// The role and the permissions of a person in one organization.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Membership {
     /// The organization.
     pub organization: OrganizationId,
-    /// What they are there.
+    /// The role of the person there.
     pub role: Role,
     /// What the session may do there.
     pub scopes: ScopeSet,
 }
 
 impl Membership {
-    /// In `organization`, as `role`, with these scopes.
+    /// A membership in `organization` with a role and scopes.
     pub fn new(organization: OrganizationId, role: Role, scopes: ScopeSet) -> Self {
         Self { organization, role, scopes }
     }
 }
 
 impl Session {
-    /// A session of `subject`: who it is, as the host tells people apart, for example the subject of a JWT. All sessions
-    /// of one subject are one caller, and share its rate limits.
+    /// A session of `subject`, the application's identifier for a person, for example the subject of a JWT. All
+    /// sessions of one subject are one caller, and share its rate limits.
     pub fn new(
         subject: impl Into<String>,
         mode: Mode,
@@ -77,30 +78,31 @@ impl Session {
         Self { id: id_of(&subject), name: subject.clone(), subject, mode, memberships, expires_at: None }
     }
 
-    /// What people call it, in place of the subject.
+    /// Sets a display name, in place of the subject.
     #[must_use]
     pub fn with_name(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self }
     }
 
-    /// The first instant at which it is over. The layer checks it by its own clock, whatever the authenticator did.
+    /// Sets the first instant at which the session has expired. The layer checks it by its own clock, in addition to
+    /// the authenticator.
     #[must_use]
     pub fn with_expiry(self, expires_at: Timestamp) -> Self {
         Self { expires_at: Some(expires_at), ..self }
     }
 
-    /// Who it is.
+    /// The application's identifier for the person.
     pub fn subject(&self) -> &str {
         &self.subject
     }
 
-    /// What stands for the subject in logs, audits and rate limits: `session-` and 24 hexadecimal digits, the first 96 bits
-    /// of the subject's SHA-256.
+    /// The identifier of the subject in logs, audits and rate limits: `session-` and 24 hexadecimal digits, the first
+    /// 96 bits of the subject's SHA-256.
     pub fn id(&self) -> &KeyId {
         &self.id
     }
 
-    /// What people call it.
+    /// The display name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -115,7 +117,7 @@ impl Session {
         &self.memberships
     }
 
-    /// The first instant at which it is over.
+    /// The first instant at which the session has expired.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.expires_at
     }

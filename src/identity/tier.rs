@@ -1,13 +1,13 @@
-//! The two tiers of callers, as types that only a caller of the tier can be.
+//! The two tiers of callers, and types that prove a caller's tier.
 
 use http::Extensions;
 
 use super::Principal;
 use crate::key::OrganizationId;
 
-/// The two kinds of callers: those that belong to an organization, and those of the host itself.
+/// The two kinds of callers: those that belong to an organization, and those of the application itself.
 ///
-/// Decided by what is stored with the key, never by its text or its scopes.
+/// Decided by the record stored with the key, never by its text or its scopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tier {
     /// A key of an organization, or a session.
@@ -19,9 +19,8 @@ pub enum Tier {
 /// A caller that acts for one organization: with its own key, in a session, or with a system key that names the
 /// organization.
 ///
-/// Only an [`OrganizationRule`](super::OrganizationRule) makes one, so a handler that takes
-/// it can't be reached where that layer was forgotten: with the feature `axum` it is an argument of handlers, and the
-/// answer is 500.
+/// Only an [`OrganizationRule`](super::OrganizationRule) makes one, so a handler that takes it cannot run if the rule
+/// was forgotten: with the feature `axum` it is an argument of handlers, and the response is 500 then.
 ///
 /// ```
 /// use tower_api_keys::identity::OrganizationPrincipal;
@@ -39,9 +38,9 @@ pub struct OrganizationPrincipal {
     organization: OrganizationId,
 }
 
-/// A caller of the system: no key of an organization and no session is one, whatever its scopes.
+/// A caller of the system. Keys of organizations and sessions never are, whatever their scopes.
 ///
-/// With the feature `axum` it is an argument of handlers; everybody else is refused with 403.
+/// With the feature `axum` it is an argument of handlers; all other callers are rejected with 403.
 ///
 /// ```
 /// use tower_api_keys::identity::SystemPrincipal;
@@ -54,7 +53,7 @@ pub struct OrganizationPrincipal {
 pub struct SystemPrincipal(Principal);
 
 impl OrganizationPrincipal {
-    /// The caller of the request with these extensions; `None` if no layer has found for which organization it acts.
+    /// The caller of the request; `None` if no organization was selected.
     pub fn from_extensions(extensions: &Extensions) -> Option<Self> {
         let principal = Principal::from_extensions(extensions).filter(|caller| caller.is_in_context())?;
         Some(Self { organization: principal.organization()?.clone(), principal: principal.clone() })
@@ -72,7 +71,7 @@ impl OrganizationPrincipal {
 }
 
 impl SystemPrincipal {
-    /// The caller of the request with these extensions; `None` if it is not of the system.
+    /// The caller of the request; `None` if it is not a system key.
     pub fn from_extensions(extensions: &Extensions) -> Option<Self> {
         let principal = Principal::from_extensions(extensions)?;
         (principal.tier() == Tier::System).then(|| Self(principal.clone()))

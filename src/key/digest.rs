@@ -5,7 +5,7 @@ use std::str::FromStr;
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
-/// Names a pepper in stored digests, so that it can be replaced: 0 to 4 294 967 295, any order.
+/// Names a pepper in stored digests, so that the pepper can be replaced: 0 to 4 294 967 295, in any order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PepperId(u32);
 
@@ -38,7 +38,7 @@ pub enum DigestAlgorithm {
 }
 
 impl DigestAlgorithm {
-    /// The same number for no two algorithms.
+    /// A number that is different for each algorithm.
     fn tag(self) -> u64 {
         match self {
             Self::Sha256 => 0,
@@ -57,17 +57,17 @@ impl fmt::Display for DigestAlgorithm {
     }
 }
 
-/// What a store holds instead of a key: 32 bytes, and how they were made.
+/// What a store holds instead of a key: 32 bytes and the algorithm that made them.
 ///
-/// A fast digest is enough because keys are random, with at least 128 bits: there is nothing to guess. Passwords
-/// would need a slow one.
+/// A fast digest is enough: keys are random and have at least 128 bits, so they cannot be guessed. Passwords would
+/// need a slow digest.
 ///
-/// Written `sha256:` or `hmac-sha256:<pepper id>:`, then 64 lower-case hexadecimal digits; nothing else parses, so
-/// one digest has one text. `Debug` shows how it was made and no bytes.
+/// Written `sha256:` or `hmac-sha256:<pepper id>:`, then 64 lower-case hexadecimal digits. Nothing else parses, so
+/// one digest has one text. `Debug` shows the algorithm and no bytes.
 ///
-/// A verdict compares with [`ct_eq`](Self::ct_eq). `==` and `Hash` are there for maps keyed by digest; what they
-/// leak by timing is useless to a caller, who chooses keys and not their digests. `Hash` writes the first 8 bytes
-/// only, evenly spread as they are, so that a map may use them as they come.
+/// Authentication compares with [`ct_eq`](Self::ct_eq). `==` and `Hash` exist for maps keyed by digest. What they
+/// leak by timing is useless to a caller, who chooses keys and not their digests. `Hash` writes only the first 8
+/// bytes. They are evenly spread, so a map may use them as the hash.
 ///
 /// ```
 /// use tower_api_keys::key::{Digest, DigestAlgorithm, Peppers};
@@ -88,14 +88,15 @@ pub struct Digest {
     bytes: [u8; 32],
 }
 
-/// A stored text is no [`Digest`]. The key it belongs to cannot be verified.
+/// A stored text is not a [`Digest`]. The key it belongs to cannot be verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CorruptDigest {
-    /// The text starts with the name of no known algorithm: damaged, or written by a later version of this crate.
+    /// The text does not start with the name of a known algorithm: damaged, or written by a later version of this
+    /// crate.
     #[error("a digest starts with sha256: or hmac-sha256:")]
     Algorithm,
-    /// The id of the pepper is no decimal number of 32 bits without leading zeros.
+    /// The id of the pepper is not a decimal number of 32 bits without leading zeros.
     #[error("the pepper id of a digest is a number from 0 to 4294967295")]
     PepperId,
     /// The digest itself is not 64 lower-case hexadecimal digits.
@@ -104,28 +105,28 @@ pub enum CorruptDigest {
 }
 
 impl Digest {
-    /// A digest from how it was made and its bytes, as a store that keeps them in two columns reads it.
+    /// Combines an algorithm and bytes, for a store that keeps them in two columns.
     pub const fn from_parts(algorithm: DigestAlgorithm, bytes: [u8; 32]) -> Self {
         Self { algorithm, bytes }
     }
 
-    /// How the digest was made.
+    /// The algorithm that made the digest.
     pub const fn algorithm(&self) -> DigestAlgorithm {
         self.algorithm
     }
 
-    /// The bytes, without how they were made.
+    /// The bytes, without the algorithm.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.bytes
     }
 
-    /// Whether both are the same, in a time that does not depend on where they differ.
+    /// Whether both digests are equal, in a time that does not depend on where they differ.
     pub fn ct_eq(&self, other: &Self) -> bool {
-        // One comparison of the gathered differences: `subtle` on 32 bytes takes 52 ns, this 2 ns.
+        // One comparison of all differences combined: `subtle` on 32 bytes takes 52 ns, this takes 2 ns.
         self.differences(other).ct_eq(&0).into()
     }
 
-    /// Zero if there are none.
+    /// Zero if the digests are equal.
     fn differences(&self, other: &Self) -> u64 {
         let tags = self.algorithm.tag() ^ other.algorithm.tag();
         self.words().zip(other.words()).fold(tags, |sum, (a, b)| sum | (a ^ b))

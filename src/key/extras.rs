@@ -6,7 +6,7 @@ use super::{NextSecret, PreviousSecret};
 use crate::address::Network;
 use crate::clock::Timestamp;
 
-/// The [`ExtraFields`] of a key. A key that has none of them takes a word for them all.
+/// The [`ExtraFields`] of a key. They take one pointer if none is set.
 ///
 /// ```
 /// use std::num::NonZeroU32;
@@ -24,21 +24,20 @@ use crate::clock::Timestamp;
 #[derive(Clone, Default)]
 pub struct Extras(Option<Box<ExtraFields>>);
 
-/// What few keys have: other secrets while the key is being rotated, limits of its own, where and from when on it may be
-/// used.
+/// Rarely used fields, boxed to keep records small: rotation secrets, own limits, allowed networks and a start time.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ExtraFields {
-    /// The secret that the last rotation replaced, while it still verifies. While there is a [`next`](Self::next) one,
-    /// this one does not: at most two secrets of a key verify at a time.
+    /// The secret replaced by the last rotation, while it still verifies. It does not verify while there is a
+    /// [`next`](Self::next) secret: at most two secrets of a key verify at a time.
     pub previous: Option<PreviousSecret>,
-    /// The secret that the last rotation made, as long as nobody has used it. Fewest keys have one, so it is boxed.
+    /// The secret made by the last rotation, until it is first used. Boxed, as it is the rarest field.
     pub next: Option<Box<NextSecret>>,
     /// The first instant at which the key verifies.
     pub not_before: Option<Timestamp>,
-    /// Requests per window that this key gets instead of a rate limit category's own.
+    /// Requests per window for this key, in place of a rate limit category's own limit.
     pub limits: LimitOverrides,
-    /// The networks that the key may be used from. Empty, as unless set: from anywhere.
+    /// The networks that the key may be used from. Empty by default: any address.
     pub allowed_addresses: Vec<Network>,
 }
 
@@ -51,7 +50,7 @@ static NONE: ExtraFields = ExtraFields {
 };
 
 impl Extras {
-    /// Gives back the memory of fields of which none is set any more.
+    /// Frees the memory if no field is set any more.
     pub(crate) fn shrink(&mut self) {
         self.0.take_if(|fields| **fields == NONE);
     }
@@ -107,13 +106,13 @@ impl fmt::Debug for Extras {
 pub struct LimitOverrides(Vec<(Box<str>, NonZeroU32)>);
 
 impl LimitOverrides {
-    /// The limit for `category`, if the key has one of its own.
+    /// The key's own limit for `category`, if it has one.
     #[inline]
     pub fn get(&self, category: &str) -> Option<NonZeroU32> {
         self.0.iter().find(|(name, _)| **name == *category).map(|&(_, limit)| limit)
     }
 
-    /// Sets the limit for `category`, or with `None` takes it away.
+    /// Sets the limit for `category`; `None` removes it.
     pub fn set(&mut self, category: &str, limit: Option<NonZeroU32>) {
         self.0.retain(|(name, _)| **name != *category);
         self.0.extend(limit.map(|limit| (category.into(), limit)));

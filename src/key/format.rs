@@ -6,9 +6,9 @@ use thiserror::Error;
 use super::generate::push_random;
 use super::{GeneratedKey, KeyId, Mode, RandomnessUnavailable, SecretString, checksum};
 
-/// What the keys of one family look like: makes them, and tells them from junk without touching a store.
+/// The shape of one family of keys: generates keys, and rejects malformed ones without a store lookup.
 ///
-/// Written without the spaces:
+/// The parts of a key, written without the spaces:
 ///
 /// ```text
 /// sk_ test_ k7Jc0qWvTz4n . 8fXsB3vQm0LrT5yNcE2hKpWz9aGdJu4i 0Zb1Qx
@@ -20,8 +20,8 @@ use super::{GeneratedKey, KeyId, Mode, RandomnessUnavailable, SecretString, chec
 /// prefix
 /// ```
 ///
-/// Prefix and secret are always there; the rest is chosen with [`KeyFormatBuilder`]. The secret is made of
-/// `A-Z a-z 0-9`, 5.95 bits a character.
+/// Prefix and secret are always present; [`KeyFormatBuilder`] chooses the rest. The secret consists of `A-Z a-z 0-9`,
+/// 5.95 bits per character.
 ///
 /// ```
 /// use tower_api_keys::key::{KeyFormat, MalformedKey, Mode};
@@ -41,9 +41,9 @@ pub struct KeyFormat {
     prefix: String,
     modes: Option<Modes>,
     public_id: Option<PublicId>,
-    /// Length of the secrets made, without the checksum.
+    /// Length of generated secrets, without the checksum.
     secret: usize,
-    /// Lengths of the secrets read, without the checksum.
+    /// Lengths of accepted secrets, without the checksum.
     accepted: RangeInclusive<usize>,
     checksum: bool,
 }
@@ -57,12 +57,12 @@ struct Modes {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PublicId {
-    /// Length of the identifiers made.
+    /// Length of generated identifiers.
     length: usize,
     separator: char,
 }
 
-/// Describes a [`KeyFormat`]; made by [`KeyFormat::new`].
+/// Builds a [`KeyFormat`]; returned by [`KeyFormat::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a description is checked by `build`"]
 pub struct KeyFormatBuilder {
@@ -74,28 +74,28 @@ pub struct KeyFormatBuilder {
     checksum: bool,
 }
 
-/// A description that makes no sound [`KeyFormat`].
+/// The settings do not make a valid [`KeyFormat`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum InvalidKeyFormat {
-    /// The prefix has other characters, is empty without a mode mark that is always there, or what a key starts with is
-    /// `_` or `-`, where no scanner would see a word begin.
+    /// The prefix has other characters, or is empty without a required mode mark, or keys would start with `_` or
+    /// `-`, where scanners see no word boundary.
     #[error("a prefix is letters, digits, _ and -, and a key starts with a letter or digit")]
     Prefix,
-    /// A mode mark is empty, has other characters, or one mark starts with the other.
+    /// A mode mark is empty, has other characters, or one mark is a prefix of the other.
     #[error("mode marks are letters, digits, _ and -, and none starts with the other")]
     ModeMark,
-    /// Identifiers of this length are not possible, or would soon repeat: at 8 characters, a million keys hold
-    /// two alike with a chance of 1 in 440.
+    /// Identifiers of this length are not possible, or would collide too soon: at 8 characters, a million keys
+    /// contain a collision with a probability of 1 in 440.
     #[error("the length of a public id is 8 to 32")]
     PublicIdLength,
-    /// The separator may occur in an identifier or may not occur in a bearer token (RFC 6750, section 2.1).
+    /// The separator can occur in an identifier, or is not allowed in a bearer token (RFC 6750, section 2.1).
     #[error("the separator is one of . ~ + /")]
     Separator,
     /// Secrets below [`KeyFormat::MIN_SECRET_LENGTH`] have under 128 bits, too few for a fast digest.
     #[error("a secret has at least {} letters and digits", KeyFormat::MIN_SECRET_LENGTH)]
     WeakSecret,
-    /// The length of the secrets made is not among the lengths accepted.
+    /// The length of generated secrets is not among the accepted lengths.
     #[error("the length of generated secrets is not among the accepted ones")]
     SecretLength,
     /// A key could have more than [`KeyFormat::MAX_LENGTH`] bytes.
@@ -103,7 +103,7 @@ pub enum InvalidKeyFormat {
     TooLong,
 }
 
-/// Why a text is no key of a [`KeyFormat`]. For logs and metrics: to the client all of them look alike.
+/// Why a text is not a key of a [`KeyFormat`]. For logs and metrics: the client sees no difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum MalformedKey {
@@ -113,45 +113,44 @@ pub enum MalformedKey {
     /// The required mode mark does not follow the prefix.
     #[error("the key lacks its mode mark")]
     ModeMark,
-    /// There is no separator, or what precedes it is no [`KeyId`].
+    /// There is no separator, or the text before it is not a [`KeyId`].
     #[error("the key lacks a public id")]
     PublicId,
     /// The secret is too short or too long, or the whole text is.
     #[error("the key has a wrong length")]
     Length,
     /// The secret has characters other than letters and digits.
-    #[error("the key has characters that do not belong there")]
+    #[error("the key has characters that are not allowed")]
     Alphabet,
-    /// The last six characters do not fit the rest: a typing or copying mistake, or an invented key.
-    #[error("the checksum of the key does not fit")]
+    /// The last six characters do not match the rest: a typing or copying mistake, or an invented key.
+    #[error("the checksum of the key is wrong")]
     Checksum,
 }
 
-/// A text that has the shape of a key. Nothing says yet that such a key was ever issued. `Debug` leaves the secret
-/// out.
+/// A text that has the shape of a key, which may never have been issued. `Debug` omits the secret.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct ParsedKey<'k> {
     /// The public identifier, if the format has one.
     pub id: Option<KeyId>,
-    /// The mode the key claims, if it has a mark. The stored record decides; the two must agree.
+    /// The mode the key claims, if it has a mark. The stored record decides; both must agree.
     pub mode: Option<Mode>,
-    /// The whole key, prefix included: what is digested.
+    /// The whole key, prefix included: the text that is digested.
     pub secret: &'k str,
 }
 
 impl KeyFormat {
-    /// The longest key, in bytes. Keys of at most 55 bytes are digested in one block of SHA-256, at two thirds of
-    /// the price of two.
+    /// The longest key, in bytes. Keys of at most 55 bytes fit one block of SHA-256, which costs two thirds of two
+    /// blocks.
     pub const MAX_LENGTH: usize = 255;
 
     /// The shortest secret: 22 characters of 62 have 130.9 bits, 21 have 125.
     ///
-    /// OWASP ASVS 5.0 asks for 128 bits in what must not be guessed (11.5.1), and for a slow digest of secrets
-    /// under 112 (6.5.2).
+    /// OWASP ASVS 5.0 asks for 128 bits in values that must not be guessed (11.5.1), and for a slow digest of secrets
+    /// under 112 bits (6.5.2).
     pub const MIN_SECRET_LENGTH: usize = 22;
 
-    /// Keys of `prefix`, of `A-Z a-z 0-9 _ -`, and a secret of 32 characters (190 bits).
+    /// Keys of `prefix` (`A-Z a-z 0-9 _ -`) and a secret of 32 characters (190 bits).
     ///
     /// # Errors
     ///
@@ -160,7 +159,9 @@ impl KeyFormat {
         Self::builder(prefix).build()
     }
 
-    /// Starts to describe other keys, which have a mode, an identifier or a checksum in their text. The prefix may be empty if a [mode mark](KeyFormatBuilder::modes) stands for it.
+    /// Starts a format whose keys have a mode, an identifier or a checksum.
+    ///
+    /// The prefix may be empty if a [mode mark](KeyFormatBuilder::modes) takes its place.
     pub fn builder(prefix: &str) -> KeyFormatBuilder {
         KeyFormatBuilder {
             prefix: prefix.to_owned(),
@@ -172,12 +173,11 @@ impl KeyFormat {
         }
     }
 
-    /// Makes a key, with an identifier of its own if the format has one. `mode` is written if the format has
-    /// marks.
+    /// Generates a key, with a new identifier if the format has one. `mode` is written if the format has marks.
     ///
     /// # Errors
     ///
-    /// [`RandomnessUnavailable`] if the operating system gives no random bytes.
+    /// [`RandomnessUnavailable`] if the operating system provides no random bytes.
     pub fn generate(&self, mode: Mode) -> Result<GeneratedKey, RandomnessUnavailable> {
         let Some(public_id) = &self.public_id else { return self.write(mode, None) };
         let mut id = String::with_capacity(public_id.length);
@@ -186,24 +186,24 @@ impl KeyFormat {
         self.write(mode, Some(id))
     }
 
-    /// Makes a key with a new secret for the identifier of an existing one. In a format without identifiers the
-    /// same as [`generate`](Self::generate).
+    /// Generates a key with a new secret for an existing identifier.
+    ///
+    /// In a format without identifiers this equals [`generate`](Self::generate).
     ///
     /// # Errors
     ///
-    /// [`RandomnessUnavailable`] if the operating system gives no random bytes.
+    /// [`RandomnessUnavailable`] if the operating system provides no random bytes.
     pub fn generate_with_id(&self, mode: Mode, id: &KeyId) -> Result<GeneratedKey, RandomnessUnavailable> {
         self.write(mode, Some(*id))
     }
 
-    /// Whether `text` starts like a key of this family.
     /// Whether a text can be a key of both formats.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         self.samples().any(|text| other.parse(&text).is_ok())
             || other.samples().any(|text| self.parse(&text).is_ok())
     }
 
-    /// A text of each shape that is read. Its checksum is right for any format that has one at this length.
+    /// One text of each accepted shape. Its checksum is right for any format that has one at this length.
     fn samples(&self) -> impl Iterator<Item = String> + '_ {
         let marks = self.modes.iter().flat_map(|modes| [&*modes.test, &*modes.live]);
         let unmarked = self.modes.as_ref().is_none_or(|modes| !modes.required);
@@ -225,12 +225,13 @@ impl KeyFormat {
         })
     }
 
+    /// Whether `text` starts like a key of this family.
     pub(crate) fn has_prefix(&self, text: &str) -> bool {
         text.starts_with(&*self.prefix)
     }
 
     fn write(&self, mode: Mode, id: Option<KeyId>) -> Result<GeneratedKey, RandomnessUnavailable> {
-        // The buffer never grows: growing would leave a copy behind that nobody wipes.
+        // The buffer never grows: growing would leave an unwiped copy behind.
         let mut key = SecretString::new(String::with_capacity(Self::MAX_LENGTH));
         let id = id.filter(|_| self.public_id.is_some());
         let text = key.as_mut_string();
@@ -250,13 +251,13 @@ impl KeyFormat {
         Ok(GeneratedKey { id, secret: key })
     }
 
-    /// Reads a key by position. Neither digests nor allocates.
+    /// Parses a key by position. Neither digests nor allocates.
     ///
-    /// The mode mark is read before the identifier, and the identifier ends at the first separator.
+    /// The mode mark is read before the identifier. The identifier ends at the first separator.
     ///
     /// # Errors
     ///
-    /// [`MalformedKey`] if `text` could not have been made by this format. The bytes of `text` are not in it.
+    /// [`MalformedKey`] if this format cannot have made `text`. The error does not contain the bytes of `text`.
     pub fn parse<'k>(&self, text: &'k str) -> Result<ParsedKey<'k>, MalformedKey> {
         if text.len() > Self::MAX_LENGTH {
             return Err(MalformedKey::Length);
@@ -300,11 +301,10 @@ impl KeyFormat {
         Ok((Some(id.parse().map_err(|_| MalformedKey::PublicId)?), rest))
     }
 
-    /// A regular expression that finds keys of this family in text: for secret scanners, which then find keys
-    /// that were committed by mistake.
+    /// A regular expression that finds keys of this family in text, for secret scanners.
     ///
-    /// Understood by RE2 and its relatives, such as Go's `regexp`, which gitleaks runs, and the `regex` crate.
-    /// Begins and ends at a word boundary. Does not check the checksum.
+    /// Valid for RE2 and its relatives, such as Go's `regexp`, which gitleaks uses, and the `regex` crate. Begins and
+    /// ends at a word boundary. Does not check the checksum.
     ///
     /// ```
     /// use tower_api_keys::key::KeyFormat;
@@ -314,7 +314,7 @@ impl KeyFormat {
     /// # Ok::<_, tower_api_keys::key::InvalidKeyFormat>(())
     /// ```
     pub fn pattern(&self) -> String {
-        // Outside of brackets none of the characters of prefix and marks has a meaning of its own.
+        // Outside of brackets no character of prefix and marks has a special meaning.
         let mut pattern = format!(r"\b{}", self.prefix);
         if let Some(modes) = &self.modes {
             let optional = if modes.required { "" } else { "?" };
@@ -329,8 +329,8 @@ impl KeyFormat {
         pattern + &format!(r"[A-Za-z0-9]{{{count}}}\b")
     }
 
-    /// What a listing may show of `key`: prefix, mode mark and the last four characters, `sk_test_…x9Qz`. Of a
-    /// text that is no key of this format, only `…`.
+    /// What a listing may show of `key`: prefix, mode mark and the last four characters, `sk_test_…x9Qz`. Only `…`
+    /// for a text that is not a key of this format.
     pub fn hint(&self, key: &str) -> String {
         let Ok(parsed) = self.parse(key) else { return "…".to_owned() };
         let mark = match (&self.modes, parsed.mode) {
@@ -344,12 +344,12 @@ impl KeyFormat {
 }
 
 impl Modes {
-    /// Whether a key's text says which mode it has, and whether it says one.
+    /// Whether the text of a key always shows its mode, or that it has none.
     fn are_distinct(&self) -> bool {
         let Self { test, live, required } = self;
         let are_words =
             is_word(test) && is_word(live) && !test.starts_with(&**live) && !live.starts_with(&**test);
-        // The secret of a key without a mark could start with one that has letters and digits only.
+        // The secret of a key without a mark could start with a mark of letters and digits only.
         let can_be_imitated = |mark: &String| mark.bytes().all(|byte| byte.is_ascii_alphanumeric());
         are_words && (*required || ![test, live].into_iter().any(can_be_imitated))
     }
@@ -369,42 +369,42 @@ impl KeyFormatBuilder {
         self
     }
 
-    /// Writes a mode mark after the prefix, and reads keys without one as well; their mode is then `None`.
+    /// Writes a mode mark after the prefix, and accepts keys without one, whose mode is then `None`.
     pub fn optional_modes(mut self, test: &str, live: &str) -> Self {
         self.modes = Some(Modes { test: test.to_owned(), live: live.to_owned(), required: false });
         self
     }
 
-    /// Puts a public identifier before the secret, so that a key is looked up by it: `length` letters and digits,
-    /// 8 to 32, then `separator`, one of `. ~ + /`.
+    /// Puts a public identifier before the secret, by which the key is looked up: `length` letters and digits, 8 to
+    /// 32, then `separator`, one of `. ~ + /`.
     ///
-    /// When a key is read, its identifier is any [`KeyId`].
+    /// Any [`KeyId`] is accepted as the identifier of a key.
     pub fn public_id(mut self, length: usize, separator: char) -> Self {
         self.public_id = Some(PublicId { length, separator });
         self
     }
 
-    /// Makes and reads secrets of `length` characters, at least [`KeyFormat::MIN_SECRET_LENGTH`]; 32 otherwise.
+    /// Sets the length of secrets, at least [`KeyFormat::MIN_SECRET_LENGTH`]; default 32.
     pub fn secret_length(mut self, length: usize) -> Self {
         self.secret = length;
         self
     }
 
-    /// Reads secrets of all these lengths, for families whose keys differ in length. Those made keep the one
-    /// length, which must be among them.
+    /// Accepts secrets of all these lengths, for families whose keys differ in length. Generated secrets keep their
+    /// one length, which must be in the range.
     pub fn secret_lengths(mut self, accepted: RangeInclusive<usize>) -> Self {
         self.accepted = Some(accepted);
         self
     }
 
-    /// Ends each key with six characters computed from all that precedes, so that a mistyped or an invented key is
-    /// turned away before any look-up: one in 4 294 967 296 such texts passes.
+    /// Ends each key with six characters computed from everything before them. A mistyped or invented key is rejected
+    /// before any lookup; one in 4 294 967 296 such texts passes.
     pub fn checksum(mut self) -> Self {
         self.checksum = true;
         self
     }
 
-    /// Checks the description.
+    /// Checks the settings.
     ///
     /// # Errors
     ///

@@ -4,8 +4,8 @@ use zeroize::Zeroizing;
 use super::checksum::BASE62;
 use super::{KeyId, SecretString};
 
-/// A key just made by [`KeyFormat::generate`](super::KeyFormat::generate). Hand the secret to its owner and store
-/// only its digest.
+/// A new key from [`KeyFormat::generate`](super::KeyFormat::generate). Hand the secret to its owner and store only
+/// its digest.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct GeneratedKey {
@@ -15,7 +15,7 @@ pub struct GeneratedKey {
     pub secret: SecretString,
 }
 
-/// The operating system gave no random bytes, so no key was made.
+/// The operating system provided no random bytes, so no key was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the operating system gave no random bytes: {0}")]
 pub struct RandomnessUnavailable(getrandom::Error);
@@ -31,7 +31,7 @@ impl KeyId {
             .expect("the prefix was checked when it was set, and 16 letters and digits fit behind it"))
     }
 
-    /// Whether identifiers can start with it.
+    /// Whether identifiers can start with `prefix`.
     pub(crate) fn is_prefix(prefix: &str) -> bool {
         prefix.is_empty() || prefix.len() <= Self::MAX_LENGTH - 16 && prefix.parse::<Self>().is_ok()
     }
@@ -47,7 +47,7 @@ fn push_from<E>(
     mut count: usize,
     mut fill: impl FnMut(&mut [u8]) -> Result<(), E>,
 ) -> Result<(), E> {
-    // A byte from 248 on is dropped, since 256 is no multiple of 62: `% 62` alone would favour the first 8 digits.
+    // Bytes from 248 on are dropped, since 256 is not a multiple of 62: `% 62` alone would favour the first 8 digits.
     const FAIR: u8 = 62 * 4;
     let mut random = Zeroizing::new([0; 64]);
     while count > 0 {
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r19_every_character_comes_from_as_many_bytes() {
+    fn every_character_comes_from_equally_many_bytes() {
         let mut next = 0;
         let mut text = String::new();
         // 248 characters use up one run of all 256 bytes.

@@ -1,9 +1,11 @@
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-/// HMAC-SHA-256 (RFC 2104) with its key already taken in, to be cloned for each message. The states are wiped when dropped.
+/// HMAC-SHA-256 (RFC 2104) with its key already processed, cloned for each message. The states are wiped when
+/// dropped.
 ///
-/// Written here as it is these few lines over SHA-256; the crate for it brings two more that nothing else needs.
+/// Implemented here because it is a few lines over SHA-256; the `hmac` crate adds two dependencies that nothing else
+/// needs.
 #[derive(Clone)]
 pub(crate) struct HmacSha256 {
     inner: Sha256,
@@ -14,7 +16,7 @@ pub(crate) struct HmacSha256 {
 const BLOCK: usize = 64;
 
 impl HmacSha256 {
-    /// A key of any length; one that is longer than a block is digested first.
+    /// A key of any length; a key longer than a block is digested first.
     pub(crate) fn new(key: &[u8]) -> Self {
         let mut block = Zeroizing::new([0_u8; BLOCK]);
         if key.len() > BLOCK {
@@ -83,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_in_pieces_is_the_same_message_and_a_key_of_one_block_is_taken_as_it_is() {
+    fn splitting_a_message_changes_nothing_and_a_key_of_one_block_is_used_unchanged() {
         let (mut whole, mut pieces) = (HmacSha256::new(&[7; BLOCK]), HmacSha256::new(&[7; BLOCK]));
         whole.update(b"one two");
         pieces.update(b"one");

@@ -24,7 +24,7 @@ pub struct KeyId {
     bytes: [u8; KeyId::MAX_LENGTH],
 }
 
-/// A text is no [`KeyId`].
+/// A text is not a [`KeyId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a key id is 1 to 32 of A-Z a-z 0-9 _ -")]
 #[non_exhaustive]
@@ -72,7 +72,7 @@ impl FromStr for KeyId {
 
 impl Hash for KeyId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // The zero bytes, too: they keep a neighbour apart, and no length has to be found out.
+        // Includes the zero bytes: they separate adjacent fields, and no length has to be computed.
         state.write(&self.bytes);
     }
 }
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_reads_back_and_is_ordered_as_its_text() {
+    fn every_length_round_trips_and_orders_like_its_text() {
         let texts: Vec<String> = (1..=KeyId::MAX_LENGTH).map(|length| "-".repeat(length)).collect();
         for (index, text) in texts.iter().enumerate() {
             let id: KeyId = text.parse().unwrap();

@@ -1,7 +1,7 @@
 //! What a key is: its identifier, format, secret, digest and stored record.
 //!
-//! A [`KeyFormat`] describes a family of keys: it makes them and it reads them. What it makes is a
-//! [`SecretString`], shown to its owner once. What is stored is a [`Digest`] of it, made with [`Peppers`].
+//! A [`KeyFormat`] describes a family of keys: it generates and parses them. It generates a [`SecretString`], shown
+//! to its owner once. The store keeps a [`Digest`] of it, made with [`Peppers`].
 //!
 //! ```
 //! use tower_api_keys::key::{KeyFormat, Mode, Peppers};

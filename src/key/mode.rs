@@ -14,7 +14,7 @@ use thiserror::Error;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
-    /// Real data; the mode of a key whose family knows no modes.
+    /// Real data; the mode of a key whose family has no modes.
     #[default]
     Live,
     /// Test data.
@@ -31,7 +31,7 @@ impl Mode {
     }
 }
 
-/// A text is no [`Mode`].
+/// A text is not a [`Mode`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a mode is live or test")]
 #[non_exhaustive]

@@ -6,13 +6,13 @@ use thiserror::Error;
 
 use super::Mode;
 
-/// Names an organization (a company, a tenant, an account): whatever owns keys and resources.
+/// Names an organization (a company, a tenant, an account) that owns keys and resources.
 ///
 /// 1 to 128 visible ASCII characters, compared byte for byte. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OrganizationId(Arc<str>);
 
-/// A text is no [`OrganizationId`].
+/// A text is not an [`OrganizationId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("an organization id is 1 to 128 visible ASCII characters")]
 #[non_exhaustive]
@@ -48,19 +48,19 @@ impl fmt::Debug for OrganizationId {
     }
 }
 
-/// Whom a key acts for: one organization, or the system above all of them.
+/// The tenant a key acts for: one organization, or the system above all of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tenant {
-    /// One organization. The key sees nothing of any other.
+    /// One organization. The key cannot see any other organization.
     Organization(OrganizationId),
-    /// The host itself. Such a key belongs to no organization and has none implicitly.
+    /// The application itself. Such a key belongs to no organization, and none is implied.
     System,
 }
 
 /// The space in which a key lives: a tenant, in one mode.
 ///
-/// Every administrative store method takes the owner it acts for, so that a key of another organization or of
-/// the other mode can't even be named.
+/// Every administrative store method takes the owner it acts for, so a key of another organization or of the other
+/// mode cannot be addressed.
 ///
 /// ```
 /// use tower_api_keys::key::{Mode, Owner, Tenant};
@@ -72,9 +72,9 @@ pub enum Tenant {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner {
-    /// Whom the key acts for.
+    /// The tenant the key acts for.
     pub tenant: Tenant,
-    /// Live data or test data. A host without modes uses [`Mode::Live`] for everything.
+    /// Live data or test data. An application without modes uses [`Mode::Live`] for everything.
     pub mode: Mode,
 }
 

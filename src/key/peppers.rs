@@ -9,15 +9,16 @@ use thiserror::Error;
 use super::hmac::HmacSha256;
 use super::{Digest, DigestAlgorithm, PepperId, SecretString};
 
-/// How keys are digested for the store: plain SHA-256, or HMAC-SHA-256 under a secret pepper kept outside of it.
+/// How keys are digested for the store: plain SHA-256, or HMAC-SHA-256 with a secret pepper kept elsewhere.
 ///
-/// With a pepper, someone who can write to the store still cannot make a key that verifies. To replace a pepper,
-/// start with the new one as current and the old one [as previous](Self::with_previous), store a new digest of
-/// each key that comes in under an old one ([`is_current`](Self::is_current) tells), and drop the old pepper once
-/// no stored digest names it.
+/// With a pepper, an attacker who can write to the store still cannot make a key that verifies. To replace a pepper:
+///
+/// 1. Make the new one current and the old one [previous](Self::with_previous).
+/// 2. Store a new digest of each key that arrives under an old one ([`is_current`](Self::is_current)).
+/// 3. Drop the old pepper once no stored digest names it.
 ///
 /// The digest covers the whole key as the client sends it, prefix and identifier included. A clone is cheap and
-/// shares the peppers, which are wiped from memory with the last of them.
+/// shares the peppers. They are wiped from memory when the last clone is dropped.
 ///
 /// ```
 /// use tower_api_keys::key::{PepperId, Peppers, SecretString};
@@ -41,29 +42,29 @@ pub struct Peppers {
 #[derive(Clone)]
 struct Methods {
     current: Method,
-    /// At most [`MAX_METHODS`] with the current one.
+    /// At most [`MAX_METHODS`] including the current one.
     accepted: Vec<Method>,
 }
 
 const MAX_METHODS: usize = 4;
 
-/// One slot is kept for [`Peppers::accept_unpeppered`].
+/// One slot is reserved for [`Peppers::accept_unpeppered`].
 const MAX_PEPPERS: usize = MAX_METHODS - 1;
 
 #[derive(Clone)]
 #[expect(clippy::large_enum_variant, reason = "there are few, and requests read them where they lie")]
 enum Method {
     Plain,
-    /// HMAC with the pepper already taken in, to be cloned for each digest.
+    /// HMAC with the pepper already processed, cloned for each digest.
     Peppered(PepperId, HmacSha256),
 }
 
-/// A pepper that [`Peppers`] does not take.
+/// Why a pepper was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum InvalidPepper {
     /// The pepper is under 32 bytes, the size of the digest: RFC 2104, section 3 advises against less. An empty
-    /// one usually means that a variable of the environment is not set.
+    /// pepper usually means that an environment variable is not set.
     #[error("a pepper has at least 32 bytes")]
     TooShort,
     /// Another pepper already has this id.
@@ -72,16 +73,16 @@ pub enum InvalidPepper {
     /// There are more than three peppers. Each adds cost per lookup by digest.
     #[error("more than three peppers")]
     TooMany,
-    /// The variable of the environment is not set, or empty.
+    /// The environment variable is not set, or empty.
     #[error("the variable is not set or empty")]
     Missing,
-    /// A pepper in a variable of the environment is not written `ID:PEPPER`, with a number as its id.
+    /// A pepper in an environment variable is not written `ID:PEPPER` with a numeric id.
     #[error("a pepper is written ID:PEPPER, with a number as its id")]
     Format,
 }
 
 impl Peppers {
-    /// The fewest bytes of a pepper.
+    /// The minimum length of a pepper, in bytes.
     pub const MIN_PEPPER_LENGTH: usize = 32;
 
     /// No pepper: keys are digested with SHA-256.
@@ -89,8 +90,7 @@ impl Peppers {
         Self::with_current(Method::Plain)
     }
 
-    /// Digests keys under `pepper`: a text of at least 32 bytes, each from a random source, such as the base64 of
-    /// 32 random bytes.
+    /// Digests keys with `pepper`, a text of at least 32 random bytes, such as the base64 of 32 random bytes.
     ///
     /// # Errors
     ///
@@ -99,14 +99,14 @@ impl Peppers {
         Method::peppered(id, &pepper).map(Self::with_current)
     }
 
-    /// The peppers that a variable of the environment names: `ID:PEPPER`, the current one first, with spaces between them.
+    /// Reads peppers from an environment variable: `ID:PEPPER`, the current one first, separated by spaces.
     ///
-    /// `2:kE3s… 1:9fQa…` digests new keys under pepper 2, and still verifies those of pepper 1.
+    /// `2:kE3s… 1:9fQa…` digests new keys with pepper 2, and still verifies those of pepper 1.
     ///
     /// # Errors
     ///
-    /// [`InvalidPepper`]; [`Missing`](InvalidPepper::Missing) if the variable is not set or empty. None repeats the
-    /// variable's value.
+    /// [`InvalidPepper`]; [`Missing`](InvalidPepper::Missing) if the variable is not set or empty. No error contains
+    /// the variable's value.
     pub fn from_env(variable: &str) -> Result<Self, InvalidPepper> {
         Self::read(&SecretString::new(std::env::var(variable).map_err(|_| InvalidPepper::Missing)?))
     }
@@ -124,8 +124,8 @@ impl Peppers {
         })
     }
 
-    /// Adds a pepper under which stored keys still verify and no new digest is made. At most three peppers live
-    /// at once.
+    /// Adds a pepper that still verifies stored keys but makes no new digests. At most three peppers are accepted at
+    /// once.
     ///
     /// # Errors
     ///
@@ -142,7 +142,7 @@ impl Peppers {
         Ok(self)
     }
 
-    /// Lets keys that were stored without a pepper verify.
+    /// Accepts keys that were stored without a pepper.
     #[must_use]
     pub fn accept_unpeppered(mut self) -> Self {
         if self.method(DigestAlgorithm::Sha256).is_none() {
@@ -156,8 +156,8 @@ impl Peppers {
         self.methods.current.digest(key)
     }
 
-    /// The digest of `key` made like a stored one, to compare the two; `None` if that pepper is not here or plain
-    /// digests are not accepted.
+    /// The digest of `key` made with the algorithm of a stored digest, to compare the two. `None` if that pepper is
+    /// not configured or plain digests are not accepted.
     pub fn digest_with(&self, key: &str, algorithm: DigestAlgorithm) -> Option<Digest> {
         self.method(algorithm).map(|method| method.digest(key))
     }
@@ -173,7 +173,7 @@ impl Peppers {
         Candidates(Digests::Several(std::iter::once(current).chain(accepted).collect()))
     }
 
-    /// Whether `digest` was made as new ones are, so that it need not be stored anew.
+    /// Whether `digest` was made with the current method, so that it need not be stored again.
     pub fn is_current(&self, digest: &Digest) -> bool {
         self.methods.current.algorithm() == digest.algorithm()
     }
@@ -221,9 +221,9 @@ impl Method {
     }
 }
 
-/// SHA-256, with a way of its own for what fits into one block with its padding, as most keys do: it needs no buffer, which the
-/// hasher takes its time to wipe. The key stands in the request's header all the while, so a copy of it on
-/// the stack gives nothing away.
+/// SHA-256, with a fast path for keys that fit into one block with its padding, as most do. It needs no buffer, which
+/// the hasher would have to wipe. The key is in the request's header all the while, so a copy of it on the stack
+/// leaks nothing more.
 fn sha256(key: &[u8]) -> [u8; 32] {
     const LONGEST: usize = 64 - 1 - size_of::<u64>();
     if key.len() > LONGEST {
@@ -264,7 +264,7 @@ impl fmt::Debug for Method {
 #[derive(Clone)]
 pub struct Candidates(Digests);
 
-/// One, but for the time in which peppers are changed.
+/// One digest, except while peppers are being replaced.
 #[derive(Clone)]
 enum Digests {
     One(Digest),

@@ -4,10 +4,10 @@ use super::{Digest, Extras, KeyId, Owner, ShortText};
 use crate::clock::Timestamp;
 use crate::scope::ScopeSet;
 
-/// What a store holds of a key: everything but the secret.
+/// What a store holds of a key: everything except the secret.
 ///
 /// Fields are public so that a store can write them to columns and read them back; [`KeyRecord::new`] fills in
-/// the rest. A record never contains the secret, only its [`Digest`].
+/// defaults. A record contains only the [`Digest`] of the secret.
 ///
 /// ```
 /// use tower_api_keys::clock::Timestamp;
@@ -26,10 +26,10 @@ use crate::scope::ScopeSet;
 pub struct KeyRecord {
     /// The public identifier, unique in the store.
     pub id: KeyId,
-    /// The organization or system, and the mode, in which the key lives. The stored mode is the truth; a mode
-    /// mark in the key's text only has to agree with it.
+    /// The organization or system, and the mode, in which the key lives. The stored mode is authoritative; a mode
+    /// mark in the key's text must agree with it.
     pub owner: Owner,
-    /// What people call the key.
+    /// The name people give the key.
     pub name: ShortText,
     /// What a listing shows so that people recognize the key, for example `wfk_…45pq`.
     pub hint: ShortText,
@@ -41,23 +41,22 @@ pub struct KeyRecord {
     pub state: KeyState,
     /// When the key was made.
     pub created_at: Timestamp,
-    /// When the secret in use was made: at the creation, or by a rotation. A key's age counts from here.
+    /// When the secret in use was made: at creation, or by a rotation. A key's age counts from here.
     pub secret_created_at: Timestamp,
     /// The first instant at which the key no longer verifies.
     pub expires_at: Option<Timestamp>,
-    /// What few keys have: other secrets while the key is being rotated, limits of its own, where and from when on it may
-    /// be used. Read and set through it, as in `record.extras.not_before = Some(start)`; see
-    /// [`ExtraFields`](super::ExtraFields).
+    /// Rarely used fields: rotation secrets, own limits, allowed networks and a start time; see
+    /// [`ExtraFields`](super::ExtraFields). Set through it, as in `record.extras.not_before = Some(start)`.
     pub extras: Extras,
-    /// When the key was last used, as far as [`LastUse`](crate::outcome::LastUse) has written that yet. No change to the
-    /// record: a [`replace`](crate::store::KeyAdministration::replace) leaves it as it is.
+    /// When the key was last used, as last written by [`LastUse`](crate::outcome::LastUse). Not part of the record's
+    /// version: [`replace`](crate::store::KeyAdministration::replace) leaves it unchanged.
     pub last_used_at: Option<Timestamp>,
-    /// Counts the changes; a store replaces a record only if this is still the number it holds.
+    /// Counts the changes; a store replaces a record only if this is still the stored number.
     pub version: u64,
 }
 
 impl KeyRecord {
-    /// An active key without a name, without scopes and without an end, to be used from anywhere.
+    /// An active key without name, scopes, expiry or address restrictions.
     pub fn new(id: KeyId, owner: Owner, digest: Digest, created_at: Timestamp) -> Self {
         Self {
             id,
@@ -76,14 +75,14 @@ impl KeyRecord {
         }
     }
 
-    /// Every digest that a look-up has to find the key by.
+    /// Every digest that a lookup must find the key by.
     pub(crate) fn digests(&self) -> impl Iterator<Item = Digest> {
         let previous = self.extras.previous.as_ref().map(|previous| previous.digest);
         let next = self.extras.next.as_ref().map(|next| next.digest);
         [Some(self.digest), previous, next].into_iter().flatten()
     }
 
-    /// Puts a new secret in the place of the one in use, which verifies for `grace` more, if the key lasts that long.
+    /// Makes `secret` the one in use. The old one verifies for its `grace` more, or until the key expires.
     pub(crate) fn put_in_use(&mut self, secret: NextSecret, now: Timestamp) {
         let grace_end = now.saturating_add(secret.grace);
         let valid_until = self.expires_at.map_or(grace_end, |end| end.min(grace_end));
@@ -96,7 +95,7 @@ impl KeyRecord {
     }
 }
 
-/// A rotated-out secret that still verifies for a while.
+/// A replaced secret that still verifies for a limited time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PreviousSecret {
     /// The digest of the old secret.
@@ -105,16 +104,16 @@ pub struct PreviousSecret {
     pub valid_until: Timestamp,
 }
 
-/// A secret that is put in use when it is first used; until then the one in use stays so.
+/// A new secret that comes into use when it is first used. Until then the old one stays in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NextSecret {
     /// The digest of the new secret.
     pub digest: Digest,
-    /// What a listing will show of it.
+    /// The hint that a listing will show for it.
     pub hint: String,
     /// When it was made.
     pub created_at: Timestamp,
-    /// How long the old secret still verifies from the first use of the new one on.
+    /// How long the old secret still verifies after the first use of the new one.
     pub grace: Duration,
 }
 
@@ -124,9 +123,9 @@ pub struct NextSecret {
 pub enum KeyState {
     /// It may.
     Active,
-    /// Switched off, and can be switched on again.
+    /// Disabled, and can be enabled again.
     Disabled,
-    /// Ended for good; nothing brings it back.
+    /// Revoked for good; it cannot be undone.
     Revoked {
         /// When it was revoked.
         at: Timestamp,

@@ -2,11 +2,11 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A text that must not leak: a whole API key just made, or a pepper.
+/// A text that must not leak: a newly generated API key, or a pepper.
 ///
-/// Wiped from memory when dropped. `Debug` prints `[redacted]`; there is no `Display`, no `==`, no copy and no
-/// serialization. [`expose_secret`](Self::expose_secret) is the only way to the text, so every use can be found
-/// by that name.
+/// Wiped from memory when dropped. `Debug` prints `[redacted]`; there is no `Display`, `==`, `Clone` or
+/// serialization. [`expose_secret`](Self::expose_secret) is the only access to the text, so every use can be found by
+/// that name.
 ///
 /// ```
 /// use tower_api_keys::key::SecretString;
@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 pub struct SecretString(Zeroizing<String>);
 
 impl SecretString {
-    /// Takes over `secret`. Copies of it that were made earlier, by growing the string for instance, stay behind.
+    /// Takes ownership of `secret`. Copies made earlier, for instance by growing the string, are not wiped.
     pub fn new(secret: String) -> Self {
         Self(Zeroizing::new(secret))
     }
@@ -28,7 +28,7 @@ impl SecretString {
         &self.0
     }
 
-    /// To write a secret in place. Growing the string would leave an unwiped copy, so reserve before.
+    /// To write a secret in place. Growing the string would leave an unwiped copy, so reserve first.
     pub(super) fn as_mut_string(&mut self) -> &mut String {
         &mut self.0
     }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r79_debug_is_redacted_in_every_form() {
+    fn debug_is_redacted_in_every_form() {
         let secret = SecretString::from("sk_live_abc");
         assert_eq!(
             format!("{secret:?} {secret:#?} {:?}", Some(&secret)),
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn r82_the_text_is_wiped_on_drop() {
+    fn the_text_is_wiped_on_drop() {
         fn wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
         wiped(&SecretString::from("sk_live_abc").0);
     }

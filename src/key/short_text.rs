@@ -1,9 +1,9 @@
 use std::fmt;
 use std::ops::Deref;
 
-/// A text that is mostly short: one of up to 15 bytes takes no memory elsewhere. It takes 16 bytes itself.
+/// A text of any length that is stored inline up to 15 bytes. It takes 16 bytes itself.
 ///
-/// Of any length, and reads like the `str` that it is.
+/// Derefs to `str`.
 ///
 /// ```
 /// use tower_api_keys::key::ShortText;
@@ -17,7 +17,7 @@ pub struct ShortText(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    /// The text, then zero bytes, with which it does not end itself.
+    /// The text, padded with zero bytes. The text does not end with one.
     Here([u8; ShortText::LENGTH_HERE]),
     /// Boxed twice, since a `Box<str>` is two words.
     Elsewhere(Box<Box<str>>),
@@ -51,7 +51,7 @@ impl Deref for ShortText {
         match &self.0 {
             Repr::Here(bytes) => {
                 let length = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-                // They were a text when they came.
+                // The bytes were copied from a `str`.
                 std::str::from_utf8(&bytes[..length]).unwrap_or_default()
             }
             Repr::Elsewhere(text) => text,
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_text_reads_back_and_is_equal_to_itself_only() {
+    fn any_text_round_trips_and_equals_only_itself() {
         assert_eq!(size_of::<ShortText>(), 16);
         let texts =
             ["", "a", "sk_live_…45pq", "fifteen bytes !", "sixteen bytes !!", "€€€€€", "\0", "a\0", "\0a"];

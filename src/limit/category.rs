@@ -5,16 +5,16 @@ use http::HeaderValue;
 use super::Quota;
 use crate::number::whole_seconds;
 
-/// Which requests a limiter counts, and how many it admits.
+/// A named category of requests: its quotas and its header field values.
 ///
-/// With what header fields say alike of everybody without a limit of their own: made once for a limiter, as making it
-/// takes longer than deciding about a request.
+/// The field values that are the same for every subject without its own limit are made once, as making them takes
+/// longer than deciding a request.
 #[derive(Debug)]
 pub struct Category {
     pub(crate) name: Arc<str>,
-    /// At least one.
+    /// At least one quota.
     pub(super) quotas: Box<[Quota]>,
-    /// The name as a structured field's String.
+    /// The name as a String of structured fields.
     pub(super) quoted: String,
     /// `RateLimit-Policy`.
     pub(super) policy: HeaderValue,
@@ -33,7 +33,7 @@ pub(super) fn policy(quoted: &str, quota: Quota) -> String {
     format!("{quoted};q={};w={}", quota.limit(), whole_seconds(quota.window()))
 }
 
-/// A structured field's String (RFC 9651 section 3.3.3), which has visible ASCII and spaces only.
+/// A String of structured fields (RFC 9651 section 3.3.3): visible ASCII and spaces only.
 fn string(content: &str) -> String {
     let mut text = String::from('"');
     for character in content.chars() {

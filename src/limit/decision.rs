@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use super::Quota;
 
-/// What a limiter decided, with what a response tells about it.
+/// The decision of a limiter, with the values that a response reports about it.
 ///
-/// Under several quotas this is about the one that matters most to the caller: if denied, the one to wait longest
-/// for; if admitted, the one with the least remaining.
+/// With several quotas it is about the one that matters most to the caller: if denied, the one with the longest wait;
+/// if admitted, the one with the least remaining.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     pub(super) verdict: Verdict,
@@ -16,29 +16,29 @@ pub struct Decision {
     pub(super) degraded: bool,
 }
 
-/// Whether a request may pass.
+/// Whether a request is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// It may.
+    /// The request is admitted.
     Admitted,
-    /// Not now: the same request is admitted once [`Decision::reset`] has passed and nothing else was counted.
+    /// Denied for now: the same request is admitted once [`Decision::reset`] has passed, if nothing else is counted.
     Denied,
-    /// Never: it costs more than the limit. Waiting does not help.
+    /// Denied for good: the request costs more than the limit. Waiting does not help.
     NeverFits,
 }
 
 impl Decision {
-    /// Whether the request may pass, and if not, whether waiting helps.
+    /// Whether the request is admitted, and if not, whether waiting helps.
     pub fn verdict(&self) -> Verdict {
         self.verdict
     }
 
-    /// Whether the request may pass.
+    /// Whether the request is admitted.
     pub fn is_admitted(&self) -> bool {
         self.verdict == Verdict::Admitted
     }
 
-    /// The quota this is about, with the limit that applied to this subject.
+    /// The quota that decided, with the limit that applied to this subject.
     pub fn quota(&self) -> Quota {
         self.quota
     }
@@ -48,29 +48,32 @@ impl Decision {
         self.quota.limit().get()
     }
 
-    /// How much cost would still be admitted now, after this request.
+    /// The cost that would still be admitted now, after this request.
     pub fn remaining(&self) -> u32 {
         self.remaining
     }
 
-    /// Counted from the time handed to the check. If denied, until the same cost would be admitted; otherwise until
-    /// [`remaining`](Self::remaining) rises, or zero if nothing is counted and it cannot rise.
+    /// The time until the situation improves, from the time passed to the check.
+    ///
+    /// If denied, until the same cost would be admitted. Otherwise until [`remaining`](Self::remaining) rises, or
+    /// zero if nothing is counted.
     pub fn reset(&self) -> Duration {
         Duration::from_nanos(self.reset)
     }
 
-    /// Whether a limiter that shares a store with other processes decided without asking it, because the store does
-    /// not answer. Never so in memory.
+    /// Whether a limiter with a shared store decided without it, because the store does not answer. Always false in
+    /// memory.
     pub fn is_degraded(&self) -> bool {
         self.degraded
     }
 
-    /// The decision as it stands once `cost` has been taken back.
+    /// The decision after `cost` was taken back.
     pub(crate) fn take_back(&mut self, cost: u32) {
         self.remaining = self.remaining.saturating_add(cost).min(self.limit());
     }
 
-    /// A denial before an admission, the longer wait of two denials, the lesser rest of two admissions.
+    /// Picks the decision that matters most: a denial before an admission, the longer wait of two denials, the
+    /// smaller rest of two admissions.
     pub(crate) fn weightier(self, other: Self) -> Self {
         let other_prevails = match (self.is_admitted(), other.is_admitted()) {
             (true, true) => other.remaining < self.remaining,

@@ -1,4 +1,4 @@
-//! The header fields that tell a client about its limit.
+//! The header fields that report a limit to the client.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -17,23 +17,23 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const IETF_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const IETF_STATE: HeaderName = HeaderName::from_static("ratelimit");
 
-/// What the fields say of one request.
+/// The field values for one request.
 #[derive(Debug)]
 pub(crate) struct Fields {
     limit: u32,
     remaining: u32,
-    /// The instant at which more remains, in whole seconds since the Unix epoch. Rounded up, so that a client that waits
-    /// for it does not come too early; and in the future, so that it does wait.
+    /// When more remains, in whole seconds since the Unix epoch. Rounded up, so that a client that waits for it is
+    /// not too early; and in the future, so that it does wait.
     reset_at: u64,
     ietf: Option<Ietf>,
 }
 
-/// What the draft's fields say beyond that.
+/// The additional values of the draft's fields.
 #[derive(Debug)]
 struct Ietf {
     category: Arc<Category>,
     quota: Quota,
-    /// How long it is from now until more remains, in whole seconds, at least one.
+    /// The time until more remains, in whole seconds, at least one.
     reset_after: u64,
 }
 
@@ -53,8 +53,8 @@ impl Fields {
         }
     }
 
-    /// Writes the fields in place of those that are there, or, with `yields`, only where there are none: what a layer inside
-    /// has written is about the limit that stands nearer to the handler.
+    /// Replaces existing fields, or with `yields` keeps them: fields written by an inner layer are about the limit
+    /// that is nearer to the handler.
     pub(crate) fn write(&self, headers: &mut HeaderMap, yields: bool) {
         match headers.entry(LIMIT) {
             Entry::Occupied(_) if yields => return,
@@ -89,7 +89,7 @@ impl Ietf {
 
 const SECOND: u64 = 1_000_000_000;
 
-/// The digits of an instant. Requests that come within a second mostly name the same one, which is then shared.
+/// The digits of an instant. Requests within one second mostly have the same instant, so its value is shared.
 fn instant(seconds: u64) -> HeaderValue {
     thread_local! {
         static LAST: RefCell<(u64, HeaderValue)> = RefCell::new((0, number(0)));

@@ -1,4 +1,4 @@
-//! What the service asks of a limiter.
+//! The interface between the service and a limiter.
 
 use std::fmt;
 use std::future::Future;
@@ -12,12 +12,13 @@ use super::category::Category;
 use super::{Decision, MemoryRateLimiter, Permit, Subject};
 use crate::clock::Now;
 
-/// Counts one category of requests: a [`MemoryRateLimiter`], with the feature `redis` a `RedisRateLimiter`, or an `Arc` of
-/// either.
+/// Counts one category of requests: a [`MemoryRateLimiter`], with the feature `redis` a `RedisRateLimiter`, or an
+/// `Arc` of either.
 ///
-/// An assembly makes its limiters itself; [`limiters`](crate::ApiKeysBuilder::limiters) lets the application make them.
+/// An assembly makes its limiters itself. With [`limiters`](crate::ApiKeysBuilder::limiters) the application makes
+/// them.
 ///
-/// Sealed: it is implemented here and nowhere else.
+/// Sealed: it cannot be implemented outside of this crate.
 pub trait RateLimiter: Limit {}
 
 impl<L: Limit> RateLimiter for L {}
@@ -25,7 +26,7 @@ impl<L: Limit> RateLimiter for L {}
 pub trait Limit: fmt::Debug + Send + Sync + 'static {
     fn describe(&self) -> &Arc<Category>;
 
-    /// Decides about one request. A limiter that has to wait has counted nothing before its future is polled.
+    /// Decides one request. A limiter that has to wait counts nothing before its future is polled.
     fn decide(&self, subject: &Subject, charge: Charge) -> Deciding;
 
     fn take_back(&self, receipt: Receipt);
@@ -39,27 +40,26 @@ pub enum Deciding {
 
 pub(crate) type PendingDecision = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-/// What a request is to be counted as.
+/// The cost of a request, and whether it can be taken back.
 #[derive(Clone, Copy, Debug)]
 pub struct Charge {
     pub(crate) limit_override: Option<NonZeroU32>,
     pub(crate) cost: u32,
     pub(crate) now: Now,
-    /// Whether it may have to be taken back.
+    /// Whether the cost may have to be taken back.
     pub(crate) refundable: bool,
 }
 
-/// There is a receipt if, and only if, the request was admitted and may have to be taken back.
+/// There is a receipt only if the request was admitted and may have to be taken back.
 pub(crate) type Outcome = Result<(Decision, Option<Receipt>), Undecided>;
 
-/// A limiter can't decide: the store that it shares with other processes does not answer, and its
-/// policy is to reject then.
+/// A limiter cannot decide: its shared store does not answer, and its policy is to reject requests then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the rate limiter has no store to ask")]
+#[error("the shared store of the rate limiter does not answer")]
 #[non_exhaustive]
 pub struct Undecided;
 
-/// The permit of whichever limiter.
+/// The permit of any limiter.
 #[derive(Debug)]
 pub enum Receipt {
     Memory(Box<Permit>),

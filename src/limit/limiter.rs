@@ -11,14 +11,14 @@ use super::{Algorithm, Decision, Quota, Subject};
 use crate::clock::{Clock, Now, SystemClock};
 use crate::identity::Principal;
 
-/// Limits one category of requests, for each subject on its own, with its state in this process.
+/// Limits one category of requests, each subject separately, with its state in this process.
 ///
-/// A category has one quota or several. Under several a request is admitted if it fits all of them, and is counted by
-/// all or by none. A denied request counts nothing.
+/// A category has one or several quotas. With several, a request is admitted if it fits all of them, and is counted
+/// by all or by none. A denied request counts nothing.
 ///
-/// Memory is bounded: at most `capacity` subjects ([`MemoryRateLimiter::DEFAULT_CAPACITY`] unless set) have a count of
-/// their own. When there are more, those for which nothing counts any more make room; if that is not enough, the
-/// newcomers share a few counts, which is stricter for them. A subject with anything counted is never dropped.
+/// Memory is bounded: at most `capacity` subjects ([`MemoryRateLimiter::DEFAULT_CAPACITY`] by default) have their own
+/// count. When there are more, subjects without a current count are evicted; if that is not enough, new subjects
+/// share a few counts, which is stricter for them. A subject with a current count is never evicted.
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,7 +46,7 @@ pub struct MemoryRateLimiter {
     counts: Box<dyn Count>,
 }
 
-/// Sets up a [`MemoryRateLimiter`].
+/// Configures a [`MemoryRateLimiter`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct MemoryRateLimiterBuilder {
@@ -62,9 +62,10 @@ pub struct MemoryRateLimiterBuilder {
 #[non_exhaustive]
 pub struct TooManyQuotas;
 
-/// What one admitted request counted. Hand it to [`MemoryRateLimiter::refund`] to take that back; dropped, it counts.
+/// The cost counted for one admitted request. [`MemoryRateLimiter::refund`] takes it back; if dropped, it stays
+/// counted.
 ///
-/// Not `Clone`, so nothing is taken back twice.
+/// Not `Clone`, so it cannot be taken back twice.
 #[derive(Debug)]
 pub struct Permit {
     subject: Subject,
@@ -73,11 +74,11 @@ pub struct Permit {
 }
 
 impl MemoryRateLimiterBuilder {
-    /// One more quota, which requests must fit as well. An override replaces only the limit of the first quota.
+    /// Adds a quota, which requests must fit as well. An override replaces only the limit of the first quota.
     ///
     /// # Errors
     ///
-    /// [`TooManyQuotas`] if there are [`MemoryRateLimiter::MAX_QUOTAS`] already.
+    /// [`TooManyQuotas`] if there are already [`MemoryRateLimiter::MAX_QUOTAS`].
     pub fn quota(mut self, quota: Quota) -> Result<Self, TooManyQuotas> {
         if self.quotas.len() == MemoryRateLimiter::MAX_QUOTAS {
             return Err(TooManyQuotas);
@@ -86,26 +87,26 @@ impl MemoryRateLimiterBuilder {
         Ok(self)
     }
 
-    /// How to count; [`Algorithm::Sliding`] unless set.
+    /// Sets the algorithm; default [`Algorithm::Sliding`].
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.algorithm = algorithm;
         self
     }
 
-    /// The most subjects with a count of their own; [`MemoryRateLimiter::DEFAULT_CAPACITY`] unless set. Rounded down to
+    /// Sets how many subjects have their own count; default [`MemoryRateLimiter::DEFAULT_CAPACITY`]. Rounded down to
     /// a multiple of the number of shards, a power of two up to 32.
     pub fn capacity(mut self, subjects: NonZeroUsize) -> Self {
         self.capacity = subjects;
         self
     }
 
-    /// An empty limiter, for times of [`SystemClock`].
+    /// Builds an empty limiter for times of [`SystemClock`].
     pub fn build(self) -> MemoryRateLimiter {
         self.build_at(SystemClock.now())
     }
 
-    /// An empty limiter, for times of the clock that `now` is from; a test's own, say. Sub-windows are aligned to the
-    /// calendar of `now`, here and never again.
+    /// Builds an empty limiter for times of another clock, which `now` comes from; for tests, for instance.
+    /// Sub-windows are aligned to the calendar time of `now`, only here.
     pub fn build_at(self, now: Now) -> MemoryRateLimiter {
         let rule = |&quota: &Quota| Rule { quota, timeline: Timeline::new(quota.window(), now) };
         let rules: Box<[Rule]> = self.quotas.iter().map(rule).collect();
@@ -132,13 +133,13 @@ fn subjects<W: Window>(rules: Box<[Rule]>, capacity: usize, time: u64) -> Box<dy
 }
 
 impl MemoryRateLimiter {
-    /// How many subjects have a count of their own unless set otherwise.
+    /// The default number of subjects with their own count.
     pub const DEFAULT_CAPACITY: usize = 100_000;
 
-    /// How many quotas a category may have.
+    /// The maximum number of quotas of a category.
     pub const MAX_QUOTAS: usize = 4;
 
-    /// A limiter for the category named `category`, such as `read`, with its first quota.
+    /// Starts a limiter for the category named `category`, such as `read`, with its first quota.
     pub fn builder(category: impl Into<Arc<str>>, quota: Quota) -> MemoryRateLimiterBuilder {
         MemoryRateLimiterBuilder {
             category: category.into(),
@@ -153,19 +154,19 @@ impl MemoryRateLimiter {
         &self.category.name
     }
 
-    /// The quotas, in the order they were given.
+    /// The quotas, in the order they were added.
     pub fn quotas(&self) -> impl ExactSizeIterator<Item = Quota> + '_ {
         self.category.quotas.iter().copied()
     }
 
-    /// Counts a request of `cost` units if it fits, and says what came of it. There is a [`Permit`] if, and only if, it
-    /// was admitted.
+    /// Counts a request of `cost` units if it fits, and returns the decision. There is a [`Permit`] only if the
+    /// request was admitted.
     ///
-    /// `limit_override`, such as one stored with a key, replaces the limit of the first quota; above
-    /// [`Quota::MAX_LIMIT`] it is that. It may change from one request to the next: what was counted stays counted. A
-    /// cost of zero is admitted unless more than the limit is counted.
+    /// `limit_override`, such as one stored with a key, replaces the limit of the first quota, clamped to
+    /// [`Quota::MAX_LIMIT`]. It may differ from one request to the next: what was counted stays counted. A cost of
+    /// zero is admitted unless more than the limit is counted.
     ///
-    /// `now` comes from one clock, the same for all calls. If threads hand in times out of order, the latest prevails.
+    /// `now` must come from the same clock in all calls. If threads pass times out of order, the latest is used.
     pub fn check(
         &self,
         subject: &Subject,
@@ -176,7 +177,7 @@ impl MemoryRateLimiter {
         self.count(subject, Request::new(limit_override, cost, now))
     }
 
-    /// [`check`](Self::check) without a permit: nothing can be given back.
+    /// [`check`](Self::check) without a permit: it cannot be refunded.
     pub(super) fn check_for_good(
         &self,
         subject: &Subject,
@@ -187,7 +188,7 @@ impl MemoryRateLimiter {
         self.counts.count(subject, Request::new(limit_override, cost, now), &mut Counted::default())
     }
 
-    /// Counts a request that something else has admitted, whatever the limits.
+    /// Counts a request that was admitted elsewhere, regardless of the limits.
     #[cfg(feature = "redis")]
     pub(super) fn record(&self, subject: &Subject, cost: u32, now: Now) -> Option<Permit> {
         self.count(subject, Request::admitted(cost, now)).1
@@ -201,7 +202,7 @@ impl MemoryRateLimiter {
         (decision, permit)
     }
 
-    /// What [`check`](Self::check) would decide, with nothing counted: `remaining` is without this request's cost.
+    /// The decision of [`check`](Self::check) without counting: `remaining` does not include this request's cost.
     pub fn peek(
         &self,
         subject: &Subject,
@@ -212,12 +213,12 @@ impl MemoryRateLimiter {
         self.counts.peek(subject, Request::new(limit_override, cost, now))
     }
 
-    /// What [`check`](Self::check) would decide about one unit, if `subject` has a count of its own.
+    /// The decision of [`check`](Self::check) about one unit, if `subject` has its own count.
     pub(crate) fn peek_own(&self, subject: &Subject, now: Now) -> Option<Decision> {
         self.counts.peek_own(subject, Request::new(None, 1, now))
     }
 
-    /// Takes back what an admitted request counted. Does nothing if it no longer counts.
+    /// Takes back the cost of an admitted request. Does nothing if it no longer counts.
     ///
     /// The permit must come from this limiter.
     pub fn refund(&self, permit: Permit) {
@@ -228,13 +229,13 @@ impl MemoryRateLimiter {
         &self.category
     }
 
-    /// What this limiter would decide about one more request of `principal`, with nothing counted.
+    /// The decision about one more request of `principal`, without counting.
     pub fn peek_for(&self, principal: &Principal, now: Now) -> Decision {
         let own_limit = principal.record().and_then(|record| record.extras.limits.get(self.category()));
         self.peek(&Subject::Key(*principal.key_id()), own_limit, 1, now)
     }
 
-    /// How many subjects have a count of their own.
+    /// The number of subjects with their own count.
     pub fn subject_count(&self) -> usize {
         self.counts.len()
     }

@@ -1,10 +1,11 @@
 //! Rate limits: how much each subject may do in a span of time, counted in this process or by Redis.
 //!
 //! * [`RateLimit`]: a rule for requests, given to [`ApiKeysBuilder::limit`](crate::ApiKeysBuilder::limit).
-//! * [`Quota`]: so much cost in any window of such a length.
-//! * [`Subject`]: whose requests are counted together: a key, an address, or what the application names.
-//! * [`MemoryRateLimiter`]: one category of requests; counts, and answers with a [`Decision`].
-//! * `RedisRateLimiter`, with the feature `redis`: the same for several processes, which count together.
+//! * [`Quota`]: the cost admitted in any window of a given length.
+//! * [`Subject`]: the requests that are counted together: those of a key, an address, or an application-defined
+//!   group.
+//! * [`MemoryRateLimiter`]: counts one category of requests and returns a [`Decision`].
+//! * `RedisRateLimiter`, with the feature `redis`: the same, shared by several processes.
 //! * [`Algorithm`]: how it counts; by default never more than the limit in any window.
 //!
 //! ```
@@ -24,17 +25,19 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The limits of an assembly count for as long as it lives: build it once, outside of what is built for each connection.
+//! The limits of an assembly live as long as the assembly: build it once, not for each connection.
 //!
-//! Time is handed in as [`Now`](crate::clock::Now). Only its monotonic count matters, so a step of the calendar neither
-//! locks a subject out nor lets one in.
+//! The time is passed as [`Now`](crate::clock::Now). Only its monotonic part matters, so a step of the calendar
+//! neither blocks nor admits a subject.
 
 mod category;
 mod decision;
 mod fields;
+mod held;
 #[expect(clippy::module_inception, reason = "the file is named for the trait in it")]
 mod limit;
 mod limiter;
+mod occupancy;
 mod quota;
 #[cfg(feature = "redis")]
 mod redis;
@@ -42,6 +45,11 @@ mod rule;
 mod subject;
 mod subjects;
 mod window;
+
+/// Under a name of its own so that a model checker can put its own in place.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU32, Ordering};
+}
 
 pub(crate) use category::Category;
 pub use decision::{Decision, Verdict};

@@ -3,9 +3,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// How much cost may be admitted in any span of time as long as the window.
+/// The cost that may be admitted in any span of time as long as the window.
 ///
-/// * limit: 1 to 1 048 575 ([`Quota::MAX_LIMIT`]), in units of cost; a request costs 1 unless it is told otherwise
+/// * limit: 1 to 1 048 575 ([`Quota::MAX_LIMIT`]), in units of cost; a request costs 1 unit by default
 /// * window: 1 second to 1 day, in whole milliseconds
 ///
 /// ```
@@ -36,13 +36,13 @@ pub enum InvalidQuota {
     /// The limit is zero or above [`Quota::MAX_LIMIT`].
     #[error("a limit is 1 to {}, not {limit}", Quota::MAX_LIMIT)]
     Limit {
-        /// The limit that was asked for.
+        /// The limit that was given.
         limit: u32,
     },
     /// The window is shorter than a second, longer than a day, or not a whole number of milliseconds.
     #[error("a window is 1 second to 1 day in whole milliseconds, not {window:?}")]
     Window {
-        /// The window that was asked for.
+        /// The window that was given.
         window: Duration,
     },
 }
@@ -108,7 +108,7 @@ impl Quota {
         Self::new(limit, Duration::from_secs(seconds))
     }
 
-    /// The same window with another limit; one above [`Quota::MAX_LIMIT`] becomes that.
+    /// The same window with another limit, clamped to [`Quota::MAX_LIMIT`].
     #[must_use]
     pub const fn with_limit(self, limit: NonZeroU32) -> Self {
         let highest = limit.get() > Self::MAX_LIMIT;
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_override_beyond_the_range_is_held_to_the_highest_limit() {
+    fn an_override_above_the_range_is_clamped_to_the_highest_limit() {
         let quota = Quota::per_hour(5).expect("in range");
         assert_eq!(quota.with_limit(NonZeroU32::MAX).limit().get(), Quota::MAX_LIMIT);
         assert_eq!(quota.with_limit(NonZeroU32::MAX).window(), Duration::from_secs(3_600));

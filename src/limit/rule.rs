@@ -6,9 +6,10 @@ use http::{Method, StatusCode};
 use super::{MemoryRateLimiter, Quota};
 use crate::request::RequestView;
 
-/// A limit on requests: whose requests are counted together, in which categories, and how many of each are accepted.
+/// A limit on requests: which requests are counted together, in which categories, and how many are accepted.
 ///
-/// Each request is counted in one category of the rule: that of its route, else that of its method, else the first one.
+/// Each request is counted in one category of the rule: that of its route, otherwise that of its method, otherwise
+/// the first one.
 ///
 /// ```
 /// use tower_api_keys::{Quota, RateLimit};
@@ -24,24 +25,24 @@ use crate::request::RequestView;
 /// ```
 ///
 /// Several rules, with [`ApiKeysBuilder::limit`](crate::ApiKeysBuilder::limit) for each, are decided together: a request is
-/// counted by all of them, or by none. By default they count in the memory of this process;
+/// counted by all of them, or by none. Those by address are decided on their own, before the caller is known. By default they count in the memory of this process;
 /// [`limiters`](crate::ApiKeysBuilder::limiters) and `shared_limits` (feature `redis`) count otherwise.
 #[derive(Clone)]
 #[must_use]
 pub struct RateLimit {
     pub(crate) subject: SubjectKind,
-    /// Name and quotas; the first one counts what no other does.
+    /// Name and quotas. The first one counts all requests that no other category counts.
     pub(crate) categories: Vec<(Arc<str>, Vec<Quota>)>,
     pub(crate) counts_otherwise: bool,
     pub(crate) methods: Vec<(Method, Option<usize>)>,
     pub(crate) routes: Vec<(Method, String, usize)>,
     pub(crate) cost: Option<Arc<CostFn>>,
     pub(crate) refund: Option<Arc<RefundFn>>,
-    /// What was set and makes no sense.
+    /// Invalid settings, reported when the layer is built.
     pub(crate) faults: Vec<String>,
 }
 
-/// Whose requests are counted together.
+/// Which requests are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SubjectKind {
     Key,
@@ -55,14 +56,14 @@ pub(crate) type RefundFn = dyn Fn(StatusCode) -> bool + Send + Sync;
 impl RateLimit {
     /// Counts the requests of each caller: each key, and each person with a [session](crate::identity::Session).
     ///
-    /// `category` names what is counted, to clients too; one quota, or an array of at most 4 that all have to hold.
-    /// Anonymous requests are not counted.
+    /// `category` names what is counted, and is visible to clients. `quota` is one quota, or an array of at most 4,
+    /// all of which apply. Anonymous requests are not counted.
     pub fn per_key(category: impl Into<Arc<str>>, quota: impl Into<Vec<Quota>>) -> Self {
         Self::new(SubjectKind::Key, category.into(), quota.into())
     }
 
-    /// Counts the requests of each organization, live and test apart, whichever of its keys calls. A key of the system is
-    /// counted alone. Otherwise like [`per_key`](Self::per_key).
+    /// Counts the requests of each organization, live and test separately, for all its keys together. A key of the
+    /// system is counted alone. Otherwise like [`per_key`](Self::per_key).
     pub fn per_organization(category: impl Into<Arc<str>>, quota: impl Into<Vec<Quota>>) -> Self {
         Self::new(SubjectKind::Organization, category.into(), quota.into())
     }
@@ -88,7 +89,7 @@ impl RateLimit {
         rule
     }
 
-    /// Counts requests with one of these methods in a category of their own. `HEAD` goes with `GET`.
+    /// Counts requests with one of these methods in their own category. `HEAD` is counted as `GET`.
     pub fn methods<M>(
         mut self,
         methods: impl IntoIterator<Item = M>,
@@ -111,8 +112,8 @@ impl RateLimit {
         self
     }
 
-    /// Counts requests to one route in a category of its own, whatever is set for its method. Several routes can share a
-    /// category: name it again, with the same quota.
+    /// Counts requests to one route in its own category, regardless of its method's category. Several routes can
+    /// share a category: repeat its name and quota.
     pub fn route(
         mut self,
         method: impl TryInto<Method>,
@@ -125,21 +126,21 @@ impl RateLimit {
         self
     }
 
-    /// Counts requests to this route, and to others named like this, and nothing else.
+    /// Counts requests to this route and to other routes added like this, and nothing else.
     pub fn only_route(mut self, method: impl TryInto<Method>, pattern: impl Into<String>) -> Self {
         self.counts_otherwise = false;
         self.route_of(method, pattern.into(), 0);
         self
     }
 
-    /// Asks `cost` what a request costs, in place of 1.
+    /// Sets the cost of a request, in place of 1.
     pub fn cost(mut self, cost: impl Fn(RequestView<'_>) -> u32 + Send + Sync + 'static) -> Self {
         self.cost = Some(Arc::new(cost));
         self
     }
 
-    /// Gives back what a request cost if its response has such a status; for example, so that the application's own
-    /// failures are not charged to its clients.
+    /// Refunds the cost of a request if its response has a matching status, for example so that the application's own
+    /// failures are not charged to clients.
     ///
     /// ```
     /// # use tower_api_keys::{Quota, RateLimit};
@@ -152,7 +153,7 @@ impl RateLimit {
         self
     }
 
-    /// The category of this name, added if need be.
+    /// The category of this name, added if missing.
     fn category(&mut self, name: Arc<str>, quotas: Vec<Quota>) -> usize {
         if let Some(index) = self.categories.iter().position(|(other, _)| *other == name) {
             if self.categories[index].1 != quotas {
@@ -170,7 +171,7 @@ impl RateLimit {
 
     fn method(&mut self, method: impl TryInto<Method>, category: Option<usize>) {
         match method.try_into() {
-            Ok(Method::HEAD) => self.faults.push("HEAD goes with GET".to_owned()),
+            Ok(Method::HEAD) => self.faults.push("HEAD is counted as GET".to_owned()),
             Ok(method) if self.methods.iter().any(|(other, _)| *other == method) => {
                 self.faults.push(format!("{method} has two categories"));
             }
@@ -187,7 +188,7 @@ impl RateLimit {
     }
 }
 
-/// So that a category takes one quota, or an array of them.
+/// Lets a category take one quota, or an array of them.
 impl From<Quota> for Vec<Quota> {
     fn from(quota: Quota) -> Self {
         vec![quota]

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use crate::address::ClientAddress;
 use crate::key::KeyId;
 
-/// Whose requests are counted together.
+/// Identifies the requests that are counted together.
 ///
-/// Make one from what was verified: the identifier of an authenticated key, never the text a caller sent, since
-/// spellings of a credential would each get a limit of their own.
+/// Make one from verified data: the identifier of an authenticated key, never the credential text that a caller sent,
+/// since each spelling of it would get its own limit.
 ///
 /// ```
 /// use tower_api_keys::limit::Subject;
@@ -22,19 +22,20 @@ pub enum Subject {
     Key(KeyId),
     /// An address, before or without authentication.
     Address(ClientAddress),
-    /// Whatever else the host counts by, such as an organization.
+    /// Another group that the application counts, such as an organization.
     Other(Arc<str>),
 }
 
 impl Subject {
-    /// A subject named by the host.
+    /// A subject named by the application.
     pub fn other(name: impl Into<Arc<str>>) -> Self {
         Self::Other(name.into())
     }
 }
 
 impl Hash for Subject {
-    // Without the variant, which would take as long to hash as the rest: one of each kind may well share a hash.
+    // Without the variant, which would take as long to hash as the rest: two subjects of different kinds may share a
+    // hash.
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
             Self::Key(id) => id.hash(state),

@@ -1,13 +1,16 @@
-//! What a limiter holds for its subjects, in parts that are locked apart, and how it counts there.
+//! What a limiter holds for its subjects, and how it counts there.
+//!
+//! A subject with windows of its own is counted there without a lock. A lock is taken for a newcomer: to add windows for it,
+//! after a sweep that removes idle ones, or to count it in the shared windows.
 
-use std::hash::BuildHasher;
 use std::num::NonZeroU32;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
+use papaya::{HashSet, ResizeMode};
+use seize::Collector;
 
+use super::held::{HeldSet, Name};
 use super::window::{Reading, Timeline, Window};
 use super::{Decision, MemoryRateLimiter, Quota, Subject, Verdict};
 use crate::clock::Now;
@@ -100,24 +103,19 @@ pub(super) struct Subjects<W> {
     sweep_interval: u64,
 }
 
-/// A reader locks a part that few other threads write to: two threads that check at once, each for its own subjects, take
-/// 1.03 to 1.2 times as long as one, where under one lock for all readers it was 1.2 to 2.6 times. Writers, that is newcomers,
-/// lock all parts.
-struct Shard<W>(ShardedLock<State<W>>);
-
-struct State<W> {
-    /// Each in one piece, so that a table that grows moves pointers only.
-    subjects: Table<W>,
-    /// For subjects that found no room.
-    shared: W,
-    next_sweep: u64,
+/// A part of the subjects. Parts keep sweeps short, and newcomers rarely wait for each other.
+struct Shard<W> {
+    subjects: HeldSet<W>,
+    /// Locked for writing while subjects are added or removed.
+    newcomers: RwLock<Newcomers<W>>,
 }
 
-type Table<W> = HashTable<Box<Held<W>>>;
-
-struct Held<W> {
-    subject: Subject,
-    windows: W,
+struct Newcomers<W> {
+    /// For subjects that found no room. Counted in under a read lock, so that the copy for a newcomer misses nothing.
+    shared: W,
+    /// How many subjects the set holds.
+    held: usize,
+    next_sweep: u64,
 }
 
 const MAX_SHARDS: usize = 32;
@@ -127,9 +125,15 @@ impl<W: Windows> Subjects<W> {
     pub(super) fn new(rules: Box<[Rule]>, capacity: usize, time: u64) -> Self {
         let wanted = (capacity / MIN_SUBJECTS_PER_SHARD).clamp(1, MAX_SHARDS);
         let shard_count = 1 << wanted.ilog2();
-        let shard = |_| {
-            let shared = empty(&rules, time);
-            Shard(ShardedLock::new(State { subjects: HashTable::new(), shared, next_sweep: 0 }))
+        // One for all shards: each would take some 500 bytes for each processor.
+        let collector = Arc::new(Collector::new());
+        let shard = |_| Shard {
+            subjects: HashSet::builder()
+                .hasher(Default::default())
+                .shared_collector(collector.clone())
+                .resize_mode(ResizeMode::Blocking)
+                .build(),
+            newcomers: RwLock::new(Newcomers { shared: empty(&rules, time), held: 0, next_sweep: 0 }),
         };
         Self {
             shards: (0..shard_count).map(shard).collect(),
@@ -140,51 +144,71 @@ impl<W: Windows> Subjects<W> {
         }
     }
 
-    fn hash(&self, subject: &Subject) -> u64 {
-        self.hasher.hash_one(subject)
+    fn name<'a>(&self, subject: &'a Subject) -> Name<'a> {
+        Name::new(subject, &self.hasher)
     }
 
-    fn shard(&self, hash: u64) -> &Shard<W> {
-        // The table takes its place from the lowest bits and its tag from the highest seven.
-        &self.shards[(hash >> 40) as usize & (self.shards.len() - 1)]
+    fn shard(&self, name: &Name<'_>) -> &Shard<W> {
+        &self.shards[name.shard(self.shards.len())]
     }
 
-    /// Makes room for a subject that has none yet, if it can.
+    /// Counts a subject that had no windows a moment ago, or whose windows may be about to be removed.
     #[cold]
     fn count_newcomer(
         &self,
-        hash: u64,
-        subject: &Subject,
+        shard: &Shard<W>,
+        name: &Name<'_>,
         request: Request,
         counted: &mut Counted,
     ) -> Decision {
-        let mut state = self.shard(hash).write();
-        let State { subjects, shared, next_sweep } = &mut *state;
-        if subjects.len() >= self.capacity_per_shard && request.time >= *next_sweep {
-            // Costs time in proportion to the shard, so it is done once a sub-window at most: no sooner can many more
-            // have become idle.
-            subjects.retain(|held| !self.is_idle(&held.windows, request.time));
-            *next_sweep = request.time.saturating_add(self.sweep_interval);
+        let newcomers = shard.read();
+        if newcomers.held >= self.capacity_per_shard && request.time < newcomers.next_sweep {
+            return self.count_locked(shard, &newcomers, name, request, counted);
         }
-        let has_room = subjects.len() < self.capacity_per_shard;
-        let windows = match find(subjects, hash, subject) {
-            Some(windows) => windows,
-            None if has_room => {
-                // The newcomer may be among those that shared a count until now.
-                let windows = if self.is_idle(shared, request.time) {
-                    empty(&self.rules, request.time)
-                } else {
-                    W::new(|index| shared.as_slice()[index].snapshot(), self.rules.len())
-                };
-                let held = Box::new(Held { subject: subject.clone(), windows });
-                &subjects.insert_unique(hash, held, |held| self.hash(&held.subject)).into_mut().windows
-            }
-            None => {
-                counted.shared = true;
-                shared
-            }
-        };
-        self.reserve(windows, request, counted)
+        drop(newcomers);
+        let mut newcomers = shard.write();
+        self.make_room(shard, &mut newcomers, request.time);
+        let subjects = shard.subjects.pin();
+        if newcomers.held < self.capacity_per_shard && !subjects.contains(name) {
+            // The newcomer may be among those that shared a count until now.
+            let shared = &newcomers.shared;
+            let windows = if self.is_idle(shared, request.time) {
+                empty(&self.rules, request.time)
+            } else {
+                W::new(|index| shared.as_slice()[index].snapshot(), self.rules.len())
+            };
+            subjects.insert(name.with_windows(windows));
+            newcomers.held += 1;
+        }
+        self.count_locked(shard, &newcomers, name, request, counted)
+    }
+
+    /// Removes idle subjects from a full shard, if it is time to look for them.
+    fn make_room(&self, shard: &Shard<W>, newcomers: &mut Newcomers<W>, time: u64) {
+        if newcomers.held < self.capacity_per_shard || time < newcomers.next_sweep {
+            return;
+        }
+        // Costs time in proportion to the shard, so it is done once a sub-window at most: no sooner can many more
+        // have become idle.
+        let subjects = shard.subjects.pin();
+        subjects.retain(|held| !held.occupancy.retire(|| self.is_idle(&held.windows, time)));
+        newcomers.held = subjects.len();
+        newcomers.next_sweep = time.saturating_add(self.sweep_interval);
+    }
+
+    /// Counts in the subject's own windows or in the shared ones. Under the lock none are added or removed.
+    fn count_locked(
+        &self,
+        shard: &Shard<W>,
+        newcomers: &Newcomers<W>,
+        name: &Name<'_>,
+        request: Request,
+        counted: &mut Counted,
+    ) -> Decision {
+        let subjects = shard.subjects.pin();
+        let own = subjects.get(name).map(|held| &held.windows);
+        counted.shared = own.is_none();
+        self.reserve(own.unwrap_or(&newcomers.shared), request, counted)
     }
 
     /// Counts in all windows or in none.
@@ -243,50 +267,46 @@ impl<W: Windows> Subjects<W> {
 
 impl<W: Windows> Count for Subjects<W> {
     fn count(&self, subject: &Subject, request: Request, counted: &mut Counted) -> Decision {
-        let hash = self.hash(subject);
-        // The lock is held during the check, so that no sweep drops a count somebody is adding to.
-        let state = self.shard(hash).read();
-        if let Some(windows) = find(&state.subjects, hash, subject) {
-            return self.reserve(windows, request, counted);
+        let name = self.name(subject);
+        let shard = self.shard(&name);
+        if let Some(held) = shard.subjects.pin().get(&name) {
+            // Nothing may be counted in windows that a sweep removes.
+            if let Some(_visit) = held.occupancy.enter() {
+                return self.reserve(&held.windows, request, counted);
+            }
         }
-        if state.subjects.len() >= self.capacity_per_shard && request.time < state.next_sweep {
-            counted.shared = true;
-            return self.reserve(&state.shared, request, counted);
-        }
-        drop(state);
-        self.count_newcomer(hash, subject, request, counted)
+        self.count_newcomer(shard, &name, request, counted)
     }
 
     fn peek(&self, subject: &Subject, request: Request) -> Decision {
-        let hash = self.hash(subject);
-        let state = self.shard(hash).read();
-        // One that is not held has at most what the shared count holds, and begins with that.
-        self.preview(find(&state.subjects, hash, subject).unwrap_or(&state.shared), request)
+        self.peek_own(subject, request).unwrap_or_else(|| {
+            let newcomers = self.shard(&self.name(subject)).read();
+            // One that is still not held has at most what the shared count holds, and begins with that.
+            self.peek_own(subject, request).unwrap_or_else(|| self.preview(&newcomers.shared, request))
+        })
     }
 
+    // A look at windows that are being removed finds them idle, as they were.
     fn peek_own(&self, subject: &Subject, request: Request) -> Option<Decision> {
-        let hash = self.hash(subject);
-        let state = self.shard(hash).read();
-        find(&state.subjects, hash, subject).map(|windows| self.preview(windows, request))
+        let name = self.name(subject);
+        let subjects = self.shard(&name).subjects.pin();
+        subjects.get(&name).map(|held| self.preview(&held.windows, request))
     }
 
     fn give_back(&self, subject: &Subject, counted: &Counted, cost: u32) {
-        let hash = self.hash(subject);
-        let state = self.shard(hash).read();
-        let windows = if counted.shared { Some(&state.shared) } else { find(&state.subjects, hash, subject) };
-        if let Some(windows) = windows {
-            give_back(windows.as_slice(), counted, cost);
+        let name = self.name(subject);
+        let shard = self.shard(&name);
+        if counted.shared {
+            give_back(shard.read().shared.as_slice(), counted, cost);
+        } else if let Some(held) = shard.subjects.pin().get(&name) {
+            // Windows that are being removed hold nothing to give back.
+            give_back(held.windows.as_slice(), counted, cost);
         }
     }
 
     fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().subjects.len()).sum()
+        self.shards.iter().map(|shard| shard.subjects.len()).sum()
     }
-}
-
-#[inline]
-fn find<'t, W>(subjects: &'t Table<W>, hash: u64, subject: &Subject) -> Option<&'t W> {
-    subjects.find(hash, |held| held.subject == *subject).map(|held| &held.windows)
 }
 
 fn empty<W: Windows>(rules: &[Rule], time: u64) -> W {
@@ -335,11 +355,11 @@ impl Rule {
 
 impl<W> Shard<W> {
     // Counts are whole at any time, so a panic elsewhere leaves nothing to be wary of.
-    fn read(&self) -> ShardedLockReadGuard<'_, State<W>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Newcomers<W>> {
+        self.newcomers.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> ShardedLockWriteGuard<'_, State<W>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, Newcomers<W>> {
+        self.newcomers.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,10 +9,10 @@ use crate::key::{Digest, ExtraFields, KeyId, KeyRecord, KeyState};
 use crate::scope::ScopeSet;
 use crate::store::{StoreError, StoreErrorKind};
 
-/// How often a change is tried that others overtake. Each lost race means that another change was made.
+/// How often a change is retried after losing a race. Each lost race means that another change was made.
 pub(super) const MAX_ATTEMPTS: usize = 16;
 
-/// One operation under way: who does what to which key, at one instant.
+/// One operation in progress: the caller, the key and the time.
 pub(super) struct Attempt<'a> {
     pub(super) settings: &'a Settings,
     pub(super) authority: &'a Authority,
@@ -21,56 +21,59 @@ pub(super) struct Attempt<'a> {
     pub(super) now: Timestamp,
 }
 
-/// What is to become of a record that was looked at.
+/// What to do with a record that was read.
 pub(super) enum Change {
     Store,
     Nothing,
 }
 
 impl Attempt<'_> {
-    /// Whether the caller's own key, and the companion that came with it, are still what they were when the request came,
-    /// which may be long ago: a body can take any time to arrive. Otherwise whoever sees a revocation or a cut of scopes
-    /// coming could make the next key after it.
-    pub(super) async fn caller_still_stands(&self) -> Result<(), ManageError> {
+    /// Whether the caller's own key and its companion are still as they were when the request arrived. That may be
+    /// long ago: a body can take any time to arrive. Otherwise a caller that expects a revocation or a removal of
+    /// scopes could create its next key after it.
+    pub(super) async fn caller_is_still_valid(&self) -> Result<(), ManageError> {
         let Some(caller) = self.authority.bound() else { return Ok(()) };
         let Some(own) = caller.record() else {
-            // Of a session no more is known than when it ends.
+            // Of a session only the expiry is known.
             let is_over = caller.expires_at().is_some_and(|end| end <= self.now);
             return if is_over { Err(self.forbidden(Forbidden::Ended)) } else { Ok(()) };
         };
         let companion = caller.companion().map(|companion| &companion.record);
         for own in [Some(own), companion].into_iter().flatten() {
-            if !self.stands(own, caller.scopes()).await? {
+            if !self.is_valid(own, caller.scopes()).await? {
                 return Err(self.forbidden(Forbidden::Ended));
             }
         }
         Ok(())
     }
 
-    /// Whether a record with the secret of `own` is stored, in use, and still has all of `scopes`.
-    async fn stands(&self, own: &KeyRecord, scopes: &ScopeSet) -> Result<bool, ManageError> {
+    /// Whether a record with the secret of `own` is stored and active, and still has all of `scopes`.
+    async fn is_valid(&self, own: &KeyRecord, scopes: &ScopeSet) -> Result<bool, ManageError> {
         let callers = self.settings.callers.as_ref().unwrap_or(&self.settings.store);
         let stored = callers.get(&own.owner, &own.id).await?;
-        Ok(stored.is_some_and(|stored| self.is_still(own, &stored, scopes)))
+        Ok(stored.is_some_and(|stored| self.is_unchanged(own, &stored, scopes)))
     }
 
-    fn is_still(&self, own: &KeyRecord, stored: &KeyRecord, scopes: &ScopeSet) -> bool {
+    fn is_unchanged(&self, own: &KeyRecord, stored: &KeyRecord, scopes: &ScopeSet) -> bool {
         KeyStatus::of(stored, self.now) == KeyStatus::Active
             && stored.secret_created_at == own.secret_created_at
             && scopes.is_subset_of(&stored.scopes)
     }
 
-    /// Whether `stored` is the caller's own key, and has been changed since [it still stood](Self::caller_still_stands).
-    /// Whoever gives a key a new secret because the one before has leaked must not be overtaken by who has that.
+    /// Whether `stored` is the caller's own key, changed since
+    /// [`caller_is_still_valid`](Self::caller_is_still_valid). When an owner replaces a leaked secret, the holder of
+    /// the leaked one must not win the race.
     pub(super) fn is_own_and_ended(&self, stored: &KeyRecord) -> bool {
         let Some((caller, own)) = self.authority.bound().and_then(|caller| Some((caller, caller.record()?)))
         else {
             return false;
         };
-        self.settings.callers.is_none() && own.id == stored.id && !self.is_still(own, stored, caller.scopes())
+        self.settings.callers.is_none()
+            && own.id == stored.id
+            && !self.is_unchanged(own, stored, caller.scopes())
     }
 
-    /// The record of a new key, if it may be made.
+    /// The record of a new key, if the caller may make it.
     pub(super) fn new_record(
         &self,
         key: NewKey,
@@ -98,7 +101,7 @@ impl Attempt<'_> {
         Ok(record)
     }
 
-    /// Changes a key that has not ended, by compare-and-swap.
+    /// Changes a key that is not revoked, by compare-and-swap.
     pub(super) async fn change(
         &self,
         mut change: impl FnMut(&mut KeyRecord) -> Result<Change, ManageError>,

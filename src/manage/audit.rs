@@ -7,31 +7,31 @@ use crate::key::{KeyId, Owner};
 #[cfg(feature = "tracing")]
 use crate::log::TARGET;
 
-/// Something that was done to a key, or that a caller was not allowed to do.
+/// An operation on a key that was done or forbidden.
 ///
-/// Has no secret and no text of a client's in it.
+/// Contains no secret and no text of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditEvent {
-    /// What.
+    /// The operation.
     pub action: KeyAction,
     /// Whether it was done.
     pub outcome: AuditOutcome,
-    /// Which key; `None` if there is none yet, or all were meant.
+    /// The key; `None` if there is none yet, or all keys were listed.
     pub key_id: Option<KeyId>,
-    /// Whose.
+    /// The owner of the key.
     pub owner: Owner,
-    /// Who.
+    /// The caller that did it.
     pub actor: Actor,
-    /// When.
+    /// When it was done.
     pub at: Timestamp,
 }
 
-/// What can be done with keys.
+/// The operations on keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyAction {
-    /// List keys, or look at one. Audited only if it was forbidden.
+    /// List keys, or read one. Audited only if it was forbidden.
     Read,
     /// Make a key.
     Create,
@@ -39,29 +39,29 @@ pub enum KeyAction {
     Import,
     /// Give a key a new secret.
     Rotate,
-    /// Switch a key off.
+    /// Disable a key.
     Disable,
-    /// Switch a key on again.
+    /// Enable a key again.
     Enable,
-    /// End a key for good.
+    /// Revoke a key for good.
     Revoke,
     /// Remove a key from the store.
     Delete,
-    /// Use a key for the one time that it is good for.
+    /// Use a one-time key.
     Redeem,
 }
 
-/// How it went.
+/// The outcome of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuditOutcome {
     /// It was done.
     Done,
-    /// The caller was not allowed to.
+    /// The caller was not allowed to do it.
     Forbidden(Forbidden),
 }
 
-/// Takes note of each [`AuditEvent`].
+/// Records each [`AuditEvent`].
 ///
 /// Called after the store has made the change, on the thread that made it, so it must not block: hand the event to a
 /// queue. Implemented for closures.
@@ -75,13 +75,13 @@ pub enum AuditOutcome {
 /// let (sender, _receiver) = mpsc::channel();
 /// let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("wfk_")?)
 ///     .with_audit(move |event: &AuditEvent| {
-///         // A receiver that has gone is no reason not to manage keys.
+///         // A closed receiver must not prevent key management.
 ///         let _ = sender.send(event.clone());
 ///     });
 /// # Ok::<_, tower_api_keys::key::InvalidKeyFormat>(())
 /// ```
 pub trait AuditSink: Send + Sync + 'static {
-    /// Takes note of `event`.
+    /// Records `event`.
     fn record(&self, event: &AuditEvent);
 }
 

@@ -3,9 +3,9 @@ use std::fmt;
 use crate::identity::Principal;
 use crate::key::{KeyId, Owner};
 
-/// On whose behalf keys are managed, and thereby whose keys.
+/// The authority under which keys are managed; it determines whose keys.
 ///
-/// There is no way to make one out of "nobody": a request without a [`Principal`] has no authority.
+/// It cannot be made without a caller: a request without a [`Principal`] has no authority.
 #[derive(Clone, Debug)]
 pub struct Authority(Holder);
 
@@ -15,14 +15,14 @@ enum Holder {
     Operator(Owner),
 }
 
-/// Who did something, as the audit tells it.
+/// The actor of an operation, for the audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Actor {
-    /// The caller that presented this key.
+    /// The caller with this key.
     Key(KeyId),
-    /// Somebody in a session, by the [identifier of the session](crate::identity::Session::id).
+    /// A person in a session, by the [identifier of the session](crate::identity::Session::id).
     Session(KeyId),
-    /// The host's own code or command line.
+    /// The application's own code or command line.
     Operator,
 }
 
@@ -32,17 +32,16 @@ impl Authority {
         Self(Holder::Principal(principal.clone()))
     }
 
-    /// The host itself, acting for `owner`: to make the first key, from a command line, from an administrator's page
-    /// that has checked its user.
+    /// The application itself, acting for `owner`: to make the first key, from a command line, or from an
+    /// administration page that has checked its user.
     ///
-    /// Needs no scope and can hand out everything that the host's
-    /// [grantable scopes](super::KeyManager::with_grantable_scopes) allow, but only to `owner`. Never make one from
-    /// what a client has sent.
+    /// Needs no scope and can grant every [grantable scope](super::KeyManager::with_grantable_scopes), but only to
+    /// `owner`. Never make one from client input.
     pub fn operator(owner: Owner) -> Self {
         Self(Holder::Operator(owner))
     }
 
-    /// Whose keys are managed.
+    /// The owner whose keys are managed.
     pub fn owner(&self) -> &Owner {
         match &self.0 {
             Holder::Principal(principal) => principal.owner(),
@@ -50,7 +49,7 @@ impl Authority {
         }
     }
 
-    /// Who manages them.
+    /// The caller that manages them.
     pub fn actor(&self) -> Actor {
         match &self.0 {
             Holder::Principal(principal) if principal.session().is_some() => {
@@ -61,7 +60,7 @@ impl Authority {
         }
     }
 
-    /// The caller whose rights bound what this authority can hand out; `None` for the operator.
+    /// The caller whose rights limit what this authority can grant; `None` for the operator.
     pub(super) fn bound(&self) -> Option<&Principal> {
         match &self.0 {
             Holder::Principal(principal) => Some(principal),

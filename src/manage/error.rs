@@ -8,59 +8,59 @@ use crate::rejection::{ErrorKind, FieldError};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::StoreError;
 
-/// Why keys were not managed as asked. Nothing was changed, unless the store failed half way.
+/// Why a key operation failed. Nothing was changed, unless the store failed halfway.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ManageError {
-    /// The request has no [`Principal`](crate::Principal). Only routes answer this; without a principal there is no
-    /// [`Authority`](super::Authority) to ask the manager with.
-    #[error("nobody is known to be calling")]
+    /// The request has no [`Principal`](crate::Principal). Only routes return this: the manager itself needs an
+    /// [`Authority`](super::Authority).
+    #[error("the request is not authenticated")]
     Unauthenticated,
     /// The caller may not do this.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
-    /// The owner has no such key, or it has ended: a revoked key can only be looked at and deleted.
+    /// The owner has no such key, or it is revoked: a revoked key can only be read and deleted.
     #[error("there is no such key")]
     NotFound,
-    /// What was asked for can't be. At least one field says why.
+    /// The request is not valid. At least one field has the reason.
     #[error("{}", Fields(.0))]
     Invalid(Vec<FieldError>),
-    /// The very key to [import](super::KeyManager::import) is stored for this owner already. Whoever imports a key
-    /// each time a program starts takes this for success.
-    #[error("the key is stored already")]
+    /// This key was already [imported](super::KeyManager::import) for this owner. A program that imports a key at
+    /// each start treats this as success.
+    #[error("the key already exists")]
     AlreadyExists,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The operating system gave no random bytes.
+    /// The operating system provided no random bytes.
     #[error(transparent)]
     Randomness(#[from] RandomnessUnavailable),
 }
 
-/// What a caller lacks to manage keys as asked.
+/// The permission that the caller lacks.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Forbidden {
     /// The scope for managing keys.
     #[error("this needs the scope: {0}")]
     ManagementScope(ScopeRequirement),
-    /// Scopes of the key, listed here, that the caller does not hold.
+    /// The caller does not hold these scopes of the key.
     #[error("the caller does not hold all scopes of the key: {0:?}")]
     Scopes(ScopeSet),
-    /// The caller's own key, or the [companion](crate::credential::Companions) that came with it, which was good when the
-    /// request came, has been revoked, deleted, switched off or rotated since, has lost scopes, or has expired.
-    #[error("the caller's own key has ended")]
+    /// The caller's own key, or its [companion](crate::credential::Companions), was valid when the request arrived.
+    /// Since then it was revoked, deleted, disabled or rotated, has lost scopes, or has expired.
+    #[error("the caller's own key is no longer valid")]
     Ended,
-    /// The key would work longer than the caller's own.
+    /// The key would expire later than the caller's own.
     #[error("the key would outlive the caller's own")]
     Expiry,
-    /// The key has a higher rate limit of its own than the caller's.
+    /// The key has a higher rate limit than the caller's own.
     #[error("the key has higher rate limits than the caller's own")]
     Limits,
-    /// The key could be used from addresses that the caller's own can't be used from.
+    /// The key could be used from addresses that the caller's own cannot be used from.
     #[error("the key could be used from more addresses than the caller's own")]
     Addresses,
-    /// Only the host itself, as [`Authority::operator`](super::Authority::operator), does this.
+    /// Only the application itself, as [`Authority::operator`](super::Authority::operator), may do this.
     #[error("only the operator may do this")]
     OperatorOnly,
 }
@@ -70,7 +70,7 @@ impl ManageError {
         Self::Invalid(vec![FieldError::new(field, message)])
     }
 
-    /// What kind of error it is to a client. Its status:
+    /// The kind of the error for clients, with its status:
     ///
     /// | error | status |
     /// |---|---|

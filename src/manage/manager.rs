@@ -13,26 +13,26 @@ use crate::key::{Digest, InvalidKeyId, KeyFormat, KeyId, KeyRecord, KeyState, Mo
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::{KeyAdministration, KeyQuery, KeySelector, StoreError, StoreErrorKind};
 
-/// Makes keys and looks after them.
+/// Creates and manages keys.
 ///
 /// A clone is cheap and works on the same store. See the [module docs](crate::manage) for the rules and an example.
 ///
-/// An operation that is dropped before it has finished may or may not have changed the store, and its event may be
-/// missing from the audit. Where that matters, run it in a task of its own.
+/// An operation that is dropped before it completes may or may not have changed the store, and its event may be
+/// missing from the audit. If that matters, run it in its own task.
 #[derive(Clone)]
 pub struct KeyManager(Arc<Settings>);
 
 impl KeyManager {
-    /// How long the old secret verifies after a rotation, if there is nothing to say for another time: 24 hours.
+    /// How long the old secret verifies after a rotation by default: 24 hours.
     pub const DEFAULT_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// The longest that an old secret can go on after a rotation: 7 days.
+    /// The longest grace period of an old secret after a rotation: 7 days.
     pub const MAX_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
     /// Manages keys of `format` in `store`.
     ///
-    /// Unless set otherwise: digests are plain SHA-256, the clock is the system's, every well-formed scope can be
-    /// granted, a key may last for ever, and callers need `api-keys:read` to look and `api-keys:write` to change.
+    /// Defaults: digests are plain SHA-256, the clock is the system's, every well-formed scope can be granted, a key
+    /// may last forever, and callers need `api-keys:read` to read and `api-keys:write` to change keys.
     pub fn new(store: impl KeyAdministration, format: KeyFormat) -> Self {
         Self::over(Arc::new(store), format, Peppers::none(), Arc::new(SystemClock))
     }
@@ -72,34 +72,34 @@ impl KeyManager {
         self
     }
 
-    /// Digests new secrets under these peppers: the same that the
-    /// [assembly](crate::ApiKeysBuilder::peppers) verifies with.
+    /// Digests new secrets with these peppers: the same that the [assembly](crate::ApiKeysBuilder::peppers) verifies
+    /// with.
     #[must_use]
     pub fn with_peppers(self, peppers: Peppers) -> Self {
         self.change_settings(|to| to.peppers = peppers)
     }
 
-    /// Reads the time from this clock.
+    /// Sets the clock.
     #[must_use]
     pub fn with_clock(self, clock: impl Clock) -> Self {
         self.change_settings(|to| to.clock = Arc::new(clock))
     }
 
-    /// Lets keys be made with scopes of this catalog only, whoever makes them; the operator, too.
+    /// Restricts the scopes of new keys to this catalog, for every caller and the operator.
     #[must_use]
     pub fn with_grantable_scopes(self, scopes: ScopeSet) -> Self {
         self.change_settings(|to| to.grantable = Some(scopes))
     }
 
-    /// Lets no new key last longer than this, whoever makes it. A key that is made without an end gets this one; a
-    /// later end is refused.
+    /// Limits the lifetime of new keys, for every caller and the operator. A key without an expiry gets this one; a
+    /// later expiry is an error.
     #[must_use]
     pub fn with_max_lifetime(self, lifetime: Duration) -> Self {
         self.change_settings(|to| to.max_lifetime = Some(lifetime))
     }
 
     /// Starts every new identifier with `prefix`, such as `app_`: 0 to 16 of `A-Z a-z 0-9 _ -`; 16 letters and digits
-    /// follow. For formats whose keys have [no identifier](crate::key::KeyFormatBuilder::with_public_id) in their text.
+    /// follow. For formats whose keys have [no identifier](crate::key::KeyFormatBuilder::public_id) in their text.
     ///
     /// # Errors
     ///
@@ -111,14 +111,14 @@ impl KeyManager {
         Ok(self.change_settings(|to| to.id_prefix = prefix))
     }
 
-    /// What callers need to look at keys, and what to change them.
+    /// Sets the scopes that callers need to read keys, and to change them.
     #[must_use]
     pub fn with_management_scopes(self, read: ScopeRequirement, write: ScopeRequirement) -> Self {
         self.change_settings(|to| (to.read, to.write) = (read, write))
     }
 
-    /// What callers need for one action, in place of the scope to read or to write. Who deletes a key that has not been
-    /// revoked needs the scope for both.
+    /// Sets the scope that callers need for one action, in place of the read or write scope. To delete a key that is
+    /// not revoked, a caller needs the scopes for both actions.
     #[must_use]
     pub fn with_scope_for(self, action: KeyAction, scope: ScopeRequirement) -> Self {
         self.change_settings(|to| {
@@ -127,32 +127,31 @@ impl KeyManager {
         })
     }
 
-    /// Says that the callers' own keys are in another store than the keys that are managed, such as one-time links.
+    /// Sets the store of the callers' own keys, if the managed keys are in another one, such as one-time links.
     #[must_use]
     pub fn with_callers_in(self, store: impl KeyAdministration) -> Self {
         self.change_settings(|to| to.callers = Some(Arc::new(store)))
     }
 
-    /// Tells `sink` of everything that is done, and of everything that a caller was not allowed to do.
+    /// Reports to `sink` every operation that is done, and every one that a caller was not allowed to do.
     #[must_use]
     pub fn with_audit(self, sink: impl AuditSink) -> Self {
         self.change_settings(|to| to.audit = Some(Arc::new(sink)))
     }
 
-    /// Makes a key.
+    /// Creates a key.
     ///
-    /// A caller can give the key only scopes that it holds itself. A key whose caller expires expires with it, at the
-    /// latest: a later end is refused, none is taken as the caller's. Limits of its own can be as high as the
-    /// caller's own, and are those where none are asked for. So with the addresses it may be used from: each network
-    /// lies within one of the caller's.
+    /// A caller can grant only scopes that it holds itself. The new key expires no later than the caller's: a later
+    /// expiry is an error, and none means the caller's. Its own limits can be as high as the caller's own, which are
+    /// the default. The same holds for its addresses: each network must lie within one of the caller's.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](ManageError::Invalid) if a field of `key` is out of bounds, [`Forbidden`](ManageError::Forbidden)
-    /// if the caller may not make such a key; [`Store`](ManageError::Store), [`Randomness`](ManageError::Randomness).
+    /// [`Invalid`](ManageError::Invalid) if a field of `key` is not valid, [`Forbidden`](ManageError::Forbidden) if
+    /// the caller may not create such a key; [`Store`](ManageError::Store), [`Randomness`](ManageError::Randomness).
     pub async fn create(&self, authority: &Authority, key: NewKey) -> Result<CreatedKey, ManageError> {
         let mut attempt = self.begin(authority, KeyAction::Create, None)?;
-        attempt.caller_still_stands().await?;
+        attempt.caller_is_still_valid().await?;
         for _ in 0..MAX_ATTEMPTS {
             let made = self.0.format.generate(authority.owner().mode)?;
             let id = made.id.map_or_else(|| KeyId::random(self.0.id_prefix), Ok)?;
@@ -166,7 +165,7 @@ impl KeyManager {
                     attempt.done();
                     return Ok(CreatedKey { key: view, secret: made.secret });
                 }
-                // Short identifiers do repeat.
+                // Short identifiers can collide.
                 Err(error) if error.kind() == StoreErrorKind::Conflict => {}
                 Err(error) => return Err(error.into()),
             }
@@ -174,11 +173,11 @@ impl KeyManager {
         Err(StoreError::new(StoreErrorKind::Conflict).into())
     }
 
-    /// Makes a live key of an organization, on the application's own authority: the first key, or one in a test.
+    /// Creates a live key of an organization as the operator: the first key, or one in a test.
     ///
     /// # Errors
     ///
-    /// Those of [`create`](Self::create); [`Invalid`](ManageError::Invalid) also if `organization` is no
+    /// Those of [`create`](Self::create); [`Invalid`](ManageError::Invalid) also if `organization` is not an
     /// [identifier](crate::key::OrganizationId).
     pub async fn create_for(&self, organization: &str, key: NewKey) -> Result<CreatedKey, ManageError> {
         let organization = organization
@@ -187,15 +186,15 @@ impl KeyManager {
         self.create(&Authority::operator(Owner::organization(organization, Mode::Live)), key).await
     }
 
-    /// Stores a key that was made elsewhere: one of another system, or one from an environment variable.
+    /// Stores a key that was made elsewhere: by another system, or from an environment variable.
     ///
-    /// For the operator only. How hard such a key is to guess is in the host's hands, not in this crate's.
+    /// For the operator only. The application is responsible for the strength of such a key.
     ///
     /// # Errors
     ///
-    /// [`AlreadyExists`](ManageError::AlreadyExists) if this very key is stored for this owner, whatever has become
-    /// of it since; [`Invalid`](ManageError::Invalid) if it is not of the manager's format, is of the other mode, was
-    /// digested under an unknown pepper, or has an identifier or a digest that belongs to another key;
+    /// [`AlreadyExists`](ManageError::AlreadyExists) if this key is already stored for this owner, in any state;
+    /// [`Invalid`](ManageError::Invalid) if it does not have the manager's format, has the other mode, was digested
+    /// with an unknown pepper, or has an identifier or a digest that belongs to another key;
     /// [`Forbidden`](ManageError::Forbidden) for a caller; [`Store`](ManageError::Store),
     /// [`Randomness`](ManageError::Randomness).
     ///
@@ -236,7 +235,7 @@ impl KeyManager {
         attempt.key_id = Some(record.id);
         let view = KeyView::new(&record, attempt.now);
 
-        // The same key may be stored under another pepper, which is no conflict for the store.
+        // The same key may be stored under another pepper, which the store does not report as a conflict.
         let stored = async || self.0.store.find(KeySelector::Digests(&digests)).await;
         if let Some(stored) = stored().await? {
             return Err(already_stored(&stored, authority.owner()));
@@ -254,7 +253,7 @@ impl KeyManager {
         }
     }
 
-    /// Identifier, hint, and the digests under which the key may be stored already, the one to store first.
+    /// Identifier, hint, and the digests under which the key may already be stored, the one to store first.
     fn read_existing(
         &self,
         owner: &Owner,
@@ -265,7 +264,7 @@ impl KeyManager {
             ExistingKey::Plaintext(secret) => {
                 let text = secret.expose_secret();
                 let parsed = format.parse(text).map_err(|fault| {
-                    ManageError::invalid("key", format!("must be a key of this host: {fault}"))
+                    ManageError::invalid("key", format!("must be a key of this application: {fault}"))
                 })?;
                 if parsed.mode.is_some_and(|mode| mode != owner.mode) {
                     return Err(ManageError::invalid("key", "must be of the mode it is stored for"));
@@ -285,7 +284,7 @@ impl KeyManager {
         }
     }
 
-    /// One page of the owner's keys, oldest first, ended ones too.
+    /// One page of the owner's keys, oldest first, including revoked and expired ones.
     ///
     /// # Errors
     ///
@@ -297,7 +296,7 @@ impl KeyManager {
         Ok(KeyViewPage { keys, next: page.next })
     }
 
-    /// The query for keys whose secret is older than `age`: those whose rotation is due.
+    /// A query for keys whose secret is older than `age` and should be rotated.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -312,7 +311,7 @@ impl KeyManager {
         KeyQuery { secret_created_before: Some(now.saturating_sub(age)), ..KeyQuery::default() }
     }
 
-    /// One key, an ended one too.
+    /// One key, even if it is revoked or expired.
     ///
     /// # Errors
     ///
@@ -323,7 +322,7 @@ impl KeyManager {
         Ok(KeyView::new(&record, attempt.now))
     }
 
-    /// Switches a key off, until it is [enabled](Self::enable) again. Does nothing to one that is off.
+    /// Disables a key until it is [enabled](Self::enable) again. Does nothing if it is already disabled.
     ///
     /// # Errors
     ///
@@ -334,7 +333,7 @@ impl KeyManager {
         attempt.change(|record| Ok(set_state(record, KeyState::Disabled))).await
     }
 
-    /// Switches a key on again. Does nothing to one that is on, and never brings back a revoked one.
+    /// Enables a disabled key. Does nothing if it is already enabled; a revoked key cannot be enabled.
     ///
     /// # Errors
     ///
@@ -342,7 +341,7 @@ impl KeyManager {
     /// key may do more than the caller; [`Store`](ManageError::Store).
     pub async fn enable(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
         let attempt = self.begin(authority, KeyAction::Enable, Some(*id))?;
-        attempt.caller_still_stands().await?;
+        attempt.caller_is_still_valid().await?;
         attempt
             .change(|record| {
                 rules::may_hand_out(authority, record)?;
@@ -351,11 +350,11 @@ impl KeyManager {
             .await
     }
 
-    /// Ends a key for good, with all of its secrets. It stays in listings. A caller may revoke its own key.
+    /// Revokes a key with all of its secrets for good. It stays in listings. A caller may revoke its own key.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ManageError::NotFound), also for a key that was revoked before;
+    /// [`NotFound`](ManageError::NotFound), also for a key that is already revoked;
     /// [`Forbidden`](ManageError::Forbidden), [`Store`](ManageError::Store).
     pub async fn revoke(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
         let attempt = self.begin(authority, KeyAction::Revoke, Some(*id))?;
@@ -368,7 +367,7 @@ impl KeyManager {
             .await
     }
 
-    /// Removes a key from the store and from listings. One that has not been revoked is revoked first.
+    /// Removes a key from the store and from listings. If it is not revoked, it is revoked first.
     ///
     /// # Errors
     ///
@@ -376,7 +375,7 @@ impl KeyManager {
     pub async fn delete(&self, authority: &Authority, id: &KeyId) -> Result<(), ManageError> {
         let attempt = self.begin(authority, KeyAction::Delete, Some(*id))?;
         match self.revoke(authority, id).await {
-            // Revoked before, or not there at all; the store's own answer tells which.
+            // Already revoked, or not found; the store's own result decides.
             Ok(_) | Err(ManageError::NotFound) => {}
             Err(error) => return Err(error),
         }
@@ -387,7 +386,7 @@ impl KeyManager {
         Ok(())
     }
 
-    /// Whether the authority may do this at all. For routes, which answer so before they read a body.
+    /// Whether the authority has the scope for `action`. Routes call it before they read a body.
     #[cfg(feature = "axum")]
     pub(super) fn permit(
         &self,

@@ -1,21 +1,20 @@
-//! Managing keys: create, list, rotate, switch off, revoke, delete.
+//! Managing keys: create, list, rotate, disable, revoke, delete.
 //!
-//! [`KeyManager`] does it, and knows nothing of HTTP. Each operation says on whose [`Authority`] it is done, and sees
-//! and changes only what belongs to that authority's owner: an organization or the system, in one mode.
+//! [`KeyManager`] manages keys independently of HTTP. Each operation takes an [`Authority`], and sees and changes
+//! only the keys of that authority's owner: an organization or the system, in one mode.
 //!
-//! What holds for every operation on a [`Principal`](crate::Principal)'s authority, in the order it is checked:
+//! Every operation of a [`Principal`](crate::Principal) follows these rules, in the order they are checked:
 //!
-//! 1. Managing keys needs a scope of its own, `api-keys:read` or `api-keys:write` unless the host says otherwise.
-//!    Holding a key is not enough.
-//! 2. A key of another organization or mode is not there, exactly as if it did not exist.
-//! 3. Nobody hands out more than they have. Whoever gets a secret (create, rotate) or brings a key back (enable) must
-//!    hold each of its scopes, must not expire before it does, must not have smaller limits, and must not be held to
-//!    fewer addresses.
-//! 4. Whoever gets a secret or brings a key back must hold a good key when that is done, not only when the request came:
-//!    a revocation also ends requests for keys that are still on their way.
+//! 1. Managing keys needs its own scope, by default `api-keys:read` or `api-keys:write`. Having a key is not enough.
+//! 2. A key of another organization or mode is treated exactly as if it did not exist.
+//! 3. A caller cannot grant more than it has. A caller that gets a secret (create, rotate) or reactivates a key
+//!    (enable) must hold each of the key's scopes, must not expire before it, must not have lower limits, and must
+//!    not be restricted to fewer addresses.
+//! 4. The caller's own key must still be valid when the operation is done, not only when the request arrived: a
+//!    revocation also stops pending requests for new keys.
 //!
-//! Revoking is final. Changes are made by compare-and-swap: one that was overtaken looks again at what is stored, so
-//! that nothing that happens at the same time as a revocation undoes it.
+//! Revoking is final. Changes are made by compare-and-swap: a change that loses a race reads the stored record again,
+//! so that no concurrent change undoes a revocation.
 //!
 //! ```
 //! use tower_api_keys::key::{KeyFormat, Mode, Owner};
@@ -26,16 +25,16 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("wfk_")?);
 //!
-//! // The first key of an organization comes from the host's own code.
+//! // The application's own code makes the first key of an organization.
 //! let operator = Authority::operator(Owner::organization("acme".parse()?, Mode::Live));
 //! let created = manager.create(&operator, NewKey::new("Production").scopes(["workflows:read", "api-keys:write"])).await?;
 //! assert!(created.secret.expose_secret().starts_with("wfk_"));
 //!
-//! // From now on nobody can see the secret again.
+//! // The secret cannot be shown again.
 //! let page = manager.list(&operator, &KeyQuery::default()).await?;
 //! assert_eq!(page.keys[0].name, "Production");
 //!
-//! // A new secret; the old one goes on for a day.
+//! // A new secret; the old one is valid for another day.
 //! let rotated = manager.rotate(&operator, &created.key.id, KeyManager::DEFAULT_GRACE).await?;
 //! assert_eq!(rotated.key.id, created.key.id);
 //!
@@ -45,9 +44,9 @@
 //! # }
 //! ```
 //!
-//! A key that is there already, in an environment variable for instance, is [imported](KeyManager::import).
+//! An existing key, for instance from an environment variable, is [imported](KeyManager::import).
 //!
-//! A key that is good for one use, in a link say, is [redeemed](KeyManager::redeem).
+//! A one-time key, for instance in a link, is [redeemed](KeyManager::redeem).
 //!
 //! With the feature `axum`, [`ApiKeys::key_routes`](crate::ApiKeys) serves the same over HTTP.
 

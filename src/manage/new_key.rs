@@ -3,8 +3,7 @@ use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, LimitOverrides, SecretString};
 use crate::scope::{Scope, ScopeSet};
 
-/// What a key to be made is to be like. Owner and mode are not in it: they are those of the
-/// [`Authority`](super::Authority).
+/// The properties of a key to create. Owner and mode come from the [`Authority`](super::Authority).
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -19,27 +18,26 @@ use crate::scope::{Scope, ScopeSet};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NewKey {
-    /// What people call the key: 1 to 100 characters, not all of them blank, none of them a control character.
+    /// The name people give the key: 1 to 100 characters, not all blank, no control characters.
     pub name: String,
-    /// What it may do. The empty set lets it do nothing.
+    /// Its scopes. With the empty set it may do nothing.
     pub scopes: ScopeSet,
-    /// The first instant at which it verifies; at once if `None`.
+    /// The first instant at which it verifies; immediately if `None`.
     pub not_before: Option<Timestamp>,
-    /// The first instant at which it no longer verifies. If `None`, it ends with the key that creates it, and never
-    /// if that one does not end.
+    /// The first instant at which it no longer verifies. If `None`, it expires with the key that creates it.
     pub expires_at: Option<Timestamp>,
-    /// Requests per window instead of a rate limit category's own. A category that is not named has the limit of the
-    /// key that creates this one.
+    /// Requests per window in place of a rate limit category's own. Other categories have the limit of the key that
+    /// creates this one.
     pub limits: LimitOverrides,
-    /// The networks that it may be used from, at most 100. Empty: those of the key that creates this one; anywhere, if
-    /// that one is for everywhere.
+    /// The networks that it may be used from, at most 100. If empty, those of the key that creates this one; any
+    /// address, if that key is not restricted.
     pub allowed_addresses: Vec<Network>,
-    /// Whether a scope was named that is none.
+    /// Whether an invalid scope was added.
     pub(super) has_invalid_scope: bool,
 }
 
 impl NewKey {
-    /// A key with this name, which may do nothing yet. Valid at once, for all addresses that its creator may use.
+    /// A key with this name and without scopes. Valid immediately, from all addresses of its creator.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -52,7 +50,7 @@ impl NewKey {
         }
     }
 
-    /// Adds a scope, `resource:action` or `resource:*`. A text that is no scope makes the creation fail with
+    /// Adds a scope, `resource:action` or `resource:*`. With an invalid scope the creation fails with
     /// [`Invalid`](super::ManageError::Invalid).
     #[must_use]
     pub fn scope(self, scope: impl AsRef<str>) -> Self {
@@ -80,13 +78,13 @@ impl NewKey {
 pub enum ExistingKey {
     /// The whole key, as clients send it. It must be one of the manager's [`KeyFormat`](crate::key::KeyFormat).
     Plaintext(SecretString),
-    /// A digest taken over from another system, where only that was kept.
+    /// A digest from another system that stores only digests.
     Digest {
-        /// The public identifier: the one in the key's text, if the format has it there, otherwise any.
+        /// The public identifier: the one in the key's text if the format has one, otherwise any.
         id: KeyId,
-        /// The digest of the whole key, plain or under one of the manager's [`Peppers`](crate::key::Peppers).
+        /// The digest of the whole key, plain or with one of the manager's [`Peppers`](crate::key::Peppers).
         digest: Digest,
-        /// What a listing shows, such as `wfk_…45pq`: at most 64 characters, none of them a control character.
+        /// What a listing shows, such as `wfk_…45pq`: at most 64 characters, no control characters.
         hint: String,
     },
 }

@@ -5,22 +5,22 @@ use super::{Actor, AuditEvent, AuditOutcome, KeyAction, KeyManager, KeyStatus, K
 use crate::key::{KeyRecord, KeyState, Owner};
 use crate::store::{KeySelector, StoreError, StoreErrorKind};
 
-/// A key that was used for the one time that it was good for, and has ended.
+/// A one-time key that was used and removed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RedeemedKey {
-    /// Whose it was.
+    /// The owner of the key.
     pub owner: Owner,
-    /// What it was.
+    /// The properties of the key.
     pub key: KeyView,
 }
 
 impl KeyManager {
-    /// Uses a key for the one time that it is good for: it ends and is removed, and what it was is the answer. Of any
-    /// number of calls with the same key at the same time one gets it.
+    /// Uses a one-time key: revokes and removes it, and returns its properties. Of any number of concurrent calls
+    /// with the same key exactly one succeeds.
     ///
-    /// For links that open once. Whoever has the secret needs nothing else, so such keys are of a format of their own, in
-    /// a store of their own, and expire soon:
+    /// For links that open once. Their secret is all a caller needs, so such keys should have their own format and
+    /// their own store, and expire soon:
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};
@@ -49,8 +49,8 @@ impl KeyManager {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ManageError::NotFound) if the key is malformed, unknown, used, revoked, switched off, expired or not
-    /// valid yet: which of them is nobody's business; [`Store`](ManageError::Store).
+    /// [`NotFound`](ManageError::NotFound) if the key is malformed, unknown, used, revoked, disabled, expired or not
+    /// valid yet, which is not exposed to callers; [`Store`](ManageError::Store).
     pub async fn redeem(&self, secret: &str) -> Result<RedeemedKey, ManageError> {
         let settings = self.settings();
         let now = settings.clock.now().timestamp();
@@ -71,11 +71,11 @@ impl KeyManager {
             ended.state = KeyState::Revoked { at: now };
             match settings.store.replace(ended).await {
                 Ok(()) => {}
-                // Somebody was faster; look what they did.
+                // Another call was faster; read the record again.
                 Err(error) if error.kind() == StoreErrorKind::Conflict => continue,
                 Err(error) => return Err(error.into()),
             }
-            // It has ended already. A store that fails now keeps a record that is of no use to anybody.
+            // The key is already revoked. If the store fails now, it keeps a record that can no longer be used.
             let _ = settings.store.delete(&found.owner, &found.id).await;
             settings.audit(&AuditEvent {
                 action: KeyAction::Redeem,

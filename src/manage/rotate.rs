@@ -6,19 +6,18 @@ use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, NextSecret};
 
 impl KeyManager {
-    /// Gives a key a new secret. The identifier stays; the old secret verifies for `grace` more, at most
-    /// [`MAX_GRACE`](Self::MAX_GRACE), and never past the key's own end. Zero ends it at once.
+    /// Gives a key a new secret. The identifier stays. The old secret verifies for `grace` more, at most
+    /// [`MAX_GRACE`](Self::MAX_GRACE), and never after the key expires. With zero it is rejected immediately.
     ///
-    /// A secret that was still in its grace from an earlier rotation ends, and so does one that
-    /// [was never used](Self::rotate_on_first_use): at most two verify at a time. To replace a key that has leaked,
-    /// use a grace of zero.
+    /// A previous secret still in its grace period stops working, and so does a [next
+    /// secret](Self::rotate_on_first_use) that was never used: at most two secrets verify at a time. To replace a
+    /// leaked key, use a grace of zero.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ManageError::NotFound), also for a key that has expired or was revoked;
-    /// [`Invalid`](ManageError::Invalid) if `grace` is too long; [`Forbidden`](ManageError::Forbidden) also if the key
-    /// may do more than the caller, who would otherwise get a secret to it; [`Store`](ManageError::Store),
-    /// [`Randomness`](ManageError::Randomness).
+    /// [`NotFound`](ManageError::NotFound), also for an expired or revoked key; [`Invalid`](ManageError::Invalid) if
+    /// `grace` is too long; [`Forbidden`](ManageError::Forbidden) also if the key may do more than the caller, who
+    /// would otherwise get its secret; [`Store`](ManageError::Store), [`Randomness`](ManageError::Randomness).
     pub async fn rotate(
         &self,
         authority: &Authority,
@@ -28,11 +27,11 @@ impl KeyManager {
         self.rotate_with(authority, id, grace, |record, secret, now| record.put_in_use(secret, now)).await
     }
 
-    /// Gives a key a new secret that is put in use when it is first used. Until then the old one goes on, however long
-    /// that takes; from then on it verifies for `grace` more.
+    /// Gives a key a new secret that comes into use when it is first used. Until then the old secret stays in use
+    /// without a time limit; afterwards it verifies for `grace` more.
     ///
-    /// For clients that can't say when they will have the new secret everywhere. A secret that was still in its grace from
-    /// an earlier rotation ends, and so does one that was never used: at most two verify at a time.
+    /// For clients that cannot say when the new secret is deployed everywhere. A previous secret still in its grace
+    /// period stops working, and so does a next secret that was never used: at most two verify at a time.
     ///
     /// # Errors
     ///
@@ -61,7 +60,7 @@ impl KeyManager {
         if grace > Self::MAX_GRACE {
             return Err(ManageError::invalid("grace", "must be at most 7 days"));
         }
-        attempt.caller_still_stands().await?;
+        attempt.caller_is_still_valid().await?;
         let now = attempt.now;
         let made = self.settings().format.generate_with_id(authority.owner().mode, id)?;
         let text = made.secret.expose_secret();

@@ -1,4 +1,4 @@
-//! The rules about what may be made and handed out, without a store and without a clock.
+//! The rules for what may be created and granted, without a store or a clock.
 
 use super::{Authority, Forbidden, NewKey};
 use crate::address::Network;
@@ -11,7 +11,7 @@ use crate::scope::ScopeSet;
 /// Each request with the key may have to be compared with all of them.
 const MAX_NETWORKS: usize = 100;
 
-/// Whoever gets a key's secret, or brings the key back, has to have what the key has.
+/// A caller that gets a key's secret, or reactivates it, must have everything that the key has.
 pub(super) fn may_hand_out(authority: &Authority, key: &KeyRecord) -> Result<(), Forbidden> {
     let Some(own) = authority.bound() else { return Ok(()) };
     let missing: ScopeSet = key.scopes.iter().filter(|scope| !own.has_scope(scope)).cloned().collect();
@@ -21,8 +21,8 @@ pub(super) fn may_hand_out(authority: &Authority, key: &KeyRecord) -> Result<(),
     if latest_expiry(authority).is_some_and(|own_end| key.expires_at.is_none_or(|end| end > own_end)) {
         return Err(Forbidden::Expiry);
     }
-    // Without a limit of its own the caller has the category's, which is not known here: no number is then known not
-    // to be above it.
+    // Without its own limit the caller has the category's, which is unknown here. Any limit cannot be proven lower,
+    // so it is rejected.
     let own_limit = |category| own.record()?.extras.limits.get(category);
     if key.extras.limits.iter().any(|(category, limit)| own_limit(category).is_none_or(|own| limit > own)) {
         return Err(Forbidden::Limits);
@@ -34,20 +34,20 @@ pub(super) fn may_hand_out(authority: &Authority, key: &KeyRecord) -> Result<(),
     Ok(())
 }
 
-/// The end of the caller's key, which ends what the caller hands out. A session's end is no such thing: what somebody
-/// makes stays when they log out.
+/// The expiry of the caller's key, which also ends the keys it makes. The expiry of a session does not: the keys a
+/// person makes stay after logout.
 pub(super) fn latest_expiry(authority: &Authority) -> Option<Timestamp> {
     authority.bound()?.record()?.expires_at
 }
 
-/// Whether each of `inner` lies in one of `outer`, where no networks at all are every address. A network that only
-/// several of `outer` together make up is refused, which is on the safe side.
+/// Whether each of `inner` lies in one of `outer`; no networks mean any address. A network that is covered only by
+/// several of `outer` together is rejected, which is on the safe side.
 fn lie_within(inner: &[Network], outer: &[Network]) -> bool {
     let is_within = |network| outer.iter().any(|own| own.contains_network(network));
     outer.is_empty() || (!inner.is_empty() && inner.iter().all(is_within))
 }
 
-/// The earlier of the two ends, where `None` is no end.
+/// The earlier of two expiries, where `None` is no expiry.
 pub(super) fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
@@ -55,28 +55,28 @@ pub(super) fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Optio
     }
 }
 
-/// `asked` for, and for the categories not named there, the caller's own limits. A caller that is held to less than a
-/// category's limit does not get away from that with a new key.
-pub(super) fn inherited_limits(authority: &Authority, asked: &LimitOverrides) -> LimitOverrides {
-    let mut limits = asked.clone();
+/// The requested limits, and for other categories the caller's own: a caller with a limit below the category's cannot
+/// evade it with a new key.
+pub(super) fn inherited_limits(authority: &Authority, requested: &LimitOverrides) -> LimitOverrides {
+    let mut limits = requested.clone();
     let own = authority.bound().and_then(Principal::record).map(|own| &own.extras.limits);
     for (category, limit) in own.into_iter().flat_map(LimitOverrides::iter) {
-        if asked.get(category).is_none() {
+        if requested.get(category).is_none() {
             limits.set(category, Some(limit));
         }
     }
     limits
 }
 
-/// `asked` for; where nothing is, the caller's own.
-pub(super) fn inherited_addresses(authority: &Authority, asked: Vec<Network>) -> Vec<Network> {
+/// The requested networks, or the caller's own if there are none.
+pub(super) fn inherited_addresses(authority: &Authority, requested: Vec<Network>) -> Vec<Network> {
     match authority.bound().and_then(Principal::record) {
-        Some(own) if asked.is_empty() => own.extras.allowed_addresses.clone(),
-        _ => asked,
+        Some(own) if requested.is_empty() => own.extras.allowed_addresses.clone(),
+        _ => requested,
     }
 }
 
-/// Everything that is wrong with `key`, whoever asks for it.
+/// All faults of `key`, independent of the caller.
 pub(super) fn faults(
     key: &NewKey,
     grantable: Option<&ScopeSet>,
@@ -111,14 +111,14 @@ pub(super) fn faults(
     faults
 }
 
-/// Control characters, and those that turn the direction of text round (Unicode Standard Annex 9): a listing would show
-/// something else than what is stored.
+/// Control characters, and those that change the direction of text (Unicode Standard Annex 9): a listing would show
+/// something other than the stored text.
 fn misleads(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// What is wrong with the hint of an imported key.
+/// The fault of an imported key's hint.
 pub(super) fn hint_fault(hint: &str) -> Option<FieldError> {
     let fits = hint.chars().count() <= 64 && !hint.chars().any(misleads);
     if fits {

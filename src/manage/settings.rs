@@ -7,11 +7,11 @@ use crate::key::{KeyFormat, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::KeyAdministration;
 
-/// How a [`KeyManager`](super::KeyManager) manages.
+/// The settings of a [`KeyManager`](super::KeyManager).
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) store: Arc<dyn KeyAdministration>,
-    /// Where the callers' own keys are, if not among those that are managed.
+    /// The store of the callers' own keys, if it is not the managed one.
     pub(super) callers: Option<Arc<dyn KeyAdministration>>,
     pub(super) format: KeyFormat,
     pub(super) peppers: Peppers,
@@ -20,7 +20,7 @@ pub(super) struct Settings {
     pub(super) max_lifetime: Option<Duration>,
     pub(super) read: ScopeRequirement,
     pub(super) write: ScopeRequirement,
-    /// Instead of the two above.
+    /// In place of the two above.
     pub(super) scopes: Vec<(KeyAction, ScopeRequirement)>,
     pub(super) audit: Option<Arc<dyn AuditSink>>,
     pub(super) id_prefix: &'static str,

@@ -7,19 +7,19 @@ use crate::key::{KeyId, KeyRecord, KeyState, LimitOverrides, SecretString};
 use crate::scope::ScopeSet;
 use crate::store::Cursor;
 
-/// What may be shown of a key: neither secret nor digest.
+/// The properties of a key that may be shown: neither secret nor digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyView {
     /// The public identifier.
     pub id: KeyId,
-    /// What people call the key.
+    /// The name people give the key.
     pub name: String,
     /// Prefix and last four characters, `wfk_…45pq`.
     pub hint: String,
-    /// The same of a new secret that [nobody has used yet](crate::manage::KeyManager::rotate_on_first_use).
+    /// The hint of a new secret that [has not been used yet](crate::manage::KeyManager::rotate_on_first_use).
     pub next_hint: Option<String>,
-    /// What it may do.
+    /// Its scopes.
     pub scopes: ScopeSet,
     /// Whether it works now.
     pub status: KeyStatus,
@@ -29,19 +29,19 @@ pub struct KeyView {
     pub secret_created_at: Timestamp,
     /// How old the secret is.
     pub age: Duration,
-    /// When it was last used, if the layer [takes note of that](crate::outcome::LastUse), which writes it some time later.
+    /// When it was last used, if the layer [records that](crate::outcome::LastUse), which it writes with a delay.
     pub last_used_at: Option<Timestamp>,
     /// The first instant at which it verifies.
     pub not_before: Option<Timestamp>,
     /// The first instant at which it no longer verifies.
     pub expires_at: Option<Timestamp>,
-    /// Rate limits of its own.
+    /// Its own rate limits.
     pub limits: LimitOverrides,
-    /// The networks that it may be used from; empty if from anywhere.
+    /// The networks that it may be used from; empty if any.
     pub allowed_addresses: Vec<Network>,
 }
 
-/// Whether a key works, and if not, why. If there are several reasons, the one that lasts longest.
+/// Whether a key works, and if not, why. Of several reasons, the one that lasts longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyStatus {
@@ -49,15 +49,15 @@ pub enum KeyStatus {
     Active,
     /// It does not work yet.
     NotYetValid,
-    /// It is switched off.
+    /// It is disabled.
     Disabled,
-    /// Its time is over.
+    /// It has expired.
     Expired,
-    /// It has ended for good.
+    /// It is revoked for good.
     Revoked,
 }
 
-/// A key with its secret, which is shown this once.
+/// A key with its secret, which is shown only now.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct CreatedKey {

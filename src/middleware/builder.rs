@@ -18,7 +18,7 @@ use crate::rejection::ProblemDetails;
 use crate::route::{Access, RouteMatching};
 use crate::store::{KeyAdministration, KeyStore, MemoryStore};
 
-/// Sets up an [`ApiKeys`].
+/// Sets up an [`ApiKeys`](super::ApiKeys).
 ///
 /// Setters do not fail: [`build`](Self::build) reports every fault at once. A setter that is called again replaces what it
 /// set before, except for those that add: credentials, formats, limits and routes.
@@ -231,7 +231,8 @@ impl<F> ApiKeysBuilder<F> {
         self
     }
 
-    /// Adds a limit. All limits are decided together: a request is counted by all that apply to it, or by none.
+    /// Adds a limit. The limits of a caller are decided together: a request is counted by all that apply to it, or by none.
+    /// So are those of an address, before the caller is known.
     pub fn limit(mut self, limit: RateLimit) -> Self {
         self.limits.push(limit);
         self

@@ -145,6 +145,7 @@ pub(super) struct LimitResults {
 /// One admitted request, as one limiter has counted it.
 pub(super) struct Charged {
     pub(super) receipt: Receipt,
+    pub(super) position: Position,
     pub(super) counts: Arc<dyn RateLimiter>,
     pub(super) cost: u32,
     pub(super) refund: Option<Arc<RefundFn>>,

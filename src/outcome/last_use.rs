@@ -9,43 +9,43 @@ use crate::key::KeyId;
 use crate::log;
 use crate::store::{KeyAdministration, KeyStore, StoreError};
 
-/// Takes note of when keys are used, and writes it to a store now and then: never a write per request.
+/// Records when keys are used, and writes it to a store periodically instead of on each request.
 ///
-/// [`ApiKeysBuilder::record_last_use`](crate::ApiKeysBuilder::record_last_use) has one, and
-/// [`ApiKeys::background`](crate::ApiKeys::background) writes it: of however many uses of a key the last one, many keys in
-/// one statement. [`last_used_at`](crate::key::KeyRecord::last_used_at) shows it.
+/// [`ApiKeysBuilder::record_last_use`](crate::ApiKeysBuilder::record_last_use) records, and
+/// [`ApiKeys::background`](crate::ApiKeys::background) writes: only the last use of each key, and many keys in one
+/// statement. [`last_used_at`](crate::key::KeyRecord::last_used_at) has the result.
 ///
-/// What is shown lags behind by the time between two writes, and what a process had noted since its last one is lost
-/// when it is killed. Each process writes what it has seen itself; a store keeps the latest.
+/// The stored time lags by up to the time between two writes, and uses since the last write are lost when a process
+/// is killed. Each process writes the uses it has seen; a store keeps the latest.
 #[derive(Clone, Default)]
 pub struct LastUse(Arc<papaya::HashMap<KeyId, Note>>);
 
-/// When a key was last used. It stays for a while after it was written, so that a key in use is noted without an allocation.
+/// When a key was last used. Kept for a while after it was written, so that recording a busy key does not allocate.
 struct Note {
     /// Milliseconds since the Unix epoch, or [`GONE`].
     used: AtomicU64,
-    /// What the store knows.
+    /// The time that the store has.
     written: AtomicU64,
 }
 
-/// A note that is being taken away. What came now would be lost with it.
+/// Marks a note that is being removed. A use recorded in it now would be lost.
 const GONE: u64 = u64::MAX;
 
-/// How many keys go into one statement.
+/// The number of keys in one statement.
 const BATCH: usize = 1000;
 
-/// How often notes are written.
+/// The time between two writes.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 impl LastUse {
-    /// Nothing noted yet.
+    /// An empty record.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Notes that the key was used. The assembly does so by itself.
+    /// Records a use of the key. The assembly calls it automatically.
     ///
-    /// Waits for nobody, and allocates only for a key that has not been noted lately.
+    /// Does not wait, and allocates only for a key that was not used lately.
     pub fn note(&self, id: &KeyId, at: Timestamp) {
         let at = at.as_unix_millis().min(GONE - 1);
         let notes = self.0.pin();
@@ -55,7 +55,7 @@ impl LastUse {
                 None => notes.get_or_insert_with(*id, || Note { used: at.into(), written: 0.into() }),
             };
             let used = note.used.load(Ordering::Acquire);
-            // Most requests with a busy key come in the same millisecond as another, and leave at this.
+            // Most requests with a busy key arrive in the same millisecond as another, and return here.
             if used != GONE && (used >= at || note.used.fetch_max(at, Ordering::AcqRel) != GONE) {
                 return;
             }
@@ -63,11 +63,11 @@ impl LastUse {
         }
     }
 
-    /// Writes what has been noted and not yet written.
+    /// Writes the uses that are not written yet.
     ///
     /// # Errors
     ///
-    /// The store's. What it did not take is written next time.
+    /// The store's error. Unwritten uses are written next time.
     pub async fn write_to(&self, store: &(impl KeyStore + ?Sized)) -> Result<(), StoreError> {
         let (unwritten, idle) = self.sort();
         for batch in unwritten.chunks(BATCH) {
@@ -83,7 +83,7 @@ impl LastUse {
         Ok(())
     }
 
-    /// Writes every ten seconds, and tries again what the store did not take.
+    /// Writes every ten seconds, and retries after errors.
     pub(crate) async fn keep_writing_to(self, store: Arc<dyn KeyAdministration>) {
         loop {
             sleep(INTERVAL).await;
@@ -93,7 +93,7 @@ impl LastUse {
         }
     }
 
-    /// What is to be written, and the keys that have not been used since the last time.
+    /// The uses to write, and the keys that were not used since the last write.
     fn sort(&self) -> (Vec<(KeyId, Timestamp)>, Vec<KeyId>) {
         let (mut unwritten, mut idle) = (Vec::new(), Vec::new());
         for (id, note) in &self.0.pin() {
@@ -113,7 +113,7 @@ impl LastUse {
         for id in idle {
             let Some(note) = notes.get(id) else { continue };
             let written = note.written.load(Ordering::Acquire);
-            // Not if it was used just now.
+            // Not if the key was used just now.
             if note.used.compare_exchange(written, GONE, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 let _ = notes.remove_if(id, |_, note| note.is_gone());
             }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_many_uses_the_last_is_written_and_once() {
+    async fn only_the_last_of_many_uses_is_written_once() {
         let (notes, store) = (LastUse::new(), store_with(&["a", "b"]).await);
         for (key, at) in [("a", 5), ("b", 7), ("a", 9), ("a", 8), ("unknown", 3)] {
             note(&notes, key, at);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_store_did_not_take_is_written_next_time() {
+    async fn uses_are_written_again_after_a_store_error() {
         struct Down;
 
         #[async_trait::async_trait]
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn no_use_is_lost_between_noting_and_forgetting() {
+    fn no_use_is_lost_while_a_note_is_removed() {
         let notes = LastUse::new();
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| {

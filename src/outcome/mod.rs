@@ -1,12 +1,12 @@
-//! What becomes of requests: usage metering, and when keys were last used.
+//! The outcome of requests: usage metering, and when keys were last used.
 //!
-//! [`ApiKeysBuilder::usage`](crate::ApiKeysBuilder::usage) tells a [`UsageSink`] of the application about every call that
-//! presented a credential and was not answered with a server error: good calls, and rejected ones, too. What it makes of
-//! them (counters, bills, statistics) is up to the application.
+//! [`ApiKeysBuilder::usage`](crate::ApiKeysBuilder::usage) reports to a [`UsageSink`] of the application every call
+//! that sent a credential and did not fail with a server error: accepted and rejected ones. The application decides
+//! how to use them, for counters, bills or statistics.
 //!
-//! A call that the client gives up before the head of its response is there has no outcome, and no sink learns of it:
-//! servers drop it, with the handler wherever that is. Work that has to be paid for in any case belongs into a task of its
-//! own, which takes note of it itself.
+//! A call that the client aborts before the head of its response has no outcome and is not reported: servers drop it,
+//! and its handler wherever that is. Work that must be paid for in any case belongs into a separate task that records
+//! it.
 //!
 //! ```
 //! use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! A wait of some seconds, in whatever runtime polls it.
+//! A timer that works in any runtime.
 
 use std::future::poll_fn;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -7,8 +7,8 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-/// Completes after `duration`. A thread of its own waits meanwhile, and ends with the future: for something that happens
-/// every few seconds at most, and so not worth a runtime of the crate's choice.
+/// Completes after `duration`. A thread waits meanwhile, and ends with the future. For timers of several seconds,
+/// which do not justify a dependency on a runtime.
 pub(super) async fn sleep(duration: Duration) {
     let state = Arc::new(Mutex::new(State::Waiting(None)));
     // Dropped with this future, which ends the thread.
@@ -25,7 +25,7 @@ pub(super) async fn sleep(duration: Duration) {
         }
     };
     if thread::Builder::new().name("api-keys-timer".to_owned()).spawn(timer).is_err() {
-        // No thread to be had: the next try may find one.
+        // The thread could not be started; the next attempt may succeed.
         thread::sleep(Duration::from_millis(10));
         return;
     }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn completes_when_its_time_has_come_and_not_before() {
+    async fn completes_after_its_time_and_not_before() {
         let start = Instant::now();
         sleep(Duration::from_millis(30)).await;
         assert!(start.elapsed() >= Duration::from_millis(30));

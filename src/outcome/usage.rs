@@ -7,14 +7,14 @@ use crate::identity::Principal;
 use crate::log;
 use crate::request::RequestView;
 
-/// Takes note of calls, for counters and bills.
+/// Receives calls, for counters and bills.
 ///
-/// Called on the thread that answers, when the head of the response is there and before it goes out, so it must not block:
-/// count, or hand what is needed to a queue or a task. A panic is caught and costs the note, never the response.
+/// Called on the request's thread, after the response head is available and before it is sent, so it must not block:
+/// count, or pass the data to a queue or a task. A panic is caught; it loses the record, never the response.
 ///
-/// Implemented for closures; write out the type of the parameter, `|call: &Call<'_>|`.
+/// Implemented for closures; annotate the type of the parameter, `|call: &Call<'_>|`.
 pub trait UsageSink: Send + Sync + 'static {
-    /// Takes note of `call`.
+    /// Records `call`.
     fn record(&self, call: &Call<'_>);
 }
 
@@ -24,7 +24,7 @@ impl<F: Fn(&Call<'_>) + Send + Sync + 'static> UsageSink for F {
     }
 }
 
-/// A call that presented a credential, good or not, and was not answered with a server error.
+/// A call that sent a credential, valid or not, and did not fail with a server error.
 #[derive(Debug)]
 pub struct Call<'c> {
     metered: &'c Metered,
@@ -32,7 +32,7 @@ pub struct Call<'c> {
 }
 
 impl Call<'_> {
-    /// The caller; `None` if the call was rejected before that was known, or its credential was bad.
+    /// The caller; `None` if the call was rejected before it was known, or its credential was bad.
     pub fn principal(&self) -> Option<&Principal> {
         self.metered.principal.as_ref()
     }
@@ -42,13 +42,13 @@ impl Call<'_> {
         &self.metered.method
     }
 
-    /// The route that axum's router chose, `/workflows/{id}`. `None` unless routes are
-    /// [matched by it](crate::route::RouteMatching), or if it chose none.
+    /// The route that axum's router chose, `/workflows/{id}`. `None` if it chose none, or routes are not [matched by
+    /// it](crate::route::RouteMatching).
     pub fn route(&self) -> Option<&str> {
         self.metered.route.as_deref()
     }
 
-    /// The path, as the client wrote it.
+    /// The path, as the client sent it.
     pub fn path(&self) -> &str {
         self.metered.uri.path()
     }
@@ -59,7 +59,7 @@ impl Call<'_> {
     }
 }
 
-/// What is kept of a request until it is answered.
+/// The data of a request that is kept until its response.
 pub(crate) struct Metered {
     principal: Option<Principal>,
     method: Method,
@@ -77,7 +77,7 @@ impl Metered {
         }
     }
 
-    /// The caller, where only a layer inside has found it.
+    /// Sets the caller, if an inner layer found it.
     pub(crate) fn resolved(&mut self, principal: Principal) {
         self.principal.get_or_insert(principal);
     }

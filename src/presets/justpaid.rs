@@ -2,12 +2,12 @@
 //!
 //! - Keys are `wfk_` and 32 of `A-Z a-z 0-9` (190 bits), in the header `x-api-key`.
 //! - Limits for each key in any 60 seconds: 1000 reads, 100 writes, 500 executions (run, cancel, retry); webhooks 10000 for
-//!   each client address, with [`limit_addresses`](crate::ApiKeys::limit_addresses). `X-RateLimit-Limit`, `-Remaining` and
-//!   `-Reset` on every authenticated response, `Retry-After` on 429, and the IETF's `RateLimit` fields beside them.
+//!   each client address, with [`limit_addresses`](crate::ApiKeys::limit_addresses). `X-RateLimit-Limit`, `-Remaining`
+//!   and `-Reset` on every authenticated response, `Retry-After` on 429, and also the IETF's `RateLimit` fields.
 //! - Scopes by route, as published, and `api-keys:read` and `api-keys:write` for managing keys. A route without a rule is
 //!   rejected.
-//! - Every error in the published envelope. Two credentials are a 401 like any other bad credential: the published guide
-//!   knows no 400 for it.
+//! - Every error in the published envelope. Two credentials are a 401 like any other bad credential: the published
+//!   guide has no 400 for it.
 //!
 //! | scope | routes |
 //! |---|---|
@@ -29,7 +29,7 @@ use super::json;
 use crate::address::ClientAddressSource;
 use crate::key::KeyFormat;
 use crate::limit::{InvalidQuota, Quota, RateLimit};
-use crate::rejection::{ErrorKind, ErrorTable, Message, RateLimited, TableError};
+use crate::rejection::{ErrorKind, ErrorTable, Message, TableError};
 use crate::scope::ScopeSet;
 use crate::store::KeyAdministration;
 use crate::{ApiKeys, ApiKeysBuilder};
@@ -52,7 +52,7 @@ pub fn justpaid(store: impl KeyAdministration) -> ApiKeysBuilder<ErrorTable> {
         .ietf_rate_limit_fields()
         .client_address(ClientAddressSource::peer())
         .manage_with(|manager| manager.with_grantable_scopes(all_scopes()))
-        .errors(ERRORS)
+        .errors(ERRORS.clone())
 }
 
 const ROUTES: [(&str, &str, &str); 16] = [
@@ -74,7 +74,7 @@ const ROUTES: [(&str, &str, &str); 16] = [
     ("DELETE", "/auth/api-keys/:id", "api-keys:write"),
 ];
 
-/// Routes with this scope are the ones that count as executions.
+/// Routes with this scope count as executions.
 const EXECUTE: &str = "workflows:execute";
 
 /// The six published scopes and the two for managing keys.
@@ -88,8 +88,8 @@ pub fn key_format() -> KeyFormat {
     KeyFormat::new("wfk_").expect("a prefix makes a key format")
 }
 
-/// The limits as rules, by category: the most specific one counts, and only that one. Published are 1000 reads, 100 writes,
-/// 500 executions, 10000 webhooks, and 60 seconds.
+/// The limits as rules, by category: only the most specific category counts a request. Published are 1000 reads, 100
+/// writes, 500 executions, 10000 webhooks, and 60 seconds.
 ///
 /// ```
 /// use std::time::Duration;
@@ -122,7 +122,7 @@ pub fn limits(
     Ok([by_key, webhooks.only_route("POST", "/webhooks/:source")])
 }
 
-const ERRORS: ErrorTable = ErrorTable::json(MESSAGES, body).with_success(|success| {
+static ERRORS: ErrorTable = ErrorTable::json(MESSAGES, body).with_success(|success| {
     let next_cursor = success.next_cursor.as_deref();
     (success.status, json(&Success { success: true, data: &success.data, next_cursor }))
 });
@@ -146,19 +146,19 @@ const MESSAGES: &[Message] = &[
 
 /// `{"success":false,"error":{"code":"…","message":"…"}}`.
 fn body(row: &TableError<'_>) -> String {
-    let message = match row.error.and_then(|error| error.rate_limit()) {
+    let message = match row.quota {
         None => row.text.to_owned(),
-        Some(RateLimited { limit, window, .. }) => {
-            let per = match window.as_secs() {
+        Some(quota) => {
+            let per = match quota.window().as_secs() {
                 1 => "second",
                 60 => "minute",
                 seconds => &format!("{seconds} seconds"),
             };
-            format!("Rate limit exceeded. Limit: {limit} requests per {per}.")
+            format!("Rate limit exceeded. Limit: {} requests per {per}.", quota.limit())
         }
     };
-    let faults = row.error.into_iter().flat_map(|error| error.fields());
-    let details = faults.map(|fault| json!({ "field": fault.field, "message": fault.message })).collect();
+    let details = row.fields.iter();
+    let details = details.map(|fault| json!({ "field": fault.field, "message": fault.message })).collect();
     json(&Failure { success: false, error: Problem { code: row.code, message, details } })
 }
 

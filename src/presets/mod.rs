@@ -1,30 +1,30 @@
 //! Four published systems as data: key format, credential locations, routes with scopes, limits, error messages.
 //!
-//! Each returns an [`ApiKeysBuilder`](crate::ApiKeysBuilder), so that anything can still be set: the store, peppers, a clock,
-//! the throttle, limits of the application's own. The examples of the repository serve them.
+//! Each returns an [`ApiKeysBuilder`](crate::ApiKeysBuilder), so that all settings can still be changed: the store,
+//! peppers, the clock, the throttle, and the application's own limits. The examples in the repository serve them.
 //!
 //! # Writing your own
 //!
-//! Go through what your API promises, promise by promise. Each is one setting:
+//! Go through the documentation of your API. Each statement is one setting:
 //!
-//! | your API says | the setting |
+//! | your API documents | the setting |
 //! |---|---|
-//! | what a key looks like, whether its text says live or test, whether it has a public identifier | [`KeyFormat`](crate::KeyFormat) |
-//! | in which field it comes | [`header`](crate::ApiKeysBuilder::header), [`bearer`](crate::ApiKeysBuilder::bearer), [`basic`](crate::ApiKeysBuilder::basic), [`extractor`](crate::ApiKeysBuilder::extractor) |
-//! | what else has to come with the key: an app's secret, a session token | [`companions`](crate::ApiKeysBuilder::companions) |
-//! | that people come with a signed token instead of a key | [`sessions`](crate::ApiKeysBuilder::sessions) |
-//! | that requests name their organization, or that route, header or cookie select it | [`organization`](crate::ApiKeysBuilder::organization) |
-//! | which key may do what | [`routes`](crate::ApiKeysBuilder::routes), [`Access`](crate::Access) |
-//! | how often | [`limit`](crate::ApiKeysBuilder::limit) |
-//! | that every response has an identifier | [`request_ids`](crate::ApiKeysBuilder::request_ids) |
-//! | that calls are metered | [`usage`](crate::ApiKeysBuilder::usage) |
-//! | what an error looks like | [`errors`](crate::ApiKeysBuilder::errors): a table, JSON from a closure, or a type |
-//! | that another's resources are as if not there | [`Owned`](crate::identity::Owned), in the handlers |
-//! | that a link opens once | [`KeyManager::redeem`](crate::manage::KeyManager::redeem) |
+//! | the format of a key, a mark for live or test, a public identifier | [`KeyFormat`](crate::KeyFormat) |
+//! | the header field of the key | [`header`](crate::ApiKeysBuilder::header), [`bearer`](crate::ApiKeysBuilder::bearer), [`basic`](crate::ApiKeysBuilder::basic), [`extractor`](crate::ApiKeysBuilder::extractor) |
+//! | other credentials besides the key: an app's secret, a session token | [`companions`](crate::ApiKeysBuilder::companions) |
+//! | signed tokens of people in place of a key | [`sessions`](crate::ApiKeysBuilder::sessions) |
+//! | how a request names its organization: a required header, or a route, header or cookie that selects it | [`organization`](crate::ApiKeysBuilder::organization) |
+//! | the permissions of a key | [`routes`](crate::ApiKeysBuilder::routes), [`Access`](crate::Access) |
+//! | rate limits | [`limit`](crate::ApiKeysBuilder::limit) |
+//! | an identifier in every response | [`request_ids`](crate::ApiKeysBuilder::request_ids) |
+//! | metering | [`usage`](crate::ApiKeysBuilder::usage) |
+//! | the format of errors | [`errors`](crate::ApiKeysBuilder::errors): a table, JSON from a closure, or a type |
+//! | hidden resources of other owners | [`Owned`](crate::identity::Owned), in the handlers |
+//! | links that open once | [`KeyManager::redeem`](crate::manage::KeyManager::redeem) |
 //!
-//! Here is a whole one, for an API whose guide reads: *Send your key in `X-Harbor-Token`. Keys start with `hb_test_` or
-//! `hb_live_`. Reading ships takes `ships:read`, changing them `ships:write`. Each key can make 60 requests a minute.
-//! Errors are `{"problem":"…"}`.*
+//! A complete example, for an API whose guide reads: *Send your key in `X-Harbor-Token`. Keys start with `hb_test_`
+//! or `hb_live_`. Reading ships takes `ships:read`, changing them `ships:write`. Each key can make 60 requests a
+//! minute. Errors are `{"problem":"…"}`.*
 //!
 //! ```
 //! use serde_json::json;
@@ -76,8 +76,8 @@
 //! # }
 //! ```
 //!
-//! Then write down what your guide promises as a table of requests and responses, and send them to a real server: the
-//! examples' tests in this crate's repository are such tables.
+//! Then write the promises of your guide as a table of requests and responses, and send them to a real server: the
+//! tests of the examples in this crate's repository are such tables.
 
 pub mod justpaid;
 pub mod pasby;

@@ -1,15 +1,15 @@
 //! pasby v1 and v2: an organization's key `bk-test_…` or `bk-live_…`, an app's secret `snb_…` or `prd_…`, and session
 //! tokens.
 //!
-//! - The key is in `x-api-key`, the app's secret in `x-access-secret`, the session token in `x-access-token`. Which of
-//!   them a route needs is said in one table, below. A part that is there is verified, needed or not.
-//! - The secret is of an app of the key's organization and mode; the token was issued to this key and app. Any break is
-//!   one and the same 401.
+//! - The key is in `x-api-key`, the app's secret in `x-access-secret`, the session token in `x-access-token`. The
+//!   table below says which of them a route needs. A part that is sent is verified, needed or not.
+//! - The secret belongs to an app of the key's organization and mode; the token was issued to this key and app. Any
+//!   mismatch gets the same 401.
 //! - An app is a key record whose identifier, `app_…`, is the app's.
-//! - v1 gets its token from [`SessionTokens::issue`], in the header field `x-access-token` of the response. It is good for 15
-//!   minutes, and ends with the key or the secret it was issued under.
-//! - 100 requests a minute for each client address, before everything. The address is the peer's, or behind
-//!   named proxies the one in `cf-connecting-ip`, `x-real-ip` or `X-Forwarded-For`, in this order.
+//! - v1 gets its token from [`SessionTokens::issue`], in the header field `x-access-token` of the response. It is
+//!   valid for 15 minutes, and no longer than the key and the secret it was issued under.
+//! - 100 requests a minute for each client address, before all other checks. The address is the peer's, or behind
+//!   configured proxies the one in `cf-connecting-ip`, `x-real-ip` or `X-Forwarded-For`, in this order.
 //! - With [`usage`](crate::ApiKeysBuilder::usage), every call with a key and a status below 500 is metered.
 //!
 //! | | v2 | v1 |
@@ -28,8 +28,8 @@
 //! | `/document/signing`, `/document/review`, `/document/refresh` | key, secret | key, token |
 //! | anything else | key, secret | key, secret |
 //!
-//! The guide gives the paths of flows and identifications; those of signing, streams and documents are named in their
-//! manner. Versions are below `/api/v2` and `/api/v1`.
+//! The guide gives the paths of flows and identifications; the paths of signing, streams and documents follow their
+//! pattern. Versions are below `/api/v2` and `/api/v1`.
 //!
 //! | error | response |
 //! |---|---|
@@ -37,13 +37,13 @@
 //! | no key | 401, text: `An api key is needed to access our services.` |
 //! | no secret | 400, text: `App secret missing in headers.`; at authorize 401, text: `App secret missing` |
 //! | no token | 401 `authorization_error` |
-//! | any of them not good | 401 `authorization_error`, one text for all |
+//! | any of them not valid | 401 `authorization_error`, one text for all |
 //! | the token has expired | 401 `session_expiry` |
 //! | at authorize, no `sub` | 403, text: `Forbidden request. No consumer provided.` |
 //! | at authorize, no `app` | 400, text: `Authorization grants are only given to apps not organizations.` |
 //!
-//! In this order: what is missing is reported before what is wrong, the key before the secret before the token. A field with
-//! nothing in it is missing.
+//! In this order: a missing part is reported before a wrong one, the key before the secret before the token. An empty
+//! field counts as missing.
 
 use bytes::Bytes;
 use http::{HeaderName, Method, Response, StatusCode};
@@ -84,7 +84,7 @@ pub fn pasby(store: impl KeyAdministration, tokens: SessionTokens) -> ApiKeysBui
         .client_address(ClientAddressSource::peer())
         .limit(RateLimit::per_address("address", quota))
         .without_route_table()
-        .errors(ERRORS)
+        .errors(ERRORS.clone())
 }
 
 /// The field of session tokens, in requests and in the response of authorize.
@@ -94,10 +94,10 @@ const K: Option<Parts> = Some(Parts::KEY);
 const KS: Option<Parts> = Some(Parts::SECRET);
 const KT: Option<Parts> = Some(Parts::TOKEN);
 const KST: Option<Parts> = Some(Parts::ALL);
-/// The one route that words a missing secret otherwise.
+/// The one route with another text for a missing secret.
 const AUTHORIZE: &str = "authorize";
 
-/// The guide's header matrix: what a path needs in v2 and in v1, for `GET` and for `POST`.
+/// The guide's header matrix: the parts a path needs in v2 and in v1, for `GET` and for `POST`.
 const MATRIX: [(&str, Option<Parts>, Option<Parts>); 16] = [
     ("/", K, K),
     ("/health/check", K, K),
@@ -117,7 +117,7 @@ const MATRIX: [(&str, Option<Parts>, Option<Parts>); 16] = [
     ("/document/refresh", KS, KT),
 ];
 
-/// What needs the key alone outside of both versions.
+/// The unversioned paths, which need only the key.
 const UNVERSIONED: [&str; 2] = ["/", "/api/health/check"];
 
 /// Keys of organizations, `bk-test_…` and `bk-live_…`.
@@ -131,13 +131,13 @@ pub fn secret_format() -> KeyFormat {
     KeyFormat::builder("").modes("snb_", "prd_").build().expect("marks make a key format")
 }
 
-/// Makes and looks after apps, in the store of the keys: an app's identifier is that of its record.
+/// Manages apps, in the store of the keys: an app's identifier is that of its record.
 pub fn app_manager(store: impl KeyAdministration) -> KeyManager {
     let manager = KeyManager::new(store, secret_format());
     manager.with_id_prefix("app_").expect("the prefix is one of key ids")
 }
 
-/// Which parts a route needs.
+/// The parts each route needs.
 pub fn header_matrix() -> RouteTable<Parts> {
     let versioned = MATRIX.into_iter().flat_map(|(path, v2, v1)| {
         let path = if path == "/" { "" } else { path };
@@ -152,7 +152,7 @@ pub fn header_matrix() -> RouteTable<Parts> {
 }
 
 /// The published errors, for handlers: [`ErrorTable::response`] with one of the codes.
-pub const ERRORS: ErrorTable =
+pub static ERRORS: ErrorTable =
     ErrorTable::json(MESSAGES, |error| envelope(error.status, error.code, error.text));
 
 #[rustfmt::skip] // a table
@@ -175,7 +175,7 @@ const MESSAGES: &[Message] = &[
     Message::kind(ErrorKind::Misconfigured, 500, "server_error", "Something went wrong on our side. Try again."),
 ];
 
-/// The one answer to whatever is wrong with key, secret or token.
+/// The one response to a bad key, secret or token.
 pub const INVALID: &str = "The credentials are not valid.";
 
 /// An error of a handler in the published envelope. Published types are `authorization_error`, `param_error`,
@@ -195,7 +195,7 @@ pub fn error<B: From<Bytes>>(status: StatusCode, kind: &str, reason: &str) -> Re
     response(status, "application/json", envelope(status, kind, reason))
 }
 
-/// The guide shows a `code`, and does not say what it is: the status.
+/// The guide shows a `code` without an explanation; it is the status here.
 fn envelope(status: StatusCode, kind: &str, reason: &str) -> String {
     json(&Envelope {
         status: "handled",

@@ -1,15 +1,15 @@
-//! payment-gateway.app: keys of organizations and of the system as bearer tokens, and dashboard sessions beside them.
+//! payment-gateway.app: keys of organizations and of the system as bearer tokens, and dashboard sessions.
 //!
 //! - Keys are `sk_<id>.<secret>`, `sk_live_<id>.<secret>` or `sk_test_<id>.<secret>` in `Authorization: Bearer`; made with a
 //!   mark, an identifier of 16 and a secret of 32 of `A-Z a-z 0-9` (190 bits). A bearer token that does not start with
 //!   `sk_` is a dashboard session, verified by the application's own [authenticator](crate::ApiKeysBuilder::sessions).
-//! - Two tiers. A key of an organization acts for it; `X-Organization-ID` need not be sent and has to agree. A key of the
-//!   system acts for the organization of the route or of that header, and alone gets to the system's routes. A session
-//!   acts for the organization of the route, or else of the cookie `selectedOrganization`.
+//! - Two tiers. A key of an organization acts for it; `X-Organization-ID` is optional and has to match. A system key
+//!   acts for the organization of the route or of that header, and only it can use the system's routes. A session
+//!   acts for the organization of the route, otherwise of the cookie `selectedOrganization`.
 //! - Scopes `resource:action` by route, and a role for sessions; keys have none. A route without a rule is rejected.
-//! - For each caller 500 requests in any 5 minutes and 100 in any minute, both at once.
-//! - One-time portal links are a [`KeyManager`](crate::manage::KeyManager) of their own, with a format and a store of their own, and
-//!   [`redeem`](crate::manage::KeyManager::redeem): never a key, in no list of keys.
+//! - For each caller 500 requests in any 5 minutes and 100 in any minute, both together.
+//! - One-time portal links have their own [`KeyManager`](crate::manage::KeyManager) with its own format and store,
+//!   and [`redeem`](crate::manage::KeyManager::redeem): they are never keys, and in no list of keys.
 //! - Errors as `{"error":"…","code":"…","requestId":"…"}`, with the challenges of RFC 6750. `X-Request-ID` on every
 //!   response.
 //!
@@ -49,9 +49,9 @@ use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::KeyAdministration;
 use crate::{ApiKeys, ApiKeysBuilder};
 
-/// May look at things.
+/// May read.
 pub const VIEWER: Role = Role::of_rank(1);
-/// May change things.
+/// May change resources.
 pub const EDITOR: Role = Role::of_rank(2);
 /// May manage keys and data.
 pub const ADMIN: Role = Role::of_rank(3);
@@ -84,7 +84,7 @@ pub fn payment_gateway(store: impl KeyAdministration) -> ApiKeysBuilder<ErrorTab
                 .with_scope_for(KeyAction::Revoke, scope("api_key:delete"))
                 .with_scope_for(KeyAction::Delete, scope("api_key:delete"))
         })
-        .errors(ERRORS)
+        .errors(ERRORS.clone())
 }
 
 fn access(scope: &'static str, role: Option<Role>) -> Access {
@@ -92,7 +92,7 @@ fn access(scope: &'static str, role: Option<Role>) -> Access {
     if let Some(role) = role { access.with_role(role) } else { access.of_system() }
 }
 
-/// Route, scope, and the role that a session needs; for the system alone where there is none.
+/// Route, scope, and the role that a session needs; without a role, for the system only.
 const ROUTES: [(&str, &str, &str, Option<Role>); 27] = [
     ("POST", "/checkouts/:site/create", "checkout:create", Some(EDITOR)),
     ("GET", "/transactions", "transaction:read", Some(VIEWER)),
@@ -128,31 +128,30 @@ const ORGANIZATION_SCOPES: [&str; 8] = [
     "api_key:*", "checkout:*", "client:*", "data_io:*", "invoice:*", "organization:*", "portal:*", "transaction:*",
 ];
 
-/// What a key of an organization can be given. A key of the system can have `system:*` beside them.
+/// The scopes that a key of an organization can have. A system key can also have `system:*`.
 pub fn organization_scopes() -> ScopeSet {
     ScopeSet::parse_list(ORGANIZATION_SCOPES).expect("the scopes are well formed")
 }
 
-/// Keys as published, with the mark that is optional in what is read.
+/// Keys as published; the mode mark is optional in accepted keys.
 pub fn key_format() -> KeyFormat {
     let format = KeyFormat::builder("sk_").optional_modes("test_", "live_").public_id(16, '.');
     format.build().expect("prefix, marks and identifier make a key format")
 }
 
 /// The published errors. Every success is 200, since the vendor's plugins take anything else for a failure.
-const ERRORS: ErrorTable =
+static ERRORS: ErrorTable =
     ErrorTable::json(MESSAGES, body).with_success(|success| (StatusCode::OK, success.to_json().to_string()));
 
 fn body(row: &TableError<'_>) -> String {
-    let Some(error) = row.error else { return error_body(row.code, row.text, None) };
-    let fields: Vec<String> = error.fields().iter().map(ToString::to_string).collect();
-    let text = match error.kind() {
-        ErrorKind::Invalid => &fields.join("; "),
+    let fields: Vec<String> = row.fields.iter().map(ToString::to_string).collect();
+    let text = match row.message {
+        Some(_) if !fields.is_empty() => &fields.join("; "),
         // Of a call that managed keys the message says what the caller lacks.
-        ErrorKind::Forbidden if error.rejection().is_none() => error.message().trim_end_matches('.'),
+        Some(message) if row.status == StatusCode::FORBIDDEN => message.trim_end_matches('.'),
         _ => row.text,
     };
-    error_body(row.code, text, error.request_id())
+    error_body(row.code, text, row.request_id)
 }
 
 #[rustfmt::skip] // a table

@@ -2,20 +2,20 @@
 //!
 //! - Keys are `sk_test_` or `sk_live_` and 32 of `A-Z a-z 0-9` (190 bits); 22 to 64 are read. The key is the user name, the
 //!   password is empty: `Authorization: Basic` and the Base64 of the key and a colon.
-//! - The mode is the one stored with the key. A key whose prefix says the other one is rejected.
-//! - `Organization-Id` is required and has to be the organization of the key.
+//! - The mode is the one stored with the key. A key whose prefix has the other mode is rejected.
+//! - `Organization-Id` is required and must be the organization of the key.
 //! - Every error in the published envelope, with the published codes. Two credentials are a 401 like any other bad
-//!   credential: the published guide knows no 400 for it.
-//! - No scopes and no rate limit, because the guide has none: what a key may do is left to
-//!   [`require`](crate::ApiKeys::require) and to handlers.
+//!   credential: the published guide has no 400 for it.
+//! - No scopes and no rate limit, because the guide has none: [`require`](crate::ApiKeys::require) and handlers
+//!   decide what a key may do.
 //!
 //! | request | response |
 //! |---|---|
 //! | no credential, or a bad one, whatever the organization | 401 `authentication_failed` |
-//! | a good key, no `Organization-Id` | 400 `missing_organization_header` |
-//! | a good key, another `Organization-Id` | 403 `organization_mismatch` |
-//! | a resource of another organization or mode | 404 `not_found`, as if it were not there |
-//! | the same, on a route that tells | 403 `livemode_mismatch` |
+//! | a valid key, no `Organization-Id` | 400 `missing_organization_header` |
+//! | a valid key, another `Organization-Id` | 403 `organization_mismatch` |
+//! | a resource of another organization or mode | 404 `not_found`, as if it did not exist |
+//! | the same, on a route that reports it | 403 `livemode_mismatch` |
 //!
 //! The last two are for handlers, with [`Owned`](crate::identity::Owned) and [`error`].
 
@@ -44,7 +44,7 @@ pub fn paymongo(store: impl KeyAdministration) -> ApiKeysBuilder<ErrorTable> {
     paymongo_with(store, BasicKey::new(key_format()))
 }
 
-/// The same for clients that write HTTP Basic otherwise than the guide does.
+/// The same for clients whose HTTP Basic differs from the guide.
 ///
 /// ```
 /// use tower_api_keys::credential::BasicKey;
@@ -60,7 +60,7 @@ pub fn paymongo_with(store: impl KeyAdministration, basic: BasicKey) -> ApiKeysB
         .realm("PayMongo Workflow API")
         .organization(OrganizationRule::named_in("organization-id"))
         .without_route_table()
-        .errors(ERRORS)
+        .errors(ERRORS.clone())
 }
 
 /// Keys as published: `sk_test_` or `sk_live_` and a secret.
@@ -70,7 +70,7 @@ pub fn key_format() -> KeyFormat {
 }
 
 /// The published errors, for handlers: [`ErrorTable::response`] with one of the codes.
-pub const ERRORS: ErrorTable = ErrorTable::json(MESSAGES, body);
+pub static ERRORS: ErrorTable = ErrorTable::json(MESSAGES, body);
 
 #[rustfmt::skip] // a table
 const MESSAGES: &[Message] = &[

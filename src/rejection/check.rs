@@ -1,23 +1,23 @@
-/// The checks that a request goes through, in their order.
+/// The checks of a request, in their order.
 ///
-/// A request with several faults is rejected by the first check that finds one; what it would have failed later has no
-/// influence on the answer. The order is the same whatever is configured; a check that is not configured is left out.
+/// A request with several faults is rejected by the first check that finds one; later checks have no influence on the
+/// response. The order is always the same; a check that is not configured is skipped.
 ///
 /// | | check | rejected with | why here |
 /// |---|---|---|---|
-/// | 1 | [`Extraction`](Self::Extraction) | 400 or 401 | two credentials are two callers: nobody is |
-/// | 2 | [`Format`](Self::Format) | 401 | junk costs no lookup |
-/// | 3 | [`Throttle`](Self::Throttle) | 429 | who guesses has to slow down before the store is asked |
-/// | 4 | [`Lookup`](Self::Lookup) | 401, 503 | a wrong secret gets the comparison of a right one |
-/// | 5 | [`State`](Self::State) | 401 | revoked and expired look like unknown from outside |
+/// | 1 | [`Extraction`](Self::Extraction) | 400 or 401 | two credentials are ambiguous, so both are rejected |
+/// | 2 | [`Format`](Self::Format) | 401 | a malformed key costs no lookup |
+/// | 3 | [`Throttle`](Self::Throttle) | 429 | guessing is slowed down before the store is asked |
+/// | 4 | [`Lookup`](Self::Lookup) | 401, 503 | a wrong secret is compared like a right one |
+/// | 5 | [`State`](Self::State) | 401 | revoked and expired keys look like unknown ones to clients |
 /// | 6 | [`Address`](Self::Address) | 403 | a stolen key must not spend its owner's limit |
-/// | 7 | [`RateLimit`](Self::RateLimit) | 429; 503 from a limiter that has no store to ask and is to be closed then | a 401 spends nobody's window; a 403 for a scope does |
-/// | 8 | [`Organization`](Self::Organization) | 400, 403, 404 | a good key with a wrong organization is still limited |
-/// | 9 | [`Access`](Self::Access) | 403 | only who may ask is told what is missing |
+/// | 7 | [`RateLimit`](Self::RateLimit) | 429; 503 if the limiter's shared store fails and its policy is to reject | a 401 uses no limit; a 403 for a scope does |
+/// | 8 | [`Organization`](Self::Organization) | 400, 403, 404 | a valid key with a wrong organization is still limited |
+/// | 9 | [`Access`](Self::Access) | 403 | only accepted callers learn what is missing |
 ///
-/// Where the host's layers lack something that a check needs, such as the peer's address, the answer is 500.
+/// If the application's layers lack something that a check needs, such as the peer's address, the response is 500.
 ///
-/// A true CORS preflight, where the host lets it pass, goes through none of them.
+/// A CORS preflight request skips all checks, if the application lets preflights pass.
 ///
 /// ```
 /// use tower_api_keys::rejection::Check;
@@ -27,22 +27,22 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Check {
-    /// Exactly one credential is there.
+    /// There is exactly one credential.
     Extraction,
-    /// It has the shape of a key.
+    /// It has the format of a key.
     Format,
-    /// The client's address has not presented too many bad credentials lately.
+    /// The client's address has not sent too many bad credentials lately.
     Throttle,
-    /// The store knows it, and the secret is right.
+    /// The store knows the key, and the secret is right.
     Lookup,
-    /// The key is neither revoked, disabled, expired nor yet to come, and of the mode it claims.
+    /// The key is not revoked, disabled, expired or not yet valid, and has the mode it claims.
     State,
-    /// The client's address is one of those that the key may be used from.
+    /// The key may be used from the client's address.
     Address,
-    /// The caller has not used up the window.
+    /// The caller has not used up its rate limit.
     RateLimit,
-    /// The organization that the request names is the caller's, or one that the caller may act for.
+    /// The caller may act for the organization that the request names.
     Organization,
-    /// The caller has what the route needs: the tier, the role, the scope.
+    /// The caller has the tier, the role and the scope that the route needs.
     Access,
 }

@@ -7,8 +7,8 @@ use http::StatusCode;
 use super::{ErrorKind, RateLimited, Reason, Rejection};
 use crate::request::{RequestId, RequestView};
 
-/// What an [`ErrorFormat`](super::ErrorFormat) makes a response from: a rejected request, a call that managed keys and
-/// failed, or a handler's argument that could not be had.
+/// The error that an [`ErrorFormat`](super::ErrorFormat) formats: a rejected request, a failed key management call,
+/// or an unavailable handler argument.
 #[derive(Clone, Debug)]
 pub struct ApiError<'e> {
     kind: ErrorKind,
@@ -24,7 +24,7 @@ impl<'e> ApiError<'e> {
     pub(crate) fn of_rejection(rejection: &'e Rejection, request: RequestView<'e>) -> Self {
         let kind = rejection.kind();
         let code = match kind {
-            // Only of what is forbidden may a client know more than the kind.
+            // Only for forbidden requests may a client learn more than the kind.
             ErrorKind::Forbidden | ErrorKind::NotFound => rejection.reason().code(),
             _ => kind.code(),
         };
@@ -51,18 +51,18 @@ impl<'e> ApiError<'e> {
         Self { kind, code, message: message.into(), fields, retry_after, rejection: None, request }
     }
 
-    /// The kind, of a closed set.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// The status that belongs to the kind.
+    /// The status of the kind.
     pub fn status(&self) -> StatusCode {
         self.kind.status()
     }
 
-    /// A stable text for programs: the code of the [kind](ErrorKind::code), and of what is forbidden the
-    /// [reason's](Reason::code). It tells no client whether a key is unknown, revoked or expired.
+    /// A stable text for programs: the code of the [kind](ErrorKind::code), or of the [reason](Reason::code) if the
+    /// request is forbidden. It does not reveal whether a key is unknown, revoked or expired.
     pub fn code(&self) -> &'static str {
         self.code
     }
@@ -72,18 +72,18 @@ impl<'e> ApiError<'e> {
         &self.message
     }
 
-    /// Which fields of a call that manages keys are not valid; empty for all other errors.
+    /// The invalid fields of a key management call; empty for all other errors.
     pub fn fields(&self) -> &'e [FieldError] {
         self.fields
     }
 
-    /// How long the client should wait before it tries again, if waiting helps. The response says so in `Retry-After`,
-    /// whatever the format writes.
+    /// How long the client should wait before it tries again, if waiting helps. The response has it in `Retry-After`,
+    /// independently of the format.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// The limit that the request was over.
+    /// The limit that the request exceeded.
     pub fn rate_limit(&self) -> Option<&'e RateLimited> {
         match self.reason()? {
             Reason::RateLimited(limited) | Reason::Throttled(limited) => Some(limited),
@@ -96,31 +96,31 @@ impl<'e> ApiError<'e> {
         self.request
     }
 
-    /// The identifier of the request, if the assembly [gives one to each](crate::ApiKeysBuilder::request_ids).
+    /// The identifier of the request, if [request ids](crate::ApiKeysBuilder::request_ids) are enabled.
     pub fn request_id(&self) -> Option<&'e RequestId> {
         self.request.id()
     }
 
-    /// The rejection, with its reason; `None` if a call that manages keys failed. Not for clients: write nothing of it to
-    /// them unless you mean to.
+    /// The rejection, with its reason; `None` if a key management call failed. Do not send it to clients
+    /// unintentionally.
     pub fn rejection(&self) -> Option<&'e Rejection> {
         self.rejection
     }
 
-    /// The reason of the rejection. Not for clients.
+    /// The reason of the rejection. Do not send it to clients.
     pub fn reason(&self) -> Option<&'e Reason> {
         self.rejection.map(Rejection::reason)
     }
 }
 
-/// What is wrong with one field of a call that manages keys.
+/// An invalid field of a key management call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FieldError {
     /// The field: `name`, `scopes`, `expiresAt`, `notBefore`, `limits`, `allowedAddresses`, `grace`, `key`, `digest`,
-    /// `hint`; from routes also `body`, `limit`, `cursor`, `olderThanDays`, or an unknown member's name as it was sent.
+    /// `hint`; from routes also `body`, `limit`, `cursor`, `olderThanDays`, or the name of an unknown member.
     pub field: Cow<'static, str>,
-    /// What it should be, to go behind the field's name: `must be in the future`.
+    /// The requirement, which follows the field's name: `must be in the future`.
     pub message: Cow<'static, str>,
 }
 

@@ -4,8 +4,8 @@ use http::Response;
 
 use super::ApiError;
 
-/// Makes the response to every error of an assembly: to a rejected request, to a call that managed keys and failed, and to
-/// a handler's argument that could not be had.
+/// Makes the response to every error of an assembly: rejected requests, failed key management calls, and unavailable
+/// handler arguments.
 ///
 /// Set once, with [`ApiKeysBuilder::errors`](crate::ApiKeysBuilder::errors). [`ProblemDetails`](super::ProblemDetails) is
 /// the default; `JsonErrors` (feature `json`) takes a closure that returns the application's JSON;
@@ -24,14 +24,14 @@ use super::ApiError;
 /// # is_format::<String>(&format);
 /// ```
 ///
-/// A type of its own can be named in a struct:
+/// A named type can be used in a struct:
 ///
 /// ```
 /// use http::Response;
 /// use tower_api_keys::ApiKeys;
 /// use tower_api_keys::rejection::{ApiError, ErrorFormat};
 ///
-/// /// No body at all: any body that can be empty will do.
+/// /// No body: works with any body that can be empty.
 /// struct StatusOnly;
 ///
 /// impl<B: Default> ErrorFormat<B> for StatusOnly {
@@ -47,8 +47,8 @@ use super::ApiError;
 /// }
 /// ```
 ///
-/// The service adds what no rejection may lack, whatever the format writes: `Cache-Control: no-store`, a
-/// `WWW-Authenticate` challenge on 401, `Retry-After` on 429 and 503, and the fields of the rate limit.
+/// The service adds the required fields, independently of the format: `Cache-Control: no-store`, a `WWW-Authenticate`
+/// challenge on 401, `Retry-After` on 429 and 503, and the fields of the rate limit.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't make error responses with a body of type `{B}`",
     note = "`ProblemDetails` and `JsonErrors` need a body that is `From<bytes::Bytes>`",
@@ -59,7 +59,7 @@ pub trait ErrorFormat<B>: Send + Sync + 'static {
     /// The response to `error`, usually with the error's own [status](ApiError::status).
     fn error(&self, error: &ApiError<'_>) -> Response<B>;
 
-    /// The response to a call that managed keys: [plain JSON](Success::to_json) unless written otherwise.
+    /// The response to a successful key management call: [plain JSON](Success::to_json) by default.
     #[cfg(feature = "json")]
     #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
     fn success(&self, success: &Success) -> Response<B>
@@ -79,7 +79,7 @@ where
     }
 }
 
-/// What a call that managed keys has brought.
+/// The result of a successful key management call.
 #[cfg(feature = "json")]
 #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
 #[derive(Clone, Debug)]
@@ -87,10 +87,10 @@ where
 pub struct Success {
     /// 200, or 201 for a new key.
     pub status: http::StatusCode,
-    /// One key as an object, or a listing as an array. The object of a key that was just made has the secret in the member
-    /// `key`: send it to nobody but the caller.
+    /// One key as an object, or a listing as an array. The object of a new key has the secret in the member `key`:
+    /// send it only to the caller.
     pub data: serde_json::Value,
-    /// Where a listing continues; `None` on the last page, and for everything that is no listing.
+    /// Where a listing continues; `None` on the last page, and for results that are not listings.
     pub next_cursor: Option<String>,
 }
 

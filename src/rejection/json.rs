@@ -32,14 +32,14 @@ impl<E> JsonErrors<E>
 where
     E: Fn(&ApiError<'_>) -> Value + Send + Sync + 'static,
 {
-    /// The body of each error, with the error's own status.
+    /// Sets the body of each error, with the error's own status.
     pub fn new(error: E) -> Self {
         Self { error, success: Success::to_json }
     }
 }
 
 impl<E, S> JsonErrors<E, S> {
-    /// The body of each successful call that managed keys, in place of [plain JSON](Success::to_json).
+    /// Sets the body of each successful key management call, in place of [plain JSON](Success::to_json).
     pub fn with_success<T>(self, success: T) -> JsonErrors<E, T>
     where
         T: Fn(&Success) -> Value + Send + Sync + 'static,

@@ -1,36 +1,36 @@
 use http::StatusCode;
 
-/// What a client may know of an error: a closed set, each with a status, a code and a message.
+/// The information about an error that clients may see. Each kind has a status, a code and a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// 401: there is no credential, or it is not good. Which of the many reasons it was is not exposed to clients.
+    /// 401: there is no credential, or it is not valid. The exact reason is not exposed to clients.
     Unauthenticated,
     /// 400: there is more than one credential.
     AmbiguousCredentials,
-    /// 429: the caller is over a rate limit. Never means that the limiter failed.
+    /// 429: the caller has exceeded a rate limit. Never means that the limiter failed.
     RateLimited,
-    /// 400: the request has to name the organization it is for, and does not.
+    /// 400: the request does not name the organization it is for.
     OrganizationMissing,
     /// 403: the organization that the request names is not the caller's.
     OrganizationMismatch,
-    /// 404: the caller can't act for the organization that the request is for, or there is none.
+    /// 404: the caller cannot act for the organization of the request, or it does not exist.
     OrganizationNotFound,
-    /// 403: the caller is known and may not do this.
+    /// 403: the caller is authenticated but not allowed to do this.
     Forbidden,
-    /// 404: there is no such route, or, when keys are managed, no such key.
+    /// 404: there is no such route, or, in key management, no such key.
     NotFound,
-    /// 400: a field of a call that manages keys is not valid.
+    /// 400: a field of a key management call is not valid.
     Invalid,
-    /// 409: the key to import is stored already.
+    /// 409: the key to import already exists.
     AlreadyExists,
-    /// 503: the key store, the authenticator of sessions or a rate limiter does not answer.
+    /// 503: the key store, the session authenticator or a rate limiter does not answer.
     Unavailable,
-    /// 500: the application's assembly lacks something that this request needs. The log says what.
+    /// 500: the application's assembly lacks something that this request needs. The log has the details.
     Misconfigured,
 }
 
 impl ErrorKind {
-    /// All of them.
+    /// All kinds.
     #[cfg(test)]
     pub(crate) const ALL: [Self; 12] = [
         Self::Unauthenticated,
@@ -47,7 +47,7 @@ impl ErrorKind {
         Self::Misconfigured,
     ];
 
-    /// The status that belongs to the kind.
+    /// The status of the kind.
     pub fn status(self) -> StatusCode {
         match self {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
@@ -79,7 +79,7 @@ impl ErrorKind {
         }
     }
 
-    /// A sentence for the client. Visible ASCII and spaces, without `%`.
+    /// A sentence for the client: visible ASCII and spaces, without `%`.
     pub fn message(self) -> &'static str {
         match self {
             Self::Unauthenticated => "The credential is missing or not valid.",
@@ -89,11 +89,11 @@ impl ErrorKind {
             Self::OrganizationMismatch => "The organization is not that of the key.",
             Self::OrganizationNotFound => "There is no such organization.",
             Self::Forbidden => "The key may not do this.",
-            Self::NotFound => "There is nothing at this address.",
+            Self::NotFound => "The resource does not exist.",
             Self::Invalid => "A field is not valid.",
-            Self::AlreadyExists => "The key is there already.",
+            Self::AlreadyExists => "The key already exists.",
             Self::Unavailable => "The credential can't be checked right now. Try again.",
-            Self::Misconfigured => "The server is set up wrongly.",
+            Self::Misconfigured => "The server is misconfigured.",
         }
     }
 }

@@ -1,11 +1,14 @@
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
-use super::{ApiError, ErrorFormat, ErrorKind, Reason, Success, response};
+use super::{ApiError, ErrorFormat, ErrorKind, FieldError, Reason, Success, response};
+use crate::limit::Quota;
+use crate::request::RequestId;
 
-/// Errors by a table: which status, code and text an API has for each kind of error, and how its body is written.
+/// Formats errors by a table: the status, code and text of each kind of error, and how its body is written.
 ///
 /// ```
 /// use http::StatusCode;
@@ -22,13 +25,21 @@ use super::{ApiError, ErrorFormat, ErrorKind, Reason, Success, response};
 /// ```
 ///
 /// The first row that applies counts. An error that no row applies to has the status, code and text of its
-/// [kind](ErrorKind).
+/// [kind](ErrorKind). The body of a row is written once, and once for each limit, unless the error brings something of its
+/// own: fields, a message or a request id.
 #[derive(Clone)]
 pub struct ErrorTable {
     rows: &'static [Message],
+    /// The bodies of rows, by limit, for errors that bring nothing of their own.
+    bodies: OnceLock<Arc<Bodies>>,
     body: fn(&TableError<'_>) -> String,
     success: fn(&Success) -> (StatusCode, String),
 }
+
+type Bodies = papaya::HashMap<(usize, Option<Quota>), Bytes, foldhash::fast::RandomState>;
+
+/// How many bodies are kept: keys can have limits of their own.
+const MAX_BODIES: usize = 256;
 
 /// A row of an [`ErrorTable`].
 #[derive(Clone, Copy, Debug)]
@@ -40,21 +51,21 @@ pub struct Message {
     is_plain: bool,
 }
 
-/// Which errors a [`Message`] is for.
+/// The errors that a [`Message`] is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applies {
     /// All errors of this kind.
     Kind(ErrorKind),
-    /// Rejections for the reason with this [code](super::Reason::code).
+    /// Rejections whose reason has this [code](super::Reason::code).
     Reason(&'static str),
-    /// Rejections for want of a companion where the rule of [`Companions`](crate::credential::Companions) has this
+    /// Rejections for a missing companion, if the rule of [`Companions`](crate::credential::Companions) has this
     /// [name](crate::credential::Parts::named).
     Companion(&'static str),
-    /// None of the crate's: for responses that handlers make with [`ErrorTable::response`].
+    /// No error of the crate: for responses that handlers make with [`ErrorTable::response`].
     Handlers,
 }
 
-/// An error, as an [`ErrorTable`] has it for the body to be written.
+/// An error with its row of the [`ErrorTable`], for writing the body.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TableError<'e> {
@@ -64,16 +75,22 @@ pub struct TableError<'e> {
     pub code: &'static str,
     /// The text of the row.
     pub text: &'static str,
-    /// The error itself, with its request; `None` for a response that a handler makes.
-    pub error: Option<&'e ApiError<'e>>,
+    /// What a failed call that manages keys says of itself.
+    pub message: Option<&'e str>,
+    /// Which fields of such a call are not valid.
+    pub fields: &'e [FieldError],
+    /// The limit that the request was over.
+    pub quota: Option<Quota>,
+    /// The identifier of the request, if the assembly [gives one to each](crate::ApiKeysBuilder::request_ids).
+    pub request_id: Option<&'e RequestId>,
 }
 
 impl Message {
-    /// A row.
+    /// A row of the table.
     ///
     /// # Panics
     ///
-    /// If `status` is not 100 to 999: at compile time in a constant.
+    /// If `status` is not 100 to 999; in a constant, at compile time.
     pub const fn new(applies: Applies, status: u16, code: &'static str, text: &'static str) -> Self {
         assert!(status >= 100 && status < 1000, "a status is 100 to 999");
         Self { applies, status, code, text, is_plain: false }
@@ -84,18 +101,18 @@ impl Message {
         Self::new(Applies::Kind(kind), status, code, text)
     }
 
-    /// A row for rejections for the reason with this [code](super::Reason::code).
+    /// A row for rejections whose reason has this [code](super::Reason::code).
     pub const fn reason(reason: &'static str, status: u16, code: &'static str, text: &'static str) -> Self {
         Self::new(Applies::Reason(reason), status, code, text)
     }
 
-    /// Has the text alone as the body, `text/plain`.
+    /// Sends only the text as the body, `text/plain`.
     #[must_use]
     pub const fn plain(self) -> Self {
         Self { is_plain: true, ..self }
     }
 
-    /// What a kind of error says of itself.
+    /// The row of a kind's own status, code and message.
     fn of(kind: ErrorKind) -> Self {
         Self::new(Applies::Kind(kind), kind.status().as_u16(), kind.code(), kind.message())
     }
@@ -106,46 +123,100 @@ impl Message {
 }
 
 impl ErrorTable {
-    /// Errors in JSON, whose text `body` writes.
+    /// Errors in JSON, written by `body`.
     pub const fn json(rows: &'static [Message], body: fn(&TableError<'_>) -> String) -> Self {
-        Self { rows, body, success: |success| (success.status, success.to_json().to_string()) }
-    }
-
-    /// How the response to a successful call that managed keys is written: its status, and JSON.
-    #[must_use]
-    pub const fn with_success(self, success: fn(&Success) -> (StatusCode, String)) -> Self {
-        Self { success, ..self }
-    }
-
-    /// The response of the row with this code, for handlers whose errors are in the table, too.
-    pub fn response<B: From<Bytes>>(&self, code: &str) -> Response<B> {
-        let row = self.rows.iter().find(|row| row.code == code).copied();
-        self.write(row.unwrap_or(Message::of(ErrorKind::Misconfigured)), None)
-    }
-
-    fn write<B: From<Bytes>>(&self, row: Message, error: Option<&ApiError<'_>>) -> Response<B> {
-        let Message { code, text, is_plain, .. } = row;
-        let status = row.status();
-        if is_plain {
-            return response(status, "text/plain", Bytes::from_static(text.as_bytes()));
+        Self {
+            rows,
+            bodies: OnceLock::new(),
+            body,
+            success: |success| (success.status, success.to_json().to_string()),
         }
-        let error = TableError { status, code, text, error };
-        response(status, "application/json", (self.body)(&error))
+    }
+
+    /// Sets how the response to a successful key management call is written: its status, and JSON.
+    #[must_use]
+    pub const fn with_success(mut self, success: fn(&Success) -> (StatusCode, String)) -> Self {
+        self.success = success;
+        self
+    }
+
+    /// The response of the row with this code, for handlers whose errors are in the table.
+    pub fn response<B: From<Bytes>>(&self, code: &str) -> Response<B> {
+        let row = self.rows.iter().position(|row| row.code == code);
+        self.write(row.ok_or(ErrorKind::Misconfigured), None)
+    }
+
+    /// The response of a row, or of a kind that has none.
+    fn write<B: From<Bytes>>(
+        &self,
+        row: Result<usize, ErrorKind>,
+        error: Option<&ApiError<'_>>,
+    ) -> Response<B> {
+        let of_kind;
+        let message = match row {
+            Ok(row) => &self.rows[row],
+            Err(kind) => {
+                of_kind = Message::of(kind);
+                &of_kind
+            }
+        };
+        let status = message.status();
+        if message.is_plain {
+            return response(status, "text/plain", Bytes::from_static(message.text.as_bytes()));
+        }
+        let error = TableError::new(message, error);
+        let body = || Bytes::from((self.body)(&error));
+        let body = match row {
+            Ok(row) if error.is_constant() => {
+                let bodies = self.bodies.get_or_init(Default::default).pin();
+                match bodies.get(&(row, error.quota)) {
+                    Some(body) => body.clone(),
+                    None if bodies.len() < MAX_BODIES => {
+                        bodies.get_or_insert_with((row, error.quota), body).clone()
+                    }
+                    None => body(),
+                }
+            }
+            _ => body(),
+        };
+        response(status, "application/json", body)
+    }
+}
+
+impl<'e> TableError<'e> {
+    fn new(row: &Message, error: Option<&'e ApiError<'e>>) -> Self {
+        Self {
+            status: row.status(),
+            code: row.code,
+            text: row.text,
+            message: error.filter(|error| error.rejection().is_none()).map(ApiError::message),
+            fields: error.map_or(&[], |error| error.fields()),
+            quota: error
+                .and_then(ApiError::rate_limit)
+                .and_then(|over| Quota::new(over.limit, over.window).ok()),
+            request_id: error.and_then(ApiError::request_id),
+        }
+    }
+
+    /// Whether the body depends on row and limit alone.
+    fn is_constant(&self) -> bool {
+        self.message.is_none() && self.fields.is_empty() && self.request_id.is_none()
     }
 }
 
 impl<B: From<Bytes>> ErrorFormat<B> for ErrorTable {
     fn error(&self, error: &ApiError<'_>) -> Response<B> {
-        let applies = |row: &&Message| match row.applies {
+        let reason = error.reason().map(Reason::code);
+        let applies = |row: &Message| match row.applies {
             Applies::Kind(kind) => kind == error.kind(),
-            Applies::Reason(code) => error.reason().is_some_and(|reason| reason.code() == code),
+            Applies::Reason(code) => reason == Some(code),
             Applies::Companion(name) => {
                 matches!(error.reason(), Some(Reason::CompanionMissing { rule }) if *rule == name)
             }
             Applies::Handlers => false,
         };
-        let row = self.rows.iter().find(applies).copied();
-        self.write(row.unwrap_or(Message::of(error.kind())), Some(error))
+        let row = self.rows.iter().position(applies);
+        self.write(row.ok_or(error.kind()), Some(error))
     }
 
     fn success(&self, success: &Success) -> Response<B> {

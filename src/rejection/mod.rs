@@ -1,55 +1,55 @@
-//! A rejected request: why, and what the client is told.
+//! A rejected request: its reason, and the response to the client.
 //!
-//! A [`Rejection`] keeps two things apart. Its [`Reason`] is for the application: it goes to the log, with a stable
-//! [code](Reason::code). Its [`ErrorKind`] is what the client may know, and decides the status. An [`ErrorFormat`] makes
-//! the response: [`ProblemDetails`] by default, `JsonErrors`, [`GrpcStatus`], a closure, or a type of the application.
+//! A [`Rejection`] separates two things. Its [`Reason`] is for the application: it is logged, with a stable
+//! [code](Reason::code). Its [`ErrorKind`] is visible to the client, and decides the status. An [`ErrorFormat`] makes
+//! the response: [`ProblemDetails`] by default, `JsonErrors`, [`GrpcStatus`], a closure, or a type of the
+//! application.
 //!
-//! Whatever the format writes, the service adds what no rejection may lack: `Cache-Control: no-store`, a
-//! `WWW-Authenticate` challenge for every configured scheme on 401 (unless
-//! [left out](crate::ApiKeysBuilder::without_challenge)), and `Retry-After` on 429 and 503. Inside an axum router, as
-//! [`RouteMatching::MatchedPath`](crate::route::RouteMatching) says, an unauthenticated request also gets an empty `Allow`:
-//! axum writes the methods of a route into every answer to another method that has no such field, and would so tell
-//! strangers which routes there are.
+//! The service adds the required fields, independently of the format: `Cache-Control: no-store`, a `WWW-Authenticate`
+//! challenge for every configured scheme on 401 (unless [disabled](crate::ApiKeysBuilder::without_challenge)), and
+//! `Retry-After` on 429 and 503. With [`RouteMatching::MatchedPath`](crate::route::RouteMatching), inside an axum
+//! router, the response to an unauthenticated request also has an empty `Allow`: axum adds the methods of a route to
+//! every response to another method without that field, which would reveal routes to unauthenticated clients.
 //!
-//! A rejected `HEAD` request gets the body as well. axum drops it, and so does HTTP/1.1; a plain hyper service that speaks
-//! HTTP/2 has to drop it as it does that of its own responses.
+//! The response to a rejected `HEAD` request has a body as well. axum and HTTP/1.1 drop it; a plain hyper service
+//! over HTTP/2 has to drop it as it does for its own responses.
 //!
-//! A request is rejected without its body being read. If that is still on its way, hyper closes an HTTP/1.1 connection
-//! after the response, and over HTTP/2 resets the stream with `NO_ERROR` (RFC 9113 section 8.1), which some clients, curl
-//! 7.88 among them, sometimes take for an error and lose the response. Clients that authenticate before they send much
-//! (`Expect: 100-continue`, a small request first) are not affected.
+//! A request is rejected without reading its body. If the body is still being sent, hyper closes an HTTP/1.1
+//! connection after the response, and over HTTP/2 resets the stream with `NO_ERROR` (RFC 9113 section 8.1). Some
+//! clients, such as curl 7.88, sometimes treat this as an error and lose the response. Clients that authenticate
+//! before they send a large body (`Expect: 100-continue`, or a small request first) are not affected.
 //!
-//! # Finding out why
+//! # Finding the reason
 //!
-//! The client is told little. The reason is in the log, with the feature `tracing` and a subscriber: an event of the
-//! target `tower_api_keys` for each rejection, with its `code` and `reason`, at `INFO` if the client is to blame and at
-//! `ERROR` if the application is. The event does not name the method and the path, which the client chooses; a layer that
-//! opens a span for each request, such as tower-http's `TraceLayer`, does if it stands outside.
+//! The client learns little. The reason is in the log, with the feature `tracing` and a subscriber: an event of the
+//! target `tower_api_keys` for each rejection, with its `code` and `reason`, at `INFO` if the client is at fault and
+//! at `ERROR` if the application is. The event does not contain the method and the path, which the client chooses; an
+//! outer layer that opens a span for each request, such as tower-http's `TraceLayer`, adds them.
 //!
-//! | status | code | look at |
+//! | status | code | check |
 //! |---|---|---|
 //! | 500 | `misconfigured` | the text of the reason: it names the setting or the layer to add. Without a connection, in tests for example, a [`PeerAddress`](crate::address::PeerAddress) has to be put into the request's extensions |
 //! | 503 | `store_failed`, `store_panicked` | the store; the cause is in the event's `source` |
-//! | 503 | `limiter_failed` | the store that the limiter shares with other processes |
+//! | 503 | `limiter_failed` | the shared store of the limiter |
 //! | 401 for every key | `key_unknown`, `secret_mismatch` | whether the keys were made with the same [`Peppers`](crate::key::Peppers) |
 //! | 401 for every key | `credential_malformed` | whether the [`KeyFormat`](crate::KeyFormat) is the one that the keys were made with |
 //! | 401 for one key | `key_revoked`, `key_expired` and others | the key that the event names |
-//! | 401 | `session_unknown`, `session_expired` | the session, and what the application's [authenticator](crate::identity::SessionAuthenticator) goes by |
+//! | 401 | `session_unknown`, `session_expired` | the session, and the application's [authenticator](crate::identity::SessionAuthenticator) |
 //! | 401 or 400 | `credential_missing`, `credential_malformed`, `credential_conflict` | what the client sends, or a proxy drops or adds |
 //! | 401 | `companion_missing`, `session_token_missing` | what the client sends, or the table of [`Companions`](crate::credential::Companions) |
-//! | 401 | `companion_invalid`, `companion_mismatch` | the companion, and whether the client has mixed organizations, or live and test |
+//! | 401 | `companion_invalid`, `companion_mismatch` | the companion, and whether the client mixed organizations, or live and test |
 //! | 401 for every token | `session_token_invalid` | whether every process has the same signing secret |
-//! | 401 on `OPTIONS` | `credential_missing` | a CORS layer, which belongs outside |
-//! | 403 | `route_not_covered` | the [route rules](crate::route): one is needed for the method and the route with all its prefixes |
-//! | 403 | `path_not_canonical` | the path: a `//`, a `%`, or a last `/` that the rule does not have |
-//! | 403 | `address_not_allowed` | the networks that the key is held to, and [where the client's address comes from](crate::ApiKeysBuilder::client_address) |
-//! | 400 | `organization_missing` | the header field, route or cookie that is to name the organization |
-//! | 403 | `organization_mismatch` | whether the client has taken another organization's key |
-//! | 404 | `organization_not_found` | the route or the cookie, which names an organization that the caller can't act for |
-//! | 404 | `route_not_found` | the path, or where the layer stands: only inside a router is a route matched |
-//! | 403 | `tier_mismatch` | the key: this route takes one of the system |
+//! | 401 on `OPTIONS` | `credential_missing` | the CORS layer, which must be outside |
+//! | 403 | `route_not_covered` | the [route rules](crate::route): the method and the full route, with all prefixes, need one |
+//! | 403 | `path_not_canonical` | the path: a `//`, a `%`, or a trailing `/` that the rule does not have |
+//! | 403 | `address_not_allowed` | the networks that the key is restricted to, and the [source of the client's address](crate::ApiKeysBuilder::client_address) |
+//! | 400 | `organization_missing` | the header field, route or cookie that should name the organization |
+//! | 403 | `organization_mismatch` | whether the client used another organization's key |
+//! | 404 | `organization_not_found` | the route or the cookie, which names an organization that the caller cannot act for |
+//! | 404 | `route_not_found` | the path, or the place of the layer: routes are matched only inside a router |
+//! | 403 | `tier_mismatch` | the key: this route needs a system key |
 //! | 403 | `role_too_low` | the caller's role in the organization |
-//! | 403 | `scope_missing` | the key's scopes; the reason names the one that is missing |
+//! | 403 | `scope_missing` | the key's scopes; the reason names the missing one |
 //!
 //! # Counting rejections
 //!

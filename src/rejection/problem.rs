@@ -12,7 +12,7 @@ use super::{ApiError, ErrorFormat, ErrorKind, response};
 /// {"type":"about:blank","title":"Unauthorized","status":401,"code":"unauthenticated","detail":"…"}
 /// ```
 ///
-/// `code` is the [code](ApiError::code) of the error. Where fields of a call that manages keys are not valid, `errors` lists
+/// `code` is the [code](ApiError::code) of the error. For invalid fields of a key management call, `errors` lists
 /// them:
 ///
 /// ```json
@@ -20,8 +20,8 @@ use super::{ApiError, ErrorFormat, ErrorKind, response};
 ///  "errors":[{"field":"name","message":"must have no control characters"}]}
 /// ```
 ///
-/// Works with every body that can be made from [`Bytes`]: axum's, or `Full<Bytes>`. Boxed bodies and tonic's can't; give
-/// their assembly [another format](ErrorFormat).
+/// Works with every body that can be made from [`Bytes`]: axum's, or `Full<Bytes>`. Boxed bodies and tonic's cannot;
+/// give their assembly [another format](ErrorFormat).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProblemDetails;
 
@@ -38,7 +38,7 @@ impl<B: From<Bytes>> ErrorFormat<B> for ProblemDetails {
     }
 }
 
-/// Errors whose members differ from call to call.
+/// The document of an error whose members vary.
 #[cfg(feature = "json")]
 fn document(error: &ApiError<'_>) -> serde_json::Value {
     let mut document = serde_json::json!({
@@ -73,7 +73,7 @@ macro_rules! problem {
     };
 }
 
-/// Written when the crate is compiled, so that a flood of bad requests costs no formatting.
+/// Built at compile time, so that a flood of bad requests costs no formatting.
 fn body(error: &ApiError<'_>) -> &'static str {
     match (error.kind(), error.code()) {
         (ErrorKind::Unauthenticated, _) => {
@@ -120,14 +120,14 @@ fn body(error: &ApiError<'_>) -> &'static str {
         }
         (ErrorKind::Forbidden, _) => problem!("Forbidden", 403, "forbidden", "The key may not do this."),
         (ErrorKind::NotFound, "route_not_found") => {
-            problem!("Not Found", 404, "route_not_found", "There is nothing at this address.")
+            problem!("Not Found", 404, "route_not_found", "The resource does not exist.")
         }
         (ErrorKind::NotFound, _) => {
-            problem!("Not Found", 404, "not_found", "There is nothing at this address.")
+            problem!("Not Found", 404, "not_found", "The resource does not exist.")
         }
         (ErrorKind::Invalid, _) => problem!("Bad Request", 400, "invalid", "A field is not valid."),
         (ErrorKind::AlreadyExists, _) => {
-            problem!("Conflict", 409, "already_exists", "The key is there already.")
+            problem!("Conflict", 409, "already_exists", "The key already exists.")
         }
         (ErrorKind::Unavailable, _) => problem!(
             "Service Unavailable",
@@ -136,7 +136,7 @@ fn body(error: &ApiError<'_>) -> &'static str {
             "The credential can't be checked right now. Try again."
         ),
         (ErrorKind::Misconfigured, _) => {
-            problem!("Internal Server Error", 500, "misconfigured", "The server is set up wrongly.")
+            problem!("Internal Server Error", 500, "misconfigured", "The server is misconfigured.")
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::credential::MalformedCredential;
 use crate::scope::ScopeRequirement;
 use crate::store::StoreError;
 
-/// Why a request was rejected, for the application's log and metrics. Never holds a secret, nor text of the client's.
+/// Why a request was rejected, for logs and metrics. Contains neither secrets nor text of the client.
 ///
 /// Each reason has a stable [code](Self::code):
 ///
@@ -25,101 +25,100 @@ use crate::store::StoreError;
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Nothing was presented. Usually a client that forgot the header.
+    /// No credential was sent. Usually a client that forgot the header.
     #[error("no credential was presented")]
     CredentialMissing,
-    /// Two extractors found a credential each. Usually a client library and a proxy that both add one.
+    /// Two extractors each found a credential. Usually a client library and a proxy that both add one.
     #[error("credentials of two kinds were presented")]
     CredentialConflict,
-    /// What was presented has not the shape of a key. Usually a placeholder, or a key cut off when it was copied.
+    /// The credential does not have the format of a key. Usually a placeholder, or a truncated copy of a key.
     #[error(transparent)]
     CredentialMalformed(MalformedCredential),
-    /// No stored key matches. A deleted key, one of another installation, or a guess.
+    /// No stored key matches. A deleted key, a key of another installation, or a guess.
     #[error("no such key")]
     KeyUnknown,
-    /// The identifier is stored, the secret is another. Rotated away long ago, or a guess.
+    /// The identifier is stored with another secret. A secret that was rotated out long ago, or a guess.
     #[error("the secret is wrong")]
     SecretMismatch,
-    /// The mark in the key says test or live, and the stored key is of the other mode. Somebody edited it.
-    #[error("the key is of another mode than it says")]
+    /// The key is marked as test or live, and the stored key has the other mode. It was edited.
+    #[error("the key has another mode than it claims")]
     ModeMismatch,
     /// The key was revoked.
     #[error("the key is revoked")]
     KeyRevoked,
-    /// The key is switched off.
+    /// The key is disabled.
     #[error("the key is disabled")]
     KeyDisabled,
-    /// The key is not valid yet. Perhaps a clock is wrong.
+    /// The key is not valid yet. A clock may be wrong.
     #[error("the key is not valid yet")]
     KeyNotYetValid,
     /// The key has expired.
     #[error("the key has expired")]
     KeyExpired,
-    /// The route needs the secret of a companion beside the key, and there is none. Usually a client that was written for
+    /// The route needs a companion's secret besides the key, and there is none. Usually a client that was written for
     /// another route.
     #[error("the companion of the key is missing")]
     CompanionMissing {
-        /// What the route's rule is [called](crate::credential::Parts::named); empty if it has no name.
+        /// The [name](crate::credential::Parts::named) of the route's rule; empty if it has none.
         rule: &'static str,
     },
-    /// The companion of the key is refused, for a reason of its own.
+    /// The companion of the key is rejected, for its own reason.
     #[error("the companion of the key: {0}")]
     CompanionInvalid(#[source] Box<Reason>),
-    /// The key and its companion are both good and are not of one owner: of two organizations, or one live and one test.
-    #[error("the companion is not of the key's owner")]
+    /// The key and its companion are both valid but have different owners: two organizations, or one live and one
+    /// test.
+    #[error("the companion has another owner than the key")]
     CompanionMismatch,
     /// The route needs a session token, and there is none.
     #[error("the session token is missing")]
     SessionTokenMissing,
-    /// The session token was not issued to this key with this companion, or a secret of theirs was replaced since. Or
-    /// it was signed with a secret that this process does not know.
-    #[error("the session token is not one of this key and companion")]
+    /// The session token was not issued to this key with this companion, or one of their secrets was replaced since.
+    /// Or it was signed with a secret that this process does not have.
+    #[error("the session token was not issued to this key and companion")]
     SessionTokenInvalid,
-    /// The session token has come to its end. The client has to get another.
+    /// The session token has expired. The client has to get another.
     #[error("the session token has expired")]
     SessionTokenExpired,
-    /// Too many bad credentials came from the client's address. Somebody guesses, or a client goes on with a key that
-    /// has ended.
+    /// Too many bad credentials came from the client's address: a client guesses, or continues to use an expired or
+    /// revoked key.
     #[error("too many bad credentials from one address")]
     Throttled(RateLimited),
-    /// The host knows no such session. One that was ended, or a guess.
+    /// No such session exists. It was ended, or the token is a guess.
     #[error("no such session")]
     SessionUnknown,
-    /// The session is over.
+    /// The session has expired.
     #[error("the session has expired")]
     SessionExpired,
-    /// The key may only be used from other addresses, or a proxy does not say from which it is used. It was moved, or
-    /// stolen.
+    /// The key may only be used from other addresses, or a proxy does not report the address. The client was moved,
+    /// or the key was stolen.
     #[error("the key may not be used from this address")]
     AddressNotAllowed,
-    /// The request does not name the organization it is for, and has to.
+    /// The request does not name the organization it is for, but must.
     #[error("the request names no organization")]
     OrganizationMissing,
-    /// The request names another organization than the caller's, or several.
+    /// The request names an organization other than the caller's, or several.
     #[error("the request names another organization than the caller's")]
     OrganizationMismatch,
-    /// The request is for an organization that the caller can't act for, whether or not there is one of that name.
+    /// The caller cannot act for the organization of the request, whether or not it exists.
     #[error("the caller can't act for the organization of the request")]
     OrganizationNotFound,
-    /// The store, or who authenticates sessions, failed to answer. Look there.
+    /// The store or the session authenticator failed. Check its error.
     #[error("{0}")]
     StoreFailed(#[source] StoreError),
-    /// The store panicked while it was asked, or who authenticates sessions did. A bug there; the panic's own message is
-    /// in the log.
+    /// The store or the session authenticator panicked, which is a bug. The panic's own message is in the log.
     #[error("the key store or the authenticator of sessions panicked")]
     StorePanicked,
-    /// The caller used up a window.
-    #[error("over the rate limit of category {}", .0.category)]
+    /// The caller has exceeded a rate limit.
+    #[error("the rate limit of category {} is exceeded", .0.category)]
     RateLimited(RateLimited),
-    /// The limiter of this category can't ask the store that it shares with other processes, and was told to let
-    /// nothing pass then. Look at that store.
-    #[error("the rate limiter of category {0} has no store to ask")]
+    /// The limiter's shared store does not answer, and its policy is to reject requests then. Check that store.
+    #[error("the shared store of rate limiter {0} does not answer")]
     LimiterFailed(Arc<str>),
     /// The caller lacks a scope.
     #[error("the key lacks the scope: {0}")]
-    ScopeMissing(Arc<ScopeRequirement>),
-    /// The route is for keys of the system, and the caller is of an organization.
-    #[error("the caller is not of the system")]
+    ScopeMissing(ScopeRequirement),
+    /// The route needs a system key, and the caller belongs to an organization.
+    #[error("the caller is not a system key")]
     TierMismatch,
     /// The caller's role in the organization is lower than the route needs.
     #[error("the caller's role is too low")]
@@ -130,16 +129,16 @@ pub enum Reason {
     /// The application's router has no such route. Usually a mistyped path.
     #[error("the router has no such route")]
     RouteNotFound,
-    /// Rules are matched on paths here, and this one could be read in two ways (`//`, `%`, `;`, a `.` or `..` segment).
+    /// Rules are matched by path here, and this path is ambiguous (`//`, `%`, `;`, a `.` or `..` segment).
     #[error("the path is not canonical")]
     PathNotCanonical,
-    /// The assembly lacks something that this request needs, or its layers are in the wrong order. The text says what to
-    /// add.
+    /// The assembly lacks something that this request needs, or its layers are in the wrong order. The text names
+    /// what to add.
     #[error("{0}")]
     Misconfigured(&'static str),
 }
 
-/// Which limit a request was over.
+/// The limit that a request exceeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RateLimited {
@@ -149,7 +148,7 @@ pub struct RateLimited {
     pub limit: u32,
     /// The length of the window.
     pub window: Duration,
-    /// How long until the same request would be let through; `None` if it costs more than a whole window.
+    /// How long until the same request would be admitted; `None` if it costs more than a whole window.
     pub retry_after: Option<Duration>,
 }
 
@@ -194,7 +193,7 @@ impl Reason {
         }
     }
 
-    /// What the client may know of it.
+    /// The kind that clients see.
     pub fn kind(&self) -> ErrorKind {
         // No `_` arm: a new reason has to choose its kind here.
         match self {
@@ -234,7 +233,7 @@ impl Reason {
         }
     }
 
-    /// The check that it comes from; `None` if the host's layers are to blame.
+    /// The check that rejected the request; `None` if the application's layers are at fault.
     pub fn check(&self) -> Option<Check> {
         Some(match self {
             Self::CredentialMissing
@@ -288,7 +287,7 @@ pub(super) mod tests {
             window: Duration::from_secs(60),
             retry_after: None,
         };
-        let scope = Arc::new(ScopeRequirement::from_static("a:b"));
+        let scope = ScopeRequirement::from_static("a:b");
         vec![
             Reason::CredentialMissing,
             Reason::CredentialConflict,

@@ -6,10 +6,10 @@ use http::HeaderValue;
 use super::{Check, ErrorKind, Reason};
 use crate::key::KeyId;
 
-/// A rejected request: why, and which key it was.
+/// A rejected request: the reason and the key.
 ///
-/// An error format gets it [with the error](super::ApiError::rejection). An outer layer finds it in the extensions of the
-/// response if the assembly [attaches it](crate::ApiKeysBuilder::attach_rejections).
+/// An error format gets it [with the error](super::ApiError::rejection). An outer layer finds it in the extensions of
+/// the response, if the assembly [attaches it](crate::ApiKeysBuilder::attach_rejections).
 #[derive(Clone, Debug)]
 pub struct Rejection {
     reason: Reason,
@@ -34,22 +34,22 @@ impl Rejection {
         &self.challenges
     }
 
-    /// Why. For the application, not for clients.
+    /// The reason. For the application, not for clients.
     pub fn reason(&self) -> &Reason {
         &self.reason
     }
 
-    /// What the client may know.
+    /// The kind that clients see.
     pub fn kind(&self) -> ErrorKind {
         self.reason.kind()
     }
 
-    /// The check that the request failed; `None` if the assembly is to blame.
+    /// The check that the request failed; `None` if the assembly is at fault.
     pub fn check(&self) -> Option<Check> {
         self.reason.check()
     }
 
-    /// The key, if the request got far enough for it to be known. For the application, not for clients.
+    /// The key, if it was found before the rejection. For the application, not for clients.
     pub fn key_id(&self) -> Option<&KeyId> {
         self.key_id.as_ref()
     }

@@ -6,8 +6,8 @@ use super::{ApiError, ErrorFormat, ErrorKind, Reason, Rejection};
 use crate::number::{number, whole_seconds};
 use crate::request::RequestView;
 
-/// The response to a rejected request in `errors`, with the fields that none may lack. With `hides_methods` no router adds
-/// the methods of the route for an unauthenticated request.
+/// The response to a rejected request in the format `errors`, with the required fields. With `hides_methods` no
+/// router adds the methods of the route for an unauthenticated request.
 pub(crate) fn reject<B>(
     rejection: &Rejection,
     errors: &impl ErrorFormat<B>,
@@ -19,7 +19,7 @@ pub(crate) fn reject<B>(
     let status = response.status();
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // RFC 6750 section 3.1 has a challenge for a missing scope, too.
+    // RFC 6750 section 3.1 also has a challenge for a missing scope.
     if status == StatusCode::UNAUTHORIZED || matches!(rejection.reason(), Reason::ScopeMissing(_)) {
         for challenge in rejection.challenges() {
             headers.append(WWW_AUTHENTICATE, challenge.clone());
@@ -51,12 +51,12 @@ pub(crate) fn log(rejection: &Rejection, request: RequestView<'_>) {
             (_, Reason::RouteNotCovered) => {
                 event!(error, status, code, %reason, key_id, request_id, "request rejected: the route has no rule");
             }
-            // The limiter itself says so, once a second at most.
+            // The limiter itself logs its failures, at most once a second.
             (ErrorKind::Unavailable, Reason::LimiterFailed(_)) => {
                 event!(info, status, code, %reason, key_id, request_id, "request rejected");
             }
             (ErrorKind::Unavailable, _) => {
-                // The reason says what the store's error says; the cause behind that is what has to be looked at.
+                // The reason repeats the store's error; the useful information is its cause.
                 let source = std::error::Error::source(reason).and_then(std::error::Error::source);
                 let source = source.map(tracing::field::display);
                 event!(error, status, code, %reason, source, request_id, "request rejected: no answer");
@@ -66,7 +66,7 @@ pub(crate) fn log(rejection: &Rejection, request: RequestView<'_>) {
     }
 }
 
-/// A response with room for the fields that a rejection gets beside this one.
+/// A response with capacity for the other fields of a rejection.
 pub(crate) fn response<B: From<Bytes>>(
     status: StatusCode,
     content_type: &'static str,
@@ -75,7 +75,7 @@ pub(crate) fn response<B: From<Bytes>>(
     let mut response = Response::new(B::from(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    // Rejections from behind a rate limit have its fields, too: up to nine, and a map has room for six at first.
+    // These may also have the fields of a rate limit: up to nine fields, and a map has room for six at first.
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::FORBIDDEN) {
         headers.reserve(12);
     }

@@ -1,7 +1,7 @@
 use crate::identity::Role;
 use crate::scope::{InvalidScopeRequirement, ScopeRequirement};
 
-/// Who may use a route.
+/// The callers that may use a route.
 ///
 /// ```
 /// use tower_api_keys::identity::Role;
@@ -21,35 +21,35 @@ use crate::scope::{InvalidScopeRequirement, ScopeRequirement};
 pub enum Access {
     /// A key with these scopes.
     Scope(ScopeRequirement),
-    /// Every key that is authenticated, whatever its scopes.
+    /// Every authenticated key, whatever its scopes.
     AnyKey,
-    /// A request without a credential, on purpose; and every key that is authenticated. A bad credential is still rejected.
+    /// Requests without a credential, and every authenticated key. A bad credential is still rejected.
     Public,
-    /// A caller of the [system's tier](crate::identity::Tier::System) that the other rule accepts as well. A key of an organization is
-    /// rejected whatever its scopes, and so is a session.
+    /// A caller of the [system tier](crate::identity::Tier::System) that the inner rule accepts as well. Keys of
+    /// organizations and sessions are rejected, whatever their scopes.
     System(Box<Access>),
-    /// A caller with this role or a higher one that the other rule accepts as well.
+    /// A caller with at least this role that the inner rule accepts as well.
     ///
-    /// A session has a role in each of its organizations. A key has one only where the
-    /// [organization rule](crate::identity::OrganizationRule::key_roles) gives roles to keys; without, its scopes are all
-    /// that counts. The assembly needs an organization rule.
+    /// A session has a role in each of its organizations. A key has one only if the [organization
+    /// rule](crate::identity::OrganizationRule::key_roles) assigns roles to keys; otherwise only its scopes count.
+    /// The assembly needs an organization rule.
     Role(Role, Box<Access>),
 }
 
 impl Access {
-    /// For a caller of the system's tier only.
+    /// Accepts only callers of the system tier.
     #[must_use]
     pub fn of_system(self) -> Self {
         Self::System(Box::new(self))
     }
 
-    /// For a caller with `role` or a higher one only.
+    /// Accepts only callers with at least `role`.
     #[must_use]
     pub fn with_role(self, role: Role) -> Self {
         Self::Role(role, Box::new(self))
     }
 
-    /// Whether a caller of an organization is rejected in any case.
+    /// Whether all callers of organizations are rejected.
     pub(crate) fn is_of_system(&self) -> bool {
         match self {
             Self::System(_) => true,
@@ -67,7 +67,7 @@ impl Access {
         }
     }
 
-    /// Whether `Public` stands inside another rule, where it would mean nothing.
+    /// Whether `Public` is nested in another rule, where it has no meaning.
     pub(crate) fn has_public_inside(&self) -> bool {
         match self {
             Self::System(inner) | Self::Role(_, inner) => {

@@ -1,17 +1,18 @@
 use crate::request::RequestView;
 
-/// How the route of a request is found, for rules about routes.
+/// How the route of a request is found.
 ///
 /// | | `Path` | `MatchedPath` |
 /// |---|---|---|
-/// | matched | the path of the request | the route that axum's router chose, as it is written in `Router::route` |
-/// | where the layer stands | anywhere | in `Router::layer` or `route_layer` |
+/// | matched | the path of the request | the route that axum's router chose, as written in `Router::route` |
+/// | place of the layer | anywhere | in `Router::layer` or `route_layer` |
 /// | a path with `%`, `//`, `;` or a segment `..` | rejected | matched like the router did |
 /// | below `Router::nest` | the path that the service sees: without the prefix for a layer inside the nested router | the whole route, `/api/v1/users/{id}` |
 /// | no rule found | 403, `route_not_covered` | 403 for a route of the router, 404 (`route_not_found`) where the router has none |
 ///
-/// With `MatchedPath` a request that was matched by no route is looked up by its path, with the prefix of the nested router
-/// before it. An unauthenticated request is answered with an empty `Allow`, so that axum does not add the route's methods.
+/// With `MatchedPath`, a request that no route matched is looked up by its path, including the prefix of the nested
+/// router. The response to an unauthenticated request has an empty `Allow`, so that axum does not add the route's
+/// methods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RouteMatching {
@@ -26,7 +27,7 @@ pub enum RouteMatching {
 
 #[cfg(feature = "axum")]
 impl RouteMatching {
-    /// The route that the router chose, if that is what counts and there is one.
+    /// The route that the router chose, if routes are matched by it and there is one.
     #[inline]
     pub(crate) fn matched_route<'r>(self, request: RequestView<'r>) -> Option<&'r str> {
         match self {
@@ -37,7 +38,7 @@ impl RouteMatching {
         }
     }
 
-    /// What a router has taken off the path before this service sees it.
+    /// The prefix that a router removed from the path before this service.
     #[inline]
     pub(super) fn stripped_prefix(self, request: RequestView<'_>) -> &str {
         use axum::extract::NestedPath;
@@ -51,7 +52,7 @@ impl RouteMatching {
         }
     }
 
-    /// The path before a router took anything off it.
+    /// The path before a router removed a prefix.
     pub(super) fn whole_path(self, request: RequestView<'_>) -> &str {
         let original = match self {
             Self::Path => None,
@@ -60,7 +61,7 @@ impl RouteMatching {
         original.map_or(request.uri.path(), |uri| uri.path())
     }
 
-    /// Whether a router says which of its routes was matched, so that no route at all is an answer, too.
+    /// Whether a router matches the routes, so that a missing route is known, too.
     pub(crate) fn is_by_router(self) -> bool {
         self == Self::MatchedPath
     }

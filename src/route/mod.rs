@@ -1,36 +1,35 @@
-//! Tables of routes: a method and a path pattern, and what holds there.
+//! Tables of routes: a method and a path pattern lead to a value.
 //!
-//! A [`RouteTable`] says for each route of an API which scope it needs, or which rate limit applies. It is asked per
-//! request and answers one of three things ([`RouteMatch`]): what was found, that nothing covers the request, or that
-//! its path could be read in two ways and is not matched at all.
+//! A [`RouteTable`] holds the required scope, or the rate limit, of each route of an API. For each request it returns
+//! a [`RouteMatch`]: the value, that no rule covers the request, or that its path is ambiguous and is not matched.
 //!
 //! # Patterns
 //!
 //! | segment | matches |
 //! |---|---|
-//! | `workflows` | exactly that, byte for byte |
-//! | `{id}` or `:id` | one segment that is not empty; the name means nothing |
-//! | `{*rest}`, last only | one segment or more |
+//! | `workflows` | exactly this text, byte for byte |
+//! | `{id}` or `:id` | one non-empty segment; the name is ignored |
+//! | `{*rest}`, last only | one or more segments |
 //!
-//! The path is matched before the method, as routers do: a literal wins over a parameter, a parameter over the rest,
+//! The path is matched before the method, as in routers: a literal wins over a parameter, a parameter over the rest,
 //! segment by segment and with backtracking. So with `GET /users/me` and `POST /users/{id}` in the table, nothing
-//! covers `POST /users/me`. `HEAD` is what `GET` is ([RFC 9110, section
-//! 9.3.2](https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2)). `TRACE` and `CONNECT` can't be in a table.
+//! covers `POST /users/me`. `HEAD` is treated as `GET` ([RFC 9110, section
+//! 9.3.2](https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2)). `TRACE` and `CONNECT` cannot be in a table.
 //!
 //! # What is matched
 //!
 //! [`RouteMatching`] says how the route of a request is found.
 //!
-//! 1. By its path, unless set otherwise, if the path is canonical: it starts with `/` and has no `%`, `;`, `\\`, no segment
-//!    `.` or `..`, and no empty segment but a last one that the pattern has too. Routers and proxies disagree on how to
-//!    read the others, so they are rejected.
-//! 2. With `MatchedPath`, inside an axum router: by the route that the router chose, not by the path. It has to be written
-//!    like the pattern, but for the names of parameters: `/users/{id}` is not for the route `/users/me`, nor `/{*rest}` for
-//!    `/users`. Nested routes have their full pattern, `/api/v1/users/{id}`.
+//! 1. By its path (the default), if the path is canonical: it starts with `/` and has no `%`, `;`, `\\`, no segment
+//!    `.` or `..`, and no empty segment except a last one that the pattern has too. Routers and proxies disagree on
+//!    how to read other paths, so these are rejected.
+//! 2. With `MatchedPath`, inside an axum router: by the route that the router chose, not by the path. It must be
+//!    written like the pattern, except for the names of parameters: `/users/{id}` does not match the route
+//!    `/users/me`, nor `/{*rest}` the route `/users`. Nested routes have their full pattern, `/api/v1/users/{id}`.
 //!
-//! Which rate limit applies is asked of the path as it is written, canonical or not, as axum's router would: nothing is
-//! rejected for a spelling, and none escapes the limit of its route. Behind a router that decodes paths, or under middleware
-//! that rewrites them, put the layer inside.
+//! Rate limits are matched by the path as written, canonical or not, as in axum's router: no request is rejected for
+//! a spelling, and none escapes the limit of its route. Behind a router that decodes paths, or middleware that
+//! rewrites them, put the layer inside.
 //!
 //! Authority, scheme, query and header fields have no influence.
 

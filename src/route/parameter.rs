@@ -1,12 +1,12 @@
-//! What a path has where the pattern of its route has a parameter.
+//! The part of a path at a parameter of its route's pattern.
 
 use super::target::segments;
 
-/// The path does not go with the pattern of its route.
+/// The path does not match the pattern of its route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UnreadablePath;
 
-/// What stands in `path` where `pattern` has the parameter `name`; `None` if it has no such parameter.
+/// The segment of `path` at the parameter `name` of `pattern`; `None` if there is no such parameter.
 pub(super) fn parameter<'r>(
     pattern: &str,
     path: &'r str,
@@ -24,7 +24,7 @@ pub(super) fn parameter<'r>(
         }
         let segment = path.next().ok_or(UnreadablePath)?;
         if named(expected) {
-            // A name that comes twice, or an escape, could be read in two ways.
+            // A repeated name, or an escape, is ambiguous.
             if found.replace(segment).is_some() || segment.is_empty() || segment.contains('%') {
                 return Err(UnreadablePath);
             }
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parameter_is_the_segment_where_the_pattern_has_it() {
+    fn a_parameter_is_the_segment_at_its_place_in_the_pattern() {
         let keys = "/api/v1/organizations/{orgId}/api-keys/{key_id}";
         for (pattern, path, found) in [
             (keys, "/api/v1/organizations/acme/api-keys/k1", Ok(Some("acme"))),

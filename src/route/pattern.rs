@@ -3,32 +3,32 @@ use thiserror::Error;
 
 use super::target::segments;
 
-/// A method and a pattern make no rule of a [`RouteTable`](super::RouteTable).
+/// A method and a pattern that cannot be a rule of a [`RouteTable`](super::RouteTable).
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum InvalidRoute {
-    /// The pattern can't match any canonical path. Usually a missing leading slash, or a parameter that is only a part
-    /// of its segment.
+    /// The pattern cannot match any canonical path. Usually a missing leading slash, or a parameter that is only part
+    /// of a segment.
     #[error(
         "the path pattern {0:?} is malformed: its segments are literal, {{parameter}} or a last {{*rest}}"
     )]
     Pattern(String),
     /// The prefix has a `{*rest}`, or ends in a slash.
-    #[error("{0:?} is no prefix of path patterns: it ends in a slash or in {{*rest}}")]
+    #[error("{0:?} is not a prefix of path patterns: it ends in a slash or in {{*rest}}")]
     Prefix(String),
-    /// The table has a rule for this method and pattern, perhaps with other names for the parameters.
+    /// The table already has a rule for this method and pattern, perhaps with other parameter names.
     #[error("there is a rule for {method} {pattern} already")]
     Duplicate {
         /// The method.
         method: Method,
-        /// The pattern that was to be added.
+        /// The pattern that was added.
         pattern: String,
     },
-    /// `HEAD` follows `GET`. Write the rule for `GET`.
-    #[error("HEAD follows GET: write the rule for GET")]
+    /// `HEAD` is treated as `GET`. Write the rule for `GET`.
+    #[error("HEAD is treated as GET: write the rule for GET")]
     Head,
-    /// `TRACE` or `CONNECT`: no table lets them through.
-    #[error("{0} can't have a rule: it is always refused")]
+    /// `TRACE` or `CONNECT`: these are always rejected.
+    #[error("{0} cannot have a rule: it is always rejected")]
     Method(Method),
 }
 
@@ -71,8 +71,8 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
-/// What a canonical path can have in a segment (`pchar` of RFC 3986, section 3.3, without `%` and `;`), and no `*`,
-/// which is more likely meant as a wildcard.
+/// Whether a canonical path can have this segment (`pchar` of RFC 3986, section 3.3, without `%` and `;`). Without
+/// `*`, which is probably meant as a wildcard.
 fn is_literal(text: &str) -> bool {
     let is_character = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()+,=:@".contains(&byte);
     !matches!(text, "" | "." | "..") && text.bytes().all(is_character)

@@ -2,7 +2,7 @@ use std::fmt;
 
 use http::Method;
 
-/// A route of the application, to compare a [`RouteTable`](super::RouteTable) with: a method and a path pattern.
+/// A route of the application, to compare with a [`RouteTable`](super::RouteTable): a method and a path pattern.
 ///
 /// ```
 /// use http::Method;
@@ -12,25 +12,25 @@ use http::Method;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
-    /// `None` if the route answers every method.
+    /// `None` if the route accepts every method.
     method: Option<Method>,
     pattern: String,
-    /// Whether a service stands here and below whose own routes nobody knows.
+    /// Whether a service is mounted here whose own routes are unknown.
     pub(crate) is_mount: bool,
 }
 
 impl Route {
-    /// A route that leaves it to its handler which methods there are.
+    /// A route whose handler accepts every method.
     pub fn any_method(pattern: impl Into<String>) -> Self {
         Self { method: None, pattern: pattern.into(), is_mount: false }
     }
 
-    /// A service at `prefix` and whatever is below, such as one that a router nests, whose own routes are not known.
+    /// A service mounted at `prefix`, such as a nested router, whose own routes are unknown.
     pub fn mount(prefix: impl Into<String>) -> Self {
         Self { method: None, pattern: prefix.into(), is_mount: true }
     }
 
-    /// The method; `None` if the route answers every method.
+    /// The method; `None` if the route accepts every method.
     pub fn method(&self) -> Option<&Method> {
         self.method.as_ref()
     }

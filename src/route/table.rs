@@ -9,9 +9,9 @@ use super::tree::Node;
 use super::{InvalidRoute, Route, RouteMatching};
 use crate::request::RequestView;
 
-/// What holds for each route: a method and a path pattern lead to a `T`.
+/// A table of routes: a method and a path pattern lead to a `T`.
 ///
-/// See the [module docs](super) for the patterns and for what of a request is matched.
+/// See the [module docs](super) for the patterns and for how requests are matched.
 ///
 /// ```
 /// use http::{Method, Request};
@@ -48,31 +48,31 @@ struct Rule<T> {
     value: T,
 }
 
-/// What a [`RouteTable`] says to a request.
+/// The result of looking a request up in a [`RouteTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteMatch<'t, T> {
-    /// This is what holds.
+    /// The value of the rule.
     Found(&'t T),
     /// No rule covers the method and the route.
     NotCovered,
     /// The application's router has no such route. Only with [`RouteMatching`]`::MatchedPath`.
     NotFound,
-    /// There is only the path to go by, and it could be read in two ways.
+    /// Routes are matched by path, and this path is ambiguous.
     PathNotCanonical,
 }
 
 impl<T> RouteTable<T> {
-    /// A table that covers nothing.
+    /// An empty table.
     pub fn new() -> Self {
         Self { rules: Vec::new(), tree: Node::default(), matching: RouteMatching::default() }
     }
 
-    /// Says what holds for a method and a pattern.
+    /// Adds the value for a method and a pattern.
     ///
     /// # Errors
     ///
-    /// [`InvalidRoute`] if the pattern is malformed, the table has it with that method, or no rule can be for that
-    /// method: `HEAD` follows `GET`, and `TRACE` and `CONNECT` are never covered.
+    /// [`InvalidRoute`] if the pattern is malformed, the table already has it with that method, or the method cannot
+    /// have a rule: `HEAD` is treated as `GET`, and `TRACE` and `CONNECT` are never covered.
     pub fn add(mut self, method: Method, pattern: &str, value: T) -> Result<Self, InvalidRoute> {
         match method {
             Method::HEAD => return Err(InvalidRoute::Head),
@@ -88,11 +88,12 @@ impl<T> RouteTable<T> {
         Ok(self)
     }
 
-    /// Puts `prefix` before every pattern that is in the table so far; the pattern `/` becomes the prefix itself.
+    /// Puts `prefix` before every pattern that is already in the table; the pattern `/` becomes the prefix itself.
     ///
     /// # Errors
     ///
-    /// [`InvalidRoute::Pattern`] if it is malformed, [`InvalidRoute::Prefix`] if it ends in a slash or has a `{*rest}`.
+    /// [`InvalidRoute::Pattern`] if it is malformed, [`InvalidRoute::Prefix`] if it ends in a slash or has a
+    /// `{*rest}`.
     pub fn nest(self, prefix: &str) -> Result<Self, InvalidRoute> {
         let segments = parse(prefix)?;
         if let Some(PatternSegment::Rest | PatternSegment::Literal("")) = segments.last() {
@@ -113,22 +114,22 @@ impl<T> RouteTable<T> {
         Ok(Self { tree, rules, ..self })
     }
 
-    /// Says how the route of a request is found: by its path, unless set.
+    /// Sets how the route of a request is found; by default by its path.
     pub fn with_matching(self, matching: RouteMatching) -> Self {
         Self { matching, ..self }
     }
 
-    /// Whether there is no rule, so that nothing is covered.
+    /// Whether the table is empty, so that nothing is covered.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// Whether there is a rule for this method at all: takes less time than to look for one.
+    /// Whether any rule has this method; faster than looking for a rule.
     pub(crate) fn has_method(&self, method: &Method) -> bool {
         self.rules.iter().any(|rule| rule.method == *followed(method))
     }
 
-    /// What holds for a request.
+    /// The value for a request.
     pub fn find(&self, request: RequestView<'_>) -> RouteMatch<'_, T> {
         match self.find_rule(request) {
             Ok(rule) => RouteMatch::Found(&rule.value),
@@ -156,8 +157,8 @@ impl<T> RouteTable<T> {
         }
     }
 
-    /// What the path of a request has where its route has the parameter `{name}`; `None` if its route has no such
-    /// parameter, or is not known.
+    /// The segment of the request's path at the parameter `{name}` of its route; `None` if the route has no such
+    /// parameter, or is unknown.
     pub(crate) fn parameter<'r>(
         &self,
         request: RequestView<'r>,
@@ -173,15 +174,15 @@ impl<T> RouteTable<T> {
         parameter(pattern, self.matching.whole_path(request), name)
     }
 
-    /// What holds for a request, going by its path as it is written where there is only a path: as routers do that
-    /// neither decode nor clean it. For what may be looser than a rejection, and must not be escaped by a spelling.
+    /// The value for a request, matched by its path as written if there is no route: as in routers that neither
+    /// decode nor normalize paths. For rules that cause no rejection, but must not be evaded by a different spelling.
     pub(crate) fn find_as_written(&self, request: RequestView<'_>) -> Option<&T> {
         let rules = self.tree.find(Target::as_written(request, self.matching))?;
         let (_, rule) = rules.iter().find(|(method, _)| method == followed(request.method))?;
         Some(&self.rules[*rule].value)
     }
 
-    /// The route that the router chose, where that is what counts.
+    /// The route that the router chose, if routes are matched by it.
     pub(crate) fn matched_route<'r>(&self, request: RequestView<'r>) -> Option<&'r str> {
         self.matching.matched_route(request)
     }
@@ -190,14 +191,15 @@ impl<T> RouteTable<T> {
         self.matching.is_by_router()
     }
 
-    /// Everything that is in the table.
+    /// All values in the table.
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         self.rules.iter().map(|rule| &rule.value)
     }
 
-    /// Those of `routes` that no rule covers: forgotten ones. For a test of the application.
+    /// The `routes` that no rule covers, for a test of the application.
     ///
-    /// A rule covers the route that is written alike, whatever the parameters are called. A route that answers any method is covered if there is a rule for one method or more.
+    /// A rule covers a route with the same pattern, whatever the parameter names. A route that accepts any method is
+    /// covered if there is a rule for at least one method.
     ///
     /// ```
     /// use http::Method;
@@ -212,7 +214,8 @@ impl<T> RouteTable<T> {
         routes.into_iter().map(Into::into).filter(|route| self.covering(route).is_empty()).collect()
     }
 
-    /// The rules that cover none of the host's `routes`: usually a slip in a pattern. For a test of the host's.
+    /// The rules that cover none of the application's `routes`, usually a typo in a pattern. For a test of the
+    /// application.
     pub fn unused<R: Into<Route>>(&self, routes: impl IntoIterator<Item = R>) -> Vec<Route> {
         let mut is_used = vec![false; self.rules.len()];
         for route in routes {
@@ -222,10 +225,10 @@ impl<T> RouteTable<T> {
         unused.map(|(rule, _)| Route::from((rule.method.clone(), rule.pattern.clone()))).collect()
     }
 
-    /// The numbers of the rules that cover a route.
+    /// The indexes of the rules that cover a route.
     fn covering(&self, route: &Route) -> Vec<usize> {
         let pattern = Target::route(route.pattern());
-        // A service below a prefix is matched by path.
+        // A mounted service is matched by path.
         let target = if route.is_mount { Target::path(route.pattern()) } else { pattern };
         let covers = |method: &Method| route.method().is_none_or(|of| followed(of) == method);
         let rules = self.tree.find(target).into_iter().flatten();
@@ -238,7 +241,7 @@ impl<T> RouteTable<T> {
     }
 }
 
-/// The method whose rule counts.
+/// The method whose rule applies.
 fn followed(method: &Method) -> &Method {
     if method == Method::HEAD { &Method::GET } else { method }
 }

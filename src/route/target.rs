@@ -1,18 +1,18 @@
-//! What of a request is matched.
+//! The part of a request that is matched.
 
 use super::RouteMatching;
 use crate::request::RequestView;
 
-/// The way to a route: at first as a router's patterns name it, then as the request's path does. Either may be empty.
+/// The way to a route: first segments as in a router's pattern, then those of the request's path. Both may be empty.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target<'r> {
     pub(super) route: &'r str,
     pub(super) path: &'r str,
-    /// Whether the path is taken as it is written, and its segments as they come, empty ones too.
+    /// Whether the path is taken as written, with its empty segments.
     pub(super) is_lenient: bool,
 }
 
-/// A segment of a route as a router names it.
+/// A segment of a route in a router's pattern.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Segment<'r> {
     /// Only the same literal matches.
@@ -24,10 +24,10 @@ pub(super) enum Segment<'r> {
 }
 
 impl<'r> Target<'r> {
-    /// What is matched of a request; `None` if its target is no path.
+    /// The path or route of a request; `None` if its target is not a path.
     ///
-    /// Whether the path is canonical is seen on the way: a literal segment is if it matches, so only what a parameter
-    /// or a rest stands for has to be looked at.
+    /// Whether the path is canonical is checked while matching: a literal segment is canonical if it matches, so only
+    /// the segments of a parameter or a rest have to be checked.
     #[inline(always)]
     pub(super) fn of(request: RequestView<'r>, matching: RouteMatching) -> Option<Self> {
         if let Some(route) = matching.matched_route(request) {
@@ -41,7 +41,7 @@ impl<'r> Target<'r> {
         })
     }
 
-    /// The same, where a path is taken as it is written, canonical or not.
+    /// Like `of`, but takes a path as written, canonical or not.
     pub(super) fn as_written(request: RequestView<'r>, matching: RouteMatching) -> Self {
         match matching.matched_route(request) {
             Some(route) => Self::route(route),
@@ -53,7 +53,7 @@ impl<'r> Target<'r> {
         }
     }
 
-    /// A route as a router names it.
+    /// A route in a router's pattern.
     pub(super) fn route(pattern: &'r str) -> Self {
         Self { route: without_root(pattern), path: "", is_lenient: false }
     }
@@ -63,7 +63,7 @@ impl<'r> Target<'r> {
         Self { route: "", path: without_root(path), is_lenient: false }
     }
 
-    /// Takes the next segment of the route; of the path there is none before the route has come to its end.
+    /// Takes the next segment of the route. The path has segments only after the end of the route.
     pub(super) fn next_of_route(&mut self) -> Option<Segment<'r>> {
         let (text, further) = split_segment(self.route)?;
         self.route = further;
@@ -75,9 +75,9 @@ impl<'r> Target<'r> {
         })
     }
 
-    /// Whether there is only a path to go by, and it could be read in two ways.
+    /// Whether only a path is left, and it is ambiguous.
     pub(super) fn is_ambiguous(&self) -> bool {
-        // A slash at its end is one thing to some routers and another to others.
+        // Routers disagree on a trailing slash.
         self.path.ends_with('/') || !is_canonical(self.path)
     }
 }
@@ -96,7 +96,7 @@ fn without_root(path: &str) -> &str {
     if path == "/" { "" } else { path }
 }
 
-/// The segment that comes after the slash at the beginning, and what comes after that, from its slash on.
+/// The segment after the leading slash, and the rest, which starts with its slash.
 #[inline]
 pub(super) fn split_segment(rest: &str) -> Option<(&str, &str)> {
     let text = rest.strip_prefix('/')?;
@@ -104,14 +104,14 @@ pub(super) fn split_segment(rest: &str) -> Option<(&str, &str)> {
     Some(text.split_at(end))
 }
 
-/// Whether every router reads the path in the same way, but for a slash at its end.
+/// Whether every router reads the path in the same way, except for a trailing slash.
 pub(super) fn is_canonical(path: &str) -> bool {
     path.strip_suffix('/').unwrap_or(path).split('/').skip(1).all(is_plain)
 }
 
 /// Whether every router reads the segment in the same way.
 pub(super) fn is_plain(segment: &str) -> bool {
-    // Without an early exit, so that the compiler makes vector instructions of it.
+    // Without an early exit the loop is compiled to vector instructions.
     let is_special = |found, byte| found | matches!(byte, b'%' | b';' | b'\\');
     !matches!(segment, "" | "." | "..") && !segment.bytes().fold(false, is_special)
 }

@@ -3,20 +3,20 @@ use http::Method;
 use super::pattern::PatternSegment;
 use super::target::{Segment, Target, is_canonical, is_plain, split_segment};
 
-/// The patterns of a table as a tree of segments. A rule is a number.
+/// The patterns of a table as a tree of segments. A rule is an index.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
-    /// Sorted by length, then by text: most comparisons then end at the length.
+    /// Sorted by length, then by text: most comparisons then stop at the length.
     literals: Vec<(Box<str>, Node)>,
     parameter: Option<Box<Node>>,
     rest: Rules,
     here: Rules,
 }
 
-/// The rules of one pattern, one a method; none if the table does not have the pattern.
+/// The rules of one pattern, one per method; empty if the table does not have the pattern.
 pub(super) type Rules = Vec<(Method, usize)>;
 
-/// Stands for rules where there can't be any.
+/// The result for an ambiguous path: no rules.
 static AMBIGUOUS: Rules = Vec::new();
 
 impl Node {
@@ -51,8 +51,7 @@ impl Node {
         })
     }
 
-    /// The rules of the most specific pattern that matches, or none if it can't be told which does. Visits a node at
-    /// most once.
+    /// The rules of the most specific pattern that matches, or none if it is ambiguous. Visits a node at most once.
     pub(super) fn find(&self, mut target: Target<'_>) -> Option<&Rules> {
         match target.next_of_route() {
             Some(Segment::Literal(text)) => self.child(text)?.find(target),
@@ -62,11 +61,11 @@ impl Node {
         }
     }
 
-    /// The same where there is only a path to go by.
+    /// Like `find`, if only a path is left.
     fn find_path(&self, path: &str, is_lenient: bool) -> Option<&Rules> {
         let Some((segment, further)) = split_segment(path) else { return non_empty(&self.here) };
         let literal = self.child(segment).and_then(|node| node.find_path(further, is_lenient));
-        // An empty last segment could also be read away, and what is left could have stricter rules.
+        // Some routers ignore an empty last segment, and the remaining path could have stricter rules.
         let is_literal_only = segment.is_empty() && !is_lenient;
         if literal.is_some() || is_literal_only {
             return literal;
@@ -74,22 +73,23 @@ impl Node {
         if !is_lenient && !is_plain(segment) {
             return Some(&AMBIGUOUS);
         }
-        // No parameter and no rest matches a slash that nothing follows, though axum lets a parameter match an empty
-        // segment further up.
+        // Neither a parameter nor a rest matches a trailing slash, though axum lets a parameter match an empty
+        // segment in the middle.
         if path == "/" {
             return None;
         }
         let parameter = self.parameter.as_ref().and_then(|node| node.find_path(further, is_lenient));
         parameter.or_else(|| {
             let rest = non_empty(&self.rest)?;
-            // With a slash at its end the path may or may not be below the rest, so nothing less specific may be found.
+            // A path with a trailing slash may or may not belong to the rest, so no less specific pattern may be
+            // used.
             let is_ambiguous = !is_lenient && (path.ends_with('/') || !is_canonical(path));
             Some(if is_ambiguous { &AMBIGUOUS } else { rest })
         })
     }
 
     fn child(&self, text: &str) -> Option<&Self> {
-        // Few nodes have more. Most literals are told apart by their length, so one after the other takes less time.
+        // Few nodes have more. Most literals differ in length, so a linear search is faster.
         if self.literals.len() <= 16 {
             return self.literals.iter().find(|(literal, _)| **literal == *text).map(|(_, node)| node);
         }
@@ -100,7 +100,7 @@ impl Node {
         self.literals.binary_search_by(|(literal, _)| (literal.len(), &**literal).cmp(&(text.len(), text)))
     }
 
-    /// The node that a router's pattern leads to.
+    /// The node for a router's pattern.
     pub(super) fn descend(&self, mut pattern: Target<'_>) -> Option<&Self> {
         match pattern.next_of_route() {
             None => Some(self),

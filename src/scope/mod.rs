@@ -1,8 +1,8 @@
-//! What a key may do: scopes, the set a key holds, and what a route requires.
+//! Permissions: scopes, the set a key holds, and the scopes a route requires.
 //!
 //! A [`Scope`] is `resource:action`. A key holds a [`ScopeSet`], in which `resource:*` grants every action of that
-//! resource. A route states a [`ScopeRequirement`], which never has a wildcard. Matching is by whole part and byte
-//! for byte: `john:read` never grants `johnathan:read`, and nothing is case-folded.
+//! resource. A route has a [`ScopeRequirement`], which never contains a wildcard. Matching compares whole parts byte
+//! for byte: `john:read` never grants `johnathan:read`, and case matters.
 
 mod requirement;
 #[expect(clippy::module_inception, reason = "the file is named for the type in it")]

@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::scope::is_wildcard;
 use super::{InvalidScope, Scope, ScopeSet};
 
-/// Which scopes a caller must hold: one, all of several, or any of several.
+/// The scopes a caller must hold: one, all of several, or any of several.
 ///
 /// A requirement names concrete actions, never `*`. `Display` writes the scopes separated by spaces, the `scope`
 /// attribute of [RFC 6750, section 3](https://www.rfc-editor.org/rfc/rfc6750#section-3).
@@ -32,17 +32,17 @@ enum Requirement {
     Any(Arc<[Scope]>),
 }
 
-/// Scopes do not make a [`ScopeRequirement`].
+/// The scopes are not a valid [`ScopeRequirement`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum InvalidScopeRequirement {
-    /// It is no scope at all.
+    /// The text is not a scope.
     #[error(transparent)]
     Scope(#[from] InvalidScope),
     /// A scope ends in `:*`. Name the action that the route performs.
     #[error("a required scope names its action, not *")]
     Wildcard,
-    /// There is no scope. All of nothing would let everyone in, any of nothing no one.
+    /// There is no scope. All of none would accept every caller, any of none would reject every caller.
     #[error("a requirement has at least one scope")]
     Empty,
 }
@@ -52,7 +52,7 @@ impl ScopeRequirement {
     ///
     /// # Panics
     ///
-    /// If `scope` is malformed or a wildcard: when compiling, if the value is a constant.
+    /// If `scope` is malformed or a wildcard; at compile time in a constant.
     ///
     /// ```compile_fail
     /// use tower_api_keys::scope::ScopeRequirement;
@@ -95,7 +95,7 @@ impl ScopeRequirement {
         Ok(Self(Requirement::Any(concrete(scopes)?)))
     }
 
-    /// Whether a caller who holds `held` may pass.
+    /// Whether a caller with the scopes `held` meets it.
     pub fn is_met_by(&self, held: &ScopeSet) -> bool {
         match &self.0 {
             Requirement::One(scope) => held.contains(scope),
@@ -104,7 +104,7 @@ impl ScopeRequirement {
         }
     }
 
-    /// The scopes named, in the order given; at least one.
+    /// The required scopes, in the order given; at least one.
     pub fn scopes(&self) -> &[Scope] {
         match &self.0 {
             Requirement::One(scope) => std::slice::from_ref(scope),

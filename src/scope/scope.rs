@@ -1,17 +1,19 @@
-use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use thiserror::Error;
 
 /// A permission, `resource:action`, such as `workflows:read`.
 ///
-/// Exactly two parts, each 1 to 64 of `a-z 0-9 _ -`. The action may be `*`, which stands for every action of
-/// exactly that resource; the resource never is. Scopes are compared whole and byte for byte: no prefix, no case
+/// Exactly two parts, each 1 to 64 of `a-z 0-9 _ -`. The action may be `*`, which stands for every action of exactly
+/// that resource; the resource may not. Scopes are compared as a whole and byte for byte: no prefixes, no case
 /// folding. They are ordered by their text.
 ///
-/// Fits the scope token of [RFC 6749, section 3.3](https://www.rfc-editor.org/rfc/rfc6749#section-3.3), so a list
-/// of scopes may be sent in the `scope` attribute of a challenge.
+/// A scope is a valid scope token of [RFC 6749, section 3.3](https://www.rfc-editor.org/rfc/rfc6749#section-3.3), so
+/// a list of scopes may be sent in the `scope` attribute of a challenge.
 ///
 /// ```
 /// use tower_api_keys::scope::Scope;
@@ -25,14 +27,21 @@ use thiserror::Error;
 /// assert!("*:read".parse::<Scope>().is_err());
 /// # Ok::<_, tower_api_keys::scope::InvalidScope>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone)]
 pub struct Scope {
-    text: Cow<'static, str>,
-    /// Where the colon is, at most [`Scope::MAX_PART_LENGTH`].
+    text: Text,
+    /// The position of the colon, at most [`Scope::MAX_PART_LENGTH`].
     colon: u8,
 }
 
-/// A text is no [`Scope`].
+/// Cheap to clone, as every rejection for a missing scope names it.
+#[derive(Clone)]
+enum Text {
+    Static(&'static str),
+    Shared(Arc<str>),
+}
+
+/// A text is not a [`Scope`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a scope is resource:action, each 1 to 64 of a-z 0-9 _ -, and the action may be *")]
 #[non_exhaustive]
@@ -46,8 +55,8 @@ impl Scope {
     ///
     /// # Panics
     ///
-    /// If `text` is no scope: when compiling, if the value is a constant. Text that is not a literal is parsed
-    /// with [`FromStr`] instead.
+    /// If `text` is not a scope; at compile time in a constant. Text that is not a literal is parsed with [`FromStr`]
+    /// instead.
     ///
     /// ```compile_fail
     /// use tower_api_keys::scope::Scope;
@@ -57,38 +66,41 @@ impl Scope {
     #[track_caller]
     pub const fn from_static(text: &'static str) -> Self {
         match colon(text.as_bytes()) {
-            Ok(colon) => Self { text: Cow::Borrowed(text), colon },
+            Ok(colon) => Self { text: Text::Static(text), colon },
             Err(InvalidScope) => panic!("a scope is resource:action, each 1 to 64 of a-z 0-9 _ -"),
         }
     }
 
     /// The whole scope as text.
     pub fn as_str(&self) -> &str {
-        &self.text
+        match &self.text {
+            Text::Static(text) => text,
+            Text::Shared(text) => text,
+        }
     }
 
     /// The part before the colon.
     pub fn resource(&self) -> &str {
-        &self.text[..usize::from(self.colon)]
+        &self.as_str()[..usize::from(self.colon)]
     }
 
-    /// The part after the colon, perhaps `*`.
+    /// The part after the colon, possibly `*`.
     pub fn action(&self) -> &str {
-        &self.text[usize::from(self.colon) + 1..]
+        &self.as_str()[usize::from(self.colon) + 1..]
     }
 
     /// Whether the action is `*`.
     pub fn is_wildcard(&self) -> bool {
-        is_wildcard(&self.text)
+        is_wildcard(self.as_str())
     }
 }
 
 pub(super) const fn is_wildcard(scope: &str) -> bool {
-    // Among valid scopes only a wildcard ends so: `*` is no character of a part.
+    // Only a wildcard scope ends in `*`, which no other part may contain.
     matches!(scope.as_bytes(), [.., b'*'])
 }
 
-/// Checks the grammar; where the colon is.
+/// Checks the grammar; returns the position of the colon.
 const fn colon(text: &[u8]) -> Result<u8, InvalidScope> {
     let colon = part(text, 0);
     if colon == 0 || colon > Scope::MAX_PART_LENGTH || colon == text.len() || text[colon] != b':' {
@@ -101,7 +113,7 @@ const fn colon(text: &[u8]) -> Result<u8, InvalidScope> {
     if named || wildcard { Ok(colon as u8) } else { Err(InvalidScope) }
 }
 
-/// Where the run of part characters from `start` ends.
+/// The end of the part that starts at `start`.
 const fn part(text: &[u8], start: usize) -> usize {
     let mut end = start;
     while end < text.len() && matches!(text[end], b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-') {
@@ -110,11 +122,37 @@ const fn part(text: &[u8], start: usize) -> usize {
     end
 }
 
+impl PartialEq for Scope {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Scope {}
+
+impl PartialOrd for Scope {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scope {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl Hash for Scope {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
 impl FromStr for Scope {
     type Err = InvalidScope;
 
     fn from_str(text: &str) -> Result<Self, InvalidScope> {
-        Ok(Self { colon: colon(text.as_bytes())?, text: Cow::Owned(text.to_owned()) })
+        Ok(Self { colon: colon(text.as_bytes())?, text: Text::Shared(text.into()) })
     }
 }
 
@@ -126,19 +164,19 @@ impl AsRef<str> for Scope {
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.text)
+        f.pad(self.as_str())
     }
 }
 
 impl fmt::Debug for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Scope({})", self.text)
+        write!(f, "Scope({self})")
     }
 }
 
 impl serde::Serialize for Scope {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -153,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r37_exactly_two_parts_of_the_small_alphabet() {
+    fn a_scope_has_exactly_two_parts_of_the_small_alphabet() {
         let longest = format!("{0}:{0}", "x".repeat(64));
         for text in ["a:b", "data_io:execute", "api-keys:read", "r2:0", "-:_", &longest] {
             let scope: Scope = text.parse().unwrap();
@@ -196,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn r38_wildcard_only_as_action() {
+    fn the_wildcard_is_only_an_action() {
         let scope: Scope = "invoice:*".parse().unwrap();
         assert!(scope.is_wildcard());
         assert_eq!((scope.resource(), scope.action()), ("invoice", "*"));

@@ -7,8 +7,8 @@ use super::{InvalidScope, Scope};
 
 /// The scopes a key holds: sorted, without duplicates, cheap to clone.
 ///
-/// A held `invoice:*` grants every action of exactly `invoice`, also actions nobody has thought of yet. The
-/// reverse does not hold: however many actions of `invoice` are listed, they do not add up to `invoice:*`.
+/// A held `invoice:*` grants every action of exactly `invoice`, including future ones. The reverse does not hold: no
+/// list of actions of `invoice` equals `invoice:*`.
 ///
 /// ```
 /// use tower_api_keys::scope::{Scope, ScopeSet};
@@ -38,11 +38,11 @@ impl ScopeSet {
         Self::default()
     }
 
-    /// A set from scopes written as text.
+    /// A set of scopes given as text.
     ///
     /// # Errors
     ///
-    /// [`InvalidScope`] if any of them is malformed; none is skipped.
+    /// [`InvalidScope`] if any of them is malformed.
     pub fn parse_list<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidScope> {
         scopes.into_iter().map(str::parse::<Scope>).collect()
     }
@@ -52,17 +52,17 @@ impl ScopeSet {
         self.0.as_ref().is_some_and(|held| held.contains(scope))
     }
 
-    /// Whether nothing else shares the memory of this set.
+    /// Whether no other set shares the memory of this one.
     pub(crate) fn is_unshared(&self) -> bool {
         self.0.as_ref().is_none_or(|scopes| Arc::strong_count(scopes) == 1)
     }
 
-    /// Whether `other` [contains](Self::contains) every scope of this set. The empty set is part of every set.
+    /// Whether `other` [contains](Self::contains) every scope of this set. The empty set is a subset of every set.
     pub fn is_subset_of(&self, other: &Self) -> bool {
         self.iter().all(|scope| other.contains(scope))
     }
 
-    /// What both sets grant.
+    /// The scopes that both sets grant.
     ///
     /// ```
     /// use tower_api_keys::scope::ScopeSet;
@@ -89,12 +89,12 @@ impl ScopeSet {
         self.0.as_ref().map_or(&[][..], |scopes| &scopes.sorted).iter()
     }
 
-    /// How many scopes are listed; a wildcard counts as one.
+    /// The number of scopes; a wildcard counts as one.
     pub fn len(&self) -> usize {
         self.iter().len()
     }
 
-    /// Whether no scope is listed.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -102,7 +102,7 @@ impl ScopeSet {
 
 impl Scopes {
     fn contains(&self, scope: &Scope) -> bool {
-        // Most keys have few scopes, most scopes differ in length, and that is all it takes to tell them apart.
+        // Most keys have few scopes, and most scopes differ in length, so a linear search is fast.
         let holds = match self.sorted.len() {
             0..=16 => self.sorted.contains(scope),
             _ => self.sorted.binary_search(scope).is_ok(),
@@ -111,7 +111,7 @@ impl Scopes {
     }
 
     fn holds_wildcard(&self, resource: &str) -> bool {
-        // Compares with `resource:*` without putting it together.
+        // Compares with `resource:*` without building it.
         let compare = |held: &Scope| {
             let (head, tail) = held.as_str().split_at_checked(resource.len()).unwrap_or((held.as_str(), ""));
             head.cmp(resource).then_with(|| tail.cmp(":*"))

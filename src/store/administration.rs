@@ -9,41 +9,42 @@ use super::{KeyStore, StoreError};
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
 
-/// What managing keys needs of a store, beyond the look-up.
+/// The store operations that key management needs, in addition to the lookup.
 ///
-/// Every method is atomic: it happens whole or not at all, and when it has answered, a following
-/// [`find`](KeyStore::find) on this store sees it. None reads a clock; the instants come with the records.
+/// Every method is atomic: it takes effect completely or not at all. Once it has returned, a following
+/// [`find`](KeyStore::find) on this store sees the effect. No method reads a clock; the instants come with the
+/// records.
 #[async_trait]
 pub trait KeyAdministration: KeyStore {
     /// Stores a new key.
     ///
     /// # Errors
     ///
-    /// [`Conflict`](super::StoreErrorKind::Conflict) if the identifier, or a digest, is stored already, in
-    /// whatever organization; nothing is changed then.
+    /// [`Conflict`](super::StoreErrorKind::Conflict) if the identifier or a digest is already stored, in any
+    /// organization; nothing is changed then.
     async fn insert(&self, record: KeyRecord) -> Result<(), StoreError>;
 
     /// The key `id` of `owner`, or `None` if `owner` has no such key.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the store can't tell.
+    /// [`StoreError`] if the store cannot answer.
     async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError>;
 
     /// One page of `owner`'s keys, oldest first (by creation, then identifier).
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the store can't tell.
+    /// [`StoreError`] if the store cannot answer.
     async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError>;
 
     /// Replaces the stored record of the same identifier and owner, if its version is still `record.version`.
     ///
-    /// What is then stored has the next version. A record's identifier, owner and creation never change.
+    /// The stored record gets the next version. A record's identifier, owner and creation time never change.
     ///
     /// # Errors
     ///
-    /// [`Conflict`](super::StoreErrorKind::Conflict) if the owner has no such key, or its version is another, or a
+    /// [`Conflict`](super::StoreErrorKind::Conflict) if the owner has no such key, its version is different, or a
     /// digest belongs to another key; nothing is changed then.
     async fn replace(&self, record: KeyRecord) -> Result<(), StoreError>;
 
@@ -78,7 +79,7 @@ impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
     }
 }
 
-/// Which keys to list, and from where on.
+/// Which keys to list, and where to start.
 ///
 /// ```
 /// use tower_api_keys::clock::Timestamp;
@@ -93,11 +94,11 @@ impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KeyQuery {
-    /// Start behind this place, the [`KeyPage::next`] of the page before.
+    /// Start after this place, the [`KeyPage::next`] of the previous page.
     pub after: Option<Cursor>,
     /// Only keys whose secret in use was made before this instant.
     pub secret_created_before: Option<Timestamp>,
-    /// How many keys at the most, 1 to 1000 (what lies outside is taken as the nearest of the two).
+    /// The maximum number of keys, clamped to 1..=1000.
     pub limit: usize,
 }
 
@@ -122,9 +123,9 @@ pub struct KeyPage {
     pub next: Option<Cursor>,
 }
 
-/// A place in a listing: behind the key that was created at one instant with one identifier.
+/// A place in a listing, after the key with a given creation time and identifier.
 ///
-/// Its text, `<milliseconds>.<key id>`, is what a client sends back to get the next page.
+/// Its text, `<milliseconds>.<key id>`, is sent back by the client to get the next page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
     /// When the last key of the page was created.
@@ -134,7 +135,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// The place behind `record`.
+    /// The place after `record`.
     pub fn behind(record: &KeyRecord) -> Self {
         Self { created_at: record.created_at, id: record.id }
     }
@@ -146,7 +147,7 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// A text is no [`Cursor`].
+/// A text is not a [`Cursor`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a cursor is the text that a listing gave as its next page")]
 #[non_exhaustive]

@@ -7,7 +7,7 @@ use std::task::Poll;
 use super::BackgroundTask;
 use crate::log;
 
-/// Runs all of them at once. One that panics ends alone, and the log says so.
+/// Runs all tasks concurrently. If one panics, the others continue and the log reports it.
 pub(crate) async fn run(mut tasks: Vec<BackgroundTask>) {
     poll_fn(|context| {
         tasks.retain_mut(|task| match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context))) {
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_task_that_panics_does_not_end_the_others() {
+    fn a_panicking_task_does_not_end_the_others() {
         let panicking: BackgroundTask = Box::pin(async { panic!("a defect") });
         let mut all = pin!(run(vec![Box::pin(ready(())), panicking, Box::pin(pending())]));
         let mut context = Context::from_waker(Waker::noop());

@@ -1,4 +1,4 @@
-//! What every store must do, as a test that a store's author runs.
+//! The rules of every store, as a test suite that a store's author runs.
 //!
 //! ```
 //! use tower_api_keys::store::{MemoryStore, conformance};
@@ -19,15 +19,15 @@ use self::tools::{
 use super::{KeyAdministration, KeyQuery, KeySelector};
 use crate::key::{KeyRecord, KeyState, Mode, NextSecret, Owner, PreviousSecret};
 
-/// Runs the whole suite, each part on an empty store of its own from `new_store`.
+/// Runs the whole suite, each part on an empty store from `new_store`.
 ///
 /// # Panics
 ///
-/// If the store breaks a rule; the message says which.
+/// If the store breaks a rule; the message names the rule.
 pub async fn check<S: KeyAdministration>(new_store: impl AsyncFn() -> S) {
     finds_what_was_inserted(&new_store().await).await;
     inserts_only_what_is_absent(&new_store().await).await;
-    tells_identifiers_apart_by_case(&new_store().await).await;
+    compares_identifiers_case_sensitively(&new_store().await).await;
     keeps_owners_apart(&new_store().await).await;
     replaces_only_the_version_it_was_given(&new_store().await).await;
     lets_one_of_many_writers_win(&new_store().await).await;
@@ -46,18 +46,18 @@ async fn finds_what_was_inserted<S: KeyAdministration>(store: &S) {
     insert(store, &record).await;
 
     let by_digest = find(store, &record.digest).await.expect("a stored key must be found by its digest");
-    assert_eq!(by_digest, record, "a look-up must return every field as it was stored");
+    assert_eq!(by_digest, record, "a lookup must return every field as it was stored");
     let by_id = find_id(store, &record.id).await.expect("a stored key must be found by its identifier");
-    assert_eq!(by_id, record, "both look-ups must return the same record");
+    assert_eq!(by_id, record, "both lookups must return the same record");
     let got = get(store, &record.owner, &record.id).await.expect("`get` must return a stored key");
     assert_eq!(got, record, "`get` must return the same record");
 
     let unknown = digest("unknown");
     let among = [unknown, record.digest];
-    let found = store.find(KeySelector::Digests(&among)).await.expect("a look-up by two digests must work");
-    assert!(found.is_some(), "a look-up by several digests must find a key by any of them");
-    let found = store.find(KeySelector::Digests(&[])).await.expect("a look-up by no digest must work");
-    assert!(found.is_none(), "a look-up by no digest must find nothing");
+    let found = store.find(KeySelector::Digests(&among)).await.expect("a lookup by two digests must work");
+    assert!(found.is_some(), "a lookup by several digests must find a key by any of them");
+    let found = store.find(KeySelector::Digests(&[])).await.expect("a lookup by no digest must work");
+    assert!(found.is_none(), "a lookup by no digest must find nothing");
     assert_eq!(find(store, &unknown).await, None, "a digest that is not stored must find nothing");
     let same_bytes = peppered("a", 2);
     assert_eq!(
@@ -84,21 +84,18 @@ async fn inserts_only_what_is_absent<S: KeyAdministration>(store: &S) {
         "an insert must not take over a stored digest as a previous one",
     );
 
-    assert_eq!(find_id(store, &first.id).await, Some(first), "a refused insert must change nothing");
-    assert!(
-        list(store, &globex(), None, 10).await.0.is_empty(),
-        "a refused insert must leave nothing behind"
-    );
+    assert_eq!(find_id(store, &first.id).await, Some(first), "a failed insert must change nothing");
+    assert!(list(store, &globex(), None, 10).await.0.is_empty(), "a failed insert must leave nothing behind");
 }
 
-async fn tells_identifiers_apart_by_case<S: KeyAdministration>(store: &S) {
-    // A listing is in the order of bytes, `B` before `a`; a database may order and compare texts in another way.
+async fn compares_identifiers_case_sensitively<S: KeyAdministration>(store: &S) {
+    // A listing is in byte order, `B` before `a`; a database may order and compare texts differently.
     let keys = ["Ba", "aB", "ab"].map(|id| KeyRecord { id: parse(id), ..record(id, &acme(), 0) });
     for key in keys.iter().rev() {
         store.insert(key.clone()).await.expect("identifiers that differ in case are two identifiers");
     }
     for key in &keys {
-        assert_eq!(find_id(store, &key.id).await.as_ref(), Some(key), "a look-up must heed the case");
+        assert_eq!(find_id(store, &key.id).await.as_ref(), Some(key), "a lookup must be case-sensitive");
     }
     let (listed, _) = list(store, &acme(), None, 10).await;
     let listed: Vec<_> = listed.iter().map(|key| key.id).collect();
@@ -108,28 +105,29 @@ async fn tells_identifiers_apart_by_case<S: KeyAdministration>(store: &S) {
 async fn keeps_owners_apart<S: KeyAdministration>(store: &S) {
     let mine = record("mine", &acme(), 0);
     insert(store, &mine).await;
-    let strangers = [
+    let other_owners = [
         globex(),
         Owner { mode: Mode::Test, ..acme() },
         Owner::system(Mode::Live),
         Owner::organization(parse("ACME"), Mode::Live),
     ];
-    for stranger in strangers {
+    for other_owner in other_owners {
         assert_eq!(
-            get(store, &stranger, &mine.id).await,
+            get(store, &other_owner, &mine.id).await,
             None,
-            "{stranger:?} must not get another owner's key"
+            "{other_owner:?} must not get another owner's key"
         );
         assert!(
-            list(store, &stranger, None, 10).await.0.is_empty(),
-            "{stranger:?} must not list another owner's key"
+            list(store, &other_owner, None, 10).await.0.is_empty(),
+            "{other_owner:?} must not list another owner's key"
         );
-        let taken_over = KeyRecord { owner: stranger.clone(), ..mine.clone() };
+        let taken_over = KeyRecord { owner: other_owner.clone(), ..mine.clone() };
         conflicts(store.replace(taken_over).await, "a replace must not move a key to another owner");
-        let deleted = store.delete(&stranger, &mine.id).await.expect("a delete that finds nothing must work");
-        assert!(!deleted, "{stranger:?} must not delete another owner's key");
+        let deleted =
+            store.delete(&other_owner, &mine.id).await.expect("a delete that finds nothing must work");
+        assert!(!deleted, "{other_owner:?} must not delete another owner's key");
     }
-    assert_eq!(find_id(store, &mine.id).await, Some(mine), "strangers must change nothing");
+    assert_eq!(find_id(store, &mine.id).await, Some(mine), "other owners must change nothing");
 }
 
 async fn replaces_only_the_version_it_was_given<S: KeyAdministration>(store: &S) {
@@ -141,10 +139,10 @@ async fn replaces_only_the_version_it_was_given<S: KeyAdministration>(store: &S)
 
     let stored = find_id(store, &original.id).await.expect("a replaced key must still be there");
     assert_eq!(stored.name, "renamed", "a replace must store the new record");
-    assert_eq!(stored.version, original.version + 1, "a replace must count the version up by one");
+    assert_eq!(stored.version, original.version + 1, "a replace must increment the version by one");
 
     let late = KeyRecord { name: "late".into(), ..original.clone() };
-    conflicts(store.replace(late).await, "a replace of an older version must be refused");
+    conflicts(store.replace(late).await, "a replace of an older version must fail");
     let unknown = record("unknown", &acme(), 0);
     conflicts(store.replace(unknown).await, "a replace must not insert");
     let other = record("other", &acme(), 0);
@@ -157,7 +155,7 @@ async fn replaces_only_the_version_it_was_given<S: KeyAdministration>(store: &S)
         store.replace(stolen).await,
         "a replace must not take over another key's digest as a previous one",
     );
-    assert_eq!(find_id(store, &original.id).await, Some(stored), "a refused replace must change nothing");
+    assert_eq!(find_id(store, &original.id).await, Some(stored), "a failed replace must change nothing");
 }
 
 async fn lets_one_of_many_writers_win<S: KeyAdministration>(store: &S) {
@@ -175,7 +173,7 @@ async fn lets_one_of_many_writers_win<S: KeyAdministration>(store: &S) {
     let winners = results.iter().filter(|result| result.is_ok()).count();
     assert_eq!(winners, 1, "of several replaces of one version exactly one must win");
     for result in results.into_iter().filter(Result::is_err) {
-        conflicts(result, "a replace that lost the race must say so");
+        conflicts(result, "a replace that lost the race must report a conflict");
     }
 
     let inserts = (0..8).map(|_| store.insert(record("new", &acme(), 1)));
@@ -230,9 +228,9 @@ async fn finds_the_next_secret<S: KeyAdministration>(store: &S) {
     conflicts(store.insert(thief).await, "an insert must not take over a stored digest as a next one");
 
     key.extras.next = None;
-    store.replace(key).await.expect("a next secret must be taken back");
+    store.replace(key).await.expect("a next secret must be removable");
     assert!(find(store, &first).await.is_some(), "the secret in use must be found");
-    assert_eq!(find(store, &second).await, None, "a next secret that was taken back must not be found");
+    assert_eq!(find(store, &second).await, None, "a removed next secret must not be found");
 }
 
 async fn refreshes_the_whole_record<S: KeyAdministration>(store: &S) {
@@ -241,7 +239,7 @@ async fn refreshes_the_whole_record<S: KeyAdministration>(store: &S) {
     let mut refreshed = key.clone();
     refreshed.put_in_use(next_secret("next"), START);
     refreshed.digest = peppered("next", 2);
-    // The trait's default does nothing, which is for stores that can't write. This one can.
+    // The trait's default does nothing, for stores that cannot write. This store can write.
     store.refresh(refreshed.clone()).await.expect("a refresh of the stored version must work");
     refreshed.version += 1;
     let stored = find_id(store, &key.id).await.expect("a key must not be lost");
@@ -252,7 +250,7 @@ async fn refreshes_the_whole_record<S: KeyAdministration>(store: &S) {
         assert_eq!(
             found.as_ref(),
             Some(&stored).filter(|_| holds),
-            "a look-up must find a key by the digests it has"
+            "a lookup must find a key by the digests it has"
         );
     }
 
@@ -267,7 +265,7 @@ async fn refreshes_the_whole_record<S: KeyAdministration>(store: &S) {
         Some(other),
         "a refresh must not take over another key's digest"
     );
-    assert_eq!(find_id(store, &key.id).await, Some(stored), "a refused refresh must change nothing");
+    assert_eq!(find_id(store, &key.id).await, Some(stored), "a failed refresh must change nothing");
 }
 
 async fn lets_no_refresh_undo_a_revocation<S: KeyAdministration>(store: &S) {
@@ -287,7 +285,7 @@ async fn lets_no_refresh_undo_a_revocation<S: KeyAdministration>(store: &S) {
         if results[revocation].is_ok() {
             assert_ne!(stored.state, KeyState::Active, "a refresh must not undo a revocation");
         }
-        assert_eq!(find(store, &stored.digest).await, Some(stored), "the digest must lead to what is stored");
+        assert_eq!(find(store, &stored.digest).await, Some(stored), "the digest must find the stored record");
     }
 }
 
@@ -298,11 +296,11 @@ async fn forgets_what_was_deleted<S: KeyAdministration>(store: &S) {
     insert(store, &key).await;
     assert!(
         store.delete(&key.owner, &key.id).await.expect("a delete must work"),
-        "a delete must say that it did"
+        "a delete must return whether it deleted something"
     );
     assert!(
         !store.delete(&key.owner, &key.id).await.expect("a second delete must work"),
-        "and then that it did not"
+        "a second delete must return false"
     );
     assert_eq!(find(store, &key.digest).await, None, "a deleted key must not be found by its digest");
     assert_eq!(find(store, &digest("before")).await, None, "nor by its previous digest");
@@ -314,7 +312,7 @@ async fn forgets_what_was_deleted<S: KeyAdministration>(store: &S) {
 }
 
 async fn lists_page_by_page<S: KeyAdministration>(store: &S) {
-    // Three share one instant, so that the identifier has to break the tie.
+    // Three keys share one instant, so that the identifier has to break the tie.
     let mut ages = vec![5, 3, 3, 3, 1, 0, 9];
     let mut expected: Vec<_> =
         ages.drain(..).enumerate().map(|(n, age)| record(&format!("key {n}"), &acme(), age)).collect();
@@ -348,7 +346,7 @@ async fn lists_page_by_page<S: KeyAdministration>(store: &S) {
     let query = KeyQuery { limit: 1, ..query };
     let first = store.list(&acme(), &query).await.expect("a listing by age must work");
     let query = KeyQuery { after: first.next, ..query };
-    let second = store.list(&acme(), &query).await.expect("a listing by age must go on");
+    let second = store.list(&acme(), &query).await.expect("a listing by age must continue");
     let listed: Vec<_> = first.keys.iter().chain(&second.keys).cloned().collect();
     assert_eq!(listed, page.keys, "a listing by age must give the same keys page by page");
     assert!(second.next.is_none(), "a listing by age must come to an end");
@@ -372,7 +370,7 @@ async fn keeps_the_latest_use_or_none<S: KeyAdministration>(store: &S) {
     assert_eq!(find_id(store, &unused.id).await, Some(unused), "nor another key");
     assert_eq!(find_id(store, &unknown.0).await, None, "nor make one");
 
-    store.replace(key.clone()).await.expect("a use must not keep a change away");
+    store.replace(key.clone()).await.expect("a use must not prevent a change");
     let replaced = find_id(store, &key.id).await.expect("a replaced key must still be there");
-    assert_eq!(replaced.last_used_at, kept, "a replace must not take the last use back");
+    assert_eq!(replaced.last_used_at, kept, "a replace must not reset the last use");
 }

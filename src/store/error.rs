@@ -2,14 +2,14 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// A store could not do what it was asked.
+/// A store operation failed.
 ///
-/// Never means "no such key": a look-up that finds nothing is a success with nothing in it. The message is for
-/// the host's log; a client only ever learns that the service is unavailable. Clones share their cause, so that all who
-/// wait for one look-up can be told why it failed.
+/// Never means "no such key": a lookup that finds nothing succeeds with `None`. The message is for the application's
+/// log; a client only learns that the service is unavailable. Clones share their cause, so that all requests that
+/// wait for one lookup can report it.
 #[derive(Clone)]
 pub struct StoreError(
-    // One pointer, so that what a look-up answers fits into two registers.
+    // One pointer, so that the result of a lookup fits into two registers.
     Arc<Inner>,
 );
 
@@ -18,16 +18,16 @@ struct Inner {
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// What kind of failure a [`StoreError`] is, by what to do about it.
+/// The kind of a [`StoreError`], by what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// The store can't be reached, or did not answer in time. Trying again later may help.
+    /// The store cannot be reached, or did not answer in time. Trying again later may help.
     Unavailable,
-    /// An insert found the key there already, or a replace found that the record had changed or gone. Read again
+    /// The key to insert already exists, or the record to replace was changed or deleted meanwhile. Read it again
     /// before trying again.
     Conflict,
-    /// What is stored can't be understood. Somebody has to look at it.
+    /// The stored data cannot be parsed. It needs manual repair.
     Corrupt,
     /// Anything else.
     Other,
@@ -39,13 +39,13 @@ impl StoreError {
         Self(Arc::new(Inner { kind, source: None }))
     }
 
-    /// Adds what caused the error, which must not contain a secret.
+    /// Adds the cause of the error, which must not contain a secret.
     #[must_use]
     pub fn with_source(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self(Arc::new(Inner { kind: self.kind(), source: Some(source.into()) }))
     }
 
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub fn kind(&self) -> StoreErrorKind {
         self.0.kind
     }
@@ -62,8 +62,8 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind() {
             StoreErrorKind::Unavailable => "the key store is unavailable",
-            StoreErrorKind::Conflict => "the key is already there, or has changed meanwhile",
-            StoreErrorKind::Corrupt => "the key store holds something that can't be read",
+            StoreErrorKind::Conflict => "the key already exists, or was changed meanwhile",
+            StoreErrorKind::Corrupt => "the key store holds data that cannot be parsed",
             StoreErrorKind::Other => "the key store failed",
         })
     }

@@ -3,11 +3,11 @@ use async_trait::async_trait;
 use super::StoreError;
 use crate::key::KeyId;
 
-/// Tells a cache what other nodes have changed.
+/// Reports the changes of other nodes to a cache.
 ///
-/// An event must come in the order in which things happened: a change that is made after
-/// [`Connected`](Invalidation::Connected) was returned is reported, or else
-/// [`Disconnected`](Invalidation::Disconnected) is. A source connects again by itself, and never ends.
+/// Events come in the order in which they happened: a change made after [`Connected`](Invalidation::Connected) was
+/// returned is reported, or [`Disconnected`](Invalidation::Disconnected) is returned instead. A source reconnects by
+/// itself, and never ends.
 #[async_trait]
 pub trait InvalidationSource: Send + 'static {
     /// Waits for the next event.
@@ -21,28 +21,27 @@ impl<S: InvalidationSource + ?Sized> InvalidationSource for Box<S> {
     }
 }
 
-/// What an [`InvalidationSource`] reports.
+/// An event of an [`InvalidationSource`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invalidation {
     /// This key was changed or deleted.
     Key(KeyId),
-    /// The channel is up (again). What was held before may be out of date.
+    /// The channel is up (again). Entries held so far may be out of date.
     Connected,
     /// The channel is lost: until `Connected`, changes may be missed.
     Disconnected,
 }
 
-/// Tells other nodes' caches that a key was changed here, for stores that do not do so themselves.
+/// Reports changes made here to other nodes' caches, for stores that do not do so themselves.
 ///
-/// A store that reports a change in the transaction that makes it needs none, and is better: there, no change can be
-/// made without being reported.
+/// A store that reports a change in the transaction that makes it needs no sink. This is better, as no change can
+/// then be made without being reported.
 #[async_trait]
 pub trait InvalidationSink: Send + Sync + 'static {
-    /// Tells all nodes that `id` was changed or deleted.
+    /// Reports to all nodes that `id` was changed or deleted.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if it could not be told. The change stays made; `CachedStoreBuilder::publish_to` says what comes
-    /// of it.
+    /// [`StoreError`] if it could not be reported. The change is kept; see `CachedStoreBuilder::publish_to`.
     async fn publish(&self, id: &KeyId) -> Result<(), StoreError>;
 }

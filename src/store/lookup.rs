@@ -7,16 +7,17 @@ use std::task::{Context, Poll};
 use super::StoreError;
 use crate::key::{Digest, KeyId, KeyRecord};
 
-/// What to look a key up by.
+/// What to look up a key by.
 #[derive(Clone, Copy, Debug)]
 pub enum KeySelector<'a> {
     /// By its public identifier.
     Id(&'a KeyId),
-    /// By any of these digests, one for each method that digests may have been made with. At most one key has any of them.
+    /// By any of these digests, one for each algorithm that digests may have been made with. At most one key has any
+    /// of them.
     Digests(&'a [Digest]),
 }
 
-/// A [`KeySelector`] that owns what it names, for a future that looks it up.
+/// A [`KeySelector`] that owns its values, for the future of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum OwnedKeySelector {
     /// By its public identifier.
@@ -48,10 +49,10 @@ impl OwnedKeySelector {
 /// The result of a lookup: the key, or `None` if there is none.
 pub type FindResult = Result<Option<Arc<KeyRecord>>, StoreError>;
 
-/// The lookup of one key: answered at once, or under way.
+/// The lookup of one key: completed or pending.
 ///
-/// A store that knows the answer gives it with [`ready`](Self::ready), which allocates nothing; one that has to wait gives
-/// a future with [`pending`](Self::pending). Either can be awaited.
+/// A store that has the answer returns it with [`ready`](Self::ready), which allocates nothing. A store that has to
+/// wait returns a future with [`pending`](Self::pending). Both can be awaited.
 #[must_use = "a lookup that is not awaited does nothing"]
 pub struct Lookup(State);
 
@@ -70,13 +71,13 @@ impl Lookup {
         Self(State::Ready(Some(found)))
     }
 
-    /// A future that finds the answer. It owns what it needs, since it moves to the request that waits for it: clone the
-    /// handle of the database, and take the selector by [`to_owned`](KeySelector::to_owned).
+    /// A future that finds the answer. It must own its data, since it moves to the request that waits for it: clone
+    /// the database handle, and convert the selector with [`to_owned`](KeySelector::to_owned).
     pub fn pending(find: impl Future<Output = FindResult> + Send + 'static) -> Self {
         Self(State::Pending(Box::pin(find)))
     }
 
-    /// A lookup that was [split](Self::split).
+    /// Restores a lookup that was [split](Self::split).
     pub(crate) fn of(split: Result<FindResult, PendingLookup>) -> Self {
         Self(match split {
             Ok(found) => State::Ready(Some(found)),

@@ -1,11 +1,11 @@
-//! Where keys are kept: the traits, the store in memory, and the suite that every store must pass.
+//! Where keys are kept: the traits, the in-memory store, and the test suite that every store must pass.
 //!
 //! A store implements two traits. [`KeyStore`] has the lookup that each request makes. [`KeyAdministration`] has what
 //! [`KeyManager`](crate::manage::KeyManager) needs: insert, list, replace, delete. Both are usable as `dyn` and are
 //! implemented for `Arc`. A store that only looks keys up is wrapped in [`ReadOnly`].
 //!
-//! A store decides nothing. It returns what it holds, revoked and expired keys too, and the assembly judges. Put a
-//! `CachedStore` (feature `cache`) in front of a store that has to wait for its answers.
+//! A store decides nothing. It returns every record it holds, revoked and expired ones too, and the layer decides.
+//! Put a `CachedStore` (feature `cache`) in front of a store whose lookups have to wait.
 //!
 //! | store | keys live | for |
 //! |---|---|---|
@@ -39,7 +39,7 @@
 //! # }
 //! ```
 //!
-//! A schema that does what the traits ask, that of the crate's own store in SQLite:
+//! A schema that meets the requirements of the traits, from the crate's own SQLite store:
 //!
 //! ```sql
 #![doc = include_str!("sqlite/schema_1.sql")]
@@ -136,49 +136,50 @@ pub use sqlite::SqliteStore;
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord};
 
-/// The lookup that each request with a well-formed credential makes, once.
+/// The lookup that each request with a well-formed credential makes once.
 #[async_trait]
 pub trait KeyStore: Send + Sync + 'static {
-    /// The record that `selector` names, whatever its state, or `None`.
+    /// The record that `selector` names, in any state, or `None`.
     ///
-    /// Answer with [`Lookup::ready`] where the answer is at hand, and with [`Lookup::pending`] otherwise. An error is
-    /// answered 503: it is never taken for "no such key".
+    /// Return [`Lookup::ready`] if the answer is available, and [`Lookup::pending`] otherwise. An error leads to a
+    /// 503 response: it is never treated as "no such key".
     fn find(&self, selector: KeySelector<'_>) -> Lookup;
 
-    /// Stores what a request has changed in a record that it found here: the digest of a key that was verified under a
-    /// pepper which is no longer the current one, or a [`next`](crate::key::ExtraFields::next) secret that was used for
-    /// the first time.
+    /// Stores a change that a request made to a found record: the new digest of a key that was verified with a pepper
+    /// which is no longer current, or the first use of a [`next`](crate::key::ExtraFields::next) secret.
     ///
-    /// Does what [`KeyAdministration::replace`] does. A store that can't write keeps the default, which stores nothing:
-    /// the next use of the key tries again.
+    /// Does the same as [`KeyAdministration::replace`]. A store that cannot write keeps the default, which stores
+    /// nothing; the next use of the key tries again.
     ///
     /// # Errors
     ///
-    /// Those of `replace`. They are logged and cost the request nothing.
+    /// Those of `replace`. They are logged and do not affect the request.
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
         let _ = record;
         Ok(())
     }
 
-    /// Stores when keys were last used: [`last_used_at`](KeyRecord::last_used_at) becomes the later of what is stored and
-    /// what is given, and nothing else changes, the version neither. Keys that are gone are passed over.
+    /// Stores when keys were last used.
+    ///
+    /// [`last_used_at`](KeyRecord::last_used_at) becomes the later of the stored and the given instant. Nothing else
+    /// changes, not even the version. Deleted keys are skipped.
     ///
     /// # Errors
     ///
-    /// [`StoreError`], and then some of the instants may have been stored.
+    /// [`StoreError`]; some of the instants may have been stored.
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
         let _ = uses;
         Ok(())
     }
 
-    /// What the store has to do beside requests, such as to follow what other nodes change. Run by
+    /// Work of the store outside of requests, such as following the changes of other nodes. Run by
     /// [`ApiKeys::background`](crate::ApiKeys::background).
     fn background(&self) -> Option<BackgroundTask> {
         None
     }
 }
 
-/// A future that runs beside requests and does not end while its work is needed.
+/// A future that runs beside requests and does not end while it is needed.
 pub type BackgroundTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 #[async_trait]

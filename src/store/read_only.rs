@@ -7,9 +7,9 @@ use super::{
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
 
-/// A store that looks keys up and manages none, because they are managed elsewhere.
+/// A store that only looks up keys, because they are managed elsewhere.
 ///
-/// What would change a key, or list keys, fails with [`StoreErrorKind::Other`].
+/// Changing or listing keys fails with [`StoreErrorKind::Other`].
 ///
 /// ```
 /// use tower_api_keys::store::{KeyStore, ReadOnly};
@@ -27,13 +27,13 @@ use crate::key::{KeyId, KeyRecord, Owner};
 pub struct ReadOnly<S>(S);
 
 impl<S> ReadOnly<S> {
-    /// Looks keys up in `store`.
+    /// Looks up keys in `store`.
     pub fn new(store: S) -> Self {
         Self(store)
     }
 }
 
-fn refused() -> StoreError {
+fn read_only_error() -> StoreError {
     StoreError::new(StoreErrorKind::Other).with_source("keys are managed elsewhere: the store is read-only")
 }
 
@@ -59,23 +59,23 @@ impl<S: KeyStore> KeyStore for ReadOnly<S> {
 #[async_trait]
 impl<S: KeyStore> KeyAdministration for ReadOnly<S> {
     async fn insert(&self, _: KeyRecord) -> Result<(), StoreError> {
-        Err(refused())
+        Err(read_only_error())
     }
 
     async fn get(&self, _: &Owner, _: &KeyId) -> FindResult {
-        Err(refused())
+        Err(read_only_error())
     }
 
     async fn list(&self, _: &Owner, _: &KeyQuery) -> Result<KeyPage, StoreError> {
-        Err(refused())
+        Err(read_only_error())
     }
 
     async fn replace(&self, _: KeyRecord) -> Result<(), StoreError> {
-        Err(refused())
+        Err(read_only_error())
     }
 
     async fn delete(&self, _: &Owner, _: &KeyId) -> Result<bool, StoreError> {
-        Err(refused())
+        Err(read_only_error())
     }
 }
 

@@ -15,24 +15,23 @@ use super::{Invalidation, InvalidationSink, InvalidationSource, StoreError, Stor
 use crate::key::KeyId;
 use crate::store::redis_url::{self, InvalidRedisUrl};
 
-/// Connecting, and whatever is sent, may take as long.
+/// The time limit for connecting and for each command.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Between two attempts to connect.
+/// The time between two attempts to connect.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// After so long without a message the server is asked whether it is still there.
+/// The time without a message after which the server is pinged.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Tells the caches of all nodes what one of them has changed, over a channel of Redis or Valkey (`PUBLISH`,
-/// `SUBSCRIBE`).
+/// Reports changes to the caches of all nodes over a Redis or Valkey channel (`PUBLISH`, `SUBSCRIBE`).
 ///
-/// For stores that do not tell themselves. The changing node publishes after the change is made; a node that is not
-/// subscribed at that moment misses it, and knows that it may have: its [source](Self::source) has told it
-/// [`Disconnected`](Invalidation::Disconnected). A connection that dies without a word is noticed within two seconds.
-/// If the node ends between the change and the message, nobody is told; then a record is good for its
+/// For stores that do not report changes themselves. The changing node publishes after the change is made. A node
+/// that is not subscribed at that moment misses the message, but its [source](Self::source) has reported
+/// [`Disconnected`](Invalidation::Disconnected). A dead connection is noticed within two seconds. If the changing
+/// node dies between the change and the message, no node is notified; a record is then valid for its
 /// `max_age_while_connected` at most.
-///
-/// Nodes trust what comes over the channel to be true: whoever can publish there can make caches read again, and
-/// nothing worse. Needs Redis 6 or later, or Valkey.
+/// `max_age_while_connected` at most.
+/// Nodes trust the messages on the channel: a client that can publish there can make caches read again, and nothing
+/// worse. Needs Redis 6 or later, or Valkey.
 ///
 /// ```no_run
 /// # #[cfg(feature = "cache")]
@@ -50,11 +49,11 @@ const SILENCE: Duration = Duration::from_secs(1);
 pub struct RedisInvalidation {
     client: Client,
     channel: Arc<str>,
-    /// To publish over; made when it is first needed, and made anew when it is broken.
+    /// The connection for publishing; opened when first needed, and replaced when broken.
     connection: Arc<Mutex<Option<MultiplexedConnection>>>,
 }
 
-/// What [`RedisInvalidation::source`] makes.
+/// The source returned by [`RedisInvalidation::source`].
 pub struct RedisInvalidationSource {
     client: Client,
     channel: Arc<str>,
@@ -67,21 +66,21 @@ struct Subscription {
 }
 
 impl RedisInvalidation {
-    /// The channel's name unless set otherwise.
+    /// The default name of the channel.
     pub const DEFAULT_CHANNEL: &str = "changed_keys";
 
-    /// Invalidation over the server at `url`, `redis://[user:password@]host[:port]`. Nothing is connected yet.
+    /// Uses the server at `url`, `redis://[user:password@]host[:port]`. Does not connect yet.
     ///
     /// # Errors
     ///
-    /// [`InvalidRedisUrl`] if `url` can't be read.
+    /// [`InvalidRedisUrl`] if `url` cannot be parsed.
     pub fn open(url: &str) -> Result<Self, InvalidRedisUrl> {
         let client = redis_url::open(url)?;
         Ok(Self { client, channel: Self::DEFAULT_CHANNEL.into(), connection: Arc::default() })
     }
 
-    /// Another channel, such as one for each of several key stores that share a server. Databases have the channels in
-    /// common.
+    /// Sets the channel, for instance one for each of several key stores that share a server. Channels are shared by
+    /// all databases of a server.
     #[must_use]
     pub fn channel(self, name: impl Into<Arc<str>>) -> Self {
         Self { channel: name.into(), ..self }
@@ -120,7 +119,7 @@ impl InvalidationSink for RedisInvalidation {
         let was_held = held.is_some();
         let mut sent = in_time(self.send(held, id)).await;
         if sent.is_err() && was_held {
-            // It may have been broken for long. To say the same twice does no harm.
+            // The connection may have been broken for long. Publishing twice does no harm.
             sent = in_time(self.send(None, id)).await;
         }
         sent.map_err(|error| StoreError::new(StoreErrorKind::Unavailable).with_source(error))
@@ -155,7 +154,7 @@ impl InvalidationSource for RedisInvalidationSource {
 }
 
 async fn subscribe(client: &Client, channel: &str) -> RedisResult<Subscription> {
-    // Messages beside answers on one connection need the third version of the protocol.
+    // Receiving messages and replies on one connection needs RESP3.
     let information = client.get_connection_info().clone();
     let settings = information.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     let client = Client::open(information.set_redis_settings(settings))?;
@@ -167,13 +166,13 @@ async fn subscribe(client: &Client, channel: &str) -> RedisResult<Subscription> 
 }
 
 impl Subscription {
-    /// The next key, or `None` if something may have been missed.
+    /// The next key, or `None` if a message may have been missed.
     async fn next(&mut self) -> Option<KeyId> {
         loop {
             match timeout(SILENCE, self.messages.recv()).await {
                 Ok(Some(PushInfo { kind: PushKind::Message, data })) => return key_id(&data),
                 Ok(Some(PushInfo { kind: PushKind::Subscribe, .. })) => {}
-                // The end, or a word that means nobody knows what.
+                // The end of the connection, or an unexpected message.
                 Ok(_) => return None,
                 Err(_) => {
                     let ping = redis::cmd("PING");
@@ -201,7 +200,7 @@ async fn in_time<T>(call: impl Future<Output = RedisResult<T>>) -> RedisResult<T
 }
 
 impl fmt::Debug for RedisInvalidation {
-    // The client knows a password.
+    // The client contains a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisInvalidation").field("channel", &self.channel).finish_non_exhaustive()
     }

@@ -84,8 +84,8 @@ fn every_fault_is_found_and_names_its_setting() {
         ("a scope with a wildcard", good().route("GET", "/x", "a:*"), "route", "/x: "),
         ("a pattern that matches nothing", good().route("GET", "x", "a:b"), "route", "malformed"),
         ("a rule twice", good().route("GET", "/", "a:c"), "route", "already"),
-        ("a rule for HEAD", good().route("HEAD", "/", "a:b"), "route", "HEAD follows GET"),
-        ("a rule for TRACE", good().route("TRACE", "/", "a:b"), "route", "always refused"),
+        ("a rule for HEAD", good().route("HEAD", "/", "a:b"), "route", "HEAD is treated as GET"),
+        ("a rule for TRACE", good().route("TRACE", "/", "a:b"), "route", "always rejected"),
         ("public within a role", with_table(Access::Public.of_system()), "route", "can't stand inside"),
         ("a prefix that is none", good().routes_below("api/"), "routes_below", "malformed"),
         (
@@ -225,7 +225,7 @@ fn every_fault_is_found_and_names_its_setting() {
             "a category for HEAD",
             good().limit(RateLimit::per_key("a", quota()).methods(["HEAD"], "b", quota())),
             "limit",
-            "HEAD goes with GET",
+            "HEAD is counted as GET",
         ),
         (
             "a category for a method that no route has",

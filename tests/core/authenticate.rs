@@ -40,7 +40,7 @@ async fn a_good_key_reaches_the_handler_as_its_principal() {
         let response = call(&layer, request(KEY)).await;
         assert_eq!(response.status(), StatusCode::OK, "{answers:?}");
         assert_eq!(response.body(), record.id.as_str(), "{answers:?}");
-        assert_eq!(store.look_ups(), 1, "{answers:?}: one look-up");
+        assert_eq!(store.look_ups(), 1, "{answers:?}: one lookup");
     }
 }
 

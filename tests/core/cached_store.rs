@@ -28,7 +28,7 @@ use tower_api_keys::{ApiKeys, ApiKeysBuilder};
 
 use crate::support::*;
 
-/// A store that does as told, and counts the look-ups. Clones are the same store, as seen from another node.
+/// A store that does as told, and counts the lookups. Clones are the same store, as seen from another node.
 #[derive(Clone)]
 struct Scripted {
     keys: MemoryStore,
@@ -37,7 +37,7 @@ struct Scripted {
 
 struct Script {
     look_ups: AtomicUsize,
-    /// What the next look-ups and writes end with instead of their answer. Writes are made nevertheless.
+    /// What the next lookups and writes end with instead of their answer. Writes are made nevertheless.
     failures: Mutex<VecDeque<StoreErrorKind>>,
     panics: AtomicBool,
     /// While this is on, answers are kept back: what was read is read, what was written is written.
@@ -165,7 +165,7 @@ impl Node {
         }
     }
 
-    /// How many times the store is asked for `look_ups` look-ups by identifier.
+    /// How many times the store is asked for `look_ups` lookups by identifier.
     async fn calls(&self, look_ups: usize) -> usize {
         let before = self.store.look_ups();
         for _ in 0..look_ups {
@@ -1002,7 +1002,7 @@ async fn conforms() {
     .await;
 }
 
-/// Many look-ups on many threads while one key after another is revoked: after the answer no look-up sees it active.
+/// Many lookups on many threads while one key after another is revoked: after the answer no lookup sees it active.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_look_up_that_begins_after_a_revocation_sees_the_key_active() {
     let keys: Vec<_> = (0..500).map(|n| record(&format!("key {n}"), |_| {})).collect();

@@ -16,7 +16,7 @@ use tower_api_keys::store::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
-    /// Look-ups by identifier are kept, and not dropped when the key changes.
+    /// Lookups by identifier are kept, and not dropped when the key changes.
     StaleCache,
     /// The cache lacks a column.
     CacheWithoutScopes,
@@ -196,7 +196,7 @@ async fn a_store_with_one_fault_does_not_conform() {
         (Fault::RefreshesNothing, "a refresh must store the whole record"),
         (Fault::RefreshesTheDigestOnly, "a refresh must store the whole record"),
         (Fault::ForgetsTheState, "a refresh must store the whole record"),
-        (Fault::IgnoresTheNext, "a look-up must return every field"),
+        (Fault::IgnoresTheNext, "a lookup must return every field"),
         (Fault::AllowsPreviousTwice, "an insert must not take over a stored digest as a previous one"),
         (Fault::FiltersAfterThePage, "a listing by age"),
         (Fault::CountsAUseAsAChange, "a use must change nothing else"),

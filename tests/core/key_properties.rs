@@ -361,12 +361,8 @@ fn formats_that_are_unsound_do_not_build() {
         ("id too long", KeyFormat::builder("sk_").public_id(33, '.'), InvalidKeyFormat::PublicIdLength),
         ("separator of ids", KeyFormat::builder("sk_").public_id(8, '_'), InvalidKeyFormat::Separator),
         ("separator of Basic", KeyFormat::builder("sk_").public_id(8, ':'), InvalidKeyFormat::Separator),
-        ("r21 short secret", KeyFormat::builder("sk_").secret_length(21), InvalidKeyFormat::WeakSecret),
-        (
-            "r21 short ones read",
-            KeyFormat::builder("sk_").secret_lengths(6..=64),
-            InvalidKeyFormat::WeakSecret,
-        ),
+        ("short secret", KeyFormat::builder("sk_").secret_length(21), InvalidKeyFormat::WeakSecret),
+        ("short ones read", KeyFormat::builder("sk_").secret_lengths(6..=64), InvalidKeyFormat::WeakSecret),
         ("32 not read", KeyFormat::builder("sk_").secret_lengths(40..=64), InvalidKeyFormat::SecretLength),
         (
             "none read",

@@ -115,10 +115,10 @@ fn requests_are_logged_with_key_and_reason_and_without_secrets() {
         });
         for expected in [
             "the key lacks the scope: workflows:write",
-            "over the rate limit of category all",
+            "the rate limit of category all is exceeded",
             "no such key",
             "the key is revoked",
-            "came more than once",
+            "was sent more than once",
             "the key store is unavailable",
             "connection refused",
             "request authenticated",

@@ -1,17 +1,18 @@
 //! Rate limits of requests, seen from outside.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tower::util::BoxCloneService;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::{Clock, ManualClock};
 use tower_api_keys::key::{Mode, Peppers, PreviousSecret};
-use tower_api_keys::limit::MemoryRateLimiter;
+use tower_api_keys::limit::{MemoryRateLimiter, RateLimiter, Subject};
 use tower_api_keys::{ApiKeysBuilder, Quota, RateLimit};
 
 use crate::support::*;
@@ -360,4 +361,57 @@ async fn a_handler_sees_what_is_left_without_spending_it() {
     let service = ServiceBuilder::new().layer(keys.layer()).service(handler);
     let response = service.oneshot(request(KEY)).await.unwrap();
     assert_eq!(response.body(), "[(3, 2), (3, 2)]");
+}
+
+/// One of the limits is 1, so the second request is denied; what remains of the others says whether it was counted.
+#[tokio::test]
+async fn the_limits_of_a_caller_count_all_or_none_and_so_do_those_of_an_address() {
+    let limits = |key: u32, organization: u32, first: u32, second: u32| {
+        [
+            by_key("key", key),
+            RateLimit::per_organization("organization", per_minute(organization)),
+            RateLimit::per_address("first", per_minute(first)),
+            RateLimit::per_address("second", per_minute(second)),
+        ]
+    };
+    for (name, limits, remaining) in [
+        // The limits of the address are decided before the caller is known, so the denied request stays counted there.
+        ("key", limits(1, 9, 9, 9), [0, 8, 7, 7]),
+        ("organization", limits(9, 1, 9, 9), [8, 0, 7, 7]),
+        ("first", limits(9, 9, 1, 9), [8, 8, 0, 8]),
+        ("second", limits(9, 9, 9, 1), [8, 8, 8, 0]),
+    ] {
+        let clock = ManualClock::starting_at(START);
+        let limiters = Arc::new(Mutex::new(HashMap::new()));
+        let make = {
+            let (limiters, now) = (limiters.clone(), clock.now());
+            move |category: &str, quotas: &[Quota]| -> Arc<dyn RateLimiter> {
+                let limiter = Arc::new(MemoryRateLimiter::builder(category, quotas[0]).build_at(now));
+                limiters.lock().unwrap().insert(category.to_owned(), limiter.clone());
+                limiter
+            }
+        };
+        let mut stack = stack_with(&clock, |keys| {
+            keys.client_address(ClientAddressSource::peer()).limits(limits).limiters(make)
+        })
+        .await;
+        let peer = PeerAddress([192, 0, 2, 1].into());
+        for status in [200, 429] {
+            let mut request = send(Method::GET, "/", KEY);
+            request.extensions_mut().insert(peer);
+            assert_eq!(stack.call(request).await.unwrap().status(), status, "{name}");
+        }
+        let address = Subject::Address(ClientAddressSource::peer().find(peer.0, &HeaderMap::new()));
+        let key = Subject::Key(record(KEY, |_| {}).id);
+        let subjects = [
+            ("key", key),
+            ("organization", Subject::other("live:acme")),
+            ("first", address.clone()),
+            ("second", address),
+        ];
+        let left = subjects.map(|(category, subject)| {
+            limiters.lock().unwrap()[category].peek(&subject, None, 0, clock.now()).remaining()
+        });
+        assert_eq!(left, remaining, "{name}");
+    }
 }

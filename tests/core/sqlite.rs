@@ -82,13 +82,13 @@ async fn three_stores(directory: &Directory) -> Vec<Arc<dyn KeyAdministration>> 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_at_once_leave_one_consistent_state() {
     let directory = Directory::new();
-    stores::r59_r60_changes_at_once_leave_one_consistent_state(&three_stores(&directory).await).await;
+    stores::changes_at_once_leave_one_consistent_state(&three_stores(&directory).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn uses_are_recorded_from_everywhere_at_once() {
     let directory = Directory::new();
-    stores::r85_uses_are_recorded_from_everywhere_at_once(&three_stores(&directory).await).await;
+    stores::uses_are_recorded_from_everywhere_at_once(&three_stores(&directory).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,7 +139,7 @@ async fn many_may_open_a_new_file_at_once_and_a_newer_one_is_refused() {
 async fn texts_stay_texts() {
     let directory = Directory::new();
     let store = SqliteStore::open(directory.file()).await.unwrap();
-    stores::r24_texts_stay_texts(&store).await;
+    stores::texts_stay_texts(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,7 +187,7 @@ async fn a_damaged_row_is_an_error_and_no_panic() {
         store.insert(key.clone()).await.unwrap();
         let damage = format!("UPDATE api_keys SET {column} = {value}");
         execute(&mut connection, &damage).await;
-        stores::r23_is_corrupt(&store, &key.id, &format!("k{number}"), &damage).await;
+        stores::is_corrupt(&store, &key.id, &format!("k{number}"), &damage).await;
         execute(&mut connection, "DELETE FROM api_key_digests; DELETE FROM api_keys").await;
     }
 }

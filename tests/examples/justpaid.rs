@@ -100,14 +100,14 @@ fn every_request_must_carry_a_good_key() {
             assert_eq!(answer.header("www-authenticate"), Some(r#"ApiKey header="x-api-key""#), "{name}");
             assert_eq!(answer.header("cache-control"), Some("no-store"), "{name}");
             assert_eq!(answer.header("x-ratelimit-limit"), None, "{name}: not authenticated, so no limit");
-            assert_eq!(answer.header("allow"), Some(""), "{name}: R71, routes are not told to strangers");
+            assert_eq!(answer.header("allow"), Some(""), "{name}: strangers learn no routes");
         }
     }
     assert_eq!(server.with_key(&key, "GET", "/workflows").status, 200);
 }
 
 #[test]
-fn hostile_headers_are_refused_and_the_server_lives() {
+fn hostile_headers_are_rejected_and_the_server_lives() {
     let server = start();
     let key = server.all().to_owned();
     let request = |lines: &str| {
@@ -131,7 +131,7 @@ fn hostile_headers_are_refused_and_the_server_lives() {
     let obs_text = [request("").trim_end().as_bytes(), b"\r\nx-api-key: wfk_\xff\xfe\r\n\r\n"].concat();
     assert_eq!(server.raw(&obs_text).status, 401, "bytes above 0x7F");
     let query = server.send("GET", &format!("/workflows?x-api-key={key}&api_key={key}"), &[], None);
-    assert_eq!(query.status, 401, "R14: not from the query");
+    assert_eq!(query.status, 401, "not from the query");
     assert_eq!(server.with_key(&key, "GET", "/workflows").status, 200);
 }
 
@@ -204,7 +204,7 @@ fn head_needs_what_get_needs() {
 }
 
 #[test]
-fn other_paths_and_methods_are_refused_in_the_published_envelope() {
+fn other_paths_and_methods_are_rejected_in_the_published_envelope() {
     let server = start();
     for (method, path, status) in [
         ("GET", "/nope", 404),
@@ -398,7 +398,7 @@ fn keys_are_created_listed_and_revoked() {
     let entry =
         listed.json()["data"].as_array().unwrap().iter().find(|entry| entry["id"] == id).cloned().unwrap();
     assert_eq!(entry["name"], "Production API Key");
-    assert!(!listed.body.contains(key), "R20, R61: a secret is shown once");
+    assert!(!listed.body.contains(key), "a secret is shown once");
     assert_eq!(entry.get("key"), None);
     assert_eq!(entry["hint"], format!("wfk_…{}", &key[key.len() - 4..]));
 
@@ -425,7 +425,7 @@ fn rotation_as_the_guide_has_it_keeps_both_keys_until_the_old_one_is_revoked() {
 }
 
 #[test]
-fn r53_r54_r55_a_key_gives_no_more_than_it_has() {
+fn a_key_gives_no_more_than_it_has() {
     let server = start();
     let create = |key: &str, body: &str| {
         server.send("POST", "/auth/api-keys", &[("x-api-key", key), JSON], Some(body))

@@ -201,7 +201,7 @@ async fn the_header_matrix_for_every_subset_of_parts_good_bad_and_absent() {
 
 /// Any break between good parts, or in one of them.
 #[test]
-fn r18_every_break_is_one_and_the_same_answer() {
+fn every_break_is_one_and_the_same_answer() {
     let server = start();
     let get = |name| server.get(name);
     let (key, secret, token) = (get("PASBY_API_KEY"), get("PASBY_APP_SECRET"), server.test_token());
@@ -222,10 +222,10 @@ fn r18_every_break_is_one_and_the_same_answer() {
         ("a live key, a test secret", [Some(live_key), Some(secret), None]),
         ("another organization's secret", [Some(key), Some(other_secret), None]),
         ("another organization's key", [Some(other_key), Some(secret), None]),
-        ("R25: the key's mark edited", [Some(&edited_key), Some(secret), None]),
-        ("R25: the secret's mark edited", [Some(key), Some(&edited_secret), None]),
-        ("R15: a longer secret", [Some(key), Some(&longer), None]),
-        ("R10: two keys in one value", [Some(&doubled), Some(secret), None]),
+        ("the key's mark edited", [Some(&edited_key), Some(secret), None]),
+        ("the secret's mark edited", [Some(key), Some(&edited_secret), None]),
+        ("a longer secret", [Some(key), Some(&longer), None]),
+        ("two keys in one value", [Some(&doubled), Some(secret), None]),
         ("the key as the secret", [Some(key), Some(key), None]),
         ("the secret as the key", [Some(secret), Some(secret), None]),
         (
@@ -259,8 +259,8 @@ fn r18_every_break_is_one_and_the_same_answer() {
         )
     };
     let first = comparable(first);
-    assert!(first.1.contains(&("www-authenticate".into(), r#"ApiKey header="x-api-key""#.into())), "R64");
-    assert!(first.1.contains(&("cache-control".into(), "no-store".into())), "R67");
+    assert!(first.1.contains(&("www-authenticate".into(), r#"ApiKey header="x-api-key""#.into())));
+    assert!(first.1.contains(&("cache-control".into(), "no-store".into())));
     for (name, [key, secret, token]) in cases {
         for path in ["/api/v2/flow/ping", "/api/v2/document/review", "/api/v2/no/such/path"] {
             let answer = server.send("POST", path, &fields(key, secret, token), None);
@@ -299,7 +299,7 @@ fn authorize_grants_a_token_in_the_header_and_names_what_is_missing() {
     assert_eq!(granted.status, 200, "{}", granted.body);
     let token = granted.header("x-access-token").unwrap();
     assert!(!granted.body.contains(token), "in the header and not in the body");
-    assert_eq!(granted.header("cache-control"), Some("no-store"), "R63");
+    assert_eq!(granted.header("cache-control"), Some("no-store"));
     let ping = server.send("POST", "/api/v1/flow/ping", &fields(Some(key), None, Some(token)), None);
     assert_eq!((ping.status, &ping.json()["data"]["app"]), (200, &json!(app)));
 
@@ -350,7 +350,7 @@ fn authorize_grants_a_token_in_the_header_and_names_what_is_missing() {
 }
 
 #[test]
-fn r1_r9_r10_r12_r13_r14_on_the_wire() {
+fn fields_on_the_wire() {
     let server = start();
     let (key, secret, token) =
         (server.get("PASBY_API_KEY"), server.get("PASBY_APP_SECRET"), server.test_token());
@@ -378,7 +378,7 @@ fn r1_r9_r10_r12_r13_r14_on_the_wire() {
         "names in any case, space around"
     );
 
-    // R9: each field twice, equal or not, is nobody's credential.
+    // Each field twice, equal or not, is no credential.
     for (name, version, lines) in [
         ("the key twice", "v2", vec![k, k, s]),
         ("a good and an empty key", "v2", vec![k, b"x-api-key:", s]),
@@ -393,9 +393,9 @@ fn r1_r9_r10_r12_r13_r14_on_the_wire() {
         ("the token twice", "v1", vec![k, t, t]),
         ("the token twice where none is needed", "v2", vec![k, s, t, t]),
         ("a good and an empty token", "v1", vec![k, t, b"x-access-token:"]),
-        ("R12: a key beyond ASCII", "v2", vec![b"x-api-key: bk-test_\xff", s]),
-        ("R12: a secret beyond ASCII", "v2", vec![k, b"x-access-secret: snb_\xff\xfe"]),
-        ("R12: a token beyond ASCII", "v1", vec![k, b"x-access-token: ses_\xff"]),
+        ("a key beyond ASCII", "v2", vec![b"x-api-key: bk-test_\xff", s]),
+        ("a secret beyond ASCII", "v2", vec![k, b"x-access-secret: snb_\xff\xfe"]),
+        ("a token beyond ASCII", "v1", vec![k, b"x-access-token: ses_\xff"]),
         ("a tab in the secret", "v2", vec![k, b"x-access-secret: snb_\t0000"]),
     ] {
         let answer = ping(version, &lines);
@@ -417,16 +417,16 @@ fn r1_r9_r10_r12_r13_r14_on_the_wire() {
         assert_eq!((answer.status, &*answer.body), (status, body));
         assert_eq!(answer.header("content-type"), Some("text/plain"));
     }
-    // R13, R14, and what HTTP itself refuses.
+    // Long values, the query, and what HTTP itself rejects.
     let long = format!("x-access-secret: {}", "x".repeat(100_000));
-    assert_eq!(ping("v2", &[k, long.as_bytes()]).status, 401, "R13");
+    assert_eq!(ping("v2", &[k, long.as_bytes()]).status, 401, "a long value");
     for junk in [b"x-access-secret: a\0b".as_slice(), b"x-access-secret : x", b"\x00\x01\x02", b" folded: x"]
     {
         let answer = ping("v2", &[k, s, junk]);
         assert_eq!(answer.status, 400, "{junk:?}");
     }
     let query = format!("/api/v2/flow/ping?x-api-key={key}&x-access-secret={secret}");
-    assert_eq!(server.send("POST", &query, &[], None).body, NO_KEY, "R14");
+    assert_eq!(server.send("POST", &query, &[], None).body, NO_KEY, "not from the query");
     let bearer = format!("Bearer {key}");
     assert_eq!(server.send("POST", "/api/v2/flow/ping", &[("authorization", &*bearer)], None).body, NO_KEY);
     assert_eq!(ping("v2", &[k, s]).status, 200, "still there");
@@ -470,7 +470,7 @@ fn unknown_routes_and_methods_are_covered_too() {
 }
 
 #[test]
-fn r74_the_address_limit_comes_before_everything_and_believes_no_stranger() {
+fn the_address_limit_comes_before_everything_and_believes_no_stranger() {
     let server = Server::start("pasby_flows", &[]);
     let (key, secret) = (server.get("PASBY_API_KEY"), server.get("PASBY_APP_SECRET"));
     let whole = fields(Some(key), Some(secret), None);
@@ -489,7 +489,7 @@ fn r74_the_address_limit_comes_before_everything_and_believes_no_stranger() {
         let answer = server.send("POST", "/api/v2/flow/ping", &sent, None);
         assert_eq!((answer.status, answer.header("content-type")), (429, Some("text/plain")));
         assert!(!answer.body.is_empty());
-        assert!((1..=61).contains(&answer.number("retry-after")), "R68: {:?}", answer.headers);
+        assert!((1..=61).contains(&answer.number("retry-after")), "{:?}", answer.headers);
     }
 }
 
@@ -512,8 +512,8 @@ fn behind_named_proxies_the_address_is_in_one_of_three_fields() {
     );
     assert_eq!(remaining(&[(real, "203.0.113.4"), (forwarded, "203.0.113.1")]), (401, 1));
     assert_eq!(remaining(&[(cf, "2001:db8:1:2::1")]), (401, 1));
-    assert_eq!(remaining(&[(cf, "2001:db8:1:2::2")]), (401, 0), "R73: one network");
-    // A field that can't be read makes nobody a client of its own.
+    assert_eq!(remaining(&[(cf, "2001:db8:1:2::2")]), (401, 0), "one network");
+    // A field that can't be read makes no client of its own.
     assert_eq!(remaining(&[]), (401, 1), "the proxy's own");
     assert_eq!(remaining(&[(cf, "nonsense"), (real, "203.0.113.9")]), (401, 0));
     assert_eq!(remaining(&[(cf, "203.0.113.8"), (cf, "203.0.113.9")]), (429, 0));

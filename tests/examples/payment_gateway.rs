@@ -91,9 +91,9 @@ fn text(json: &Value) -> String {
     json.as_str().unwrap_or_else(|| panic!("a text: {json}")).to_owned()
 }
 
-/// Every refusal has the three members, and the identifier is that of the field.
+/// Every error has the three members, and the identifier is that of the field.
 #[track_caller]
-fn refused(answer: &Answer, status: u16, code: &str, name: &str) {
+fn assert_error(answer: &Answer, status: u16, code: &str, name: &str) {
     assert_eq!(answer.status, status, "{name}: {}", answer.body);
     let json = answer.json();
     assert_eq!(json["code"], code, "{name}: {json}");
@@ -127,35 +127,40 @@ fn the_printed_curl_lines_work_as_pasted() {
 }
 
 #[test]
-fn r64_r65_challenges_of_rfc_6750() {
+fn challenges_of_rfc_6750() {
     let server = start();
     let challenge = |answer: &Answer| answer.header("www-authenticate").map(str::to_owned);
     let plain = r#"Bearer realm="payment-gateway.app""#;
 
     let answer = server.send("GET", "/transactions", &[], None);
-    refused(&answer, 401, "unauthorized", "nothing was sent");
+    assert_error(&answer, 401, "unauthorized", "nothing was sent");
     assert_eq!(challenge(&answer).as_deref(), Some(plain), "and no error is named");
     let answer = server.send("GET", "/no/such/path", &[], None);
-    refused(&answer, 401, "unauthorized", "an unknown path tells strangers nothing");
+    assert_error(&answer, 401, "unauthorized", "an unknown path tells strangers nothing");
 
     for token in ["sk_live_0123456789abcdef.0123456789abcdef0123456789abcdef", "sk_", "dash_0", "a|b"] {
         let answer = server.with(token, "GET", "/transactions", &[], None);
-        refused(&answer, 401, "unauthorized", token);
+        assert_error(&answer, 401, "unauthorized", token);
         let invalid = format!(r#"{plain}, error="invalid_token""#);
         assert_eq!(challenge(&answer), Some(invalid), "{token}");
     }
 
     let answer = server.by("CHECKOUT_API_KEY", "GET", "/transactions", &[], None);
-    refused(&answer, 403, "insufficient_scope", "no scope");
+    assert_error(&answer, 403, "insufficient_scope", "no scope");
     let wanted = r#"Bearer error="insufficient_scope", scope="transaction:read""#;
     assert_eq!(challenge(&answer).as_deref(), Some(wanted));
     for (who, path) in [(WHOLE, "/system/health"), (ADMIN, "/system/health")] {
         let answer = server.by(who, "GET", path, &[], None);
-        refused(&answer, 403, "forbidden", who);
+        assert_error(&answer, 403, "forbidden", who);
         assert_eq!(challenge(&answer), None, "{who}: a scope would not help");
     }
     let fields = [("Authorization", "Bearer x"), ("Authorization", "Bearer x")];
-    refused(&server.send("GET", "/transactions", &fields, None), 400, "invalid_request", "two credentials");
+    assert_error(
+        &server.send("GET", "/transactions", &fields, None),
+        400,
+        "invalid_request",
+        "two credentials",
+    );
 }
 
 #[test]
@@ -182,7 +187,7 @@ fn every_answer_has_a_request_id() {
 }
 
 #[test]
-fn r8_r15_a_key_is_its_prefix_its_identifier_and_its_secret() {
+fn a_key_is_its_prefix_its_identifier_and_its_secret() {
     let server = start();
     let key = server.get(WHOLE);
     let (head, secret) = key.split_once('.').unwrap();
@@ -215,7 +220,7 @@ fn r8_r15_a_key_is_its_prefix_its_identifier_and_its_secret() {
 }
 
 #[test]
-fn r36_r39_each_route_needs_its_scope() {
+fn each_route_needs_its_scope() {
     let server = start();
     let client = server.new_client(WHOLE);
     let invoice = json!({ "clientId": client, "amount": 5 });
@@ -249,13 +254,18 @@ fn r36_r39_each_route_needs_its_scope() {
         let others: Vec<_> = others.chain(["organization:execute", "portal:execute"]).collect();
         let (_, key) = server.new_key(&others);
         let answer = server.with(&key, method, path, &[], body.clone());
-        refused(&answer, 403, "insufficient_scope", &format!("{method} {path} without {scope}"));
+        assert_error(&answer, 403, "insufficient_scope", &format!("{method} {path} without {scope}"));
     }
     // What no route has is not there, not even for who may do everything.
     for (method, path) in [("DELETE", "/clients"), ("POST", "/transactions"), ("PATCH", "/system/settings")] {
-        refused(&server.by(SYSTEM, method, path, &[], None), 405, "method_not_allowed", path);
+        assert_error(&server.by(SYSTEM, method, path, &[], None), 405, "method_not_allowed", path);
     }
-    refused(&server.by(WHOLE, "GET", "/nowhere", &[], None), 404, "not_found", "a path that no route has");
+    assert_error(
+        &server.by(WHOLE, "GET", "/nowhere", &[], None),
+        404,
+        "not_found",
+        "a path that no route has",
+    );
 }
 
 #[test]
@@ -279,15 +289,15 @@ fn an_organization_key_never_passes_for_a_system_key() {
     ] {
         for fields in [&[][..], &[("X-Organization-ID", OURS)], &[("X-Organization-ID", "system")]] {
             let answer = server.with(&key, method, path, fields, body.clone());
-            refused(&answer, 403, "forbidden", &format!("{method} {path} {fields:?}"));
+            assert_error(&answer, 403, "forbidden", &format!("{method} {path} {fields:?}"));
         }
         for who in [ADMIN, VIEWER] {
             let cookie = [("Cookie", "selectedOrganization=org_demo")];
-            refused(&server.by(who, method, path, &cookie, body.clone()), 403, "forbidden", who);
+            assert_error(&server.by(who, method, path, &cookie, body.clone()), 403, "forbidden", who);
         }
     }
     let catalog = server.create_key(SYSTEM, OURS, json!({ "name": "n", "scopes": ["system:read"] }));
-    refused(&catalog, 400, "validation_error", "no organization's key can have a scope of the system");
+    assert_error(&catalog, 400, "validation_error", "no organization's key can have a scope of the system");
 }
 
 #[test]
@@ -313,7 +323,7 @@ fn the_system_provisions_and_has_settings() {
         [("PUT", "/system/settings"), ("GET", "/organizations"), ("GET", "/system/api-keys")]
     {
         let answer = server.with(&monitor, method, path, &[], Some(json!({ "portalLinkTtlMinutes": 5 })));
-        refused(&answer, 403, "insufficient_scope", path);
+        assert_error(&answer, 403, "insufficient_scope", path);
     }
     let names = server.by(SYSTEM, "GET", "/system/api-keys", &[], None).json();
     let names = names["data"].as_array().unwrap().iter().map(|key| text(&key["name"])).collect::<Vec<_>>();
@@ -326,12 +336,12 @@ fn the_system_provisions_and_has_settings() {
 }
 
 #[test]
-fn r48_r49_for_which_organization_a_key_acts() {
+fn for_which_organization_a_key_acts() {
     let server = start();
     let field = "X-Organization-ID";
     let ours: &[(&str, &str)] = &[(field, OURS)];
     let other: &[(&str, &str)] = &[(field, OTHER)];
-    let nobodys: &[(&str, &str)] = &[(field, "org_none")];
+    let of_none: &[(&str, &str)] = &[(field, "org_none")];
     let both: &[(&str, &str)] = &[(field, OURS), (field, OTHER)];
     let twice: &[(&str, &str)] = &[(field, OURS), (field, OURS)];
     let blank: &[(&str, &str)] = &[(field, " ")];
@@ -345,7 +355,7 @@ fn r48_r49_for_which_organization_a_key_acts() {
         (WHOLE, "/clients", blank, 200),
         (WHOLE, "/clients", cookie, 200),
         (WHOLE, "/clients", other, 403),
-        (WHOLE, "/clients", nobodys, 403),
+        (WHOLE, "/clients", of_none, 403),
         (WHOLE, "/clients", both, 403),
         (WHOLE, "/clients", twice, 403),
         (WHOLE, &ours_keys, none, 200),
@@ -360,7 +370,7 @@ fn r48_r49_for_which_organization_a_key_acts() {
         (SYSTEM, "/clients", cookie, 400),
         (SYSTEM, "/clients", ours, 200),
         (SYSTEM, "/clients", other, 200),
-        (SYSTEM, "/clients", nobodys, 404),
+        (SYSTEM, "/clients", of_none, 404),
         (SYSTEM, "/clients", both, 403),
         (SYSTEM, "/clients", twice, 403),
         (SYSTEM, &ours_keys, none, 200),
@@ -375,15 +385,16 @@ fn r48_r49_for_which_organization_a_key_acts() {
     let client = server.new_client(OF_OTHER);
     let seen = |fields| server.by(SYSTEM, "GET", "/clients", fields, None).body;
     assert!(seen(other).contains(&client) && !seen(ours).contains(&client));
-    // Another's and nobody's are one and the same answer.
+    // Another's and those of no organization are one and the same answer.
     let id = [("X-Request-ID", "same")];
-    let [another, nobody] = [&other_keys, &no_keys].map(|path| server.by(WHOLE, "GET", path, &id, None));
+    let [another, of_no_organization] =
+        [&other_keys, &no_keys].map(|path| server.by(WHOLE, "GET", path, &id, None));
     let without_date = |answer: &Answer| {
         let fields =
             answer.headers.iter().filter(|(name, _)| !name.starts_with("x-ratelimit") && name != "date");
         (answer.status, fields.cloned().collect::<Vec<_>>(), answer.body.clone())
     };
-    assert_eq!(without_date(&another), without_date(&nobody));
+    assert_eq!(without_date(&another), without_date(&of_no_organization));
     // An escape is no spelling of the same organization.
     for path in ["/organizations/org%5Fdemo/api-keys", "/organizations/ORG_DEMO/api-keys"] {
         assert_eq!(server.by(WHOLE, "GET", path, &[], None).status, 404, "{path}");
@@ -427,7 +438,7 @@ fn for_which_organization_a_session_acts() {
         }
     }
     let fields = [("Cookie", &*ours), ("X-Organization-ID", OTHER)];
-    refused(
+    assert_error(
         &server.by(ADMIN, "GET", plain, &fields, None),
         403,
         "organization_mismatch",
@@ -462,21 +473,21 @@ fn role_and_scope_are_both_checked() {
             let answer = server.by(who, method, path, fields, Some(body.clone()));
             assert_eq!(answer.status, status, "{who} {fields:?} {method} {path}: {}", answer.body);
             if status == 403 {
-                refused(&answer, 403, "forbidden", path);
+                assert_error(&answer, 403, "forbidden", path);
             }
         }
     }
     // Managing keys is for administrators.
     assert_eq!(server.by(ADMIN, "GET", &keys(OURS), &[], None).status, 200);
-    refused(&server.by(ADMIN, "GET", &keys(OTHER), &[], None), 403, "forbidden", "a viewer there");
-    refused(&server.by(VIEWER, "GET", &keys(OURS), &[], None), 403, "forbidden", "a viewer");
+    assert_error(&server.by(ADMIN, "GET", &keys(OTHER), &[], None), 403, "forbidden", "a viewer there");
+    assert_error(&server.by(VIEWER, "GET", &keys(OURS), &[], None), 403, "forbidden", "a viewer");
     // What somebody makes in a session outlives it.
     let made = server.create_key(ADMIN, OURS, json!({ "name": "n", "scopes": ["client:read"] }));
     assert_eq!((made.status, &made.json()["expiresAt"]), (200, &Value::Null), "{}", made.body);
 }
 
 #[test]
-fn r20_r58_r61_the_life_of_a_key() {
+fn the_life_of_a_key() {
     let server = start();
     let (id, first) = server.new_key(&["transaction:read"]);
     assert_eq!(server.status_of(&first), 200);
@@ -515,7 +526,7 @@ fn r20_r58_r61_the_life_of_a_key() {
         ("a secret", json!({ "key": "sk_live_mine" })),
         ("scopes", json!({ "scopes": ["transaction:*"] })),
     ] {
-        refused(&act("rotate", Some(body)), 400, "validation_error", name);
+        assert_error(&act("rotate", Some(body)), 400, "validation_error", name);
     }
     assert_eq!(server.status_of(&fifth), 200, "and nothing has changed");
 
@@ -530,13 +541,13 @@ fn r20_r58_r61_the_life_of_a_key() {
     assert_eq!(act("revoke", None).status, 200);
     assert_eq!(statuses(&[&fifth, &during]), [401, 401], "all secrets at once");
     assert_eq!(server.listed(WHOLE, OURS)[&id], "revoked");
-    refused(&act("revoke", None), 404, "not_found", "again");
-    refused(&act("rotate", None), 404, "not_found", "no way back");
+    assert_error(&act("revoke", None), 404, "not_found", "again");
+    assert_error(&act("rotate", None), 404, "not_found", "no way back");
     let path = format!("{}/{id}", keys(OURS));
     let deleted = server.by(WHOLE, "DELETE", &path, &[], None);
     assert_eq!((deleted.status, deleted.json()), (200, json!({ "id": id, "deleted": true })));
     assert!(!server.listed(WHOLE, OURS).contains_key(&id));
-    refused(&server.by(WHOLE, "DELETE", &path, &[], None), 404, "not_found", "again");
+    assert_error(&server.by(WHOLE, "DELETE", &path, &[], None), 404, "not_found", "again");
 
     // A key that is deleted while it works is revoked by that.
     let (id, key) = server.new_key(&["transaction:read"]);
@@ -545,7 +556,7 @@ fn r20_r58_r61_the_life_of_a_key() {
 }
 
 #[test]
-fn r53_r54_r55_nobody_gains_anything_by_managing_keys() {
+fn managing_keys_gains_nothing() {
     let server = start();
     let with = |extra: Value| {
         let mut body = json!({ "name": "n", "scopes": ["client:read"] });
@@ -586,22 +597,22 @@ fn r53_r54_r55_nobody_gains_anything_by_managing_keys() {
         let others: Vec<_> = all.into_iter().filter(|other| other != scope).collect();
         let (_, key) = server.new_key(&others);
         let answer = server.with(&key, method, path, &[], Some(json!({})));
-        refused(&answer, 403, "insufficient_scope", path);
+        assert_error(&answer, 403, "insufficient_scope", path);
         assert_eq!(server.send(method, path, &[], None).status, 401, "r56");
         // Another organization's key, by its identifier.
         let elsewhere = path.replace(OURS, OTHER);
         if elsewhere.contains(&victim) {
-            refused(&server.by(OF_OTHER, method, &elsewhere, &[], None), 404, "not_found", &elsewhere);
-            refused(&server.by(OF_OTHER, method, path, &[], None), 404, "not_found", path);
+            assert_error(&server.by(OF_OTHER, method, &elsewhere, &[], None), 404, "not_found", &elsewhere);
+            assert_error(&server.by(OF_OTHER, method, path, &[], None), 404, "not_found", path);
             // And a key of an organization among those of the system.
             let system = path.replace(&keys(OURS), "/system/api-keys");
-            refused(&server.by(SYSTEM, method, &system, &[], None), 404, "not_found", &system);
+            assert_error(&server.by(SYSTEM, method, &system, &[], None), 404, "not_found", &system);
         }
     }
     // Who gets a secret to a key has to have what the key has.
     let (_, weak) = server.new_key(&["api_key:update"]);
     let path = format!("{}/{victim}/rotate", keys(OURS));
-    refused(&server.with(&weak, "POST", &path, &[], None), 403, "forbidden", "a stronger key");
+    assert_error(&server.with(&weak, "POST", &path, &[], None), 403, "forbidden", "a stronger key");
     assert_eq!(server.status_of(&secret), 200, "the key is what it was");
 
     // No longer life than its maker's.
@@ -611,11 +622,16 @@ fn r53_r54_r55_nobody_gains_anything_by_managing_keys() {
     let create = |body| server.with(&maker, "POST", &keys(OURS), &[], Some(body));
     assert_eq!(create(with(json!({}))).json()["expiresAt"], "2099-01-01T00:00:00Z");
     assert_eq!(create(with(json!({ "expiresAt": "2098-01-01T00:00:00Z" }))).status, 200);
-    refused(&create(with(json!({ "expiresAt": "2099-01-01T00:00:01Z" }))), 403, "forbidden", "a longer one");
+    assert_error(
+        &create(with(json!({ "expiresAt": "2099-01-01T00:00:01Z" }))),
+        403,
+        "forbidden",
+        "a longer one",
+    );
 }
 
 #[test]
-fn r60_whatever_happens_at_once_revoking_wins() {
+fn revoking_wins_whatever_happens_at_once() {
     let server = start();
     for round in 0..4 {
         let (id, first) = server.new_key(&["transaction:read"]);
@@ -666,11 +682,11 @@ fn r60_whatever_happens_at_once_revoking_wins() {
 }
 
 #[test]
-fn r57_a_portal_link_opens_once_and_is_nothing_else() {
+fn a_portal_link_opens_once_and_is_nothing_else() {
     let server = start();
     let client = server.new_client(WHOLE);
     let create = |who, body| server.by(who, "POST", "/portal/links", &[], Some(body));
-    // No longer than the system's time, whoever asks.
+    // No longer than the system's time, for every caller.
     let policy = json!({ "portalLinkTtlMinutes": 10 });
     assert_eq!(server.by(SYSTEM, "PUT", "/system/settings", &[], Some(policy)).status, 200);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
@@ -684,9 +700,9 @@ fn r57_a_portal_link_opens_once_and_is_nothing_else() {
     }
     for asked in [json!(0), json!(-1), json!("5"), json!(1.5), json!(u64::MAX)] {
         let answer = create(WHOLE, json!({ "clientId": client, "ttlMinutes": asked }));
-        refused(&answer, 400, "validation_error", &asked.to_string());
+        assert_error(&answer, 400, "validation_error", &asked.to_string());
     }
-    refused(&create(OF_OTHER, json!({ "clientId": client })), 404, "not_found", "another's client");
+    assert_error(&create(OF_OTHER, json!({ "clientId": client })), 404, "not_found", "another's client");
 
     let token = text(&create(WHOLE, json!({ "clientId": client })).json()["token"]);
     let path = format!("/portal/links/{token}");
@@ -696,7 +712,7 @@ fn r57_a_portal_link_opens_once_and_is_nothing_else() {
     }
     assert_eq!(server.listed(SYSTEM, OURS).len(), 3, "the three that the example made");
     // Nor is a key a link.
-    refused(
+    assert_error(
         &server.send("GET", &format!("/portal/links/{}", server.get(WHOLE)), &[], None),
         404,
         "not_found",
@@ -718,7 +734,7 @@ fn r57_a_portal_link_opens_once_and_is_nothing_else() {
     assert_eq!(opened.json(), json!({ "organizationId": OURS, "clientId": client }));
     assert_eq!(opened.header("cache-control"), Some("no-store"));
     let again = server.send("GET", &format!("/portal/links/{token}"), &[], None);
-    refused(&again, 404, "not_found", "again");
+    assert_error(&again, 404, "not_found", "again");
 }
 
 #[test]
@@ -729,7 +745,7 @@ fn a_hundred_a_minute_for_each_caller() {
         assert_eq!(read("CHECKOUT_API_KEY").status, 403, "{number}: what is forbidden counts");
     }
     let over = read("CHECKOUT_API_KEY");
-    refused(&over, 429, "rate_limited", "the hundred and first");
+    assert_error(&over, 429, "rate_limited", "the hundred and first");
     // A minute, and up to a second more: it is rounded up.
     assert!((1..=61).contains(&over.number("retry-after")), "{}", over.number("retry-after"));
     assert_eq!(read(WHOLE).status, 200, "others are not held up by that");

@@ -78,9 +78,9 @@ impl Caller<'_> {
     }
 }
 
-/// Every refusal is JSON, and each of its errors has both members.
+/// Every error is JSON, and each of its errors has both members.
 #[track_caller]
-fn refused(answer: &Answer, status: u16, code: &str, name: &str) {
+fn assert_error(answer: &Answer, status: u16, code: &str, name: &str) {
     assert_eq!((answer.status, answer.json()["errors"][0]["code"].as_str()), (status, Some(code)), "{name}");
     assert_eq!(answer.header("content-type"), Some(JSON), "{name}");
     let json = answer.json();
@@ -120,7 +120,7 @@ fn a_good_key_and_its_organization_pass() {
 }
 
 #[test]
-fn r1_to_r15_every_other_credential_is_authentication_failed() {
+fn every_other_credential_is_authentication_failed() {
     let server = start();
     let (key, organization) = (server.get("TEST_SECRET_KEY"), server.get("ORGANIZATION_ID"));
     let encoded = STANDARD.encode(format!("{key}:"));
@@ -138,30 +138,30 @@ fn r1_to_r15_every_other_credential_is_authentication_failed() {
         ("another scheme", Some(format!("Bearer {key}"))),
         ("the key without a scheme", Some(key.into())),
         ("the key without Base64", Some(format!("Basic {key}:"))),
-        ("R2: a tab", Some(format!("Basic\t{encoded}"))),
-        ("R2: a space, then a tab", Some(format!("Basic \t{encoded}"))),
-        ("R1: a scheme that folds to it elsewhere", Some(format!("Ba\u{17f}ic {encoded}"))),
-        ("R3: no colon", of(key)),
-        ("R4: CR LF", of(&format!("{key}\r\n:"))),
-        ("R4: NUL", of(&format!("{key}\0:"))),
-        ("R4: no UTF-8", Some(format!("Basic {}", STANDARD.encode([key.as_bytes(), b"\xff:"].concat())))),
-        ("R5: no padding", Some(format!("Basic {}", STANDARD_NO_PAD.encode(format!("{key}:"))))),
-        ("R5: the other alphabet", Some(format!("Basic {url_safe}"))),
-        ("R5: a line break in it", Some(format!("Basic {} {}", &encoded[..20], &encoded[20..]))),
-        ("R6: a password", of(&format!("{key}:password"))),
-        ("R6: a second colon", of(&format!("{key}::"))),
-        ("R6: the key as password", of(&format!(":{key}"))),
-        ("R7: empty user name", of(":")),
-        ("R10: two in one value", Some(format!("Basic {encoded}, Basic {encoded}"))),
-        ("R13: 100 000 bytes", Some(format!("Basic {}", "A".repeat(100_000)))),
-        ("R15: one character short", of(&format!("{}:", &key[..key.len() - 1]))),
-        ("R15: one too many", of(&format!("{key}x:"))),
-        ("R15: another case", of(&format!("sk_test_{}:", swap_case(secret)))),
-        ("R15: space before it", of(&format!(" {key}:"))),
+        ("a tab", Some(format!("Basic\t{encoded}"))),
+        ("a space, then a tab", Some(format!("Basic \t{encoded}"))),
+        ("a scheme that folds to it elsewhere", Some(format!("Ba\u{17f}ic {encoded}"))),
+        ("no colon", of(key)),
+        ("CR LF", of(&format!("{key}\r\n:"))),
+        ("NUL", of(&format!("{key}\0:"))),
+        ("no UTF-8", Some(format!("Basic {}", STANDARD.encode([key.as_bytes(), b"\xff:"].concat())))),
+        ("no padding", Some(format!("Basic {}", STANDARD_NO_PAD.encode(format!("{key}:"))))),
+        ("the other alphabet", Some(format!("Basic {url_safe}"))),
+        ("a line break in it", Some(format!("Basic {} {}", &encoded[..20], &encoded[20..]))),
+        ("a password", of(&format!("{key}:password"))),
+        ("a second colon", of(&format!("{key}::"))),
+        ("the key as password", of(&format!(":{key}"))),
+        ("empty user name", of(":")),
+        ("two in one value", Some(format!("Basic {encoded}, Basic {encoded}"))),
+        ("100 000 bytes", Some(format!("Basic {}", "A".repeat(100_000)))),
+        ("one character short", of(&format!("{}:", &key[..key.len() - 1]))),
+        ("one too many", of(&format!("{key}x:"))),
+        ("another case", of(&format!("sk_test_{}:", swap_case(secret)))),
+        ("space before it", of(&format!(" {key}:"))),
         ("a publishable key", of(&format!("pk_test_{secret}:"))),
         ("no such mode", of(&format!("sk_foo_{secret}:"))),
         ("no mode", of(&format!("sk_{secret}:"))),
-        ("R25: the prefix edited", of(&format!("sk_live_{secret}:"))),
+        ("the prefix edited", of(&format!("sk_live_{secret}:"))),
         ("unknown", of(&format!("sk_test_{flipped}:"))),
         ("the guide's sample", of("sk_test_abc123:")),
     ];
@@ -176,12 +176,12 @@ fn r1_to_r15_every_other_credential_is_authentication_failed() {
             {
                 let answer = server.send(method, path, &fields, None);
                 let name = format!("{name}, {organization:?}: {method} {path}");
-                refused(&answer, 401, "authentication_failed", &name);
-                assert_eq!(answer.body, base.body, "R18: {name}");
+                assert_error(&answer, 401, "authentication_failed", &name);
+                assert_eq!(answer.body, base.body, "{name}");
                 let challenge = answer.header("www-authenticate");
-                assert_eq!(challenge, Some(r#"Basic realm="PayMongo Workflow API""#), "R64: {name}");
+                assert_eq!(challenge, Some(r#"Basic realm="PayMongo Workflow API""#), "{name}");
                 assert_eq!(answer.header("cache-control"), Some("no-store"), "{name}");
-                assert_eq!(answer.header("allow"), Some(""), "R71: {name}");
+                assert_eq!(answer.header("allow"), Some(""), "{name}");
             }
         }
     }
@@ -194,7 +194,7 @@ fn swap_case(text: &str) -> String {
 }
 
 #[test]
-fn r1_r2_r9_r12_r14_on_the_wire() {
+fn fields_on_the_wire() {
     let server = start();
     let (key, organization) = (server.get("TEST_SECRET_KEY"), server.get("ORGANIZATION_ID"));
     let encoded = STANDARD.encode(format!("{key}:"));
@@ -220,16 +220,20 @@ fn r1_r2_r9_r12_r14_on_the_wire() {
         assert_eq!(server.raw(request(&lines).as_bytes()).status, status, "{name}");
     }
     let obs_text = [request("").trim_end().as_bytes(), b"\r\nAuthorization: Basic \xff\xfe\r\n\r\n"].concat();
-    assert_eq!(server.raw(&obs_text).status, 401, "R12: bytes above 0x7F");
+    assert_eq!(server.raw(&obs_text).status, 401, "bytes above 0x7F");
     let in_query = format!("/workflows?Authorization=Basic%20{encoded}&key={key}");
-    assert_eq!(server.send("GET", &in_query, &[("Organization-Id", organization)], None).status, 401, "R14");
+    assert_eq!(
+        server.send("GET", &in_query, &[("Organization-Id", organization)], None).status,
+        401,
+        "not from the query"
+    );
     let user_info =
         format!("GET http://{key}:@x/v1/workflows HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    assert_ne!(server.raw(user_info.as_bytes()).status, 200, "R14: nor from the authority");
+    assert_ne!(server.raw(user_info.as_bytes()).status, 200, "nor from the authority");
 }
 
 #[test]
-fn r9_r48_the_organization_is_asked_for_after_the_key_and_selects_nothing() {
+fn the_organization_is_asked_for_after_the_key_and_selects_nothing() {
     let server = start();
     let (own, other) = (server.get("ORGANIZATION_ID"), server.get("OTHER_ORGANIZATION_ID"));
     let good = basic(server.get("TEST_SECRET_KEY"));
@@ -252,22 +256,22 @@ fn r9_r48_the_organization_is_asked_for_after_the_key_and_selects_nothing() {
         fields.extend(organizations.iter().map(|organization| ("Organization-Id", *organization)));
         for path in ["/workflows", "/workflows/none", "/no/such/path"] {
             let answer = server.send("GET", path, &fields, None);
-            refused(&answer, *status, code, &format!("{name}: {path}"));
+            assert_error(&answer, *status, code, &format!("{name}: {path}"));
             assert_eq!(answer.header("www-authenticate"), None, "{name}");
         }
     }
     let answers = [other, "org_nobody"].map(|organization| {
         server.list(&[("Authorization", &*good), ("Organization-Id", organization)]).body
     });
-    assert_eq!(answers[0], answers[1], "nobody learns which organizations there are");
+    assert_eq!(answers[0], answers[1], "the answer does not tell which organizations there are");
     for alias in ["organization_id", "x-organization-id", "X-Org-Id"] {
         let answer = server.list(&[("Authorization", &*good), (alias, own)]);
-        refused(&answer, 400, "missing_organization_header", alias);
+        assert_error(&answer, 400, "missing_organization_header", alias);
     }
 }
 
 #[test]
-fn r49_what_is_another_s_is_answered_like_what_is_not_there() {
+fn what_is_another_s_is_answered_like_what_is_not_there() {
     let server = start();
     let (test, live, other) = (server.test(), server.live(), server.other());
     let (test_id, live_id, other_id) = (test.create("mine"), live.create("live"), other.create("theirs"));
@@ -299,14 +303,14 @@ fn r49_what_is_another_s_is_answered_like_what_is_not_there() {
                 (answer.status, fields.collect::<Vec<_>>(), answer.body)
             })
         };
-        let (theirs, nobodys) = (calls(id), calls("workflow_404"));
-        assert_eq!(theirs, nobodys, "{name}");
+        let (theirs, of_none) = (calls(id), calls("workflow_404"));
+        assert_eq!(theirs, of_none, "{name}");
         assert_eq!(
             theirs.each_ref().map(|answer| answer.0),
             [404, 404, 404, 404, 400, 415, 404, 405],
             "{name}"
         );
-        refused(&caller.send("GET", &format!("/workflows/{id}")), 404, "not_found", name);
+        assert_error(&caller.send("GET", &format!("/workflows/{id}")), 404, "not_found", name);
     }
     for (caller, id, name) in
         [(test, &test_id, "mine"), (live, &live_id, "live"), (other, &other_id, "theirs")]
@@ -331,11 +335,11 @@ fn livemode_mismatch_is_told_on_the_one_route_and_within_the_organization() {
         assert_eq!((answer.status, &answer.json()["data"]["livemode"]), (200, &json!(livemode)));
         assert_eq!(answer.json()["data"]["workflow_id"], id);
     }
-    refused(&test.send("POST", &execute(live_id)), 403, "livemode_mismatch", "test executes live");
-    refused(&live.send("POST", &execute(test_id)), 403, "livemode_mismatch", "live executes test");
+    assert_error(&test.send("POST", &execute(live_id)), 403, "livemode_mismatch", "test executes live");
+    assert_error(&live.send("POST", &execute(test_id)), 403, "livemode_mismatch", "live executes test");
     for id in [test_id, live_id, "workflow_404"] {
         let answer = other.send("POST", &execute(id));
-        refused(&answer, 404, "not_found", "another organization learns nothing");
+        assert_error(&answer, 404, "not_found", "another organization learns nothing");
         assert_eq!(answer.body, test.send("POST", &execute("workflow_404")).body);
     }
     let with_input = test.send_body("POST", &execute(test_id), JSON, r#"{"amount":100}"#);
@@ -367,8 +371,8 @@ fn workflows_are_written_in_json_and_in_yaml() {
         let renamed = test.send_body("PUT", &path, YAML, "name: Renamed");
         assert_eq!((renamed.status, &renamed.json()["data"]["name"]), (200, &json!("Renamed")));
         assert_eq!(test.send("DELETE", &path).status, 200);
-        refused(&test.send("GET", &path), 404, "not_found", "deleted");
-        refused(&test.send("DELETE", &path), 404, "not_found", "deleted already");
+        assert_error(&test.send("GET", &path), 404, "not_found", "deleted");
+        assert_error(&test.send("DELETE", &path), 404, "not_found", "deleted already");
     }
     let deep = "[".repeat(100_000);
     let bomb = format!(
@@ -400,7 +404,7 @@ fn workflows_are_written_in_json_and_in_yaml() {
         ("an empty type", "", json, 415, "unsupported_media_type"),
         ("one that starts alike", "application/json5", json, 415, "unsupported_media_type"),
     ] {
-        refused(&test.send_body("POST", "/workflows", content_type, body), status, code, name);
+        assert_error(&test.send_body("POST", "/workflows", content_type, body), status, code, name);
     }
     let large = format!(r#"{{"name":"{}"}}"#, "x".repeat(3_000_000));
     let answer = test.send_body("POST", "/workflows", JSON, &large);
@@ -412,7 +416,7 @@ fn workflows_are_written_in_json_and_in_yaml() {
 }
 
 #[test]
-fn other_paths_and_methods_are_refused_in_the_envelope() {
+fn other_paths_and_methods_are_rejected_in_the_envelope() {
     let server = start();
     let id = server.get("TEST_WORKFLOW_ID");
     for (method, path, status, code) in [
@@ -430,9 +434,9 @@ fn other_paths_and_methods_are_refused_in_the_envelope() {
         ("PURGE", format!("/workflows/{id}"), 405, "method_not_allowed"),
         ("OPTIONS", "/workflows".into(), 405, "method_not_allowed"),
     ] {
-        refused(&server.test().send(method, &path), status, code, &format!("{method} {path}"));
+        assert_error(&server.test().send(method, &path), status, code, &format!("{method} {path}"));
         let stranger = server.send(method, &path, &[], None);
-        refused(&stranger, 401, "authentication_failed", &format!("{method} {path}, a stranger"));
+        assert_error(&stranger, 401, "authentication_failed", &format!("{method} {path}, a stranger"));
     }
 }
 

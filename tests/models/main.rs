@@ -2,3 +2,4 @@
 
 mod cache_interleavings;
 mod interleavings;
+mod occupancy_interleavings;

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "some tests have figures for who asks for them")]
 
+#[path = "../support/faults.rs"]
+mod faults;
 #[path = "../support/postgres.rs"]
 mod postgres_server;
 #[path = "../support/proxy.rs"]
@@ -16,6 +18,7 @@ mod stores;
 mod support;
 
 mod distributed;
+mod layers_agree;
 mod postgres;
 mod preset_limiters;
 mod redis;

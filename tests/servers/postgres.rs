@@ -51,7 +51,7 @@ async fn is_held(cache: &CachedStore<PostgresStore>, key: &KeyRecord) -> bool {
     format!("{find:?}") == "Lookup::Ready" && matches!(find.await, Ok(Some(_)))
 }
 
-/// Repeats a look-up until it works, which has to be soon.
+/// Repeats a lookup until it works, which has to be soon.
 async fn recovers(store: &PostgresStore, key: &KeyRecord) {
     let began = Instant::now();
     loop {
@@ -79,12 +79,12 @@ async fn three_stores() -> Vec<Arc<dyn KeyAdministration>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_at_once_leave_one_consistent_state() {
-    stores::r59_r60_changes_at_once_leave_one_consistent_state(&three_stores().await).await;
+    stores::changes_at_once_leave_one_consistent_state(&three_stores().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn uses_are_recorded_from_everywhere_at_once() {
-    stores::r85_uses_are_recorded_from_everywhere_at_once(&three_stores().await).await;
+    stores::uses_are_recorded_from_everywhere_at_once(&three_stores().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,7 +134,7 @@ async fn many_may_migrate_at_once_and_a_newer_schema_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn texts_stay_texts() {
-    stores::r24_texts_stay_texts(&new_store().await.0).await;
+    stores::texts_stay_texts(&new_store().await.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,7 +145,7 @@ async fn a_damaged_row_is_an_error_and_no_panic() {
         store.insert(key.clone()).await.unwrap();
         let damage = format!("UPDATE api_keys SET {column} = {value}");
         execute(&pool, &damage).await;
-        stores::r23_is_corrupt(&store, &key.id, &format!("k{number}"), &damage).await;
+        stores::is_corrupt(&store, &key.id, &format!("k{number}"), &damage).await;
         execute(&pool, "TRUNCATE api_keys CASCADE").await;
     }
 }
@@ -235,7 +235,7 @@ async fn what_is_heard_can_be_seen() {
     }
     execute(&pool, "SELECT pg_notify('tower_api_keys', 'no identifier')").await;
     let unclear = timeout(SOON, source.next()).await.unwrap();
-    assert_eq!(unclear, Invalidation::Connected, "something has changed, and nobody knows what");
+    assert_eq!(unclear, Invalidation::Connected, "something has changed, and it is not known what");
 }
 
 /// Two nodes, each with a cache in front of the one database.
@@ -264,7 +264,7 @@ async fn a_revocation_reaches_the_cache_of_another_node() {
             match there.find(KeySelector::Id(&key.id)).await {
                 Ok(Some(found)) if found.state == KeyState::Active => sleep(Duration::from_millis(1)).await,
                 Ok(Some(_)) => return began.elapsed(),
-                Ok(None) => panic!("nobody has deleted it"),
+                Ok(None) => panic!("it was not deleted"),
                 Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unavailable),
             }
         }

@@ -428,14 +428,14 @@ async fn a_server_whose_clock_is_set_back_neither_locks_out_nor_lets_in() {
     for step in [hour, 3 * hour] {
         set(START_MICROS - step);
         let denied = ask().await;
-        assert!(!denied.is_admitted(), "it lets nobody in");
+        assert!(!denied.is_admitted(), "it lets no request in");
         assert!(denied.reset() <= 61 * SECOND);
     }
     set(START_MICROS - 3 * hour + 30_000_000);
     let denied = ask().await;
     assert!(!denied.is_admitted() && denied.reset() <= 31 * SECOND, "time goes on");
     set(START_MICROS - 3 * hour + 61_000_000);
-    assert!(ask().await.is_admitted(), "it locks nobody out");
+    assert!(ask().await.is_admitted(), "it locks no caller out");
 }
 
 #[tokio::test]

@@ -256,7 +256,7 @@ fn a_connection_outlives_the_runtime_it_was_made_in() {
     for _ in 0..5 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            // An attempt that nobody waits for, cut short by the runtime's end.
+            // An attempt that is not waited for, cut short by the runtime's end.
             let check = limiter.check(&subject, None, 1, SystemClock.now());
             let _ = tokio::time::timeout(Duration::ZERO, check).await;
         });
@@ -382,13 +382,13 @@ async fn an_outage_is_logged_once_a_second_and_so_is_its_end() {
             rig.send_many(20, &mut totals).await;
             sleep(MILLISECOND).await;
         }
-        let logged = count("rate limiter does without Redis");
+        let logged = count("rate limiter works without Redis");
         assert!((2..=4).contains(&logged), "{logged} lines");
         assert!(count("category=\"all\"") == logged, "it says which");
         assert_eq!(count("ERROR") + count("WARN"), logged, "rejections are no trouble of their own");
         rig.server.restart();
         rig.recovery(&mut totals).await;
-        assert_eq!(count("Redis answers again"), 1);
+        assert_eq!(count("Redis is reachable again"), 1);
     }
 }
 

@@ -71,7 +71,7 @@ async fn a_lost_connection_is_told_and_made_anew() {
 }
 
 #[tokio::test]
-async fn what_nobody_can_read_is_taken_for_a_loss() {
+async fn what_can_not_be_read_is_taken_for_a_loss() {
     let server = RedisServer::start();
     let mut source = RedisInvalidation::open(&server.url()).unwrap().source();
     for nonsense in ["", "not a key", "\u{0}"] {

@@ -178,7 +178,7 @@ async fn admit(limiter: &RedisRateLimiter, subject: &Subject, admitted: &mut Vec
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_window_has_more_than_the_limit_whoever_asks() {
+async fn no_window_has_more_than_the_limit_for_all_processes_together() {
     let server = RedisServer::start();
     let (limit, window) = (40_usize, SECOND);
     for leases in [false, true] {

@@ -137,7 +137,7 @@ async fn keys_in_a_file_live_through_kill_9_and_revoked_ones_stay_revoked() {
         assert!(third.stop("-TERM"), "{example}");
         let used: Vec<_> = case.keys(&url).await.iter().map(|key| key.last_used_at.is_some()).collect();
         assert!(used[1], "{example}: its last use was written");
-        assert!(!used[2], "{example}: nobody has used the last one");
+        assert!(!used[2], "{example}: the last one was not used");
     }
 }
 

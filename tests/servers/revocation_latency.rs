@@ -44,7 +44,7 @@ enum Fault {
     BlackHole,
 }
 
-/// How long a look-up still found the key active, after its revocation was asked for and after it was answered.
+/// How long a lookup still found the key active, after its revocation was asked for and after it was answered.
 #[derive(Clone, Copy, Debug)]
 struct Latency {
     of_asking: Duration,
@@ -135,7 +135,7 @@ fn is_active(found: FindResult) -> bool {
     found.unwrap().expect("there is such a key").state == KeyState::Active
 }
 
-/// When the last look-up began that found the key active.
+/// When the last lookup began that found the key active.
 async fn hammer(node: CachedStore<PostgresStore>, id: KeyId) -> Duration {
     let mut used = Duration::ZERO;
     loop {

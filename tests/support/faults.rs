@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
-use tower_api_keys::clock::{Clock, ManualClock};
+use tower_api_keys::clock::{Clock, ManualClock, Now};
 use tower_api_keys::identity::OrganizationRule;
 use tower_api_keys::key::KeyState;
 use tower_api_keys::limit::{MemoryRateLimiter, RateLimiter, Subject};
@@ -90,7 +90,7 @@ pub enum Layers {
 }
 
 /// A limit of two requests a minute, of which a fault has used up both.
-const LIMIT: u32 = 2;
+pub const LIMIT: u32 = 2;
 const PEER: PeerAddress = PeerAddress(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
 
 impl World {
@@ -170,6 +170,15 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The subject of the key's limit.
+    pub fn key(&self) -> &Subject {
+        &self.key
+    }
+
+    pub fn now(&self) -> Now {
+        self.clock.now()
     }
 
     fn request_with(&self, key: &'static str) -> Request<()> {

@@ -57,7 +57,7 @@ pub async fn find(store: &dyn KeyStore, id: &KeyId) -> Option<KeyRecord> {
 
 /// Rotations, switches, a revocation and perhaps a deletion of one key, all at once, over several connections and
 /// processes: `stores` lead to the same keys.
-pub async fn r59_r60_changes_at_once_leave_one_consistent_state(stores: &[Arc<dyn KeyAdministration>]) {
+pub async fn changes_at_once_leave_one_consistent_state(stores: &[Arc<dyn KeyAdministration>]) {
     let format = KeyFormat::new("wfk_").unwrap();
     let managers: Vec<_> =
         stores.iter().map(|store| KeyManager::new(store.clone(), format.clone())).collect();
@@ -113,7 +113,7 @@ pub async fn r59_r60_changes_at_once_leave_one_consistent_state(stores: &[Arc<dy
 }
 
 /// Several processes that have all seen the same keys write that at once, while the keys are changed.
-pub async fn r85_uses_are_recorded_from_everywhere_at_once(stores: &[Arc<dyn KeyAdministration>]) {
+pub async fn uses_are_recorded_from_everywhere_at_once(stores: &[Arc<dyn KeyAdministration>]) {
     let keys: Vec<_> = (0..300).map(|number| record(&format!("used{number}"))).collect();
     for key in &keys {
         stores[0].insert(key.clone()).await.unwrap();
@@ -151,7 +151,7 @@ pub async fn r85_uses_are_recorded_from_everywhere_at_once(stores: &[Arc<dyn Key
 }
 
 /// Texts that would be another statement if they ever became a part of one.
-pub async fn r24_texts_stay_texts(store: &dyn KeyAdministration) {
+pub async fn texts_stay_texts(store: &dyn KeyAdministration) {
     let quotes = "x';DROP/**/TABLE/**/api_keys;--\"\\$1{}[]";
     let mut record = record("quoted");
     record.owner = Owner::organization(quotes.parse().unwrap(), Mode::Test);
@@ -205,7 +205,7 @@ pub const DAMAGE: &[(&str, &str)] = &[
 ];
 
 /// Every way to the damaged row says that it is damaged, and does not panic.
-pub async fn r23_is_corrupt(store: &dyn KeyAdministration, id: &KeyId, secret: &str, damage: &str) {
+pub async fn is_corrupt(store: &dyn KeyAdministration, id: &KeyId, secret: &str, damage: &str) {
     let by_id = store.find(KeySelector::Id(id)).await.expect_err(damage);
     assert_eq!(by_id.kind(), StoreErrorKind::Corrupt, "{damage}: {by_id:?}");
     let by_digest = store.find(KeySelector::Digests(&[digest(secret)])).await.expect_err(damage);

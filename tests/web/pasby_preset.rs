@@ -247,10 +247,10 @@ async fn what_the_guide_does_not_name_is_in_its_envelope_too() {
         (response.status().as_u16(), json.unwrap()["type"].clone())
     }
     let down = TestStore::new(MemoryStore::new(), Answers::WithAnError);
-    let keys = assembly(down).without_route_table().errors(ERRORS).build().unwrap();
+    let keys = assembly(down).without_route_table().errors(ERRORS.clone()).build().unwrap();
     let layered = keys.layer().layer(service_fn(whoami));
     assert_eq!(body(layered, request(KEY)).await, (503, json!("server_error")));
-    let keys = assembly(store([record(KEY, |_| {})]).await).without_route_table().errors(ERRORS);
+    let keys = assembly(store([record(KEY, |_| {})]).await).without_route_table().errors(ERRORS.clone());
     let keys = keys.build().unwrap();
     let scope = || keys.require("a:b").layer(service_fn(whoami));
     assert_eq!(body(scope(), request(KEY)).await, (500, json!("server_error")));

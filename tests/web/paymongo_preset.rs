@@ -141,7 +141,7 @@ async fn what_the_guide_does_not_name_is_in_its_envelope_too() {
     rejected(&response, 403, "forbidden");
 
     let down = TestStore::new(MemoryStore::new(), Answers::WithAnError);
-    let response = answer(assembly(down).without_route_table().errors(ERRORS), request(KEY)).await;
+    let response = answer(assembly(down).without_route_table().errors(ERRORS.clone()), request(KEY)).await;
     rejected(&response, 503, "service_unavailable");
 
     let response = keys.authorize().layer(service_fn(whoami)).oneshot(Request::new(())).await.unwrap();
@@ -213,7 +213,7 @@ async fn every_body_is_as_published() {
         .basic()
         .organization(context)
         .route("GET", "/{org}", "workflows:read")
-        .errors(ERRORS);
+        .errors(ERRORS.clone());
     let mut other = good();
     *other.uri_mut() = "/other".parse().unwrap();
     bodies::all(routed, other).await.is_json(404, &not_found);

@@ -1,23 +1,23 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// So many calls have to fail, one after the other.
+/// The number of consecutive failures that open the breaker.
 const FAILURES: u32 = 5;
-/// How often a call is tried all the same.
+/// The interval of the calls that are tried while it is open.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Keeps callers from a server that does not answer.
+/// A circuit breaker for calls to a server that does not answer.
 ///
-/// Closed, everybody may call. After [`FAILURES`] in a row it is open, and one call each [`PROBE_INTERVAL`] finds out
-/// whether the server is back; the first success closes it.
+/// While closed, every call is admitted. After [`FAILURES`] in a row it is open, and one call each [`PROBE_INTERVAL`]
+/// tests whether the server is back; the first success closes it.
 #[derive(Debug)]
 pub(super) struct Breaker {
     origin: Instant,
-    /// Since the last success; no higher than [`FAILURES`].
+    /// Since the last success; at most [`FAILURES`].
     failures: AtomicU32,
     /// Nanoseconds since `origin`.
     next_probe: AtomicU64,
-    /// Nanoseconds since `origin`; zero if nothing ever failed.
+    /// Nanoseconds since `origin`; zero if no call ever failed.
     last_failure: AtomicU64,
 }
 
@@ -35,12 +35,12 @@ impl Breaker {
         self.failures.load(Ordering::Acquire) >= FAILURES
     }
 
-    /// Whether [`admit`](Self::admit) could let a call through.
+    /// Whether [`admit`](Self::admit) could admit a call.
     pub(super) fn could_admit(&self, now: Instant) -> bool {
         !self.is_open() || self.nanos(now) >= self.next_probe.load(Ordering::Acquire)
     }
 
-    /// Whether to make a call; if so, to be followed by its [`success`](Self::success) or [`failure`](Self::failure).
+    /// Whether to make a call; follow it with its [`success`](Self::success) or [`failure`](Self::failure).
     pub(super) fn admit(&self, now: Instant) -> bool {
         if !self.is_open() {
             return true;
@@ -50,12 +50,12 @@ impl Breaker {
         now >= due && self.next_probe.compare_exchange(due, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Whether that closed it.
+    /// Records a success; returns whether it closed the breaker.
     pub(super) fn success(&self) -> bool {
         self.failures.load(Ordering::Acquire) > 0 && self.failures.swap(0, Ordering::AcqRel) >= FAILURES
     }
 
-    /// Whether it is open now.
+    /// Records a failure; returns whether the breaker is open now.
     pub(super) fn failure(&self, now: Instant) -> bool {
         let now = self.nanos(now);
         self.last_failure.fetch_max(now, Ordering::AcqRel);
@@ -75,7 +75,7 @@ impl Breaker {
         last > 0 && u128::from(self.nanos(now).saturating_sub(last)) <= span.as_nanos()
     }
 
-    /// At least one, as zero stands for never.
+    /// At least one, as zero means never.
     fn nanos(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX).max(1)
     }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn open_it_lets_one_call_a_second_through() {
+    fn while_open_it_admits_one_call_a_second() {
         let (breaker, now) = (Breaker::new(), Instant::now());
         for _ in 0..5 {
             breaker.failure(now);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_remembered_when_it_has_closed_again() {
+    fn a_failure_is_remembered_after_it_closes() {
         let (breaker, now) = (Breaker::new(), Instant::now());
         assert!(!breaker.failed_within(SECOND, now));
         breaker.failure(now);

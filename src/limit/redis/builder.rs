@@ -3,16 +3,16 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::known::Known;
 use super::limiter::RedisRateLimiter;
 use super::script::{Rule, Scripts};
 use super::shared::{Shared, part};
+use super::subject_cache::SubjectCache;
 use super::{OnFailure, RedisConnection};
 use crate::clock::{Clock, Now, SystemClock};
 use crate::limit::category::Category;
 use crate::limit::{MemoryRateLimiter, Quota, TooManyQuotas};
 
-/// Sets up a [`RedisRateLimiter`].
+/// Configures a [`RedisRateLimiter`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RedisRateLimiterBuilder {
@@ -27,7 +27,7 @@ pub struct RedisRateLimiterBuilder {
 }
 
 impl RedisRateLimiter {
-    /// A limiter for the category named `category`, such as `read`, with its first quota.
+    /// Starts a limiter for the category named `category`, such as `read`, with its first quota.
     pub fn builder(
         category: impl Into<Arc<str>>,
         quota: Quota,
@@ -51,11 +51,11 @@ impl RedisRateLimiterBuilder {
         }
     }
 
-    /// One more quota, which requests must fit as well. An override replaces only the limit of the first quota.
+    /// Adds a quota, which requests must fit as well. An override replaces only the limit of the first quota.
     ///
     /// # Errors
     ///
-    /// [`TooManyQuotas`] if there are [`MemoryRateLimiter::MAX_QUOTAS`] already.
+    /// [`TooManyQuotas`] if there are already [`MemoryRateLimiter::MAX_QUOTAS`].
     pub fn quota(mut self, quota: Quota) -> Result<Self, TooManyQuotas> {
         if self.quotas.len() == MemoryRateLimiter::MAX_QUOTAS {
             return Err(TooManyQuotas);
@@ -64,15 +64,15 @@ impl RedisRateLimiterBuilder {
         Ok(self)
     }
 
-    /// What the names of the Redis keys begin with; `rate_limit` unless set. Limiters with the same prefix, category
-    /// and windows count together, in whatever process they are.
+    /// Sets the prefix of the Redis keys; default `rate_limit`. Limiters with the same prefix, category and windows
+    /// count together, in all processes.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// How many processes share the limits; 1 unless set. Without Redis, each then admits its part: the limit divided
-    /// by this, rounded down, and at least 1. [Leases](Self::leases) are sized by it, too.
+    /// Sets how many processes share the limits; default 1. Without Redis, each process admits its part: the limit
+    /// divided by this number, rounded down, and at least 1. [Leases](Self::leases) depend on it, too.
     pub fn processes(mut self, processes: NonZeroU32) -> Self {
         self.processes = processes;
         self
@@ -80,34 +80,34 @@ impl RedisRateLimiterBuilder {
 
     /// Lets Redis grant several units at once, which the process then admits by itself for up to a sub-window.
     ///
-    /// For limits so high that asking for each request is too much. See [leases](RedisRateLimiter#leases). All
-    /// processes have to choose alike: those with leases and those without do not count together.
+    /// For limits so high that one call per request is too much. See [leases](RedisRateLimiter#leases). All processes
+    /// must use the same setting: those with leases and those without do not count together.
     pub fn leases(mut self) -> Self {
         self.leases = true;
         self
     }
 
-    /// What to do with requests when Redis does not answer; [`OnFailure::Local`] unless set.
+    /// Sets what to do with requests when Redis does not answer; default [`OnFailure::Local`].
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
         self
     }
 
-    /// How long a request may wait for Redis, [`RedisRateLimiter::DEFAULT_DEADLINE`] unless set.
+    /// Sets how long a request may wait for Redis; default [`RedisRateLimiter::DEFAULT_DEADLINE`].
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// A limiter for times of [`SystemClock`].
+    /// Builds a limiter for times of [`SystemClock`].
     pub fn build(self) -> RedisRateLimiter {
         self.build_at(SystemClock.now())
     }
 
-    /// A limiter for times of the clock that `now` is from; a test's own, say. What Redis counts, it counts by its own
-    /// clock; only what is counted beside it, in this process, follows this one.
+    /// Builds a limiter for times of another clock, which `now` comes from; for tests, for instance. Redis counts by
+    /// its own clock; only this process's own count uses this one.
     pub fn build_at(self, now: Now) -> RedisRateLimiter {
-        // A unit may be used up to a sub-window after it was granted, so it has to count for that much longer.
+        // A unit may be used up to a sub-window after it was granted, so it must count that much longer.
         let further = u64::from(self.leases);
         let rules: Box<[Rule]> = self.quotas.iter().map(|quota| Rule::new(*quota, further)).collect();
         let sub_windows = || rules.iter().map(Rule::sub_window);
@@ -123,7 +123,7 @@ impl RedisRateLimiterBuilder {
             rules,
             connection: self.connection,
             scripts: Scripts::new(),
-            known: Known::new(MemoryRateLimiter::DEFAULT_CAPACITY),
+            cache: SubjectCache::new(MemoryRateLimiter::DEFAULT_CAPACITY),
             processes: self.processes,
             on_failure: self.on_failure,
             deadline: self.deadline,
@@ -132,7 +132,7 @@ impl RedisRateLimiterBuilder {
         RedisRateLimiter::new(shared)
     }
 
-    /// What counts this process's own requests.
+    /// The limiter for this process's own count.
     fn local(&self, now: Now) -> MemoryRateLimiter {
         let part = |quota: &Quota| quota.with_limit(part(quota.limit(), self.processes));
         let (first, others) = self.quotas.split_first().expect("the builder starts with one quota");
@@ -143,10 +143,10 @@ impl RedisRateLimiterBuilder {
         builder.build_at(now)
     }
 
-    /// All of a key's name but the subject.
+    /// The name of a key without the subject.
     ///
-    /// A name has one `:` between its parts and none inside them, the prefix apart, which comes first, and the
-    /// subject, which comes last. The number is that of the layout of what is stored.
+    /// The parts of a name are separated by `:`. Only the prefix, which is first, and the subject, which is last, may
+    /// contain one. The number is the version of the stored layout.
     fn key_prefix(&self) -> String {
         let mut name = format!("{}:1:", self.prefix);
         for byte in self.category.bytes() {

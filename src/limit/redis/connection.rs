@@ -15,13 +15,14 @@ use super::breaker::Breaker;
 use crate::store::InvalidRedisUrl;
 use crate::store::redis_url;
 
-/// How long connecting may take. No request waits for that longer than its own deadline.
+/// The time limit for connecting. No request waits longer than its own deadline.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How limiters reach Redis or Valkey. Clones share one connection, so make one and give a clone to each limiter.
+/// The connection of limiters to Redis or Valkey. Clones share one connection, so make one and give each limiter a
+/// clone.
 ///
-/// Calls of many requests travel together over one connection. What fails on it is a failure for all who share it:
-/// after five in a row nobody calls, except for one request a second that tries.
+/// Calls of many requests are multiplexed over one connection. A failure counts for all limiters that share it: after
+/// five in a row calls are suspended, except for one request a second that tries again.
 ///
 /// ```
 /// use tower_api_keys::limit::RedisConnection;
@@ -35,7 +36,7 @@ pub struct RedisConnection {
     shared: Arc<Shared>,
 }
 
-/// A call that brought no answer.
+/// A call without a valid reply.
 #[derive(Debug, Error)]
 pub(super) enum CallError {
     #[error("calls are suspended, as the last ones failed")]
@@ -44,8 +45,8 @@ pub(super) enum CallError {
     Late,
     #[error("{0}")]
     Failed(RedisError),
-    #[error("an answer that no script of this crate gives")]
-    Senseless,
+    #[error("an unexpected reply")]
+    UnexpectedReply,
 }
 
 struct Shared {
@@ -59,26 +60,26 @@ enum Source {
     Host(Box<dyn Query>),
 }
 
-/// A connection that is made when it is first needed, and made anew when it is broken.
+/// A connection that is opened when first needed, and replaced when broken.
 struct Own {
     client: Client,
-    /// What came of the last attempt; `None` if there was none, or what it brought has broken.
+    /// The result of the last attempt; `None` if there was none, or if its connection has broken.
     current: Mutex<Option<RedisResult<MultiplexedConnection>>>,
     connecting: AtomicBool,
-    /// Tells those who wait that an attempt has ended.
+    /// Notifies waiting requests that an attempt has ended.
     changed: Notify,
 }
 
 impl RedisConnection {
     /// A connection to the server at `url`, `redis://[user:password@]host[:port][/database]`; or `rediss://`, if the
-    /// host switches on one of the TLS features of the crate `redis`.
+    /// application enables one of the TLS features of the crate `redis`.
     ///
-    /// Nothing is connected yet: that is for the first request, which needs tokio's runtime. A connection that breaks,
-    /// or that brings no answer any more, is made anew; the name in the URL is then resolved again.
+    /// Does not connect yet: the first request does, and needs tokio's runtime. A connection that breaks, or no
+    /// longer answers, is replaced; the name in the URL is then resolved again.
     ///
     /// # Errors
     ///
-    /// [`InvalidRedisUrl`] if `url` can't be read.
+    /// [`InvalidRedisUrl`] if `url` cannot be parsed.
     pub fn open(url: &str) -> Result<Self, InvalidRedisUrl> {
         let client = redis_url::open(url)?;
         let own = Own {
@@ -90,8 +91,8 @@ impl RedisConnection {
         Ok(Self::from_source(Source::Own(Arc::new(own))))
     }
 
-    /// A connection of the host's own: a `MultiplexedConnection` or a `ConnectionManager` of the crate `redis` 1.x, or
-    /// its `ClusterConnection`. Whether it reconnects is its own affair.
+    /// Uses the application's own connection: a `MultiplexedConnection`, a `ConnectionManager` or a
+    /// `ClusterConnection` of the crate `redis` 1.x. Reconnecting is then the application's responsibility.
     pub fn from_connection<C>(connection: C) -> Self
     where
         C: ConnectionLike + Clone + Send + Sync + 'static,
@@ -124,7 +125,7 @@ impl RedisConnection {
             return Err(CallError::Suspended);
         }
         let answer = match timeout_at(deadline.into(), self.run(script)).await {
-            Ok(Ok(value)) => parse(value).ok_or(CallError::Senseless),
+            Ok(Ok(value)) => parse(value).ok_or(CallError::UnexpectedReply),
             Ok(Err(error)) => Err(CallError::Failed(error)),
             Err(_) => Err(CallError::Late),
         };
@@ -146,7 +147,7 @@ impl RedisConnection {
         answer
     }
 
-    /// The script by its digest or, if the server does not know it (any more), by its text.
+    /// Runs the script by its digest or, if the server does not know it, by its text.
     async fn run(&self, script: &Call<'_>) -> RedisResult<Value> {
         match self.query(script.by_digest()).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
@@ -184,10 +185,12 @@ impl Own {
         }
         self.connect_in_background();
         changed.await;
-        self.current().clone().unwrap_or_else(|| Err((ErrorKind::Io, "broken as soon as it was made").into()))
+        self.current()
+            .clone()
+            .unwrap_or_else(|| Err((ErrorKind::Io, "the connection broke immediately").into()))
     }
 
-    /// Apart from the request that needs it, which may be gone before the connection is there.
+    /// Independent of the request that needs it, which may be dropped before the connection is open.
     fn connect_in_background(self: &Arc<Self>) {
         if self.connecting.swap(true, Ordering::AcqRel) {
             return;
@@ -200,7 +203,7 @@ impl Own {
                 .set_connection_timeout(Some(CONNECT_TIMEOUT))
                 .set_response_timeout(None);
             let connecting = own.client.get_multiplexed_async_connection_with_config(&config);
-            // The time-out above does not cover the greeting, on which a stopped server is silent.
+            // The time-out above does not cover the handshake, to which a stopped server does not reply.
             let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
             let silent = |_| Err((ErrorKind::Io, "the server does not answer").into());
             *own.current() = Some(connected.unwrap_or_else(silent));
@@ -208,7 +211,7 @@ impl Own {
     }
 }
 
-/// An attempt to connect; ends when dropped, be it that its runtime ends.
+/// An attempt to connect. It ends when dropped, for instance when its runtime shuts down.
 struct Attempt(Arc<Own>);
 
 impl Drop for Attempt {
@@ -227,7 +230,7 @@ impl CallError {
                     || error.is_io_error()
                     || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
             }
-            Self::Senseless | Self::Late | Self::Suspended => false,
+            Self::UnexpectedReply | Self::Late | Self::Suspended => false,
         }
     }
 }
@@ -271,7 +274,7 @@ impl Call<'_> {
 }
 
 impl fmt::Debug for RedisConnection {
-    // The client knows a password.
+    // The client contains a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConnection").field("breaker", &self.shared.breaker).finish_non_exhaustive()
     }

@@ -17,11 +17,11 @@ use crate::limit::category::Category;
 use crate::limit::limit::{Charge, Deciding, Limit, Outcome, Receipt, Undecided};
 use crate::limit::{Decision, Quota, Subject};
 
-/// Limits one category of requests, for each subject on its own, in all processes together: Redis or Valkey counts.
+/// Limits one category of requests, each subject separately, across processes: Redis or Valkey counts.
 ///
-/// Counts as a [`MemoryRateLimiter`](crate::limit::MemoryRateLimiter) does by
+/// Counts like a [`MemoryRateLimiter`](crate::limit::MemoryRateLimiter) with
 /// [`Algorithm::Sliding`](crate::limit::Algorithm::Sliding): never more than the limit in any span as long as the
-/// window, whichever processes are asked, and whatever their clocks say. Several quotas are counted all or none; a
+/// window, for all processes together and regardless of their clocks. Several quotas are counted all or none; a
 /// denied request counts nothing. Clones are one limiter.
 ///
 /// ```
@@ -41,87 +41,88 @@ use crate::limit::{Decision, Quota, Subject};
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// # What it asks of Redis
+/// # Use of Redis
 ///
-/// One script for a request, in one round trip, on the one key that the subject has in this category: a cluster takes
-/// it. The key expires soon after nothing counts any more. Time is the server's. A denied subject is remembered until
-/// the instant that was named for it, so that a flood of its requests reaches no server; a
+/// One script per request, in one round trip, on the one key that the subject has in this category, so it works in a
+/// cluster. The key expires soon after nothing counts any more. Time is the server's. A denied subject is remembered
+/// until the instant reported to it, so that a flood of its requests reaches no server; a
+/// [refund](crate::RateLimit::refund) in another process is not seen until then.
 /// [refund](crate::RateLimit::refund) in another process is not seen until then.
 ///
 /// Works with Redis 5 and later, and with Valkey. Needs `EVAL`, `EVALSHA`, and in the script `TIME`, `GET`, `SET` and
-/// `DEL`, on keys that begin with the [prefix](super::RedisRateLimiterBuilder::prefix). The number of keys is that of the
-/// subjects within a window; let the server keep all of them (`maxmemory-policy noeviction`), as a key that it drops is
-/// a subject that begins anew.
+/// `DEL`, on keys that begin with the [prefix](super::RedisRateLimiterBuilder::prefix). There are as many keys as
+/// subjects within a window. Let the server keep all of them (`maxmemory-policy noeviction`): the count of a subject
+/// whose key is evicted restarts at zero.
 ///
 /// # Leases
 ///
-/// [`leases`](super::RedisRateLimiterBuilder::leases) lets one call count several requests in advance: of what
-/// remains, one part in twice the number of [processes](super::RedisRateLimiterBuilder::processes), at most a twentieth of the
-/// limit, at least the request itself. The process admits those by itself for up to the shortest sub-window (1 second of
-/// a minute), and gives back what is left with its next call. Near the limit that is one call a request again.
+/// With [`leases`](super::RedisRateLimiterBuilder::leases) one call counts several requests in advance. A lease is
+/// the remaining limit divided by twice the number of [processes](super::RedisRateLimiterBuilder::processes), at most
+/// a twentieth of the limit, at least the request itself. The process admits those requests by itself for up to the
+/// shortest sub-window (1 second of a minute), and gives back the rest with its next call. Near the limit each
+/// request takes a call again.
 ///
-/// The limit holds as ever, since what is granted counts from then on, and for one sub-window longer. In exchange, room
-/// may come back that much later, and what a process has leased and does not use is missing elsewhere meanwhile. With 10
-/// processes that use up a limit at once, 1000 requests take 710 round trips at a limit of 100, 118 at 1000 and 16 at
-/// 10 000. Requests that come further apart than a lease lasts take one each, as without leases.
+/// The limit still holds: granted units count from the grant on, and for one sub-window longer. The cost is that
+/// units expire that much later, and that units leased but unused by one process are missing in others meanwhile.
+/// With 10 processes that use up a limit at once, 1000 requests take 710 round trips at a limit of 100, 118 at 1000
+/// and 16 at 10 000. Requests that are further apart than a lease lasts take one each, as without leases.
 ///
 /// # When Redis does not answer
 ///
-/// A request waits 50 ms at most ([`deadline`](super::RedisRateLimiterBuilder::deadline)). After five failures in a row on a
-/// connection nobody waits: calls are suspended, and one request a second tries whether Redis is back. Nothing needs
-/// restarting. Meanwhile the category does as it is [told](super::OnFailure): counts in this process alone, lets pass, or
-/// refuses with 503. A 429 never means that Redis is away. [`status`](Self::status) tells, a decision
-/// [says so](Decision::is_degraded), and with the feature `tracing` there is an event, at most one a second.
+/// A request waits at most 50 ms ([`deadline`](super::RedisRateLimiterBuilder::deadline)). After five failures in a
+/// row on a connection no request waits: calls are suspended, and one request a second tries whether Redis is back.
+/// Nothing needs restarting. Meanwhile the category follows its [setting](super::OnFailure): it counts in this
+/// process alone, accepts all requests, or rejects them with 503. A 429 never means that Redis is unavailable.
+/// [`status`](Self::status) and [`is_degraded`](Decision::is_degraded) report this state, and with the feature
+/// `tracing` there is an event, at most one a second.
 ///
-/// The process counts what it admits all the time, so that it does not begin with nothing when Redis fails; and for one
-/// window after a failure a request has to fit that count as well as Redis'. Hence, within one window in which Redis
-/// fails:
+/// The process always counts the requests it admits, so that its count does not restart at zero when Redis fails. For
+/// one window after a failure a request has to fit both that count and the count of Redis. Hence, within one window
+/// in which Redis fails:
 ///
 /// | | admitted, at most |
 /// |---|---|
 /// | [`Closed`](super::OnFailure::Closed), Redis keeps its data | the limit |
 /// | [`Local`](super::OnFailure::Local), one process | the limit, also if Redis loses its data |
-/// | [`Local`](super::OnFailure::Local), n processes | what Redis had admitted, and the [part](super::RedisRateLimiterBuilder::processes) of each process |
-/// | [`Open`](super::OnFailure::Open) | anything |
+/// | [`Local`](super::OnFailure::Local), n processes | the requests Redis had admitted, and the [part](super::RedisRateLimiterBuilder::processes) of each process |
+/// | [`Open`](super::OnFailure::Open) | all requests |
 ///
-/// What keeps its data: a server that restarts with `appendonly yes` (with `appendfsync always` also if the machine
-/// fails), and a replica that had received everything when it took over. Replication is not waited for, so a fail-over
-/// may forget the last requests before it. A server that restarts empty, `FLUSHALL` and eviction forget everything:
-/// processes that did not fail on it begin anew, and those that did are held to their parts for a window. `SCRIPT FLUSH`
-/// loses nothing.
+/// Redis keeps its data on a restart with `appendonly yes` (with `appendfsync always` also if the machine fails), and
+/// on a fail-over to a replica that had received everything. Replication is not waited for, so a fail-over may lose
+/// the last requests before it. A server that restarts empty, `FLUSHALL` and eviction lose everything: the counts
+/// restart at zero, and processes that saw the failure are limited to their parts for a window. `SCRIPT FLUSH` loses
+/// nothing.
 ///
-/// A call that was given up may still be counted by Redis, and a request that died with its connection may have been;
-/// that errs on the strict side.
+/// A call that timed out, or whose connection broke, may still be counted by Redis; that errs on the strict side.
 ///
-/// A server whose clock is set back goes on counting time from where it was: nobody is let in or kept out for longer
-/// than a window. Set forward, it lets expire that much sooner; keep the clocks of servers that replace each other
-/// together.
+/// A server whose clock is set back continues to count time from where it was: no subject is admitted or denied for
+/// longer than a window. A clock that is set forward makes counts expire that much sooner; keep the clocks of servers
+/// that replace each other synchronized.
 #[derive(Clone)]
 pub struct RedisRateLimiter {
     shared: Arc<Shared>,
 }
 
-/// How a [`RedisRateLimiter`] is getting on. Counts are since it was made.
+/// The state of a [`RedisRateLimiter`]. Counts start when it is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisStatus {
-    /// Whether Redis is asked. If not, the last calls have failed, and one a second finds out whether it is back.
+    /// Whether Redis is called. If not, the last calls have failed, and one call a second tests whether it is back.
     pub available: bool,
-    /// Commands that were sent over the connection, which other limiters may share.
+    /// Commands sent over the connection, including those of other limiters that share it.
     pub round_trips: u64,
-    /// Calls of this limiter that brought no answer, or none in time.
+    /// Calls of this limiter without a reply in time.
     pub failures: u64,
-    /// Requests that this process decided about by itself, as Redis did not answer them or had not answered others
-    /// shortly before.
+    /// Requests that this process decided by itself, because this call or recent ones had no reply.
     pub decided_alone: u64,
-    /// Requests that were denied without a call, until the instant that Redis had named for an earlier one.
+    /// Requests that were denied without a call, until the instant that Redis had reported for an earlier one.
     pub denied_from_memory: u64,
-    /// Requests that were admitted without a call, out of a lease.
+    /// Requests that were admitted without a call, from a lease.
     pub admitted_from_lease: u64,
 }
 
 impl RedisRateLimiter {
-    /// How long a request waits for Redis unless set otherwise.
+    /// How long a request waits for Redis by default.
     pub const DEFAULT_DEADLINE: Duration = Duration::from_millis(50);
 
     pub(super) fn new(shared: Shared) -> Self {
@@ -133,17 +134,17 @@ impl RedisRateLimiter {
         &self.shared.category.name
     }
 
-    /// The quotas, in the order they were given.
+    /// The quotas, in the order they were added.
     pub fn quotas(&self) -> impl ExactSizeIterator<Item = Quota> + '_ {
         self.shared.category.quotas.iter().copied()
     }
 
-    /// The name of the one Redis key that has what counts for `subject`. Deleting that key forgives it.
+    /// The name of the Redis key that holds the count of `subject`. Deleting that key resets the count.
     pub fn redis_key(&self, subject: &Subject) -> String {
         self.shared.redis_key(subject)
     }
 
-    /// How it is getting on.
+    /// The current state and counts.
     pub fn status(&self) -> RedisStatus {
         let Shared { connection, counts, .. } = &*self.shared;
         RedisStatus {
@@ -156,15 +157,15 @@ impl RedisRateLimiter {
         }
     }
 
-    /// Counts a request of `cost` units if it fits, and says what came of it. There is a [`RedisPermit`] if, and only
-    /// if, it was admitted.
+    /// Counts a request of `cost` units if it fits, and returns the decision. There is a [`RedisPermit`] only if the
+    /// request was admitted.
     ///
-    /// `limit_override` and `cost` are those of [`MemoryRateLimiter::check`](crate::limit::MemoryRateLimiter::check). `now` is the time of this process; Redis
-    /// counts by its own.
+    /// `limit_override` and `cost` are those of [`MemoryRateLimiter::check`](crate::limit::MemoryRateLimiter::check).
+    /// `now` is the time of this process; Redis counts by its own clock.
     ///
     /// # Errors
     ///
-    /// [`Undecided`] if Redis did not answer, under [`OnFailure::Closed`](super::OnFailure::Closed).
+    /// [`Undecided`] if Redis does not answer, with [`OnFailure::Closed`](super::OnFailure::Closed).
     pub async fn check(
         &self,
         subject: &Subject,
@@ -179,7 +180,7 @@ impl RedisRateLimiter {
         }
     }
 
-    /// Takes back what an admitted request counted. Does nothing if it no longer counts, or if Redis does not answer.
+    /// Takes back the cost of an admitted request. Does nothing if it no longer counts, or if Redis does not answer.
     ///
     /// The permit must come from this limiter.
     pub async fn refund(&self, permit: RedisPermit) {
@@ -193,7 +194,7 @@ impl Shared {
         match subject {
             Subject::Key(id) => format!("{prefix}key={}", id.as_str()),
             Subject::Address(address) => format!("{prefix}address={}", address.ip()),
-            // May be of any length, and of any characters.
+            // May have any length and any characters.
             Subject::Other(name) => {
                 format!("{prefix}other={}", URL_SAFE_NO_PAD.encode(Sha256::digest(name.as_bytes())))
             }

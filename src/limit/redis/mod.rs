@@ -3,11 +3,11 @@
 mod breaker;
 mod builder;
 mod connection;
-mod known;
 mod limiter;
 mod permit;
 mod script;
 mod shared;
+mod subject_cache;
 
 pub use builder::RedisRateLimiterBuilder;
 pub use connection::RedisConnection;
@@ -20,8 +20,8 @@ pub enum OnFailure {
     /// Counts them in this process alone, against its [part](RedisRateLimiterBuilder::processes) of the limit.
     #[default]
     Local,
-    /// Lets them pass.
+    /// Accepts them.
     Open,
-    /// Refuses them with 503; in the layer's words, [`Reason::LimiterFailed`](crate::rejection::Reason::LimiterFailed).
+    /// Rejects them with 503 ([`Reason::LimiterFailed`](crate::rejection::Reason::LimiterFailed)).
     Closed,
 }

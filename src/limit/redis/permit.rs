@@ -1,7 +1,9 @@
 use super::script::Place;
 use crate::limit::{Permit, Subject};
 
-/// What one admitted request counted. Hand it to [`RedisRateLimiter::refund`](super::RedisRateLimiter::refund) to take that back; dropped, it counts.
+/// The cost counted for one admitted request.
+///
+/// [`RedisRateLimiter::refund`](super::RedisRateLimiter::refund) takes it back; if dropped, it stays counted.
 #[derive(Debug)]
 pub struct RedisPermit {
     pub(super) subject: Subject,

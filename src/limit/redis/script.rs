@@ -1,4 +1,4 @@
-//! The scripts: their arguments, and what they answer.
+//! The scripts, their arguments and their replies.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Scripts {
     }
 }
 
-/// One quota, as the scripts count it.
+/// One quota in the units of the scripts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rule {
     pub(super) quota: Quota,
@@ -49,9 +49,9 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    /// `further` sub-windows are counted beyond those that cover the window.
+    /// Counts `further` sub-windows beyond those that cover the window.
     pub(super) fn new(quota: Quota, further: u64) -> Self {
-        // Edges lie on multiples of the sub-window since the Unix epoch whenever the timeline is made.
+        // Edges lie on multiples of the sub-window since the Unix epoch, regardless of when the timeline is made.
         let timeline = Timeline::new(quota.window(), Now::new(Duration::ZERO, Duration::ZERO));
         Self { quota, span: timeline.span() + further, sub_window: timeline.sub_window() / 1_000 }
     }
@@ -83,7 +83,7 @@ impl Rules<'_> {
         }
     }
 
-    /// What a script answered about a request of `cost`.
+    /// Parses the reply of a script to a request of `cost`.
     pub(super) fn parse(self, answer: Value) -> Option<Answer> {
         let numbers: Vec<i64> = redis::from_redis_value(answer).ok()?;
         let (&[granted, born], looks) = numbers.split_first_chunk()?;
@@ -111,7 +111,7 @@ impl Rules<'_> {
 }
 
 pub(super) struct Answer {
-    /// The cost and what is leased beyond it, if the request is admitted.
+    /// The cost plus the leased units, if the request is admitted.
     pub(super) granted: Option<u32>,
     pub(super) decision: Decision,
     pub(super) place: Place,
@@ -120,7 +120,7 @@ pub(super) struct Answer {
 /// Where a script counted something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// When the subject's state was made; another one is of no concern.
+    /// When the subject's state was created; refunds ignore any other state.
     pub(super) born: u64,
     /// Under each quota.
     pub(super) ticks: [u64; MemoryRateLimiter::MAX_QUOTAS],

@@ -1,4 +1,4 @@
-//! How a request is decided: from what this process knows, by Redis, or without it.
+//! Decides a request: from the local cache, by Redis, or without it.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,9 +10,9 @@ use redis::Value;
 use tokio::time::timeout_at;
 
 use super::connection::{Call, CallError};
-use super::known::{Denial, Known, Lease};
 use super::permit::RedisPermit;
 use super::script::{Answer, Place, Rule, Rules, Scripts, Text};
+use super::subject_cache::{Denial, Lease, SubjectCache};
 use super::{OnFailure, RedisConnection};
 use crate::clock::nanos;
 use crate::limit::category::Category;
@@ -26,13 +26,13 @@ pub(super) struct Shared {
     pub(super) key_prefix: String,
     pub(super) connection: RedisConnection,
     pub(super) scripts: Scripts,
-    /// Counts what this process admits, whoever decided it.
+    /// Counts the requests that this process admits, however they were decided.
     pub(super) local: MemoryRateLimiter,
-    pub(super) known: Known,
+    pub(super) cache: SubjectCache,
     pub(super) processes: NonZeroU32,
-    /// How long a lease lasts, if there are any.
+    /// The duration of a lease, if leases are enabled.
     pub(super) lease: Option<Duration>,
-    /// For how long after a failure the local count binds, too.
+    /// How long after a failure the local count also applies.
     pub(super) recovery_window: Duration,
     pub(super) on_failure: OnFailure,
     pub(super) deadline: Duration,
@@ -48,7 +48,7 @@ pub(super) struct Counts {
     last_log: Mutex<Option<Instant>>,
 }
 
-/// What is asked for.
+/// The request to decide.
 #[derive(Clone, Copy)]
 pub(super) struct Request<'a> {
     pub(super) subject: &'a Subject,
@@ -57,8 +57,8 @@ pub(super) struct Request<'a> {
 
 pub(super) type Decided = Result<(Decision, Option<RedisPermit>), Undecided>;
 
-/// What Redis says, or said: there is a place if it counted the request.
-type Asked = Result<(Decision, Option<Place>), CallError>;
+/// The decision of Redis, now or earlier; there is a place if it counted the request.
+type RedisOutcome = Result<(Decision, Option<Place>), CallError>;
 
 impl Request<'_> {
     fn permit(self, local: Option<Permit>, place: Option<Place>) -> RedisPermit {
@@ -67,7 +67,7 @@ impl Request<'_> {
 }
 
 impl Shared {
-    /// What can be said without waiting.
+    /// The decision, if it needs no call to Redis.
     pub(super) fn check_now(&self, request: Request<'_>) -> Poll<Decided> {
         if let Some(never) = self.never_fits(request) {
             return Poll::Ready(Ok((never, None)));
@@ -82,7 +82,7 @@ impl Shared {
         Poll::Ready(self.alone(request))
     }
 
-    /// Asks Redis, and does without if there is no answer.
+    /// Asks Redis, and decides without it if there is no reply.
     pub(super) async fn ask(&self, request: Request<'_>) -> Decided {
         let local = match self.count_here(request, Instant::now()) {
             Ok(local) => local,
@@ -110,7 +110,7 @@ impl Shared {
         }
     }
 
-    /// Finds out whether Redis is back where nobody else does, as all requests are denied here. Counts nothing.
+    /// Tests whether Redis is back when all requests are denied here, so that no other call would. Counts nothing.
     async fn probe(&self, Request { subject, charge }: Request<'_>) {
         if self.connection.breaker().is_open() {
             let nothing = Request { subject, charge: Charge { cost: 0, ..charge } };
@@ -121,8 +121,8 @@ impl Shared {
         }
     }
 
-    /// Strict: one call, one request.
-    async fn ask_for_one(&self, request: Request<'_>, deadline: Instant) -> Asked {
+    /// Without leases: one call for one request.
+    async fn ask_for_one(&self, request: Request<'_>, deadline: Instant) -> RedisOutcome {
         let started = Instant::now();
         let answer =
             self.decide_by(&self.scripts.strict, request, vec![request.charge.cost.into()], deadline).await?;
@@ -130,23 +130,28 @@ impl Shared {
     }
 
     /// One call for this request and for some of those that follow.
-    async fn ask_for_lease(&self, request: Request<'_>, duration: Duration, deadline: Instant) -> Asked {
-        // One at a time for a subject: what the first brings may do for those who wait.
-        let turn = self.known.turn(request.subject, Instant::now());
+    async fn ask_for_lease(
+        &self,
+        request: Request<'_>,
+        duration: Duration,
+        deadline: Instant,
+    ) -> RedisOutcome {
+        // One call at a time per subject: its lease may serve the requests that wait.
+        let turn = self.cache.turn(request.subject, Instant::now());
         let _turn = timeout_at(deadline.into(), turn.lock()).await.map_err(|_| CallError::Late)?;
         let started = Instant::now();
         let Request { subject, charge: Charge { limit_override, cost, .. } } = request;
-        if let Some((decision, place)) = self.known.use_lease(subject, limit_override, cost, started) {
+        if let Some((decision, place)) = self.cache.use_lease(subject, limit_override, cost, started) {
             self.counts.admitted_from_lease.fetch_add(1, Ordering::Relaxed);
             return Ok((decision, Some(place)));
         }
-        if let Some(decision) = self.known.denial(subject, limit_override, cost, started) {
+        if let Some(decision) = self.cache.denial(subject, limit_override, cost, started) {
             self.counts.denied_from_memory.fetch_add(1, Ordering::Relaxed);
             return Ok((decision, None));
         }
         let divisor = u64::from(self.processes.get()) * 2;
         let mut arguments = vec![cost.into(), divisor];
-        match self.known.take_lease(subject) {
+        match self.cache.take_lease(subject) {
             Some(Lease { units, place, .. }) => {
                 arguments.extend([units.into(), place.born]);
                 arguments.extend(&place.ticks[..self.rules.len()]);
@@ -166,13 +171,13 @@ impl Shared {
                 decision,
                 resets_at: started + decision.reset(),
             };
-            self.known.put_lease(subject, lease, started);
+            self.cache.put_lease(subject, lease, started);
             decision.remaining = decision.remaining.saturating_add(units);
         }
         Ok((decision, place))
     }
 
-    /// Remembers a denial until the instant it names.
+    /// Remembers a denial until the instant it reports.
     fn learn(
         &self,
         Request { subject, charge: Charge { limit_override, cost, .. } }: Request<'_>,
@@ -183,25 +188,25 @@ impl Shared {
         if answer.granted.is_some() {
             return (decision, Some(answer.place));
         }
-        // Counted from before the call, so it never ends too late.
+        // Starts before the call, so it never ends too late.
         let denial = Denial { until: started + decision.reset(), limit_override, cost, decision };
-        self.known.deny(subject, denial, started);
+        self.cache.deny(subject, denial, started);
         (decision, None)
     }
 
-    /// A denial that still holds, or a part of a lease.
+    /// The decision by a denial that still holds, or by a lease.
     fn without_asking(&self, request: Request<'_>, now: Instant) -> Option<(Decision, Option<RedisPermit>)> {
         let Request { subject, charge: Charge { limit_override, cost, .. } } = request;
-        if let Some(decision) = self.known.denial(subject, limit_override, cost, now) {
+        if let Some(decision) = self.cache.denial(subject, limit_override, cost, now) {
             self.counts.denied_from_memory.fetch_add(1, Ordering::Relaxed);
             return Some((decision, None));
         }
         self.lease?;
-        let (decision, place) = self.known.use_lease(subject, limit_override, cost, now)?;
+        let (decision, place) = self.cache.use_lease(subject, limit_override, cost, now)?;
         let local = match self.count_here(request, now) {
             Ok(local) => local,
             Err(denied) => {
-                self.known.return_to_lease(subject, &place, cost, now);
+                self.cache.return_to_lease(subject, &place, cost, now);
                 return Some((denied, None));
             }
         };
@@ -209,7 +214,7 @@ impl Shared {
         Some((decision, Some(request.permit(local, Some(place)))))
     }
 
-    /// What a request comes to that Redis was not asked about, or has not answered.
+    /// The decision for a request that Redis was not asked about, or did not answer.
     fn alone(&self, request: Request<'_>) -> Decided {
         self.counts.decided_alone.fetch_add(1, Ordering::Relaxed);
         if self.on_failure == OnFailure::Closed {
@@ -223,10 +228,10 @@ impl Shared {
         Ok((Decision { verdict: Verdict::Admitted, ..decision }, Some(request.permit(local, None))))
     }
 
-    /// Counts a request that Redis is to decide about among those of this process. For a while after a failure the
-    /// process's own count may deny it.
+    /// Adds a request that Redis will decide to this process's count. For a while after a failure this count may deny
+    /// it.
     fn count_here(&self, request: Request<'_>, now: Instant) -> Result<Option<Permit>, Decision> {
-        if !self.is_wary(now) {
+        if !self.is_recovering(now) {
             return Ok(self.record_here(request));
         }
         match self.decide_here(request) {
@@ -246,7 +251,7 @@ impl Shared {
         let Charge { limit_override, cost, now, .. } = charge;
         let (mut decision, permit) = self.local.check(subject, self.own_part(limit_override), cost, now);
         if decision.verdict == Verdict::NeverFits {
-            // This process's part, that is; Redis may have room for it.
+            // Only this process's part is used up; Redis may have room for it.
             decision.verdict = Verdict::Denied;
             decision.reset = nanos(self.recovery_window);
         }
@@ -259,8 +264,8 @@ impl Shared {
         }
     }
 
-    /// Whether Redis may have forgotten, or never heard of, something that still counts.
-    fn is_wary(&self, now: Instant) -> bool {
+    /// Whether Redis may have lost, or never received, counts that still apply.
+    fn is_recovering(&self, now: Instant) -> bool {
         self.connection.breaker().failed_within(self.recovery_window, now)
     }
 
@@ -272,20 +277,20 @@ impl Shared {
         let Charge { limit_override, cost, now, .. } = charge;
         let rules = Rules { rules: &self.rules, limit_override };
         let quota = rules.quotas().find(|quota| cost > quota.limit().get())?;
-        // As far as this process knows; nobody else need be asked.
+        // Without asking Redis, so only as far as this process knows.
         let here = self.local.peek(subject, self.own_part(limit_override), 0, now);
         let used = here.limit().saturating_sub(here.remaining());
         let remaining = quota.limit().get().saturating_sub(used);
         Some(Decision { verdict: Verdict::NeverFits, quota, remaining, ..here })
     }
 
-    /// Takes back what an admitted request counted.
+    /// Takes back the cost of an admitted request.
     pub(super) async fn refund(&self, permit: RedisPermit) {
         let RedisPermit { subject, cost, local, place } = permit;
         self.forget_here(local);
         let Some(place) = place.filter(|_| cost > 0) else { return };
         let started = Instant::now();
-        if self.lease.is_some() && self.known.return_to_lease(&subject, &place, cost, started) {
+        if self.lease.is_some() && self.cache.return_to_lease(&subject, &place, cost, started) {
             return;
         }
         let mut arguments = vec![cost.into(), place.born];
@@ -293,7 +298,7 @@ impl Shared {
         Rules { rules: &self.rules, limit_override: None }.add_to(&mut arguments);
         let deadline = started + self.deadline;
         match self.call(&self.scripts.refund, &subject, &arguments, |_| Some(()), deadline).await {
-            Ok(()) => self.known.forget_denial(&subject),
+            Ok(()) => self.cache.forget_denial(&subject),
             Err(error) => self.note(&error),
         }
     }
@@ -323,7 +328,7 @@ impl Shared {
         self.connection.call(&call, parse, deadline).await
     }
 
-    /// Makes a failure visible: counted, and logged at most once a second.
+    /// Counts a failure, and logs it at most once a second.
     fn note(&self, error: &CallError) {
         if !matches!(error, CallError::Suspended) {
             self.counts.failures.fetch_add(1, Ordering::Relaxed);

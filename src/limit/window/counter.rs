@@ -5,23 +5,23 @@ use super::{Reading, Timeline, Window};
 const COUNT_BITS: u32 = 20;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 const INDEX_MASK: u64 = (1 << 24) - 1;
-/// How many windows the stored one may be ahead of a thread that read the time and then stopped for a while.
+/// How many windows the stored one may be ahead of a thread that read the time and was then suspended.
 const LATE: u64 = 1 << 10;
 
-/// Two counts in one word: of the present window and of the one before, which is weighted by how much of it a
-/// window's length still reaches back to. Time in nanoseconds; windows are aligned to multiples of their length.
+/// Two counts in one word: of the current window and of the previous one, which is weighted by its part that is less
+/// than a window ago. Time in nanoseconds; windows are aligned to multiples of their length.
 ///
-/// Neither window ever admits more than the limit, so no span as long as a window holds more than twice the limit;
-/// at a fraction `f` of the present window it holds at most `limit × (1 + f)`.
+/// Neither window ever admits more than the limit, so no span as long as a window holds more than twice the limit; at
+/// a fraction `f` of the current window it holds at most `limit × (1 + f)`.
 ///
-/// Windows are numbered in 24 bits: after 2^24 windows without a check (194 days of seconds) numbers recur, and what
-/// counted then may count again for up to two windows, or 1024 in the last 1024 of them.
+/// Windows are numbered in 24 bits: after 2^24 windows without a check (194 days of seconds) numbers repeat, and old
+/// counts may count again for up to two windows, or 1024 in the last 1024 of them.
 #[derive(Debug)]
 pub(crate) struct Counter {
     word: AtomicU64,
 }
 
-/// `{ window: 24 bits, previous: 20 bits, current: 20 bits }`, with the number of the window in full.
+/// `{ window: 24 bits, previous: 20 bits, current: 20 bits }`, here with the full number of the window.
 #[derive(Clone, Copy)]
 struct Counts {
     index: u64,
@@ -96,7 +96,7 @@ impl Counts {
         Self { index, previous: count(word >> COUNT_BITS), current: count(word) }
     }
 
-    /// The counts as of `now`, and how much of the present window has passed.
+    /// The counts at `now`, and how much of the current window has passed.
     fn at(word: u64, window: u64, now: u64) -> (Self, u64) {
         let index = now / window;
         let behind = index.wrapping_sub(word >> (2 * COUNT_BITS)) & INDEX_MASK;
@@ -112,7 +112,7 @@ impl Counts {
         }
     }
 
-    /// What counts, with the part of the previous window rounded up.
+    /// The weighted count, with the part of the previous window rounded up.
     fn weighted(self, window: u64, elapsed: u64) -> u32 {
         let share = u128::from(self.previous) * u128::from(window - elapsed);
         self.current + share.div_ceil(u128::from(window)) as u32
@@ -139,13 +139,13 @@ impl Counts {
         Reading { admitted: false, used, place: self.index, frees: Some(frees) }
     }
 
-    /// When the window `later` windows after the present one begins.
+    /// When the window `later` windows after the current one begins.
     fn start(self, window: u64, later: u64) -> u64 {
         self.index.saturating_add(later).saturating_mul(window)
     }
 }
 
-/// How much of a window must pass until `count` of the window before it weighs no more than `weight`.
+/// How much of a window must pass until `count` of the previous window weighs no more than `weight`.
 fn decay(window: u64, count: u32, weight: u32) -> u64 {
     if count <= weight {
         return 0;

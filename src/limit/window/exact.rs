@@ -3,7 +3,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Reading, Timeline, Window};
 
-/// A log of what was admitted and when. Time in nanoseconds.
+/// A log of admitted costs and their times. Time in nanoseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Exact {
     log: Mutex<Log>,
@@ -11,7 +11,7 @@ pub(crate) struct Exact {
 
 #[derive(Clone, Debug, Default)]
 struct Log {
-    /// When, oldest first, and how much.
+    /// Time and cost, oldest first.
     entries: VecDeque<(u64, u32)>,
     total: u32,
     latest: u64,
@@ -63,7 +63,7 @@ impl Window for Exact {
 }
 
 impl Exact {
-    /// The log without what has left the window.
+    /// The log without the entries that have left the window.
     fn at(&self, window: u64, now: u64) -> MutexGuard<'_, Log> {
         let mut log = self.lock();
         log.latest = log.latest.max(now);

@@ -1,33 +1,35 @@
-//! A sliding window of sub-windows that is never exceeded, without a lock.
+//! A lock-free sliding window of sub-windows that never exceeds its limit.
 //!
-//! Time comes in as ticks, the numbers of sub-windows; a window spans `span` of them. Cost admitted in tick `k` counts
-//! until tick `k + span` is over, so whatever lies in the last `span` sub-windows' time is counted, and the part of one
-//! more sub-window that has already left the window is counted too: at most one sub-window too long, never too short.
+//! Time is given in ticks, the numbers of sub-windows; a window spans `span` of them. Cost admitted in tick `k`
+//! counts until tick `k + span` is over. So everything in the time of the last `span` sub-windows is counted, and
+//! also the part of one more sub-window that has already left the window: at most one sub-window too long, never too
+//! short.
 //!
-//! One word, the gate, holds the newest tick seen and the total that counts. A ring of at least `span + 1` cells remembers
-//! how much of the total belongs to which tick. To admit is to add to the total, then to the cell of the gate's tick; to
-//! let cost expire is to empty its cell, then to subtract from the total.
+//! One word, the gate, holds the newest tick seen and the total that counts. A ring of at least `span + 1` cells
+//! stores how much of the total belongs to which tick. To admit cost, add it to the total, then to the cell of the
+//! gate's tick. To expire cost, empty its cell, then subtract it from the total.
 //!
 //! Why the limit holds for every interleaving:
 //!
 //! * A unit of cost is in the total from before it is admitted until it is released, and is released once.
 //! * A unit of tick `k` is released only after the gate has shown a tick above `k + span` (or by its own refund).
-//!   Tick and total share a word, so whoever adds to a total that lacks the unit does so in a tick above `k + span`.
-//! * Hence all that was admitted in `span + 1` neighbouring ticks was in the total when the last of it was added.
+//!   Tick and total share a word, so a thread that adds to a total without the unit does so in a tick above `k + span`.
+//! * Hence everything admitted in `span + 1` neighbouring ticks was in the total when the last of it was added.
 //!
 //! Cells keep only the low 12 bits of their tick. A unit's tick never exceeds the gate's when the gate is read after
-//! the cell, so the difference of the low bits is the true age modulo 4096: above `span`, the true age is too. The
-//! opposite mistake, an old unit taken for a young one, would count it longer than need be. A pause does not lead to
-//! it, since the gate goes no further than a window at a time until all is reclaimed; only a thread that stopped for
-//! a window before it recorded may.
+//! the cell, so the difference of the low bits is the true age modulo 4096: if it is above `span`, the true age is
+//! too. The opposite mistake, taking an old unit for a young one, would count it too long. A pause does not cause it,
+//! since the gate advances at most a window at a time until everything is reclaimed. Only a thread that was suspended
+//! for a window before it recorded its cost can cause it.
 //!
-//! A thread may stop for any length of time between its read of a cell and its exchange, and find the same bits there
-//! with another meaning. Therefore what was taken out of a cell is judged anew, against the gate as it is afterwards,
-//! and if it is not certainly expired it is counted again, in the current tick.
+//! A thread may be suspended for any time between its read of a cell and its exchange, and find the same bits with
+//! another meaning. Therefore cost taken out of a cell is checked again, against the gate as it is afterwards. If it
+//! has not certainly expired, it is counted again, in the current tick.
 //!
-//! The hint is advice only: a wrong one costs a scan or names a later instant. It keeps the low 8 bits of its tick, as the
-//! gate goes no further than a window ahead of it while anything counts. Should a thread that stopped for 256 ticks make
-//! an old hint look like the gate's own, cells that went unseen are seen within a window: as it moves, it passes each.
+//! The hint is only advice: a wrong hint costs a scan or reports a later instant. It keeps the low 8 bits of its
+//! tick, as the gate advances at most a window ahead of it while anything counts. If a thread was suspended for 256
+//! ticks, its old hint may look like the gate's own. Cells that it hides are found within a window, as the moving
+//! gate passes each of them.
 
 use super::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
@@ -35,7 +37,7 @@ const TOTAL_BITS: u32 = 24;
 const COUNT_BITS: u32 = 20;
 const TAG_MASK: u32 = (1 << (32 - COUNT_BITS)) - 1;
 
-/// The state of one subject under one quota, in one piece: `CELLS` is at least one more than the span.
+/// The state of one subject under one quota, in one allocation: `CELLS` is at least the span plus one.
 #[derive(Debug)]
 pub(crate) struct Sliding<const CELLS: usize> {
     gate: AtomicU64,
@@ -44,15 +46,15 @@ pub(crate) struct Sliding<const CELLS: usize> {
     span: u16,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub(crate) admitted: bool,
-    /// Cost that counts, with that of this check if it was admitted.
+    /// Cost that counts, including this check's cost if it was admitted.
     pub(crate) used: u32,
-    /// The tick the cost was counted in; never before the tick asked about.
+    /// The tick the cost was counted in; never before the tick passed in.
     pub(crate) tick: u64,
-    /// Admitted: the tick with which less will count. Denied: the tick with which the same cost fits. None if nothing
+    /// If admitted, the tick when less will count; if denied, the tick when the same cost fits. `None` if nothing
     /// counts.
     pub(crate) frees: Option<u64>,
 }
@@ -61,7 +63,8 @@ impl<const CELLS: usize> Sliding<CELLS> {
     /// The longest span, in ticks.
     pub(crate) const MAX_SPAN: u64 = CELLS as u64 - 1;
 
-    /// An empty window that spans `span` ticks (1 to [`MAX_SPAN`](Self::MAX_SPAN)), beginning no later than `tick` (below 2^40).
+    /// An empty window that spans `span` ticks (1 to [`MAX_SPAN`](Self::MAX_SPAN)) and begins no later than `tick`
+    /// (below 2^40).
     pub(crate) fn new(span: u64, tick: u64) -> Self {
         debug_assert!(span <= Self::MAX_SPAN);
         Self {
@@ -72,7 +75,7 @@ impl<const CELLS: usize> Sliding<CELLS> {
         }
     }
 
-    /// Counts `cost` in `tick`, or the newest tick seen if that is later, if the total stays within `limit`.
+    /// Counts `cost` in `tick`, or in the newest tick seen if that is later, if the total stays within `limit`.
     ///
     /// Cost and limit are at most 2^20 − 1.
     #[inline]
@@ -92,7 +95,7 @@ impl<const CELLS: usize> Sliding<CELLS> {
         }
     }
 
-    /// What [`check`](Self::check) would find, with nothing counted.
+    /// The result of [`check`](Self::check), without counting.
     pub(crate) fn peek(&self, tick: u64, limit: u32, cost: u32) -> Reading {
         let gate = self.advance(tick);
         if gate.total + cost > limit { self.denied(gate, limit, cost) } else { self.admitted(gate) }
@@ -100,7 +103,7 @@ impl<const CELLS: usize> Sliding<CELLS> {
 
     /// Takes back `cost` that was counted in `tick`. Does nothing once the window has moved past it.
     ///
-    /// To be called at most once for what one check admitted.
+    /// Call it at most once for the cost that one check admitted.
     pub(crate) fn refund(&self, tick: u64, cost: u32) {
         let cell = self.cell(tick);
         let mut seen = cell.load(Ordering::Acquire);
@@ -127,7 +130,7 @@ impl<const CELLS: usize> Sliding<CELLS> {
         self.advance(tick).total == 0
     }
 
-    /// A copy of the state; exact if nobody else is using this window meanwhile.
+    /// A copy of the state; exact if no other thread uses this window meanwhile.
     pub(crate) fn snapshot(&self) -> Self {
         Self {
             gate: AtomicU64::new(self.gate.load(Ordering::Acquire)),
@@ -153,12 +156,12 @@ impl<const CELLS: usize> Sliding<CELLS> {
         self.gate.compare_exchange(from.pack(), to.pack(), Ordering::AcqRel, Ordering::Acquire)
     }
 
-    /// Whether the window no longer reaches back to `tick`. Compares whole ticks, so it is never mistaken.
+    /// Whether the window no longer reaches back to `tick`. Compares whole ticks, so it is always right.
     fn is_past(&self, tick: u64) -> bool {
         self.gate().tick.saturating_sub(tick) > self.span()
     }
 
-    /// Makes `tick` the gate's, if it is newer, and lets expire what that makes expire.
+    /// Advances the gate to `tick` if that is newer, and expires old cells.
     #[inline]
     fn advance(&self, tick: u64) -> Gate {
         loop {
@@ -169,7 +172,7 @@ impl<const CELLS: usize> Sliding<CELLS> {
             } else if gate.tick >= tick {
                 return gate;
             } else {
-                // No further than what counts can be told from what does not by 12 bits; if nothing counts, at once.
+                // Advances only as far as 12 bits can distinguish; at once if nothing counts.
                 let next = if gate.total == 0 { tick } else { tick.min(gate.tick + self.span() + 1) };
                 let _ = self.exchange_gate(gate, Gate { tick: next, total: gate.total });
             }
@@ -191,7 +194,7 @@ impl<const CELLS: usize> Sliding<CELLS> {
             oldest = ticks.find(|tick| self.count(*tick) > 0).unwrap_or(oldest);
         }
         let done = Hint { tick: gate.tick as u8, lag: (gate.tick - oldest) as u8 };
-        // Should another thread have been faster, its word stands.
+        // If another thread was faster, its hint stays.
         let _ = self.hint.compare_exchange(stored, done.pack(), Ordering::AcqRel, Ordering::Acquire);
     }
 
@@ -210,7 +213,7 @@ impl<const CELLS: usize> Sliding<CELLS> {
         }
     }
 
-    /// Adds cost that the total already holds to the cell of `tick`, which the gate has shown.
+    /// Adds cost, already in the total, to the cell of `tick`, which the gate has shown.
     #[inline]
     fn record(&self, tick: u64, cost: u32) {
         let cell = self.cell(tick);
@@ -220,7 +223,7 @@ impl<const CELLS: usize> Sliding<CELLS> {
                 return self.release(cost);
             }
             let held = Cell::unpack(seen);
-            // Of another tick in this slot: an older one, since with a newer one `tick` would be past.
+            // Another tick in this slot must be older: with a newer one, `tick` would be past.
             let replaced = if held.tag == tag(tick) { 0 } else { held.count };
             let next = Cell { tag: tag(tick), count: held.count - replaced + cost };
             match cell.compare_exchange(seen, next.pack(), Ordering::AcqRel, Ordering::Acquire) {
@@ -231,7 +234,7 @@ impl<const CELLS: usize> Sliding<CELLS> {
         }
     }
 
-    /// Releases what was taken out of a cell if it has expired, or else counts it again.
+    /// Releases cost taken out of a cell if it has expired, and counts it again otherwise.
     #[cold]
     fn settle(&self, taken: Cell) {
         let tick = self.gate().tick;
@@ -242,18 +245,18 @@ impl<const CELLS: usize> Sliding<CELLS> {
         }
     }
 
-    /// Subtracts from the total, which is at least `cost` as every unit in flight or in a cell is part of it.
+    /// Subtracts from the total, which is at least `cost`, as it includes every unit in flight or in a cell.
     fn release(&self, cost: u32) {
         self.gate.fetch_sub(u64::from(cost), Ordering::AcqRel);
     }
 
-    /// What the cell of `tick` holds for that tick.
+    /// The count that the cell of `tick` holds for that tick.
     fn count(&self, tick: u64) -> u32 {
         let held = Cell::unpack(self.cell(tick).load(Ordering::Acquire));
         if held.tag == tag(tick) { held.count } else { 0 }
     }
 
-    /// Ticks up to the gate's that may count, oldest first, each with what it holds.
+    /// Ticks up to the gate's that may count, oldest first, with their counts.
     fn counts(&self, gate: Gate) -> impl Iterator<Item = (u64, u32)> {
         let oldest = Hint::unpack(self.hint.load(Ordering::Acquire)).oldest(gate.tick);
         let live = gate.tick.saturating_sub(self.span());
@@ -262,7 +265,7 @@ impl<const CELLS: usize> Sliding<CELLS> {
 
     #[inline]
     fn admitted(&self, gate: Gate) -> Reading {
-        // What is in no cell yet is on its way to one no later than the gate's tick.
+        // Cost that is in no cell yet will be in one no later than the gate's tick.
         let oldest = self.counts(gate).next().map_or(gate.tick, |(tick, _)| tick);
         let frees = (gate.total > 0).then_some(oldest + self.span() + 1);
         Reading { admitted: true, used: gate.total, tick: gate.tick, frees }
@@ -316,7 +319,7 @@ impl Cell {
         Self { tag: word >> COUNT_BITS, count: word & ((1 << COUNT_BITS) - 1) }
     }
 
-    /// Whether the window that ends with `tick` certainly does not reach back to this cell's tick.
+    /// Whether the window that ends with `tick` certainly does not include this cell's tick.
     fn is_expired(self, tick: u64, span: u64) -> bool {
         u64::from(tag(tick).wrapping_sub(self.tag) & TAG_MASK) > span
     }
@@ -326,8 +329,8 @@ fn tag(tick: u64) -> u32 {
     tick as u32 & TAG_MASK
 }
 
-/// `{ tick: 8 bits, lag: 8 bits }`: the low bits of the tick for which expired cells were last emptied, and how many ticks
-/// before it the oldest cell lies that may not be empty.
+/// `{ tick: 8 bits, lag: 8 bits }`: the low bits of the tick for which expired cells were last emptied, and how many
+/// ticks before it the oldest cell lies that may not be empty.
 #[derive(Clone, Copy)]
 struct Hint {
     tick: u8,
@@ -335,7 +338,7 @@ struct Hint {
 }
 
 impl Hint {
-    /// How many ticks before `tick`, the gate's, its own lies.
+    /// The distance in ticks from this hint's tick to `tick`, the gate's.
     fn age(self, tick: u64) -> u64 {
         u64::from((tick as u8).wrapping_sub(self.tick))
     }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{Counter, Exact, LongSliding, Reading, ShortSliding, Timeline, Window};
 use crate::clock::Now;
 
-/// All that was admitted and not refunded: when and how much. What the windows are held against.
+/// Everything admitted and not refunded, with time and cost. The reference that windows are compared with.
 #[derive(Default)]
 struct Record(Vec<(u64, u32)>);
 
@@ -42,7 +42,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(prop_oneof![3 => pass, 5 => check, 1 => refund], 1..120)
 }
 
-/// Takes the steps; calls `verify` for each check with the record as it was before it.
+/// Runs the steps; calls `verify` for each check with the record before it.
 fn walk<W: Window>(
     timeline: &Timeline,
     steps: &[Step],
@@ -80,7 +80,7 @@ fn walk<W: Window>(
     Ok(())
 }
 
-/// What a reading names is the first instant at which what it names is true.
+/// A reading's instant is the first one at which its statement is true.
 fn verify_instant<W: Window>(
     window: &W,
     timeline: &Timeline,
@@ -104,7 +104,7 @@ fn verify_instant<W: Window>(
     Ok(())
 }
 
-/// Never above the limit; never below it by more than what one more sub-window held.
+/// Never above the limit; never below it by more than one more sub-window held.
 fn exact_to_one_sub_window<W: Window>(timeline: &Timeline, steps: &[Step]) -> Result<(), TestCaseError> {
     let (window_length, sub_window) = (timeline.window(), timeline.sub_window());
     // A span of sub-windows may be longer than the window by less than one of them.
@@ -125,7 +125,7 @@ fn exact_to_one_sub_window<W: Window>(timeline: &Timeline, steps: &[Step]) -> Re
 
 proptest! {
     #[test]
-    fn r72_exact_is_exact(timeline in timeline(), steps in steps()) {
+    fn the_exact_window_admits_what_the_model_admits(timeline in timeline(), steps in steps()) {
         walk(&timeline, &steps, |window: &Exact, record, now, (limit, cost), reading| {
             let used = record.sum(now, timeline.window());
             prop_assert_eq!(reading.admitted, used + cost <= limit);
@@ -135,16 +135,17 @@ proptest! {
     }
 
     #[test]
-    fn r72_sliding_is_exact_to_one_sub_window(timeline in timeline(), steps in steps()) {
+    fn the_sliding_window_is_exact_to_one_sub_window(timeline in timeline(), steps in steps()) {
         exact_to_one_sub_window::<LongSliding>(&timeline, &steps)?;
         if timeline.span() <= ShortSliding::MAX_SPAN {
             exact_to_one_sub_window::<ShortSliding>(&timeline, &steps)?;
         }
     }
 
-    /// At most the limit in an aligned window, hence at most twice that in any; `limit × (1 + f)` at a fraction `f`.
+    /// At most the limit in an aligned window, hence at most twice the limit in any; `limit × (1 + f)` at a fraction
+    /// `f`.
     #[test]
-    fn r72_counter_stays_within_its_bound(timeline in timeline(), steps in steps(), limit in 1u32..20) {
+    fn the_counter_stays_within_its_bound(timeline in timeline(), steps in steps(), limit in 1u32..20) {
         let length = timeline.window();
         let steps: Vec<Step> = steps
             .into_iter()
@@ -167,7 +168,7 @@ proptest! {
     }
 
     #[test]
-    fn r72_counter_follows_a_changing_limit(timeline in timeline(), steps in steps()) {
+    fn the_counter_follows_a_changing_limit(timeline in timeline(), steps in steps()) {
         walk(&timeline, &steps, |window: &Counter, record, now, (limit, cost), reading| {
             let aligned = record.sum(now, now % timeline.window() + 1);
             prop_assert!(!reading.admitted || aligned + cost <= limit);
@@ -186,9 +187,9 @@ fn sliding(timeline: &Timeline) -> impl Window {
 
 const SECOND: u64 = 1_000_000_000;
 
-/// The table of the sliding window: 3 in 60 seconds, sub-windows of one second.
+/// The example table of the sliding window: 3 in 60 seconds, sub-windows of one second.
 #[test]
-fn r72_sixty_seconds_by_example() {
+fn sixty_seconds_by_example() {
     let timeline = minute();
     let window = sliding(&timeline);
     let millis = |millis: u64| millis * 1_000_000;
@@ -211,10 +212,10 @@ fn r72_sixty_seconds_by_example() {
     }
 }
 
-/// Ticks whose low 12 bits and whose slot agree, 61 × 4096 seconds apart, and some nearby; and such whose low 8 bits agree
+/// Ticks whose low 12 bits and slot agree, 61 × 4096 seconds apart, and some nearby; and ticks whose low 8 bits agree
 /// with those of the hint, which a pause leaves 61 ticks behind the gate.
 #[test]
-fn r72_old_cells_are_not_taken_for_new_ones() {
+fn old_cells_are_not_taken_for_new_ones() {
     for apart in [61, 256, 61 + 256, 4_095, 4_096, 4_097, 61 * 4_096 - 1, 61 * 4_096, 61 * 4_096 + 1] {
         let timeline = minute();
         let window = sliding(&timeline);
@@ -227,7 +228,7 @@ fn r72_old_cells_are_not_taken_for_new_ones() {
 }
 
 #[test]
-fn a_refund_after_the_window_has_moved_on_does_nothing() {
+fn a_refund_after_the_window_has_passed_does_nothing() {
     fn verify<W: Window>(laters: [u64; 6]) {
         for later in laters {
             let timeline = minute();
@@ -243,12 +244,12 @@ fn a_refund_after_the_window_has_moved_on_does_nothing() {
     verify::<ShortSliding>(laters);
     verify::<LongSliding>(laters);
     verify::<Exact>(laters);
-    // It still weighs the window before the present one, so go one further.
+    // It still weighs the previous window, so advance one more.
     verify::<Counter>(laters.map(|later| later + 60));
 }
 
 #[test]
-fn the_counter_takes_a_time_gone_by_for_the_latest() {
+fn the_counter_treats_a_past_time_as_the_latest() {
     let timeline = minute();
     let window = Counter::new(&timeline, 600 * SECOND);
     assert!(window.check(&timeline, 600 * SECOND, 5, 5).admitted);
@@ -257,9 +258,9 @@ fn the_counter_takes_a_time_gone_by_for_the_latest() {
     assert!(!window.check(&timeline, 601 * SECOND, 5, 1).admitted);
 }
 
-/// Threads with one window, time moving, some of them reading it and asking only later.
+/// Threads share one window while time moves; some of them read the time and check only later.
 #[test]
-fn r72_threads_never_exceed_the_limit() {
+fn threads_never_exceed_the_limit() {
     fn verify<W: Window>(reach: u64) {
         const LIMIT: u32 = 50;
         let timeline = minute();
@@ -280,7 +281,7 @@ fn r72_threads_never_exceed_the_limit() {
                         let cost = if turn % 11 == 0 { 3 } else { 1 };
                         let reading = window.check(&timeline, now, LIMIT, cost);
                         if reading.admitted {
-                            // Every other one is given back at once.
+                            // Every other one is refunded immediately.
                             if refund.fetch_xor(true, Ordering::Relaxed) {
                                 window.refund(reading.place, cost);
                             } else {

@@ -3,12 +3,12 @@ use std::time::Duration;
 use crate::clock::{Now, nanos};
 
 const SECOND: u64 = 1_000_000_000;
-/// How many sub-windows a window is aimed to have: the finest that keeps a key's cells within 244 bytes.
+/// The preferred number of sub-windows: the finest division that keeps a key's cells within 244 bytes.
 const AIM: u64 = 60;
 /// Ticks are kept in 40 bits: 580 years of the shortest sub-windows.
 const LAST_TICK: u64 = (1 << 40) - 1;
 
-/// How one quota divides time. Shared by all windows of that quota, so that none of it is stored per subject.
+/// How one quota divides time. Shared by all windows of that quota, so that subjects need not store it.
 ///
 /// Time is the clock's monotonic count in nanoseconds. Ticks number the sub-windows.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Timeline {
     sub_window: u64,
     span: u64,
     /// Added to the monotonic count so that the edges of sub-windows lie on multiples of the sub-window since the
-    /// Unix epoch. Taken once: a later step of the calendar moves no edge.
+    /// Unix epoch. Computed once: a later step of the calendar moves no edge.
     shift: u64,
 }
 
@@ -39,7 +39,7 @@ impl Timeline {
         self.sub_window
     }
 
-    /// How many sub-windows cover the window.
+    /// The number of sub-windows that cover the window.
     pub(crate) fn span(&self) -> u64 {
         self.span
     }
@@ -55,8 +55,11 @@ impl Timeline {
     }
 }
 
-/// Whole seconds where they divide a window of a minute or more into 30 to 120 parts, nearest to 60; otherwise a
-/// sixtieth, rounded up to whole microseconds, which is what Redis counts. Header fields have whole seconds, so with these a client told to wait until an edge can do so exactly.
+/// The length of a sub-window.
+///
+/// Whole seconds if they divide a window of a minute or more into 30 to 120 parts, nearest to 60. Header fields have
+/// whole seconds, so a client can then wait exactly until an edge. Otherwise a sixtieth of the window, rounded up to
+/// whole microseconds, which is what Redis counts.
 fn sub_window(window: u64) -> u64 {
     let seconds = window / SECOND;
     if window % SECOND == 0 && seconds >= 60 {

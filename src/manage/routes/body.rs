@@ -1,4 +1,4 @@
-//! The body of a creation and that of a rotation.
+//! The bodies of a creation and of a rotation.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use crate::manage::{KeyManager, ManageError, NewKey};
 use crate::rejection::FieldError;
 use crate::scope::{Scope, ScopeSet};
 
-/// Far more than a key needs, far less than harm.
+/// Far more than a key needs, and still harmless.
 const MAX_LENGTH: usize = 16 * 1024;
 
 /// Longer names of unknown members are not repeated to the client.
 const MAX_NAME_LENGTH: usize = 64;
 
-/// When the new secret of a key takes over.
+/// When the new secret of a key comes into use.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rotation {
     pub(super) on_first_use: bool,
-    /// How long the old secret goes on from then.
+    /// How long the old secret verifies from then on.
     pub(super) grace: Duration,
 }
 
@@ -35,7 +35,7 @@ pub(super) async fn new_key(headers: &HeaderMap, body: Body) -> Result<NewKey, M
     parse(&members(&read(body).await?)?).map_err(ManageError::Invalid)
 }
 
-/// No body at all asks for nothing in particular.
+/// No body means the defaults.
 pub(super) async fn rotation(headers: &HeaderMap, body: Body) -> Result<Rotation, ManageError> {
     let is_json = is_json(headers);
     match read(body).await? {
@@ -68,7 +68,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// A JSON object as it was sent: a map would have dropped all but one of equal names.
+/// A JSON object with its duplicate members: a map would keep only one of equal names.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {
@@ -95,7 +95,7 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// Reads every member, so that the client learns of all faults at once.
+/// Reads every member, so that the client learns of all faults together.
 fn parse(members: &[(String, Value)]) -> Result<NewKey, Vec<FieldError>> {
     let mut faults = unexpected(
         members,
@@ -173,7 +173,7 @@ fn parse_rotation(members: &[(String, Value)]) -> Result<Rotation, Vec<FieldErro
                 fault("graceHours", "must be a whole number of hours");
                 0
             },
-            // What is too long for a number is too long for a grace.
+            // A value too large for a number is also too long for a grace period.
             |hours| hours.saturating_mul(60 * 60),
         )),
         (Some(_), Some(_)) => {
@@ -184,7 +184,7 @@ fn parse_rotation(members: &[(String, Value)]) -> Result<Rotation, Vec<FieldErro
     if faults.is_empty() { Ok(Rotation { on_first_use, grace }) } else { Err(faults) }
 }
 
-/// Members that are none, or come twice.
+/// Unknown and repeated members.
 fn unexpected(members: &[(String, Value)], message: &'static str, known: &[&str]) -> Vec<FieldError> {
     let fault = |(index, (name, _)): (usize, &(String, Value))| {
         if !known.contains(&name.as_str()) {
@@ -212,7 +212,7 @@ fn scopes_of(value: &Value) -> Result<ScopeSet, &'static str> {
         .collect()
 }
 
-/// An empty array is none: who sends it may as well mean "from nowhere" as "from anywhere".
+/// An empty array is rejected: it could mean "from nowhere" as well as "from anywhere".
 fn networks(value: &Value) -> Option<Vec<Network>> {
     let networks = value.as_array().filter(|networks| !networks.is_empty())?;
     networks.iter().map(|network| network.as_str()?.parse().ok()).collect()

@@ -1,4 +1,4 @@
-//! How a key is shown in JSON.
+//! The JSON of a key.
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ pub(super) fn key(key: &KeyView) -> Value {
     })
 }
 
-/// With the secret, which is shown this once.
+/// With the secret, which is shown only now.
 pub(super) fn created(created: &CreatedKey) -> Value {
     let mut data = key(&created.key);
     data["key"] = created.secret.expose_secret().into();
@@ -33,7 +33,7 @@ pub(super) fn deleted(id: &KeyId) -> Value {
     json!({ "id": id.as_str(), "deleted": true })
 }
 
-/// `null` for a key that may be used from anywhere: an empty array would read as from nowhere.
+/// `null` for a key without restriction: an empty array would read as from nowhere.
 fn networks(networks: &[Network]) -> Option<Vec<String>> {
     (!networks.is_empty()).then(|| networks.iter().map(Network::to_string).collect())
 }

@@ -21,18 +21,19 @@ use crate::key::KeyId;
 use crate::rejection::{ApiError, ErrorFormat, FieldError, Reason, Rejection, Success, log};
 use crate::request::RequestView;
 
-/// Serves a [`KeyManager`] over HTTP. [`ApiKeys::key_routes`](crate::ApiKeys::key_routes) makes the routes of an assembly's
-/// own manager.
+/// Serves a [`KeyManager`] over HTTP. [`ApiKeys::key_routes`](crate::ApiKeys::key_routes) makes the routes of an
+/// assembly's own manager.
 ///
 /// | route | does | action |
 /// |---|---|---|
 /// | `GET /?limit=&cursor=&olderThanDays=` | lists keys, oldest first, 100 at a time | [`Read`](KeyAction::Read) |
-/// | `POST /` with `{"name": …, "scopes": […], "expiresAt": …, "allowedAddresses": […]}` | makes a key; 201, with `key` | [`Create`](KeyAction::Create) |
+/// | `POST /` with `{"name": …, "scopes": […], "expiresAt": …, "allowedAddresses": […]}` | creates a key; 201, with `key` | [`Create`](KeyAction::Create) |
 /// | `POST /{id}/rotate` | gives a key a new secret; 200, with `key` | [`Rotate`](KeyAction::Rotate) |
-/// | `POST /{id}/revoke` | ends a key, which stays in the list | [`Revoke`](KeyAction::Revoke) |
-/// | `DELETE /{id}` | removes a key for good; answers with its identifier and `"deleted":true` | [`Delete`](KeyAction::Delete) |
+/// | `POST /{id}/revoke` | revokes a key, which stays in the list | [`Revoke`](KeyAction::Revoke) |
+/// | `DELETE /{id}` | removes a key for good; returns its identifier and `"deleted":true` | [`Delete`](KeyAction::Delete) |
 ///
-/// With [`delete_revokes`](Self::delete_revokes), `DELETE` ends the key and the two routes below `/{id}` are left out.
+/// With [`delete_revokes`](Self::delete_revokes), `DELETE` revokes the key, and the two routes below `/{id}` do not
+/// exist.
 ///
 /// A key is shown as
 ///
@@ -42,31 +43,31 @@ use crate::request::RequestView;
 ///  "allowedAddresses":["192.0.2.0/24"]}
 /// ```
 ///
-/// 1. A request without a principal is 401, whatever else it is.
-/// 2. A caller without the scope for the action is 403; the body has not been read yet. Which scope that is, the
-///    [manager](KeyManager::with_scope_for) says.
-/// 3. An identifier that is malformed, unknown, or of another owner is one and the same 404; of a revoked key, too, unless
+/// 1. A request without a principal is always rejected with 401.
+/// 2. A caller without the scope for the action is rejected with 403, before the body is read. The
+///    [manager](KeyManager::with_scope_for) sets the scope.
+/// 3. An identifier that is malformed, unknown, or of another owner gets the same 404. So does a revoked key, unless
 ///    it is to be deleted.
-/// 4. A body is one JSON object of at most 16 KiB, sent as `application/json`. `name` and `scopes` must be there,
-///    `expiresAt` (RFC 3339) and `allowedAddresses` (networks, such as `192.0.2.0/24`) may. An unknown member, one
-///    that comes twice, or one of a wrong type is 400, with every fault listed, and nothing is stored.
-/// 5. A caller whose key ends while the body is still on its way gets no new one: 403.
-/// 6. `allowedAddresses` is `null` for a key that may be used from anywhere. A new key gets those of the caller's key
-///    where it names none.
+/// 4. A body is one JSON object of at most 16 KiB, sent as `application/json`. `name` and `scopes` are required;
+///    `expiresAt` (RFC 3339) and `allowedAddresses` (networks, such as `192.0.2.0/24`) are optional. An unknown or
+///    repeated member, or one of a wrong type, gets a 400 that lists every fault, and nothing is stored.
+/// 5. A caller whose key expires or is revoked while the body is being sent gets no new key: 403.
+/// 6. `allowedAddresses` is `null` for a key that may be used from any address. A new key without it gets those of
+///    the caller's key.
 /// 7. No response may be cached.
 ///
-/// A rotation needs no body. One can have
+/// A rotation needs no body. Its optional members are
 ///
-/// - `graceSeconds` or `graceHours`: how long the old secret goes on, 0 to [7 days](KeyManager::MAX_GRACE), and
-///   [24 hours](KeyManager::DEFAULT_GRACE) if nothing is said;
-/// - `activation`: `immediate`, or `first_use` for a new secret that
-///   [takes over when it is first used](KeyManager::rotate_on_first_use); the grace starts then.
+/// - `graceSeconds` or `graceHours`: how long the old secret still verifies, 0 to [7 days](KeyManager::MAX_GRACE), by
+///   default [24 hours](KeyManager::DEFAULT_GRACE);
+/// - `activation`: `immediate`, or `first_use` for a new secret that [comes into use when it is first
+///   used](KeyManager::rotate_on_first_use); the grace period starts then.
 ///
-/// The keys are those of the [owner](Principal::owner) for whom the caller acts, and never of what the path says. Below a
-/// path that names an organization, the assembly needs an [organization rule](crate::identity::OrganizationRule), which
-/// rejects others.
+/// The keys are those of the [owner](Principal::owner) that the caller acts for, never of an owner in the path. Below
+/// a path that names an organization, the assembly needs an [organization rule](crate::identity::OrganizationRule),
+/// which rejects others.
 ///
-/// Responses are those of the format of errors: [`ErrorFormat::error`] and [`ErrorFormat::success`].
+/// Responses have the format of the errors: [`ErrorFormat::error`] and [`ErrorFormat::success`].
 #[derive(Debug)]
 #[must_use]
 pub struct KeyRoutes<F> {
@@ -81,12 +82,12 @@ impl<F: ErrorFormat<Body>> KeyRoutes<F> {
         Self { manager, errors: Arc::new(errors), delete_revokes: false }
     }
 
-    /// Has `DELETE` revoke keys, and no further routes for keys.
+    /// Makes `DELETE` revoke keys, and omits the routes below `/{id}`.
     pub fn delete_revokes(self) -> Self {
         Self { delete_revokes: true, ..self }
     }
 
-    /// The routes, to be nested where the application wants them, inside of [`layer`](crate::ApiKeys::layer) or
+    /// The routes, to be nested in the application, inside of [`layer`](crate::ApiKeys::layer) or
     /// [`authenticate`](crate::ApiKeys::authenticate).
     pub fn into_router<S>(self) -> Router<S>
     where
@@ -107,7 +108,7 @@ impl<F: ErrorFormat<Body>> KeyRoutes<F> {
     }
 }
 
-/// axum would write `Allow` on the guard's 401, too, and so tell anybody that there is a route.
+/// axum would add `Allow` to the guard's 401, too, which would reveal the route to unauthenticated clients.
 fn only<S: Clone + Send + Sync + 'static>(allowed: &'static str) -> MethodRouter<S> {
     any(async move || (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, allowed)]))
 }
@@ -147,8 +148,8 @@ impl<F: ErrorFormat<Body>> Routes<F> {
         self.errors.error(&ApiError::new(kind, code, message, fields, request))
     }
 
-    /// On whose authority what is done to which key, if that is permitted. A caller that may not do it does not learn
-    /// whether the key is there.
+    /// The authority and the key of a request, if the action is permitted. Otherwise the caller does not learn
+    /// whether the key exists.
     fn begin(
         &self,
         extensions: &Extensions,
@@ -166,8 +167,8 @@ fn success(status: StatusCode, data: serde_json::Value) -> Success {
     Success { status, data, next_cursor: None }
 }
 
-/// Stands before all routes and all other methods: a request without a principal gets no further, and no response is kept
-/// by a cache.
+/// Runs before all routes and methods: rejects requests without a principal, and marks every response as not
+/// cacheable.
 async fn guard<F: ErrorFormat<Body>>(
     State(routes): State<Arc<Routes<F>>>,
     request: Request,
@@ -278,8 +279,8 @@ async fn revoke<F: ErrorFormat<Body>>(
     routes.answer(&head, result.await)
 }
 
-/// By name, since the router may be nested below paths with parameters of their own; the last, since the innermost is
-/// ours.
+/// By name, since the router may be nested below paths with their own parameters; the last one, since the innermost
+/// is ours.
 fn key_id(parameters: RawPathParams) -> Option<KeyId> {
     let (_, id) = parameters.iter().filter(|(name, _)| *name == "key_id").last()?;
     id.parse().ok()

@@ -8,7 +8,7 @@ use crate::store::KeyQuery;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Parameters of other names are somebody else's: a proxy's, a cache's.
+/// Parameters with other names are ignored: they may belong to a proxy or a cache.
 pub(super) fn parse(
     parameters: Vec<(String, String)>,
     manager: &KeyManager,

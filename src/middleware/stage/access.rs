@@ -1,7 +1,5 @@
 //! 9, access: whether the caller may use the route.
 
-use std::sync::Arc;
-
 use crate::credential::Challenge;
 use crate::identity::{Caller, Principal, Tier};
 use crate::middleware::checks::Checks;
@@ -75,7 +73,7 @@ fn check_access(caller: &Caller, access: &Access) -> Result<(), Reason> {
 pub(in super::super) fn check_scope(caller: &Caller, requirement: &ScopeRequirement) -> Result<(), Reason> {
     match requirement.is_met_by(principal(caller)?.scopes()) {
         true => Ok(()),
-        false => Err(Reason::ScopeMissing(Arc::new(requirement.clone()))),
+        false => Err(Reason::ScopeMissing(requirement.clone())),
     }
 }
 

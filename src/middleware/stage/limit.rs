@@ -90,7 +90,13 @@ impl Checks {
             Ok((decision, receipt)) if decision.is_admitted() => {
                 if let Some(receipt) = receipt {
                     let counts = limiters[limiter].counts.clone();
-                    facts.counted.receipts.push(Charged { receipt, counts, cost, refund: refund.clone() });
+                    facts.counted.receipts.push(Charged {
+                        receipt,
+                        position,
+                        counts,
+                        cost,
+                        refund: refund.clone(),
+                    });
                 }
                 facts.counted.report(decision, position, rule, limiter);
                 None
@@ -112,8 +118,11 @@ impl Checks {
         position: Position,
         facts: &mut Facts,
     ) -> Flow {
-        for Charged { receipt, counts, .. } in facts.counted.receipts.drain(..) {
-            counts.take_back(receipt);
+        // Limits by address are decided on their own, before the caller is known.
+        for Charged { receipt, position: at, counts, .. } in facts.counted.receipts.drain(..) {
+            if at == position {
+                counts.take_back(receipt);
+            }
         }
         let category = &limiter.category;
         let (reason, fields) = match decided {
@@ -169,7 +178,7 @@ impl Checks {
     /// What the response says about the limits, once what is due has been taken back.
     pub(crate) fn settle(&self, counted: LimitResults, now: Now, status: StatusCode) -> Option<Fields> {
         let (mut decision, position, rule, limiter) = counted.reported?;
-        for Charged { receipt, counts, cost, refund } in counted.receipts {
+        for Charged { receipt, counts, cost, refund, .. } in counted.receipts {
             if refund.is_some_and(|is_due| is_due(status)) {
                 if Arc::ptr_eq(&counts, &self.limits(position)[rule].limiters[limiter].counts) {
                     decision.take_back(cost);

@@ -1,4 +1,4 @@
-//! The one error detail that is sent, in the encoding of protocol buffers.
+//! The one error detail that is sent, in protocol buffers encoding.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use http::HeaderValue;
 
-/// A `google.rpc.Status` with a `google.rpc.RetryInfo` in it, as the value of a `-bin` field: Base64 without padding.
+/// A `google.rpc.Status` that contains a `google.rpc.RetryInfo`, as the value of a `-bin` field: Base64 without
+/// padding.
 ///
 /// ```text
 /// message Status    { int32 code = 1; string message = 2; repeated google.protobuf.Any details = 3; }
@@ -31,7 +32,7 @@ fn number(field: u8, value: u64) -> Vec<u8> {
     encoded
 }
 
-/// A field of wire type 2: a length and as many bytes.
+/// A field of wire type 2: a length and that many bytes.
 fn bytes(field: u8, value: &[u8]) -> Vec<u8> {
     let mut encoded = vec![field << 3 | 2];
     push_varint(&mut encoded, value.len() as u64);
@@ -39,7 +40,7 @@ fn bytes(field: u8, value: &[u8]) -> Vec<u8> {
     encoded
 }
 
-/// Seven bits a byte, the lowest first; the eighth says that more follow.
+/// Seven bits a byte, lowest first; the eighth bit means that more follow.
 fn push_varint(encoded: &mut Vec<u8>, mut value: u64) {
     while value > 0x7f {
         encoded.push((value & 0x7f) as u8 | 0x80);
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn varints_as_in_the_encoding_guide() {
+    fn varints_match_the_encoding_guide() {
         for (value, want) in
             [(0, vec![0]), (1, vec![1]), (127, vec![0x7f]), (128, vec![0x80, 1]), (150, vec![0x96, 1])]
         {

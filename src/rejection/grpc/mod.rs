@@ -37,16 +37,15 @@ const STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-
 /// | `Unavailable` | 14 `UNAVAILABLE` |
 /// | `Misconfigured` | 13 `INTERNAL` |
 ///
-/// Two credentials are 16, not 3: what is wrong is not in the message but in what the client's channel adds to it, and
-/// 16 is where people look for that.
+/// Two credentials are 16, not 3: the fault is not in the message but in what the client's channel adds to it.
 ///
-/// Where waiting helps, `grpc-retry-pushback-ms` says how long to the client's own retries ([A6]), and a
-/// [`google.rpc.RetryInfo`] in `grpc-status-details-bin` says it to code that reads error details. Where the request
-/// costs more than a window lets through, the push-back is -1: don't retry.
+/// If waiting helps, `grpc-retry-pushback-ms` reports the time to the client's retry logic ([A6]), and a
+/// [`google.rpc.RetryInfo`] in `grpc-status-details-bin` reports it to code that reads error details. If the request
+/// costs more than a whole window, the push-back is -1: do not retry.
 ///
-/// gRPC knows no challenges: `WWW-Authenticate` belongs to the HTTP status 401, which none of these has.
+/// gRPC has no challenges: `WWW-Authenticate` belongs to the HTTP status 401, which is not used here.
 ///
-/// Works with every body that has a [`Default`], which has to be the empty one. Needs no feature.
+/// Works with every body whose [`Default`] is empty. Needs no feature.
 ///
 /// ```
 /// use http::Response;
@@ -57,8 +56,8 @@ const STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-
 /// }
 /// ```
 ///
-/// Use it only where every client speaks gRPC: others see a 200. So does what stands outside and goes by the HTTP
-/// status; look at the [`Rejection`](super::Rejection) in the response's extensions instead, which
+/// Use it only if every client speaks gRPC: other clients see a 200, and so do outer layers that check the HTTP
+/// status. These can use the [`Rejection`](super::Rejection) in the response's extensions, which
 /// [`attach_rejections`](crate::ApiKeysBuilder::attach_rejections) puts there.
 ///
 /// [Trailers-Only form]: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
@@ -104,7 +103,7 @@ fn code(kind: ErrorKind) -> u16 {
     }
 }
 
-/// Visible ASCII and spaces but for `%`, so that the field's percent-encoding leaves it as it is.
+/// Visible ASCII and spaces without `%`, so that the field needs no percent-encoding.
 fn message(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::RateLimited => "The rate limit is used up.",
@@ -115,14 +114,13 @@ fn message(kind: ErrorKind) -> &'static str {
 /// Asks a client not to retry.
 const NEVER: i32 = -1;
 
-/// Milliseconds, rounded up. The field is a signed 32-bit number, so 24 days and more can't be said.
+/// Milliseconds, rounded up. The field is a signed 32-bit number, so the maximum is about 24 days.
 fn push_back(delay: Duration) -> i32 {
     i32::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(NEVER)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use http::StatusCode;
 
@@ -148,7 +146,7 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_status_in_the_trailers_only_form() {
-        let scope = Arc::new(ScopeRequirement::from_static("workflows:read"));
+        let scope = ScopeRequirement::from_static("workflows:read");
         let store_failed = Reason::StoreFailed(StoreError::new(StoreErrorKind::Unavailable));
         for (reason, status) in [
             (Reason::CredentialMissing, "16"),
@@ -186,14 +184,14 @@ mod tests {
     }
 
     #[test]
-    fn reasons_with_one_kind_get_one_answer() {
+    fn reasons_of_one_kind_get_the_same_response() {
         let headers = |reason| response(reason).headers().clone();
         assert_eq!(headers(Reason::KeyUnknown), headers(Reason::KeyRevoked));
         assert_eq!(headers(Reason::KeyUnknown), headers(Reason::CredentialMissing));
     }
 
     #[test]
-    fn says_when_to_try_again() {
+    fn reports_when_to_try_again() {
         let limited = response(rate_limited(Duration::from_millis(1500)));
         assert_eq!(limited.headers()["grpc-retry-pushback-ms"], "1500");
         assert_eq!(limited.headers()["retry-after"], "2");

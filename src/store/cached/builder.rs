@@ -2,16 +2,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::known::{Ages, Known};
+use super::entries::{Ages, Entries};
 use super::load::Loads;
 use super::{CachedStore, Shared};
 use crate::clock::{Clock, SystemClock};
 use crate::store::{InvalidationSink, InvalidationSource};
 
-/// Of what was read longer ago, nobody can say any more that it holds.
+/// Records that were read longer ago are not used during an outage.
 const MAX_OUTAGE: Duration = Duration::from_secs(30);
 
-/// Sets up a [`CachedStore`].
+/// Configures a [`CachedStore`].
 #[must_use]
 pub struct CachedStoreBuilder<S> {
     store: S,
@@ -41,66 +41,68 @@ impl<S> CachedStoreBuilder<S> {
         }
     }
 
-    /// How many names to hold records for; 10 000 unless set, 0 for none. A key has one name, its identifier or its
-    /// digest, whichever its clients are recognized by, and one more while two of its secrets are in use. Those that are
-    /// used least go first. Rounded up to a multiple of a small power of two.
+    /// The number of records to hold; default 10 000, 0 for none.
+    ///
+    /// A key takes one entry under the identifier or digest that its clients are recognized by, and a second one
+    /// while two of its secrets are in use. The least used entries are evicted first. Rounded up to a multiple of a
+    /// small power of two.
     pub fn capacity(self, names: usize) -> Self {
         Self { capacity: names, ..self }
     }
 
-    /// How many unknown names to hold; 10 000 unless set. They take no room from those of keys. An unknown key counts
-    /// once for each [pepper](crate::key::Peppers) in use.
+    /// The number of unknown identifiers and digests to hold; default 10 000. Negative entries never evict records.
+    /// An unknown key takes one entry for each [pepper](crate::key::Peppers) in use.
     pub fn absent_capacity(self, names: usize) -> Self {
         Self { absent_capacity: names, ..self }
     }
 
-    /// How long a record is good without a channel that reports changes; 5 seconds unless set. It counts from the
-    /// moment at which the store was asked. Zero asks the store each time.
+    /// How long a record is valid without a channel that reports changes; default 5 seconds. It counts from the start
+    /// of the store lookup. Zero asks the store each time.
     pub fn max_age(self, age: Duration) -> Self {
         Self { ages: Ages { alone: age, ..self.ages }, ..self }
     }
 
-    /// The same while a channel is up, in case that it loses a report or is lost without noticing; 60 seconds unless
-    /// set.
+    /// How long a record is valid while a channel is connected; default 60 seconds. This limit applies if the channel
+    /// loses a report or fails unnoticed.
     pub fn max_age_while_connected(self, age: Duration) -> Self {
         Self { ages: Ages { connected: age, ..self.ages }, ..self }
     }
 
-    /// How long an unknown key stays unknown; 1 second unless set, and never longer than a record is good. This is
-    /// also how late a key that was just made on another node may be known here.
+    /// How long an unknown key stays unknown; default 1 second, and never longer than a record is valid. A key that
+    /// was just made on another node may be rejected here for this long.
     pub fn absent_max_age(self, age: Duration) -> Self {
         Self { ages: Ages { absent: age, ..self.ages }, ..self }
     }
 
-    /// Lets keys be used while the store is [unavailable](crate::store::StoreErrorKind::Unavailable), until `age` after
-    /// it was last read for them; not at all unless set, and at most for 30 seconds.
+    /// Accepts cached keys while the store is [unavailable](crate::store::StoreErrorKind::Unavailable), until `age`
+    /// after their last read; off by default, at most 30 seconds.
     ///
-    /// A key that is revoked meanwhile by a node that does reach the store works here until then, unless a channel
-    /// reports it. A key that expires meanwhile does not work, nor does one that was changed here. Each such request
-    /// still asks the store first and waits for it to fail.
+    /// A key that another node revokes during the outage works here until then, unless a channel reports the
+    /// revocation. A key that expires during the outage does not work, nor does one that was changed here. Each such
+    /// request still asks the store first and waits for it to fail.
     pub fn use_during_outage(self, age: Duration) -> Self {
         let outage = age.min(MAX_OUTAGE);
         Self { ages: Ages { outage, ..self.ages }, ..self }
     }
 
-    /// Tells the other nodes of each change made through this store, before the change is answered. For stores that do
-    /// not do so themselves.
+    /// Reports each change made through this store to other nodes, before the change returns. For stores that do not
+    /// do so themselves.
     ///
-    /// If it can't be told, the change is made nevertheless and answered so, and an event of level `ERROR` says it
-    /// (with the feature `tracing`). Other nodes then learn of it when what they hold reaches its greatest age. The same
-    /// is so, without an event, if the future of a change is dropped before it ends.
+    /// If the report fails, the change is kept and returns success, and an event of level `ERROR` is logged (feature
+    /// `tracing`). Other nodes then see the change when their entries reach the maximum age. The same holds, without
+    /// an event, if the future of a change is dropped before it completes.
     pub fn publish_to(self, sink: impl InvalidationSink) -> Self {
         Self { sink: Some(Arc::new(sink)), ..self }
     }
 
-    /// Hears from `source` what other nodes change, as soon as the store's
-    /// [background task](crate::store::KeyStore::background) runs: [`ApiKeys::background`](crate::ApiKeys::background)
-    /// runs it. Without an assembly, [`CachedStore::follow`] does the same.
+    /// Follows the changes of other nodes from `source`, once the store's [background
+    /// task](crate::store::KeyStore::background) runs: [`ApiKeys::background`](crate::ApiKeys::background) runs it.
+    /// Without an assembly, use [`CachedStore::follow`].
     pub fn follow(self, source: impl InvalidationSource) -> Self {
         Self { source: Some(Box::new(source)), ..self }
     }
 
-    /// Reads the time from this clock; only its monotonic count matters here.
+    /// Sets the clock; only its monotonic time is used.
     pub fn clock(self, clock: impl Clock) -> Self {
         Self { clock: Arc::new(clock), ..self }
     }
@@ -110,7 +112,7 @@ impl<S> CachedStoreBuilder<S> {
     pub fn build(self) -> CachedStore<S> {
         CachedStore(Arc::new(Shared {
             store: self.store,
-            known: Arc::new(Known::new(self.capacity, self.absent_capacity, self.ages, self.clock)),
+            entries: Arc::new(Entries::new(self.capacity, self.absent_capacity, self.ages, self.clock)),
             loads: Arc::new(Loads::default()),
             sink: self.sink,
             source: Mutex::new(self.source),

@@ -1,21 +1,21 @@
-//! Which of the things that a cache holds are older than a change.
+//! Finds out which cache entries are older than a change.
 
 use super::atomic::{AtomicU64, Ordering};
 
-/// Numbers every change, and remembers for each key the last one.
+/// Numbers every change, and stores the number of the last change for each key.
 ///
-/// What was read from the store carries the generation in which the reading *began*. It is good as long as its key has
-/// seen no later one. So nothing has to be removed when a key changes, and nothing can be put in its place too late: a
-/// reading that began before the change is out of date whenever it arrives.
+/// A cache entry carries the generation in which its read *began*. It is valid as long as its key has no later
+/// change. So a change does not have to remove entries, and a late insert does no harm: a read that began before the
+/// change is out of date whenever it arrives.
 ///
-/// Keys share slots. One that shares its slot with a changed one is read again, that is all.
+/// Keys share slots. If one changes, the others in its slot are read again.
 pub(crate) struct Generations {
     latest: AtomicU64,
     /// For each slot, the generation of its last change.
     changed: Box<[AtomicU64]>,
-    /// When the channel of changes was last lost or found again.
+    /// When the channel of changes was last lost or connected.
     interrupted: AtomicU64,
-    /// When it was last found.
+    /// When the channel was last connected.
     connected: AtomicU64,
 }
 
@@ -29,20 +29,20 @@ impl Generations {
         }
     }
 
-    /// The slot of whatever has this hash.
+    /// The slot for a hash.
     pub(crate) fn slot(&self, hash: u64) -> usize {
         (hash % self.changed.len() as u64) as usize
     }
 
-    /// The generation for a reading that begins now. To be asked before the store is.
+    /// The generation for a read that begins now. Call it before asking the store.
     pub(crate) fn latest(&self) -> u64 {
         self.latest.load(Ordering::Acquire)
     }
 
-    /// Something in `slot` was changed. To be called when it is, before anybody is told so.
+    /// Marks a change of something in `slot`. Call it when the change is made, before it is reported to the caller.
     pub(crate) fn change(&self, slot: usize) {
         let generation = self.next();
-        // Two changes of one slot may come here in either order.
+        // Two changes of one slot may arrive here in either order.
         self.changed[slot].fetch_max(generation, Ordering::AcqRel);
     }
 
@@ -62,12 +62,13 @@ impl Generations {
         self.latest.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// Whether a reading of `slot` that began in `generation` is not known to be out of date.
+    /// Whether a read of `slot` that began in `generation` is still valid.
     pub(crate) fn is_current(&self, slot: usize, generation: u64) -> bool {
         self.is_unchanged(slot, generation) && self.interrupted.load(Ordering::Acquire) <= generation
     }
 
-    /// The same, though the channel may have been lost since. Nothing from before it was found again will do.
+    /// Like `is_current`, but accepts entries read before the channel was lost. Entries from before the last connect
+    /// are out of date.
     pub(crate) fn is_unchanged(&self, slot: usize, generation: u64) -> bool {
         self.changed[slot].load(Ordering::Acquire) <= generation
             && self.connected.load(Ordering::Acquire) <= generation

@@ -1,4 +1,4 @@
-//! One call of the store for all who ask it at the same time.
+//! Shares one store call among all requests that ask for the same key at the same time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -14,18 +14,18 @@ use crate::store::{FindResult, OwnedKeySelector, StoreError, StoreErrorKind};
 /// The store's own future.
 pub(super) type Call = Pin<Box<dyn Future<Output = FindResult> + Send>>;
 
-/// The loads under way, at most one to join for each selector. As many as there are requests that wait, no more.
+/// The loads in progress, at most one to join for each selector. There are never more than waiting requests.
 #[derive(Default)]
 pub(super) struct Loads(Mutex<HashMap<OwnedKeySelector, Weak<Load>>>);
 
-/// A call of the store. Whoever waits for it lets it go on, so it belongs to none of them: it ends with its answer, or
-/// when nobody waits any more.
+/// A call of the store. Every request that waits for it polls it, so it belongs to none of them. It ends with its
+/// answer, or when no request waits any more.
 struct Load {
     wanted: OwnedKeySelector,
     generation: u64,
     state: Mutex<State>,
     is_answered: AtomicBool,
-    /// Apart, as the call has a waker of it: with the load itself in there, neither would ever end.
+    /// Kept apart, as the call holds a waker of it: if the waker held the load itself, neither would ever be freed.
     waiting: Arc<Wakers>,
     loads: Arc<Loads>,
 }
@@ -36,15 +36,15 @@ enum State {
 }
 
 impl Loads {
-    /// Joins the load of this wanted if it began no earlier than `generation`, or starts one: who comes after a
-    /// change must not be given what was read before it.
+    /// Joins the load of `wanted` if it began no earlier than `generation`, or starts one: a request after a change
+    /// must not get a record that was read before it.
     pub(super) fn join(
         self: &Arc<Self>,
         wanted: OwnedKeySelector,
         generation: u64,
         call: impl FnOnce(OwnedKeySelector) -> Call,
     ) -> Waiting {
-        // To be dropped after the lock is: the last to leave a load takes the lock.
+        // Dropped after the lock: the last to leave a load takes the lock.
         let outdated;
         let mut loads = lock(&self.0);
         match loads.get(&wanted).and_then(Weak::upgrade) {
@@ -80,7 +80,7 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         let mut loads = lock(&self.loads.0);
-        // A newer load may have taken the place.
+        // A newer load may have replaced this one.
         if loads.get(&self.wanted).is_some_and(|load| load.strong_count() == 0) {
             loads.remove(&self.wanted);
         }
@@ -105,7 +105,7 @@ impl Future for Waiting {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<FindResult> {
         let load = &*self.load;
-        // First, so that whatever the call does from here on is heard by this one, too.
+        // Registered first, so that no wake-up of the call is missed.
         load.waiting.register(self.number, context.waker());
         let mut state = lock(&load.state);
         let call = match &mut *state {
@@ -133,7 +133,7 @@ impl Drop for Waiting {
     }
 }
 
-/// Those who wait, by number. Woken, they register again.
+/// The waiting requests, by number. A request that is woken registers again.
 #[derive(Default)]
 struct Wakers(Mutex<(u64, BTreeMap<u64, Waker>)>);
 
@@ -169,7 +169,7 @@ impl Wake for Wakers {
     }
 }
 
-/// Nothing that is locked here is left half done by a panic.
+/// A panic leaves nothing that is locked here half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn r31_there_are_as_many_loads_as_are_waited_for() {
+    fn there_are_as_many_loads_as_waiting_requests() {
         let loads = Arc::new(Loads::default());
         let all: Vec<_> = (0..100).map(|n| loads.join(wanted(&format!("k{}", n / 2)), 0, never)).collect();
         assert_eq!(loads.len(), 50);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn r34_a_load_is_joined_by_those_who_come_before_the_next_change() {
+    fn a_load_is_joined_until_the_next_change() {
         let loads = Arc::new(Loads::default());
         let first = loads.join(wanted("k"), 3, never);
         let joined = |generation| {
@@ -210,7 +210,7 @@ mod tests {
             (Arc::ptr_eq(&waiting.load, &first.load), waiting)
         };
         assert!(joined(3).0);
-        assert!(joined(2).0, "what was read later is as good");
+        assert!(joined(2).0, "a later read is valid too");
         let (same, newer) = joined(4);
         assert!(!same);
         assert!(Arc::ptr_eq(&loads.join(wanted("k"), 4, never).load, &newer.load));
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answered_load_is_not_joined_and_everybody_hears_of_it() {
+    fn an_answered_load_is_not_joined_and_wakes_all_waiters() {
         struct Count(std::sync::atomic::AtomicUsize);
 
         impl Wake for Count {

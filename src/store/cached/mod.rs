@@ -1,11 +1,11 @@
 //! A cache in front of a store.
 
 mod builder;
+mod entries;
 mod generations;
-mod known;
 mod load;
 
-/// Under a name of its own so that a model checker can put its own in place.
+/// Behind a module of its own, so that a model checker can substitute its own atomics.
 mod atomic {
     pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 }
@@ -18,7 +18,7 @@ use std::task::Poll;
 use async_trait::async_trait;
 
 pub use self::builder::CachedStoreBuilder;
-use self::known::{Known, Name};
+use self::entries::{Entries, Name};
 use self::load::Loads;
 use super::{
     BackgroundTask, FindResult, Invalidation, InvalidationSink, InvalidationSource, KeyAdministration,
@@ -29,10 +29,10 @@ use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
 use crate::log;
 
-/// A cache in front of any store. Clones share what they hold.
+/// A cache in front of any store. Clones share their entries.
 ///
-/// An [assembly](crate::ApiKeys) gives it to its [manager](crate::ApiKeys::manager), too: what is changed through it is
-/// known here before the change is answered.
+/// An [assembly](crate::ApiKeys) also gives it to its [manager](crate::ApiKeys::manager): a change made through it is
+/// visible here before it returns.
 ///
 /// ```
 /// use tower_api_keys::store::CachedStore;
@@ -46,20 +46,20 @@ use crate::log;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// # How soon a revocation counts
+/// # How soon a revocation takes effect
 ///
-/// The same bounds hold for a cut of scopes, for a deletion, and for both secrets of a rotation:
+/// The same bounds hold for a removal of scopes, a deletion, and both secrets of a rotation:
 ///
-/// | on | a revoked key is refused |
+/// | on | a revoked key is rejected |
 /// |---|---|
 /// | the node that revoked it | before the revocation is answered |
 /// | others, with a [channel](Self::follow) | as soon as the channel reports it |
-/// | others, channel lost and noticed | as without a channel; what was held before is not used any more |
+/// | others, channel lost and noticed | as without a channel; entries from before the loss are not used |
 /// | others, channel silent, not noticed | after [`max_age_while_connected`](CachedStoreBuilder::max_age_while_connected), 60 seconds |
 /// | others, without a channel | after [`max_age`](CachedStoreBuilder::max_age), 5 seconds |
-/// | others, without the store | at once, or as [the host says](CachedStoreBuilder::use_during_outage), 30 seconds at most |
+/// | others, without the store | immediately, or as [configured](CachedStoreBuilder::use_during_outage), within 30 seconds at most |
 ///
-/// As measured: for how many milliseconds after the revocation was answered look-ups on the other node still found the
+/// Measured: the milliseconds after the revocation returned during which lookups on the other node still found the
 /// key active.
 ///
 /// | channel | keys | median | 99 % | longest |
@@ -67,62 +67,65 @@ use crate::log;
 /// | `PostgresInvalidations` | 500 | 0 | 0.06 | 184 |
 /// | `RedisInvalidation` | 500 | 0 | 0.003 | 0.02 |
 /// | either one, cut | 40 | 2 490 | 4 990 | 4 990 |
-/// | either one, swallowing everything | 40 | 2 440 | 4 940 | 4 940 |
+/// | either one, dropping all packets | 40 | 2 440 | 4 940 | 4 940 |
 /// | none | 20 | 2 460 | 4 890 | 4 890 |
 ///
-/// Two nodes before one PostgreSQL, the other one asked for the key without a pause; a release build, with servers and nodes
-/// together on two virtual processors that others used as well, so single figures, above all the longest, differ from run
-/// to run. With a channel most revocations are known there before they are answered. Through a fault they take what the age
-/// of the record leaves. `tests/revocation_latency.rs` repeats this, and holds every single key to 5 seconds.
+/// Two nodes share one PostgreSQL, and the other node looks up the key without a pause. It is a release build;
+/// servers and nodes run on two virtual processors that other work used as well. So single figures, above all the
+/// longest, differ from run to run. With a channel, most revocations are visible there before they return. With a
+/// faulty channel they take the remaining age of the record. `tests/revocation_latency.rs` repeats this, and checks
+/// that no key takes more than 5 seconds.
 ///
-/// A change that fails, or whose future is dropped, may have been made nevertheless, or be made a moment later. What is
-/// held of the key is dropped all the same. What is read in the moment between counts until it is too old, or until
-/// somebody tries again here or looks at the key with [`get`](KeyAdministration::get).
+/// A change that fails, or whose future is dropped, may still have been made, or be made a moment later. The entries
+/// of the key are dropped in any case. An entry that is read in the moment between is used until it expires, or until
+/// the change is tried again here or the key is read with [`get`](KeyAdministration::get).
 ///
-/// A key that is made on another node is known here at once; or, if somebody tried it here before it was made, after
-/// [`absent_max_age`](CachedStoreBuilder::absent_max_age), 1 second.
+/// A key that is made on another node is visible here immediately. If it was tried here before it was made, it is
+/// visible after [`absent_max_age`](CachedStoreBuilder::absent_max_age), 1 second.
 ///
 /// # What is held
 ///
-/// Records by the whole identifier or digest they were looked up by, and apart from them the names that the store
-/// knows no key for. No verdicts: secret, state, expiry and addresses are checked on each request, whether its record
-/// comes from here or from the store. Failures are not held; each request that needs the store while it fails is
-/// answered 503, unless the host [prefers otherwise](CachedStoreBuilder::use_during_outage).
+/// Records, by the whole identifier or digest of their lookup, and separately the identifiers and digests that the
+/// store does not know. Decisions are not held: secret, state, expiry and addresses are checked on each request.
+/// Failures are not held: each request that needs the store while it fails gets a 503 response, unless [configured
+/// otherwise](CachedStoreBuilder::use_during_outage).
 ///
-/// An answer from here allocates nothing and waits for no lock. Requests that ask for the same at the same time share
-/// one call of the store, which goes on as long as one of them waits.
+/// A cached answer allocates nothing and waits for no lock. Concurrent requests for the same key share one call of
+/// the store, which continues as long as one of them waits.
 ///
-/// [`get`](KeyAdministration::get) and [`list`](KeyAdministration::list) go to the store, so that keys are managed as
-/// they are and not as they were; and after a `get`, requests see the key as it was returned, or newer.
+/// [`get`](KeyAdministration::get) and [`list`](KeyAdministration::list) ask the store, so key management never sees
+/// stale records. After a `get`, requests see the key as it was returned, or newer.
 pub struct CachedStore<S>(Arc<Shared<S>>);
 
 struct Shared<S> {
     store: S,
-    known: Arc<Known>,
+    entries: Arc<Entries>,
     loads: Arc<Loads>,
     sink: Option<Arc<dyn InvalidationSink>>,
-    /// What is to be followed, until [`background`](KeyStore::background) does.
+    /// The source to follow, until [`background`](KeyStore::background) takes it.
     source: Mutex<Option<Box<dyn InvalidationSource>>>,
 }
 
 impl<S> CachedStore<S> {
-    /// A cache of 10 000 records and 10 000 unknown names, which are good for 5 seconds and 1 second.
+    /// A cache of 10 000 records, valid for 5 seconds, and 10 000 unknown keys, valid for 1 second.
     pub fn new(store: S) -> Self {
         Self::builder(store).build()
     }
 
-    /// A cache with other figures.
+    /// A cache with other settings.
     pub fn builder(store: S) -> CachedStoreBuilder<S> {
         CachedStoreBuilder::new(store)
     }
 
-    /// Follows what other nodes change. The host spawns the future, which ends when nobody uses the store any more and
-    /// one more event has come. One at a time.
+    /// Follows the changes of other nodes.
     ///
-    /// While the source is connected, records are good for
-    /// [longer](CachedStoreBuilder::max_age_while_connected). When it is lost, and again when it is back, everything
-    /// held so far is out of date. The future's end counts as a loss, however it comes about: dropped, aborted, or by a
-    /// panic of the source.
+    /// The application spawns the future. It ends at the next event after the last clone of the store was dropped. Run
+    /// one at a time.
+    ///
+    /// While the source is connected, records are valid for
+    /// [longer](CachedStoreBuilder::max_age_while_connected). When the source is lost, and again when it is back, all
+    /// entries are out of date. The end of the future counts as a loss, whether it was dropped, aborted, or the source
+    /// panicked.
     ///
     /// ```
     /// # use tower_api_keys::store::{CachedStore, InvalidationSource, MemoryStore};
@@ -134,19 +137,19 @@ impl<S> CachedStore<S> {
         &self,
         mut source: I,
     ) -> impl Future<Output = ()> + Send + use<S, I> {
-        let follower = Follower(Arc::downgrade(&self.0.known));
+        let follower = Follower(Arc::downgrade(&self.0.entries));
         async move {
             loop {
                 let event = source.next().await;
-                let Some(known) = follower.0.upgrade() else { return };
+                let Some(entries) = follower.0.upgrade() else { return };
                 match event {
-                    Invalidation::Key(id) => known.change(Name::Id(id)),
+                    Invalidation::Key(id) => entries.change(Name::Id(id)),
                     Invalidation::Connected => {
-                        known.connect();
+                        entries.connect();
                         log::invalidations_connected();
                     }
                     Invalidation::Disconnected => {
-                        known.disconnect();
+                        entries.disconnect();
                         log::invalidations_lost();
                     }
                 }
@@ -154,65 +157,66 @@ impl<S> CachedStore<S> {
         }
     }
 
-    /// Whether a source is [followed](Self::follow) and connected. If it should be and is not for long, somebody has to
-    /// look at it.
+    /// Whether a source is [followed](Self::follow) and connected. Alert if it should be connected and is not for
+    /// long.
     pub fn is_connected(&self) -> bool {
-        self.0.known.is_connected()
+        self.0.entries.is_connected()
     }
 }
 
-/// Whatever ends the following of a source, it is noticed.
-struct Follower(Weak<Known>);
+/// Disconnects when dropped, however the following ended.
+struct Follower(Weak<Entries>);
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        if let Some(known) = self.0.upgrade() {
-            known.disconnect();
+        if let Some(entries) = self.0.upgrade() {
+            entries.disconnect();
             log::invalidations_lost();
         }
     }
 }
 
-/// The names that a change is about. They change when this is dropped: with the change's answer, whatever it is, or
-/// with its future, by then it may be made.
+/// The cache keys of a change. They are invalidated when this is dropped: when the change returns, or when its future
+/// is dropped, as the change may have been made by then.
 struct Changing<'a> {
-    known: &'a Known,
+    entries: &'a Entries,
     names: [Option<Name>; 4],
 }
 
 impl Drop for Changing<'_> {
     fn drop(&mut self) {
-        self.names.into_iter().flatten().for_each(|name| self.known.change(name));
+        self.names.into_iter().flatten().for_each(|name| self.entries.change(name));
     }
 }
 
 impl<S: KeyStore> Shared<S> {
-    /// Asks the store, together with whoever asks for the same at the same time.
+    /// Asks the store, together with concurrent requests for the same key.
     async fn load(self: Arc<Self>, wanted: OwnedKeySelector) -> FindResult {
-        let Self { known, loads, .. } = &*self;
-        // What was not known when the lookup was made may be by now.
-        if let Poll::Ready(found) = known.look_up(wanted.borrow()) {
+        let Self { entries, loads, .. } = &*self;
+        // The entry may have been filled since the lookup was made.
+        if let Poll::Ready(found) = entries.look_up(wanted.borrow()) {
             return Ok(found);
         }
-        let began = known.begin();
+        let began = entries.begin();
         let load = loads.join(wanted.clone(), began.generation, |wanted| {
             let shared = self.clone();
             Box::pin(async move {
                 let found = shared.store.find(wanted.borrow()).await?;
-                shared.known.keep(wanted.borrow(), found.as_ref(), began);
+                shared.entries.keep(wanted.borrow(), found.as_ref(), began);
                 Ok(found)
             })
         });
         let answer = load.await;
         match &answer {
             Err(error) if error.kind() == StoreErrorKind::Unavailable => {
-                known.last_resort(wanted.borrow()).map_or(answer, |record| Ok(Some(record)))
+                entries.last_resort(wanted.borrow()).map_or(answer, |record| Ok(Some(record)))
             }
             _ => answer,
         }
     }
 
-    /// Makes a change, and has it known before it is answered. The change answers whether there was anything to change.
+    /// Makes a change, and invalidates its entries before it returns. The result says whether there was anything to
+    /// change.
     async fn change(
         &self,
         id: KeyId,
@@ -221,12 +225,12 @@ impl<S: KeyStore> Shared<S> {
     ) -> Result<bool, StoreError> {
         let mut digests = record.into_iter().flat_map(KeyRecord::digests).map(Name::Digest);
         let names = [Some(Name::Id(id)), digests.next(), digests.next(), digests.next()];
-        let changing = Changing { known: &self.known, names };
+        let changing = Changing { entries: &self.entries, names };
         let result = change.await;
         drop(changing);
         let is_unchanged = match &result {
             Ok(changed) => !changed,
-            // Any other failure leaves it open.
+            // After any other failure the change may have been made.
             Err(error) => error.kind() == StoreErrorKind::Conflict,
         };
         if let Some(sink) = self.sink.as_ref().filter(|_| !is_unchanged) {
@@ -247,7 +251,7 @@ async fn always(change: impl Future<Output = Result<(), StoreError>>) -> Result<
 impl<S: KeyStore> KeyStore for CachedStore<S> {
     #[inline]
     fn find(&self, selector: KeySelector<'_>) -> Lookup {
-        if let Poll::Ready(found) = self.0.known.look_up(selector) {
+        if let Poll::Ready(found) = self.0.entries.look_up(selector) {
             return Lookup::ready(Ok(found));
         }
         Lookup::pending(self.0.clone().load(selector.to_owned()))
@@ -267,7 +271,7 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
         }
     }
 
-    /// What is held goes on showing the use before: a request has no need of it, and `get` and `list` ask the store.
+    /// Entries keep the previous instant: requests do not need it, and `get` and `list` ask the store.
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
         self.0.store.record_last_use(uses).await
     }
@@ -282,7 +286,7 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
         let found = self.0.store.get(owner, id).await;
-        self.0.known.change(Name::Id(*id));
+        self.0.entries.change(Name::Id(*id));
         found
     }
 

@@ -1,4 +1,4 @@
-//! What the rules are told with: records to store, and look-ups that answer whole records.
+//! Helpers of the rules: records to store, and lookups that return whole records.
 
 use std::future::{Future, poll_fn};
 use std::num::NonZeroU32;
@@ -82,7 +82,7 @@ pub(super) async fn find_id<S: KeyAdministration>(store: &S, id: &KeyId) -> Opti
     look_up(store, KeySelector::Id(id)).await
 }
 
-/// What `find` answers: twice, since the first lookup may fill a cache.
+/// The result of `find`, called twice, since the first lookup may fill a cache.
 pub(super) async fn look_up<S: KeyAdministration>(store: &S, selector: KeySelector<'_>) -> Option<KeyRecord> {
     let found = store.find(selector).await.expect("a lookup must work");
     let again = store.find(selector).await.expect("a lookup must work twice");
@@ -110,7 +110,7 @@ pub(super) fn conflicts(result: Result<(), StoreError>, rule: &str) {
     assert_eq!(error.kind(), StoreErrorKind::Conflict, "{rule}");
 }
 
-/// Polls all of them in turn until all are done, so that they run into each other.
+/// Polls all futures in turn until all are done, so that they interleave.
 pub(super) async fn join_all<T>(mut futures: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> Vec<T> {
     let mut results: Vec<Option<T>> = futures.iter().map(|_| None).collect();
     poll_fn(move |context| {

@@ -1,4 +1,4 @@
-//! All keys in the order of listings.
+//! All keys in listing order.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -10,22 +10,22 @@ use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
 use crate::store::Cursor;
 
-/// The keys of each owner together, oldest first. One tree for all, since most owners have few keys.
+/// The keys of each owner together, oldest first. One tree for all owners, since most have few keys.
 #[derive(Default)]
 pub(super) struct Listing(BTreeSet<Listed>);
 
 struct Listed(Arc<KeyRecord>);
 
-/// Without an identifier: before all keys of that instant.
+/// A place without an identifier comes before all keys of that instant.
 type Place<'a> = (&'a Owner, Timestamp, Option<&'a KeyId>);
 
-/// What stands at a place, or is one: a place is looked for without a record that stands there.
+/// A record at a place, or a place itself: a lookup needs no record.
 trait Placed {
     fn place(&self) -> Place<'_>;
 }
 
 impl Listing {
-    /// In the place of the record that stood there.
+    /// Replaces the record at the same place.
     pub(super) fn insert(&mut self, record: Arc<KeyRecord>) {
         self.0.replace(Listed(record));
     }
@@ -34,7 +34,7 @@ impl Listing {
         self.0.remove(&(&record.owner, record.created_at, Some(&record.id)) as &dyn Placed);
     }
 
-    /// The keys of `owner` from behind `after` on.
+    /// The keys of `owner` after `after`.
     pub(super) fn keys<'a>(
         &'a self,
         owner: &'a Owner,

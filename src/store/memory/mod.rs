@@ -18,9 +18,9 @@ use super::{
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
 
-/// Keys in the memory of one process. Clones share their keys; nothing outlives the process.
+/// Keys in the memory of one process. Clones share their keys, which are lost when the process ends.
 ///
-/// Look-ups take no lock and wait for no writer, and they answer at once. Writers wait for each other.
+/// Lookups take no lock, wait for no writer and complete immediately. Writers wait for each other.
 ///
 /// ```
 /// use tower_api_keys::store::MemoryStore;
@@ -35,7 +35,7 @@ pub struct MemoryStore(Arc<Inner>);
 struct Inner {
     by_digest: ByDigest,
     by_id: ById,
-    /// Locked by every write, and by no look-up.
+    /// Locked by every write, and by no lookup.
     writing: Mutex<Writing>,
 }
 
@@ -51,12 +51,12 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// How many keys it holds, revoked ones too.
+    /// The number of keys, revoked ones included.
     pub fn len(&self) -> usize {
         self.0.by_id.len()
     }
 
-    /// Whether it holds no key.
+    /// Whether the store is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -76,7 +76,7 @@ impl Default for Inner {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, Writing> {
-        // No write below leaves the maps inconsistent when it panics, so a poisoned lock is as good as any.
+        // No write below leaves the maps inconsistent when it panics, so a poisoned lock is safe to use.
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -98,9 +98,9 @@ impl Inner {
             .any(|digest| by_digest.get(&digest).is_some_and(|other| other.record.id != record.id))
     }
 
-    /// Puts `record` in the place of `old`. The caller holds the lock.
+    /// Replaces `old` with `record`. The caller holds the lock.
     fn store(&self, writing: &mut Writing, old: Option<&KeyRecord>, mut record: KeyRecord) {
-        // Texts that many keys have in common are held once.
+        // Texts that many keys share are stored once.
         let sibling = writing.listing.keys(&record.owner, None).next().map(|sibling| sibling.owner.clone());
         record.owner = sibling.unwrap_or(record.owner);
         record.scopes = writing.scopes.share(&record.scopes);
@@ -121,7 +121,7 @@ impl Inner {
         }
     }
 
-    /// Frees what was taken out of the sets now, not when there is more of it: it may be a whole table. Ends a write.
+    /// Frees removed entries now, as they may be a whole table. Called at the end of a write.
     fn free(&self) {
         self.by_id.guard().flush();
         self.by_digest.guard().flush();
@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_last_version_is_followed_by_the_first() {
+    async fn the_version_wraps_around() {
         let store = MemoryStore::new();
         let owner = Owner::system(crate::key::Mode::Live);
         let digest = crate::key::Peppers::none().digest("a");

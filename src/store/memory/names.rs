@@ -1,4 +1,4 @@
-//! Records by their names. Names are read in the record, so that a set holds pointers only.
+//! Records indexed by identifier and by digest. The index reads both from the record, so that it holds only pointers.
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -8,14 +8,14 @@ use papaya::ResizeMode;
 
 use crate::key::{Digest, KeyId, KeyRecord};
 
-/// An insert puts the new record in the place of one of the same name: papaya keeps an element in one allocation, and
-/// exchanges that.
+/// An insert replaces the record with the same identifier: papaya keeps an element in one allocation, and swaps it.
 pub(super) type ById = papaya::HashSet<Identified>;
 
-/// Every digest that a look-up may find: of the secrets in use, and of those before and after them.
+/// Every digest that a lookup may find: of the current, previous and next secrets.
 pub(super) type ByDigest = papaya::HashSet<Digested, BuildHasherDefault<DigestHasher>>;
 
-/// A set that has grown copies itself a part with each write: large parts, so that two tables are held for a short time.
+/// Resizes incrementally, a part with each write. The parts are large, so that two tables exist only for a short
+/// time.
 pub(super) fn set<T, S: Default>() -> papaya::HashSet<T, S> {
     papaya::HashSet::builder().hasher(S::default()).resize_mode(ResizeMode::Incremental(1024)).build()
 }
@@ -89,8 +89,7 @@ impl Hash for Digested {
     }
 }
 
-/// Takes bytes of the digest as the hash: they are as good as random, and nobody but the owner of the store
-/// inserts any.
+/// Uses bytes of the digest as the hash: they are as good as random, and only the owner of the store inserts digests.
 #[derive(Default)]
 pub(super) struct DigestHasher(u64);
 
@@ -121,7 +120,7 @@ mod tests {
     const START: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
 
     #[test]
-    fn an_insert_puts_a_record_in_the_place_of_one_of_the_same_name() {
+    fn an_insert_replaces_the_record_of_the_same_name() {
         let [digest, before, after] = ["now", "before", "after"].map(|secret| Peppers::none().digest(secret));
         let (by_id, by_digest): (ById, ByDigest) = (set(), set());
         for version in 0..3 {

@@ -2,16 +2,16 @@ use std::collections::HashSet;
 
 use crate::scope::ScopeSet;
 
-/// Scopes held once for all keys that hold the same: most keys of a service hold one of a few sets.
+/// Stores each set of scopes once: most keys of a service have one of a few sets.
 #[derive(Default)]
 pub(super) struct SharedScopes {
     sets: HashSet<ScopeSet>,
-    /// With how many sets those are taken out which no key holds any more.
+    /// The number of sets at which unused ones are removed.
     sweep_at: usize,
 }
 
 impl SharedScopes {
-    /// The set equal to `scopes` that others hold, if there are such.
+    /// The stored set that equals `scopes`, if there is one; otherwise stores `scopes`.
     pub(super) fn share(&mut self, scopes: &ScopeSet) -> ScopeSet {
         if let Some(shared) = self.sets.get(scopes) {
             return shared.clone();
@@ -34,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_sets_are_held_once_and_those_of_nobody_are_dropped() {
+    fn equal_sets_are_stored_once_and_unused_sets_are_dropped() {
         let mut shared = SharedScopes::default();
         let held: Vec<ScopeSet> = (0..100).map(|number| shared.share(&scopes(number))).collect();
         for number in 0..10_000 {

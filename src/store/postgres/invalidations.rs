@@ -8,12 +8,12 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::store::{Invalidation, InvalidationSource};
 
-/// Hears what other processes change in a [`PostgresStore`](super::PostgresStore), over a connection of its own.
+/// Receives the changes of other processes to a [`PostgresStore`](super::PostgresStore), over its own connection.
 ///
-/// Each insert, replace and delete sends a notification (`NOTIFY`) on the channel `tower_api_keys` as a part of its
-/// transaction, so it comes when the change is there to be seen, and never for one that was rolled back. The payload is the
-/// identifier of the key. Whoever changes keys by hand sends one as well, and counts the version up: by that a process that
-/// read the key before, and is about to write what it read, finds out that it must not.
+/// Each insert, replace and delete sends a notification (`NOTIFY`) on the channel `tower_api_keys` in its
+/// transaction. So the notification comes when the change is visible, and never for one that was rolled back. The
+/// payload is the key's identifier. If you change keys by hand, send a notification as well and increment the
+/// version: a process that read the key before, and is about to write it, then detects the conflict.
 ///
 /// ```sql
 /// BEGIN;
@@ -22,14 +22,15 @@ use crate::store::{Invalidation, InvalidationSource};
 /// COMMIT;
 /// ```
 ///
-/// 1. The connection is lost when it ends, or leaves a question, asked every second, unanswered for another. So a network
-///    that swallows everything is noticed within two seconds.
-/// 2. A lost connection is tried again at once, and then after waits that grow to one second. An attempt that hangs is given
-///    up after two.
-/// 3. [`Connected`](Invalidation::Connected) means that this one listens. It says nothing of the time before.
+/// 1. The connection is lost when it ends, or when a ping, sent every second, is unanswered for another second. So a
+///    network that drops all packets is noticed within two seconds.
+/// 2. A lost connection is retried immediately, and then after waits that grow to one second. An attempt that hangs
+///    is given up after two seconds.
+/// 3. [`Connected`](Invalidation::Connected) means that this source listens from now on. It says nothing about the
+///    time before.
 ///
 /// `LISTEN` does not work through a pooler that shares connections between transactions, such as PgBouncer in its
-/// `transaction` mode; use [`connecting_with`](Self::connecting_with) to go round it.
+/// `transaction` mode; use [`connecting_with`](Self::connecting_with) to bypass it.
 pub struct PostgresInvalidations {
     options: PgConnectOptions,
     state: State,
@@ -48,7 +49,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 impl PostgresInvalidations {
-    /// Connects to where the pool's connections lead to, when [`next`](InvalidationSource::next) is first called.
+    /// Connects to the pool's database when [`next`](InvalidationSource::next) is first called.
     pub fn new(pool: &PgPool) -> Self {
         Self::connecting_with((*pool.connect_options()).clone())
     }
@@ -63,7 +64,7 @@ fn lost(now: Instant) -> State {
     State::Lost { retry_at: now, wait: FIRST_WAIT }
 }
 
-/// What the listener said last.
+/// The last event of the listener.
 enum Heard {
     Notification(Invalidation),
     Nothing,
@@ -71,7 +72,7 @@ enum Heard {
 }
 
 async fn listen(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
-    // The listener takes its connection from a pool, and would go on in silence with the next one if it had any.
+    // The listener takes its connection from a pool. With more than one, it would silently continue on the next one.
     let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options.clone());
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.eager_reconnect(false);
@@ -81,7 +82,7 @@ async fn listen(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
 
 async fn hear(listener: &mut PgListener, ask_at: Instant) -> Heard {
     match timeout_at(ask_at, listener.try_recv()).await {
-        // A payload that is no identifier: something has changed, and nobody can say what.
+        // A payload that is not an identifier: an unknown key has changed, so everything is read again.
         Ok(Ok(Some(notification))) => Heard::Notification(
             notification.payload().parse().map_or(Invalidation::Connected, Invalidation::Key),
         ),
@@ -95,14 +96,14 @@ async fn hear(listener: &mut PgListener, ask_at: Instant) -> Heard {
 
 impl fmt::Debug for PostgresInvalidations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the options: there is a password among them.
+        // Without the options: they contain a password.
         f.debug_struct("PostgresInvalidations").finish_non_exhaustive()
     }
 }
 
 #[async_trait]
 impl InvalidationSource for PostgresInvalidations {
-    /// Can be given up and called again, as in `select!`; nothing is lost.
+    /// Cancel safe: can be dropped and called again, as in `select!`.
     async fn next(&mut self) -> Invalidation {
         loop {
             match &mut self.state {

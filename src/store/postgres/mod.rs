@@ -32,22 +32,21 @@ use crate::key::{KeyId, KeyRecord, Owner};
 /// # }
 /// ```
 ///
-/// A clone is cheap and uses the same pool. The pool is one of [sqlx](https://docs.rs/sqlx) 0.9, with whatever of its
-/// features for TLS the host has chosen.
+/// A clone is cheap and uses the same pool. The pool is one of [sqlx](https://docs.rs/sqlx) 0.9, with the TLS
+/// features that the application has enabled in it.
 ///
-/// - Each look-up is one prepared statement that an index answers, and so is each change: there is nothing that a process
-///   which dies half way could leave half done. What has been answered is on the server's disk, unless
-///   `synchronous_commit` is off there.
-/// - Every method answers within a [time](Self::with_look_up_timeout) of its own, whatever has become of the server. A
-///   change that was [`Unavailable`](StoreErrorKind::Unavailable) may have been made all the same.
-/// - Changes that meet expect `READ COMMITTED`, PostgreSQL's own default. Under a stricter `default_transaction_isolation`
-///   the later one is a [`Conflict`](StoreErrorKind::Conflict), a deletion too.
+/// - Each lookup is one prepared statement that uses an index, and so is each change: a process that dies cannot
+///   leave a change half done. A completed change is on the server's disk, unless `synchronous_commit` is off there.
+/// - Every method returns within its own [time limit](Self::with_look_up_timeout), whatever the state of the server.
+///   A change that was [`Unavailable`](StoreErrorKind::Unavailable) may still have been made.
+/// - Concurrent changes expect `READ COMMITTED`, PostgreSQL's default. With a stricter
+///   `default_transaction_isolation` the later one is a [`Conflict`](StoreErrorKind::Conflict), also for a deletion.
 /// - Every change notifies the other processes: see [`PostgresInvalidations`].
 ///
 /// # Schema
 ///
-/// [`migrate`](Self::migrate) makes the tables, in the first schema of the connection's `search_path`. Where that is
-/// somebody else's job, this is version 1:
+/// [`migrate`](Self::migrate) creates the tables, in the first schema of the connection's `search_path`. To create
+/// them with another tool, use version 1:
 ///
 /// ```sql
 #[doc = include_str!("schema_1.sql")]
@@ -66,10 +65,10 @@ pub struct PostgresStore(Engine<Postgres>);
 
 const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
 
-/// How long a migration may take, the wait for another process's included.
+/// How long a migration may take, including the wait for another process.
 const MIGRATION_TIME: Duration = Duration::from_secs(60);
 
-/// By this number processes that migrate at the same time wait for each other. Any number will do.
+/// The advisory lock that serializes concurrent migrations. An arbitrary number.
 const MIGRATION_LOCK: i64 = 0x6170_695f_6b65_7973;
 
 const FIND_BY_DIGEST: &str = concat!(
@@ -105,7 +104,7 @@ const DELETE: &str = "WITH changed AS (\
      DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3 RETURNING id) \
      SELECT pg_notify('tower_api_keys', id) FROM changed";
 
-/// Two processes that write the same keys lock them in the same order, so that neither waits for the other for ever.
+/// Locks rows in the same order in every process, so that two writers of the same keys cannot deadlock.
 const RECORD_LAST_USE: &str = "WITH uses AS (\
      SELECT id, max(at) AS at FROM unnest($1, $2) AS noted (id, at) GROUP BY id), later AS (\
      SELECT id, at FROM api_keys JOIN uses USING (id) WHERE last_used_at IS NULL OR last_used_at < at \
@@ -113,18 +112,19 @@ const RECORD_LAST_USE: &str = "WITH uses AS (\
      UPDATE api_keys SET last_used_at = at FROM later WHERE api_keys.id = later.id";
 
 impl PostgresStore {
-    /// Connects to the database of a URL such as `postgres://app@localhost/app`, and [makes the tables](Self::migrate).
+    /// Connects to a URL such as `postgres://app@localhost/app`, and [creates the tables](Self::migrate).
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](StoreErrorKind::Unavailable) if there is no connection, [`Other`](StoreErrorKind::Other) if the URL is
-    /// not valid; those of [`migrate`](Self::migrate). None repeats the URL, which may have a password in it.
+    /// [`Unavailable`](StoreErrorKind::Unavailable) if there is no connection, [`Other`](StoreErrorKind::Other) if
+    /// the URL is not valid; those of [`migrate`](Self::migrate). No error repeats the URL, which may contain a
+    /// password.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse().map_err(|_| {
             StoreError::new(StoreErrorKind::Other)
                 .with_source("not a URL such as postgres://user@host/database")
         })?;
-        // A pool would try for half a minute, and not say why it failed.
+        // A pool would retry for half a minute, and not report why it failed.
         let connected = PgConnection::connect_with(&options).await;
         connected.map_err(failed)?.close().await.map_err(failed)?;
         let store = Self::new(PgPool::connect_lazy_with(options));
@@ -132,7 +132,7 @@ impl PostgresStore {
         Ok(store)
     }
 
-    /// The store behind a cache that follows what other processes change, once
+    /// Puts a cache in front of the store that follows the changes of other processes once
     /// [`ApiKeys::background`](crate::ApiKeys::background) runs.
     #[cfg(feature = "cache")]
     #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
@@ -141,37 +141,39 @@ impl PostgresStore {
         super::CachedStore::builder(self).follow(source).build()
     }
 
-    /// Keeps keys where `pool` leads to. See [`migrate`](Self::migrate) for the tables.
+    /// Keeps keys in the database of `pool`. See [`migrate`](Self::migrate) for the tables.
     ///
-    /// How many connections there are is up to the pool, and so is whether one is tried out before each use
-    /// (`test_before_acquire`), which costs each look-up a second round trip.
+    /// The pool decides how many connections there are, and whether a connection is tested before each use
+    /// (`test_before_acquire`), which costs each lookup a second round trip.
     pub fn new(pool: PgPool) -> Self {
         Self(Engine::new(pool))
     }
 
-    /// How long a look-up may take, the wait for a connection included, before it is
-    /// [`Unavailable`](StoreErrorKind::Unavailable) and its request is answered 503. Unless set, 1 second.
+    /// Limits the time of a lookup, including the wait for a connection; default 1 second.
+    ///
+    /// After it the lookup is [`Unavailable`](StoreErrorKind::Unavailable) and its request gets a 503 response.
     #[must_use]
     pub fn with_look_up_timeout(mut self, timeout: Duration) -> Self {
         self.0.look_up_timeout = timeout;
         self
     }
 
-    /// The same for everything else. Unless set, 5 seconds.
+    /// Limits the time of all other operations; default 5 seconds.
     #[must_use]
     pub fn with_administration_timeout(mut self, timeout: Duration) -> Self {
         self.0.administration_timeout = timeout;
         self
     }
 
-    /// Makes the tables, or brings them from the version of an earlier release to that of this one.
+    /// Creates the tables, or upgrades them from the version of an earlier release.
     ///
+    /// Does nothing if they are up to date. Any number of processes may call it at the same time.
     /// Does nothing where that has been done. Any number of processes may call it at the same time.
     ///
     /// # Errors
     ///
-    /// [`Other`](StoreErrorKind::Other) if the tables have a version that this release does not know: that of a later
-    /// one. Otherwise as every method; gives up after a minute.
+    /// [`Other`](StoreErrorKind::Other) if the tables have a version that this release does not know, made by a later
+    /// one. Otherwise the errors of every method; gives up after a minute.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let version = self.0.run(Instant::now() + MIGRATION_TIME, |to| Box::pin(migrate(to))).await?;
         pending(version, MIGRATIONS).map(|_| ())
@@ -189,7 +191,7 @@ impl PostgresStore {
     }
 }
 
-/// Applies what is pending, and answers the version that there is then.
+/// Applies pending migrations, and returns the resulting version.
 async fn migrate(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *transaction).await?;

@@ -9,13 +9,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::failed;
 use crate::store::{StoreError, StoreErrorKind};
 
-/// How long a connection that work was cut short on may take to show that it is alive.
+/// How long a connection with interrupted work may take to prove that it is alive.
 const PROBE_TIME: Duration = Duration::from_secs(1);
 
-/// Something to do on a connection.
+/// Work to do on a connection.
 pub(crate) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>;
 
-/// A pool, and how long it may take to answer.
+/// A pool and its time limits.
 #[derive(Debug)]
 pub(crate) struct Engine<DB: Database> {
     pub(crate) pool: Pool<DB>,
@@ -42,7 +42,7 @@ impl<DB: Database> Engine<DB> {
         self.run(Instant::now() + self.administration_timeout, work).await
     }
 
-    /// Does `work`, or gives up at `deadline`.
+    /// Runs `work`, or gives up at `deadline`.
     pub(crate) async fn run<T>(
         &self,
         deadline: Instant,
@@ -67,8 +67,8 @@ impl<DB: Database> Engine<DB> {
         result
     }
 
-    /// What one connection suffers from, a network that swallows everything perhaps, the others may have, too. Left to
-    /// themselves, each would keep a caller waiting before it is found out.
+    /// Probes the idle connections: if one connection fails, perhaps because the network drops all packets, the
+    /// others may be affected too. Otherwise each would keep a caller waiting before it is found out.
     fn probe_idle_connections(&self) {
         while let Some(idle) = self.pool.try_acquire() {
             probe(idle);
@@ -86,8 +86,8 @@ fn too_late() -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable).with_source("no answer in time")
 }
 
-/// A connection of the pool. One that was waiting for an answer when it was given up (its caller has gone, or the time was
-/// up) is not just put back: the pool would wait for that answer, however long, with one connection less.
+/// A connection of the pool. If its work was cancelled or timed out, it is not simply returned: the pool would wait
+/// for the pending answer, without a limit and with one connection less.
 struct Lease<DB: Database>(Option<PoolConnection<DB>>);
 
 impl<DB: Database> Lease<DB> {
@@ -95,13 +95,13 @@ impl<DB: Database> Lease<DB> {
         self.0.as_mut().expect("a lease has a connection until it ends")
     }
 
-    /// The pool takes it back.
+    /// Returns the connection to the pool.
     fn end(mut self) {
         self.0.take();
     }
 
-    /// After a failure it may no longer be known what state it is in: when the disk is full, SQLite ends a transaction
-    /// behind sqlx's back, and no other would ever begin.
+    /// Closes the connection. After a failure its state may be unknown: when the disk is full, SQLite ends a
+    /// transaction without sqlx noticing, and no other transaction could begin.
     fn close(mut self) {
         self.0.take().map(PoolConnection::detach);
     }
@@ -115,7 +115,7 @@ impl<DB: Database> Drop for Lease<DB> {
     }
 }
 
-/// Puts a connection back that answers soon, and closes any other.
+/// Returns a connection that answers soon to the pool, and closes any other.
 fn probe<DB: Database>(mut connection: PoolConnection<DB>) {
     let Ok(runtime) = Handle::try_current() else {
         drop(connection.detach());

@@ -23,7 +23,7 @@ pub(crate) fn failed(error: sqlx::Error) -> StoreError {
         | sqlx::Error::TypeNotFound { .. } => StoreErrorKind::Corrupt,
         _ => StoreErrorKind::Other,
     };
-    // PostgreSQL tells which digest it was that is there already. The kind says enough.
+    // PostgreSQL reports the digest that already exists. The kind is enough.
     if kind == StoreErrorKind::Conflict {
         return StoreError::new(kind);
     }
@@ -57,7 +57,8 @@ fn sqlite_kind(code: &str) -> StoreErrorKind {
 /// By SQLSTATE (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 fn postgres_kind(code: &str) -> StoreErrorKind {
     match code {
-        // Serialization failure: what was to be changed has changed. Not at PostgreSQL's own level, `READ COMMITTED`.
+        // Serialization failure: the row was changed meanwhile. Does not occur at PostgreSQL's default level, `READ
+        // COMMITTED`.
         "40001" => StoreErrorKind::Conflict,
         // Read-only transaction (a standby), deadlock, lock not available.
         "25006" | "40P01" | "55P03" => StoreErrorKind::Unavailable,
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r27_what_may_pass_is_told_apart_from_what_will_not() {
+    fn temporary_errors_are_distinguished_from_permanent_ones() {
         for (code, kind) in [
             ("08006", StoreErrorKind::Unavailable),
             ("53300", StoreErrorKind::Unavailable),

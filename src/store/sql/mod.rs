@@ -1,5 +1,4 @@
-//! What the stores in SQLite and PostgreSQL have in common: the row of a key, the statements that both understand, errors,
-//! and time limits.
+//! The shared parts of the SQLite and PostgreSQL stores: a key's row, common statements, errors and time limits.
 
 pub(crate) mod engine;
 mod error;
@@ -37,7 +36,7 @@ macro_rules! insert_key {
     };
 }
 
-/// Leaves the last use as it is, since what is known of that here may be old. `$24` is the version to replace.
+/// Leaves the last use unchanged, since the record's value may be old. `$24` is the version to replace.
 macro_rules! update_key {
     () => {
         "UPDATE api_keys SET name = $5, hint = $6, scopes = $7, limits = $8, allowed_addresses = $9, digest = $10, \
@@ -65,7 +64,7 @@ pub(super) fn to_row(record: &KeyRecord) -> Result<Row, StoreError> {
     row::to_row(record).map_err(|error| StoreError::new(StoreErrorKind::Other).with_source(error))
 }
 
-/// The row that takes the place of `record`, and the version it replaces.
+/// The row that replaces `record`, and the version it replaces.
 pub(super) fn to_next_row(mut record: KeyRecord) -> Result<(Row, i64), StoreError> {
     let replaced = record.version as i64;
     record.version = record.version.wrapping_add(1);
@@ -80,7 +79,7 @@ fn to_record(row: Row) -> Result<Arc<KeyRecord>, StoreError> {
     row::to_record(row).map(Arc::new).map_err(corrupt)
 }
 
-/// The texts of a record's digests, each once.
+/// The texts of a record's digests, without duplicates.
 pub(super) fn digests(record: &KeyRecord) -> Vec<String> {
     let mut digests: Vec<_> = record.digests().map(|digest| digest.to_string()).collect();
     digests.sort();
@@ -88,7 +87,7 @@ pub(super) fn digests(record: &KeyRecord) -> Vec<String> {
     digests
 }
 
-/// What [`LIST`] is asked for.
+/// The parameters of [`LIST`].
 pub(super) struct Listing {
     owner: (String, String),
     after: (i64, String),
@@ -108,7 +107,7 @@ impl Listing {
         }
     }
 
-    /// One row more than the page holds tells whether there is a next page.
+    /// Queries one row more than the page holds, which shows whether there is a next page.
     pub(super) fn query<DB: Database>(&self) -> QueryAs<'static, DB, Row, DB::Arguments>
     where
         Row: for<'r> FromRow<'r, DB::Row>,
@@ -140,7 +139,7 @@ pub(super) fn owner_columns(owner: &Owner) -> (String, String) {
     (row::organization(owner), owner.mode.to_string())
 }
 
-/// Binds identifier, organization and mode, which every administrative statement asks for.
+/// Binds identifier, organization and mode, which every administrative statement needs.
 macro_rules! bind_key {
     ($query:expr, $owner:expr, $id:expr) => {{
         let (organization, mode) = $crate::store::sql::owner_columns($owner);

@@ -39,11 +39,11 @@ pub(crate) fn to_row(record: &KeyRecord) -> Result<Row, Box<dyn Error + Send + S
         KeyState::Disabled => ("disabled", None),
         KeyState::Revoked { at } => ("revoked", Some(millis(at))),
         #[allow(unreachable_patterns, reason = "only in other crates there may be states that are not known")]
-        _ => return Err("a state that this store is too old for".into()),
+        _ => return Err("a key state that this version does not know".into()),
     };
     let extras = &record.extras;
     if extras.limits.iter().any(|(category, _)| category.contains('\n')) {
-        return Err("a limit's category is one line".into());
+        return Err("a limit's category must be one line".into());
     }
     let scopes: Vec<_> = record.scopes.iter().map(|scope| scope.as_str()).collect();
     let limits: Vec<_> =
@@ -72,7 +72,7 @@ pub(crate) fn to_row(record: &KeyRecord) -> Result<Row, Box<dyn Error + Send + S
         revoked_at,
         not_before: extras.not_before.map(millis),
         expires_at: record.expires_at.map(millis),
-        // Versions are only compared for equality, so the same bits will do.
+        // Versions are only compared for equality, so a bit cast is fine.
         version: record.version as i64,
         last_used_at: record.last_used_at.map(millis),
     })
@@ -102,7 +102,7 @@ pub(crate) fn to_record(row: Row) -> Result<KeyRecord, Box<dyn Error + Send + Sy
         (Some(digest), Some(valid_until)) => {
             Some(PreviousSecret { digest: digest.parse()?, valid_until: timestamp(valid_until)? })
         }
-        _ => return Err("half of a previous secret".into()),
+        _ => return Err("a previous secret is incomplete".into()),
     };
     extras.next = match (row.next_digest, row.next_hint, row.next_created_at, row.next_grace) {
         (None, None, None, None) => None,
@@ -112,13 +112,13 @@ pub(crate) fn to_record(row: Row) -> Result<KeyRecord, Box<dyn Error + Send + Sy
             created_at: timestamp(created_at)?,
             grace: Duration::from_millis(grace.try_into()?),
         })),
-        _ => return Err("a part of a next secret".into()),
+        _ => return Err("a next secret is incomplete".into()),
     };
     record.state = match (row.state.as_str(), row.revoked_at) {
         ("active", None) => KeyState::Active,
         ("disabled", None) => KeyState::Disabled,
         ("revoked", Some(at)) => KeyState::Revoked { at: timestamp(at)? },
-        _ => return Err("no such state".into()),
+        _ => return Err("unknown key state".into()),
     };
     extras.not_before = row.not_before.map(timestamp).transpose()?;
     record.extras = extras.into();
@@ -128,7 +128,7 @@ pub(crate) fn to_record(row: Row) -> Result<KeyRecord, Box<dyn Error + Send + Sy
     Ok(record)
 }
 
-/// The empty text, which names no organization, is the system: unlike `NULL` it is found with `=`.
+/// The empty text, which is no organization, stands for the system: unlike `NULL` it is found with `=`.
 pub(crate) fn organization(owner: &Owner) -> String {
     match &owner.tenant {
         Tenant::Organization(organization) => organization.to_string(),
@@ -136,7 +136,7 @@ pub(crate) fn organization(owner: &Owner) -> String {
     }
 }
 
-/// Instants beyond the year 292 000 000 become the last one that a column holds.
+/// Instants after the year 292 000 000 become the last one that a column holds.
 pub(crate) fn millis(timestamp: Timestamp) -> i64 {
     i64::try_from(timestamp.as_unix_millis()).unwrap_or(i64::MAX)
 }

@@ -10,7 +10,7 @@ struct NewerSchema {
     known: usize,
 }
 
-/// The migrations that a schema of version `found` has still before it. The first makes version 1.
+/// The migrations that a schema of version `found` still needs. The first one makes version 1.
 pub(crate) fn pending(
     found: i64,
     migrations: &'static [&'static str],

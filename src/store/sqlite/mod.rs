@@ -23,7 +23,7 @@ use super::{
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
 
-/// Keys in an SQLite file, which several processes of one machine may have open.
+/// Keys in an SQLite file, which several processes on one machine may open.
 ///
 /// ```
 /// use tower_api_keys::store::SqliteStore;
@@ -41,16 +41,17 @@ use crate::key::{KeyId, KeyRecord, Owner};
 ///
 /// A clone is cheap and uses the same connections.
 ///
-/// - Look-ups wait for no writer, and each is one prepared statement that an index answers. Writers wait for each other, in
-///   other processes too.
-/// - Each change is one transaction. With [`open`](Self::open) what has been answered is on disk, and not even a power
-///   failure takes a revocation back (`synchronous = FULL`).
-/// - Every method answers within a [time](Self::with_look_up_timeout) of its own, also when the file is locked or the disk
-///   full. A change that was [`Unavailable`](StoreErrorKind::Unavailable) for lack of time may have been made all the same.
+/// - Lookups wait for no writer, and each is one prepared statement that uses an index. Writers wait for each other,
+///   in other processes too.
+/// - Each change is one transaction. With [`open`](Self::open) a completed change is on disk, and not even a power
+///   failure undoes a revocation (`synchronous = FULL`).
+/// - Every method returns within its own [time limit](Self::with_look_up_timeout), also when the file is locked or
+///   the disk full. A change that was [`Unavailable`](StoreErrorKind::Unavailable) for lack of time may still have
+///   been made.
 ///
 /// # Schema
 ///
-/// [`open`](Self::open) and [`migrate`](Self::migrate) make the tables. Where that is somebody else's job, this is
+/// [`open`](Self::open) and [`migrate`](Self::migrate) create the tables. To create them with another tool, use
 /// version 1, for SQLite 3.39 or later:
 ///
 /// ```sql
@@ -68,7 +69,7 @@ use crate::key::{KeyId, KeyRecord, Owner};
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     engine: Engine<Sqlite>,
-    /// SQLite has one writer at a time. Whoever waits for that in here leaves the connections to look-ups.
+    /// SQLite has one writer at a time. Waiting for this lock leaves the connections to lookups.
     writer: Arc<Mutex<()>>,
 }
 
@@ -101,14 +102,16 @@ const RECORD_LAST_USE: &str = "UPDATE api_keys SET last_used_at = at FROM (\
      WHERE id = used AND (last_used_at IS NULL OR last_used_at < at)";
 
 impl SqliteStore {
-    /// Opens the file at `path`, which is made if it is not there, and [migrates](Self::migrate) it. A text that starts with
-    /// `sqlite:` is read as [sqlx's URL](sqlx::sqlite::SqliteConnectOptions).
+    /// Opens or creates the file at `path`, and [migrates](Self::migrate) it.
+    ///
+    /// A text that starts with `sqlite:` is read as [sqlx's URL](sqlx::sqlite::SqliteConnectOptions).
     ///
     /// The file is in WAL mode, so its directory has to be writable, and must not be on a network file system.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](StoreErrorKind::Unavailable) if the file can't be opened, otherwise as [`migrate`](Self::migrate).
+    /// [`Unavailable`](StoreErrorKind::Unavailable) if the file cannot be opened, otherwise as
+    /// [`migrate`](Self::migrate).
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
         let options = match path.to_str().filter(|text| text.starts_with("sqlite:")) {
@@ -128,39 +131,40 @@ impl SqliteStore {
         Ok(store)
     }
 
-    /// Keeps keys where `pool`, one of [sqlx](https://docs.rs/sqlx) 0.9, leads to. See [`migrate`](Self::migrate) for the
-    /// tables.
+    /// Keeps keys in the database of `pool`, one of [sqlx](https://docs.rs/sqlx) 0.9. See [`migrate`](Self::migrate)
+    /// for the tables.
     ///
-    /// How safe and how fast that is depends on the pool's options: [`open`](Self::open) sets WAL mode,
-    /// `synchronous = FULL` and a busy timeout of 5 seconds. It also tries again where SQLite refuses
-    /// the switch to WAL immediately, whatever the timeout: when several processes make it of the same new file.
+    /// The pool's options decide how durable and how fast the store is: [`open`](Self::open) sets WAL mode,
+    /// `synchronous = FULL` and a busy timeout of 5 seconds. It also retries when several processes switch the same
+    /// new file to WAL, as SQLite then fails immediately, whatever the timeout.
     pub fn new(pool: SqlitePool) -> Self {
         Self { engine: Engine::new(pool), writer: Arc::default() }
     }
 
-    /// How long a look-up may take, the wait for a connection included, before it is
-    /// [`Unavailable`](StoreErrorKind::Unavailable) and its request is answered 503. Unless set, 1 second.
+    /// Limits the time of a lookup, including the wait for a connection; default 1 second.
+    ///
+    /// After it the lookup is [`Unavailable`](StoreErrorKind::Unavailable) and its request gets a 503 response.
     #[must_use]
     pub fn with_look_up_timeout(mut self, timeout: Duration) -> Self {
         self.engine.look_up_timeout = timeout;
         self
     }
 
-    /// The same for everything else. Unless set, 5 seconds.
+    /// Limits the time of all other operations; default 5 seconds.
     #[must_use]
     pub fn with_administration_timeout(mut self, timeout: Duration) -> Self {
         self.engine.administration_timeout = timeout;
         self
     }
 
-    /// Makes the tables, or brings them from the version of an earlier release to that of this one.
+    /// Creates the tables, or upgrades them from the version of an earlier release.
     ///
-    /// Does nothing where that has been done. Any number of processes may call it at the same time.
+    /// Does nothing if they are up to date. Any number of processes may call it at the same time.
     ///
     /// # Errors
     ///
-    /// [`Other`](StoreErrorKind::Other) if the tables have a version that this release does not know: that of a later
-    /// one. Otherwise as every method.
+    /// [`Other`](StoreErrorKind::Other) if the tables have a version that this release does not know, made by a later
+    /// one. Otherwise the errors of every method.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let version = self.write(self.engine.administration_timeout, |to| Box::pin(migrate(to))).await?;
         pending(version, MIGRATIONS).map(|_| ())
@@ -172,7 +176,7 @@ impl SqliteStore {
         work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T>,
     ) -> Result<T, StoreError> {
         let deadline = Instant::now() + time;
-        // An `Err` is for the engine to tell: it has no time left then, either.
+        // An `Err` is reported by the engine: it has no time left then either.
         let _only = timeout_at(deadline, self.writer.lock()).await;
         self.engine.run(deadline, work).await
     }
@@ -191,8 +195,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens a first connection, whose `PRAGMA journal_mode` switches a new file to WAL for good.
 ///
-/// Where several are about to switch it, SQLite refuses all but one at once, whatever the busy timeout: each has read the
-/// file and waits for the others to end.
+/// If several connections are about to switch it, SQLite fails all but one immediately, whatever the busy timeout:
+/// each has read the file and waits for the others to end.
 async fn switch_to_wal(pool: &SqlitePool) -> Result<(), sqlx::Error> {
     let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {
@@ -205,15 +209,15 @@ async fn switch_to_wal(pool: &SqlitePool) -> Result<(), sqlx::Error> {
     }
 }
 
-/// Whether it is `SQLITE_BUSY` itself, none of its extended codes (<https://sqlite.org/rescode.html>).
+/// Whether the error is `SQLITE_BUSY` itself, none of its extended codes (<https://sqlite.org/rescode.html>).
 fn is_busy(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "5")
 }
 
-/// Begins with the lock on writing. Without it, two transactions that have both read would each wait for the other.
+/// Takes the write lock first. Without it, two transactions that have both read would wait for each other.
 const BEGIN: &str = "BEGIN IMMEDIATE";
 
-/// Applies what is pending, and answers the version that there is then.
+/// Applies pending migrations, and returns the resulting version.
 async fn migrate(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     let mut transaction = connection.begin_with(BEGIN).await?;
     let table = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = 'api_key_schema'");
@@ -238,7 +242,7 @@ async fn insert(connection: &mut SqliteConnection, row: Row, digests: String) ->
     transaction.commit().await
 }
 
-/// Whether there was such a version to replace.
+/// Returns whether there was such a version to replace.
 async fn replace(
     connection: &mut SqliteConnection,
     row: Row,
@@ -258,20 +262,20 @@ async fn replace(
     Ok(true)
 }
 
-/// Whether there was such a key.
+/// Returns whether there was such a key.
 async fn delete(connection: &mut SqliteConnection, owner: Owner, id: KeyId) -> Result<bool, sqlx::Error> {
     let mut transaction = connection.begin_with(BEGIN).await?;
     let gone = bind_key!(sqlx::query(DELETE), &owner, id).execute(&mut *transaction).await?;
     if gone.rows_affected() == 0 {
         return Ok(false);
     }
-    // Not left to the reference between the tables, which a connection heeds only if it was told to.
+    // Not left to the foreign key, which a connection enforces only if configured.
     sqlx::query(DROP_DIGESTS).bind(id.to_string()).bind("[]").execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(true)
 }
 
-/// A JSON array of texts in which nothing needs to be escaped.
+/// A JSON array of texts that need no escaping.
 fn json(texts: impl Iterator<Item: std::fmt::Display>) -> String {
     let quoted: Vec<_> = texts.map(|text| format!("\"{text}\"")).collect();
     format!("[{}]", quoted.join(","))

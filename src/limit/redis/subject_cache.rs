@@ -9,24 +9,24 @@ use super::script::Place;
 use crate::clock::nanos;
 use crate::limit::{Decision, Subject};
 
-/// What this process knows about subjects without asking: who is denied until when, and what is leased to it.
+/// What this process knows entry subjects without a call to Redis: denials, and leases granted to it.
 ///
-/// Bounded, and free to forget: what is forgotten costs a round trip, and a forgotten lease is not used.
-pub(super) struct Known {
+/// Bounded, and entries may be evicted: an evicted denial costs a round trip, and an evicted lease is not used.
+pub(super) struct SubjectCache {
     hasher: RandomState,
-    shards: Box<[Mutex<HashMap<Subject, About>>]>,
+    shards: Box<[Mutex<HashMap<Subject, SubjectEntry>>]>,
     capacity_per_shard: usize,
 }
 
 #[derive(Default)]
-struct About {
+struct SubjectEntry {
     denial: Option<Denial>,
     lease: Option<Lease>,
-    /// Held by the one who asks for the next lease.
+    /// Held by the request that asks for the next lease.
     turn: Option<Arc<tokio::sync::Mutex<()>>>,
 }
 
-/// Until when such a request is denied.
+/// A denial, and how long it holds.
 #[derive(Clone, Copy)]
 pub(super) struct Denial {
     pub(super) until: Instant,
@@ -35,19 +35,19 @@ pub(super) struct Denial {
     pub(super) decision: Decision,
 }
 
-/// What Redis has counted already, and this process may admit.
+/// Units that Redis has already counted and this process may admit.
 #[derive(Clone, Copy)]
 pub(super) struct Lease {
     pub(super) until: Instant,
     pub(super) limit_override: Option<NonZeroU32>,
     pub(super) units: u32,
     pub(super) place: Place,
-    /// As if all of the lease were used; `resets_at` is the same instant as its `reset`.
+    /// The decision as if all of the lease were used; `resets_at` is the instant of its `reset`.
     pub(super) decision: Decision,
     pub(super) resets_at: Instant,
 }
 
-impl Known {
+impl SubjectCache {
     pub(super) fn new(capacity: usize) -> Self {
         let capacity_per_shard = capacity.div_ceil(SHARDS);
         Self {
@@ -57,7 +57,7 @@ impl Known {
         }
     }
 
-    /// The denial that holds for such a request as well.
+    /// The denial that also applies to this request.
     pub(super) fn denial(
         &self,
         subject: &Subject,
@@ -72,17 +72,17 @@ impl Known {
     }
 
     pub(super) fn deny(&self, subject: &Subject, denial: Denial, now: Instant) {
-        self.change(subject, now, |about| about.denial = Some(denial));
+        self.change(subject, now, |entry| entry.denial = Some(denial));
     }
 
-    /// Something was given back, so that what is known to be denied may be admitted.
+    /// Called after a refund: denied requests may fit now.
     pub(super) fn forget_denial(&self, subject: &Subject) {
-        if let Some(about) = self.shard(subject).get_mut(subject) {
-            about.denial = None;
+        if let Some(entry) = self.shard(subject).get_mut(subject) {
+            entry.denial = None;
         }
     }
 
-    /// Uses up `cost` units of a lease.
+    /// Uses `cost` units of a lease.
     pub(super) fn use_lease(
         &self,
         subject: &Subject,
@@ -104,10 +104,10 @@ impl Known {
         Some((decision, lease.place))
     }
 
-    /// Gives back `cost` units; false if the lease they are from has ended.
+    /// Gives back `cost` units; false if their lease has ended.
     pub(super) fn return_to_lease(&self, subject: &Subject, place: &Place, cost: u32, now: Instant) -> bool {
         let mut shard = self.shard(subject);
-        let lease = shard.get_mut(subject).and_then(|about| about.lease.as_mut());
+        let lease = shard.get_mut(subject).and_then(|entry| entry.lease.as_mut());
         match lease {
             Some(lease) if lease.place == *place && now < lease.until => {
                 lease.units = lease.units.saturating_add(cost);
@@ -117,28 +117,28 @@ impl Known {
         }
     }
 
-    /// Takes the lease out, to be given back to Redis.
+    /// Removes the lease, to be given back to Redis.
     pub(super) fn take_lease(&self, subject: &Subject) -> Option<Lease> {
         self.shard(subject).get_mut(subject)?.lease.take()
     }
 
     pub(super) fn put_lease(&self, subject: &Subject, lease: Lease, now: Instant) {
-        self.change(subject, now, |about| about.lease = Some(lease));
+        self.change(subject, now, |entry| entry.lease = Some(lease));
     }
 
     pub(super) fn turn(&self, subject: &Subject, now: Instant) -> Arc<tokio::sync::Mutex<()>> {
-        self.change(subject, now, |about| about.turn.get_or_insert_default().clone())
+        self.change(subject, now, |entry| entry.turn.get_or_insert_default().clone())
     }
 
-    fn shard(&self, subject: &Subject) -> MutexGuard<'_, HashMap<Subject, About>> {
+    fn shard(&self, subject: &Subject) -> MutexGuard<'_, HashMap<Subject, SubjectEntry>> {
         let index = self.hasher.hash_one(subject) as usize % SHARDS;
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change<T>(&self, subject: &Subject, now: Instant, change: impl FnOnce(&mut About) -> T) -> T {
+    fn change<T>(&self, subject: &Subject, now: Instant, change: impl FnOnce(&mut SubjectEntry) -> T) -> T {
         let mut shard = self.shard(subject);
         if shard.len() >= self.capacity_per_shard && !shard.contains_key(subject) {
-            shard.retain(|_, about| about.is_of_use(now));
+            shard.retain(|_, entry| entry.is_useful(now));
             if shard.len() >= self.capacity_per_shard {
                 if let Some(any) = shard.keys().next().cloned() {
                     shard.remove(&any);
@@ -146,14 +146,14 @@ impl Known {
             }
         }
         match shard.entry(subject.clone()) {
-            Entry::Occupied(mut about) => change(about.get_mut()),
-            Entry::Vacant(place) => change(place.insert(About::default())),
+            Entry::Occupied(mut entry) => change(entry.get_mut()),
+            Entry::Vacant(place) => change(place.insert(SubjectEntry::default())),
         }
     }
 }
 
-impl About {
-    fn is_of_use(&self, now: Instant) -> bool {
+impl SubjectEntry {
+    fn is_useful(&self, now: Instant) -> bool {
         self.denial.is_some_and(|denial| now < denial.until)
             || self.lease.is_some_and(|lease| now < lease.until)
             || self.turn.as_ref().is_some_and(|turn| Arc::strong_count(turn) > 1)

@@ -1,4 +1,4 @@
-//! What a cache holds, and for how long it is good.
+//! The entries of a cache, and how long they are valid.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use crate::clock::Clock;
 use crate::key::{Digest, KeyId, KeyRecord};
 use crate::store::KeySelector;
 
-/// What a look-up names a key by, whole: a digest with how it was made, or an identifier.
+/// A key of the cache: an identifier, or a digest with its algorithm.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Name {
     Id(KeyId),
     Digest(Digest),
 }
 
-/// How long what was read is good for.
+/// How long entries are valid.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ages {
     pub(super) alone: Duration,
@@ -30,25 +30,25 @@ pub(super) struct Ages {
     pub(super) outage: Duration,
 }
 
-/// When a reading of the store began.
+/// When a read of the store began.
 #[derive(Clone, Copy)]
-pub(super) struct Began {
+pub(super) struct ReadStart {
     pub(super) generation: u64,
     /// Nanoseconds of the monotonic clock.
     at: u64,
 }
 
-/// Where and when something was read.
+/// The slot and the time of a read.
 #[derive(Clone, Copy)]
 struct Mark {
     slot: usize,
-    began: Began,
+    start: ReadStart,
 }
 
 type Map<T> = Cache<Name, T, UnitWeighter, RandomState>;
 
-/// Records and absences, apart: however many unknown keys are asked for, no record makes room for them.
-pub(super) struct Known {
+/// Records and absences, held apart: negative entries never evict records.
+pub(super) struct Entries {
     found: Map<(Mark, Arc<KeyRecord>)>,
     absent: Map<Mark>,
     generations: Generations,
@@ -61,9 +61,9 @@ pub(super) struct Known {
 /// 32 KiB. With 10 000 keys held, a change makes two or three others be read again.
 const SLOTS: usize = 4096;
 
-impl Known {
+impl Entries {
     pub(super) fn new(capacity: usize, absent_capacity: usize, ages: Ages, clock: Arc<dyn Clock>) -> Self {
-        // Seeded at random: whoever sends keys chooses what is hashed here.
+        // Seeded at random: clients choose the values that are hashed here.
         let hasher = RandomState::new();
         Self {
             found: map(capacity, hasher.clone()),
@@ -76,15 +76,15 @@ impl Known {
         }
     }
 
-    /// What is known, or pending if that is not enough for an answer. Waits for no lock: a record that is being
-    /// written at this moment is not known.
+    /// The cached answer, or pending if there is none. Waits for no lock: a record that is being written at this
+    /// moment counts as missing.
     pub(super) fn look_up(&self, selector: KeySelector<'_>) -> Poll<Option<Arc<KeyRecord>>> {
         let now = self.now();
-        // Before the generations: who sees the channel connected sees what that made out of date.
+        // Read before the generations: if the channel is seen connected, its invalidations are seen too.
         let max_age = if self.is_connected() { self.ages.connected } else { self.ages.alone };
         let is_good = |mark: &Mark, max_age| {
-            mark.began.is_younger_than(max_age, now)
-                && self.generations.is_current(mark.slot, mark.began.generation)
+            mark.start.is_younger_than(max_age, now)
+                && self.generations.is_current(mark.slot, mark.start.generation)
         };
         let found = |name| self.found.try_get(&name).ok().flatten();
         let good_record = names(selector).filter_map(found).find(|(mark, _)| is_good(mark, max_age));
@@ -99,30 +99,30 @@ impl Known {
         Poll::Pending
     }
 
-    /// A record that is too old, for when there is no other to be had.
+    /// A record past its maximum age, for when the store is unavailable.
     pub(super) fn last_resort(&self, selector: KeySelector<'_>) -> Option<Arc<KeyRecord>> {
         let now = self.now();
         let is_good = |mark: &Mark| {
-            mark.began.is_younger_than(self.ages.outage, now)
-                && self.generations.is_unchanged(mark.slot, mark.began.generation)
+            mark.start.is_younger_than(self.ages.outage, now)
+                && self.generations.is_unchanged(mark.slot, mark.start.generation)
         };
         let found = names(selector).filter_map(|name| self.found.get(&name));
         found.filter(|(mark, _)| is_good(mark)).map(|(_, record)| record).next()
     }
 
-    /// To be called before the store is asked.
-    pub(super) fn begin(&self) -> Began {
-        Began { generation: self.generations.latest(), at: self.now() }
+    /// Call it before asking the store.
+    pub(super) fn begin(&self) -> ReadStart {
+        ReadStart { generation: self.generations.latest(), at: self.now() }
     }
 
-    /// Holds what the store answered, unless that is out of date by now.
-    pub(super) fn keep(&self, selector: KeySelector<'_>, found: Option<&Arc<KeyRecord>>, began: Began) {
+    /// Stores the answer of the store, unless it is out of date by now.
+    pub(super) fn keep(&self, selector: KeySelector<'_>, found: Option<&Arc<KeyRecord>>, start: ReadStart) {
         for name in names(selector) {
-            // A record changes with its key, whatever it was found by.
+            // A record changes with its key, even if it was found by a digest.
             let slot = self.slot(found.map_or(name, |record| Name::Id(record.id)));
-            let mark = Mark { slot, began };
+            let mark = Mark { slot, start };
             match found {
-                _ if !self.generations.is_current(slot, began.generation) => {}
+                _ if !self.generations.is_current(slot, start.generation) => {}
                 Some(record) if name.is_of(record) => self.found.insert(name, (mark, record.clone())),
                 Some(_) => {}
                 None => self.absent.insert(name, mark),
@@ -130,7 +130,7 @@ impl Known {
         }
     }
 
-    /// What is held about `name` was changed.
+    /// Marks the entries of `name` as changed.
     pub(super) fn change(&self, name: Name) {
         self.generations.change(self.slot(name));
     }
@@ -167,7 +167,7 @@ impl Name {
     }
 }
 
-impl Began {
+impl ReadStart {
     fn is_younger_than(self, age: Duration, now: u64) -> bool {
         Duration::from_nanos(now.saturating_sub(self.at)) < age
     }
@@ -192,24 +192,28 @@ mod tests {
     use crate::key::{Mode, Owner, Peppers};
 
     #[test]
-    fn r31_each_kind_of_entry_is_bounded() {
+    fn each_kind_of_entry_is_bounded() {
         let hour = Duration::from_secs(3600);
         let ages = Ages { alone: hour, connected: hour, absent: hour, outage: hour };
         for capacity in [0, 1, 10, 1000] {
-            let known = Known::new(capacity, capacity, ages, Arc::new(SystemClock));
+            let entries = Entries::new(capacity, capacity, ages, Arc::new(SystemClock));
             for n in 0..3 * capacity + 10 {
                 let digest = Peppers::none().digest(&n.to_string());
                 let id = format!("k{n}").parse().unwrap();
-                let began = known.begin();
-                known.keep(KeySelector::Digests(&[digest]), None, began);
+                let start = entries.begin();
+                entries.keep(KeySelector::Digests(&[digest]), None, start);
                 let record =
                     KeyRecord::new(id, Owner::system(Mode::Live), digest, Timestamp::from_unix_millis(0));
-                known.keep(KeySelector::Id(&id), Some(&Arc::new(record)), began);
+                entries.keep(KeySelector::Id(&id), Some(&Arc::new(record)), start);
             }
-            let most = capacity + known.found.num_shards();
-            assert!(known.found.len() <= most, "{} records for {capacity}", known.found.len());
-            assert!(known.absent.len() <= most, "{} unknown names for {capacity}", known.absent.len());
-            assert!(known.found.len() >= capacity * 9 / 10, "{} records for {capacity}", known.found.len());
+            let most = capacity + entries.found.num_shards();
+            assert!(entries.found.len() <= most, "{} records for {capacity}", entries.found.len());
+            assert!(entries.absent.len() <= most, "{} unknown names for {capacity}", entries.absent.len());
+            assert!(
+                entries.found.len() >= capacity * 9 / 10,
+                "{} records for {capacity}",
+                entries.found.len()
+            );
         }
     }
 }
