@@ -21,7 +21,7 @@ use std::process::{Command, ExitCode};
 
 use support::{BASELINE, Stack};
 
-const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");
+const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../instructions.txt");
 const LIMIT: u32 = 9_999;
 const REQUESTS: u64 = 1000;
 

@@ -31,7 +31,7 @@ use tokio::net::TcpListener;
 const ROUNDS: usize = 15;
 /// More than a key has to send.
 const LIMIT: u32 = 99_999;
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/loopback.lua");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../loopback.lua");
 
 type Layers = fn(Router) -> Router;
 
