@@ -11,6 +11,8 @@
 #![allow(clippy::print_stdout, reason = "the table is what this is for")]
 #![allow(clippy::unwrap_used, reason = "a failing setup is a failing bench")]
 
+#[path = "support/peers.rs"]
+mod peers;
 mod support;
 
 use std::collections::BTreeMap;
@@ -19,7 +21,7 @@ use std::process::{Command, ExitCode};
 
 use support::{BASELINE, Stack};
 
-const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
+const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../instructions.txt");
 const LIMIT: u32 = 9_999;
 const REQUESTS: u64 = 1000;
 
@@ -29,14 +31,14 @@ fn main() -> ExitCode {
         && run == "run"
     {
         // All of them stay: what the others would give back changes how the allocator goes about its work.
-        let mut stacks = support::stacks(LIMIT);
+        let mut stacks = peers::all(LIMIT);
         let stack = stacks.iter_mut().find(|stack| stack.name == name).unwrap();
         let times = times.first().map_or(1, |times| times.parse().unwrap());
         (0..times).for_each(|_| send_counted(stack));
         std::process::exit(0);
     }
     let recorded = recorded();
-    let names = support::stacks(LIMIT).into_iter().map(|stack| stack.name);
+    let names = peers::all(LIMIT).into_iter().map(|stack| stack.name);
     let totals: Vec<(&str, u64)> = names.map(|name| (name, instructions(name))).collect();
     let baseline = totals.iter().find(|(name, _)| *name == BASELINE).unwrap().1;
 

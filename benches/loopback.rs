@@ -11,6 +11,8 @@
 #![allow(clippy::print_stdout, reason = "the table is what this is for")]
 #![allow(clippy::unwrap_used, reason = "a failing setup is a failing bench")]
 
+#[path = "support/peers.rs"]
+mod peers;
 mod support;
 
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -23,13 +25,13 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use cpu_time::ProcessTime;
 use support::own::{preset, without_ietf_fields};
-use support::{honest, peers, store, typical};
+use support::{honest, store, typical};
 use tokio::net::TcpListener;
 
 const ROUNDS: usize = 15;
 /// More than a key has to send.
 const LIMIT: u32 = 99_999;
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/loopback.lua");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../loopback.lua");
 
 type Layers = fn(Router) -> Router;
 

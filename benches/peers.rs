@@ -10,19 +10,21 @@
 //! both are looked up.
 #![allow(clippy::unwrap_used, reason = "a failing setup is a failing bench")]
 
+#[path = "support/cpu_time.rs"]
+mod cpu_time;
 mod support;
 
 use std::num::NonZeroU32;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use bytes::Bytes;
+use cpu_time::CpuTime;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use governor::RateLimiter;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use prefixed_api_key::{PakControllerOsSha256, PrefixedApiKey};
 use serde::{Deserialize, Serialize};
-use support::cpu_time::{self, CpuTime};
 use support::{BASELINE, IN_TURN, Inner, Request, START, Stack, X_API_KEY, at_once, good_keys, key, store};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_api_keys::clock::{Clock, Now, SystemClock};

@@ -6,6 +6,8 @@
 //! processor counts. Medians of 60 rounds. Both ratios are to a good key, which is accepted.
 #![allow(clippy::print_stdout, reason = "the table is what this is for")]
 
+#[path = "support/peers.rs"]
+mod peers;
 mod support;
 
 use std::time::Duration;
@@ -54,7 +56,7 @@ fn main() {
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     let is_wanted =
         |stack: &Stack| stack.name.contains(&wanted) || [BASELINE, HONEST, IDEAL].contains(&stack.name);
-    let mut rows: Vec<Row> = support::stacks(LIMIT).into_iter().filter(is_wanted).map(Row::new).collect();
+    let mut rows: Vec<Row> = peers::all(LIMIT).into_iter().filter(is_wanted).map(Row::new).collect();
     for _ in 0..ROUNDS {
         rows.iter_mut().for_each(Row::run);
     }

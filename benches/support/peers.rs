@@ -19,7 +19,15 @@ use tower_governor::{GovernorError, GovernorLayer};
 use tower_http::auth::AsyncRequireAuthorizationLayer;
 use tower_http::validate_request::ValidateRequestHeaderLayer;
 
-use super::{ASSEMBLED, Inner, KEYS, Request, Stack, X_API_KEY, good_keys, key, request};
+use crate::support::{self, ASSEMBLED, Inner, KEYS, Request, Stack, X_API_KEY, good_keys, key, request};
+
+/// All stacks, the baseline first.
+#[allow(dead_code, reason = "the bench `loopback` has routers in their place")]
+pub(crate) fn all(limit: u32) -> Vec<Stack> {
+    let mut stacks = support::stacks(limit);
+    stacks.extend(self::stacks());
+    stacks
+}
 
 /// What an application would want to know of the caller.
 struct User {
@@ -27,7 +35,7 @@ struct User {
     _scopes: Vec<String>,
 }
 
-pub(crate) fn stacks() -> Vec<Stack> {
+fn stacks() -> Vec<Stack> {
     let plain: HashMap<String, Arc<User>> = (0..KEYS).map(|index| (key(index), user())).collect();
     let digested: HashMap<[u8; 32], Arc<User>> =
         (0..KEYS).map(|index| (Sha256::digest(key(index)).into(), user())).collect();

@@ -1,10 +1,12 @@
-//! The example servers over real sockets. Their printed `curl` lines are pasted, so this needs curl.
+//! The example servers over real sockets, and what each feature changes. Their printed `curl` lines are pasted, so this needs
+//! curl.
 
 #[path = "../support/http2.rs"]
 mod http2;
 #[path = "../support/server.rs"]
 mod server;
 
+mod features;
 mod hyper_service;
 mod justpaid;
 mod pasby;
