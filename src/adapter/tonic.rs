@@ -21,7 +21,7 @@ use crate::identity::{Authentication, Caller, Principal};
 ///     .build()?;
 ///
 /// async fn whoami(request: Request<()>) -> Result<Response<String>, Status> {
-///     let principal = tower_api_keys::identity::tonic_principal(&request)?;
+///     let principal = tower_api_keys::tonic_principal(&request)?;
 ///     Ok(Response::new(principal.key_id().to_string()))
 /// }
 ///

@@ -441,10 +441,7 @@ async fn a_portal_link_expires_and_needs_a_valid_key() {
         format!("{before}, {}", create().await)
     };
     let app: Router = Router::new().route("/transactions", get(handler)).layer(gateway.layer());
-    assert_eq!(
-        body(send(&app, KEY, "/transactions").await).await,
-        "made, the caller's own key is no longer valid"
-    );
+    assert_eq!(body(send(&app, KEY, "/transactions").await).await, "made, the caller's own key has ended");
 
     // A link is not a key, even in the store of the keys.
     let link = links_in(keys.clone()).create(&operator, NewKey::new("client_1")).await.unwrap();
