@@ -499,7 +499,7 @@ impl<F> ApiKeysBuilder<F> {
             Location::Header(name) => match http::HeaderName::try_from(name.as_str()) {
                 Ok(name) => Arc::new(crate::credential::HeaderKey::accepting(name, formats)),
                 Err(_) => {
-                    self.fault("header", format!("{name:?} is no name of a header field"));
+                    self.fault("header", format!("{name:?} is not the name of a header field"));
                     return None;
                 }
             },

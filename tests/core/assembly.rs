@@ -52,7 +52,12 @@ fn every_fault_is_found_and_names_its_setting() {
             "header",
             "no credential is looked for",
         ),
-        ("a header name that is none", good().header("x api key"), "header", "no name of a header field"),
+        (
+            "a header name that is none",
+            good().header("x api key"),
+            "header",
+            "not the name of a header field",
+        ),
         ("a header twice", good().header("X-Api-Key"), "extractor", "twice"),
         ("bearer twice", good().bearer().extractor(BearerKey::new(format())), "extractor", "authorization"),
         ("two formats alike", good().also_accept(format()), "also_accept", "two formats"),

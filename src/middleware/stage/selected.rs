@@ -20,7 +20,7 @@ pub(super) fn in_header<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result
 /// What the cookie says (RFC 6265 section 4.2.1); `None` if it is missing or has nothing in it.
 ///
 /// HTTP/2 may send each cookie in a line of its own (RFC 9113 section 8.2.3). Two of the one name are set for different
-/// paths or domains, and their order tells nobody which was meant.
+/// paths or domains, and their order does not say which was meant.
 pub(super) fn in_cookie<'r>(headers: &'r HeaderMap, name: &str) -> Result<Option<&'r [u8]>, Reason> {
     let pairs = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     let mut values = pairs.filter_map(|pair| {
