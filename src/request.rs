@@ -1,6 +1,7 @@
 //! The view of a request that the checks see, and its identifier.
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, request};
+use serde::{Serialize, Serializer};
 
 use crate::key::KeyId;
 
@@ -98,6 +99,12 @@ impl RequestId {
 impl AsRef<str> for RequestId {
     fn as_ref(&self) -> &str {
         self.as_str()
+    }
+}
+
+impl Serialize for RequestId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

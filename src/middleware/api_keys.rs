@@ -94,10 +94,20 @@ impl<F> ApiKeys<F> {
     /// Requires a scope of every request, for a single route or a group of them. Goes inside [`layer`](Self::layer) or
     /// [`authenticate`](Self::authenticate).
     ///
-    /// ```
-    /// # fn example<F>(keys: &tower_api_keys::ApiKeys<F>) {
-    /// let layer = keys.require("invoice:delete");
-    /// # }
+    #[cfg_attr(feature = "axum", doc = "```")]
+    #[cfg_attr(not(feature = "axum"), doc = "```text")]
+    /// use axum::{Router, routing::delete};
+    /// # use tower_api_keys::{ApiKeys, KeyFormat, MemoryStore};
+    ///
+    /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+    ///     .header("x-api-key")
+    ///     .without_route_table()
+    ///     .build()?;
+    /// let remove = async || "removed";
+    /// let app: Router = Router::new()
+    ///     .route("/invoices/{id}", delete(remove).route_layer(keys.require("invoice:delete")))
+    ///     .layer(keys.layer());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Panics

@@ -17,7 +17,7 @@ use super::{ApiError, ErrorFormat, Success, response};
 ///     .header("x-api-key")
 ///     .route("GET", "/workflows", "workflows:read")
 ///     .errors(JsonErrors::new(|error| {
-///         json!({ "error": { "code": error.code(), "message": error.message(), "request": error.request_id().map(AsRef::as_ref) } })
+///         json!({ "error": { "code": error.code(), "message": error.message(), "request": error.request_id() } })
 ///     }))
 ///     .build()?;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
