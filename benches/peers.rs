@@ -118,7 +118,7 @@ fn text(criterion: &mut Criterion<CpuTime>) {
     let (format, peppers, store) = (key_format(), Peppers::none(), store());
     let keys: Vec<String> = (0..IN_TURN).map(support::key).collect();
     let mut keys = keys.iter().cycle();
-    group.bench_function("API key: format, digest, look-up, comparison", |bencher| {
+    group.bench_function("API key: format, digest, lookup, comparison", |bencher| {
         bencher.iter(|| {
             let key = keys.next().unwrap();
             assert!(format.parse(key).is_ok());

@@ -1,8 +1,8 @@
-//! One look-up of a key: in each store, through the cache and past it; and in memory with a thousand keys and with a
+//! One lookup of a key: in each store, through the cache and past it; and in memory with a thousand keys and with a
 //! million, beside a bare map of the same.
 //!
 //! `cargo bench --all-features --bench store`. Starts a PostgreSQL server of its own, and keeps SQLite's file in the
-//! temporary directory. A look-up is one `find`, awaited. Wall time, in a task of a runtime with one thread.
+//! temporary directory. A lookup is one `find`, awaited. Wall time, in a task of a runtime with one thread.
 #![allow(clippy::unwrap_used, reason = "a failing setup is a failing bench")]
 
 #[path = "../tests/support/postgres.rs"]

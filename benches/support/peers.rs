@@ -1,4 +1,4 @@
-//! The same work with what others offer: tower-http's authorization, its asynchronous kind with a look-up written by hand,
+//! The same work with what others offer: tower-http's authorization, its asynchronous kind with a lookup written by hand,
 //! and tower_governor. None of these has scopes, key states or a reset field; tower-http's `bearer` and `basic` know one
 //! caller; tower_governor's limit is a leaky bucket.
 

@@ -83,7 +83,7 @@ pub(super) struct PresentedSession {
 }
 
 impl PresentedCompanion {
-    /// One look-up finds the companion of the secret and of the token, as it has to be the same.
+    /// One lookup finds the companion of the secret and of the token, as it has to be the same.
     pub(super) fn selector(&self) -> KeySelector<'_> {
         match (&self.secret, &self.token) {
             (None, Some(token)) => KeySelector::Id(&token.companion),

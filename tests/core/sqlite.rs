@@ -258,7 +258,7 @@ async fn an_exhausted_pool_is_an_error_in_time() {
     drop(SqliteStore::open(directory.file()).await.unwrap());
     let pool = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(directory.options());
     let time = Duration::from_millis(200);
-    let store = SqliteStore::new(pool.clone()).with_look_up_timeout(time).with_administration_timeout(time);
+    let store = SqliteStore::new(pool.clone()).with_lookup_timeout(time).with_administration_timeout(time);
     let taken = pool.acquire().await.unwrap();
     let key = record("k1");
     let began = Instant::now();

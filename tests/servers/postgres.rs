@@ -245,7 +245,7 @@ async fn a_revocation_reaches_the_cache_of_another_node() {
     let pool = server.database(10).await;
     let time = Duration::from_millis(500);
     let node = |pool: PgPool| {
-        let database = PostgresStore::new(pool.clone()).with_look_up_timeout(time);
+        let database = PostgresStore::new(pool.clone()).with_lookup_timeout(time);
         let store = CachedStore::builder(database).max_age_while_connected(Duration::from_secs(600)).build();
         (store.clone(), tokio::spawn(store.follow(PostgresInvalidations::new(&pool))))
     };
@@ -393,7 +393,7 @@ async fn a_frozen_server_is_an_error_in_time() {
     let server = Server::start();
     let pool = server.database(5).await;
     let time = Duration::from_millis(500);
-    let store = migrated(&pool).await.with_look_up_timeout(time).with_administration_timeout(time);
+    let store = migrated(&pool).await.with_lookup_timeout(time).with_administration_timeout(time);
     let key = record("k1");
     store.insert(key.clone()).await.unwrap();
     let keys = assembly(store.clone()).without_route_table().build().unwrap();
@@ -481,7 +481,7 @@ async fn a_killed_server_loses_no_completed_change() {
 async fn an_exhausted_pool_and_a_locked_row_are_errors_in_time() {
     let pool = Server::shared().database(2).await;
     let time = Duration::from_millis(300);
-    let store = migrated(&pool).await.with_look_up_timeout(time).with_administration_timeout(time);
+    let store = migrated(&pool).await.with_lookup_timeout(time).with_administration_timeout(time);
     let key = record("k1");
     store.insert(key.clone()).await.unwrap();
 
@@ -531,7 +531,7 @@ async fn dead_connections_are_detected_together() {
     });
     let options = (*pool.connect_options()).clone().port(port);
     let far = PgPoolOptions::new().max_connections(8).connect_lazy_with(options);
-    let store = PostgresStore::new(far.clone()).with_look_up_timeout(Duration::from_secs(1));
+    let store = PostgresStore::new(far.clone()).with_lookup_timeout(Duration::from_secs(1));
     let mut warm = Vec::new();
     for _ in 0..8 {
         warm.push(far.acquire().await.unwrap());

@@ -37,7 +37,7 @@ use crate::key::{KeyId, KeyRecord, Owner};
 ///
 /// - Each lookup is one prepared statement that uses an index, and so is each change: a process that dies cannot
 ///   leave a change half done. A completed change is on the server's disk, unless `synchronous_commit` is off there.
-/// - Every method returns within its own [time limit](Self::with_look_up_timeout), whatever the state of the server.
+/// - Every method returns within its own [time limit](Self::with_lookup_timeout), whatever the state of the server.
 ///   A change that was [`Unavailable`](StoreErrorKind::Unavailable) may still have been made.
 /// - Concurrent changes expect `READ COMMITTED`, PostgreSQL's default. With a stricter
 ///   `default_transaction_isolation` the later one is a [`Conflict`](StoreErrorKind::Conflict), also for a deletion.
@@ -153,8 +153,8 @@ impl PostgresStore {
     ///
     /// After it the lookup is [`Unavailable`](StoreErrorKind::Unavailable) and its request gets a 503 response.
     #[must_use]
-    pub fn with_look_up_timeout(mut self, timeout: Duration) -> Self {
-        self.0.look_up_timeout = timeout;
+    pub fn with_lookup_timeout(mut self, timeout: Duration) -> Self {
+        self.0.lookup_timeout = timeout;
         self
     }
 
@@ -226,7 +226,7 @@ impl KeyStore for PostgresStore {
     }
 
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.replace_within(self.0.look_up_timeout, record).await
+        self.replace_within(self.0.lookup_timeout, record).await
     }
 
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {

@@ -19,20 +19,20 @@ pub(crate) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>
 #[derive(Debug)]
 pub(crate) struct Engine<DB: Database> {
     pub(crate) pool: Pool<DB>,
-    pub(crate) look_up_timeout: Duration,
+    pub(crate) lookup_timeout: Duration,
     pub(crate) administration_timeout: Duration,
 }
 
 impl<DB: Database> Engine<DB> {
     pub(crate) fn new(pool: Pool<DB>) -> Self {
-        Self { pool, look_up_timeout: Duration::from_secs(1), administration_timeout: Duration::from_secs(5) }
+        Self { pool, lookup_timeout: Duration::from_secs(1), administration_timeout: Duration::from_secs(5) }
     }
 
     pub(crate) async fn look_up<T>(
         &self,
         work: impl for<'c> FnOnce(&'c mut DB::Connection) -> Work<'c, T>,
     ) -> Result<T, StoreError> {
-        self.run(Instant::now() + self.look_up_timeout, work).await
+        self.run(Instant::now() + self.lookup_timeout, work).await
     }
 
     pub(crate) async fn administer<T>(

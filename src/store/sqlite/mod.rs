@@ -45,7 +45,7 @@ use crate::key::{KeyId, KeyRecord, Owner};
 ///   in other processes too.
 /// - Each change is one transaction. With [`open`](Self::open) a completed change is on disk, and not even a power
 ///   failure undoes a revocation (`synchronous = FULL`).
-/// - Every method returns within its own [time limit](Self::with_look_up_timeout), also when the file is locked or
+/// - Every method returns within its own [time limit](Self::with_lookup_timeout), also when the file is locked or
 ///   the disk full. A change that was [`Unavailable`](StoreErrorKind::Unavailable) for lack of time may still have
 ///   been made.
 ///
@@ -145,8 +145,8 @@ impl SqliteStore {
     ///
     /// After it the lookup is [`Unavailable`](StoreErrorKind::Unavailable) and its request gets a 503 response.
     #[must_use]
-    pub fn with_look_up_timeout(mut self, timeout: Duration) -> Self {
-        self.engine.look_up_timeout = timeout;
+    pub fn with_lookup_timeout(mut self, timeout: Duration) -> Self {
+        self.engine.lookup_timeout = timeout;
         self
     }
 
@@ -295,7 +295,7 @@ impl KeyStore for SqliteStore {
     }
 
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.replace_within(self.engine.look_up_timeout, record).await
+        self.replace_within(self.engine.lookup_timeout, record).await
     }
 
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
