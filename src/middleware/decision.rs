@@ -177,8 +177,8 @@ impl Checks {
         Rejection::new(Reason::StorePanicked).with_challenges(challenges).into()
     }
 
-    /// Whether a router outside would add the methods of a route to a rejection.
-    pub(crate) fn hides_methods(&self) -> bool {
+    /// Whether routes are those that a router outside has matched.
+    pub(crate) fn is_matched_by_router(&self) -> bool {
         self.no_routes.is_matched_by_router()
     }
 }

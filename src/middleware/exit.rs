@@ -61,7 +61,7 @@ impl<F> Exit<F> {
         let Assembly { checks, errors, usage, attaches_rejections, .. } = &*self.assembly;
         if let Some(failed) = FailedExtraction::take(response) {
             let view = failed.request();
-            *response = response_to(&failed.rejection, errors, view, checks.hides_methods());
+            *response = response_to(&failed.rejection, errors, view, checks.is_matched_by_router());
             if *attaches_rejections {
                 response.extensions_mut().insert(failed.rejection);
             }
@@ -132,7 +132,7 @@ where
 {
     let Assembly { checks, errors, usage, gives_request_ids, attaches_rejections, .. } = assembly;
     let Rejected { rejection, fields } = rejected;
-    let mut response = response_to(&rejection, errors, request, checks.hides_methods());
+    let mut response = response_to(&rejection, errors, request, checks.is_matched_by_router());
     let status = response.status();
     let counted = std::mem::take(&mut facts.counted);
     let fields = match fields {

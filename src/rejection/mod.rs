@@ -19,7 +19,7 @@
 //! clients, such as curl 7.88, sometimes treat this as an error and lose the response. Clients that authenticate
 //! before they send a large body (`Expect: 100-continue`, or a small request first) are not affected.
 //!
-//! # Finding the reason
+//! # Finding out why
 //!
 //! The client learns little. The reason is in the log, with the feature `tracing` and a subscriber: an event of the
 //! target `tower_api_keys` for each rejection, with its `code` and `reason`, at `INFO` if the client is at fault and

@@ -6,15 +6,15 @@ use super::{ApiError, ErrorFormat, ErrorKind, Reason, Rejection};
 use crate::number::{number, whole_seconds};
 use crate::request::RequestView;
 
-/// The response to a rejected request in the format `errors`, with the required fields. With `hides_methods` no
-/// router adds the methods of the route for an unauthenticated request.
+/// The response to a rejected request in the format `errors`, with the required fields. A router that has matched the
+/// route (`is_matched_by_router`) is kept from adding the methods of the route for an unauthenticated request.
 pub(crate) fn reject<B>(
     rejection: &Rejection,
     errors: &impl ErrorFormat<B>,
     request: RequestView<'_>,
-    hides_methods: bool,
+    is_matched_by_router: bool,
 ) -> Response<B> {
-    log(rejection, request);
+    log(rejection, request, is_matched_by_router);
     let mut response = errors.error(&ApiError::of_rejection(rejection, request));
     let status = response.status();
     let headers = response.headers_mut();
@@ -28,14 +28,16 @@ pub(crate) fn reject<B>(
     if let Some(delay) = rejection.retry_after() {
         headers.insert(RETRY_AFTER, number(whole_seconds(delay)));
     }
-    if hides_methods && (rejection.key_id().is_none() || rejection.kind() == ErrorKind::Unauthenticated) {
+    if is_matched_by_router
+        && (rejection.key_id().is_none() || rejection.kind() == ErrorKind::Unauthenticated)
+    {
         headers.insert(ALLOW, HeaderValue::from_static(""));
     }
     response
 }
 
 #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "the events are empty"))]
-pub(crate) fn log(rejection: &Rejection, request: RequestView<'_>) {
+pub(crate) fn log(rejection: &Rejection, request: RequestView<'_>, is_matched_by_router: bool) {
     #[cfg(feature = "tracing")]
     {
         use crate::log::event;
@@ -48,7 +50,9 @@ pub(crate) fn log(rejection: &Rejection, request: RequestView<'_>) {
             (ErrorKind::Misconfigured, _) => {
                 event!(error, status, code, %reason, key_id, request_id, "request rejected: the assembly is incomplete");
             }
-            (_, Reason::RouteNotCovered) => {
+            // The router has such a route, so the application forgot its rule. By the path alone that can't be known, and a
+            // client could fill the log.
+            (_, Reason::RouteNotCovered) if is_matched_by_router => {
                 event!(error, status, code, %reason, key_id, request_id, "request rejected: the route has no rule");
             }
             // The limiter itself logs its failures, at most once a second.

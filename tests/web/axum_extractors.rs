@@ -115,6 +115,15 @@ impl std::io::Write for Log {
 }
 
 impl Log {
+    /// Collects the log of this thread from now on.
+    fn start() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
     fn take(&self) -> String {
         String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
     }
@@ -124,11 +133,7 @@ impl Log {
 #[test]
 fn without_the_layer_the_log_names_it() {
     in_own_process(|| {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        let _guard = tracing::subscriber::set_default(subscriber);
+        let (log, _guard) = Log::start();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for uri in ["/whoami", "/greet"] {
             let response = runtime.block_on(send(&handlers(), "GET", uri, Some(KEY)));
@@ -142,6 +147,24 @@ fn without_the_layer_the_log_names_it() {
                 log.contains("ERROR") && log.contains("`Principal` needs `ApiKeys::layer`"),
                 "{uri}: {log}"
             );
+        }
+    });
+}
+
+/// Where the router has matched the route, the application forgot its rule. By the path alone, the client may be wrong.
+#[test]
+fn a_route_without_a_rule_is_an_error_in_the_log_where_the_router_matched_it() {
+    in_own_process(|| {
+        let (log, _guard) = Log::start();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for (matching, level) in [(RouteMatching::Path, " INFO "), (RouteMatching::MatchedPath, "ERROR ")] {
+            let stored = runtime.block_on(store([record(KEY, |_| {})]));
+            let keys = assembly(stored).match_routes(matching).route("GET", "/other", "a:b").build().unwrap();
+            let app = Router::new().route("/forgotten", get(async || "")).layer(keys.layer());
+            let response = runtime.block_on(send(&app, "GET", "/forgotten", Some(KEY)));
+            assert_eq!(response.status(), StatusCode::FORBIDDEN, "{matching:?}");
+            let log = log.take();
+            assert!(log.contains(level) && log.contains("route_not_covered"), "{matching:?}: {log}");
         }
     });
 }

@@ -183,7 +183,7 @@ async fn guard<F: ErrorFormat<Body>>(
                     "routes for keys need `ApiKeys::layer` or `authenticate` outside them: add it to the router after \
                      nesting them",
                 );
-                log(&Rejection::new(missing), RequestView::of_parts(&head));
+                log(&Rejection::new(missing), RequestView::of_parts(&head), false);
             }
             routes.fail(&head, &error)
         }
