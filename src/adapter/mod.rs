@@ -1,5 +1,5 @@
-//! Framework integrations beyond tower: private, and re-exported where they belong. No other module names a
-//! framework, except for the types that axum's router leaves in a request's extensions.
+//! Framework integrations beyond tower: private, and re-exported at the root. Other modules name a framework only for the
+//! key routes, and to read what axum leaves in a request's extensions.
 
 #[cfg(feature = "axum")]
 mod axum;

@@ -10,7 +10,7 @@ use super::checks::Checks;
 use super::credentials::Credentials;
 use super::limit_rule::{LimitRule, Limiter};
 use super::stage::extraction::challenges;
-use super::{ApiKeys, ApiKeysBuilder, ConfigError, ConfigFault};
+use super::{ApiKeys, ApiKeysBuilder, ConfigError};
 use crate::credential::{Challenge, CredentialExtractor};
 use crate::identity::{OrganizationRule, Selection};
 use crate::limit::{MemoryRateLimiter, Quota, RateLimit, RateLimiter, SubjectKind};
@@ -95,18 +95,28 @@ impl<F> ApiKeysBuilder<F> {
         }))
     }
 
-    fn find(&mut self, setting: &'static str, message: impl Into<String>) {
-        self.faults.push(ConfigFault::new(setting, message));
-    }
-
     /// The value, or a fault of `setting`.
     fn keep<T, E: std::fmt::Display>(&mut self, result: Result<T, E>, setting: &'static str) -> Option<T> {
-        result.map_err(|error| self.find(setting, error.to_string())).ok()
+        result.map_err(|error| self.fault(setting, error.to_string())).ok()
+    }
+
+    /// The extractors that keys are taken from, by location.
+    fn extractors(&mut self) -> Vec<Arc<dyn CredentialExtractor>> {
+        let locations = std::mem::take(&mut self.locations);
+        let accepts_sessions = self.sessions.is_some();
+        let mut extractors = Vec::with_capacity(locations.len());
+        for location in locations {
+            match location.extractor(self.formats.clone(), accepts_sessions) {
+                Ok(extractor) => extractors.push(extractor),
+                Err(fault) => self.faults.push(fault),
+            }
+        }
+        extractors
     }
 
     fn check_credentials(&mut self, extractors: &[Arc<dyn CredentialExtractor>]) {
         if extractors.is_empty() && self.faults.iter().all(|fault| fault.setting() != "header") {
-            self.find(
+            self.fault(
                 "header",
                 "no credential is looked for: add `header`, `bearer`, `basic` or `extractor`",
             );
@@ -121,12 +131,15 @@ impl<F> ApiKeysBuilder<F> {
                      formats with `also_accept`",
                     fields.join(", ")
                 );
-                self.find("extractor", message);
+                self.fault("extractor", message);
             }
         }
         for index in 1..self.formats.len() {
             if self.formats[..index].iter().any(|other| other.overlaps(&self.formats[index])) {
-                self.find("also_accept", "a text can be a key of two formats: give each a prefix of its own");
+                self.fault(
+                    "also_accept",
+                    "a text can be a key of two formats: give each a prefix of its own",
+                );
             }
         }
     }
@@ -134,12 +147,12 @@ impl<F> ApiKeysBuilder<F> {
     fn challenges(&mut self, extractors: &[Arc<dyn CredentialExtractor>]) -> Challenges {
         let all = if self.challenges_clients { challenges(extractors) } else { Vec::new() };
         if self.realm.is_some() && !self.challenges_clients {
-            self.find("realm", "no response has the realm, since `without_challenge` leaves challenges out");
+            self.fault("realm", "no response has the realm, since `without_challenge` leaves challenges out");
         }
         let made = match self.realm.as_deref() {
             // No challenge takes such a realm.
             Some(realm) if Challenge::of_scheme("Any").with_parameter("realm", realm).is_err() => {
-                self.find("realm", "a realm has visible ASCII characters and spaces only");
+                self.fault("realm", "a realm has visible ASCII characters and spaces only");
                 return Challenges::default();
             }
             realm => Challenges::new(all.iter(), realm),
@@ -152,12 +165,12 @@ impl<F> ApiKeysBuilder<F> {
         let routes = std::mem::take(&mut self.routes);
         let has_faults = self.faults.iter().any(|fault| fault.setting() == "route");
         match (routes.is_empty(), self.has_no_table) {
-            (true, false) if !has_faults => self.find(
+            (true, false) if !has_faults => self.fault(
                 "route",
                 "there is no rule, so every request would be rejected: add `route`, or `without_route_table` if `require` or \
                  handlers decide",
             ),
-            (false, true) => self.find("without_route_table", "there are rules for routes"),
+            (false, true) => self.fault("without_route_table", "there are rules for routes"),
             _ => {}
         }
         if self.has_no_table {
@@ -166,12 +179,12 @@ impl<F> ApiKeysBuilder<F> {
         let mut table = RouteTable::new();
         for (method, pattern, access) in routes {
             if access.has_public_inside() {
-                self.find("route", format!("{pattern}: `Access::Public` can't stand inside another rule"));
+                self.fault("route", format!("{pattern}: `Access::Public` can't stand inside another rule"));
             }
             table = match table.clone().add(method, &pattern, access) {
                 Ok(table) => table,
                 Err(error) => {
-                    self.find("route", error.to_string());
+                    self.fault("route", error.to_string());
                     table
                 }
             };
@@ -184,18 +197,18 @@ impl<F> ApiKeysBuilder<F> {
         let needs_role = access.is_some_and(|table| table.values().any(Access::needs_role));
         let rule = self.organization.clone();
         if let Some(OrganizationRule { fault: Some(fault), .. }) = &rule {
-            self.find("organization", fault.clone());
+            self.fault("organization", fault.clone());
         }
         let context = rule.as_ref().and_then(|rule| match &rule.selection {
             Selection::Context(context) => Some(context),
             Selection::Named { .. } => None,
         });
         if needs_role && context.is_none() {
-            self.find("organization", "a route needs a role, which only `OrganizationRule::context` finds");
+            self.fault("organization", "a route needs a role, which only `OrganizationRule::context` finds");
         }
         let has_parameter = context.is_some_and(|context| context.parameter.is_some());
         if has_parameter && access.is_none() && !self.matching.is_by_router() {
-            self.find(
+            self.fault(
                 "organization",
                 "the parameter of a route is known from `route` or `match_routes` only",
             );
@@ -205,15 +218,15 @@ impl<F> ApiKeysBuilder<F> {
     fn check_sessions(&mut self, extractors: &[Arc<dyn CredentialExtractor>]) {
         if self.sessions.is_none() {
             if extractors.iter().any(|extractor| extractor.finds_sessions()) {
-                self.find("sessions", "an extractor finds sessions: say who verifies them");
+                self.fault("sessions", "an extractor finds sessions: say who verifies them");
             }
             return;
         }
         if !extractors.iter().any(|extractor| extractor.finds_sessions()) {
-            self.find("sessions", "no extractor finds sessions: add `bearer`, or an extractor that does");
+            self.fault("sessions", "no extractor finds sessions: add `bearer`, or an extractor that does");
         }
         if self.companions.is_some() {
-            self.find(
+            self.fault(
                 "companions",
                 "nothing comes with a session, so companions and sessions exclude each other",
             );
@@ -223,7 +236,7 @@ impl<F> ApiKeysBuilder<F> {
             Selection::Named { .. } => false,
         });
         if !selects {
-            self.find(
+            self.fault(
                 "sessions",
                 "a session acts for the organization of a route parameter or a cookie: add `organization` with \
                  `OrganizationRule::context` and one of the two",
@@ -233,14 +246,14 @@ impl<F> ApiKeysBuilder<F> {
 
     fn check_addresses(&mut self) {
         if self.throttle.is_some() && self.client_address.is_none() {
-            self.find(
+            self.fault(
                 "throttle_bad_credentials",
                 "bad credentials are counted by address: add `client_address`",
             );
         }
         let fault = self.client_address.as_ref().and_then(|source| source.fault()).map(ToString::to_string);
         if let Some(fault) = fault {
-            self.find("client_address", fault);
+            self.fault("client_address", fault);
         }
     }
 
@@ -250,7 +263,7 @@ impl<F> ApiKeysBuilder<F> {
             .as_ref()
             .is_some_and(|companions| companions.ask_for_tokens() && companions.tokens.is_none());
         if lacks_tokens {
-            self.find("companions", "a route needs a session token: add `Companions::with_session_tokens`");
+            self.fault("companions", "a route needs a session token: add `Companions::with_session_tokens`");
         }
     }
 
@@ -259,19 +272,19 @@ impl<F> ApiKeysBuilder<F> {
         for limit in limits {
             let RateLimit { subject, categories, methods, routes, faults, .. } = limit;
             for fault in faults {
-                self.find("limit", fault.clone());
+                self.fault("limit", fault.clone());
             }
             match subject {
                 SubjectKind::Address if self.client_address.is_none() => {
-                    self.find("limit", "a limit by address needs `client_address`");
+                    self.fault("limit", "a limit by address needs `client_address`");
                 }
                 SubjectKind::Organization if self.sessions.is_some() => self
-                    .find("limit", "the organization of a session is found after the limits: count by key"),
+                    .fault("limit", "the organization of a session is found after the limits: count by key"),
                 _ => {}
             }
             for (name, _) in categories {
                 if names.contains(&&**name) {
-                    self.find("limit", format!("two limits have a category {name:?}"));
+                    self.fault("limit", format!("two limits have a category {name:?}"));
                 }
                 names.push(name);
             }
@@ -281,7 +294,7 @@ impl<F> ApiKeysBuilder<F> {
                     methods.iter().filter(|(_, category)| category.is_some()).map(|(method, _)| method);
                 let counted: Vec<&Method> = counted.chain(routes.iter().map(|(method, ..)| method)).collect();
                 for method in counted.into_iter().filter(|method| !table.has_method(method)) {
-                    self.find(
+                    self.fault(
                         "limit",
                         format!("a category for {method} never counts: no route has that method"),
                     );

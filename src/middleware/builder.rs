@@ -5,10 +5,11 @@ use std::sync::Arc;
 use http::Method;
 
 use super::ConfigFault;
+use super::location::Location;
 use super::lookups::Lookups;
 use crate::address::ClientAddressSource;
 use crate::clock::{Clock, SystemClock};
-use crate::credential::{BasicKey, BearerKey, Companions, CredentialExtractor};
+use crate::credential::{Companions, CredentialExtractor};
 use crate::identity::{OrganizationRule, SessionAuthenticator};
 use crate::key::{KeyFormat, Peppers};
 use crate::limit::{Quota, RateLimit, RateLimiter};
@@ -59,14 +60,6 @@ pub struct ApiKeysBuilder<F = ProblemDetails> {
     pub(super) faults: Vec<ConfigFault>,
 }
 
-/// Where a request carries a credential.
-pub(super) enum Location {
-    Header(String),
-    Bearer,
-    Basic,
-    Own(Arc<dyn CredentialExtractor>),
-}
-
 /// Makes the limiter of a category.
 pub(super) type Limiters = dyn Fn(&str, &[Quota]) -> Arc<dyn RateLimiter> + Send + Sync;
 
@@ -115,7 +108,7 @@ impl ApiKeysBuilder {
 }
 
 impl<F> ApiKeysBuilder<F> {
-    fn fault(&mut self, setting: &'static str, message: impl Into<String>) {
+    pub(super) fn fault(&mut self, setting: &'static str, message: impl Into<String>) {
         self.faults.push(ConfigFault::new(setting, message));
     }
 
@@ -136,7 +129,7 @@ impl<F> ApiKeysBuilder<F> {
     }
 
     /// Takes keys from `Authorization: Basic`, as the user name with an empty password (RFC 7617). For clients that do it
-    /// otherwise, give a [`BasicKey`] to [`extractor`](Self::extractor).
+    /// otherwise, give a [`BasicKey`](crate::credential::BasicKey) to [`extractor`](Self::extractor).
     pub fn basic(self) -> Self {
         self.at(Location::Basic)
     }
@@ -485,31 +478,6 @@ impl<F> ApiKeysBuilder<F> {
             attaches_rejections: self.attaches_rejections,
             faults: self.faults,
         }
-    }
-
-    /// The extractors that keys are taken from, by location.
-    pub(super) fn extractors(&mut self) -> Vec<Arc<dyn CredentialExtractor>> {
-        let locations = std::mem::take(&mut self.locations);
-        locations.into_iter().filter_map(|location| self.extractor_at(location)).collect()
-    }
-
-    fn extractor_at(&mut self, location: Location) -> Option<Arc<dyn CredentialExtractor>> {
-        let formats = self.formats.clone();
-        Some(match location {
-            Location::Header(name) => match http::HeaderName::try_from(name.as_str()) {
-                Ok(name) => Arc::new(crate::credential::HeaderKey::accepting(name, formats)),
-                Err(_) => {
-                    self.fault("header", format!("{name:?} is not the name of a header field"));
-                    return None;
-                }
-            },
-            Location::Bearer if self.sessions.is_some() => {
-                Arc::new(BearerKey::accepting(formats).or_session())
-            }
-            Location::Bearer => Arc::new(BearerKey::accepting(formats)),
-            Location::Basic => Arc::new(BasicKey::accepting(formats)),
-            Location::Own(extractor) => extractor,
-        })
     }
 }
 

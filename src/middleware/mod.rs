@@ -54,6 +54,7 @@ mod failed_extraction;
 mod future;
 mod layer;
 mod limit_rule;
+mod location;
 mod lookups;
 mod presented;
 mod service;
