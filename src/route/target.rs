@@ -78,7 +78,7 @@ impl<'r> Target<'r> {
     /// Whether only a path is left, and it is ambiguous.
     pub(super) fn is_ambiguous(&self) -> bool {
         // Routers disagree on a trailing slash.
-        self.path.ends_with('/') || !is_canonical(self.path)
+        self.path.ends_with('/') || !is_canonical(self.path.as_bytes())
     }
 }
 
@@ -97,21 +97,38 @@ fn without_root(path: &str) -> &str {
 }
 
 /// The segment after the leading slash, and the rest, which starts with its slash.
-#[inline]
 pub(super) fn split_segment(rest: &str) -> Option<(&str, &str)> {
     let text = rest.strip_prefix('/')?;
     let end = text.bytes().position(|byte| byte == b'/').unwrap_or(text.len());
     Some(text.split_at(end))
 }
 
-/// Whether every router reads the path in the same way, except for a trailing slash.
-pub(super) fn is_canonical(path: &str) -> bool {
-    path.strip_suffix('/').unwrap_or(path).split('/').skip(1).all(is_plain)
+/// The segment that a text begins with, the rest, which starts with its slash, and whether every router reads the segment
+/// in the same way.
+#[inline]
+pub(super) fn split(text: &[u8]) -> (&[u8], &[u8], bool) {
+    let (mut end, mut is_special) = (0, false);
+    for byte in text {
+        match byte {
+            b'/' => break,
+            b'%' | b';' | b'\\' => is_special = true,
+            _ => {}
+        }
+        end += 1;
+    }
+    let (segment, further) = text.split_at(end);
+    (segment, further, !is_special && !matches!(segment, b"" | b"." | b".."))
 }
 
-/// Whether every router reads the segment in the same way.
-pub(super) fn is_plain(segment: &str) -> bool {
-    // Without an early exit the loop is compiled to vector instructions.
-    let is_special = |found, byte| found | matches!(byte, b'%' | b';' | b'\\');
-    !matches!(segment, "" | "." | "..") && !segment.bytes().fold(false, is_special)
+/// Whether every router reads the path in the same way, except for a trailing slash.
+pub(super) fn is_canonical(path: &[u8]) -> bool {
+    let mut rest = path.strip_suffix(b"/").unwrap_or(path);
+    while let Some(text) = rest.strip_prefix(b"/") {
+        let (_, further, is_plain) = split(text);
+        if !is_plain {
+            return false;
+        }
+        rest = further;
+    }
+    true
 }

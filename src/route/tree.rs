@@ -1,7 +1,7 @@
 use http::Method;
 
 use super::pattern::PatternSegment;
-use super::target::{Segment, Target, is_canonical, is_plain, split_segment};
+use super::target::{Segment, Target, is_canonical, split};
 
 /// The patterns of a table as a tree of segments. A rule is an index.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +27,7 @@ impl Node {
             PatternSegment::Rest => &mut self.rest,
             PatternSegment::Parameter => self.parameter.get_or_insert_default().rules_mut(others),
             PatternSegment::Literal(text) => {
-                let index = match self.literal(text) {
+                let index = match self.literal(text.as_bytes()) {
                     Ok(index) => index,
                     Err(index) => {
                         self.literals.insert(index, ((*text).into(), Self::default()));
@@ -52,30 +52,44 @@ impl Node {
     }
 
     /// The rules of the most specific pattern that matches, or none if it is ambiguous. Visits a node at most once.
-    pub(super) fn find(&self, mut target: Target<'_>) -> Option<&Rules> {
+    #[inline]
+    pub(super) fn find(&self, target: Target<'_>) -> Option<&Rules> {
+        match target.route {
+            "" => self.find_path(target.path.as_bytes(), target.is_lenient),
+            _ => self.find_route(target),
+        }
+    }
+
+    fn find_route(&self, mut target: Target<'_>) -> Option<&Rules> {
         match target.next_of_route() {
             Some(Segment::Literal(text)) => self.child(text)?.find(target),
             Some(Segment::Parameter) => self.parameter.as_ref()?.find(target),
             Some(Segment::Rest) => non_empty(&self.rest),
-            None => self.find_path(target.path, target.is_lenient),
+            None => self.find(target),
         }
     }
 
-    /// Like `find`, if only a path is left.
-    fn find_path(&self, path: &str, is_lenient: bool) -> Option<&Rules> {
-        let Some((segment, further)) = split_segment(path) else { return non_empty(&self.here) };
-        let literal = self.child(segment).and_then(|node| node.find_path(further, is_lenient));
-        // Some routers ignore an empty last segment, and the remaining path could have stricter rules.
-        let is_literal_only = segment.is_empty() && !is_lenient;
-        if literal.is_some() || is_literal_only {
+    /// Like `find`, if only a path is left: in bytes, which can be cut anywhere.
+    fn find_path(&self, path: &[u8], is_lenient: bool) -> Option<&Rules> {
+        let Some(text) = path.strip_prefix(b"/") else { return non_empty(&self.here) };
+        let literal =
+            self.literal_at_start(text).and_then(|(node, further)| node.find_path(further, is_lenient));
+        if literal.is_some() {
             return literal;
         }
-        if !is_lenient && !is_plain(segment) {
-            return Some(&AMBIGUOUS);
+        let (segment, further, is_plain) = split(text);
+        if !is_lenient {
+            // Some routers ignore an empty last segment, and the remaining path could have stricter rules.
+            if segment.is_empty() {
+                return None;
+            }
+            if !is_plain {
+                return Some(&AMBIGUOUS);
+            }
         }
         // Neither a parameter nor a rest matches a trailing slash, though axum lets a parameter match an empty
         // segment in the middle.
-        if path == "/" {
+        if text.is_empty() {
             return None;
         }
         let parameter = self.parameter.as_ref().and_then(|node| node.find_path(further, is_lenient));
@@ -83,21 +97,33 @@ impl Node {
             let rest = non_empty(&self.rest)?;
             // A path with a trailing slash may or may not belong to the rest, so no less specific pattern may be
             // used.
-            let is_ambiguous = !is_lenient && (path.ends_with('/') || !is_canonical(path));
+            let is_ambiguous = !is_lenient && (path.ends_with(b"/") || !is_canonical(path));
             Some(if is_ambiguous { &AMBIGUOUS } else { rest })
         })
     }
 
-    fn child(&self, text: &str) -> Option<&Self> {
-        // Few nodes have more. Most literals differ in length, so a linear search is faster.
+    /// The node of the literal that is the first segment of `text`, and what follows that segment.
+    #[inline]
+    fn literal_at_start<'p>(&self, text: &'p [u8]) -> Option<(&Self, &'p [u8])> {
+        // Few nodes have more. Most literals differ in length, which is seen without looking for the segment's end.
         if self.literals.len() <= 16 {
-            return self.literals.iter().find(|(literal, _)| **literal == *text).map(|(_, node)| node);
+            return self.literals.iter().find_map(|(literal, node)| {
+                let (segment, further) = text.split_at_checked(literal.len())?;
+                let is_whole = matches!(further, [] | [b'/', ..]);
+                (is_whole && segment == literal.as_bytes()).then_some((node, further))
+            });
         }
-        Some(&self.literals[self.literal(text).ok()?].1)
+        let (segment, further, _) = split(text);
+        Some((&self.literals[self.literal(segment).ok()?].1, further))
     }
 
-    fn literal(&self, text: &str) -> Result<usize, usize> {
-        self.literals.binary_search_by(|(literal, _)| (literal.len(), &**literal).cmp(&(text.len(), text)))
+    fn child(&self, text: &str) -> Option<&Self> {
+        Some(&self.literals[self.literal(text.as_bytes()).ok()?].1)
+    }
+
+    fn literal(&self, text: &[u8]) -> Result<usize, usize> {
+        self.literals
+            .binary_search_by(|(literal, _)| (literal.len(), literal.as_bytes()).cmp(&(text.len(), text)))
     }
 
     /// The node for a router's pattern.
