@@ -26,18 +26,14 @@ impl Formats {
     /// text has.
     #[inline]
     pub(super) fn parse<'k>(&self, text: &'k str) -> Result<ParsedKey<'k>, MalformedKey> {
-        let first = self.first.parse(text);
-        if self.others.is_empty() || first.is_ok() {
-            return first;
+        match self.others.is_empty() {
+            true => self.first.parse(text),
+            false => self.parse_any(text),
         }
-        self.parse_other(text, first)
     }
 
-    fn parse_other<'k>(
-        &self,
-        text: &'k str,
-        first: Result<ParsedKey<'k>, MalformedKey>,
-    ) -> Result<ParsedKey<'k>, MalformedKey> {
+    fn parse_any<'k>(&self, text: &'k str) -> Result<ParsedKey<'k>, MalformedKey> {
+        let first = self.first.parse(text);
         self.others.iter().map(|format| format.parse(text)).fold(first, |best, next| match (&best, &next) {
             (Ok(_), _) | (Err(_), Err(MalformedKey::Prefix)) => best,
             (Err(MalformedKey::Prefix), _) | (Err(_), Ok(_)) => next,

@@ -5,7 +5,7 @@ use super::{
     Challenge, Credential, CredentialExtractor, Extracted, MAX_CREDENTIAL_LENGTH, MalformedCredential,
     RequestView,
 };
-use crate::key::KeyFormat;
+use crate::key::{KeyFormat, ParsedKey};
 
 /// Reads a key from its own header field: `x-api-key: wfk_abc123def456ghi789jkl012mno345pq`.
 ///
@@ -48,6 +48,15 @@ impl HeaderKey {
         self
     }
 
+    /// A key is visible ASCII, so only what is none has to be looked at for that.
+    #[inline]
+    fn parse<'r>(&self, text: &'r str) -> Result<ParsedKey<'r>, MalformedCredential> {
+        self.formats.parse(text).map_err(|malformed| match text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            true => malformed.into(),
+            false => MalformedCredential::NotVisibleAscii,
+        })
+    }
+
     /// `formats` has at least one.
     pub(crate) fn accepting(name: HeaderName, formats: Vec<KeyFormat>) -> Self {
         Self { name, formats: Formats::several(formats) }
@@ -56,12 +65,13 @@ impl HeaderKey {
 
 impl CredentialExtractor for HeaderKey {
     fn extract<'r>(&self, request: RequestView<'r>) -> Extracted<'r> {
-        match single_value(request.headers, &self.name) {
-            Ok(None) => Extracted::Absent,
-            Ok(Some(value)) => match self.formats.parse(value) {
-                Ok(key) => Extracted::Found(Credential::from(key)),
-                Err(malformed) => Extracted::Malformed(malformed.into()),
-            },
+        let text = match single_line(request.headers, &self.name) {
+            Ok(None) => return Extracted::Absent,
+            Ok(Some(line)) => std::str::from_utf8(line).map_err(|_| MalformedCredential::NotVisibleAscii),
+            Err(malformed) => Err(malformed),
+        };
+        match text.and_then(|text| self.parse(text)) {
+            Ok(key) => Extracted::Found(Credential::from(key)),
             Err(malformed) => Extracted::Malformed(malformed),
         }
     }
@@ -82,6 +92,20 @@ pub(crate) fn single_value<'r>(
     headers: &'r HeaderMap,
     name: &HeaderName,
 ) -> Result<Option<&'r str>, MalformedCredential> {
+    let Some(line) = single_line(headers, name)? else { return Ok(None) };
+    // Without an early exit the loop is compiled to vector instructions.
+    if !line.iter().fold(true, |ok, byte| ok & byte.is_ascii_graphic()) {
+        return Err(MalformedCredential::NotVisibleAscii);
+    }
+    std::str::from_utf8(line).map(Some).map_err(|_| MalformedCredential::NotVisibleAscii)
+}
+
+/// The same, not yet checked to be text.
+#[inline]
+fn single_line<'r>(
+    headers: &'r HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'r [u8]>, MalformedCredential> {
     let Some(value) = headers.get(name) else { return Ok(None) };
     // A second line of this field is possible only if there are more lines than names.
     if headers.len() > headers.keys_len() && headers.get_all(name).iter().nth(1).is_some() {
@@ -89,15 +113,10 @@ pub(crate) fn single_value<'r>(
     }
     let value = value.as_bytes().trim_ascii();
     match value.len() {
-        0 => return Err(MalformedCredential::Empty),
-        1..=MAX_CREDENTIAL_LENGTH => {}
-        _ => return Err(MalformedCredential::TooLong),
+        0 => Err(MalformedCredential::Empty),
+        1..=MAX_CREDENTIAL_LENGTH => Ok(Some(value)),
+        _ => Err(MalformedCredential::TooLong),
     }
-    // Without an early exit the loop is compiled to vector instructions.
-    if !value.iter().fold(true, |ok, byte| ok & byte.is_ascii_graphic()) {
-        return Err(MalformedCredential::NotVisibleAscii);
-    }
-    std::str::from_utf8(value).map(Some).map_err(|_| MalformedCredential::NotVisibleAscii)
 }
 
 #[cfg(test)]

@@ -72,8 +72,11 @@ impl FromStr for KeyId {
 
 impl Hash for KeyId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // Includes the zero bytes: they separate adjacent fields, and no length has to be computed.
-        state.write(&self.bytes);
+        // Includes the zero bytes: they separate adjacent fields, and no length has to be computed. Hashers take words
+        // faster than bytes.
+        for word in self.bytes.chunks_exact(8) {
+            state.write_u64(word.try_into().map_or(0, u64::from_le_bytes));
+        }
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::Quota;
-use crate::number::whole_seconds;
+use crate::number::{number, whole_seconds};
 
 /// A named category of requests: its quotas and its header field values.
 ///
@@ -16,6 +16,8 @@ pub struct Category {
     pub(super) quotas: Box<[Quota]>,
     /// The name as a String of structured fields.
     pub(super) quoted: String,
+    /// `X-RateLimit-Limit`, of the first quota.
+    pub(super) limit: HeaderValue,
     /// `RateLimit-Policy`.
     pub(super) policy: HeaderValue,
 }
@@ -24,7 +26,14 @@ impl Category {
     pub(super) fn new(name: Arc<str>, quotas: Vec<Quota>) -> Self {
         let quoted = string(&name);
         let policies: Vec<String> = quotas.iter().map(|quota| policy(&quoted, *quota)).collect();
-        Self { name, policy: value(policies.join(", ")), quotas: quotas.into(), quoted }
+        let limit = quotas.first().map_or(0, |quota| quota.limit().get());
+        Self {
+            name,
+            limit: number(limit.into()),
+            policy: value(policies.join(", ")),
+            quotas: quotas.into(),
+            quoted,
+        }
     }
 }
 

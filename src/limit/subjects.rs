@@ -215,8 +215,11 @@ impl<W: Windows> Subjects<W> {
     #[inline]
     fn reserve(&self, windows: &W, request: Request, counted: &mut Counted) -> Decision {
         let windows = windows.as_slice();
-        if let Some(never) = self.never_fits(windows, request) {
-            return never;
+        // One unit fits every limit.
+        if request.cost > 1 {
+            if let Some(never) = self.never_fits(windows, request) {
+                return never;
+            }
         }
         let mut so_far: Option<Decision> = None;
         for (index, (rule, window)) in self.rules.iter().zip(windows).enumerate() {
@@ -250,7 +253,6 @@ impl<W: Windows> Subjects<W> {
         })
     }
 
-    #[inline]
     fn never_fits(&self, windows: &[W::Window], request: Request) -> Option<Decision> {
         let mut rules = self.rules.iter().zip(windows).enumerate();
         let index = rules

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use http::request;
 
 use super::checks::Checks;
-use super::facts::{Facts, Flow, Pending, Position, Rejected, Stages};
+use super::facts::{Facts, Flow, Pending, Position, Stages};
 use super::stage::access;
 use super::stage::preflight::is_preflight;
-use crate::identity::{Authentication, Principal, SessionAuthenticator};
+use crate::identity::{Authentication, Caller, Principal, SessionAuthenticator};
 use crate::rejection::{Reason, Rejection};
 use crate::request::RequestView;
 use crate::store::FindResult;
@@ -110,7 +110,7 @@ impl Checks {
         mut pending: Pending,
         mut facts: Facts,
         head: request::Parts,
-    ) -> (request::Parts, Facts, Result<(), Box<Rejected>>) {
+    ) -> (request::Parts, Facts, Result<(), Box<Rejection>>) {
         loop {
             let flow = self.next(pending, &mut facts, &head).await;
             match flow {
@@ -135,8 +135,8 @@ impl Checks {
                 let scheme = presented.scheme;
                 match contain(self.refreshed(&presented, verified, now)).await {
                     Ok(record) => {
-                        let principal = Principal::new(record, scheme);
-                        self.authenticated(principal, facts, RequestView::of_parts(head))
+                        facts.caller = Caller::Principal(Principal::new(record, scheme));
+                        self.authenticated(facts, RequestView::of_parts(head))
                     }
                     Err(Panicked) => self.panicked(),
                 }
@@ -154,7 +154,10 @@ impl Checks {
                 let (pair, key, companion) = *pair;
                 let now = facts.now(&*self.clock);
                 match contain(self.refreshed_pair(pair, &key, &companion, now)).await {
-                    Ok(principal) => self.authenticated(principal, facts, RequestView::of_parts(head)),
+                    Ok(principal) => {
+                        facts.caller = Caller::Principal(principal);
+                        self.authenticated(facts, RequestView::of_parts(head))
+                    }
                     Err(Panicked) => self.panicked(),
                 }
             }

@@ -6,12 +6,12 @@ use http::header::{CACHE_CONTROL, Entry, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::assembly::Assembly;
-use super::facts::{Facts, LimitResults, Rejected};
+use super::facts::{Facts, LimitResults};
 use super::failed_extraction::FailedExtraction;
 use crate::clock::Now;
 use crate::identity::Principal;
 use crate::outcome::Metered;
-use crate::rejection::{ErrorFormat, reject as response_to};
+use crate::rejection::{ErrorFormat, Rejection, reject as response_to};
 use crate::request::{RequestId, RequestView, X_REQUEST_ID};
 
 /// What is left to do with the response to an accepted request.
@@ -20,7 +20,9 @@ pub(super) struct Exit<F> {
     is_private: bool,
     /// Whether a limit by address leaves alone what was written inside.
     is_outer: bool,
-    counted: Option<(LimitResults, Now)>,
+    counted: LimitResults,
+    /// The time of the request, if it was read.
+    now: Option<Now>,
     /// What few assemblies have.
     extras: Option<Box<Extras>>,
 }
@@ -39,15 +41,14 @@ struct ResolvedSession(Principal);
 impl<F> Exit<F> {
     #[inline]
     pub(super) fn new(assembly: &Arc<Assembly<F>>, facts: &mut Facts, request: RequestView<'_>) -> Self {
-        let counted = std::mem::take(&mut facts.counted);
-        let counted = (!counted.is_nothing()).then(|| (counted, facts.now(&*assembly.checks.clock)));
         let extras = (assembly.usage.is_some() || assembly.gives_request_ids)
             .then(|| Box::new(Extras::new(assembly, facts, request)));
         Self {
             assembly: assembly.clone(),
             is_private: facts.is_private,
             is_outer: facts.is_of_addresses(),
-            counted,
+            counted: std::mem::take(&mut facts.counted),
+            now: facts.now,
             extras,
         }
     }
@@ -66,10 +67,8 @@ impl<F> Exit<F> {
                 response.extensions_mut().insert(failed.rejection);
             }
         }
-        if let Some((counted, now)) = self.counted.take() {
-            if let Some(fields) = checks.settle(counted, now, response.status()) {
-                fields.write(response.headers_mut(), self.is_outer);
-            }
+        if let Some(fields) = checks.settle(&mut self.counted, self.now, response.status()) {
+            fields.write(response.headers_mut(), self.is_outer);
         }
         let status = response.status();
         let headers = response.headers_mut();
@@ -123,7 +122,7 @@ fn resolved_session<F>(assembly: &Assembly<F>, facts: &Facts) -> Option<Resolved
 #[cold]
 pub(super) fn reject<F, B>(
     assembly: &Assembly<F>,
-    rejected: Rejected,
+    rejection: Rejection,
     mut facts: Facts,
     request: RequestView<'_>,
 ) -> Response<B>
@@ -131,16 +130,9 @@ where
     F: ErrorFormat<B>,
 {
     let Assembly { checks, errors, usage, gives_request_ids, attaches_rejections, .. } = assembly;
-    let Rejected { rejection, fields } = rejected;
     let mut response = response_to(&rejection, errors, request, checks.is_matched_by_router());
     let status = response.status();
-    let counted = std::mem::take(&mut facts.counted);
-    let fields = match fields {
-        Some(fields) => Some(fields),
-        None if counted.is_nothing() => None,
-        None => checks.settle(counted, facts.now(&*checks.clock), status),
-    };
-    if let Some(fields) = fields {
+    if let Some(fields) = checks.settle(&mut facts.counted, facts.now, status) {
         fields.write(response.headers_mut(), false);
     }
     if let Some(id) = request.id().filter(|_| *gives_request_ids) {

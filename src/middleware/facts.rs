@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::presented::{Pair, PresentedCompanion, PresentedKey, PresentedSession, Verified};
 use crate::clock::{Clock, Now};
 use crate::identity::{Authentication, Caller};
-use crate::limit::{Decision, Fields, PendingDecision, RateLimiter, Receipt, RefundFn};
+use crate::limit::{Decision, PendingDecision, RateLimiter, Receipt, RefundFn};
 use crate::rejection::{Reason, Rejection};
 use crate::scope::ScopeRequirement;
 use crate::store::{Lookup, PendingLookup};
@@ -45,14 +45,8 @@ pub(super) struct Facts {
 /// How far a request has got.
 pub(super) enum Flow {
     Accepted,
-    Rejected(Box<Rejected>),
+    Rejected(Box<Rejection>),
     Waiting(Pending),
-}
-
-/// A rejected request, with what its response says about the limit that rejected it.
-pub(super) struct Rejected {
-    pub(super) rejection: Rejection,
-    pub(super) fields: Option<Fields>,
 }
 
 /// What a request has to wait for, and what is needed to go on.
@@ -110,17 +104,10 @@ impl Facts {
     }
 }
 
-impl Flow {
-    #[cold]
-    pub(super) fn rejected(rejection: Rejection, fields: Option<Fields>) -> Self {
-        Self::Rejected(Box::new(Rejected { rejection, fields }))
-    }
-}
-
 impl From<Rejection> for Flow {
     #[cold]
     fn from(rejection: Rejection) -> Self {
-        Self::rejected(rejection, None)
+        Self::Rejected(Box::new(rejection))
     }
 }
 
@@ -136,10 +123,17 @@ pub(super) enum Position {
 /// What the limits have decided about a request so far.
 #[derive(Default)]
 pub(super) struct LimitResults {
-    /// The decision to report, and which limiter made it.
-    pub(super) reported: Option<(Decision, Position, usize, usize)>,
+    pub(super) reported: Option<Reported>,
     /// What was counted and may have to be taken back.
     pub(super) receipts: Vec<Charged>,
+}
+
+/// The decision to report, and which limiter of which rule made it.
+pub(super) struct Reported {
+    pub(super) decision: Decision,
+    pub(super) position: Position,
+    pub(super) rule: usize,
+    pub(super) limiter: usize,
 }
 
 /// One admitted request, as one limiter has counted it.
@@ -151,7 +145,7 @@ pub(super) struct Charged {
     pub(super) refund: Option<Arc<RefundFn>>,
 }
 
-/// A limiter that was call and has to wait.
+/// A limiter that was asked.
 pub(super) struct LimiterCall {
     pub(super) position: Position,
     pub(super) rule: usize,
@@ -162,17 +156,13 @@ pub(super) struct LimiterCall {
 impl LimitResults {
     /// Callers' limits are reported before those of addresses; among several, the tightest.
     #[inline]
-    pub(super) fn report(&mut self, decision: Decision, position: Position, rule: usize, limiter: usize) {
-        let is_looser = self
-            .reported
-            .as_ref()
-            .is_some_and(|(reported, at, ..)| *at == position && reported.weightier(decision) == *reported);
+    pub(super) fn report(&mut self, new: Reported) {
+        let is_looser = self.reported.as_ref().is_some_and(|reported| {
+            reported.position == new.position
+                && reported.decision.weightier(new.decision) == reported.decision
+        });
         if !is_looser {
-            self.reported = Some((decision, position, rule, limiter));
+            self.reported = Some(new);
         }
-    }
-
-    pub(super) fn is_nothing(&self) -> bool {
-        self.reported.is_none()
     }
 }

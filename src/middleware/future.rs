@@ -9,8 +9,8 @@ use tower::Service;
 
 use super::assembly::Assembly;
 use super::exit::{self, Exit};
-use super::facts::{Facts, Rejected};
-use crate::rejection::ErrorFormat;
+use super::facts::Facts;
+use crate::rejection::{ErrorFormat, Rejection};
 use crate::request::RequestView;
 
 pin_project! {
@@ -25,7 +25,7 @@ pin_project! {
 }
 
 /// The decision about a request that has to wait.
-type Deciding = Pin<Box<dyn Future<Output = (request::Parts, Facts, Result<(), Box<Rejected>>)> + Send>>;
+type Deciding = Pin<Box<dyn Future<Output = (request::Parts, Facts, Result<(), Box<Rejection>>)> + Send>>;
 
 pin_project! {
     #[project = StateProjection]

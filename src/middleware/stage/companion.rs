@@ -10,7 +10,7 @@ use super::state::check_state;
 use crate::address::Network;
 use crate::clock::{Now, Timestamp};
 use crate::credential::{Bound, Companions, Extracted, MalformedCredential, SessionToken, single_value};
-use crate::identity::{Companion, Principal};
+use crate::identity::{Caller, Companion, Principal};
 use crate::key::KeyRecord;
 use crate::middleware::checks::Checks;
 use crate::middleware::facts::{Facts, Flow, Pending};
@@ -119,7 +119,10 @@ impl Checks {
             Ok(pair) if pair.is_outdated() => {
                 Flow::Waiting(Pending::RefreshPair(Box::new((pair, key, companion))))
             }
-            Ok(pair) => self.authenticated(pair.into_principal(&key, &companion), facts, request),
+            Ok(pair) => {
+                facts.caller = Caller::Principal(pair.into_principal(&key, &companion));
+                self.authenticated(facts, request)
+            }
             Err(rejection) => rejection.into(),
         }
     }

@@ -1,5 +1,6 @@
 //! 7, limit: the rate limits of a request, in the order they were added. Those by client address stand before 1.
 
+use std::mem;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -9,10 +10,13 @@ use crate::address::PeerAddress;
 use crate::clock::Now;
 use crate::identity::{Caller, Principal};
 use crate::limit::{
-    Category, Charge, Deciding, Decision, Fields, Outcome, Subject, SubjectKind, Undecided, Verdict,
+    Category, Charge, Deciding, Decision, Fields, Outcome, RateLimiter, Subject, SubjectKind, Undecided,
+    Verdict,
 };
 use crate::middleware::checks::Checks;
-use crate::middleware::facts::{Charged, Facts, Flow, LimitResults, LimiterCall, Pending, Position};
+use crate::middleware::facts::{
+    Charged, Facts, Flow, LimitResults, LimiterCall, Pending, Position, Reported,
+};
 use crate::middleware::limit_rule::{LimitRule, Limiter};
 use crate::rejection::{RateLimited, Reason, Rejection};
 use crate::request::RequestView;
@@ -98,43 +102,18 @@ impl Checks {
                         refund: refund.clone(),
                     });
                 }
-                facts.counted.report(decision, position, rule, limiter);
+                facts.counted.report(Reported { decision, position, rule, limiter });
                 None
             }
-            outcome => Some(self.over_limit(
-                outcome.map(|(decision, _)| decision),
-                &limiters[limiter],
-                position,
-                facts,
-            )),
-        }
-    }
-
-    #[cold]
-    fn over_limit(
-        &self,
-        decided: Result<Decision, Undecided>,
-        limiter: &Limiter,
-        position: Position,
-        facts: &mut Facts,
-    ) -> Flow {
-        // Limits by address are decided on their own, before the caller is known.
-        for Charged { receipt, position: at, counts, .. } in facts.counted.receipts.drain(..) {
-            if at == position {
-                counts.take_back(receipt);
+            Ok((decision, _)) => {
+                let reason = Reason::RateLimited(over_limit(&limiters[limiter].category, decision));
+                facts.counted.reported = Some(Reported { decision, position, rule, limiter });
+                Some(reject(reason, position, facts))
+            }
+            Err(Undecided) => {
+                Some(reject(Reason::LimiterFailed(limiters[limiter].category.name.clone()), position, facts))
             }
         }
-        let category = &limiter.category;
-        let (reason, fields) = match decided {
-            Ok(decision) => {
-                let fields = Fields::new(&decision, facts.now(&*self.clock), category, self.ietf_fields);
-                (Reason::RateLimited(over_limit(category, decision)), Some(fields))
-            }
-            Err(Undecided) => (Reason::LimiterFailed(category.name.clone()), None),
-        };
-        let mut rejection = Rejection::new(reason);
-        rejection.set_key_id(facts.caller.id().copied().filter(|_| position == Position::After));
-        Flow::rejected(rejection, fields)
     }
 
     fn limits(&self, position: Position) -> &[LimitRule] {
@@ -176,18 +155,51 @@ impl Checks {
     }
 
     /// What the response says about the limits, once what is due has been taken back.
-    pub(crate) fn settle(&self, counted: LimitResults, now: Now, status: StatusCode) -> Option<Fields> {
-        let (mut decision, position, rule, limiter) = counted.reported?;
-        for Charged { receipt, counts, cost, refund, .. } in counted.receipts {
-            if refund.is_some_and(|is_due| is_due(status)) {
-                if Arc::ptr_eq(&counts, &self.limits(position)[rule].limiters[limiter].counts) {
-                    decision.take_back(cost);
-                }
-                counts.take_back(receipt);
-            }
+    #[inline]
+    pub(crate) fn settle<'a>(
+        &'a self,
+        counted: &'a mut LimitResults,
+        now: Option<Now>,
+        status: StatusCode,
+    ) -> Option<Fields<'a>> {
+        let LimitResults { reported, receipts } = counted;
+        let Reported { decision, position, rule, limiter } = reported.as_mut()?;
+        let Limiter { category, counts } = &self.limits(*position)[*rule].limiters[*limiter];
+        if !receipts.is_empty() {
+            take_back_what_is_due(receipts, status, decision, counts);
         }
-        let category = &self.limits(position)[rule].limiters[limiter].category;
-        Some(Fields::new(&decision, now, category, self.ietf_fields))
+        Some(Fields { decision, now: now?, category, ietf: self.ietf_fields })
+    }
+}
+
+/// Rejects a request by a limit of `position`, so that no other limit there counts it.
+#[cold]
+fn reject(reason: Reason, position: Position, facts: &mut Facts) -> Flow {
+    let receipts = mem::take(&mut facts.counted.receipts).into_iter();
+    let (here, others): (Vec<_>, Vec<_>) = receipts.partition(|charged| charged.position == position);
+    facts.counted.receipts = others;
+    for Charged { receipt, counts, .. } in here {
+        counts.take_back(receipt);
+    }
+    let mut rejection = Rejection::new(reason);
+    rejection.set_key_id(facts.caller.id().copied().filter(|_| position == Position::After));
+    rejection.into()
+}
+
+/// `decision` is that of the limiter `reported`.
+fn take_back_what_is_due(
+    receipts: &mut Vec<Charged>,
+    status: StatusCode,
+    decision: &mut Decision,
+    reported: &Arc<dyn RateLimiter>,
+) {
+    for Charged { receipt, counts, cost, refund, .. } in receipts.drain(..) {
+        if refund.is_some_and(|is_due| is_due(status)) {
+            if Arc::ptr_eq(&counts, reported) {
+                decision.take_back(cost);
+            }
+            counts.take_back(receipt);
+        }
     }
 }
 

@@ -56,6 +56,7 @@ impl Checks {
         }
     }
 
+    #[inline]
     pub(super) fn presented(
         &self,
         credential: &Credential<'_>,
@@ -79,7 +80,8 @@ impl Checks {
         match self.judge(found, &presented, facts.now(&*self.clock), client) {
             Ok(verified) if verified.is_outdated() => Flow::Waiting(Pending::Refresh { presented, verified }),
             Ok(verified) => {
-                self.authenticated(Principal::new(verified.record, presented.scheme), facts, request)
+                facts.caller = Caller::Principal(Principal::new(verified.record, presented.scheme));
+                self.authenticated(facts, request)
             }
             Err(rejection) => rejection.into(),
         }
@@ -116,23 +118,20 @@ impl Checks {
         }
     }
 
-    /// Goes on with a caller whose credential was good.
+    /// Goes on with a key whose credential was good. It is written where it stays: to move what was just written makes
+    /// the processor wait.
     #[inline]
-    pub(crate) fn authenticated(
-        self: &Arc<Self>,
-        principal: Principal,
-        facts: &mut Facts,
-        request: RequestView<'_>,
-    ) -> Flow {
-        log_authenticated(&principal);
-        if let Some(last_use) = &self.last_use {
-            let at = facts.now(&*self.clock).timestamp();
-            let companion = principal.companion().map(|companion| &companion.record);
-            for record in principal.record().into_iter().chain(companion) {
-                last_use.note(&record.id, at);
+    pub(crate) fn authenticated(self: &Arc<Self>, facts: &mut Facts, request: RequestView<'_>) -> Flow {
+        let at = facts.now(&*self.clock).timestamp();
+        if let Some(principal) = facts.caller.principal() {
+            log_authenticated(principal);
+            if let Some(last_use) = &self.last_use {
+                let companion = principal.companion().map(|companion| &companion.record);
+                for record in principal.record().into_iter().chain(companion) {
+                    last_use.note(&record.id, at);
+                }
             }
         }
-        facts.caller = Caller::Principal(principal);
         self.accept(facts, request)
     }
 
