@@ -87,7 +87,7 @@ impl Credentials {
         &self,
         request: RequestView<'r>,
         key: Result<bool, &Reason>,
-    ) -> Result<Option<AccompanyingParts<'r>>, Reason> {
+    ) -> Result<Option<Box<AccompanyingParts<'r>>>, Reason> {
         match &self.companions {
             None => Ok(None),
             Some(companions) => companions.extract(request, key),

@@ -110,7 +110,7 @@ impl Checks {
         mut pending: Pending,
         mut facts: Facts,
         head: request::Parts,
-    ) -> (request::Parts, Facts, Result<(), Box<Rejection>>) {
+    ) -> (request::Parts, Facts, Result<(), Rejection>) {
         loop {
             let flow = self.next(pending, &mut facts, &head).await;
             match flow {

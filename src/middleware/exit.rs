@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, Entry, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::assembly::Assembly;
@@ -77,10 +77,8 @@ impl<F> Exit<F> {
                 headers.append(WWW_AUTHENTICATE, challenge.clone());
             }
         }
-        if self.is_private {
-            if let Entry::Vacant(entry) = headers.entry(CACHE_CONTROL) {
-                entry.insert(HeaderValue::from_static("private"));
-            }
+        if self.is_private && !headers.contains_key(CACHE_CONTROL) {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
         }
         if let Some(extras) = self.extras.take() {
             if let Some(id) = extras.request_id {

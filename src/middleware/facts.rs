@@ -45,7 +45,7 @@ pub(super) struct Facts {
 /// How far a request has got.
 pub(super) enum Flow {
     Accepted,
-    Rejected(Box<Rejection>),
+    Rejected(Rejection),
     Waiting(Pending),
 }
 
@@ -107,7 +107,7 @@ impl Facts {
 impl From<Rejection> for Flow {
     #[cold]
     fn from(rejection: Rejection) -> Self {
-        Self::Rejected(Box::new(rejection))
+        Self::Rejected(rejection)
     }
 }
 

@@ -25,7 +25,7 @@ pin_project! {
 }
 
 /// The decision about a request that has to wait.
-type Deciding = Pin<Box<dyn Future<Output = (request::Parts, Facts, Result<(), Box<Rejection>>)> + Send>>;
+type Deciding = Pin<Box<dyn Future<Output = (request::Parts, Facts, Result<(), Rejection>)> + Send>>;
 
 pin_project! {
     #[project = StateProjection]
@@ -98,9 +98,7 @@ where
                         }
                         Err(rejected) => {
                             let view = RequestView::of_parts(&head);
-                            State::Rejected {
-                                response: Some(exit::reject(&assembly, *rejected, facts, view)),
-                            }
+                            State::Rejected { response: Some(exit::reject(&assembly, rejected, facts, view)) }
                         }
                     }
                 }

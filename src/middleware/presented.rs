@@ -50,7 +50,7 @@ impl PresentedKey {
     }
 }
 
-/// What came with the key, one of the two at least.
+/// What came with the key, one of the two at least. Boxed where most requests have none: it would be moved all the same.
 pub(super) struct AccompanyingParts<'r> {
     pub(super) secret: Option<Credential<'r>>,
     pub(super) token: Option<SessionToken>,

@@ -61,7 +61,7 @@ where
                 ResponseFuture::called(self.inner.call(request), exit)
             }
             Flow::Rejected(rejected) => {
-                ResponseFuture::rejected(exit::reject(assembly, *rejected, facts, RequestView::of(&request)))
+                ResponseFuture::rejected(exit::reject(assembly, rejected, facts, RequestView::of(&request)))
             }
             Flow::Waiting(pending) => {
                 // The clone may not be ready; the one that was polled is, and goes with the request.

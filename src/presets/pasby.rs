@@ -55,7 +55,7 @@ use crate::credential::{Companions, HeaderKey, Parts, SessionTokens};
 use crate::key::KeyFormat;
 use crate::limit::{Quota, RateLimit};
 use crate::manage::KeyManager;
-use crate::rejection::{Applies, ErrorKind, ErrorTable, Message, response};
+use crate::rejection::{Applies, ErrorKind, ErrorTable, Message, json_response};
 use crate::route::RouteTable;
 use crate::store::KeyAdministration;
 use crate::{ApiKeys, ApiKeysBuilder};
@@ -192,7 +192,7 @@ pub const INVALID: &str = "The credentials are not valid.";
 /// # Ok::<_, std::str::Utf8Error>(())
 /// ```
 pub fn error<B: From<Bytes>>(status: StatusCode, kind: &str, reason: &str) -> Response<B> {
-    response(status, "application/json", envelope(status, kind, reason))
+    json_response(status, envelope(status, kind, reason))
 }
 
 /// The guide shows a `code` without an explanation; it is the status here.

@@ -27,7 +27,7 @@ use super::json;
 use crate::credential::BasicKey;
 use crate::identity::OrganizationRule;
 use crate::key::KeyFormat;
-use crate::rejection::{Applies, ErrorKind, ErrorTable, Message, TableError, response};
+use crate::rejection::{Applies, ErrorKind, ErrorTable, Message, TableError, json_response};
 use crate::store::KeyAdministration;
 use crate::{ApiKeys, ApiKeysBuilder};
 
@@ -102,7 +102,7 @@ const TOO_MANY: &str = "Too many requests. Try again after the time in the Retry
 /// assert_eq!(response.body(), r#"{"errors":[{"code":"parameter_invalid","detail":"The \"name\" is missing."}]}"#);
 /// ```
 pub fn error<B: From<Bytes>>(status: StatusCode, code: &str, detail: &str) -> Response<B> {
-    response(status, "application/json", json(&Errors { errors: [Problem { code, detail }] }))
+    json_response(status, json(&Errors { errors: [Problem { code, detail }] }))
 }
 
 fn body(error: &TableError<'_>) -> String {

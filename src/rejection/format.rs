@@ -67,7 +67,7 @@ pub trait ErrorFormat<B>: Send + Sync + 'static {
     where
         B: From<Bytes>,
     {
-        super::response(success.status, "application/json", success.to_json().to_string())
+        super::json_response(success.status, success.to_json().to_string())
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Response;
 use serde_json::Value;
 
-use super::{ApiError, ErrorFormat, Success, response};
+use super::{ApiError, ErrorFormat, Success, json_response};
 
 /// Errors in the application's own JSON.
 ///
@@ -55,11 +55,11 @@ where
     B: From<Bytes>,
 {
     fn error(&self, error: &ApiError<'_>) -> Response<B> {
-        response(error.status(), "application/json", (self.error)(error).to_string())
+        json_response(error.status(), (self.error)(error).to_string())
     }
 
     fn success(&self, success: &Success) -> Response<B> {
-        response(success.status, "application/json", (self.success)(success).to_string())
+        json_response(success.status, (self.success)(success).to_string())
     }
 }
 

@@ -2,9 +2,9 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 
-use super::{ApiError, ErrorFormat, ErrorKind, FieldError, Reason, Success, response};
+use super::{ApiError, ErrorFormat, ErrorKind, FieldError, Reason, Success, json_response, response};
 use crate::limit::Quota;
 use crate::request::RequestId;
 
@@ -30,16 +30,14 @@ use crate::request::RequestId;
 #[derive(Clone)]
 pub struct ErrorTable {
     rows: &'static [Message],
-    /// The bodies of rows, by limit, for errors that bring nothing of their own.
-    bodies: OnceLock<Arc<Bodies>>,
+    /// The bodies of each row, for errors that bring nothing of their own.
+    bodies: OnceLock<Arc<[Bodies]>>,
     body: fn(&TableError<'_>) -> String,
     success: fn(&Success) -> (StatusCode, String),
 }
 
-type Bodies = papaya::HashMap<(usize, Option<Quota>), Bytes, foldhash::fast::RandomState>;
-
-/// How many bodies are kept: keys can have limits of their own.
-const MAX_BODIES: usize = 256;
+/// The bodies of one row, by limit. A limit that finds no room, as keys can have their own, has its body written each time.
+type Bodies = [OnceLock<(Option<Quota>, Bytes)>; 16];
 
 /// A row of an [`ErrorTable`].
 #[derive(Clone, Copy, Debug)]
@@ -162,24 +160,27 @@ impl ErrorTable {
         };
         let status = message.status();
         if message.is_plain {
-            return response(status, "text/plain", Bytes::from_static(message.text.as_bytes()));
+            let text = Bytes::from_static(message.text.as_bytes());
+            return response(status, HeaderValue::from_static("text/plain"), text);
         }
         let error = TableError::new(message, error);
         let body = || Bytes::from((self.body)(&error));
         let body = match row {
-            Ok(row) if error.is_constant() => {
-                let bodies = self.bodies.get_or_init(Default::default).pin();
-                match bodies.get(&(row, error.quota)) {
-                    Some(body) => body.clone(),
-                    None if bodies.len() < MAX_BODIES => {
-                        bodies.get_or_insert_with((row, error.quota), body).clone()
-                    }
-                    None => body(),
-                }
-            }
+            Ok(row) if error.is_constant() => self.kept_body(row, error.quota, body),
             _ => body(),
         };
-        response(status, "application/json", body)
+        json_response(status, body)
+    }
+
+    fn kept_body(&self, row: usize, quota: Option<Quota>, body: impl Fn() -> Bytes) -> Bytes {
+        let bodies = self.bodies.get_or_init(|| self.rows.iter().map(|_| Bodies::default()).collect());
+        for kept in &bodies[row] {
+            let (of, kept) = kept.get_or_init(|| (quota, body()));
+            if *of == quota {
+                return kept.clone();
+            }
+        }
+        body()
     }
 }
 
@@ -221,7 +222,7 @@ impl<B: From<Bytes>> ErrorFormat<B> for ErrorTable {
 
     fn success(&self, success: &Success) -> Response<B> {
         let (status, body) = (self.success)(success);
-        response(status, "application/json", body)
+        json_response(status, body)
     }
 }
 

@@ -102,6 +102,8 @@ pub use messages::{Applies, ErrorTable, Message, TableError};
 pub use problem::ProblemDetails;
 pub use reason::{RateLimited, Reason};
 pub use rejection::Rejection;
+#[cfg(feature = "json")]
+pub(crate) use response::json_response;
 #[cfg(feature = "axum")]
 pub(crate) use response::log;
 pub(crate) use response::{reject, response};

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderValue, Response};
 
 use super::{ApiError, ErrorFormat, ErrorKind, response};
 
@@ -27,7 +27,7 @@ pub struct ProblemDetails;
 
 impl<B: From<Bytes>> ErrorFormat<B> for ProblemDetails {
     fn error(&self, error: &ApiError<'_>) -> Response<B> {
-        const TYPE: &str = "application/problem+json";
+        const TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
         match error.rejection() {
             Some(_) => response(error.status(), TYPE, Bytes::from_static(body(error).as_bytes())),
             #[cfg(feature = "json")]

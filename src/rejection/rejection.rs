@@ -14,12 +14,12 @@ use crate::key::KeyId;
 pub struct Rejection {
     reason: Reason,
     key_id: Option<KeyId>,
-    challenges: Arc<[HeaderValue]>,
+    challenges: Option<Arc<[HeaderValue]>>,
 }
 
 impl Rejection {
     pub(crate) fn new(reason: Reason) -> Self {
-        Self { reason, key_id: None, challenges: Arc::default() }
+        Self { reason, key_id: None, challenges: None }
     }
 
     pub(crate) fn set_key_id(&mut self, key_id: Option<KeyId>) {
@@ -27,11 +27,11 @@ impl Rejection {
     }
 
     pub(crate) fn with_challenges(self, challenges: Arc<[HeaderValue]>) -> Self {
-        Self { challenges, ..self }
+        Self { challenges: Some(challenges), ..self }
     }
 
     pub(crate) fn challenges(&self) -> &[HeaderValue] {
-        &self.challenges
+        self.challenges.as_deref().unwrap_or_default()
     }
 
     /// The reason. For the application, not for clients.

@@ -8,6 +8,7 @@ use crate::request::RequestView;
 
 /// The response to a rejected request in the format `errors`, with the required fields. A router that has matched the
 /// route (`is_matched_by_router`) is kept from adding the methods of the route for an unauthenticated request.
+#[inline]
 pub(crate) fn reject<B>(
     rejection: &Rejection,
     errors: &impl ErrorFormat<B>,
@@ -70,10 +71,18 @@ pub(crate) fn log(rejection: &Rejection, request: RequestView<'_>, is_matched_by
     }
 }
 
+/// A response in JSON.
+#[cfg(feature = "json")]
+pub(crate) fn json_response<B: From<Bytes>>(status: StatusCode, body: impl Into<Bytes>) -> Response<B> {
+    const TYPE: HeaderValue = HeaderValue::from_static("application/json");
+    response(status, TYPE, body)
+}
+
 /// A response with capacity for the other fields of a rejection.
+#[inline]
 pub(crate) fn response<B: From<Bytes>>(
     status: StatusCode,
-    content_type: &'static str,
+    content_type: HeaderValue,
     body: impl Into<Bytes>,
 ) -> Response<B> {
     let mut response = Response::new(B::from(body.into()));
@@ -83,6 +92,6 @@ pub(crate) fn response<B: From<Bytes>>(
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::FORBIDDEN) {
         headers.reserve(12);
     }
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CONTENT_TYPE, content_type);
     response
 }

@@ -142,7 +142,7 @@ impl<T> RouteTable<T> {
         let Some(target) = Target::of(request, self.matching) else {
             return Err(RouteMatch::PathNotCanonical);
         };
-        match self.tree.find(target) {
+        match self.tree.find(&target) {
             Some(rules) if !rules.is_empty() => {
                 match rules.iter().find(|(method, _)| method == followed(request.method)) {
                     Some((_, rule)) => Ok(&self.rules[*rule]),
@@ -177,7 +177,7 @@ impl<T> RouteTable<T> {
     /// The value for a request, matched by its path as written if there is no route: as in routers that neither
     /// decode nor normalize paths. For rules that cause no rejection, but must not be evaded by a different spelling.
     pub(crate) fn find_as_written(&self, request: RequestView<'_>) -> Option<&T> {
-        let rules = self.tree.find(Target::as_written(request, self.matching))?;
+        let rules = self.tree.find(&Target::as_written(request, self.matching))?;
         let (_, rule) = rules.iter().find(|(method, _)| method == followed(request.method))?;
         Some(&self.rules[*rule].value)
     }
@@ -231,7 +231,7 @@ impl<T> RouteTable<T> {
         // A mounted service is matched by path.
         let target = if route.is_mount { Target::path(route.pattern()) } else { pattern };
         let covers = |method: &Method| route.method().is_none_or(|of| followed(of) == method);
-        let rules = self.tree.find(target).into_iter().flatten();
+        let rules = self.tree.find(&target).into_iter().flatten();
         let mut covering: Vec<usize> =
             rules.filter(|(method, _)| covers(method)).map(|(_, rule)| *rule).collect();
         if let Some(below) = self.tree.descend(pattern).filter(|_| route.is_mount) {

@@ -53,19 +53,20 @@ impl Node {
 
     /// The rules of the most specific pattern that matches, or none if it is ambiguous. Visits a node at most once.
     #[inline]
-    pub(super) fn find(&self, target: Target<'_>) -> Option<&Rules> {
+    pub(super) fn find(&self, target: &Target<'_>) -> Option<&Rules> {
         match target.route {
             "" => self.find_path(target.path.as_bytes(), target.is_lenient),
             _ => self.find_route(target),
         }
     }
 
-    fn find_route(&self, mut target: Target<'_>) -> Option<&Rules> {
+    fn find_route(&self, target: &Target<'_>) -> Option<&Rules> {
+        let mut target = *target;
         match target.next_of_route() {
-            Some(Segment::Literal(text)) => self.child(text)?.find(target),
-            Some(Segment::Parameter) => self.parameter.as_ref()?.find(target),
+            Some(Segment::Literal(text)) => self.child(text)?.find(&target),
+            Some(Segment::Parameter) => self.parameter.as_ref()?.find(&target),
             Some(Segment::Rest) => non_empty(&self.rest),
-            None => self.find(target),
+            None => self.find(&target),
         }
     }
 

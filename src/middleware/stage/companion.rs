@@ -30,7 +30,7 @@ impl Companions {
         &self,
         request: RequestView<'r>,
         key: Result<bool, &Reason>,
-    ) -> Result<Option<AccompanyingParts<'r>>, Reason> {
+    ) -> Result<Option<Box<AccompanyingParts<'r>>>, Reason> {
         let secret = match self.secret.extract(request) {
             Extracted::Absent | Extracted::Malformed(MalformedCredential::Empty) => None,
             Extracted::Found(credential) => Some(bounded(&credential).map(|()| credential)),
@@ -62,7 +62,7 @@ impl Companions {
             Some(text) => Some(SessionToken::parse(text).ok_or(Reason::CredentialMalformed(NO_TOKEN))?),
             None => None,
         };
-        Ok(Some(AccompanyingParts { secret, token }))
+        Ok(Some(Box::new(AccompanyingParts { secret, token })))
     }
 }
 

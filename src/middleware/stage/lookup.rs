@@ -30,7 +30,7 @@ impl Checks {
         self: &Arc<Self>,
         credential: &Credential<'_>,
         scheme: &'static str,
-        accompanying: Option<AccompanyingParts<'_>>,
+        accompanying: Option<Box<AccompanyingParts<'_>>>,
         facts: &mut Facts,
         request: RequestView<'_>,
     ) -> Flow {
@@ -44,7 +44,7 @@ impl Checks {
         }
         let presented = self.presented(credential, scheme, counted);
         if let Some(accompanying) = accompanying {
-            return self.check_pair(presented, accompanying, facts, request);
+            return self.check_pair(presented, *accompanying, facts, request);
         }
         let lookup = match self.lookups.find(presented.selector()) {
             Ok(lookup) => lookup,
