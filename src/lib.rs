@@ -79,6 +79,7 @@
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 extern crate self as tower_api_keys;
 
+mod invalid_value;
 mod log;
 mod number;
 mod text;
@@ -122,6 +123,7 @@ pub use adapter::PrincipalRejection;
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub use adapter::tonic_principal;
 pub use identity::Principal;
+pub use invalid_value::InvalidValue;
 pub use key::KeyFormat;
 pub use limit::{Quota, RateLimit};
 pub use manage::{Authority, NewKey};

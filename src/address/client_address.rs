@@ -2,10 +2,10 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
-use thiserror::Error;
 
 use super::PeerAddress;
 use super::network::{Network, masked_v6};
+use crate::InvalidValue;
 
 /// The client address of a request, in the form that requests are counted by.
 ///
@@ -77,37 +77,7 @@ pub struct ClientAddressSource {
     fields: Vec<Field>,
     ipv6_prefix: u8,
     connect_info: bool,
-    fault: Option<InvalidClientAddressSource>,
-}
-
-/// A [`ClientAddressSource`] has an unsafe configuration, reported by [`build`](crate::ApiKeysBuilder::build).
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum InvalidClientAddressSource {
-    /// The prefix length is not 32 to 128 bits.
-    #[error("the network part of an IPv6 address is 32 to 128 bits, not {bits}")]
-    Ipv6Prefix {
-        /// The given value.
-        bits: u8,
-    },
-    /// A proxy is not given as a network.
-    #[error("{text:?} is not a network such as 10.0.0.0/8")]
-    Proxy {
-        /// The given text.
-        text: String,
-    },
-    /// The field name is not valid.
-    #[error("{name:?} is not the name of a header field")]
-    FieldName {
-        /// The given name.
-        name: String,
-    },
-    /// The field name has an underscore. Proxies that overwrite `X-Real-IP` may pass on a client's `X_Real_IP`.
-    #[error("the field {name} has an underscore in its name, so a proxy may not protect it")]
-    Underscore {
-        /// The given name.
-        name: String,
-    },
+    fault: Option<InvalidValue>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +104,7 @@ impl ClientAddressSource {
             match proxy.as_ref().parse() {
                 Ok(network) => source.proxies.push(network),
                 Err(_) => {
-                    source.find_fault(InvalidClientAddressSource::Proxy { text: proxy.as_ref().to_owned() })
+                    source.find_fault(format!("{:?} is not a network such as 10.0.0.0/8", proxy.as_ref()))
                 }
             }
         }
@@ -191,7 +161,7 @@ impl ClientAddressSource {
         if (32..=128).contains(&bits) {
             self.ipv6_prefix = bits;
         } else {
-            self.find_fault(InvalidClientAddressSource::Ipv6Prefix { bits });
+            self.find_fault(format!("the network part of an IPv6 address is 32 to 128 bits, not {bits}"));
         }
         self
     }
@@ -205,12 +175,12 @@ impl ClientAddressSource {
     }
 
     /// The fault of the configuration, if any.
-    pub fn fault(&self) -> Option<&InvalidClientAddressSource> {
+    pub fn fault(&self) -> Option<&InvalidValue> {
         self.fault.as_ref()
     }
 
-    fn find_fault(&mut self, fault: InvalidClientAddressSource) {
-        self.fault.get_or_insert(fault);
+    fn find_fault(&mut self, reason: String) {
+        self.fault.get_or_insert_with(|| InvalidValue::naming("client address source", reason));
     }
 
     /// The peer of the connection of a request.
@@ -284,12 +254,15 @@ impl ClientAddressSource {
 }
 
 impl Field {
-    fn single(name: &str) -> Result<Self, InvalidClientAddressSource> {
+    fn single(name: &str) -> Result<Self, String> {
+        // Proxies that overwrite `X-Real-IP` may pass on a client's `X_Real_IP`.
         if name.contains('_') {
-            return Err(InvalidClientAddressSource::Underscore { name: name.to_owned() });
+            return Err(format!(
+                "the field {name} has an underscore in its name, so a proxy may not protect it"
+            ));
         }
         let parsed = HeaderName::try_from(name).map(Self::Single);
-        parsed.map_err(|_| InvalidClientAddressSource::FieldName { name: name.to_owned() })
+        parsed.map_err(|_| format!("{name:?} is not the name of a header field"))
     }
 
     fn name(&self) -> &HeaderName {

@@ -19,6 +19,6 @@ mod client_address;
 mod network;
 mod peer;
 
-pub use client_address::{ClientAddress, ClientAddressSource, InvalidClientAddressSource};
-pub use network::{InvalidNetwork, Network};
+pub use client_address::{ClientAddress, ClientAddressSource};
+pub use network::Network;
 pub use peer::PeerAddress;

@@ -2,7 +2,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use thiserror::Error;
+use crate::InvalidValue;
 
 /// A range of addresses: `192.0.2.0/24`, `2001:db8::/32`, or one address such as `10.0.0.7`.
 ///
@@ -18,19 +18,13 @@ use thiserror::Error;
 ///
 /// // One address or a whole network: ambiguous.
 /// assert!("10.0.0.7/8".parse::<Network>().is_err());
-/// # Ok::<_, tower_api_keys::address::InvalidNetwork>(())
+/// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network {
     address: IpAddr,
     prefix: u8,
 }
-
-/// A text is not a [`Network`], or has bits set after its prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a network is an address, or one followed by / and its prefix length, with no bits set beyond that")]
-#[non_exhaustive]
-pub struct InvalidNetwork;
 
 impl Network {
     /// Whether `address` lies in this network.
@@ -46,7 +40,7 @@ impl Network {
     ///
     /// let [wide, narrow]: [Network; 2] = ["10.0.0.0/8".parse()?, "10.1.0.0/16".parse()?];
     /// assert!(wide.contains_network(&narrow) && !narrow.contains_network(&wide));
-    /// # Ok::<_, tower_api_keys::address::InvalidNetwork>(())
+    /// # Ok::<_, tower_api_keys::InvalidValue>(())
     /// ```
     pub fn contains_network(&self, other: &Self) -> bool {
         self.prefix <= other.prefix && self.contains(other.address)
@@ -54,30 +48,30 @@ impl Network {
 }
 
 impl FromStr for Network {
-    type Err = InvalidNetwork;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
         };
-        let written: IpAddr = address.parse().map_err(|_| InvalidNetwork)?;
+        let written: IpAddr = address.parse().map_err(|_| INVALID)?;
         let written_bits = if written.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                digits.parse().map_err(|_| InvalidNetwork)?
+                digits.parse().map_err(|_| INVALID)?
             }
-            Some(_) => return Err(InvalidNetwork),
+            Some(_) => return Err(INVALID),
             None => written_bits,
         };
         let address = written.to_canonical();
         // Nonzero only for an IPv4 address written as IPv6.
         let unwrapped_bits = if written.is_ipv6() && address.is_ipv4() { 96 } else { 0 };
         if prefix > written_bits || prefix < unwrapped_bits {
-            return Err(InvalidNetwork);
+            return Err(INVALID);
         }
         let prefix = prefix - unwrapped_bits;
-        if masked(address, prefix) == address { Ok(Self { address, prefix }) } else { Err(InvalidNetwork) }
+        if masked(address, prefix) == address { Ok(Self { address, prefix }) } else { Err(INVALID) }
     }
 }
 
@@ -116,6 +110,11 @@ pub(super) fn masked_v6(address: Ipv6Addr, prefix: u8) -> Ipv6Addr {
     let bits = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
     (address.to_bits() & bits).into()
 }
+
+const INVALID: InvalidValue = InvalidValue::new(
+    "network",
+    "a network is an address, or one followed by / and its prefix length, with no bits set beyond that",
+);
 
 #[cfg(test)]
 mod tests {

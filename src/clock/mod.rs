@@ -75,7 +75,7 @@ use std::time::Duration;
 pub use coarse::CoarseClock;
 pub use manual::ManualClock;
 pub use system::SystemClock;
-pub use timestamp::{InvalidTimestamp, Timestamp};
+pub use timestamp::Timestamp;
 
 /// One reading of a [`Clock`]: the calendar time, and a count that never goes back.
 ///

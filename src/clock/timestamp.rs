@@ -5,7 +5,8 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use thiserror::Error;
+
+use crate::InvalidValue;
 
 /// A point in time: whole milliseconds since the Unix epoch, 1970-01-01T00:00:00Z.
 ///
@@ -19,7 +20,7 @@ use thiserror::Error;
 ///
 /// let time: Timestamp = "2026-01-31T12:00:00+01:00".parse()?;
 /// assert_eq!(time.to_string(), "2026-01-31T11:00:00Z");
-/// # Ok::<_, tower_api_keys::clock::InvalidTimestamp>(())
+/// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
@@ -142,18 +143,12 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A text is not a time of RFC 3339.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a time is written as in RFC 3339, such as 2030-01-31T12:00:00Z")]
-#[non_exhaustive]
-pub struct InvalidTimestamp;
-
 impl FromStr for Timestamp {
-    type Err = InvalidTimestamp;
+    type Err = InvalidValue;
 
     /// A time before 1970 becomes the Unix epoch; fractions of a millisecond are cut off.
-    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
-        parse(text.as_bytes()).ok_or(InvalidTimestamp)
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        parse(text.as_bytes()).ok_or(INVALID)
     }
 }
 
@@ -268,6 +263,9 @@ fn date_of(day: u64) -> (u64, u64, u64) {
     (year, month, left + 1)
 }
 
+const INVALID: InvalidValue =
+    InvalidValue::new("time", "a time is written as in RFC 3339, such as 2030-01-31T12:00:00Z");
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -352,7 +350,7 @@ mod tests {
             "2030-01-31T12:00:61Z",
             "2030-01-31T12:00:0\u{0661}Z",
         ] {
-            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp), "{text}");
+            assert_eq!(text.parse::<Timestamp>(), Err(INVALID), "{text}");
         }
     }
 

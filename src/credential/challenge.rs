@@ -1,6 +1,6 @@
 use http::HeaderValue;
-use thiserror::Error;
 
+use crate::InvalidValue;
 use crate::scope::ScopeRequirement;
 
 /// RFC 6750 section 3.
@@ -13,7 +13,7 @@ pub(super) const BEARER: &str = "Bearer";
 ///
 /// let challenge = Challenge::new("ApiKey")?.with_parameter("realm", "workflows")?;
 /// assert_eq!(challenge.to_header_value(), r#"ApiKey realm="workflows""#);
-/// # Ok::<_, tower_api_keys::credential::InvalidChallenge>(())
+/// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Challenge {
@@ -21,19 +21,13 @@ pub struct Challenge {
     parameters: Vec<(&'static str, String)>,
 }
 
-/// A challenge cannot be written as a header field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a challenge needs tokens as scheme and parameter names, and visible ASCII or spaces as values")]
-#[non_exhaustive]
-pub struct InvalidChallenge;
-
 impl Challenge {
     /// A challenge of `scheme`, for example `Basic`, without parameters.
     ///
     /// # Errors
     ///
-    /// [`InvalidChallenge`] if `scheme` is not a token (RFC 9110 section 5.6.2).
-    pub fn new(scheme: &'static str) -> Result<Self, InvalidChallenge> {
+    /// [`InvalidValue`] if `scheme` is not a token (RFC 9110 section 5.6.2).
+    pub fn new(scheme: &'static str) -> Result<Self, InvalidValue> {
         Ok(Self { scheme: token(scheme)?, parameters: Vec::new() })
     }
 
@@ -52,15 +46,15 @@ impl Challenge {
     ///
     /// # Errors
     ///
-    /// [`InvalidChallenge`] if `name` is not a token, or `value` has characters other than visible ASCII and spaces.
+    /// [`InvalidValue`] if `name` is not a token, or `value` has characters other than visible ASCII and spaces.
     pub fn with_parameter(
         mut self,
         name: &'static str,
         value: impl Into<String>,
-    ) -> Result<Self, InvalidChallenge> {
+    ) -> Result<Self, InvalidValue> {
         let (name, value) = (token(name)?, value.into());
         if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-            return Err(InvalidChallenge);
+            return Err(INVALID);
         }
         self.parameters.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
         self.parameters.push((name, value));
@@ -113,13 +107,18 @@ impl Challenge {
     }
 }
 
-fn token(text: &'static str) -> Result<&'static str, InvalidChallenge> {
+fn token(text: &'static str) -> Result<&'static str, InvalidValue> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if text.is_empty() || !text.bytes().all(allowed) {
-        return Err(InvalidChallenge);
+        return Err(INVALID);
     }
     Ok(text)
 }
+
+const INVALID: InvalidValue = InvalidValue::new(
+    "challenge",
+    "a challenge needs tokens as scheme and parameter names, and visible ASCII or spaces as values",
+);
 
 #[cfg(test)]
 mod tests {
@@ -139,12 +138,12 @@ mod tests {
     #[test]
     fn rejects_characters_that_would_break_the_field() {
         let basic = Challenge::new("Basic").unwrap();
-        assert_eq!(Challenge::new(""), Err(InvalidChallenge));
-        assert_eq!(Challenge::new("a b"), Err(InvalidChallenge));
+        assert_eq!(Challenge::new(""), Err(INVALID));
+        assert_eq!(Challenge::new("a b"), Err(INVALID));
         for (name, value) in
             [("realm", "a\r\nb"), ("realm", "é"), ("realm", "\u{7f}"), ("re alm", "a"), ("", "a")]
         {
-            assert_eq!(basic.clone().with_parameter(name, value), Err(InvalidChallenge), "{name}: {value:?}");
+            assert_eq!(basic.clone().with_parameter(name, value), Err(INVALID), "{name}: {value:?}");
         }
     }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use super::{CredentialExtractor, SessionTokens};
+use crate::InvalidValue;
 use crate::request::RequestView;
-use crate::route::{InvalidRoute, RouteMatch, RouteMatching, RouteTable};
+use crate::route::{RouteMatch, RouteMatching, RouteTable};
 
 /// Requires a second credential besides the key: a companion key, such as an app's secret, a session token, or both.
 ///
@@ -153,7 +154,7 @@ impl Companions {
     }
 
     /// Moves the routes below `prefix`, and matches them like the assembly's.
-    pub(crate) fn for_routes(self, prefix: &str, matching: RouteMatching) -> Result<Self, InvalidRoute> {
+    pub(crate) fn for_routes(self, prefix: &str, matching: RouteMatching) -> Result<Self, InvalidValue> {
         let routes = self.routes.with_matching(matching);
         let routes = if prefix.is_empty() { routes } else { routes.nest(prefix)? };
         Ok(Self { routes, ..self })

@@ -33,14 +33,14 @@ use std::sync::Arc;
 
 pub use basic::BasicKey;
 pub use bearer::BearerKey;
-pub use challenge::{Challenge, InvalidChallenge};
+pub use challenge::Challenge;
 pub use companions::{Companions, Parts};
 pub use function::{FromFn, from_fn};
 pub use header::HeaderKey;
 pub(crate) use header::single_value;
 use http::HeaderName;
+pub use session_token::SessionTokens;
 pub(crate) use session_token::{Bound, SessionToken};
-pub use session_token::{InvalidSigningSecret, SessionTokens};
 use thiserror::Error;
 
 use crate::key::{KeyId, MalformedKey, Mode, ParsedKey, SecretString};
@@ -58,7 +58,8 @@ pub const MAX_CREDENTIAL_LENGTH: usize = 4096;
 /// ```
 /// use http::header::AUTHORIZATION;
 /// use http::{HeaderName, Request};
-/// use tower_api_keys::credential::{Challenge, CredentialExtractor, Extracted, InvalidChallenge, MalformedCredential};
+/// use tower_api_keys::InvalidValue;
+/// use tower_api_keys::credential::{Challenge, CredentialExtractor, Extracted, MalformedCredential};
 /// use tower_api_keys::request::RequestView;
 /// use tower_api_keys::key::KeyFormat;
 ///
@@ -69,7 +70,7 @@ pub const MAX_CREDENTIAL_LENGTH: usize = 4096;
 /// }
 ///
 /// impl BearerKey {
-///     fn new(format: KeyFormat) -> Result<Self, InvalidChallenge> {
+///     fn new(format: KeyFormat) -> Result<Self, InvalidValue> {
 ///         Ok(Self { format, challenge: Challenge::new("Bearer")? })
 ///     }
 /// }

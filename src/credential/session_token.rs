@@ -5,8 +5,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::{Choice, ConstantTimeEq};
-use thiserror::Error;
 
+use crate::InvalidValue;
 use crate::clock::Timestamp;
 use crate::identity::Principal;
 use crate::key::{Digest, HmacSha256, KeyId, Mode, Owner, SecretString, Tenant};
@@ -45,7 +45,7 @@ use crate::key::{Digest, HmacSha256, KeyId, Mode, Owner, SecretString, Tenant};
 /// let tokens = SessionTokens::new(current.into())?.with_lifetime(Duration::from_secs(5 * 60));
 /// // While tokens signed with the previous secret are still in use:
 /// let tokens = tokens.with_previous(previous.into())?;
-/// # Ok::<_, tower_api_keys::credential::InvalidSigningSecret>(())
+/// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 ///
 /// A clone is cheap and shares the signing secrets, which are wiped from memory with the last of them.
@@ -56,12 +56,6 @@ pub struct SessionTokens {
     signers: Arc<Vec<HmacSha256>>,
     lifetime: Duration,
 }
-
-/// A signing secret is under 32 bytes. An empty one usually means that an environment variable is not set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a signing secret has at least 32 bytes")]
-#[non_exhaustive]
-pub struct InvalidSigningSecret;
 
 /// A well-formed token, which may never have been issued.
 #[derive(Clone, Copy)]
@@ -95,8 +89,8 @@ impl SessionTokens {
     ///
     /// # Errors
     ///
-    /// [`InvalidSigningSecret`] if it is shorter.
-    pub fn new(secret: SecretString) -> Result<Self, InvalidSigningSecret> {
+    /// [`InvalidValue`] if it is shorter.
+    pub fn new(secret: SecretString) -> Result<Self, InvalidValue> {
         Ok(Self { signers: Arc::new(vec![signer(&secret)?]), lifetime: Self::DEFAULT_LIFETIME })
     }
 
@@ -107,8 +101,8 @@ impl SessionTokens {
     ///
     /// # Errors
     ///
-    /// [`InvalidSigningSecret`] if it is too short.
-    pub fn with_previous(mut self, secret: SecretString) -> Result<Self, InvalidSigningSecret> {
+    /// [`InvalidValue`] if it is too short.
+    pub fn with_previous(mut self, secret: SecretString) -> Result<Self, InvalidValue> {
         Arc::make_mut(&mut self.signers).push(signer(&secret)?);
         Ok(self)
     }
@@ -151,10 +145,10 @@ impl SessionTokens {
     }
 }
 
-fn signer(secret: &SecretString) -> Result<HmacSha256, InvalidSigningSecret> {
+fn signer(secret: &SecretString) -> Result<HmacSha256, InvalidValue> {
     let secret = secret.expose_secret().as_bytes();
     if secret.len() < SessionTokens::MIN_SECRET_LENGTH {
-        return Err(InvalidSigningSecret);
+        return Err(INVALID);
     }
     Ok(HmacSha256::new(secret))
 }
@@ -172,7 +166,7 @@ impl SessionToken {
         let length = URL_SAFE_NO_PAD.decode_slice(signature, &mut bytes).ok()?;
         (length == bytes.len()).then_some(())?;
         let expires_at = Timestamp::from_unix_millis(end.parse().ok()?);
-        Some(Self { companion: companion.parse().ok()?, expires_at, signature: bytes })
+        Some(Self { companion: KeyId::read(companion)?, expires_at, signature: bytes })
     }
 
     fn text(&self) -> SecretString {
@@ -229,6 +223,8 @@ impl fmt::Debug for SessionTokens {
         f.debug_struct("SessionTokens").field("lifetime", &self.lifetime).finish_non_exhaustive()
     }
 }
+
+const INVALID: InvalidValue = InvalidValue::new("signing secret", "a signing secret has at least 32 bytes");
 
 #[cfg(test)]
 mod tests {

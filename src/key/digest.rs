@@ -3,7 +3,8 @@ use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use subtle::ConstantTimeEq;
-use thiserror::Error;
+
+use crate::InvalidValue;
 
 /// Names a pepper in stored digests, so that the pepper can be replaced: 0 to 4 294 967 295, in any order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,28 +81,12 @@ impl fmt::Display for DigestAlgorithm {
 /// let stored: Digest = text.parse()?;
 /// assert_eq!(stored.algorithm(), DigestAlgorithm::Sha256);
 /// assert!(stored.ct_eq(&digest));
-/// # Ok::<_, tower_api_keys::key::CorruptDigest>(())
+/// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 #[derive(Clone, Copy)]
 pub struct Digest {
     algorithm: DigestAlgorithm,
     bytes: [u8; 32],
-}
-
-/// A stored text is not a [`Digest`]. The key it belongs to cannot be verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum CorruptDigest {
-    /// The text does not start with the name of a known algorithm: damaged, or written by a later version of this
-    /// crate.
-    #[error("a digest starts with sha256: or hmac-sha256:")]
-    Algorithm,
-    /// The id of the pepper is not a decimal number of 32 bits without leading zeros.
-    #[error("the pepper id of a digest is a number from 0 to 4294967295")]
-    PepperId,
-    /// The digest itself is not 64 lower-case hexadecimal digits.
-    #[error("a digest ends in 64 lower-case hexadecimal digits")]
-    Bytes,
 }
 
 impl Digest {
@@ -152,15 +137,15 @@ impl Hash for Digest {
 }
 
 impl FromStr for Digest {
-    type Err = CorruptDigest;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, CorruptDigest> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         if let Some(hex) = text.strip_prefix("sha256:") {
             return Ok(Self::from_parts(DigestAlgorithm::Sha256, decode_hex(hex)?));
         }
-        let rest = text.strip_prefix("hmac-sha256:").ok_or(CorruptDigest::Algorithm)?;
-        let (id, hex) = rest.split_once(':').ok_or(CorruptDigest::PepperId)?;
-        let algorithm = DigestAlgorithm::HmacSha256(pepper_id(id).ok_or(CorruptDigest::PepperId)?);
+        let rest = text.strip_prefix("hmac-sha256:").ok_or(ALGORITHM)?;
+        let (id, hex) = rest.split_once(':').ok_or(PEPPER_ID)?;
+        let algorithm = DigestAlgorithm::HmacSha256(pepper_id(id).ok_or(PEPPER_ID)?);
         Ok(Self::from_parts(algorithm, decode_hex(hex)?))
     }
 }
@@ -171,8 +156,8 @@ fn pepper_id(text: &str) -> Option<PepperId> {
     if canonical { text.parse().ok().map(PepperId) } else { None }
 }
 
-fn decode_hex(hex: &str) -> Result<[u8; 32], CorruptDigest> {
-    let digits: &[u8; 64] = hex.as_bytes().try_into().map_err(|_| CorruptDigest::Bytes)?;
+fn decode_hex(hex: &str) -> Result<[u8; 32], InvalidValue> {
+    let digits: &[u8; 64] = hex.as_bytes().try_into().map_err(|_| BYTES)?;
     let mut bytes = [0; 32];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
         *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
@@ -180,11 +165,11 @@ fn decode_hex(hex: &str) -> Result<[u8; 32], CorruptDigest> {
     Ok(bytes)
 }
 
-fn hex_digit(digit: u8) -> Result<u8, CorruptDigest> {
+fn hex_digit(digit: u8) -> Result<u8, InvalidValue> {
     match digit {
         b'0'..=b'9' => Ok(digit - b'0'),
         b'a'..=b'f' => Ok(digit - b'a' + 10),
-        _ => Err(CorruptDigest::Bytes),
+        _ => Err(BYTES),
     }
 }
 
@@ -211,6 +196,15 @@ impl<'de> serde::Deserialize<'de> for Digest {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         crate::text::deserialize(deserializer)
     }
+}
+
+/// Also for a text that a later version of this crate wrote.
+const ALGORITHM: InvalidValue = invalid("a digest starts with sha256: or hmac-sha256:");
+const PEPPER_ID: InvalidValue = invalid("the pepper id of a digest is a number from 0 to 4294967295");
+const BYTES: InvalidValue = invalid("a digest ends in 64 lower-case hexadecimal digits");
+
+const fn invalid(reason: &'static str) -> InvalidValue {
+    InvalidValue::new("digest", reason)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use super::generate::push_random;
 use super::{GeneratedKey, KeyId, Mode, RandomnessUnavailable, SecretString, checksum};
+use crate::InvalidValue;
 
 /// The shape of one family of keys: generates keys, and rejects malformed ones without a store lookup.
 ///
@@ -74,35 +75,6 @@ pub struct KeyFormatBuilder {
     checksum: bool,
 }
 
-/// The settings do not make a valid [`KeyFormat`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum InvalidKeyFormat {
-    /// The prefix has other characters, or is empty without a required mode mark, or keys would start with `_` or
-    /// `-`, where scanners see no word boundary.
-    #[error("a prefix is letters, digits, _ and -, and a key starts with a letter or digit")]
-    Prefix,
-    /// A mode mark is empty, has other characters, or one mark is a prefix of the other.
-    #[error("mode marks are letters, digits, _ and -, and none starts with the other")]
-    ModeMark,
-    /// Identifiers of this length are not possible, or would collide too soon: at 8 characters, a million keys
-    /// contain a collision with a probability of 1 in 440.
-    #[error("the length of a public id is 8 to 32")]
-    PublicIdLength,
-    /// The separator can occur in an identifier, or is not allowed in a bearer token (RFC 6750, section 2.1).
-    #[error("the separator is one of . ~ + /")]
-    Separator,
-    /// Secrets below [`KeyFormat::MIN_SECRET_LENGTH`] have under 128 bits, too few for a fast digest.
-    #[error("a secret has at least {} letters and digits", KeyFormat::MIN_SECRET_LENGTH)]
-    WeakSecret,
-    /// The length of generated secrets is not among the accepted lengths.
-    #[error("the length of generated secrets is not among the accepted ones")]
-    SecretLength,
-    /// A key could have more than [`KeyFormat::MAX_LENGTH`] bytes.
-    #[error("a key has at most {} bytes", KeyFormat::MAX_LENGTH)]
-    TooLong,
-}
-
 /// Why a text is not a key of a [`KeyFormat`]. For logs and metrics: the client sees no difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
@@ -154,8 +126,8 @@ impl KeyFormat {
     ///
     /// # Errors
     ///
-    /// [`InvalidKeyFormat`] if the prefix is empty, too long, or has other characters.
-    pub fn new(prefix: &str) -> Result<Self, InvalidKeyFormat> {
+    /// [`InvalidValue`] if the prefix is empty, too long, or has other characters.
+    pub fn new(prefix: &str) -> Result<Self, InvalidValue> {
         Self::builder(prefix).build()
     }
 
@@ -298,7 +270,7 @@ impl KeyFormat {
     fn split_id<'k>(&self, rest: &'k str) -> Result<(Option<KeyId>, &'k str), MalformedKey> {
         let Some(public_id) = &self.public_id else { return Ok((None, rest)) };
         let (id, rest) = rest.split_once(public_id.separator).ok_or(MalformedKey::PublicId)?;
-        Ok((Some(id.parse().map_err(|_| MalformedKey::PublicId)?), rest))
+        Ok((Some(KeyId::read(id).ok_or(MalformedKey::PublicId)?), rest))
     }
 
     /// A regular expression that finds keys of this family in text, for secret scanners.
@@ -311,7 +283,7 @@ impl KeyFormat {
     ///
     /// let format = KeyFormat::builder("sk_").modes("test_", "live_").build()?;
     /// assert_eq!(format.pattern(), r"\bsk_(?:test_|live_)[A-Za-z0-9]{32}\b");
-    /// # Ok::<_, tower_api_keys::key::InvalidKeyFormat>(())
+    /// # Ok::<_, tower_api_keys::InvalidValue>(())
     /// ```
     pub fn pattern(&self) -> String {
         // Outside of brackets no character of prefix and marks has a special meaning.
@@ -408,8 +380,8 @@ impl KeyFormatBuilder {
     ///
     /// # Errors
     ///
-    /// Any [`InvalidKeyFormat`].
-    pub fn build(self) -> Result<KeyFormat, InvalidKeyFormat> {
+    /// [`InvalidValue`] if a setting is out of its range, or two contradict each other.
+    pub fn build(self) -> Result<KeyFormat, InvalidValue> {
         let Self { prefix, modes, public_id, secret, accepted, checksum } = self;
         let accepted = accepted.unwrap_or(secret..=secret);
 
@@ -419,24 +391,28 @@ impl KeyFormatBuilder {
             None => [&prefix; 2],
         };
         if beginnings.iter().any(|text| !is_word(text) || text.starts_with(['_', '-'])) {
-            return Err(InvalidKeyFormat::Prefix);
+            return Err(invalid(
+                "a prefix is letters, digits, _ and -, and a key starts with a letter or digit",
+            ));
         }
         if modes.as_ref().is_some_and(|modes| !modes.are_distinct()) {
-            return Err(InvalidKeyFormat::ModeMark);
+            return Err(invalid("mode marks are letters, digits, _ and -, and none starts with the other"));
         }
         if let Some(PublicId { length, separator }) = public_id {
             if !(8..=KeyId::MAX_LENGTH).contains(&length) {
-                return Err(InvalidKeyFormat::PublicIdLength);
+                // At 8 characters, a million keys contain a collision with a probability of 1 in 440.
+                return Err(invalid("the length of a public id is 8 to 32"));
             }
             if !matches!(separator, '.' | '~' | '+' | '/') {
-                return Err(InvalidKeyFormat::Separator);
+                // Others occur in identifiers, or are not allowed in a bearer token (RFC 6750, section 2.1).
+                return Err(invalid("the separator is one of . ~ + /"));
             }
         }
         if secret < KeyFormat::MIN_SECRET_LENGTH || *accepted.start() < KeyFormat::MIN_SECRET_LENGTH {
-            return Err(InvalidKeyFormat::WeakSecret);
+            return Err(invalid("a secret has at least 22 letters and digits"));
         }
         if !accepted.contains(&secret) {
-            return Err(InvalidKeyFormat::SecretLength);
+            return Err(invalid("the length of generated secrets is not among the accepted ones"));
         }
         let longest = [
             prefix.len(),
@@ -446,10 +422,14 @@ impl KeyFormatBuilder {
             if checksum { checksum::LENGTH } else { 0 },
         ];
         if longest.into_iter().fold(0, usize::saturating_add) > KeyFormat::MAX_LENGTH {
-            return Err(InvalidKeyFormat::TooLong);
+            return Err(invalid("a key has at most 255 bytes"));
         }
         Ok(KeyFormat { prefix, modes, public_id, secret, accepted, checksum })
     }
+}
+
+const fn invalid(reason: &'static str) -> InvalidValue {
+    InvalidValue::new("key format", reason)
 }
 
 fn is_word(text: &str) -> bool {

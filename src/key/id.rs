@@ -2,7 +2,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
-use thiserror::Error;
+use crate::InvalidValue;
 
 /// Names a key in public: in listings, logs and management routes. Knowing one authenticates nothing.
 ///
@@ -14,7 +14,7 @@ use thiserror::Error;
 /// let id: KeyId = "k7Jc0qWvTz4n8XsB".parse()?;
 /// assert_eq!(id.as_str(), "k7Jc0qWvTz4n8XsB");
 /// assert!("../../etc".parse::<KeyId>().is_err());
-/// # Ok::<_, tower_api_keys::key::InvalidKeyId>(())
+/// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 // Behind the tag of an enum, unaligned bytes are copied in odd pieces, and reading those back together stalls.
@@ -24,12 +24,6 @@ pub struct KeyId {
     bytes: [u8; KeyId::MAX_LENGTH],
 }
 
-/// A text is not a [`KeyId`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a key id is 1 to 32 of A-Z a-z 0-9 _ -")]
-#[non_exhaustive]
-pub struct InvalidKeyId;
-
 impl KeyId {
     /// The longest identifier, in bytes.
     pub const MAX_LENGTH: usize = 32;
@@ -38,6 +32,22 @@ impl KeyId {
     pub fn as_str(&self) -> &str {
         // The bytes were checked to be ASCII when the identifier was made.
         std::str::from_utf8(self.text()).unwrap_or_default()
+    }
+
+    /// The identifier in the text of a key or a token, without an error to make and to drop.
+    #[inline]
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() | matches!(byte, b'_' | b'-');
+        if text.is_empty()
+            || text.len() > Self::MAX_LENGTH
+            // Without an early exit the loop is compiled to vector instructions.
+            || !text.bytes().fold(true, |ok, byte| ok & allowed(byte))
+        {
+            return None;
+        }
+        let mut bytes = [0; Self::MAX_LENGTH];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Some(Self { bytes })
     }
 
     fn text(&self) -> &[u8] {
@@ -53,20 +63,10 @@ impl KeyId {
 }
 
 impl FromStr for KeyId {
-    type Err = InvalidKeyId;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, InvalidKeyId> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() | matches!(byte, b'_' | b'-');
-        if text.is_empty()
-            || text.len() > Self::MAX_LENGTH
-            // Without an early exit the loop is compiled to vector instructions.
-            || !text.bytes().fold(true, |ok, byte| ok & allowed(byte))
-        {
-            return Err(InvalidKeyId);
-        }
-        let mut bytes = [0; Self::MAX_LENGTH];
-        bytes[..text.len()].copy_from_slice(text.as_bytes());
-        Ok(Self { bytes })
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        Self::read(text).ok_or(INVALID)
     }
 }
 
@@ -103,6 +103,8 @@ impl<'de> serde::Deserialize<'de> for KeyId {
         crate::text::deserialize(deserializer)
     }
 }
+
+const INVALID: InvalidValue = InvalidValue::new("key id", "a key id is 1 to 32 of A-Z a-z 0-9 _ -");
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use thiserror::Error;
+use crate::InvalidValue;
 
 /// Whether a key acts on live or on test data. Written `live` and `test`.
 ///
@@ -31,20 +31,14 @@ impl Mode {
     }
 }
 
-/// A text is not a [`Mode`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a mode is live or test")]
-#[non_exhaustive]
-pub struct InvalidMode;
-
 impl FromStr for Mode {
-    type Err = InvalidMode;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, InvalidMode> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match text {
             "live" => Ok(Self::Live),
             "test" => Ok(Self::Test),
-            _ => Err(InvalidMode),
+            _ => Err(INVALID),
         }
     }
 }
@@ -67,6 +61,8 @@ impl<'de> serde::Deserialize<'de> for Mode {
     }
 }
 
+const INVALID: InvalidValue = InvalidValue::new("mode", "a mode is live or test");
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,7 +76,7 @@ mod tests {
             assert_eq!(serde_json::from_str::<Mode>(&json).unwrap(), mode);
         }
         for text in ["", "Live", "TEST", " live", "live ", "liv", "tests", "sandbox"] {
-            assert_eq!(text.parse::<Mode>(), Err(InvalidMode), "{text:?}");
+            assert_eq!(text.parse::<Mode>(), Err(INVALID), "{text:?}");
         }
     }
 

@@ -2,21 +2,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use thiserror::Error;
-
 use super::Mode;
+use crate::InvalidValue;
 
 /// Names an organization (a company, a tenant, an account) that owns keys and resources.
 ///
 /// 1 to 128 visible ASCII characters, compared byte for byte. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OrganizationId(Arc<str>);
-
-/// A text is not an [`OrganizationId`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("an organization id is 1 to 128 visible ASCII characters")]
-#[non_exhaustive]
-pub struct InvalidOrganizationId;
 
 impl OrganizationId {
     /// The identifier as text.
@@ -26,11 +19,11 @@ impl OrganizationId {
 }
 
 impl FromStr for OrganizationId {
-    type Err = InvalidOrganizationId;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, InvalidOrganizationId> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         if text.is_empty() || text.len() > 128 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(InvalidOrganizationId);
+            return Err(INVALID);
         }
         Ok(Self(text.into()))
     }
@@ -68,7 +61,7 @@ pub enum Tenant {
 /// let acme = Owner::organization("acme".parse()?, Mode::Live);
 /// assert_eq!(acme.mode, Mode::Live);
 /// assert!(matches!(acme.tenant, Tenant::Organization(ref id) if id.as_str() == "acme"));
-/// # Ok::<_, tower_api_keys::key::InvalidOrganizationId>(())
+/// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner {
@@ -105,6 +98,9 @@ impl fmt::Display for Owner {
         write!(f, "{} ({})", self.tenant, self.mode)
     }
 }
+
+const INVALID: InvalidValue =
+    InvalidValue::new("organization id", "an organization id is 1 to 128 visible ASCII characters");
 
 #[cfg(test)]
 mod tests {

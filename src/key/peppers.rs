@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use sha2::block_api::compress256;
 use sha2::{Digest as _, Sha256};
-use thiserror::Error;
 
 use super::hmac::HmacSha256;
 use super::{Digest, DigestAlgorithm, PepperId, SecretString};
+use crate::InvalidValue;
 
 /// How keys are digested for the store: plain SHA-256, or HMAC-SHA-256 with a secret pepper kept elsewhere.
 ///
@@ -32,7 +32,7 @@ use super::{Digest, DigestAlgorithm, PepperId, SecretString};
 /// assert!(peppers.digest("wfk_4f9a").to_string().starts_with("hmac-sha256:2:"));
 /// assert!(peppers.candidates("wfk_4f9a").contains(&before));
 /// assert!(!peppers.is_current(&before));
-/// # Ok::<_, tower_api_keys::key::InvalidPepper>(())
+/// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 #[derive(Clone)]
 pub struct Peppers {
@@ -59,28 +59,6 @@ enum Method {
     Peppered(PepperId, HmacSha256),
 }
 
-/// Why a pepper was not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum InvalidPepper {
-    /// The pepper is under 32 bytes, the size of the digest: RFC 2104, section 3 advises against less. An empty
-    /// pepper usually means that an environment variable is not set.
-    #[error("a pepper has at least 32 bytes")]
-    TooShort,
-    /// Another pepper already has this id.
-    #[error("two peppers have the id {0}")]
-    DuplicateId(PepperId),
-    /// There are more than three peppers. Each adds cost per lookup by digest.
-    #[error("more than three peppers")]
-    TooMany,
-    /// The environment variable is not set, or empty.
-    #[error("the variable is not set or empty")]
-    Missing,
-    /// A pepper in an environment variable is not written `ID:PEPPER` with a numeric id.
-    #[error("a pepper is written ID:PEPPER, with a number as its id")]
-    Format,
-}
-
 impl Peppers {
     /// The minimum length of a pepper, in bytes.
     pub const MIN_PEPPER_LENGTH: usize = 32;
@@ -94,8 +72,9 @@ impl Peppers {
     ///
     /// # Errors
     ///
-    /// [`InvalidPepper::TooShort`].
-    pub fn new(id: PepperId, pepper: SecretString) -> Result<Self, InvalidPepper> {
+    /// [`InvalidValue`] if it has under 32 bytes, the size of the digest: RFC 2104, section 3 advises against less. An
+    /// empty pepper usually means that an environment variable is not set.
+    pub fn new(id: PepperId, pepper: SecretString) -> Result<Self, InvalidValue> {
         Method::peppered(id, &pepper).map(Self::with_current)
     }
 
@@ -105,19 +84,19 @@ impl Peppers {
     ///
     /// # Errors
     ///
-    /// [`InvalidPepper`]; [`Missing`](InvalidPepper::Missing) if the variable is not set or empty. No error contains
+    /// [`InvalidValue`] if the variable is not set or empty, or a pepper is malformed or too short. No error contains
     /// the variable's value.
-    pub fn from_env(variable: &str) -> Result<Self, InvalidPepper> {
-        Self::read(&SecretString::new(std::env::var(variable).map_err(|_| InvalidPepper::Missing)?))
+    pub fn from_env(variable: &str) -> Result<Self, InvalidValue> {
+        Self::read(&SecretString::new(std::env::var(variable).map_err(|_| MISSING)?))
     }
 
-    fn read(text: &SecretString) -> Result<Self, InvalidPepper> {
+    fn read(text: &SecretString) -> Result<Self, InvalidValue> {
         let mut peppers = text.expose_secret().split_ascii_whitespace().map(|pepper| {
-            let (id, pepper) = pepper.split_once(':').ok_or(InvalidPepper::Format)?;
-            let id = id.parse().map_err(|_| InvalidPepper::Format)?;
+            let (id, pepper) = pepper.split_once(':').ok_or(FORMAT)?;
+            let id = id.parse().map_err(|_| FORMAT)?;
             Ok((PepperId::new(id), SecretString::from(pepper)))
         });
-        let (id, pepper) = peppers.next().ok_or(InvalidPepper::Missing)??;
+        let (id, pepper) = peppers.next().ok_or(MISSING)??;
         peppers.try_fold(Self::new(id, pepper)?, |all, pepper| {
             let (id, pepper) = pepper?;
             all.with_previous(id, pepper)
@@ -129,14 +108,15 @@ impl Peppers {
     ///
     /// # Errors
     ///
-    /// Any [`InvalidPepper`].
-    pub fn with_previous(mut self, id: PepperId, pepper: SecretString) -> Result<Self, InvalidPepper> {
+    /// [`InvalidValue`] if it is too short, its id is taken, or there are three already: each adds cost per lookup by
+    /// digest.
+    pub fn with_previous(mut self, id: PepperId, pepper: SecretString) -> Result<Self, InvalidValue> {
         let method = Method::peppered(id, &pepper)?;
         if self.method(method.algorithm()).is_some() {
-            return Err(InvalidPepper::DuplicateId(id));
+            return Err(InvalidValue::naming("pepper", format!("two peppers have the id {id}")));
         }
         if self.methods().filter(|method| matches!(method, Method::Peppered(..))).count() == MAX_PEPPERS {
-            return Err(InvalidPepper::TooMany);
+            return Err(TOO_MANY);
         }
         Arc::make_mut(&mut self.methods).accepted.push(method);
         Ok(self)
@@ -192,10 +172,10 @@ impl Peppers {
 }
 
 impl Method {
-    fn peppered(id: PepperId, pepper: &SecretString) -> Result<Self, InvalidPepper> {
+    fn peppered(id: PepperId, pepper: &SecretString) -> Result<Self, InvalidValue> {
         let pepper = pepper.expose_secret().as_bytes();
         if pepper.len() < Peppers::MIN_PEPPER_LENGTH {
-            return Err(InvalidPepper::TooShort);
+            return Err(TOO_SHORT);
         }
         Ok(Self::Peppered(id, HmacSha256::new(pepper)))
     }
@@ -288,6 +268,15 @@ impl fmt::Debug for Candidates {
     }
 }
 
+const TOO_SHORT: InvalidValue = invalid("a pepper has at least 32 bytes");
+const TOO_MANY: InvalidValue = invalid("more than three peppers");
+const MISSING: InvalidValue = invalid("the variable is not set or empty");
+const FORMAT: InvalidValue = invalid("a pepper is written ID:PEPPER, with a number as its id");
+
+const fn invalid(reason: &'static str) -> InvalidValue {
+    InvalidValue::new("pepper", reason)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,15 +307,15 @@ mod tests {
         assert_eq!(peppers.digest("key").algorithm(), current);
         assert!(peppers.digest_with("key", previous).is_some());
         for (text, fault) in [
-            (String::new(), InvalidPepper::Missing),
-            (" \n".to_owned(), InvalidPepper::Missing),
-            (two.clone(), InvalidPepper::Format),
-            (format!("two:{two}"), InvalidPepper::Format),
-            ("2:short".to_owned(), InvalidPepper::TooShort),
-            (format!("2:{two} 2:{one}"), InvalidPepper::DuplicateId(PepperId::new(2))),
+            (String::new(), MISSING),
+            (" \n".to_owned(), MISSING),
+            (two.clone(), FORMAT),
+            (format!("two:{two}"), FORMAT),
+            ("2:short".to_owned(), TOO_SHORT),
+            (format!("2:{two} 2:{one}"), InvalidValue::naming("pepper", "two peppers have the id 2".into())),
         ] {
             assert_eq!(read(text.clone()).err(), Some(fault), "{text}");
         }
-        assert_eq!(Peppers::from_env("A_VARIABLE_THAT_NO_TEST_SETS").err(), Some(InvalidPepper::Missing));
+        assert_eq!(Peppers::from_env("A_VARIABLE_THAT_NO_TEST_SETS").err(), Some(MISSING));
     }
 }

@@ -2,12 +2,11 @@ use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 
-use thiserror::Error;
-
 use super::category::Category;
 use super::subjects::{Count, Counted, Request, Rule, Subjects};
 use super::window::{Counter, Exact, LongSliding, ShortSliding, Timeline, Window};
 use super::{Algorithm, Decision, Quota, Subject};
+use crate::InvalidValue;
 use crate::clock::{Clock, Now, SystemClock};
 use crate::identity::Principal;
 
@@ -56,12 +55,6 @@ pub struct MemoryRateLimiterBuilder {
     capacity: NonZeroUsize,
 }
 
-/// A category was given more than [`MemoryRateLimiter::MAX_QUOTAS`] quotas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a category has at most {} quotas", MemoryRateLimiter::MAX_QUOTAS)]
-#[non_exhaustive]
-pub struct TooManyQuotas;
-
 /// The cost counted for one admitted request. [`MemoryRateLimiter::refund`] takes it back; if dropped, it stays
 /// counted.
 ///
@@ -78,10 +71,10 @@ impl MemoryRateLimiterBuilder {
     ///
     /// # Errors
     ///
-    /// [`TooManyQuotas`] if there are already [`MemoryRateLimiter::MAX_QUOTAS`].
-    pub fn quota(mut self, quota: Quota) -> Result<Self, TooManyQuotas> {
+    /// [`InvalidValue`] if there are already [`MemoryRateLimiter::MAX_QUOTAS`].
+    pub fn quota(mut self, quota: Quota) -> Result<Self, InvalidValue> {
         if self.quotas.len() == MemoryRateLimiter::MAX_QUOTAS {
-            return Err(TooManyQuotas);
+            return Err(too_many_quotas());
         }
         self.quotas.push(quota);
         Ok(self)
@@ -123,6 +116,10 @@ impl MemoryRateLimiterBuilder {
         let category = Arc::new(Category::new(self.category, self.quotas));
         MemoryRateLimiter { category, algorithm: self.algorithm, counts }
     }
+}
+
+pub(super) fn too_many_quotas() -> InvalidValue {
+    InvalidValue::naming("quota", format!("a category has at most {} quotas", MemoryRateLimiter::MAX_QUOTAS))
 }
 
 fn subjects<W: Window>(rules: Box<[Rule]>, capacity: usize, time: u64) -> Box<dyn Count> {

@@ -56,8 +56,8 @@ pub use decision::{Decision, Verdict};
 pub(crate) use fields::Fields;
 pub(crate) use limit::{Charge, Deciding, Outcome, PendingDecision, Receipt};
 pub use limit::{RateLimiter, Undecided};
-pub use limiter::{MemoryRateLimiter, MemoryRateLimiterBuilder, Permit, TooManyQuotas};
-pub use quota::{InvalidQuota, Quota};
+pub use limiter::{MemoryRateLimiter, MemoryRateLimiterBuilder, Permit};
+pub use quota::Quota;
 #[cfg(feature = "redis")]
 pub use redis::{
     OnFailure, RedisConnection, RedisPermit, RedisRateLimiter, RedisRateLimiterBuilder, RedisStatus,

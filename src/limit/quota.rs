@@ -1,7 +1,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use thiserror::Error;
+use crate::InvalidValue;
 
 /// The cost that may be admitted in any span of time as long as the window.
 ///
@@ -21,30 +21,12 @@ use thiserror::Error;
 /// assert_eq!(raised, Quota::per_minute(5_000)?);
 ///
 /// assert!(Quota::per_minute(0).is_err());
-/// # Ok::<_, tower_api_keys::limit::InvalidQuota>(())
+/// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quota {
     limit: NonZeroU32,
     window_millis: u32,
-}
-
-/// A limit or a window is outside the range of a [`Quota`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum InvalidQuota {
-    /// The limit is zero or above [`Quota::MAX_LIMIT`].
-    #[error("a limit is 1 to {}, not {limit}", Quota::MAX_LIMIT)]
-    Limit {
-        /// The limit that was given.
-        limit: u32,
-    },
-    /// The window is shorter than a second, longer than a day, or not a whole number of milliseconds.
-    #[error("a window is 1 second to 1 day in whole milliseconds, not {window:?}")]
-    Window {
-        /// The window that was given.
-        window: Duration,
-    },
 }
 
 impl Quota {
@@ -61,18 +43,18 @@ impl Quota {
     ///
     /// # Errors
     ///
-    /// [`InvalidQuota`] if either is out of range.
-    pub const fn new(limit: u32, window: Duration) -> Result<Self, InvalidQuota> {
-        let Some(limit) = NonZeroU32::new(limit) else { return Err(InvalidQuota::Limit { limit }) };
-        if limit.get() > Self::MAX_LIMIT {
-            return Err(InvalidQuota::Limit { limit: limit.get() });
-        }
+    /// [`InvalidValue`] if either is out of range.
+    pub fn new(limit: u32, window: Duration) -> Result<Self, InvalidValue> {
+        let invalid = |reason| Err(InvalidValue::naming("quota", reason));
+        let Some(limit) = NonZeroU32::new(limit).filter(|limit| limit.get() <= Self::MAX_LIMIT) else {
+            return invalid(format!("a limit is 1 to {}, not {limit}", Self::MAX_LIMIT));
+        };
         let nanos = window.as_nanos();
         if nanos < Self::MIN_WINDOW.as_nanos()
             || nanos > Self::MAX_WINDOW.as_nanos()
             || nanos % 1_000_000 != 0
         {
-            return Err(InvalidQuota::Window { window });
+            return invalid(format!("a window is 1 second to 1 day in whole milliseconds, not {window:?}"));
         }
         Ok(Self { limit, window_millis: window.as_millis() as u32 })
     }
@@ -81,8 +63,8 @@ impl Quota {
     ///
     /// # Errors
     ///
-    /// [`InvalidQuota::Limit`] if `limit` is out of range.
-    pub const fn per_second(limit: u32) -> Result<Self, InvalidQuota> {
+    /// [`InvalidValue`] if `limit` is out of range.
+    pub fn per_second(limit: u32) -> Result<Self, InvalidValue> {
         Self::per_seconds(limit, 1)
     }
 
@@ -90,8 +72,8 @@ impl Quota {
     ///
     /// # Errors
     ///
-    /// [`InvalidQuota::Limit`] if `limit` is out of range.
-    pub const fn per_minute(limit: u32) -> Result<Self, InvalidQuota> {
+    /// [`InvalidValue`] if `limit` is out of range.
+    pub fn per_minute(limit: u32) -> Result<Self, InvalidValue> {
         Self::per_seconds(limit, 60)
     }
 
@@ -99,12 +81,12 @@ impl Quota {
     ///
     /// # Errors
     ///
-    /// [`InvalidQuota::Limit`] if `limit` is out of range.
-    pub const fn per_hour(limit: u32) -> Result<Self, InvalidQuota> {
+    /// [`InvalidValue`] if `limit` is out of range.
+    pub fn per_hour(limit: u32) -> Result<Self, InvalidValue> {
         Self::per_seconds(limit, 60 * 60)
     }
 
-    const fn per_seconds(limit: u32, seconds: u64) -> Result<Self, InvalidQuota> {
+    fn per_seconds(limit: u32, seconds: u64) -> Result<Self, InvalidValue> {
         Self::new(limit, Duration::from_secs(seconds))
     }
 
@@ -149,7 +131,6 @@ mod tests {
         ] {
             assert_eq!(Quota::new(limit.get(), window).is_ok(), accepted, "{name}");
         }
-        assert_eq!(Quota::per_second(0), Err(InvalidQuota::Limit { limit: 0 }));
     }
 
     #[test]

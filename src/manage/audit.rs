@@ -78,7 +78,7 @@ pub enum AuditOutcome {
 ///         // A closed receiver must not prevent key management.
 ///         let _ = sender.send(event.clone());
 ///     });
-/// # Ok::<_, tower_api_keys::key::InvalidKeyFormat>(())
+/// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 pub trait AuditSink: Send + Sync + 'static {
     /// Records `event`.

@@ -8,8 +8,9 @@ use super::{
     AuditSink, Authority, CreatedKey, ExistingKey, Forbidden, KeyAction, KeyView, KeyViewPage, ManageError,
     NewKey, rules,
 };
+use crate::InvalidValue;
 use crate::clock::{Clock, SystemClock};
-use crate::key::{Digest, InvalidKeyId, KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, Peppers};
+use crate::key::{Digest, KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::{KeyAdministration, KeyQuery, KeySelector, StoreError, StoreErrorKind};
 
@@ -103,10 +104,10 @@ impl KeyManager {
     ///
     /// # Errors
     ///
-    /// [`InvalidKeyId`] if the prefix is longer or has other characters.
-    pub fn with_id_prefix(self, prefix: &'static str) -> Result<Self, InvalidKeyId> {
+    /// [`InvalidValue`] if the prefix is longer or has other characters.
+    pub fn with_id_prefix(self, prefix: &'static str) -> Result<Self, InvalidValue> {
         if !KeyId::is_prefix(prefix) {
-            return Err(InvalidKeyId);
+            return Err(InvalidValue::new("key id", "the prefix of a key id is 0 to 16 of A-Z a-z 0-9 _ -"));
         }
         Ok(self.change_settings(|to| to.id_prefix = prefix))
     }

@@ -11,12 +11,13 @@ use super::credentials::Credentials;
 use super::limit_rule::{LimitRule, Limiter};
 use super::stage::extraction::challenges;
 use super::{ApiKeys, ApiKeysBuilder, ConfigError};
+use crate::InvalidValue;
 use crate::credential::{Challenge, CredentialExtractor};
 use crate::identity::{OrganizationRule, Selection};
 use crate::limit::{MemoryRateLimiter, Quota, RateLimit, RateLimiter, SubjectKind};
 use crate::manage::KeyManager;
 use crate::outcome::LastUse;
-use crate::route::{Access, InvalidRoute, RouteTable};
+use crate::route::{Access, RouteTable};
 
 impl<F> ApiKeysBuilder<F> {
     /// The assembly.
@@ -338,6 +339,6 @@ impl<F> ApiKeysBuilder<F> {
     }
 }
 
-fn below<T>(table: RouteTable<T>, prefix: &str) -> Result<RouteTable<T>, InvalidRoute> {
+fn below<T>(table: RouteTable<T>, prefix: &str) -> Result<RouteTable<T>, InvalidValue> {
     if prefix.is_empty() { Ok(table) } else { table.nest(prefix) }
 }

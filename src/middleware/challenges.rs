@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use crate::credential::{Challenge, InvalidChallenge};
+use crate::InvalidValue;
+use crate::credential::Challenge;
 
 /// One challenge for each way to authenticate, ready to be sent.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +20,7 @@ impl Challenges {
     pub(crate) fn new<'c>(
         challenges: impl Iterator<Item = &'c Challenge> + Clone,
         realm: Option<&str>,
-    ) -> Result<Self, InvalidChallenge> {
+    ) -> Result<Self, InvalidValue> {
         let in_realm = |challenge: &Challenge| match realm {
             Some(realm) => challenge.clone().with_parameter("realm", realm),
             None => Ok(challenge.clone()),

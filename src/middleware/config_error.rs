@@ -14,7 +14,7 @@ use thiserror::Error;
 ///     .build()
 ///     .unwrap_err();
 /// assert_eq!(error.faults().iter().map(|fault| fault.setting()).collect::<Vec<_>>(), ["header", "route"]);
-/// # Ok::<_, tower_api_keys::key::InvalidKeyFormat>(())
+/// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub struct ConfigError {

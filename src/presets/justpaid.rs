@@ -26,9 +26,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::json;
+use crate::InvalidValue;
 use crate::address::ClientAddressSource;
 use crate::key::KeyFormat;
-use crate::limit::{InvalidQuota, Quota, RateLimit};
+use crate::limit::{Quota, RateLimit};
 use crate::rejection::{ErrorKind, ErrorTable, Message, TableError};
 use crate::scope::ScopeSet;
 use crate::store::KeyAdministration;
@@ -103,14 +104,14 @@ pub fn key_format() -> KeyFormat {
 ///
 /// # Errors
 ///
-/// [`InvalidQuota`] if a limit is zero or the window is out of range.
+/// [`InvalidValue`] if a limit is zero or the window is out of range.
 pub fn limits(
     read: u32,
     write: u32,
     execute: u32,
     webhooks: u32,
     window: Duration,
-) -> Result<[RateLimit; 2], InvalidQuota> {
+) -> Result<[RateLimit; 2], InvalidValue> {
     let quota = |limit| Quota::new(limit, window);
     let execute = quota(execute)?;
     let by_key = RateLimit::per_key("write", quota(write)?)

@@ -1,5 +1,6 @@
+use crate::InvalidValue;
 use crate::identity::Role;
-use crate::scope::{InvalidScopeRequirement, ScopeRequirement};
+use crate::scope::ScopeRequirement;
 
 /// The callers that may use a route.
 ///
@@ -85,10 +86,10 @@ impl From<ScopeRequirement> for Access {
 }
 
 impl TryFrom<&str> for Access {
-    type Error = InvalidScopeRequirement;
+    type Error = InvalidValue;
 
     /// A key with this one scope, `resource:action`.
-    fn try_from(scope: &str) -> Result<Self, InvalidScopeRequirement> {
+    fn try_from(scope: &str) -> Result<Self, InvalidValue> {
         scope.parse().map(Self::Scope)
     }
 }

@@ -45,6 +45,5 @@ mod tree;
 
 pub use access::Access;
 pub use matching::RouteMatching;
-pub use pattern::InvalidRoute;
 pub use route::Route;
 pub use table::{RouteMatch, RouteTable};

@@ -1,36 +1,5 @@
-use http::Method;
-use thiserror::Error;
-
 use super::target::segments;
-
-/// A method and a pattern that cannot be a rule of a [`RouteTable`](super::RouteTable).
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum InvalidRoute {
-    /// The pattern cannot match any canonical path. Usually a missing leading slash, or a parameter that is only part
-    /// of a segment.
-    #[error(
-        "the path pattern {0:?} is malformed: its segments are literal, {{parameter}} or a last {{*rest}}"
-    )]
-    Pattern(String),
-    /// The prefix has a `{*rest}`, or ends in a slash.
-    #[error("{0:?} is not a prefix of path patterns: it ends in a slash or in {{*rest}}")]
-    Prefix(String),
-    /// The table already has a rule for this method and pattern, perhaps with other parameter names.
-    #[error("there is a rule for {method} {pattern} already")]
-    Duplicate {
-        /// The method.
-        method: Method,
-        /// The pattern that was added.
-        pattern: String,
-    },
-    /// `HEAD` is treated as `GET`. Write the rule for `GET`.
-    #[error("HEAD is treated as GET: write the rule for GET")]
-    Head,
-    /// `TRACE` or `CONNECT`: these are always rejected.
-    #[error("{0} cannot have a rule: it is always rejected")]
-    Method(Method),
-}
+use crate::InvalidValue;
 
 /// A segment of a rule's pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +10,12 @@ pub(super) enum PatternSegment<'p> {
 }
 
 /// The segments of a rule's pattern; `/` has none.
-pub(super) fn parse(pattern: &str) -> Result<Vec<PatternSegment<'_>>, InvalidRoute> {
-    let malformed = || InvalidRoute::Pattern(pattern.to_owned());
+pub(super) fn parse(pattern: &str) -> Result<Vec<PatternSegment<'_>>, InvalidValue> {
+    let malformed = || {
+        invalid(format!(
+            "the path pattern {pattern:?} is malformed: its segments are literal, {{parameter}} or a last {{*rest}}"
+        ))
+    };
     if !pattern.starts_with('/') {
         return Err(malformed());
     }
@@ -53,6 +26,10 @@ pub(super) fn parse(pattern: &str) -> Result<Vec<PatternSegment<'_>>, InvalidRou
         parsed.push(parse_segment(text, is_last).ok_or_else(malformed)?);
     }
     Ok(parsed)
+}
+
+pub(super) fn invalid(reason: String) -> InvalidValue {
+    InvalidValue::naming("route", reason)
 }
 
 fn parse_segment(text: &str, is_last: bool) -> Option<PatternSegment<'_>> {

@@ -3,10 +3,11 @@ use std::fmt;
 use http::Method;
 
 use super::parameter::{UnreadablePath, parameter};
-use super::pattern::{PatternSegment, parse};
+use super::pattern::{PatternSegment, invalid, parse};
 use super::target::Target;
 use super::tree::Node;
-use super::{InvalidRoute, Route, RouteMatching};
+use super::{Route, RouteMatching};
+use crate::InvalidValue;
 use crate::request::RequestView;
 
 /// A table of routes: a method and a path pattern lead to a `T`.
@@ -31,7 +32,7 @@ use crate::request::RequestView;
 ///
 /// let request = Request::get("/api/v1/../v1/workflows").body(()).unwrap();
 /// assert_eq!(table.find(RequestView::of(&request)), RouteMatch::PathNotCanonical);
-/// # Ok::<_, tower_api_keys::route::InvalidRoute>(())
+/// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 #[derive(Clone)]
 #[must_use]
@@ -71,17 +72,19 @@ impl<T> RouteTable<T> {
     ///
     /// # Errors
     ///
-    /// [`InvalidRoute`] if the pattern is malformed, the table already has it with that method, or the method cannot
+    /// [`InvalidValue`] if the pattern is malformed, the table already has it with that method, or the method cannot
     /// have a rule: `HEAD` is treated as `GET`, and `TRACE` and `CONNECT` are never covered.
-    pub fn add(mut self, method: Method, pattern: &str, value: T) -> Result<Self, InvalidRoute> {
+    pub fn add(mut self, method: Method, pattern: &str, value: T) -> Result<Self, InvalidValue> {
         match method {
-            Method::HEAD => return Err(InvalidRoute::Head),
-            Method::TRACE | Method::CONNECT => return Err(InvalidRoute::Method(method)),
+            Method::HEAD => return Err(invalid("HEAD is treated as GET: write the rule for GET".to_owned())),
+            Method::TRACE | Method::CONNECT => {
+                return Err(invalid(format!("{method} cannot have a rule: it is always rejected")));
+            }
             _ => {}
         }
         let rules = self.tree.rules_mut(&parse(pattern)?);
         if rules.iter().any(|(other, _)| *other == method) {
-            return Err(InvalidRoute::Duplicate { method, pattern: pattern.to_owned() });
+            return Err(invalid(format!("there is a rule for {method} {pattern} already")));
         }
         rules.push((method.clone(), self.rules.len()));
         self.rules.push(Rule { method, pattern: pattern.to_owned(), value });
@@ -92,12 +95,13 @@ impl<T> RouteTable<T> {
     ///
     /// # Errors
     ///
-    /// [`InvalidRoute::Pattern`] if it is malformed, [`InvalidRoute::Prefix`] if it ends in a slash or has a
-    /// `{*rest}`.
-    pub fn nest(self, prefix: &str) -> Result<Self, InvalidRoute> {
+    /// [`InvalidValue`] if it is malformed, ends in a slash or has a `{*rest}`.
+    pub fn nest(self, prefix: &str) -> Result<Self, InvalidValue> {
         let segments = parse(prefix)?;
         if let Some(PatternSegment::Rest | PatternSegment::Literal("")) = segments.last() {
-            return Err(InvalidRoute::Prefix(prefix.to_owned()));
+            return Err(invalid(format!(
+                "{prefix:?} is not a prefix of path patterns: it ends in a slash or in {{*rest}}"
+            )));
         }
         if segments.is_empty() {
             return Ok(self);
@@ -208,7 +212,7 @@ impl<T> RouteTable<T> {
     /// let table = RouteTable::new().add(Method::GET, "/runs/{id}", ())?;
     /// let routes = [(Method::GET, "/runs/{run}"), (Method::POST, "/runs/{run}/cancel")];
     /// assert_eq!(table.uncovered(routes), [Route::from((Method::POST, "/runs/{run}/cancel"))]);
-    /// # Ok::<_, tower_api_keys::route::InvalidRoute>(())
+    /// # Ok::<_, tower_api_keys::InvalidValue>(())
     /// ```
     pub fn uncovered<R: Into<Route>>(&self, routes: impl IntoIterator<Item = R>) -> Vec<Route> {
         routes.into_iter().map(Into::into).filter(|route| self.covering(route).is_empty()).collect()

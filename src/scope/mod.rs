@@ -9,6 +9,6 @@ mod requirement;
 mod scope;
 mod set;
 
-pub use requirement::{InvalidScopeRequirement, ScopeRequirement};
-pub use scope::{InvalidScope, Scope};
+pub use requirement::ScopeRequirement;
+pub use scope::Scope;
 pub use set::ScopeSet;

@@ -2,10 +2,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use thiserror::Error;
-
 use super::scope::is_wildcard;
-use super::{InvalidScope, Scope, ScopeSet};
+use super::{Scope, ScopeSet};
+use crate::InvalidValue;
 
 /// The scopes a caller must hold: one, all of several, or any of several.
 ///
@@ -20,7 +19,7 @@ use super::{InvalidScope, Scope, ScopeSet};
 /// assert!(READ.is_met_by(&ScopeSet::parse_list(["workflows:*"])?));
 /// assert!(!READ.is_met_by(&ScopeSet::parse_list(["workflows:write"])?));
 /// assert_eq!(READ.to_string(), "workflows:read");
-/// # Ok::<_, tower_api_keys::scope::InvalidScope>(())
+/// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ScopeRequirement(Requirement);
@@ -30,21 +29,6 @@ enum Requirement {
     One(Scope),
     All(Arc<[Scope]>),
     Any(Arc<[Scope]>),
-}
-
-/// The scopes are not a valid [`ScopeRequirement`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum InvalidScopeRequirement {
-    /// The text is not a scope.
-    #[error(transparent)]
-    Scope(#[from] InvalidScope),
-    /// A scope ends in `:*`. Name the action that the route performs.
-    #[error("a required scope names its action, not *")]
-    Wildcard,
-    /// There is no scope. All of none would accept every caller, any of none would reject every caller.
-    #[error("a requirement has at least one scope")]
-    Empty,
 }
 
 impl ScopeRequirement {
@@ -69,10 +53,10 @@ impl ScopeRequirement {
     ///
     /// # Errors
     ///
-    /// [`InvalidScopeRequirement::Wildcard`].
-    pub fn scope(scope: Scope) -> Result<Self, InvalidScopeRequirement> {
+    /// [`InvalidValue`] if it ends in `:*`: name the action that the route performs.
+    pub fn scope(scope: Scope) -> Result<Self, InvalidValue> {
         if scope.is_wildcard() {
-            return Err(InvalidScopeRequirement::Wildcard);
+            return Err(WILDCARD);
         }
         Ok(Self(Requirement::One(scope)))
     }
@@ -81,8 +65,8 @@ impl ScopeRequirement {
     ///
     /// # Errors
     ///
-    /// Any [`InvalidScopeRequirement`].
-    pub fn all_of(scopes: impl IntoIterator<Item = Scope>) -> Result<Self, InvalidScopeRequirement> {
+    /// [`InvalidValue`] if there is none, or one ends in `:*`.
+    pub fn all_of(scopes: impl IntoIterator<Item = Scope>) -> Result<Self, InvalidValue> {
         Ok(Self(Requirement::All(concrete(scopes)?)))
     }
 
@@ -90,8 +74,8 @@ impl ScopeRequirement {
     ///
     /// # Errors
     ///
-    /// Any [`InvalidScopeRequirement`].
-    pub fn any_of(scopes: impl IntoIterator<Item = Scope>) -> Result<Self, InvalidScopeRequirement> {
+    /// [`InvalidValue`] if there is none, or one ends in `:*`.
+    pub fn any_of(scopes: impl IntoIterator<Item = Scope>) -> Result<Self, InvalidValue> {
         Ok(Self(Requirement::Any(concrete(scopes)?)))
     }
 
@@ -113,30 +97,30 @@ impl ScopeRequirement {
     }
 }
 
-fn concrete(scopes: impl IntoIterator<Item = Scope>) -> Result<Arc<[Scope]>, InvalidScopeRequirement> {
+fn concrete(scopes: impl IntoIterator<Item = Scope>) -> Result<Arc<[Scope]>, InvalidValue> {
     let scopes: Arc<[Scope]> = scopes.into_iter().collect();
     if scopes.is_empty() {
-        return Err(InvalidScopeRequirement::Empty);
+        return Err(EMPTY);
     }
     if scopes.iter().any(Scope::is_wildcard) {
-        return Err(InvalidScopeRequirement::Wildcard);
+        return Err(WILDCARD);
     }
     Ok(scopes)
 }
 
 impl FromStr for ScopeRequirement {
-    type Err = InvalidScopeRequirement;
+    type Err = InvalidValue;
 
     /// One scope, `resource:action`.
-    fn from_str(scope: &str) -> Result<Self, InvalidScopeRequirement> {
+    fn from_str(scope: &str) -> Result<Self, InvalidValue> {
         Self::scope(scope.parse()?)
     }
 }
 
 impl TryFrom<&str> for ScopeRequirement {
-    type Error = InvalidScopeRequirement;
+    type Error = InvalidValue;
 
-    fn try_from(scope: &str) -> Result<Self, InvalidScopeRequirement> {
+    fn try_from(scope: &str) -> Result<Self, InvalidValue> {
         scope.parse()
     }
 }
@@ -151,4 +135,12 @@ impl fmt::Display for ScopeRequirement {
         }
         Ok(())
     }
+}
+
+const WILDCARD: InvalidValue = invalid("a required scope names its action, not *");
+/// All of none would accept every caller, any of none would reject every caller.
+const EMPTY: InvalidValue = invalid("a requirement has at least one scope");
+
+const fn invalid(reason: &'static str) -> InvalidValue {
+    InvalidValue::new("scope requirement", reason)
 }

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use thiserror::Error;
+use crate::InvalidValue;
 
 /// A permission, `resource:action`, such as `workflows:read`.
 ///
@@ -25,7 +25,7 @@ use thiserror::Error;
 /// assert_eq!(scope.resource(), READ.resource());
 /// assert!("Workflows:read".parse::<Scope>().is_err());
 /// assert!("*:read".parse::<Scope>().is_err());
-/// # Ok::<_, tower_api_keys::scope::InvalidScope>(())
+/// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 #[derive(Clone)]
 pub struct Scope {
@@ -40,12 +40,6 @@ enum Text {
     Static(&'static str),
     Shared(Arc<str>),
 }
-
-/// A text is not a [`Scope`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a scope is resource:action, each 1 to 64 of a-z 0-9 _ -, and the action may be *")]
-#[non_exhaustive]
-pub struct InvalidScope;
 
 impl Scope {
     /// The longest resource and the longest action, in bytes.
@@ -66,8 +60,8 @@ impl Scope {
     #[track_caller]
     pub const fn from_static(text: &'static str) -> Self {
         match colon(text.as_bytes()) {
-            Ok(colon) => Self { text: Text::Static(text), colon },
-            Err(InvalidScope) => panic!("a scope is resource:action, each 1 to 64 of a-z 0-9 _ -"),
+            Some(colon) => Self { text: Text::Static(text), colon },
+            None => panic!("a scope is resource:action, each 1 to 64 of a-z 0-9 _ -"),
         }
     }
 
@@ -101,16 +95,16 @@ pub(super) const fn is_wildcard(scope: &str) -> bool {
 }
 
 /// Checks the grammar; returns the position of the colon.
-const fn colon(text: &[u8]) -> Result<u8, InvalidScope> {
+const fn colon(text: &[u8]) -> Option<u8> {
     let colon = part(text, 0);
     if colon == 0 || colon > Scope::MAX_PART_LENGTH || colon == text.len() || text[colon] != b':' {
-        return Err(InvalidScope);
+        return None;
     }
     let start = colon + 1;
     let end = part(text, start);
     let named = end > start && end - start <= Scope::MAX_PART_LENGTH && end == text.len();
     let wildcard = text.len() == start + 1 && text[start] == b'*';
-    if named || wildcard { Ok(colon as u8) } else { Err(InvalidScope) }
+    if named || wildcard { Some(colon as u8) } else { None }
 }
 
 /// The end of the part that starts at `start`.
@@ -149,10 +143,10 @@ impl Hash for Scope {
 }
 
 impl FromStr for Scope {
-    type Err = InvalidScope;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, InvalidScope> {
-        Ok(Self { colon: colon(text.as_bytes())?, text: Text::Shared(text.into()) })
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        Ok(Self { colon: colon(text.as_bytes()).ok_or(INVALID)?, text: Text::Shared(text.into()) })
     }
 }
 
@@ -185,6 +179,11 @@ impl<'de> serde::Deserialize<'de> for Scope {
         crate::text::deserialize(deserializer)
     }
 }
+
+const INVALID: InvalidValue = InvalidValue::new(
+    "scope",
+    "a scope is resource:action, each 1 to 64 of a-z 0-9 _ -, and the action may be *",
+);
 
 #[cfg(test)]
 mod tests {
@@ -229,7 +228,7 @@ mod tests {
             &long_resource,
             &long_action,
         ] {
-            assert_eq!(text.parse::<Scope>(), Err(InvalidScope), "{text:?}");
+            assert_eq!(text.parse::<Scope>(), Err(INVALID), "{text:?}");
         }
     }
 
@@ -239,7 +238,7 @@ mod tests {
         assert!(scope.is_wildcard());
         assert_eq!((scope.resource(), scope.action()), ("invoice", "*"));
         for text in ["*", "*:*", "*:read", ":*", "a:**", "a:r*", "a:*r", "a*:b", "a:*:*", "a:b:*", "a:*:b"] {
-            assert_eq!(text.parse::<Scope>(), Err(InvalidScope), "{text:?}");
+            assert_eq!(text.parse::<Scope>(), Err(INVALID), "{text:?}");
         }
     }
 

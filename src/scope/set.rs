@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use serde::ser::SerializeSeq;
 
-use super::{InvalidScope, Scope};
+use super::Scope;
+use crate::InvalidValue;
 
 /// The scopes a key holds: sorted, without duplicates, cheap to clone.
 ///
@@ -20,7 +21,7 @@ use super::{InvalidScope, Scope};
 /// let wanted = ScopeSet::parse_list(["invoice:read", "invoice:update"])?;
 /// assert!(wanted.is_subset_of(&held));
 /// assert!(!held.is_subset_of(&wanted));
-/// # Ok::<_, tower_api_keys::scope::InvalidScope>(())
+/// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct ScopeSet(Option<Arc<Scopes>>);
@@ -42,8 +43,8 @@ impl ScopeSet {
     ///
     /// # Errors
     ///
-    /// [`InvalidScope`] if any of them is malformed.
-    pub fn parse_list<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidScope> {
+    /// [`InvalidValue`] if any of them is malformed.
+    pub fn parse_list<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidValue> {
         scopes.into_iter().map(str::parse::<Scope>).collect()
     }
 
@@ -70,7 +71,7 @@ impl ScopeSet {
     /// let one = ScopeSet::parse_list(["invoice:*", "checkout:create", "runs:read"])?;
     /// let other = ScopeSet::parse_list(["invoice:read", "checkout:*", "client:read"])?;
     /// assert_eq!(one.intersection(&other), ScopeSet::parse_list(["invoice:read", "checkout:create"])?);
-    /// # Ok::<_, tower_api_keys::scope::InvalidScope>(())
+    /// # Ok::<_, tower_api_keys::InvalidValue>(())
     /// ```
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {

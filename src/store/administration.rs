@@ -3,9 +3,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use thiserror::Error;
 
 use super::{KeyStore, StoreError};
+use crate::InvalidValue;
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
 
@@ -147,20 +147,17 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// A text is not a [`Cursor`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a cursor is the text that a listing gave as its next page")]
-#[non_exhaustive]
-pub struct InvalidCursor;
-
 impl FromStr for Cursor {
-    type Err = InvalidCursor;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
-        let (millis, id) = text.split_once('.').ok_or(InvalidCursor)?;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let (millis, id) = text.split_once('.').ok_or(INVALID)?;
         Ok(Self {
-            created_at: Timestamp::from_unix_millis(millis.parse().map_err(|_| InvalidCursor)?),
-            id: id.parse().map_err(|_| InvalidCursor)?,
+            created_at: Timestamp::from_unix_millis(millis.parse().map_err(|_| INVALID)?),
+            id: id.parse().map_err(|_| INVALID)?,
         })
     }
 }
+
+const INVALID: InvalidValue =
+    InvalidValue::new("cursor", "a cursor is the text that a listing gave as its next page");

@@ -112,7 +112,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-pub use administration::{Cursor, InvalidCursor, KeyAdministration, KeyPage, KeyQuery};
+pub use administration::{Cursor, KeyAdministration, KeyPage, KeyQuery};
 use async_trait::async_trait;
 #[cfg(feature = "cache")]
 pub use cached::{CachedStore, CachedStoreBuilder};
@@ -126,8 +126,6 @@ pub use postgres::{PostgresInvalidations, PostgresStore};
 pub use read_only::ReadOnly;
 #[cfg(feature = "redis")]
 pub use redis_invalidation::{RedisInvalidation, RedisInvalidationSource};
-#[cfg(feature = "redis")]
-pub use redis_url::InvalidRedisUrl;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 

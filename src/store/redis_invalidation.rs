@@ -12,8 +12,9 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{sleep, timeout};
 
 use super::{Invalidation, InvalidationSink, InvalidationSource, StoreError, StoreErrorKind};
+use crate::InvalidValue;
 use crate::key::KeyId;
-use crate::store::redis_url::{self, InvalidRedisUrl};
+use crate::store::redis_url;
 
 /// The time limit for connecting and for each command.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -73,8 +74,8 @@ impl RedisInvalidation {
     ///
     /// # Errors
     ///
-    /// [`InvalidRedisUrl`] if `url` cannot be parsed.
-    pub fn open(url: &str) -> Result<Self, InvalidRedisUrl> {
+    /// [`InvalidValue`] if `url` cannot be parsed.
+    pub fn open(url: &str) -> Result<Self, InvalidValue> {
         let client = redis_url::open(url)?;
         Ok(Self { client, channel: Self::DEFAULT_CHANNEL.into(), connection: Arc::default() })
     }

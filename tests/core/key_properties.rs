@@ -6,9 +6,9 @@ use std::ops::RangeInclusive;
 
 use proptest::prelude::*;
 use regex::Regex;
+use tower_api_keys::InvalidValue;
 use tower_api_keys::key::{
-    CorruptDigest, Digest, DigestAlgorithm, InvalidKeyFormat, KeyFormat, KeyId, MalformedKey, Mode, PepperId,
-    Peppers, SecretString,
+    Digest, DigestAlgorithm, KeyFormat, KeyId, MalformedKey, Mode, PepperId, Peppers, SecretString,
 };
 
 /// One format of each kind.
@@ -335,47 +335,47 @@ fn a_mode_mark_can_replace_the_prefix() {
 
 #[test]
 fn invalid_formats_do_not_build() {
+    const PREFIX: &str = "a prefix is letters, digits, _ and -, and a key starts with a letter or digit";
+    const MODE_MARK: &str = "mode marks are letters, digits, _ and -, and none starts with the other";
+    const PUBLIC_ID_LENGTH: &str = "the length of a public id is 8 to 32";
+    const SEPARATOR: &str = "the separator is one of . ~ + /";
+    const SECRET_LENGTH: &str = "the length of generated secrets is not among the accepted ones";
+    let weak = format!("a secret has at least {} letters and digits", KeyFormat::MIN_SECRET_LENGTH);
+    let too_long = format!("a key has at most {} bytes", KeyFormat::MAX_LENGTH);
     let long = "p".repeat(224);
     for (name, builder, fault) in [
-        ("empty prefix", KeyFormat::builder(""), InvalidKeyFormat::Prefix),
-        ("prefix with a space", KeyFormat::builder("s k_"), InvalidKeyFormat::Prefix),
-        ("prefix with a regex character", KeyFormat::builder("sk."), InvalidKeyFormat::Prefix),
-        ("prefix beyond ASCII", KeyFormat::builder("clé_"), InvalidKeyFormat::Prefix),
-        ("prefix no scanner sees", KeyFormat::builder("-sk"), InvalidKeyFormat::Prefix),
+        ("empty prefix", KeyFormat::builder(""), PREFIX),
+        ("prefix with a space", KeyFormat::builder("s k_"), PREFIX),
+        ("prefix with a regex character", KeyFormat::builder("sk."), PREFIX),
+        ("prefix beyond ASCII", KeyFormat::builder("clé_"), PREFIX),
+        ("prefix no scanner sees", KeyFormat::builder("-sk"), PREFIX),
         (
             "nothing but a mark that may be missing",
             KeyFormat::builder("").optional_modes("snb_", "prd_"),
-            InvalidKeyFormat::Prefix,
+            PREFIX,
         ),
-        (
-            "nothing but a mark no scanner sees",
-            KeyFormat::builder("").modes("snb_", "-prd"),
-            InvalidKeyFormat::Prefix,
-        ),
-        ("empty mark", KeyFormat::builder("sk_").modes("", "live_"), InvalidKeyFormat::ModeMark),
-        ("same marks", KeyFormat::builder("sk_").modes("m_", "m_"), InvalidKeyFormat::ModeMark),
-        ("nested marks", KeyFormat::builder("sk_").modes("t", "test"), InvalidKeyFormat::ModeMark),
-        ("nested marks", KeyFormat::builder("sk_").modes("test", "t"), InvalidKeyFormat::ModeMark),
-        ("odd mark", KeyFormat::builder("sk_").optional_modes("t|", "l"), InvalidKeyFormat::ModeMark),
-        ("id too short", KeyFormat::builder("sk_").public_id(7, '.'), InvalidKeyFormat::PublicIdLength),
-        ("id too long", KeyFormat::builder("sk_").public_id(33, '.'), InvalidKeyFormat::PublicIdLength),
-        ("separator of ids", KeyFormat::builder("sk_").public_id(8, '_'), InvalidKeyFormat::Separator),
-        ("separator of Basic", KeyFormat::builder("sk_").public_id(8, ':'), InvalidKeyFormat::Separator),
-        ("short secret", KeyFormat::builder("sk_").secret_length(21), InvalidKeyFormat::WeakSecret),
-        ("short ones read", KeyFormat::builder("sk_").secret_lengths(6..=64), InvalidKeyFormat::WeakSecret),
-        ("32 not read", KeyFormat::builder("sk_").secret_lengths(40..=64), InvalidKeyFormat::SecretLength),
-        (
-            "none read",
-            KeyFormat::builder("sk_").secret_lengths(RangeInclusive::new(64, 22)),
-            InvalidKeyFormat::SecretLength,
-        ),
-        ("256 bytes", KeyFormat::builder(&long), InvalidKeyFormat::TooLong),
-        ("overflow", KeyFormat::builder("sk_").secret_length(usize::MAX), InvalidKeyFormat::TooLong),
+        ("nothing but a mark no scanner sees", KeyFormat::builder("").modes("snb_", "-prd"), PREFIX),
+        ("empty mark", KeyFormat::builder("sk_").modes("", "live_"), MODE_MARK),
+        ("same marks", KeyFormat::builder("sk_").modes("m_", "m_"), MODE_MARK),
+        ("nested marks", KeyFormat::builder("sk_").modes("t", "test"), MODE_MARK),
+        ("nested marks", KeyFormat::builder("sk_").modes("test", "t"), MODE_MARK),
+        ("odd mark", KeyFormat::builder("sk_").optional_modes("t|", "l"), MODE_MARK),
+        ("id too short", KeyFormat::builder("sk_").public_id(7, '.'), PUBLIC_ID_LENGTH),
+        ("id too long", KeyFormat::builder("sk_").public_id(33, '.'), PUBLIC_ID_LENGTH),
+        ("separator of ids", KeyFormat::builder("sk_").public_id(8, '_'), SEPARATOR),
+        ("separator of Basic", KeyFormat::builder("sk_").public_id(8, ':'), SEPARATOR),
+        ("short secret", KeyFormat::builder("sk_").secret_length(21), &weak),
+        ("short ones read", KeyFormat::builder("sk_").secret_lengths(6..=64), &weak),
+        ("32 not read", KeyFormat::builder("sk_").secret_lengths(40..=64), SECRET_LENGTH),
+        ("none read", KeyFormat::builder("sk_").secret_lengths(RangeInclusive::new(64, 22)), SECRET_LENGTH),
+        ("256 bytes", KeyFormat::builder(&long), &too_long),
+        ("overflow", KeyFormat::builder("sk_").secret_length(usize::MAX), &too_long),
     ] {
-        assert_eq!(builder.build().err(), Some(fault), "{name}");
+        let error = builder.build().unwrap_err();
+        assert_eq!((error.kind(), error.to_string()), ("key format", fault.into()), "{name}");
     }
-    assert_eq!(KeyFormat::new("").err(), Some(InvalidKeyFormat::Prefix), "the short way");
-    assert_eq!(KeyFormat::new(&long).err(), Some(InvalidKeyFormat::TooLong), "the short way");
+    assert_eq!(KeyFormat::new("").unwrap_err().to_string(), PREFIX, "the short way");
+    assert_eq!(KeyFormat::new(&long).unwrap_err().to_string(), too_long, "the short way");
     assert!(KeyFormat::new(&long[1..]).is_ok());
     assert!(KeyFormat::builder("sk_").secret_length(22).build().is_ok());
 }
@@ -391,33 +391,36 @@ fn a_hint_shows_prefix_mark_and_last_four() {
 
 #[test]
 fn corrupt_digests_are_errors() {
+    const ALGORITHM: &str = "a digest starts with sha256: or hmac-sha256:";
+    const PEPPER_ID: &str = "the pepper id of a digest is a number from 0 to 4294967295";
+    const BYTES: &str = "a digest ends in 64 lower-case hexadecimal digits";
     let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     for (name, text, fault) in [
-        ("empty", String::new(), CorruptDigest::Algorithm),
-        ("no algorithm", hex.to_owned(), CorruptDigest::Algorithm),
-        ("unknown algorithm", format!("md5:{hex}"), CorruptDigest::Algorithm),
-        ("capital algorithm", format!("SHA256:{hex}"), CorruptDigest::Algorithm),
-        ("space before", format!(" sha256:{hex}"), CorruptDigest::Algorithm),
-        ("short", format!("sha256:{}", &hex[2..]), CorruptDigest::Bytes),
-        ("odd", format!("sha256:{}", &hex[1..]), CorruptDigest::Bytes),
-        ("long", format!("sha256:{hex}00"), CorruptDigest::Bytes),
-        ("capital hexadecimal", format!("sha256:{}", hex.to_uppercase()), CorruptDigest::Bytes),
-        ("not hexadecimal", format!("sha256:g{}", &hex[1..]), CorruptDigest::Bytes),
-        ("beyond ASCII, 64 bytes", format!("sha256:é{}", &hex[2..]), CorruptDigest::Bytes),
-        ("line break", format!("sha256:{hex}\n"), CorruptDigest::Bytes),
-        ("pepper with SHA-256", format!("sha256:1:{hex}"), CorruptDigest::Bytes),
-        ("no pepper", format!("hmac-sha256:{hex}"), CorruptDigest::PepperId),
-        ("empty pepper", format!("hmac-sha256::{hex}"), CorruptDigest::PepperId),
-        ("pepper too large", format!("hmac-sha256:4294967296:{hex}"), CorruptDigest::PepperId),
-        ("pepper with a sign", format!("hmac-sha256:+1:{hex}"), CorruptDigest::PepperId),
-        ("pepper with a zero", format!("hmac-sha256:01:{hex}"), CorruptDigest::PepperId),
-        ("pepper with other digits", format!("hmac-sha256:١:{hex}"), CorruptDigest::PepperId),
-        ("short under a pepper", format!("hmac-sha256:1:{}", &hex[2..]), CorruptDigest::Bytes),
+        ("empty", String::new(), ALGORITHM),
+        ("no algorithm", hex.to_owned(), ALGORITHM),
+        ("unknown algorithm", format!("md5:{hex}"), ALGORITHM),
+        ("capital algorithm", format!("SHA256:{hex}"), ALGORITHM),
+        ("space before", format!(" sha256:{hex}"), ALGORITHM),
+        ("short", format!("sha256:{}", &hex[2..]), BYTES),
+        ("odd", format!("sha256:{}", &hex[1..]), BYTES),
+        ("long", format!("sha256:{hex}00"), BYTES),
+        ("capital hexadecimal", format!("sha256:{}", hex.to_uppercase()), BYTES),
+        ("not hexadecimal", format!("sha256:g{}", &hex[1..]), BYTES),
+        ("beyond ASCII, 64 bytes", format!("sha256:é{}", &hex[2..]), BYTES),
+        ("line break", format!("sha256:{hex}\n"), BYTES),
+        ("pepper with SHA-256", format!("sha256:1:{hex}"), BYTES),
+        ("no pepper", format!("hmac-sha256:{hex}"), PEPPER_ID),
+        ("empty pepper", format!("hmac-sha256::{hex}"), PEPPER_ID),
+        ("pepper too large", format!("hmac-sha256:4294967296:{hex}"), PEPPER_ID),
+        ("pepper with a sign", format!("hmac-sha256:+1:{hex}"), PEPPER_ID),
+        ("pepper with a zero", format!("hmac-sha256:01:{hex}"), PEPPER_ID),
+        ("pepper with other digits", format!("hmac-sha256:١:{hex}"), PEPPER_ID),
+        ("short under a pepper", format!("hmac-sha256:1:{}", &hex[2..]), BYTES),
     ] {
-        assert_eq!(text.parse::<Digest>(), Err(fault), "{name}");
+        assert_eq!(text.parse::<Digest>().unwrap_err().to_string(), fault, "{name}");
         let json = serde_json::to_string(&text).unwrap();
         let error = serde_json::from_str::<Digest>(&json).unwrap_err().to_string();
-        assert!(error.starts_with(&fault.to_string()), "{name}: {error}");
+        assert!(error.starts_with(fault), "{name}: {error}");
     }
     assert!(
         "hmac-sha256:4294967295:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -485,15 +488,18 @@ fn a_digest_of_a_removed_pepper_no_longer_verifies() {
 
 #[test]
 fn empty_short_repeated_and_too_many_peppers_are_errors() {
-    use tower_api_keys::key::InvalidPepper::{DuplicateId, TooMany, TooShort};
+    fn error(peppers: Result<Peppers, InvalidValue>) -> String {
+        peppers.unwrap_err().to_string()
+    }
+    const TOO_SHORT: &str = "a pepper has at least 32 bytes";
     let id = PepperId::new;
-    assert_eq!(Peppers::new(id(1), SecretString::from("")).err(), Some(TooShort));
-    assert_eq!(Peppers::new(id(1), SecretString::new("p".repeat(31))).err(), Some(TooShort));
+    assert_eq!(error(Peppers::new(id(1), SecretString::from(""))), TOO_SHORT);
+    assert_eq!(error(Peppers::new(id(1), SecretString::new("p".repeat(31)))), TOO_SHORT);
     let peppers = Peppers::new(id(1), pepper('a')).unwrap();
-    assert_eq!(peppers.clone().with_previous(id(2), SecretString::from("")).err(), Some(TooShort));
-    assert_eq!(peppers.clone().with_previous(id(1), pepper('b')).err(), Some(DuplicateId(id(1))));
+    assert_eq!(error(peppers.clone().with_previous(id(2), SecretString::from(""))), TOO_SHORT);
+    assert_eq!(error(peppers.clone().with_previous(id(1), pepper('b'))), "two peppers have the id 1");
     let full = peppers.with_previous(id(2), pepper('b')).unwrap().with_previous(id(3), pepper('c')).unwrap();
-    assert_eq!(full.clone().with_previous(id(4), pepper('d')).err(), Some(TooMany));
+    assert_eq!(error(full.clone().with_previous(id(4), pepper('d'))), "more than three peppers");
     assert_eq!(full.accept_unpeppered().candidates("key").len(), 4);
 }
 

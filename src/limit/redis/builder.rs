@@ -8,9 +8,11 @@ use super::script::{Rule, Scripts};
 use super::shared::{Shared, part};
 use super::subject_cache::SubjectCache;
 use super::{OnFailure, RedisConnection};
+use crate::InvalidValue;
 use crate::clock::{Clock, Now, SystemClock};
 use crate::limit::category::Category;
-use crate::limit::{MemoryRateLimiter, Quota, TooManyQuotas};
+use crate::limit::limiter::too_many_quotas;
+use crate::limit::{MemoryRateLimiter, Quota};
 
 /// Configures a [`RedisRateLimiter`].
 #[derive(Clone, Debug)]
@@ -55,10 +57,10 @@ impl RedisRateLimiterBuilder {
     ///
     /// # Errors
     ///
-    /// [`TooManyQuotas`] if there are already [`MemoryRateLimiter::MAX_QUOTAS`].
-    pub fn quota(mut self, quota: Quota) -> Result<Self, TooManyQuotas> {
+    /// [`InvalidValue`] if there are already [`MemoryRateLimiter::MAX_QUOTAS`].
+    pub fn quota(mut self, quota: Quota) -> Result<Self, InvalidValue> {
         if self.quotas.len() == MemoryRateLimiter::MAX_QUOTAS {
-            return Err(TooManyQuotas);
+            return Err(too_many_quotas());
         }
         self.quotas.push(quota);
         Ok(self)

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
 use super::breaker::Breaker;
-use crate::store::InvalidRedisUrl;
+use crate::InvalidValue;
 use crate::store::redis_url;
 
 /// The time limit for connecting. No request waits longer than its own deadline.
@@ -29,7 +29,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// let connection = RedisConnection::open("redis://127.0.0.1:6379/0")?;
 /// # let _ = connection;
-/// # Ok::<_, tower_api_keys::store::InvalidRedisUrl>(())
+/// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 #[derive(Clone)]
 pub struct RedisConnection {
@@ -79,8 +79,8 @@ impl RedisConnection {
     ///
     /// # Errors
     ///
-    /// [`InvalidRedisUrl`] if `url` cannot be parsed.
-    pub fn open(url: &str) -> Result<Self, InvalidRedisUrl> {
+    /// [`InvalidValue`] if `url` cannot be parsed.
+    pub fn open(url: &str) -> Result<Self, InvalidValue> {
         let client = redis_url::open(url)?;
         let own = Own {
             client,
