@@ -29,7 +29,7 @@ pub trait Limit: fmt::Debug + Send + Sync + 'static {
     /// Decides one request. A limiter that has to wait counts nothing before its future is polled.
     fn decide(&self, subject: &Subject, charge: Charge) -> Deciding;
 
-    fn take_back(&self, receipt: Receipt);
+    fn take_back(&self, permit: Box<Permit>);
 }
 
 /// A decision, or the future that makes it.
@@ -50,22 +50,14 @@ pub struct Charge {
     pub(crate) refundable: bool,
 }
 
-/// There is a receipt only if the request was admitted and may have to be taken back.
-pub(crate) type Outcome = Result<(Decision, Option<Receipt>), Undecided>;
+/// There is a permit only if the request was admitted and may have to be taken back.
+pub(crate) type Outcome = Result<(Decision, Option<Box<Permit>>), Undecided>;
 
 /// A limiter cannot decide: its shared store does not answer, and its policy is to reject requests then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the shared store of the rate limiter does not answer")]
 #[non_exhaustive]
 pub struct Undecided;
-
-/// The permit of any limiter.
-#[derive(Debug)]
-pub enum Receipt {
-    Memory(Box<Permit>),
-    #[cfg(feature = "redis")]
-    Redis(Box<super::RedisPermit>),
-}
 
 impl<L: Limit + ?Sized> Limit for Arc<L> {
     fn describe(&self) -> &Arc<Category> {
@@ -76,8 +68,8 @@ impl<L: Limit + ?Sized> Limit for Arc<L> {
         (**self).decide(subject, charge)
     }
 
-    fn take_back(&self, receipt: Receipt) {
-        (**self).take_back(receipt);
+    fn take_back(&self, permit: Box<Permit>) {
+        (**self).take_back(permit);
     }
 }
 
@@ -91,12 +83,8 @@ impl Limit for MemoryRateLimiter {
         Deciding::Ready(outcome(self, subject, charge))
     }
 
-    fn take_back(&self, receipt: Receipt) {
-        match receipt {
-            Receipt::Memory(permit) => self.refund(*permit),
-            #[cfg(feature = "redis")]
-            Receipt::Redis(_) => {}
-        }
+    fn take_back(&self, permit: Box<Permit>) {
+        self.refund(*permit);
     }
 }
 
@@ -106,5 +94,5 @@ fn outcome(limiter: &MemoryRateLimiter, subject: &Subject, charge: Charge) -> Ou
         return Ok((limiter.check_for_good(subject, limit_override, cost, now), None));
     }
     let (decision, permit) = limiter.check(subject, limit_override, cost, now);
-    Ok((decision, permit.map(|permit| Receipt::Memory(Box::new(permit)))))
+    Ok((decision, permit.map(Box::new)))
 }

@@ -55,15 +55,18 @@ pub struct MemoryRateLimiterBuilder {
     capacity: NonZeroUsize,
 }
 
-/// The cost counted for one admitted request. [`MemoryRateLimiter::refund`] takes it back; if dropped, it stays
-/// counted.
+/// The cost counted for one admitted request. The `refund` of its limiter takes it back; if dropped, it stays counted.
 ///
 /// Not `Clone`, so it cannot be taken back twice.
 #[derive(Debug)]
 pub struct Permit {
-    subject: Subject,
-    cost: u32,
-    counted: Counted,
+    pub(super) subject: Subject,
+    pub(super) cost: u32,
+    /// Where this process counted it. `None` if it did not: what Redis admits may be more than fits a count here.
+    counted: Option<Counted>,
+    /// Where Redis counted it; `None` if Redis was not asked.
+    #[cfg(feature = "redis")]
+    pub(super) place: Option<super::redis::Place>,
 }
 
 impl MemoryRateLimiterBuilder {
@@ -187,15 +190,23 @@ impl MemoryRateLimiter {
 
     /// Counts a request that was admitted elsewhere, regardless of the limits.
     #[cfg(feature = "redis")]
-    pub(super) fn record(&self, subject: &Subject, cost: u32, now: Now) -> Option<Permit> {
-        self.count(subject, Request::admitted(cost, now)).1
+    pub(super) fn record(&self, subject: &Subject, cost: u32, now: Now) -> Permit {
+        let mut counted = Counted::default();
+        let decision = self.counts.count(subject, Request::admitted(cost, now), &mut counted);
+        let counted = decision.is_admitted().then_some(counted);
+        Permit { subject: subject.clone(), cost, counted, place: None }
     }
 
     fn count(&self, subject: &Subject, request: Request) -> (Decision, Option<Permit>) {
         let mut counted = Counted::default();
         let decision = self.counts.count(subject, request, &mut counted);
-        let permit =
-            decision.is_admitted().then(|| Permit { subject: subject.clone(), cost: request.cost, counted });
+        let permit = decision.is_admitted().then(|| Permit {
+            subject: subject.clone(),
+            cost: request.cost,
+            counted: Some(counted),
+            #[cfg(feature = "redis")]
+            place: None,
+        });
         (decision, permit)
     }
 
@@ -219,7 +230,9 @@ impl MemoryRateLimiter {
     ///
     /// The permit must come from this limiter.
     pub fn refund(&self, permit: Permit) {
-        self.counts.give_back(&permit.subject, &permit.counted, permit.cost);
+        if let Some(counted) = &permit.counted {
+            self.counts.give_back(&permit.subject, counted, permit.cost);
+        }
     }
 
     pub(crate) fn category_data(&self) -> &Category {
@@ -235,6 +248,13 @@ impl MemoryRateLimiter {
     /// The number of subjects with their own count.
     pub fn subject_count(&self) -> usize {
         self.counts.len()
+    }
+}
+
+#[cfg(feature = "redis")]
+impl Permit {
+    pub(super) fn with_place(self, place: super::redis::Place) -> Self {
+        Self { place: Some(place), ..self }
     }
 }
 

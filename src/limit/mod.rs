@@ -54,14 +54,12 @@ mod atomic {
 pub(crate) use category::Category;
 pub use decision::{Decision, Verdict};
 pub(crate) use fields::Fields;
-pub(crate) use limit::{Charge, Deciding, Outcome, PendingDecision, Receipt};
+pub(crate) use limit::{Charge, Deciding, Outcome, PendingDecision};
 pub use limit::{RateLimiter, Undecided};
 pub use limiter::{MemoryRateLimiter, MemoryRateLimiterBuilder, Permit};
 pub use quota::Quota;
 #[cfg(feature = "redis")]
-pub use redis::{
-    OnFailure, RedisConnection, RedisPermit, RedisRateLimiter, RedisRateLimiterBuilder, RedisStatus,
-};
+pub use redis::{OnFailure, RedisConnection, RedisRateLimiter, RedisRateLimiterBuilder, RedisStatus};
 pub use rule::RateLimit;
 pub(crate) use rule::{CostFn, RefundFn, SubjectKind};
 pub use subject::Subject;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::presented::{Pair, PresentedCompanion, PresentedKey, PresentedSession, Verified};
 use crate::clock::{Clock, Now};
 use crate::identity::{Authentication, Caller};
-use crate::limit::{Decision, PendingDecision, RateLimiter, Receipt, RefundFn};
+use crate::limit::{Decision, PendingDecision, Permit, RateLimiter, RefundFn};
 use crate::rejection::{Reason, Rejection};
 use crate::scope::ScopeRequirement;
 use crate::store::{Lookup, PendingLookup};
@@ -138,7 +138,7 @@ pub(super) struct Reported {
 
 /// One admitted request, as one limiter has counted it.
 pub(super) struct Charged {
-    pub(super) receipt: Receipt,
+    pub(super) receipt: Box<Permit>,
     pub(super) position: Position,
     pub(super) counts: Arc<dyn RateLimiter>,
     pub(super) cost: u32,

@@ -15,8 +15,8 @@ use tower::{Service, ServiceBuilder, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::{Clock, Now, SystemClock};
 use tower_api_keys::limit::{
-    Decision, MemoryRateLimiter, Quota, RedisConnection, RedisPermit, RedisRateLimiter,
-    RedisRateLimiterBuilder, Subject, Verdict,
+    Decision, MemoryRateLimiter, Permit, Quota, RedisConnection, RedisRateLimiter, RedisRateLimiterBuilder,
+    Subject, Verdict,
 };
 use tower_api_keys::{MemoryStore, RateLimit};
 
@@ -52,7 +52,7 @@ async fn charge(
     subject: &Subject,
     limit_override: Option<u32>,
     cost: u32,
-) -> (Decision, Option<RedisPermit>) {
+) -> (Decision, Option<Permit>) {
     let limit_override = limit_override.and_then(NonZeroU32::new);
     limiter.check(subject, limit_override, cost, SystemClock.now()).await.unwrap()
 }

@@ -10,12 +10,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
-use super::permit::RedisPermit;
 use super::shared::{Decided, Request, Shared};
 use crate::clock::Now;
 use crate::limit::category::Category;
-use crate::limit::limit::{Charge, Deciding, Limit, Outcome, Receipt, Undecided};
-use crate::limit::{Decision, Quota, Subject};
+use crate::limit::limit::{Charge, Deciding, Limit, Outcome, Undecided};
+use crate::limit::{Decision, Permit, Quota, Subject};
 
 /// Limits one category of requests, each subject separately, across processes: Redis or Valkey counts.
 ///
@@ -157,7 +156,7 @@ impl RedisRateLimiter {
         }
     }
 
-    /// Counts a request of `cost` units if it fits, and returns the decision. There is a [`RedisPermit`] only if the
+    /// Counts a request of `cost` units if it fits, and returns the decision. There is a [`Permit`] only if the
     /// request was admitted.
     ///
     /// `limit_override` and `cost` are those of [`MemoryRateLimiter::check`](crate::limit::MemoryRateLimiter::check).
@@ -172,7 +171,7 @@ impl RedisRateLimiter {
         limit_override: Option<NonZeroU32>,
         cost: u32,
         now: Now,
-    ) -> Result<(Decision, Option<RedisPermit>), Undecided> {
+    ) -> Result<(Decision, Option<Permit>), Undecided> {
         let request = Request { subject, charge: Charge { limit_override, cost, now, refundable: true } };
         match self.shared.check_now(request) {
             Poll::Ready(decided) => decided,
@@ -183,7 +182,7 @@ impl RedisRateLimiter {
     /// Takes back the cost of an admitted request. Does nothing if it no longer counts, or if Redis does not answer.
     ///
     /// The permit must come from this limiter.
-    pub async fn refund(&self, permit: RedisPermit) {
+    pub async fn refund(&self, permit: Permit) {
         self.shared.refund(permit).await;
     }
 }
@@ -219,8 +218,8 @@ impl Limit for RedisRateLimiter {
         }
     }
 
-    fn take_back(&self, receipt: Receipt) {
-        if let (Receipt::Redis(permit), Ok(runtime)) = (receipt, Handle::try_current()) {
+    fn take_back(&self, permit: Box<Permit>) {
+        if let Ok(runtime) = Handle::try_current() {
             let shared = self.shared.clone();
             runtime.spawn(async move { shared.refund(*permit).await });
         }
@@ -230,7 +229,7 @@ impl Limit for RedisRateLimiter {
 fn outcome(decided: Decided, charge: Charge) -> Outcome {
     decided.map(|(decision, permit)| {
         let permit = permit.filter(|_| charge.refundable);
-        (decision, permit.map(|permit| Receipt::Redis(Box::new(permit))))
+        (decision, permit.map(Box::new))
     })
 }
 

@@ -4,7 +4,6 @@ mod breaker;
 mod builder;
 mod connection;
 mod limiter;
-mod permit;
 mod script;
 mod shared;
 mod subject_cache;
@@ -12,7 +11,7 @@ mod subject_cache;
 pub use builder::RedisRateLimiterBuilder;
 pub use connection::RedisConnection;
 pub use limiter::{RedisRateLimiter, RedisStatus};
-pub use permit::RedisPermit;
+pub(super) use script::Place;
 
 /// What a [`RedisRateLimiter`] does with requests when Redis does not answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

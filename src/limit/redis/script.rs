@@ -119,7 +119,7 @@ pub(super) struct Answer {
 
 /// Where a script counted something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(in crate::limit) struct Place {
     /// When the subject's state was created; refunds ignore any other state.
     pub(super) born: u64,
     /// Under each quota.

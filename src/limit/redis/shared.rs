@@ -10,7 +10,6 @@ use redis::Value;
 use tokio::time::timeout_at;
 
 use super::connection::{Call, CallError};
-use super::permit::RedisPermit;
 use super::script::{Answer, Place, Rule, Rules, Scripts, Text};
 use super::subject_cache::{Denial, Lease, SubjectCache};
 use super::{OnFailure, RedisConnection};
@@ -55,16 +54,10 @@ pub(super) struct Request<'a> {
     pub(super) charge: Charge,
 }
 
-pub(super) type Decided = Result<(Decision, Option<RedisPermit>), Undecided>;
+pub(super) type Decided = Result<(Decision, Option<Permit>), Undecided>;
 
 /// The decision of Redis, now or earlier; there is a place if it counted the request.
 type RedisOutcome = Result<(Decision, Option<Place>), CallError>;
-
-impl Request<'_> {
-    fn permit(self, local: Option<Permit>, place: Option<Place>) -> RedisPermit {
-        RedisPermit { subject: self.subject.clone(), cost: self.charge.cost, local, place }
-    }
-}
 
 impl Shared {
     /// The decision, if it needs no call to Redis.
@@ -97,14 +90,14 @@ impl Shared {
             Some(duration) => self.ask_for_lease(request, duration, deadline).await,
         };
         match asked {
-            Ok((decision, Some(place))) => Ok((decision, Some(request.permit(local, Some(place))))),
+            Ok((decision, Some(place))) => Ok((decision, Some(local.with_place(place)))),
             Ok((decision, None)) => {
-                self.forget_here(local);
+                self.local.refund(local);
                 Ok((decision, None))
             }
             Err(error) => {
                 self.note(&error);
-                self.forget_here(local);
+                self.local.refund(local);
                 self.alone(request)
             }
         }
@@ -195,7 +188,7 @@ impl Shared {
     }
 
     /// The decision by a denial that still holds, or by a lease.
-    fn without_asking(&self, request: Request<'_>, now: Instant) -> Option<(Decision, Option<RedisPermit>)> {
+    fn without_asking(&self, request: Request<'_>, now: Instant) -> Option<(Decision, Option<Permit>)> {
         let Request { subject, charge: Charge { limit_override, cost, .. } } = request;
         if let Some(decision) = self.cache.denial(subject, limit_override, cost, now) {
             self.counts.denied_from_memory.fetch_add(1, Ordering::Relaxed);
@@ -211,7 +204,7 @@ impl Shared {
             }
         };
         self.counts.admitted_from_lease.fetch_add(1, Ordering::Relaxed);
-        Some((decision, Some(request.permit(local, Some(place)))))
+        Some((decision, Some(local.with_place(place))))
     }
 
     /// The decision for a request that Redis was not asked about, or did not answer.
@@ -222,20 +215,20 @@ impl Shared {
         }
         let (decision, local) = self.decide_here(request);
         if self.on_failure == OnFailure::Local {
-            return Ok((decision, local.map(|local| request.permit(Some(local), None))));
+            return Ok((decision, local));
         }
-        let local = local.or_else(|| self.record_here(request));
-        Ok((Decision { verdict: Verdict::Admitted, ..decision }, Some(request.permit(local, None))))
+        let local = local.unwrap_or_else(|| self.record_here(request));
+        Ok((Decision { verdict: Verdict::Admitted, ..decision }, Some(local)))
     }
 
     /// Adds a request that Redis will decide to this process's count. For a while after a failure this count may deny
     /// it.
-    fn count_here(&self, request: Request<'_>, now: Instant) -> Result<Option<Permit>, Decision> {
+    fn count_here(&self, request: Request<'_>, now: Instant) -> Result<Permit, Decision> {
         if !self.is_recovering(now) {
             return Ok(self.record_here(request));
         }
         match self.decide_here(request) {
-            (_, Some(permit)) => Ok(Some(permit)),
+            (_, Some(permit)) => Ok(permit),
             (denied, None) => {
                 self.counts.decided_alone.fetch_add(1, Ordering::Relaxed);
                 Err(denied)
@@ -243,7 +236,7 @@ impl Shared {
         }
     }
 
-    fn record_here(&self, Request { subject, charge }: Request<'_>) -> Option<Permit> {
+    fn record_here(&self, Request { subject, charge }: Request<'_>) -> Permit {
         self.local.record(subject, charge.cost, charge.now)
     }
 
@@ -256,12 +249,6 @@ impl Shared {
             decision.reset = nanos(self.recovery_window);
         }
         (Decision { degraded: true, ..decision }, permit)
-    }
-
-    fn forget_here(&self, local: Option<Permit>) {
-        if let Some(permit) = local {
-            self.local.refund(permit);
-        }
     }
 
     /// Whether Redis may have lost, or never received, counts that still apply.
@@ -285,9 +272,9 @@ impl Shared {
     }
 
     /// Takes back the cost of an admitted request.
-    pub(super) async fn refund(&self, permit: RedisPermit) {
-        let RedisPermit { subject, cost, local, place } = permit;
-        self.forget_here(local);
+    pub(super) async fn refund(&self, permit: Permit) {
+        let (subject, cost, place) = (permit.subject.clone(), permit.cost, permit.place);
+        self.local.refund(permit);
         let Some(place) = place.filter(|_| cost > 0) else { return };
         let started = Instant::now();
         if self.lease.is_some() && self.cache.return_to_lease(&subject, &place, cost, started) {
