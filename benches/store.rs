@@ -23,8 +23,8 @@ use tokio::runtime::{Builder, Runtime};
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::key::{Digest, KeyId, KeyRecord, Mode, Owner, Peppers};
 use tower_api_keys::store::{
-    CachedStore, FindResult, KeyAdministration, KeySelector, KeyStore, MemoryStore, PostgresStore,
-    SqliteStore,
+    CachedStore, KeyAdministration, KeySelector, KeyStore, MemoryStore, PostgresStore, SqliteStore,
+    StoreError,
 };
 
 const START: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
@@ -69,7 +69,11 @@ async fn fill(store: &dyn KeyAdministration, count: usize) {
     }
 }
 
-async fn find(store: &dyn KeyStore, by: By, (id, digest): &(KeyId, Digest)) -> FindResult {
+async fn find(
+    store: &dyn KeyStore,
+    by: By,
+    (id, digest): &(KeyId, Digest),
+) -> Result<Option<Arc<KeyRecord>>, StoreError> {
     let digests = [*digest];
     let selector = match by {
         By::Digest => KeySelector::Digests(&digests),

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use super::{MAX_CREDENTIAL_LENGTH, MalformedCredential};
+use super::{Credential, MalformedCredential};
 
 /// The credential after `scheme` in the field `Authorization`; `None` if the field is missing or has another scheme.
 ///
@@ -30,7 +30,7 @@ pub(super) fn credential<'r>(
         Some(b'\t') => return Err(MalformedCredential::Scheme),
         Some(_) => return Ok(None),
     }
-    if value.len() > MAX_CREDENTIAL_LENGTH {
+    if value.len() > Credential::MAX_LENGTH {
         return Err(MalformedCredential::TooLong);
     }
     let credential = rest.trim_ascii_start();
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(basic(&[b"Basic abc= def="]), Err(MalformedCredential::NotVisibleAscii));
         assert_eq!(basic(&[b"Basic abc=, Basic def="]), Err(MalformedCredential::NotVisibleAscii));
         assert_eq!(basic(&[b"Basic \xff"]), Err(MalformedCredential::NotVisibleAscii));
-        let long = [b"Basic ".as_slice(), &[b'x'; MAX_CREDENTIAL_LENGTH]].concat();
+        let long = [b"Basic ".as_slice(), &[b'x'; Credential::MAX_LENGTH]].concat();
         assert_eq!(basic(&[&long]), Err(MalformedCredential::TooLong));
     }
 }

@@ -4,7 +4,10 @@ use http::HeaderName;
 
 use super::{Challenge, CredentialExtractor, Extracted, RequestView};
 
-/// Makes an extractor from a closure and its challenge.
+/// Makes an extractor from a closure, its challenge, and the header fields that it reads a secret from, which are then kept
+/// out of logs ([`credential_headers`](CredentialExtractor::credential_headers)).
+///
+/// An extractor that finds [sessions](super::Credential::session) is a type of its own.
 ///
 /// ```
 /// use http::{HeaderName, Request};
@@ -13,7 +16,7 @@ use super::{Challenge, CredentialExtractor, Extracted, RequestView};
 ///
 /// const X_TOKEN: HeaderName = HeaderName::from_static("x-token");
 ///
-/// let extractor = credential::from_fn(Challenge::new("Token")?, |request| {
+/// let extractor = credential::from_fn(Challenge::new("Token")?, [X_TOKEN], |request| {
 ///     let mut values = request.headers.get_all(X_TOKEN).iter();
 ///     match (values.next(), values.next()) {
 ///         (None, _) => Extracted::Absent,
@@ -23,8 +26,7 @@ use super::{Challenge, CredentialExtractor, Extracted, RequestView};
 ///             _ => Extracted::Malformed(MalformedCredential::Other("a token has 40 characters")),
 ///         },
 ///     }
-/// })
-/// .with_credential_header(X_TOKEN);
+/// });
 ///
 /// // In a test of the application:
 /// let request = Request::builder().header("x-token", "too short").body(())?;
@@ -34,35 +36,21 @@ use super::{Challenge, CredentialExtractor, Extracted, RequestView};
 ///
 /// Write the closure directly as the argument, or use a function: for a closure in a variable, the compiler does not
 /// infer that it accepts requests of any lifetime.
-pub fn from_fn<F>(challenge: Challenge, extract: F) -> FromFn<F>
+pub fn from_fn<F>(
+    challenge: Challenge,
+    headers: impl IntoIterator<Item = HeaderName>,
+    extract: F,
+) -> impl CredentialExtractor + fmt::Debug
 where
     F: for<'r> Fn(RequestView<'r>) -> Extracted<'r> + Send + Sync + 'static,
 {
-    FromFn { extract, challenge, headers: Vec::new(), finds_sessions: false }
+    FromFn { extract, challenge, headers: headers.into_iter().collect() }
 }
 
-/// An extractor made by [`from_fn`].
-#[derive(Clone)]
-pub struct FromFn<F> {
+struct FromFn<F> {
     extract: F,
     challenge: Challenge,
     headers: Vec<HeaderName>,
-    finds_sessions: bool,
-}
-
-impl<F> FromFn<F> {
-    /// Names a header field that the closure reads a secret from, so that it is marked sensitive.
-    #[must_use]
-    pub fn with_credential_header(mut self, name: HeaderName) -> Self {
-        self.headers.push(name);
-        self
-    }
-
-    /// Declares that the closure may find [sessions](super::Credential::session).
-    #[must_use]
-    pub fn with_sessions(self) -> Self {
-        Self { finds_sessions: true, ..self }
-    }
 }
 
 impl<F> CredentialExtractor for FromFn<F>
@@ -75,10 +63,6 @@ where
 
     fn challenge(&self) -> Challenge {
         self.challenge.clone()
-    }
-
-    fn finds_sessions(&self) -> bool {
-        self.finds_sessions
     }
 
     fn credential_headers(&self) -> Vec<HeaderName> {

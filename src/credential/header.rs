@@ -1,10 +1,7 @@
 use http::{HeaderMap, HeaderName};
 
 use super::formats::Formats;
-use super::{
-    Challenge, Credential, CredentialExtractor, Extracted, MAX_CREDENTIAL_LENGTH, MalformedCredential,
-    RequestView,
-};
+use super::{Challenge, Credential, CredentialExtractor, Extracted, MalformedCredential, RequestView};
 use crate::key::{KeyFormat, ParsedKey};
 
 /// Reads a key from its own header field: `x-api-key: wfk_abc123def456ghi789jkl012mno345pq`.
@@ -114,7 +111,7 @@ fn single_line<'r>(
     let value = value.as_bytes().trim_ascii();
     match value.len() {
         0 => Err(MalformedCredential::Empty),
-        1..=MAX_CREDENTIAL_LENGTH => Ok(Some(value)),
+        1..=Credential::MAX_LENGTH => Ok(Some(value)),
         _ => Err(MalformedCredential::TooLong),
     }
 }
@@ -145,7 +142,7 @@ mod tests {
     fn the_value_is_the_key_without_surrounding_white_space() {
         let spaced = format!(" \t{KEY} ");
         // An HTTP/1 parser would have removed these, so they must not count over HTTP/2 either.
-        let far_apart = format!("{KEY}{}", " ".repeat(MAX_CREDENTIAL_LENGTH));
+        let far_apart = format!("{KEY}{}", " ".repeat(Credential::MAX_LENGTH));
         for value in [KEY, spaced.as_str(), far_apart.as_str()] {
             assert_eq!(extract(&[value.as_bytes()]), Ok(Some(KEY.into())), "{value:?}");
         }
@@ -157,8 +154,8 @@ mod tests {
         use MalformedCredential as M;
         let twice = format!("{KEY},{KEY}");
         let inner_space = KEY.replace('1', " ");
-        let longest = "x".repeat(MAX_CREDENTIAL_LENGTH);
-        let too_long = "x".repeat(MAX_CREDENTIAL_LENGTH + 1);
+        let longest = "x".repeat(Credential::MAX_LENGTH);
+        let too_long = "x".repeat(Credential::MAX_LENGTH + 1);
         assert_eq!(extract(&[KEY.as_bytes(), KEY.as_bytes()]), Err(M::Repeated), "the same key twice");
         assert_eq!(extract(&[KEY.as_bytes(), b""]), Err(M::Repeated), "an empty second line");
         assert_eq!(extract(&[b""]), Err(M::Empty), "empty");

@@ -35,7 +35,7 @@ pub use basic::BasicKey;
 pub use bearer::BearerKey;
 pub use challenge::Challenge;
 pub use companions::{Companions, Parts};
-pub use function::{FromFn, from_fn};
+pub use function::from_fn;
 pub use header::HeaderKey;
 pub(crate) use header::single_value;
 use http::HeaderName;
@@ -45,11 +45,6 @@ use thiserror::Error;
 
 use crate::key::{KeyId, MalformedKey, Mode, ParsedKey, SecretString};
 use crate::request::RequestView;
-
-/// The longest accepted credential, in bytes. A longer one is malformed, before it is decoded, hashed or logged.
-///
-/// hyper accepts HTTP/1 field values of several hundred kilobytes, so the limit is enforced here.
-pub const MAX_CREDENTIAL_LENGTH: usize = 4096;
 
 /// Finds one kind of credential in a request.
 ///
@@ -185,6 +180,11 @@ enum Secret<'r> {
 }
 
 impl<'r> Credential<'r> {
+    /// The longest accepted credential, in bytes. A longer one is malformed, before it is decoded, hashed or logged.
+    ///
+    /// hyper accepts HTTP/1 field values of several hundred kilobytes, so the limit is enforced here.
+    pub const MAX_LENGTH: usize = 4096;
+
     /// A credential that is borrowed from the request. `secret` is the whole key.
     pub fn borrowed(secret: &'r str) -> Self {
         Self { id: None, mode: None, is_session: false, secret: Secret::Borrowed(secret) }
@@ -247,7 +247,7 @@ pub enum MalformedCredential {
     /// The field is empty.
     #[error("the credential is empty")]
     Empty,
-    /// It is longer than [`MAX_CREDENTIAL_LENGTH`].
+    /// It is longer than [`Credential::MAX_LENGTH`].
     #[error("the credential is longer than 4096 bytes")]
     TooLong,
     /// It has characters other than visible ASCII.

@@ -6,28 +6,6 @@ use subtle::ConstantTimeEq;
 
 use crate::InvalidValue;
 
-/// Names a pepper in stored digests, so that the pepper can be replaced: 0 to 4 294 967 295, in any order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PepperId(u32);
-
-impl PepperId {
-    /// The pepper with this number.
-    pub const fn new(id: u32) -> Self {
-        Self(id)
-    }
-
-    /// The number.
-    pub const fn get(self) -> u32 {
-        self.0
-    }
-}
-
-impl fmt::Display for PepperId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// How a [`Digest`] was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -35,7 +13,7 @@ pub enum DigestAlgorithm {
     /// SHA-256, FIPS 180-4.
     Sha256,
     /// HMAC-SHA-256, RFC 2104, under the pepper with this id.
-    HmacSha256(PepperId),
+    HmacSha256(u32),
 }
 
 impl DigestAlgorithm {
@@ -43,7 +21,7 @@ impl DigestAlgorithm {
     fn tag(self) -> u64 {
         match self {
             Self::Sha256 => 0,
-            Self::HmacSha256(id) => 1 << 32 | u64::from(id.0),
+            Self::HmacSha256(id) => 1 << 32 | u64::from(id),
         }
     }
 }
@@ -150,10 +128,10 @@ impl FromStr for Digest {
     }
 }
 
-fn pepper_id(text: &str) -> Option<PepperId> {
+fn pepper_id(text: &str) -> Option<u32> {
     // `u32::from_str` also takes a plus sign and leading zeros.
     let canonical = text == "0" || text.starts_with(|first| matches!(first, '1'..='9'));
-    if canonical { text.parse().ok().map(PepperId) } else { None }
+    if canonical { text.parse().ok() } else { None }
 }
 
 fn decode_hex(hex: &str) -> Result<[u8; 32], InvalidValue> {

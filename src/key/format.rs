@@ -1,10 +1,11 @@
 use std::fmt;
+use std::io;
 use std::ops::RangeInclusive;
 
 use thiserror::Error;
 
 use super::generate::push_random;
-use super::{GeneratedKey, KeyId, Mode, RandomnessUnavailable, SecretString, checksum};
+use super::{GeneratedKey, KeyId, Mode, SecretString, checksum};
 use crate::InvalidValue;
 
 /// The shape of one family of keys: generates keys, and rejects malformed ones without a store lookup.
@@ -149,8 +150,8 @@ impl KeyFormat {
     ///
     /// # Errors
     ///
-    /// [`RandomnessUnavailable`] if the operating system provides no random bytes.
-    pub fn generate(&self, mode: Mode) -> Result<GeneratedKey, RandomnessUnavailable> {
+    /// [`io::Error`] if the operating system provides no random bytes.
+    pub fn generate(&self, mode: Mode) -> io::Result<GeneratedKey> {
         let Some(public_id) = &self.public_id else { return self.write(mode, None) };
         let mut id = String::with_capacity(public_id.length);
         push_random(&mut id, public_id.length)?;
@@ -164,8 +165,8 @@ impl KeyFormat {
     ///
     /// # Errors
     ///
-    /// [`RandomnessUnavailable`] if the operating system provides no random bytes.
-    pub fn generate_with_id(&self, mode: Mode, id: &KeyId) -> Result<GeneratedKey, RandomnessUnavailable> {
+    /// [`io::Error`] if the operating system provides no random bytes.
+    pub fn generate_with_id(&self, mode: Mode, id: &KeyId) -> io::Result<GeneratedKey> {
         self.write(mode, Some(*id))
     }
 
@@ -202,7 +203,7 @@ impl KeyFormat {
         text.starts_with(&*self.prefix)
     }
 
-    fn write(&self, mode: Mode, id: Option<KeyId>) -> Result<GeneratedKey, RandomnessUnavailable> {
+    fn write(&self, mode: Mode, id: Option<KeyId>) -> io::Result<GeneratedKey> {
         // The buffer never grows: growing would leave an unwiped copy behind.
         let mut key = SecretString::new(String::with_capacity(Self::MAX_LENGTH));
         let id = id.filter(|_| self.public_id.is_some());

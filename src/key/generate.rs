@@ -1,4 +1,5 @@
-use thiserror::Error;
+use std::io;
+
 use zeroize::Zeroizing;
 
 use super::checksum::BASE62;
@@ -15,14 +16,9 @@ pub struct GeneratedKey {
     pub secret: SecretString,
 }
 
-/// The operating system provided no random bytes, so no key was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the operating system gave no random bytes: {0}")]
-pub struct RandomnessUnavailable(getrandom::Error);
-
 impl KeyId {
     /// An identifier for a key whose format has none: the prefix, then 16 letters and digits, 95 bits.
-    pub(crate) fn random(prefix: &str) -> Result<Self, RandomnessUnavailable> {
+    pub(crate) fn random(prefix: &str) -> io::Result<Self> {
         let mut id = String::with_capacity(Self::MAX_LENGTH);
         id.push_str(prefix);
         push_random(&mut id, 16)?;
@@ -38,8 +34,11 @@ impl KeyId {
 }
 
 /// Appends `count` random letters and digits, each equally likely.
-pub(super) fn push_random(text: &mut String, count: usize) -> Result<(), RandomnessUnavailable> {
-    push_from(text, count, |bytes| getrandom::fill(bytes).map_err(RandomnessUnavailable))
+pub(super) fn push_random(text: &mut String, count: usize) -> io::Result<()> {
+    push_from(text, count, |bytes| {
+        getrandom::fill(bytes)
+            .map_err(|error| io::Error::other(format!("the operating system gave no random bytes: {error}")))
+    })
 }
 
 fn push_from<E>(

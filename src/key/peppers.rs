@@ -6,7 +6,7 @@ use sha2::block_api::compress256;
 use sha2::{Digest as _, Sha256};
 
 use super::hmac::HmacSha256;
-use super::{Digest, DigestAlgorithm, PepperId, SecretString};
+use super::{Digest, DigestAlgorithm, SecretString};
 use crate::InvalidValue;
 
 /// How keys are digested for the store: plain SHA-256, or HMAC-SHA-256 with a secret pepper kept elsewhere.
@@ -21,12 +21,12 @@ use crate::InvalidValue;
 /// shares the peppers. They are wiped from memory when the last clone is dropped.
 ///
 /// ```
-/// use tower_api_keys::key::{PepperId, Peppers, SecretString};
+/// use tower_api_keys::key::{Peppers, SecretString};
 ///
 /// # let [old_pepper, new_pepper] = ["old pepper of thirty-two bytes..", "new pepper of thirty-two bytes.."].map(SecretString::from);
 /// let before = Peppers::none().digest("wfk_4f9a");
-/// let peppers = Peppers::new(PepperId::new(2), new_pepper)?
-///     .with_previous(PepperId::new(1), old_pepper)?
+/// let peppers = Peppers::new(2, new_pepper)?
+///     .with_previous(1, old_pepper)?
 ///     .accept_unpeppered();
 ///
 /// assert!(peppers.digest("wfk_4f9a").to_string().starts_with("hmac-sha256:2:"));
@@ -56,7 +56,7 @@ const MAX_PEPPERS: usize = MAX_METHODS - 1;
 enum Method {
     Plain,
     /// HMAC with the pepper already processed, cloned for each digest.
-    Peppered(PepperId, HmacSha256),
+    Peppered(u32, HmacSha256),
 }
 
 impl Peppers {
@@ -68,13 +68,14 @@ impl Peppers {
         Self::with_current(Method::Plain)
     }
 
-    /// Digests keys with `pepper`, a text of at least 32 random bytes, such as the base64 of 32 random bytes.
+    /// Digests keys with `pepper`, a text of at least 32 random bytes, such as the base64 of 32 random bytes. `id` names it
+    /// in stored digests, so that it can be replaced: any number that no other pepper has.
     ///
     /// # Errors
     ///
     /// [`InvalidValue`] if it has under 32 bytes, the size of the digest: RFC 2104, section 3 advises against less. An
     /// empty pepper usually means that an environment variable is not set.
-    pub fn new(id: PepperId, pepper: SecretString) -> Result<Self, InvalidValue> {
+    pub fn new(id: u32, pepper: SecretString) -> Result<Self, InvalidValue> {
         Method::peppered(id, &pepper).map(Self::with_current)
     }
 
@@ -94,7 +95,7 @@ impl Peppers {
         let mut peppers = text.expose_secret().split_ascii_whitespace().map(|pepper| {
             let (id, pepper) = pepper.split_once(':').ok_or(FORMAT)?;
             let id = id.parse().map_err(|_| FORMAT)?;
-            Ok((PepperId::new(id), SecretString::from(pepper)))
+            Ok((id, SecretString::from(pepper)))
         });
         let (id, pepper) = peppers.next().ok_or(MISSING)??;
         peppers.try_fold(Self::new(id, pepper)?, |all, pepper| {
@@ -110,7 +111,7 @@ impl Peppers {
     ///
     /// [`InvalidValue`] if it is too short, its id is taken, or there are three already: each adds cost per lookup by
     /// digest.
-    pub fn with_previous(mut self, id: PepperId, pepper: SecretString) -> Result<Self, InvalidValue> {
+    pub fn with_previous(mut self, id: u32, pepper: SecretString) -> Result<Self, InvalidValue> {
         let method = Method::peppered(id, &pepper)?;
         if self.method(method.algorithm()).is_some() {
             return Err(InvalidValue::naming("pepper", format!("two peppers have the id {id}")));
@@ -142,9 +143,13 @@ impl Peppers {
         self.method(algorithm).map(|method| method.digest(key))
     }
 
-    /// Every digest under which `key` may be stored, the current one first.
+    /// Every digest under which `key` may be stored, one to four of them, the current one first.
+    pub fn candidates(&self, key: &str) -> impl Deref<Target = [Digest]> + Clone + fmt::Debug + use<> {
+        self.digests(key)
+    }
+
     #[inline]
-    pub fn candidates(&self, key: &str) -> Candidates {
+    pub(crate) fn digests(&self, key: &str) -> Candidates {
         let current = self.methods.current.digest(key);
         if self.methods.accepted.is_empty() {
             return Candidates(Digests::One(current));
@@ -172,7 +177,7 @@ impl Peppers {
 }
 
 impl Method {
-    fn peppered(id: PepperId, pepper: &SecretString) -> Result<Self, InvalidValue> {
+    fn peppered(id: u32, pepper: &SecretString) -> Result<Self, InvalidValue> {
         let pepper = pepper.expose_secret().as_bytes();
         if pepper.len() < Peppers::MIN_PEPPER_LENGTH {
             return Err(TOO_SHORT);
@@ -242,7 +247,7 @@ impl fmt::Debug for Method {
 
 /// The digests under which a key may be stored, at least one and at most four, the current one first.
 #[derive(Clone)]
-pub struct Candidates(Digests);
+pub(crate) struct Candidates(Digests);
 
 /// One digest, except while peppers are being replaced.
 #[derive(Clone)]
@@ -293,7 +298,7 @@ mod tests {
     #[test]
     fn a_pepper_is_the_key_of_hmac() {
         // Computed with the hmac module of Python.
-        let peppers = Peppers::new(PepperId::new(9), "0123456789abcdef0123456789abcdef".into()).unwrap();
+        let peppers = Peppers::new(9, "0123456789abcdef0123456789abcdef".into()).unwrap();
         let text = "hmac-sha256:9:454b8b8cb82dbd745c2c1f83e59baaf7c205e38868ca94d65db3883c244b9a65";
         assert_eq!(peppers.digest("wfk_4f9a").to_string(), text);
     }
@@ -303,7 +308,7 @@ mod tests {
         let [one, two] = ["1", "2"].map(|digit| digit.repeat(32));
         let read = |text: String| Peppers::read(&SecretString::new(text));
         let peppers = read(format!("2:{two} 1:{one}")).unwrap();
-        let [current, previous] = [2, 1].map(|id| DigestAlgorithm::HmacSha256(PepperId::new(id)));
+        let [current, previous] = [2, 1].map(DigestAlgorithm::HmacSha256);
         assert_eq!(peppers.digest("key").algorithm(), current);
         assert!(peppers.digest_with("key", previous).is_some());
         for (text, fault) in [

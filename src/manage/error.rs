@@ -1,9 +1,9 @@
 use std::borrow::Cow;
 use std::fmt;
+use std::io;
 
 use thiserror::Error;
 
-use crate::key::RandomnessUnavailable;
 use crate::rejection::{ErrorKind, FieldError};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::StoreError;
@@ -34,7 +34,7 @@ pub enum ManageError {
     Store(#[from] StoreError),
     /// The operating system provided no random bytes.
     #[error(transparent)]
-    Randomness(#[from] RandomnessUnavailable),
+    Randomness(#[from] io::Error),
 }
 
 /// The permission that the caller lacks.

@@ -47,7 +47,7 @@ impl OwnedKeySelector {
 }
 
 /// The result of a lookup: the key, or `None` if there is none.
-pub type FindResult = Result<Option<Arc<KeyRecord>>, StoreError>;
+pub(crate) type FindResult = Result<Option<Arc<KeyRecord>>, StoreError>;
 
 /// The lookup of one key: completed or pending.
 ///
@@ -65,15 +65,17 @@ enum State {
 pub(crate) type PendingLookup = Pin<Box<dyn Future<Output = FindResult> + Send>>;
 
 impl Lookup {
-    /// The answer.
+    /// The answer: the key, or `None` if there is none.
     #[inline]
-    pub fn ready(found: FindResult) -> Self {
+    pub fn ready(found: Result<Option<Arc<KeyRecord>>, StoreError>) -> Self {
         Self(State::Ready(Some(found)))
     }
 
     /// A future that finds the answer. It must own its data, since it moves to the request that waits for it: clone
     /// the database handle, and convert the selector with [`to_owned`](KeySelector::to_owned).
-    pub fn pending(find: impl Future<Output = FindResult> + Send + 'static) -> Self {
+    pub fn pending(
+        find: impl Future<Output = Result<Option<Arc<KeyRecord>>, StoreError>> + Send + 'static,
+    ) -> Self {
         Self(State::Pending(Box::pin(find)))
     }
 

@@ -118,8 +118,8 @@ use async_trait::async_trait;
 pub use cached::{CachedStore, CachedStoreBuilder};
 pub use error::{StoreError, StoreErrorKind};
 pub use invalidation::{Invalidation, InvalidationSink, InvalidationSource};
-pub(crate) use lookup::PendingLookup;
-pub use lookup::{FindResult, KeySelector, Lookup, OwnedKeySelector};
+pub(crate) use lookup::{FindResult, PendingLookup};
+pub use lookup::{KeySelector, Lookup, OwnedKeySelector};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresInvalidations, PostgresStore};
@@ -169,14 +169,14 @@ pub trait KeyStore: Send + Sync + 'static {
     }
 
     /// Work of the store outside of requests, such as following the changes of other nodes. Run by
-    /// [`ApiKeys::background`](crate::ApiKeys::background).
-    fn background(&self) -> Option<BackgroundTask> {
+    /// [`ApiKeys::background`](crate::ApiKeys::background); the future does not end while it is needed.
+    fn background(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
         None
     }
 }
 
 /// A future that runs beside requests and does not end while it is needed.
-pub type BackgroundTask = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type BackgroundTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 #[async_trait]
 impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::clock::ManualClock;
-use tower_api_keys::credential::{self, Challenge, Credential, Extracted, HeaderKey, MAX_CREDENTIAL_LENGTH};
-use tower_api_keys::key::{KeyFormat, KeyState, Mode, PepperId, Peppers, SecretString};
+use tower_api_keys::credential::{self, Challenge, Credential, Extracted, HeaderKey};
+use tower_api_keys::key::{KeyFormat, KeyState, Mode, Peppers, SecretString};
 use tower_api_keys::middleware::{ApiKeysLayer, ApiKeysService};
 use tower_api_keys::rejection::{ApiError, Check};
 use tower_api_keys::scope::ScopeRequirement;
@@ -91,7 +91,7 @@ async fn expiry_is_checked_when_the_request_arrives() {
 async fn malformed_credentials_cost_no_lookup_and_others_cost_one() {
     let store = TestStore::new(store([record(KEY, |_| {})]).await, Answers::AtOnce);
     let layer = authenticate(assembly(store.clone()));
-    let long = "x".repeat(MAX_CREDENTIAL_LENGTH + 1);
+    let long = "x".repeat(Credential::MAX_LENGTH + 1);
     for value in ["", " ", "wfk_", "Bearer abc", "wfk_abc123def456ghi789jkl012mno345p!", &long] {
         let mut request = request(None);
         request.headers_mut().insert(X_API_KEY, value.parse().unwrap());
@@ -135,7 +135,7 @@ async fn two_credentials_are_rejected_by_presence() {
 
 #[tokio::test]
 async fn a_closure_is_an_extractor() {
-    let by_query = credential::from_fn(Challenge::new("Query").unwrap(), |request| {
+    let by_query = credential::from_fn(Challenge::new("Query").unwrap(), [], |request| {
         match request.uri.query().and_then(|query| query.strip_prefix("key=")) {
             Some(key) => Extracted::Found(Credential::owned(SecretString::from(key.to_uppercase().as_str()))),
             None => Extracted::Absent,
@@ -151,7 +151,7 @@ async fn a_closure_is_an_extractor() {
     assert_eq!(reason(&call(&layer, get("/?key=radish")).await), "KeyUnknown");
     assert_eq!(reason(&call(&layer, get("/")).await), "CredentialMissing");
     assert_eq!(reason(&call(&layer, get("/?key=")).await), "CredentialMalformed(Empty)");
-    let long = format!("/?key={}", "x".repeat(MAX_CREDENTIAL_LENGTH + 1));
+    let long = format!("/?key={}", "x".repeat(Credential::MAX_LENGTH + 1));
     assert_eq!(reason(&call(&layer, get(&long)).await), "CredentialMalformed(TooLong)");
 }
 
@@ -337,9 +337,9 @@ async fn principals_inserted_by_other_code_are_ignored() {
 #[tokio::test]
 async fn keys_move_to_the_current_pepper_when_they_are_used() {
     let pepper = |text: &str| SecretString::from(format!("{text:-<32}").as_str());
-    let old = Peppers::new(PepperId::new(1), pepper("old")).unwrap();
-    let new = Peppers::new(PepperId::new(2), pepper("new")).unwrap();
-    let both = new.clone().with_previous(PepperId::new(1), pepper("old")).unwrap();
+    let old = Peppers::new(1, pepper("old")).unwrap();
+    let new = Peppers::new(2, pepper("new")).unwrap();
+    let both = new.clone().with_previous(1, pepper("old")).unwrap();
     for answers in [Answers::AtOnce, Answers::Later] {
         let keys = store([record(KEY, |key| key.digest = old.digest(KEY))]).await;
         let store = TestStore::new(keys.clone(), answers);

@@ -9,9 +9,7 @@ use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
 use tower_api_keys::clock::{Clock, ManualClock};
 use tower_api_keys::credential::{Companions, HeaderKey, Parts, SessionTokens};
-use tower_api_keys::key::{
-    KeyFormat, KeyRecord, KeyState, Mode, NextSecret, Owner, PepperId, Peppers, PreviousSecret,
-};
+use tower_api_keys::key::{KeyFormat, KeyRecord, KeyState, Mode, NextSecret, Owner, Peppers, PreviousSecret};
 use tower_api_keys::manage::{Authority, Forbidden, ManageError, NewKey};
 use tower_api_keys::rejection::{ErrorKind, Reason, Rejection};
 use tower_api_keys::route::RouteTable;
@@ -304,7 +302,7 @@ async fn a_token_is_valid_in_every_process_with_the_signing_secret() {
 
 #[tokio::test]
 async fn both_move_to_the_current_pepper_and_the_token_issued_meanwhile_stays_valid() {
-    let new = Peppers::new(PepperId::new(1), "0123456789abcdef0123456789abcdef".into()).unwrap();
+    let new = Peppers::new(1, "0123456789abcdef0123456789abcdef".into()).unwrap();
     for answers in [Answers::AtOnce, Answers::Later] {
         let keys = keys().await;
         let peppers = new.clone().accept_unpeppered();

@@ -9,8 +9,8 @@ use tower_api_keys::clock::Timestamp;
 use tower_api_keys::key::{KeyId, KeyRecord, Owner};
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
-    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore,
-    OwnedKeySelector, StoreError, StoreErrorKind, conformance,
+    KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, OwnedKeySelector,
+    StoreError, StoreErrorKind, conformance,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +147,7 @@ impl KeyAdministration for Faulty {
         self.0.insert(record).await
     }
 
-    async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
+    async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         self.0.get(owner, id).await
     }
 

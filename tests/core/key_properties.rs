@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use regex::Regex;
 use tower_api_keys::InvalidValue;
 use tower_api_keys::key::{
-    Digest, DigestAlgorithm, KeyFormat, KeyId, MalformedKey, Mode, PepperId, Peppers, SecretString,
+    Digest, DigestAlgorithm, KeyFormat, KeyId, MalformedKey, Mode, Peppers, SecretString,
 };
 
 /// One format of each kind.
@@ -156,7 +156,7 @@ proptest! {
         shared in "[A-Za-z0-9]{0,200}", a in "[A-Za-z0-9]{1,32}", b in "[A-Za-z0-9]{1,32}",
     ) {
         prop_assume!(a != b);
-        for peppers in [Peppers::none(), Peppers::new(PepperId::new(1), pepper('a')).unwrap()] {
+        for peppers in [Peppers::none(), Peppers::new(1, pepper('a')).unwrap()] {
             let [a, b] = [&a, &b].map(|end| peppers.digest(&format!("{shared}{end}")));
             prop_assert!(!a.ct_eq(&b));
             prop_assert_ne!(a, b);
@@ -207,9 +207,9 @@ proptest! {
 fn algorithms((a, b): (u32, u32)) -> [DigestAlgorithm; 4] {
     [
         DigestAlgorithm::Sha256,
-        DigestAlgorithm::HmacSha256(PepperId::new(0)),
-        DigestAlgorithm::HmacSha256(PepperId::new(a)),
-        DigestAlgorithm::HmacSha256(PepperId::new(b)),
+        DigestAlgorithm::HmacSha256(0),
+        DigestAlgorithm::HmacSha256(a),
+        DigestAlgorithm::HmacSha256(b),
     ]
 }
 
@@ -431,7 +431,7 @@ fn corrupt_digests_are_errors() {
 
 #[test]
 fn the_whole_key_is_digested_as_sent() {
-    for peppers in [Peppers::none(), Peppers::new(PepperId::new(1), pepper('a')).unwrap()] {
+    for peppers in [Peppers::none(), Peppers::new(1, pepper('a')).unwrap()] {
         for other in ["key ", " key", "KEY", "key\0", "ke", ""] {
             assert_ne!(peppers.digest(other), peppers.digest("key"), "{other:?}");
         }
@@ -455,10 +455,9 @@ fn sha256_known_answers() {
 
 #[test]
 fn candidates_contain_every_pepper_with_the_current_one_first() {
-    let id = PepperId::new;
-    let peppers = Peppers::new(id(3), pepper('c'))
-        .and_then(|peppers| peppers.with_previous(id(1), pepper('a')))
-        .and_then(|peppers| peppers.accept_unpeppered().with_previous(id(2), pepper('b')))
+    let peppers = Peppers::new(3, pepper('c'))
+        .and_then(|peppers| peppers.with_previous(1, pepper('a')))
+        .and_then(|peppers| peppers.accept_unpeppered().with_previous(2, pepper('b')))
         .unwrap()
         .accept_unpeppered();
     let candidates = peppers.candidates("key");
@@ -470,19 +469,18 @@ fn candidates_contain_every_pepper_with_the_current_one_first() {
         assert_eq!(peppers.is_current(digest), *digest == candidates[0]);
     }
     assert_eq!(Peppers::none().accept_unpeppered().candidates("key").len(), 1);
-    assert_eq!(candidates[1], Peppers::new(id(1), pepper('a')).unwrap().digest("key"));
+    assert_eq!(candidates[1], Peppers::new(1, pepper('a')).unwrap().digest("key"));
     assert_eq!(candidates[2], Peppers::none().digest("key"));
 }
 
 #[test]
 fn a_digest_of_a_removed_pepper_no_longer_verifies() {
-    let id = PepperId::new;
-    let peppers = Peppers::new(id(2), pepper('b')).unwrap();
-    assert_eq!(peppers.digest_with("key", DigestAlgorithm::HmacSha256(id(1))), None);
+    let peppers = Peppers::new(2, pepper('b')).unwrap();
+    assert_eq!(peppers.digest_with("key", DigestAlgorithm::HmacSha256(1)), None);
     assert_eq!(peppers.digest_with("key", DigestAlgorithm::Sha256), None);
     assert_eq!(peppers.candidates("key").len(), 1);
     // The same pepper under another id does not count as the same.
-    let renamed = Peppers::new(id(1), pepper('b')).unwrap();
+    let renamed = Peppers::new(1, pepper('b')).unwrap();
     assert!(!renamed.digest("key").ct_eq(&peppers.digest("key")));
 }
 
@@ -492,20 +490,19 @@ fn empty_short_repeated_and_too_many_peppers_are_errors() {
         peppers.unwrap_err().to_string()
     }
     const TOO_SHORT: &str = "a pepper has at least 32 bytes";
-    let id = PepperId::new;
-    assert_eq!(error(Peppers::new(id(1), SecretString::from(""))), TOO_SHORT);
-    assert_eq!(error(Peppers::new(id(1), SecretString::new("p".repeat(31)))), TOO_SHORT);
-    let peppers = Peppers::new(id(1), pepper('a')).unwrap();
-    assert_eq!(error(peppers.clone().with_previous(id(2), SecretString::from(""))), TOO_SHORT);
-    assert_eq!(error(peppers.clone().with_previous(id(1), pepper('b'))), "two peppers have the id 1");
-    let full = peppers.with_previous(id(2), pepper('b')).unwrap().with_previous(id(3), pepper('c')).unwrap();
-    assert_eq!(error(full.clone().with_previous(id(4), pepper('d'))), "more than three peppers");
+    assert_eq!(error(Peppers::new(1, SecretString::from(""))), TOO_SHORT);
+    assert_eq!(error(Peppers::new(1, SecretString::new("p".repeat(31)))), TOO_SHORT);
+    let peppers = Peppers::new(1, pepper('a')).unwrap();
+    assert_eq!(error(peppers.clone().with_previous(2, SecretString::from(""))), TOO_SHORT);
+    assert_eq!(error(peppers.clone().with_previous(1, pepper('b'))), "two peppers have the id 1");
+    let full = peppers.with_previous(2, pepper('b')).unwrap().with_previous(3, pepper('c')).unwrap();
+    assert_eq!(error(full.clone().with_previous(4, pepper('d'))), "more than three peppers");
     assert_eq!(full.accept_unpeppered().candidates("key").len(), 4);
 }
 
 #[test]
 fn going_back_to_no_pepper_keeps_the_peppered_keys() {
-    let id = PepperId::new(1);
+    let id = 1;
     let stored = Peppers::new(id, pepper('a')).unwrap().digest("key");
     let peppers = Peppers::none().with_previous(id, pepper('a')).unwrap();
     assert!(peppers.candidates("key").contains(&stored));
@@ -514,7 +511,7 @@ fn going_back_to_no_pepper_keeps_the_peppered_keys() {
 
 #[test]
 fn debug_shows_no_secret() {
-    let id = PepperId::new(7);
+    let id = 7;
     let peppers = Peppers::new(id, pepper('p')).unwrap().accept_unpeppered();
     assert_eq!(format!("{peppers:?}"), "Peppers[hmac-sha256:7, sha256]");
     assert_eq!(format!("{:?}", peppers.candidates("key")), "[Digest(hmac-sha256:7), Digest(sha256)]");

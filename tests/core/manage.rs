@@ -15,16 +15,14 @@ use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
 use tower_api_keys::clock::{ManualClock, Timestamp};
-use tower_api_keys::key::{
-    KeyFormat, KeyId, KeyRecord, KeyState, LimitOverrides, Mode, Owner, PepperId, Peppers,
-};
+use tower_api_keys::key::{KeyFormat, KeyId, KeyRecord, KeyState, LimitOverrides, Mode, Owner, Peppers};
 use tower_api_keys::manage::{
     Actor, AuditEvent, AuditOutcome, Authority, CreatedKey, ExistingKey, Forbidden, KeyAction, KeyManager,
     KeyStatus, ManageError, NewKey,
 };
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::store::{
-    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, StoreError,
+    KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, StoreError,
     StoreErrorKind,
 };
 use tower_api_keys::{ApiKeys, Principal};
@@ -831,7 +829,7 @@ impl KeyAdministration for Overtaken {
         self.store.insert(record).await
     }
 
-    async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
+    async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         self.store.get(owner, id).await
     }
 
@@ -1025,7 +1023,7 @@ async fn a_digest_can_be_imported_if_it_can_ever_verify() {
     let world = World::new();
     let text = "wfk_abc123def456ghi789jkl012mno345pq";
     let pepper = || "a pepper of thirty-two bytes, or more".into();
-    let peppered = Peppers::new(PepperId::new(7), pepper()).unwrap();
+    let peppered = Peppers::new(7, pepper()).unwrap();
     let digest = |peppers: &Peppers, hint: &str| ExistingKey::Digest {
         id: "legacy-1".parse().unwrap(),
         digest: peppers.digest(text),

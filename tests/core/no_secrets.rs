@@ -12,7 +12,7 @@ use tower::{Layer, Service, ServiceBuilder, service_fn};
 use tower_api_keys::clock::{Clock, SystemClock};
 use tower_api_keys::credential::{Companions, CredentialExtractor, HeaderKey, Parts, SessionTokens};
 use tower_api_keys::identity::{OrganizationRule, Session, SessionAuthenticator};
-use tower_api_keys::key::{KeyFormat, KeyState, Mode, PepperId, Peppers, SecretString};
+use tower_api_keys::key::{KeyFormat, KeyState, Mode, Peppers, SecretString};
 use tower_api_keys::manage::{Authority, ExistingKey, KeyManager, NewKey};
 use tower_api_keys::request::RequestView;
 use tower_api_keys::store::{KeyAdministration, MemoryStore, StoreError};
@@ -169,7 +169,7 @@ fn debug_output_has_no_secrets() {
     let request = with_key(&key);
     write!(shown, " {:?}", HeaderKey::new(X_API_KEY, format.clone()).extract(RequestView::of(&request)))
         .unwrap();
-    let peppers = Peppers::new(PepperId::new(7), SecretString::from(SENTINEL)).unwrap();
+    let peppers = Peppers::new(7, SecretString::from(SENTINEL)).unwrap();
     write!(shown, " {peppers:?} {:?}", peppers.candidates(&key)).unwrap();
     let digest = peppers.digest(&key);
     write!(shown, " {digest:?} {:?}", record(&key, |record| record.digest = digest)).unwrap();

@@ -13,8 +13,8 @@ use tokio::time::{sleep, timeout};
 use tower_api_keys::clock::{Clock, SystemClock};
 use tower_api_keys::key::{KeyId, KeyRecord, KeyState};
 use tower_api_keys::store::{
-    CachedStore, FindResult, KeyAdministration, KeySelector, KeyStore, PostgresInvalidations, PostgresStore,
-    RedisInvalidation,
+    CachedStore, KeyAdministration, KeySelector, KeyStore, PostgresInvalidations, PostgresStore,
+    RedisInvalidation, StoreError,
 };
 
 use crate::proxy::Proxy;
@@ -131,7 +131,7 @@ impl Drop for Nodes {
     }
 }
 
-fn is_active(found: FindResult) -> bool {
+fn is_active(found: Result<Option<Arc<KeyRecord>>, StoreError>) -> bool {
     found.unwrap().expect("there is such a key").state == KeyState::Active
 }
 

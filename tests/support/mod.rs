@@ -14,8 +14,7 @@ use tower_api_keys::key::{KeyId, KeyRecord, Mode, Owner, Peppers};
 use tower_api_keys::rejection::Rejection;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
-    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError,
-    StoreErrorKind,
+    KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError, StoreErrorKind,
 };
 use tower_api_keys::{ApiKeys, ApiKeysBuilder, KeyFormat, MemoryStore, Principal};
 
@@ -166,7 +165,7 @@ impl KeyAdministration for TestStore {
         self.keys.insert(record).await
     }
 
-    async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
+    async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         self.keys.get(owner, id).await
     }
 

@@ -24,8 +24,7 @@ use tower_api_keys::manage::{AuditEvent, AuditOutcome, CreatedKey, Forbidden, Ke
 use tower_api_keys::rejection::{ApiError, ErrorKind, ProblemDetails, Success};
 use tower_api_keys::route::RouteMatching;
 use tower_api_keys::store::{
-    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError,
-    StoreErrorKind,
+    KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError, StoreErrorKind,
 };
 use tower_api_keys::{Authority, ErrorFormat, MemoryStore, NewKey};
 
@@ -176,7 +175,7 @@ impl KeyAdministration for Failing {
         self.up()?.insert(record).await
     }
 
-    async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
+    async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         self.up()?.get(owner, id).await
     }
 

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::routing::{any, get, post};
+use http::header::AUTHORIZATION;
 use http::{HeaderName, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -29,8 +30,7 @@ use tower_api_keys::rejection::{Reason, Rejection};
 use tower_api_keys::route::{Access, RouteMatching};
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::store::{
-    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError,
-    StoreErrorKind,
+    KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError, StoreErrorKind,
 };
 use tower_api_keys::{
     ApiKeys, ApiKeysBuilder, Authority, KeyFormat, MemoryStore, NewKey, Principal, Quota, RateLimit,
@@ -156,7 +156,7 @@ async fn a_session_without_an_authenticator_is_the_applications_mistake() {
     let keys = ApiKeys::builder(store().await, key_format()).extractor(of_sessions).without_route_table();
     assert_eq!(faults(keys), ["sessions"]);
     // A session is not accepted from an extractor that has not declared sessions.
-    let bearer = credential::from_fn(Challenge::new("Bearer").unwrap(), |request| {
+    let bearer = credential::from_fn(Challenge::new("Bearer").unwrap(), [AUTHORIZATION], |request| {
         let field = request.headers.get("authorization").and_then(|value| value.to_str().ok());
         field.map_or(Extracted::Absent, |token| Extracted::Found(Credential::session(token)))
     });
@@ -471,7 +471,7 @@ impl KeyAdministration for Slow {
         self.0.insert(record).await
     }
 
-    async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
+    async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         tokio::task::yield_now().await;
         let found = self.0.get(owner, id).await;
         tokio::task::yield_now().await;

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::credential::{
-    Challenge, Credential, CredentialExtractor, Extracted, MAX_CREDENTIAL_LENGTH, MalformedCredential,
-};
+use crate::credential::{Challenge, Credential, CredentialExtractor, Extracted, MalformedCredential};
 use crate::middleware::checks::Checks;
 use crate::middleware::credentials::Extractor;
 use crate::middleware::facts::{Facts, Flow};
@@ -88,7 +86,7 @@ impl Checks {
 pub(super) fn bounded(credential: &Credential<'_>) -> Result<(), MalformedCredential> {
     match credential.expose_secret().len() {
         0 => Err(MalformedCredential::Empty),
-        1..=MAX_CREDENTIAL_LENGTH => Ok(()),
+        1..=Credential::MAX_LENGTH => Ok(()),
         _ => Err(MalformedCredential::TooLong),
     }
 }

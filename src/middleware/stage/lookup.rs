@@ -63,7 +63,7 @@ impl Checks {
         scheme: &'static str,
         counted: Option<ClientAddress>,
     ) -> PresentedKey {
-        let digests = self.peppers.candidates(credential.expose_secret());
+        let digests = self.peppers.digests(credential.expose_secret());
         PresentedKey { id: credential.id, mode: credential.mode, digests, scheme, counted }
     }
 
@@ -240,7 +240,7 @@ pub(super) mod tests {
         PresentedKey {
             id: None,
             mode: Some(Mode::Live),
-            digests: Peppers::none().candidates(secret),
+            digests: Peppers::none().digests(secret),
             scheme: "ApiKey",
             counted: None,
         }

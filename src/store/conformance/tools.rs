@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::key::{
-    Digest, KeyId, KeyRecord, KeyState, Mode, NextSecret, Owner, PepperId, Peppers, PreviousSecret,
-    SecretString,
+    Digest, KeyId, KeyRecord, KeyState, Mode, NextSecret, Owner, Peppers, PreviousSecret, SecretString,
 };
 use crate::scope::ScopeSet;
 use crate::store::{Cursor, KeyAdministration, KeyQuery, KeySelector, StoreError, StoreErrorKind};
@@ -67,7 +66,7 @@ pub(super) fn digest(secret: &str) -> Digest {
 
 pub(super) fn peppered(secret: &str, pepper: u32) -> Digest {
     let bytes = SecretString::from("a pepper of thirty-two bytes, or more");
-    Peppers::new(PepperId::new(pepper), bytes).expect("the pepper is long enough").digest(secret)
+    Peppers::new(pepper, bytes).expect("the pepper is long enough").digest(secret)
 }
 
 pub(super) async fn insert<S: KeyAdministration>(store: &S, record: &KeyRecord) {
