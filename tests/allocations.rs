@@ -90,7 +90,7 @@ fn a_key_in_memory_takes_fewer_than_three_hundred_bytes() {
             let mut record = KeyRecord::clone(&stored);
             record.digest = Peppers::none().digest(&format!("new {index}"));
             // Adds a box of fields that are all unset.
-            record.extras.previous = None;
+            record.extras_mut().previous = None;
             stacks::at_once(store.replace(record)).unwrap();
         }
     };

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::{Deref, DerefMut};
@@ -6,28 +7,23 @@ use super::{NextSecret, PreviousSecret};
 use crate::address::Network;
 use crate::clock::Timestamp;
 
-/// The [`ExtraFields`] of a key. They take one pointer if none is set.
+/// Rarely used fields of a key, boxed to keep records small: rotation secrets, own limits, allowed networks and a start time.
 ///
 /// ```
 /// use std::num::NonZeroU32;
-/// use tower_api_keys::key::{ExtraFields, Extras};
+/// use tower_api_keys::key::Extras;
 ///
 /// let mut extras = Extras::default();
 /// assert!(extras.allowed_addresses.is_empty());
 ///
-/// extras.limits.set("read", NonZeroU32::new(5_000));
-/// assert_eq!(extras.limits.get("read"), NonZeroU32::new(5_000));
-///
-/// extras.limits.set("read", None);
-/// assert_eq!(extras, ExtraFields::default().into());
+/// let limit = NonZeroU32::new(5_000).expect("not zero");
+/// extras.limits.insert("read".to_owned(), limit);
+/// assert_eq!(extras.limits.get("read"), Some(&limit));
+/// assert_eq!(extras.limits.get("write"), None);
 /// ```
-#[derive(Clone, Default)]
-pub struct Extras(Option<Box<ExtraFields>>);
-
-/// Rarely used fields, boxed to keep records small: rotation secrets, own limits, allowed networks and a start time.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
-pub struct ExtraFields {
+pub struct Extras {
     /// The secret replaced by the last rotation, while it still verifies. It does not verify while there is a
     /// [`next`](Self::next) secret: at most two secrets of a key verify at a time.
     pub previous: Option<PreviousSecret>,
@@ -35,92 +31,62 @@ pub struct ExtraFields {
     pub next: Option<Box<NextSecret>>,
     /// The first instant at which the key verifies.
     pub not_before: Option<Timestamp>,
-    /// Requests per window for this key, in place of a rate limit category's own limit.
-    pub limits: LimitOverrides,
+    /// Requests per window for this key, by the name of the rate limit category whose limit they replace. The window stays
+    /// the category's.
+    pub limits: BTreeMap<String, NonZeroU32>,
     /// The networks that the key may be used from. Empty by default: any address.
     pub allowed_addresses: Vec<Network>,
 }
 
-static NONE: ExtraFields = ExtraFields {
+/// The [`Extras`] of a key. They take one pointer if none is set.
+#[derive(Clone, Default)]
+pub(crate) struct Sparse(Option<Box<Extras>>);
+
+static NONE: Extras = Extras {
     previous: None,
     next: None,
     not_before: None,
-    limits: LimitOverrides(Vec::new()),
+    limits: BTreeMap::new(),
     allowed_addresses: Vec::new(),
 };
 
-impl Extras {
+impl Sparse {
     /// Frees the memory if no field is set any more.
     pub(crate) fn shrink(&mut self) {
         self.0.take_if(|fields| **fields == NONE);
     }
 }
 
-impl From<ExtraFields> for Extras {
-    fn from(fields: ExtraFields) -> Self {
+impl From<Extras> for Sparse {
+    fn from(fields: Extras) -> Self {
         Self((fields != NONE).then(|| Box::new(fields)))
     }
 }
 
-impl Deref for Extras {
-    type Target = ExtraFields;
+impl Deref for Sparse {
+    type Target = Extras;
 
     #[inline]
-    fn deref(&self) -> &ExtraFields {
+    fn deref(&self) -> &Extras {
         self.0.as_deref().unwrap_or(&NONE)
     }
 }
 
-impl DerefMut for Extras {
-    fn deref_mut(&mut self) -> &mut ExtraFields {
+impl DerefMut for Sparse {
+    fn deref_mut(&mut self) -> &mut Extras {
         self.0.get_or_insert_default()
     }
 }
 
-impl PartialEq for Extras {
+impl PartialEq for Sparse {
     fn eq(&self, other: &Self) -> bool {
         **self == **other
     }
 }
 
-impl fmt::Debug for Extras {
+impl fmt::Debug for Sparse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&**self, f)
-    }
-}
-
-/// Limits stored with a key: requests per window, by the name of the rate limit category they replace.
-///
-/// Only the count is replaced; the window stays the category's.
-///
-/// ```
-/// use std::num::NonZeroU32;
-/// use tower_api_keys::key::LimitOverrides;
-///
-/// let mut limits = LimitOverrides::default();
-/// limits.set("read", NonZeroU32::new(5_000));
-/// assert_eq!(limits.get("read"), NonZeroU32::new(5_000));
-/// assert_eq!(limits.get("write"), None);
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LimitOverrides(Vec<(Box<str>, NonZeroU32)>);
-
-impl LimitOverrides {
-    /// The key's own limit for `category`, if it has one.
-    #[inline]
-    pub fn get(&self, category: &str) -> Option<NonZeroU32> {
-        self.0.iter().find(|(name, _)| **name == *category).map(|&(_, limit)| limit)
-    }
-
-    /// Sets the limit for `category`; `None` removes it.
-    pub fn set(&mut self, category: &str, limit: Option<NonZeroU32>) {
-        self.0.retain(|(name, _)| **name != *category);
-        self.0.extend(limit.map(|limit| (category.into(), limit)));
-    }
-
-    /// Category names and limits, in the order they were set.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, NonZeroU32)> {
-        self.0.iter().map(|(name, limit)| (&**name, *limit))
     }
 }
 
@@ -130,18 +96,18 @@ mod tests {
 
     #[test]
     fn fields_that_are_all_unset_take_no_memory_elsewhere() {
-        assert_eq!(size_of::<Extras>(), size_of::<usize>());
+        assert_eq!(size_of::<Sparse>(), size_of::<usize>());
         let start = Timestamp::from_unix_seconds(5);
-        let fields = ExtraFields { not_before: Some(start), ..ExtraFields::default() };
-        let mut extras = Extras::from(fields);
+        let fields = Extras { not_before: Some(start), ..Extras::default() };
+        let mut extras = Sparse::from(fields);
         extras.shrink();
         assert_eq!(extras.not_before, Some(start));
-        assert_ne!(extras, Extras::default());
+        assert_ne!(extras, Sparse::default());
 
         extras.not_before = None;
-        assert_eq!(extras, Extras::default());
+        assert_eq!(extras, Sparse::default());
         extras.shrink();
         assert!(extras.0.is_none());
-        assert!(Extras::from(ExtraFields::default()).0.is_none());
+        assert!(Sparse::from(Extras::default()).0.is_none());
     }
 }

@@ -33,7 +33,8 @@ mod secret;
 mod short_text;
 
 pub use digest::{Digest, DigestAlgorithm};
-pub use extras::{ExtraFields, Extras, LimitOverrides};
+pub use extras::Extras;
+pub(crate) use extras::Sparse;
 pub use format::{KeyFormat, KeyFormatBuilder, MalformedKey, ParsedKey};
 pub use generate::GeneratedKey;
 pub(crate) use hmac::HmacSha256;

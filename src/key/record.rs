@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Digest, Extras, KeyId, Owner, ShortText};
+use super::{Digest, Extras, KeyId, Owner, ShortText, Sparse};
 use crate::clock::Timestamp;
 use crate::scope::ScopeSet;
 
@@ -45,9 +45,8 @@ pub struct KeyRecord {
     pub secret_created_at: Timestamp,
     /// The first instant at which the key no longer verifies.
     pub expires_at: Option<Timestamp>,
-    /// Rarely used fields: rotation secrets, own limits, allowed networks and a start time; see
-    /// [`ExtraFields`](super::ExtraFields). Set through it, as in `record.extras.not_before = Some(start)`.
-    pub extras: Extras,
+    /// Read with [`extras`](Self::extras), changed with [`extras_mut`](Self::extras_mut).
+    pub(crate) extras: Sparse,
     /// When the key was last used, as last written by [`LastUse`](crate::outcome::LastUse). Not part of the record's
     /// version: [`replace`](crate::store::KeyAdministration::replace) leaves it unchanged.
     pub last_used_at: Option<Timestamp>,
@@ -69,10 +68,21 @@ impl KeyRecord {
             created_at,
             secret_created_at: created_at,
             expires_at: None,
-            extras: Extras::default(),
+            extras: Sparse::default(),
             last_used_at: None,
             version: 0,
         }
+    }
+
+    /// The rarely used fields: rotation secrets, own limits, allowed networks and a start time.
+    #[inline]
+    pub fn extras(&self) -> &Extras {
+        &self.extras
+    }
+
+    /// Changes rarely used fields, as in `record.extras_mut().not_before = Some(start)`. Allocates memory for them.
+    pub fn extras_mut(&mut self) -> &mut Extras {
+        &mut self.extras
     }
 
     /// Every digest that a lookup must find the key by.

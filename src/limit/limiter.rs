@@ -241,7 +241,8 @@ impl MemoryRateLimiter {
 
     /// The decision about one more request of `principal`, without counting.
     pub fn peek_for(&self, principal: &Principal, now: Now) -> Decision {
-        let own_limit = principal.record().and_then(|record| record.extras.limits.get(self.category()));
+        let own_limit =
+            principal.record().and_then(|record| record.extras.limits.get(self.category())).copied();
         self.peek(&Subject::Key(*principal.key_id()), own_limit, 1, now)
     }
 

@@ -5,7 +5,7 @@ use super::{
     AuditEvent, AuditOutcome, Authority, Forbidden, KeyAction, KeyStatus, KeyView, ManageError, NewKey, rules,
 };
 use crate::clock::Timestamp;
-use crate::key::{Digest, ExtraFields, KeyId, KeyRecord, KeyState};
+use crate::key::{Digest, Extras, KeyId, KeyRecord, KeyState};
 use crate::scope::ScopeSet;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -90,11 +90,11 @@ impl Attempt<'_> {
         record.expires_at = key.expires_at.or_else(|| rules::earlier(own_expiry, latest_expiry));
         record.name = key.name.into();
         record.scopes = key.scopes;
-        let extras = ExtraFields {
+        let extras = Extras {
             limits: rules::inherited_limits(self.authority, &key.limits),
             allowed_addresses: rules::inherited_addresses(self.authority, key.allowed_addresses),
             not_before: key.not_before,
-            ..ExtraFields::default()
+            ..Extras::default()
         };
         record.extras = extras.into();
         rules::may_hand_out(self.authority, &record).map_err(|forbidden| self.forbidden(forbidden))?;

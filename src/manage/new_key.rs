@@ -1,7 +1,9 @@
 use crate::address::Network;
 use crate::clock::Timestamp;
-use crate::key::{Digest, KeyId, LimitOverrides, SecretString};
+use crate::key::{Digest, KeyId, SecretString};
 use crate::scope::{Scope, ScopeSet};
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 /// The properties of a key to create. Owner and mode come from the [`Authority`](super::Authority).
 ///
@@ -28,7 +30,7 @@ pub struct NewKey {
     pub expires_at: Option<Timestamp>,
     /// Requests per window in place of a rate limit category's own. Other categories have the limit of the key that
     /// creates this one.
-    pub limits: LimitOverrides,
+    pub limits: BTreeMap<String, NonZeroU32>,
     /// The networks that it may be used from, at most 100. If empty, those of the key that creates this one; any
     /// address, if that key is not restricted.
     pub allowed_addresses: Vec<Network>,
@@ -44,7 +46,7 @@ impl NewKey {
             scopes: ScopeSet::empty(),
             not_before: None,
             expires_at: None,
-            limits: LimitOverrides::default(),
+            limits: BTreeMap::new(),
             allowed_addresses: Vec::new(),
             has_invalid_scope: false,
         }

@@ -4,9 +4,11 @@ use super::{Authority, Forbidden, NewKey};
 use crate::address::Network;
 use crate::clock::Timestamp;
 use crate::identity::Principal;
-use crate::key::{KeyRecord, LimitOverrides};
+use crate::key::KeyRecord;
 use crate::rejection::FieldError;
 use crate::scope::ScopeSet;
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 /// Each request with the key may have to be compared with all of them.
 const MAX_NETWORKS: usize = 100;
@@ -23,7 +25,7 @@ pub(super) fn may_hand_out(authority: &Authority, key: &KeyRecord) -> Result<(),
     }
     // Without its own limit the caller has the category's, which is unknown here. Any limit cannot be proven lower,
     // so it is rejected.
-    let own_limit = |category| own.record()?.extras.limits.get(category);
+    let own_limit = |category: &String| own.record()?.extras.limits.get(category);
     if key.extras.limits.iter().any(|(category, limit)| own_limit(category).is_none_or(|own| limit > own)) {
         return Err(Forbidden::Limits);
     }
@@ -57,13 +59,14 @@ pub(super) fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Optio
 
 /// The requested limits, and for other categories the caller's own: a caller with a limit below the category's cannot
 /// evade it with a new key.
-pub(super) fn inherited_limits(authority: &Authority, requested: &LimitOverrides) -> LimitOverrides {
+pub(super) fn inherited_limits(
+    authority: &Authority,
+    requested: &BTreeMap<String, NonZeroU32>,
+) -> BTreeMap<String, NonZeroU32> {
     let mut limits = requested.clone();
     let own = authority.bound().and_then(Principal::record).map(|own| &own.extras.limits);
-    for (category, limit) in own.into_iter().flat_map(LimitOverrides::iter) {
-        if requested.get(category).is_none() {
-            limits.set(category, Some(limit));
-        }
+    for (category, limit) in own.into_iter().flatten() {
+        limits.entry(category.clone()).or_insert(*limit);
     }
     limits
 }

@@ -1,9 +1,11 @@
+use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::address::Network;
 use crate::clock::Timestamp;
-use crate::key::{KeyId, KeyRecord, KeyState, LimitOverrides, SecretString};
+use crate::key::{KeyId, KeyRecord, KeyState, SecretString};
 use crate::scope::ScopeSet;
 use crate::store::Cursor;
 
@@ -36,7 +38,7 @@ pub struct KeyView {
     /// The first instant at which it no longer verifies.
     pub expires_at: Option<Timestamp>,
     /// Its own rate limits.
-    pub limits: LimitOverrides,
+    pub limits: BTreeMap<String, NonZeroU32>,
     /// The networks that it may be used from; empty if any.
     pub allowed_addresses: Vec<Network>,
 }

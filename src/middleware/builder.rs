@@ -192,7 +192,7 @@ impl<F> ApiKeysBuilder<F> {
     }
 
     /// How the client's address is found: for keys that may be used from
-    /// [some addresses](crate::key::ExtraFields::allowed_addresses) only, for limits by address, and for
+    /// [some addresses](crate::key::Extras::allowed_addresses) only, for limits by address, and for
     /// [`throttle_bad_credentials`](Self::throttle_bad_credentials).
     ///
     /// A key with allowed addresses is rejected with 403 from everywhere else, and also where a proxy does not say who its

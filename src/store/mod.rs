@@ -74,12 +74,12 @@
 //! #     let mut record = KeyRecord::new("k7Jc0qWv".parse()?, owner, digest("now"), at);
 //! #     assert_eq!(to_record(to_row(&record)?)?, record);
 //! #     record.scopes = ScopeSet::parse_list(["a:b", "c:*"])?;
-//! #     record.extras.limits.set("two words", std::num::NonZeroU32::new(7));
-//! #     record.extras.limits.set("read", std::num::NonZeroU32::new(8));
-//! #     record.extras.allowed_addresses = vec!["192.0.2.0/24".parse()?, "2001:db8::/32".parse()?];
-//! #     record.extras.previous = Some(PreviousSecret { digest: digest("before"), valid_until: at });
+//! #     record.extras_mut().limits.insert("two words".to_owned(), std::num::NonZeroU32::MIN);
+//! #     record.extras_mut().limits.insert("read".to_owned(), std::num::NonZeroU32::MAX);
+//! #     record.extras_mut().allowed_addresses = vec!["192.0.2.0/24".parse()?, "2001:db8::/32".parse()?];
+//! #     record.extras_mut().previous = Some(PreviousSecret { digest: digest("before"), valid_until: at });
 //! #     let (hint, grace) = ("wfk_…78rs".to_owned(), Duration::from_secs(60));
-//! #     record.extras.next = Some(Box::new(NextSecret { digest: digest("after"), hint, created_at: at, grace }));
+//! #     record.extras_mut().next = Some(Box::new(NextSecret { digest: digest("after"), hint, created_at: at, grace }));
 //! #     record.state = KeyState::Revoked { at };
 //! #     (record.expires_at, record.last_used_at, record.version) = (Some(at), Some(at), u64::MAX);
 //! #     assert_eq!(to_record(to_row(&record)?)?, record);
@@ -142,7 +142,7 @@ pub trait KeyStore: Send + Sync + 'static {
     fn find(&self, selector: KeySelector<'_>) -> Lookup;
 
     /// Stores a change that a request made to a found record: the new digest of a key that was verified with a pepper
-    /// which is no longer current, or the first use of a [`next`](crate::key::ExtraFields::next) secret.
+    /// which is no longer current, or the first use of a [`next`](crate::key::Extras::next) secret.
     ///
     /// Does the same as [`KeyAdministration::replace`]. A store that cannot write keeps the default, which stores
     /// nothing; the next use of the key tries again.

@@ -33,7 +33,7 @@ fn networks(list: &[&str]) -> Vec<Network> {
 
 /// A key restricted to `allowed`.
 fn key_for(allowed: &[&str]) -> KeyRecord {
-    record(KEY, |key| key.extras.allowed_addresses = networks(allowed))
+    record(KEY, |key| key.extras_mut().allowed_addresses = networks(allowed))
 }
 
 fn from(peer: &str, key: &'static str) -> Request<()> {
@@ -229,7 +229,7 @@ mod allowed {
             let made = format.generate(Mode::Live).unwrap();
             let key: &'static str = made.secret.expose_secret().to_owned().leak();
             let stored = record(key, |key| {
-                key.extras.allowed_addresses = networks(&[HOME]);
+                key.extras_mut().allowed_addresses = networks(&[HOME]);
                 change(key);
             });
             let keys = ApiKeys::builder(store([stored]).await, format).header("x-api-key");
@@ -324,7 +324,7 @@ mod allowed {
             let allowed: Vec<Network> = list.iter().map(|(_, (_, network))| *network).collect();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let status = runtime.block_on(async {
-                let stored = record(KEY, |key| key.extras.allowed_addresses = allowed);
+                let stored = record(KEY, |key| key.extras_mut().allowed_addresses = allowed);
                 let layer = with_source(store([stored]).await, ClientAddressSource::peer());
                 call(&layer, from(&peer.to_string(), KEY)).await.status()
             });
@@ -455,7 +455,7 @@ mod throttled {
             ("revoked", record(KEY, |key| key.state = KeyState::Revoked { at: START }), Some(KEY), 1),
             ("disabled", record(KEY, |key| key.state = KeyState::Disabled), Some(KEY), 1),
             ("expired", record(KEY, |key| key.expires_at = Some(START)), Some(KEY), 1),
-            ("yet to come", record(KEY, |key| key.extras.not_before = Some(soon)), Some(KEY), 1),
+            ("yet to come", record(KEY, |key| key.extras_mut().not_before = Some(soon)), Some(KEY), 1),
             ("good, from elsewhere", key_for(&[ELSEWHERE]), Some(KEY), 0),
             ("malformed", record(KEY, |_| {}), Some("junk"), 0),
             ("missing", record(KEY, |_| {}), None, 0),
@@ -478,7 +478,7 @@ mod throttled {
     /// An address without room is never rejected. So if one is rejected, the flood before it has taken no room.
     #[tokio::test]
     async fn addresses_without_bad_credentials_take_no_memory() {
-        let elsewhere = record(OTHER_KEY, |key| key.extras.allowed_addresses = networks(&[ELSEWHERE]));
+        let elsewhere = record(OTHER_KEY, |key| key.extras_mut().allowed_addresses = networks(&[ELSEWHERE]));
         let keys = store([record(KEY, |_| {}), elsewhere]).await;
         let (keys, is_mended) = mended(keys, Answers::WithAnError);
         let layer = authenticate(throttled(assembly(keys), &ManualClock::starting_at(START)));

@@ -55,7 +55,7 @@ async fn every_bad_key_gets_the_same_response() {
         (
             "yet to come",
             Some(record(KEY, |key| {
-                key.extras.not_before = Some(START.saturating_add(Duration::from_secs(1)))
+                key.extras_mut().not_before = Some(START.saturating_add(Duration::from_secs(1)))
             })),
         ),
     ];

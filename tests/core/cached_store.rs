@@ -332,7 +332,7 @@ async fn entries_are_not_shared_between_owners() {
 async fn expiry_and_start_are_checked_on_every_hit() {
     let minute = Duration::from_secs(60);
     let (early, late) = (START.saturating_add(minute), START.saturating_add(2 * minute));
-    let key = record(KEY, |key| (key.extras.not_before, key.expires_at) = (Some(early), Some(late)));
+    let key = record(KEY, |key| (key.extras_mut().not_before, key.expires_at) = (Some(early), Some(late)));
     let (store, clock) = (Scripted::new(store([key]).await), ManualClock::starting_at(START));
     let cache = CachedStore::builder(store.clone()).clock(clock.clone()).max_age(10 * minute).build();
     let layer = assembly_over(cache, |keys| keys.clock(clock.clone())).layer();

@@ -218,7 +218,7 @@ async fn a_token_is_rejected_once_its_key_or_companion_is_revoked() {
         ("revoked", Box::new(|key| key.state = KeyState::Revoked { at: START }), "KeyRevoked"),
         ("disabled", Box::new(|key| key.state = KeyState::Disabled), "KeyDisabled"),
         ("expired", Box::new(|key| key.expires_at = Some(START)), "KeyExpired"),
-        ("not yet valid", Box::new(move |key| key.extras.not_before = Some(later)), "KeyNotYetValid"),
+        ("not yet valid", Box::new(move |key| key.extras_mut().not_before = Some(later)), "KeyNotYetValid"),
         ("moved to another mode", Box::new(|key| key.owner.mode = Mode::Test), "CompanionMismatch"),
     ];
     for (name, end, expected) in ends {
@@ -251,7 +251,9 @@ async fn a_token_outlives_a_rotation_by_the_grace_of_the_old_secret() {
     let world = World::new(keys().await);
     let token = world.grant(KEY, APP_SECRET).await;
     let rotated = |previous: Option<PreviousSecret>| {
-        app(NEW_SECRET, "app_1", |app| (app.extras.previous, app.digest) = (previous, digest(NEW_SECRET)))
+        app(NEW_SECRET, "app_1", |app| {
+            (app.extras_mut().previous, app.digest) = (previous, digest(NEW_SECRET))
+        })
     };
     let in_grace = PreviousSecret { digest: digest(APP_SECRET), valid_until: START.saturating_add(minute) };
     let world = world.with_store(store([record(KEY, |_| {}), rotated(Some(in_grace))]).await);
@@ -265,7 +267,7 @@ async fn a_token_outlives_a_rotation_by_the_grace_of_the_old_secret() {
     let world = World::new(keys().await);
     let token = world.grant(KEY, APP_SECRET).await;
     let new_key = record(KEY, |key| {
-        key.extras.previous =
+        key.extras_mut().previous =
             Some(PreviousSecret { digest: digest(KEY), valid_until: START.saturating_add(minute) });
         key.digest = digest(UNKNOWN_KEY);
     });
@@ -325,14 +327,14 @@ async fn a_companion_s_next_secret_is_put_in_use_when_it_is_first_used() {
         created_at: START,
         grace: Duration::from_secs(60),
     };
-    let waiting = app(APP_SECRET, "app_1", |app| app.extras.next = Some(Box::new(next)));
+    let waiting = app(APP_SECRET, "app_1", |app| app.extras_mut().next = Some(Box::new(next)));
     let keys = store([record(KEY, |_| {}), waiting]).await;
     let world = World::new(keys.clone());
     let old = world.grant(KEY, APP_SECRET).await;
     let token = world.grant(KEY, NEW_SECRET).await;
     let id = "app_1".parse().unwrap();
     let stored = keys.find(KeySelector::Id(&id)).await.unwrap().unwrap();
-    assert!(stored.extras.next.is_none() && stored.digest == Peppers::none().digest(NEW_SECRET));
+    assert!(stored.extras().next.is_none() && stored.digest == Peppers::none().digest(NEW_SECRET));
     assert_eq!(world.with_token(KEY, &token).await, "ok");
     assert_eq!(world.with_token(KEY, &old).await, "ok", "in its grace");
     world.clock.advance(Duration::from_secs(60));
@@ -350,7 +352,7 @@ async fn the_caller_may_do_what_both_may() {
             app.expires_at = Some(soon);
         }),
         app(OTHER_APP_SECRET, "app_2", |app| {
-            app.extras.allowed_addresses = vec!["198.51.100.0/24".parse().unwrap()]
+            app.extras_mut().allowed_addresses = vec!["198.51.100.0/24".parse().unwrap()]
         }),
     ]);
     let world = World::new(keys.await);
@@ -380,9 +382,11 @@ async fn created_keys_may_do_what_both_may() {
     ] {
         let networks = |texts: &[&str]| texts.iter().copied().map(network).collect::<Vec<_>>();
         let keys = store([
-            record(KEY, |key| (key.scopes, key.extras.allowed_addresses) = (write.clone(), networks(of_key))),
+            record(KEY, |key| {
+                (key.scopes, key.extras_mut().allowed_addresses) = (write.clone(), networks(of_key))
+            }),
             app(APP_SECRET, "app_1", |app| {
-                (app.scopes, app.extras.allowed_addresses) = (write.clone(), networks(of_app));
+                (app.scopes, app.extras_mut().allowed_addresses) = (write.clone(), networks(of_app));
             }),
         ]);
         let world = World::new(keys.await);

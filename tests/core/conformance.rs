@@ -136,13 +136,13 @@ impl KeyStore for Faulty {
 impl KeyAdministration for Faulty {
     async fn insert(&self, mut record: KeyRecord) -> Result<(), StoreError> {
         if self.is(Fault::IgnoresTheNext) {
-            record.extras.next = None;
+            record.extras_mut().next = None;
         }
         if self.is(Fault::AllowsPreviousTwice)
-            && let Some(previous) = record.extras.previous
+            && let Some(previous) = record.extras().previous
             && self.0.find(KeySelector::Digests(&[previous.digest])).await?.is_some()
         {
-            record.extras.previous = None;
+            record.extras_mut().previous = None;
         }
         self.0.insert(record).await
     }

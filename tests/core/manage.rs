@@ -1,6 +1,7 @@
 //! The rules of key management, through the public API only.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +16,7 @@ use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
 use tower_api_keys::clock::{ManualClock, Timestamp};
-use tower_api_keys::key::{KeyFormat, KeyId, KeyRecord, KeyState, LimitOverrides, Mode, Owner, Peppers};
+use tower_api_keys::key::{KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, Peppers};
 use tower_api_keys::manage::{
     Actor, AuditEvent, AuditOutcome, Authority, CreatedKey, ExistingKey, Forbidden, KeyAction, KeyManager,
     KeyStatus, ManageError, NewKey,
@@ -142,12 +143,8 @@ fn networks(list: &[&str]) -> Vec<Network> {
     list.iter().map(|network| network.parse().unwrap()).collect()
 }
 
-fn limits(list: &[(&str, u32)]) -> LimitOverrides {
-    let mut limits = LimitOverrides::default();
-    for (category, limit) in list {
-        limits.set(category, NonZeroU32::new(*limit));
-    }
-    limits
+fn limits(list: &[(&str, u32)]) -> BTreeMap<String, NonZeroU32> {
+    list.iter().map(|(category, limit)| ((*category).to_owned(), NonZeroU32::new(*limit).unwrap())).collect()
 }
 
 /// The outcome in one word.
@@ -348,7 +345,7 @@ async fn a_key_is_restricted_to_the_addresses_of_its_creator() {
                 let made = result.unwrap().key;
                 assert_eq!(made.allowed_addresses, networks(want), "{name}");
                 let stored = world.record(&made.id).await.unwrap();
-                assert_eq!(stored.extras.allowed_addresses, networks(want), "{name}");
+                assert_eq!(stored.extras().allowed_addresses, networks(want), "{name}");
             }
             Err(want) => {
                 assert_eq!(outcome(&result), want, "{name}");
@@ -593,7 +590,7 @@ async fn the_old_secret_ends_after_the_first_use_of_the_next_one() {
         let unused = world.manager.rotate_on_first_use(&operator(), &id, HOUR).await.unwrap();
         world.manager.revoke(&operator(), &id).await.unwrap();
         assert!(!world.verifies(third).await && !world.verifies(unused.secret.expose_secret()).await);
-        assert!(world.record(&id).await.unwrap().extras.next.is_none());
+        assert!(world.record(&id).await.unwrap().extras().next.is_none());
     }
 }
 
@@ -624,10 +621,10 @@ async fn a_grace_is_bounded_by_seven_days_and_by_the_keys_expiry() {
     let id = key.key.id;
     let too_long = world.manager.rotate(&operator(), &id, KeyManager::MAX_GRACE + MILLISECOND).await;
     assert_eq!(outcome(&too_long), "grace");
-    assert!(world.record(&id).await.unwrap().extras.previous.is_none(), "nothing was changed");
+    assert!(world.record(&id).await.unwrap().extras().previous.is_none(), "nothing was changed");
 
     world.manager.rotate(&operator(), &id, KeyManager::MAX_GRACE).await.unwrap();
-    let previous = world.record(&id).await.unwrap().extras.previous.unwrap();
+    let previous = world.record(&id).await.unwrap().extras().previous.unwrap();
     assert_eq!(previous.valid_until, START.saturating_add(HOUR), "the end of the key");
     assert_eq!(KeyManager::DEFAULT_GRACE, DAY);
     assert_eq!(KeyManager::MAX_GRACE, 7 * DAY);
@@ -1070,7 +1067,7 @@ fn any_instant() -> impl Strategy<Value = Option<Timestamp>> {
     prop::option::of((0..6_u32).prop_map(|hours| START.saturating_add(HOUR * hours)))
 }
 
-fn any_limits() -> impl Strategy<Value = LimitOverrides> {
+fn any_limits() -> impl Strategy<Value = BTreeMap<String, NonZeroU32>> {
     let limit = (prop::sample::select(&["read", "write"][..]), 1..4_u32);
     prop::collection::vec(limit, 0..3).prop_map(|list| limits(&list))
 }
@@ -1107,11 +1104,11 @@ proptest! {
                     if let Some(end) = own.key.expires_at {
                         assert!(made.expires_at.is_some_and(|made| made <= end));
                     }
-                    for (category, limit) in made.extras.limits.iter() {
+                    for (category, limit) in made.extras().limits.iter() {
                         assert!(own.key.limits.get(category).is_some_and(|own| limit <= own));
                     }
                     for (category, limit) in own.key.limits.iter() {
-                        assert!(made.extras.limits.get(category).is_some_and(|made| made <= limit));
+                        assert!(made.extras().limits.get(category).is_some_and(|made| made <= limit));
                     }
                     assert_eq!(made.owner, acme());
                     assert_eq!(made.state, KeyState::Active);

@@ -98,7 +98,7 @@ async fn layers_in_the_wrong_order_reject_all_requests_and_log_what_is_missing()
 
 #[tokio::test]
 async fn a_limit_stored_with_the_key_replaces_the_category_s() {
-    let stored = record(KEY, |key| key.extras.limits.set("all", NonZeroU32::new(1)));
+    let stored = record(KEY, |key| key.extras_mut().limits = [("all".into(), NonZeroU32::MIN)].into());
     let keys = assembly(store([stored]).await)
         .without_route_table()
         .limit(RateLimit::per_key("all", Quota::per_minute(5).unwrap()))

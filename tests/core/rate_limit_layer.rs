@@ -323,7 +323,8 @@ async fn spellings_and_secrets_of_one_key_share_a_limit() {
     let clock = ManualClock::starting_at(START);
     let rotated = record(KEY, |key| {
         let valid_until = START.saturating_add(Duration::from_secs(60));
-        key.extras.previous = Some(PreviousSecret { digest: Peppers::none().digest(OTHER_KEY), valid_until });
+        key.extras_mut().previous =
+            Some(PreviousSecret { digest: Peppers::none().digest(OTHER_KEY), valid_until });
     });
     let keys = assembly(store([rotated]).await).clock(clock.clone());
     let keys = keys.limit(by_key("all", 10)).without_route_table().build().unwrap();
@@ -339,7 +340,9 @@ async fn spellings_and_secrets_of_one_key_share_a_limit() {
 #[tokio::test]
 async fn a_handler_can_read_the_remaining_limit_without_using_it() {
     let clock = ManualClock::starting_at(START);
-    let stored = record(KEY, |key| key.extras.limits.set("all", std::num::NonZeroU32::new(3)));
+    let stored = record(KEY, |key| {
+        key.extras_mut().limits = [("all".into(), std::num::NonZeroU32::new(3).unwrap())].into();
+    });
     let counts = Arc::new(MemoryRateLimiter::builder("all", per_minute(10)).build_at(clock.now()));
     let (peeked, reading) = (counts.clone(), clock.clone());
     let handler = service_fn(move |request: Request<()>| {

@@ -116,8 +116,8 @@ fn store() -> MemoryStore {
             REVOKED => record.state = KeyState::Revoked { at: START },
             DISABLED => record.state = KeyState::Disabled,
             EXPIRED => record.expires_at = Some(START),
-            EARLY => record.extras.not_before = Some(START.saturating_add(MINUTE * 1_000)),
-            ELSEWHERE => record.extras.allowed_addresses = vec!["198.51.100.0/24".parse().unwrap()],
+            EARLY => record.extras_mut().not_before = Some(START.saturating_add(MINUTE * 1_000)),
+            ELSEWHERE => record.extras_mut().allowed_addresses = vec!["198.51.100.0/24".parse().unwrap()],
             _ => {}
         }
         at_once(store.insert(record)).unwrap();

@@ -108,7 +108,7 @@ impl World {
             let scope = if has(Access) { "workflows:write" } else { "workflows:read" };
             key.scopes = ScopeSet::parse_list([scope]).unwrap();
             let allowed = if has(Address) { "198.51.100.0/24" } else { "192.0.2.0/24" };
-            key.extras.allowed_addresses = vec![allowed.parse().unwrap()];
+            key.extras_mut().allowed_addresses = vec![allowed.parse().unwrap()];
         });
         let key = Subject::Key(stored.id);
         let memory = Arc::<Mutex<HashMap<_, _>>>::default();

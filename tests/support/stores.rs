@@ -38,15 +38,15 @@ pub fn revoked(mut record: KeyRecord) -> KeyRecord {
 /// A key with all fields set.
 pub fn full_record(id: &str) -> KeyRecord {
     let mut record = revoked(record(id));
-    record.extras.previous =
+    record.extras_mut().previous =
         Some(tower_api_keys::key::PreviousSecret { digest: digest("before"), valid_until: START });
     let grace = Duration::from_secs(60);
     let next = NextSecret { digest: digest("after"), hint: "k_…abcd".into(), created_at: START, grace };
-    record.extras.next = Some(Box::new(next));
+    record.extras_mut().next = Some(Box::new(next));
     record.scopes = ScopeSet::parse_list(["runs:*"]).unwrap();
-    record.extras.limits.set("read", std::num::NonZeroU32::new(5));
-    record.extras.allowed_addresses = vec!["192.0.2.0/24".parse().unwrap()];
-    (record.extras.not_before, record.expires_at, record.last_used_at) =
+    record.extras_mut().limits.insert("read".into(), std::num::NonZeroU32::new(5).unwrap());
+    record.extras_mut().allowed_addresses = vec!["192.0.2.0/24".parse().unwrap()];
+    (record.extras_mut().not_before, record.expires_at, record.last_used_at) =
         (Some(START), Some(START), Some(START));
     record
 }
@@ -96,7 +96,7 @@ pub async fn changes_at_once_leave_one_consistent_state(stores: &[Arc<dyn KeyAdm
                         matches!(record.state, KeyState::Revoked { .. }),
                         "a revocation wins: {record:?}"
                     );
-                    assert_eq!(record.extras.previous, None);
+                    assert_eq!(record.extras().previous, None);
                     assert_eq!(round % 2, 0, "a deletion wins, too");
                 }
                 None => assert_eq!(round % 2, 1, "the key was not deleted"),
@@ -157,7 +157,7 @@ pub async fn texts_stay_texts(store: &dyn KeyAdministration) {
     record.owner = Owner::organization(quotes.parse().unwrap(), Mode::Test);
     record.name = format!("{quotes}\u{202e}😀").into();
     record.hint = quotes.into();
-    record.extras.limits.set(quotes, std::num::NonZeroU32::new(5));
+    record.extras_mut().limits.insert(quotes.into(), std::num::NonZeroU32::new(5).unwrap());
     store.insert(record.clone()).await.unwrap();
     assert_eq!(find(store, &record.id).await.as_ref(), Some(&record));
     assert_eq!(store.get(&record.owner, &record.id).await.unwrap().as_deref(), Some(&record));

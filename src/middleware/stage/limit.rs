@@ -206,7 +206,7 @@ fn take_back_what_is_due(
 /// The limit stored with the key, if it has one for this category.
 #[inline]
 fn own_limit(principal: &Principal, category: &str) -> Option<NonZeroU32> {
-    principal.record()?.extras.limits.get(category)
+    principal.record()?.extras.limits.get(category).copied()
 }
 
 /// What is reported of a denial in `category`.

@@ -34,7 +34,7 @@ pub(super) fn full_record() -> KeyRecord {
     record.secret_created_at = START.saturating_add(Duration::from_millis(3));
     record.extras.not_before = Some(START);
     record.expires_at = Some(START.saturating_add(Duration::from_secs(1)));
-    record.extras.limits.set("read", NonZeroU32::new(5_000));
+    record.extras.limits.insert("read".to_owned(), NonZeroU32::MAX);
     record.extras.allowed_addresses = vec![parse("192.0.2.0/24"), parse("2001:db8::/32"), parse("0.0.0.0/0")];
     record
 }

@@ -2,7 +2,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use tower_api_keys::clock::Timestamp;
-use tower_api_keys::key::{ExtraFields, KeyRecord, KeyState, NextSecret, Owner, PreviousSecret, Tenant};
+use tower_api_keys::key::{Extras, KeyRecord, KeyState, NextSecret, Owner, PreviousSecret, Tenant};
 use tower_api_keys::scope::ScopeSet;
 
 /// A row of `api_keys`.
@@ -41,8 +41,8 @@ pub(crate) fn to_row(record: &KeyRecord) -> Result<Row, Box<dyn Error + Send + S
         #[allow(unreachable_patterns, reason = "only in other crates there may be states that are not known")]
         _ => return Err("a key state that this version does not know".into()),
     };
-    let extras = &record.extras;
-    if extras.limits.iter().any(|(category, _)| category.contains('\n')) {
+    let extras = record.extras();
+    if extras.limits.keys().any(|category| category.contains('\n')) {
         return Err("a limit's category must be one line".into());
     }
     let scopes: Vec<_> = record.scopes.iter().map(|scope| scope.as_str()).collect();
@@ -89,12 +89,12 @@ pub(crate) fn to_record(row: Row) -> Result<KeyRecord, Box<dyn Error + Send + Sy
     record.name = row.name.into();
     record.hint = row.hint.into();
     record.scopes = ScopeSet::parse_list(row.scopes.split_whitespace())?;
-    let mut extras = ExtraFields::default();
+    let mut extras = Extras::default();
     let networks = row.allowed_addresses.split_whitespace().map(str::parse);
     extras.allowed_addresses = networks.collect::<Result<_, _>>()?;
     for line in row.limits.split_terminator('\n') {
         let (limit, category) = line.split_once(' ').ok_or("a limit has no category")?;
-        extras.limits.set(category, Some(limit.parse()?));
+        extras.limits.insert(category.to_owned(), limit.parse()?);
     }
     record.secret_created_at = timestamp(row.secret_created_at)?;
     extras.previous = match (row.previous_digest, row.previous_valid_until) {
@@ -121,7 +121,9 @@ pub(crate) fn to_record(row: Row) -> Result<KeyRecord, Box<dyn Error + Send + Sy
         _ => return Err("unknown key state".into()),
     };
     extras.not_before = row.not_before.map(timestamp).transpose()?;
-    record.extras = extras.into();
+    if extras != Extras::default() {
+        *record.extras_mut() = extras;
+    }
     record.expires_at = row.expires_at.map(timestamp).transpose()?;
     record.last_used_at = row.last_used_at.map(timestamp).transpose()?;
     record.version = row.version as u64;
