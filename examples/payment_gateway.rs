@@ -37,7 +37,7 @@ use serde_json::{Value, json};
 use support::{Store, close, listen, open_store, stopped};
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::identity::{
-    Membership, OrganizationPrincipal, Owned, Session, SessionAuthenticator, SystemPrincipal,
+    OrganizationPrincipal, Owned, Session, SessionAuthenticator, SystemPrincipal,
 };
 use tower_api_keys::key::{Digest, Mode, OrganizationId, Owner, Peppers, SecretString, Tenant};
 use tower_api_keys::manage::{KeyAction, KeyManager, KeyStatus, ManageError};
@@ -69,11 +69,12 @@ async fn main() -> ExitCode {
 async fn serve() -> Result<(), Box<dyn Error>> {
     let (ours, other): (OrganizationId, OrganizationId) = ("org_demo".parse()?, "org_other".parse()?);
     let mut sessions = Sessions::default();
-    let admin = Membership::new(ours.clone(), ADMIN, organization_scopes());
-    let viewer = Membership::new(ours.clone(), VIEWER, organization_scopes());
-    let viewer_of_other = Membership::new(other.clone(), VIEWER, organization_scopes());
-    let admin = sessions.begin(Session::new("ada", Mode::Live, [admin, viewer_of_other]))?;
-    let viewer = sessions.begin(Session::new("vera", Mode::Live, [viewer]))?;
+    let session = |name, role| {
+        Session::new(name, Mode::Live).with_organization(ours.clone(), role, organization_scopes())
+    };
+    let admin = session("ada", ADMIN).with_organization(other.clone(), VIEWER, organization_scopes());
+    let admin = sessions.begin(admin)?;
+    let viewer = sessions.begin(session("vera", VIEWER))?;
     let store = open_store().await?;
     let keys = assembly(store.clone()).sessions(sessions).build()?;
 
@@ -450,7 +451,7 @@ async fn open_portal_link(State(application): State<Application>, Id(token): Id)
                 Tenant::Organization(organization) => organization.as_str(),
                 Tenant::System => return not_found(),
             };
-            Json(json!({ "organizationId": organization, "clientId": opened.key.name })).into_response()
+            Json(json!({ "organizationId": organization, "clientId": opened.name })).into_response()
         }
         Err(error) => unmanaged(error),
     };

@@ -3,7 +3,7 @@
 //! - [`Principal`]: the authenticated caller of a request, by its key or its session.
 //! - [`SessionAuthenticator`]: verifies people's [sessions](Session), for applications with a dashboard beside keys.
 //! - [`OrganizationRule`]: selects the organization a request acts for, where the key alone does not.
-//! - [`Role`], [`Tier`], [`OrganizationPrincipal`], [`SystemPrincipal`]: roles of people, and keys of the system.
+//! - [`Role`], [`OrganizationPrincipal`], [`SystemPrincipal`]: roles of people, and keys of the system.
 //! - [`Owned`]: a value that only its owner can access.
 //!
 //! # Sessions
@@ -13,11 +13,11 @@
 //! with scopes, isolation and rate limits.
 //!
 //! A session belongs to a person who may be a member of several organizations. The [`OrganizationRule`] of the
-//! assembly selects the one a request acts for. A session never belongs to the [system tier](Tier::System).
+//! assembly selects the one a request acts for. A session never belongs to the [system tier](Principal::is_of_system).
 //!
 //! ```
 //! use async_trait::async_trait;
-//! use tower_api_keys::identity::{Membership, Role, Session, SessionAuthenticator};
+//! use tower_api_keys::identity::{Role, Session, SessionAuthenticator};
 //! use tower_api_keys::key::{Mode, SecretString};
 //! use tower_api_keys::scope::ScopeSet;
 //! use tower_api_keys::store::StoreError;
@@ -42,8 +42,8 @@
 //!         // Only now, from a verified token.
 //!         let Ok(organization) = claims.organization.parse() else { return Ok(None) };
 //!         let scopes = ScopeSet::parse_list(["invoice:read"]).unwrap_or_default();
-//!         let membership = Membership::new(organization, Role::of_rank(1), scopes);
-//!         Ok(Some(Session::new(claims.subject, Mode::Live, [membership])))
+//!         let session = Session::new(claims.subject, Mode::Live);
+//!         Ok(Some(session.with_organization(organization, Role::of_rank(1), scopes)))
 //!     }
 //! }
 //! ```
@@ -117,5 +117,5 @@ pub use owned::Owned;
 pub use principal::Principal;
 pub(crate) use principal::{Companion, Identity};
 pub use role::Role;
-pub use session::{Membership, Session, SessionAuthenticator};
-pub use tier::{OrganizationPrincipal, SystemPrincipal, Tier};
+pub use session::{Session, SessionAuthenticator};
+pub use tier::{OrganizationPrincipal, SystemPrincipal};

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use http::Extensions;
 
-use super::{Authentication, Role, Session, Tier};
+use super::{Authentication, Role, Session};
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, Mode, OrganizationId, Owner, Tenant};
 use crate::scope::{Scope, ScopeSet};
@@ -132,12 +132,12 @@ impl Principal {
         }
     }
 
-    /// The caller's tier. It does not depend on the organization in which the caller acts.
-    pub fn tier(&self) -> Tier {
-        match &self.identity {
-            Identity::Key { record, .. } if record.owner.tenant == Tenant::System => Tier::System,
-            _ => Tier::Organization,
-        }
+    /// Whether the caller is of the system tier: its key belongs to the [system](Tenant::System), above all organizations
+    /// and in none of them, whichever organization it acts in. Keys of organizations and sessions never are.
+    ///
+    /// Decided by the record stored with the key, never by its text or its scopes.
+    pub fn is_of_system(&self) -> bool {
+        matches!(&self.identity, Identity::Key { record, .. } if record.owner.tenant == Tenant::System)
     }
 
     /// The caller's role in the organization in which it acts. A session always has one; a key has one if the [rule

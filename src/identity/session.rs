@@ -48,34 +48,27 @@ pub struct Session {
 
 /// The role and the permissions of a person in one organization.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Membership {
-    /// The organization.
-    pub organization: OrganizationId,
-    /// The role of the person there.
-    pub role: Role,
-    /// What the session may do there.
-    pub scopes: ScopeSet,
-}
-
-impl Membership {
-    /// A membership in `organization` with a role and scopes.
-    pub fn new(organization: OrganizationId, role: Role, scopes: ScopeSet) -> Self {
-        Self { organization, role, scopes }
-    }
+pub(crate) struct Membership {
+    pub(crate) organization: OrganizationId,
+    pub(crate) role: Role,
+    pub(crate) scopes: ScopeSet,
 }
 
 impl Session {
     /// A session of `subject`, the application's identifier for a person, for example the subject of a JWT. All
     /// sessions of one subject are one caller, and share its rate limits.
-    pub fn new(
-        subject: impl Into<String>,
-        mode: Mode,
-        memberships: impl IntoIterator<Item = Membership>,
-    ) -> Self {
+    pub fn new(subject: impl Into<String>, mode: Mode) -> Self {
         let subject = subject.into();
-        let memberships = memberships.into_iter().collect();
-        Self { id: id_of(&subject), name: subject.clone(), subject, mode, memberships, expires_at: None }
+        let (id, name) = (id_of(&subject), subject.clone());
+        Self { id, name, subject, mode, memberships: Vec::new(), expires_at: None }
+    }
+
+    /// Adds an organization that the session may act for, with the role of the person there and what the session may do
+    /// there.
+    #[must_use]
+    pub fn with_organization(mut self, organization: OrganizationId, role: Role, scopes: ScopeSet) -> Self {
+        self.memberships.push(Membership { organization, role, scopes });
+        self
     }
 
     /// Sets a display name, in place of the subject.
@@ -113,8 +106,8 @@ impl Session {
     }
 
     /// The organizations it may act for.
-    pub fn memberships(&self) -> &[Membership] {
-        &self.memberships
+    pub fn organizations(&self) -> impl Iterator<Item = &OrganizationId> {
+        self.memberships.iter().map(|membership| &membership.organization)
     }
 
     /// The first instant at which the session has expired.
@@ -137,10 +130,9 @@ fn id_of(subject: &str) -> KeyId {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let organizations = self.memberships.iter().map(|membership| &membership.organization);
         f.debug_struct("Session")
             .field("id", &self.id)
-            .field("organizations", &organizations.collect::<Vec<_>>())
+            .field("organizations", &self.organizations().collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }

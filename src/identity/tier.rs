@@ -5,17 +5,6 @@ use http::Extensions;
 use super::Principal;
 use crate::key::OrganizationId;
 
-/// The two kinds of callers: those that belong to an organization, and those of the application itself.
-///
-/// Decided by the record stored with the key, never by its text or its scopes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Tier {
-    /// A key of an organization, or a session.
-    Organization,
-    /// A key of the [system](crate::key::Tenant::System), above all organizations and in none of them.
-    System,
-}
-
 /// A caller that acts for one organization: with its own key, in a session, or with a system key that names the
 /// organization.
 ///
@@ -74,7 +63,7 @@ impl SystemPrincipal {
     /// The caller of the request; `None` if it is not a system key.
     pub fn from_extensions(extensions: &Extensions) -> Option<Self> {
         let principal = Principal::from_extensions(extensions)?;
-        (principal.tier() == Tier::System).then(|| Self(principal.clone()))
+        principal.is_of_system().then(|| Self(principal.clone()))
     }
 
     /// The caller.

@@ -5,14 +5,13 @@ use std::time::Duration;
 use super::attempt::{Attempt, Change, MAX_ATTEMPTS};
 use super::settings::Settings;
 use super::{
-    AuditSink, Authority, CreatedKey, ExistingKey, Forbidden, KeyAction, KeyView, KeyViewPage, ManageError,
-    NewKey, rules,
+    AuditSink, Authority, CreatedKey, ExistingKey, Forbidden, KeyAction, KeyView, ManageError, NewKey, rules,
 };
 use crate::InvalidValue;
 use crate::clock::{Clock, SystemClock};
 use crate::key::{Digest, KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
-use crate::store::{KeyAdministration, KeyQuery, KeySelector, StoreError, StoreErrorKind};
+use crate::store::{KeyAdministration, KeyQuery, KeySelector, Page, StoreError, StoreErrorKind};
 
 /// Creates and manages keys.
 ///
@@ -290,19 +289,20 @@ impl KeyManager {
     /// # Errors
     ///
     /// [`Forbidden`](ManageError::Forbidden), [`Store`](ManageError::Store).
-    pub async fn list(&self, authority: &Authority, query: &KeyQuery) -> Result<KeyViewPage, ManageError> {
+    pub async fn list(&self, authority: &Authority, query: &KeyQuery) -> Result<Page<KeyView>, ManageError> {
         let attempt = self.begin(authority, KeyAction::Read, None)?;
         let page = self.0.store.list(authority.owner(), query).await?;
         let keys = page.keys.iter().map(|record| KeyView::new(record, attempt.now)).collect();
-        Ok(KeyViewPage { keys, next: page.next })
+        Ok(Page { keys, next: page.next })
     }
 
     /// A query for keys whose secret is older than `age` and should be rotated.
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tower_api_keys::manage::{Authority, KeyManager, KeyViewPage, ManageError};
-    /// # async fn due(manager: KeyManager, authority: Authority) -> Result<KeyViewPage, ManageError> {
+    /// # use tower_api_keys::manage::{Authority, KeyManager, KeyView, ManageError};
+    /// # use tower_api_keys::store::Page;
+    /// # async fn due(manager: KeyManager, authority: Authority) -> Result<Page<KeyView>, ManageError> {
     /// let ninety_days = Duration::from_secs(90 * 24 * 60 * 60);
     /// manager.list(&authority, &manager.older_than(ninety_days)).await
     /// # }

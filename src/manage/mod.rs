@@ -69,8 +69,7 @@ pub use authority::{Actor, Authority};
 pub use error::{Forbidden, ManageError};
 pub use manager::KeyManager;
 pub use new_key::{ExistingKey, NewKey};
-pub use redeem::RedeemedKey;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use routes::KeyRoutes;
-pub use view::{CreatedKey, KeyStatus, KeyView, KeyViewPage};
+pub use view::{CreatedKey, KeyStatus, KeyView};

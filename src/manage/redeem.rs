@@ -1,19 +1,7 @@
-use std::sync::Arc;
-
 use super::attempt::MAX_ATTEMPTS;
 use super::{Actor, AuditEvent, AuditOutcome, KeyAction, KeyManager, KeyStatus, KeyView, ManageError};
-use crate::key::{KeyRecord, KeyState, Owner};
+use crate::key::{KeyRecord, KeyState};
 use crate::store::{KeySelector, StoreError, StoreErrorKind};
-
-/// A one-time key that was used and removed.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct RedeemedKey {
-    /// The owner of the key.
-    pub owner: Owner,
-    /// The properties of the key.
-    pub key: KeyView,
-}
 
 impl KeyManager {
     /// Uses a one-time key: revokes and removes it, and returns its properties. Of any number of concurrent calls
@@ -40,7 +28,7 @@ impl KeyManager {
     /// let link = links.create(&acme, link).await?;
     ///
     /// let opened = links.redeem(link.secret.expose_secret()).await?;
-    /// assert_eq!(opened.key.name, "client_7");
+    /// assert_eq!(opened.name, "client_7");
     /// let again = links.redeem(link.secret.expose_secret()).await;
     /// assert!(matches!(again, Err(ManageError::NotFound)));
     /// # Ok(())
@@ -51,7 +39,7 @@ impl KeyManager {
     ///
     /// [`NotFound`](ManageError::NotFound) if the key is malformed, unknown, used, revoked, disabled, expired or not
     /// valid yet, which is not exposed to callers; [`Store`](ManageError::Store).
-    pub async fn redeem(&self, secret: &str) -> Result<RedeemedKey, ManageError> {
+    pub async fn redeem(&self, secret: &str) -> Result<KeyView, ManageError> {
         let settings = self.settings();
         let now = settings.clock.now().timestamp();
         let parsed = settings.format.parse(secret).map_err(|_| ManageError::NotFound)?;
@@ -85,9 +73,7 @@ impl KeyManager {
                 actor: Actor::Key(found.id),
                 at: now,
             });
-            let key = KeyView::new(&found, now);
-            let owner = Arc::unwrap_or_clone(found).owner;
-            return Ok(RedeemedKey { owner, key });
+            return Ok(KeyView::new(&found, now));
         }
         Err(StoreError::new(StoreErrorKind::Conflict).into())
     }

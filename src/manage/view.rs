@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use crate::address::Network;
 use crate::clock::Timestamp;
-use crate::key::{KeyId, KeyRecord, KeyState, SecretString};
+use crate::key::{KeyId, KeyRecord, KeyState, Owner, SecretString};
 use crate::scope::ScopeSet;
-use crate::store::Cursor;
 
 /// The properties of a key that may be shown: neither secret nor digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +14,8 @@ use crate::store::Cursor;
 pub struct KeyView {
     /// The public identifier.
     pub id: KeyId,
+    /// The organization or system, and the mode, that it belongs to.
+    pub owner: Owner,
     /// The name people give the key.
     pub name: String,
     /// Prefix and last four characters, `wfk_…45pq`.
@@ -31,7 +32,7 @@ pub struct KeyView {
     pub secret_created_at: Timestamp,
     /// How old the secret is.
     pub age: Duration,
-    /// When it was last used, if the layer [records that](crate::outcome::LastUse), which it writes with a delay.
+    /// When it was last used, if the layer [records that](crate::ApiKeysBuilder::record_last_use), which it writes with a delay.
     pub last_used_at: Option<Timestamp>,
     /// The first instant at which it verifies.
     pub not_before: Option<Timestamp>,
@@ -69,20 +70,11 @@ pub struct CreatedKey {
     pub secret: SecretString,
 }
 
-/// One page of a listing.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct KeyViewPage {
-    /// The keys, oldest first.
-    pub keys: Vec<KeyView>,
-    /// Where the next page starts; `None` on the last page.
-    pub next: Option<Cursor>,
-}
-
 impl KeyView {
     pub(super) fn new(record: &KeyRecord, now: Timestamp) -> Self {
         Self {
             id: record.id,
+            owner: record.owner.clone(),
             name: record.name.to_string(),
             hint: record.hint.to_string(),
             next_hint: record.extras.next.as_ref().map(|next| next.hint.clone()),

@@ -116,7 +116,7 @@ impl<F> ApiKeysBuilder<F> {
     }
 
     fn check_credentials(&mut self, extractors: &[Arc<dyn CredentialExtractor>]) {
-        if extractors.is_empty() && self.faults.iter().all(|fault| fault.setting() != "header") {
+        if extractors.is_empty() && self.faults.iter().all(|(setting, _)| *setting != "header") {
             self.fault(
                 "header",
                 "no credential is looked for: add `header`, `bearer`, `basic` or `extractor`",
@@ -164,7 +164,7 @@ impl<F> ApiKeysBuilder<F> {
     /// The rules of routes; `None` if access is not decided by route.
     fn table(&mut self) -> Option<RouteTable<Access>> {
         let routes = std::mem::take(&mut self.routes);
-        let has_faults = self.faults.iter().any(|fault| fault.setting() == "route");
+        let has_faults = self.faults.iter().any(|(setting, _)| *setting == "route");
         match (routes.is_empty(), self.has_no_table) {
             (true, false) if !has_faults => self.fault(
                 "route",

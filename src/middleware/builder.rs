@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::ConfigFault;
+use super::config_error::Fault;
 use super::location::Location;
 use super::lookups::Lookups;
 use crate::address::ClientAddressSource;
@@ -57,7 +57,7 @@ pub struct ApiKeysBuilder<F = ProblemDetails> {
     pub(super) attaches_rejections: bool,
     pub(super) errors: F,
     /// What was found wrong so far.
-    pub(super) faults: Vec<ConfigFault>,
+    pub(super) faults: Vec<Fault>,
 }
 
 /// Makes the limiter of a category.
@@ -109,7 +109,7 @@ impl ApiKeysBuilder {
 
 impl<F> ApiKeysBuilder<F> {
     pub(super) fn fault(&mut self, setting: &'static str, message: impl Into<String>) {
-        self.faults.push(ConfigFault::new(setting, message));
+        self.faults.push((setting, message.into()));
     }
 
     fn at(mut self, location: Location) -> Self {

@@ -13,61 +13,36 @@ use thiserror::Error;
 ///     .route("GET", "workflows", "workflows:read")
 ///     .build()
 ///     .unwrap_err();
-/// assert_eq!(error.faults().iter().map(|fault| fault.setting()).collect::<Vec<_>>(), ["header", "route"]);
+/// assert_eq!(error.faults().map(|(setting, _)| setting).collect::<Vec<_>>(), ["header", "route"]);
 /// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub struct ConfigError {
-    faults: Vec<ConfigFault>,
+    faults: Vec<Fault>,
 }
 
-/// One fault of an assembly.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigFault {
-    setting: &'static str,
-    message: String,
-}
+/// The setting, and what is wrong with it.
+pub(super) type Fault = (&'static str, String);
 
 impl ConfigError {
     /// At least one.
-    pub(crate) fn new(faults: Vec<ConfigFault>) -> Self {
+    pub(super) fn new(faults: Vec<Fault>) -> Self {
         Self { faults }
     }
 
-    /// The faults, in the order in which they were found.
-    pub fn faults(&self) -> &[ConfigFault] {
-        &self.faults
-    }
-}
-
-impl ConfigFault {
-    pub(crate) fn new(setting: &'static str, message: impl Into<String>) -> Self {
-        Self { setting, message: message.into() }
-    }
-
-    /// The method of [`ApiKeysBuilder`](crate::ApiKeysBuilder) to look at.
-    pub fn setting(&self) -> &'static str {
-        self.setting
-    }
-
-    /// What is wrong, and what to do.
-    pub fn message(&self) -> &str {
-        &self.message
+    /// The faults, in the order in which they were found: the method of [`ApiKeysBuilder`](crate::ApiKeysBuilder) to look
+    /// at, what is wrong, and what to do.
+    pub fn faults(&self) -> impl ExactSizeIterator<Item = (&'static str, &str)> {
+        self.faults.iter().map(|(setting, message)| (*setting, message.as_str()))
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the assembly of API keys is not valid")?;
-        for fault in &self.faults {
-            write!(f, "; {fault}")?;
+        for (setting, message) in &self.faults {
+            write!(f, "; {setting}: {message}")?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for ConfigFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.setting, self.message)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::ConfigFault;
+use super::config_error::Fault;
 use crate::credential::{BasicKey, BearerKey, CredentialExtractor, HeaderKey};
 use crate::key::KeyFormat;
 
@@ -23,13 +23,13 @@ impl Location {
         self,
         formats: Vec<KeyFormat>,
         accepts_sessions: bool,
-    ) -> Result<Arc<dyn CredentialExtractor>, ConfigFault> {
+    ) -> Result<Arc<dyn CredentialExtractor>, Fault> {
         Ok(match self {
             Self::Header(name) => match HeaderName::try_from(name.as_str()) {
                 Ok(name) => Arc::new(HeaderKey::accepting(name, formats)),
                 Err(_) => {
                     let message = format!("{name:?} is not the name of a header field");
-                    return Err(ConfigFault::new("header", message));
+                    return Err(("header", message));
                 }
             },
             Self::Bearer if accepts_sessions => Arc::new(BearerKey::accepting(formats).or_session()),

@@ -62,7 +62,7 @@ mod stage;
 
 pub use api_keys::ApiKeys;
 pub use builder::ApiKeysBuilder;
-pub use config_error::{ConfigError, ConfigFault};
+pub use config_error::ConfigError;
 #[cfg(feature = "axum")]
 pub(crate) use failed_extraction::FailedExtraction;
 pub use future::ResponseFuture;

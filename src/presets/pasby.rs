@@ -55,7 +55,7 @@ use crate::credential::{Companions, HeaderKey, Parts, SessionTokens};
 use crate::key::KeyFormat;
 use crate::limit::{Quota, RateLimit};
 use crate::manage::KeyManager;
-use crate::rejection::{Applies, ErrorKind, ErrorTable, Message, json_response};
+use crate::rejection::{ErrorKind, ErrorTable, Message, json_response};
 use crate::route::RouteTable;
 use crate::store::KeyAdministration;
 use crate::{ApiKeys, ApiKeysBuilder};
@@ -158,10 +158,10 @@ pub static ERRORS: ErrorTable =
 #[rustfmt::skip] // a table
 const MESSAGES: &[Message] = &[
     Message::reason("credential_missing", 401, "key_missing", "An api key is needed to access our services.").plain(),
-    Message::new(Applies::Companion(AUTHORIZE), 401, "secret_missing", "App secret missing").plain(),
+    Message::companion(AUTHORIZE, 401, "secret_missing", "App secret missing").plain(),
     Message::reason("companion_missing", 400, "app_secret_missing", "App secret missing in headers.").plain(),
-    Message::new(Applies::Handlers, 403, "consumer_missing", "Forbidden request. No consumer provided.").plain(),
-    Message::new(Applies::Handlers, 400, "app_missing", "Authorization grants are only given to apps not organizations.").plain(),
+    Message::for_handlers(403, "consumer_missing", "Forbidden request. No consumer provided.").plain(),
+    Message::for_handlers(400, "app_missing", "Authorization grants are only given to apps not organizations.").plain(),
     Message::reason("session_token_missing", 401, "authorization_error", "A session token is needed in x-access-token."),
     Message::reason("session_token_expired", 401, "session_expiry", "The session has expired. Authorize again."),
     Message::kind(ErrorKind::Unauthenticated, 401, "authorization_error", INVALID),

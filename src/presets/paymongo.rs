@@ -27,7 +27,7 @@ use super::json;
 use crate::credential::BasicKey;
 use crate::identity::OrganizationRule;
 use crate::key::KeyFormat;
-use crate::rejection::{Applies, ErrorKind, ErrorTable, Message, TableError, json_response};
+use crate::rejection::{ErrorKind, ErrorTable, Message, TableError, json_response};
 use crate::store::KeyAdministration;
 use crate::{ApiKeys, ApiKeysBuilder};
 
@@ -78,7 +78,7 @@ const MESSAGES: &[Message] = &[
     Message::kind(ErrorKind::AmbiguousCredentials, 401, "authentication_failed", INVALID),
     Message::kind(ErrorKind::OrganizationMissing, 400, "missing_organization_header", "The Organization-Id header is required."),
     Message::kind(ErrorKind::OrganizationMismatch, 403, "organization_mismatch", OTHER_ORGANIZATION),
-    Message::new(Applies::Handlers, 403, "livemode_mismatch", "The resource belongs to the other mode than the API key."),
+    Message::for_handlers(403, "livemode_mismatch", "The resource belongs to the other mode than the API key."),
     Message::kind(ErrorKind::Forbidden, 403, "forbidden", "The API key is not allowed to perform this action."),
     Message::kind(ErrorKind::OrganizationNotFound, 404, "not_found", "The resource was not found."),
     Message::kind(ErrorKind::NotFound, 404, "not_found", "The resource was not found."),

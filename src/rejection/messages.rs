@@ -39,7 +39,7 @@ pub struct ErrorTable {
 /// The bodies of one row, by limit. A limit that finds no room, as keys can have their own, has its body written each time.
 type Bodies = [OnceLock<(Option<Quota>, Bytes)>; 16];
 
-/// A row of an [`ErrorTable`].
+/// A row of an [`ErrorTable`]. A status outside of 100 to 999 panics; in a constant, at compile time.
 #[derive(Clone, Copy, Debug)]
 pub struct Message {
     applies: Applies,
@@ -51,7 +51,7 @@ pub struct Message {
 
 /// The errors that a [`Message`] is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Applies {
+enum Applies {
     /// All errors of this kind.
     Kind(ErrorKind),
     /// Rejections whose reason has this [code](super::Reason::code).
@@ -84,16 +84,6 @@ pub struct TableError<'e> {
 }
 
 impl Message {
-    /// A row of the table.
-    ///
-    /// # Panics
-    ///
-    /// If `status` is not 100 to 999; in a constant, at compile time.
-    pub const fn new(applies: Applies, status: u16, code: &'static str, text: &'static str) -> Self {
-        assert!(status >= 100 && status < 1000, "a status is 100 to 999");
-        Self { applies, status, code, text, is_plain: false }
-    }
-
     /// A row for all errors of a kind.
     pub const fn kind(kind: ErrorKind, status: u16, code: &'static str, text: &'static str) -> Self {
         Self::new(Applies::Kind(kind), status, code, text)
@@ -104,10 +94,26 @@ impl Message {
         Self::new(Applies::Reason(reason), status, code, text)
     }
 
+    /// A row for rejections for a missing companion, if the rule of [`Companions`](crate::credential::Companions) has this
+    /// [name](crate::credential::Parts::named).
+    pub const fn companion(rule: &'static str, status: u16, code: &'static str, text: &'static str) -> Self {
+        Self::new(Applies::Companion(rule), status, code, text)
+    }
+
+    /// A row for no error of the crate, but for responses that handlers make with [`ErrorTable::response`].
+    pub const fn for_handlers(status: u16, code: &'static str, text: &'static str) -> Self {
+        Self::new(Applies::Handlers, status, code, text)
+    }
+
     /// Sends only the text as the body, `text/plain`.
     #[must_use]
     pub const fn plain(self) -> Self {
         Self { is_plain: true, ..self }
+    }
+
+    const fn new(applies: Applies, status: u16, code: &'static str, text: &'static str) -> Self {
+        assert!(status >= 100 && status < 1000, "a status is 100 to 999");
+        Self { applies, status, code, text, is_plain: false }
     }
 
     /// The row of a kind's own status, code and message.

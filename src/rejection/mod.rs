@@ -98,7 +98,7 @@ pub use grpc::GrpcStatus;
 pub use json::JsonErrors;
 pub use kind::ErrorKind;
 #[cfg(feature = "json")]
-pub use messages::{Applies, ErrorTable, Message, TableError};
+pub use messages::{ErrorTable, Message, TableError};
 pub use problem::ProblemDetails;
 pub use reason::{RateLimited, Reason};
 pub use rejection::Rejection;

@@ -26,7 +26,7 @@ pub enum Access {
     AnyKey,
     /// Requests without a credential, and every authenticated key. A bad credential is still rejected.
     Public,
-    /// A caller of the [system tier](crate::identity::Tier::System) that the inner rule accepts as well. Keys of
+    /// A caller of the [system tier](crate::Principal::is_of_system) that the inner rule accepts as well. Keys of
     /// organizations and sessions are rejected, whatever their scopes.
     System(Box<Access>),
     /// A caller with at least this role that the inner rule accepts as well.

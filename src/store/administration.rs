@@ -36,7 +36,7 @@ pub trait KeyAdministration: KeyStore {
     /// # Errors
     ///
     /// [`StoreError`] if the store cannot answer.
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError>;
+    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError>;
 
     /// Replaces the stored record of the same identifier and owner, if its version is still `record.version`.
     ///
@@ -66,7 +66,7 @@ impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
         (**self).get(owner, id).await
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
         (**self).list(owner, query).await
     }
 
@@ -94,7 +94,7 @@ impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KeyQuery {
-    /// Start after this place, the [`KeyPage::next`] of the previous page.
+    /// Start after this place, the [`Page::next`] of the previous page.
     pub after: Option<Cursor>,
     /// Only keys whose secret in use was made before this instant.
     pub secret_created_before: Option<Timestamp>,
@@ -114,11 +114,11 @@ impl KeyQuery {
     pub const MAX_LIMIT: usize = 1000;
 }
 
-/// One page of keys.
+/// One page of keys: of a store's records, or of a manager's [views](crate::manage::KeyView).
 #[derive(Clone, Debug)]
-pub struct KeyPage {
+pub struct Page<K = Arc<KeyRecord>> {
     /// The keys, oldest first.
-    pub keys: Vec<Arc<KeyRecord>>,
+    pub keys: Vec<K>,
     /// Where the next page starts; `None` on the last page.
     pub next: Option<Cursor>,
 }

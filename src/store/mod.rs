@@ -112,7 +112,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-pub use administration::{Cursor, KeyAdministration, KeyPage, KeyQuery};
+pub use administration::{Cursor, KeyAdministration, KeyQuery, Page};
 use async_trait::async_trait;
 #[cfg(feature = "cache")]
 pub use cached::{CachedStore, CachedStoreBuilder};

@@ -1,8 +1,8 @@
 use async_trait::async_trait;
 
 use super::{
-    BackgroundTask, FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup,
-    StoreError, StoreErrorKind,
+    BackgroundTask, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, StoreError,
+    StoreErrorKind,
 };
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
@@ -66,7 +66,7 @@ impl<S: KeyStore> KeyAdministration for ReadOnly<S> {
         Err(read_only_error())
     }
 
-    async fn list(&self, _: &Owner, _: &KeyQuery) -> Result<KeyPage, StoreError> {
+    async fn list(&self, _: &Owner, _: &KeyQuery) -> Result<Page, StoreError> {
         Err(read_only_error())
     }
 

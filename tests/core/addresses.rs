@@ -63,7 +63,7 @@ fn with_source(store: impl KeyAdministration, source: ClientAddressSource) -> Ap
 /// The settings that `build` rejects.
 fn faults(builder: ApiKeysBuilder) -> Vec<&'static str> {
     let error = builder.without_route_table().build().unwrap_err();
-    error.faults().iter().map(|fault| fault.setting()).collect()
+    error.faults().map(|(setting, _)| setting).collect()
 }
 
 async fn call(layer: &ApiKeysLayer, request: Request<()>) -> Response<Bytes> {

@@ -210,7 +210,7 @@ async fn rejections_carry_a_challenge_for_each_scheme_and_are_not_stored() {
         assert_eq!(response.headers()["content-type"], "application/problem+json");
     }
     let malformed = assembly(MemoryStore::new()).realm("a\r\nb").without_route_table().build().unwrap_err();
-    assert_eq!(malformed.faults().iter().map(|fault| fault.setting()).collect::<Vec<_>>(), ["realm"]);
+    assert_eq!(malformed.faults().map(|(setting, _)| setting).collect::<Vec<_>>(), ["realm"]);
 }
 
 #[tokio::test]

@@ -216,7 +216,7 @@ fn every_sibling_is_found_however_many_there_are() {
 /// The settings that `build` rejects.
 fn settings(builder: ApiKeysBuilder) -> Vec<&'static str> {
     let error = builder.build().err();
-    error.iter().flat_map(ConfigError::faults).map(|fault| fault.setting()).collect()
+    error.iter().flat_map(ConfigError::faults).map(|(setting, _)| setting).collect()
 }
 
 #[test]
@@ -430,9 +430,9 @@ async fn routes_missing_in_the_table_are_rejected() {
 #[test]
 fn without_a_rule_nothing_is_built() {
     let error = assembly(MemoryStore::new()).build().unwrap_err();
-    let [fault] = error.faults() else { panic!("{error}") };
-    assert_eq!(fault.setting(), "route");
-    assert!(fault.message().starts_with("there is no rule, so every request would be rejected"), "{error}");
+    let [(setting, message)] = error.faults().collect::<Vec<_>>()[..] else { panic!("{error}") };
+    assert_eq!(setting, "route");
+    assert!(message.starts_with("there is no rule, so every request would be rejected"), "{error}");
 }
 
 #[tokio::test]

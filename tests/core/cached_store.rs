@@ -20,7 +20,7 @@ use tower_api_keys::manage::{Authority, NewKey};
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
     CachedStore, CachedStoreBuilder, Invalidation, InvalidationSink, InvalidationSource, KeyAdministration,
-    KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, StoreError, StoreErrorKind, conformance,
+    KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, Page, StoreError, StoreErrorKind, conformance,
 };
 use tower_api_keys::{ApiKeys, ApiKeysBuilder};
 
@@ -111,7 +111,7 @@ impl KeyAdministration for Scripted {
         self.keys.get(owner, id).await
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
         self.keys.list(owner, query).await
     }
 

@@ -9,7 +9,7 @@ use tower_api_keys::clock::Timestamp;
 use tower_api_keys::key::{KeyId, KeyRecord, Owner};
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
-    KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, OwnedKeySelector,
+    KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, OwnedKeySelector, Page,
     StoreError, StoreErrorKind, conformance,
 };
 
@@ -151,7 +151,7 @@ impl KeyAdministration for Faulty {
         self.0.get(owner, id).await
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
         let mut all = query.clone();
         let Some(before) = all.secret_created_before.take_if(|_| self.is(Fault::FiltersAfterThePage)) else {
             return self.0.list(owner, query).await;

@@ -23,8 +23,7 @@ use tower_api_keys::manage::{
 };
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::store::{
-    KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, StoreError,
-    StoreErrorKind,
+    KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, Page, StoreError, StoreErrorKind,
 };
 use tower_api_keys::{ApiKeys, Principal};
 
@@ -830,7 +829,7 @@ impl KeyAdministration for Overtaken {
         self.store.get(owner, id).await
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
         self.store.list(owner, query).await
     }
 

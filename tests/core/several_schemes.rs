@@ -163,7 +163,7 @@ async fn the_application_may_leave_the_challenge_out() {
         assert!(!response.headers().contains_key("www-authenticate"), "{path}");
     }
     let error = keys().realm("workflows").build().unwrap_err();
-    assert_eq!(error.faults().iter().map(|fault| fault.setting()).collect::<Vec<_>>(), ["realm"]);
+    assert_eq!(error.faults().map(|(setting, _)| setting).collect::<Vec<_>>(), ["realm"]);
 }
 
 /// With one format for all locations, and with several formats at each.

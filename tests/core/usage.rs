@@ -7,7 +7,7 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::{Request, Response, StatusCode};
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
-use tower_api_keys::identity::{Membership, OrganizationRule, Role, Session, SessionAuthenticator};
+use tower_api_keys::identity::{OrganizationRule, Role, Session, SessionAuthenticator};
 use tower_api_keys::key::{Mode, SecretString};
 use tower_api_keys::outcome::Call;
 use tower_api_keys::scope::ScopeSet;
@@ -131,8 +131,8 @@ async fn the_caller_of_a_session_is_known() {
     #[async_trait::async_trait]
     impl SessionAuthenticator for Ada {
         async fn authenticate(&self, _: &SecretString) -> Result<Option<Session>, StoreError> {
-            let acme = Membership::new("acme".parse().unwrap(), Role::of_rank(1), ScopeSet::empty());
-            Ok(Some(Session::new("ada", Mode::Live, [acme])))
+            let (acme, role) = ("acme".parse().unwrap(), Role::of_rank(1));
+            Ok(Some(Session::new("ada", Mode::Live).with_organization(acme, role, ScopeSet::empty())))
         }
     }
 

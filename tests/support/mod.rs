@@ -14,7 +14,7 @@ use tower_api_keys::key::{KeyId, KeyRecord, Mode, Owner, Peppers};
 use tower_api_keys::rejection::Rejection;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
-    KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError, StoreErrorKind,
+    KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, StoreError, StoreErrorKind,
 };
 use tower_api_keys::{ApiKeys, ApiKeysBuilder, KeyFormat, MemoryStore, Principal};
 
@@ -169,7 +169,7 @@ impl KeyAdministration for TestStore {
         self.keys.get(owner, id).await
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
         self.keys.list(owner, query).await
     }
 

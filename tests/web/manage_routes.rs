@@ -24,7 +24,7 @@ use tower_api_keys::manage::{AuditEvent, AuditOutcome, CreatedKey, Forbidden, Ke
 use tower_api_keys::rejection::{ApiError, ErrorKind, ProblemDetails, Success};
 use tower_api_keys::route::RouteMatching;
 use tower_api_keys::store::{
-    KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError, StoreErrorKind,
+    KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, StoreError, StoreErrorKind,
 };
 use tower_api_keys::{Authority, ErrorFormat, MemoryStore, NewKey};
 
@@ -179,7 +179,7 @@ impl KeyAdministration for Failing {
         self.up()?.get(owner, id).await
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
         self.up()?.list(owner, query).await
     }
 

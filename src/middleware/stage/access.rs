@@ -1,7 +1,7 @@
 //! 9, access: whether the caller may use the route.
 
 use crate::credential::Challenge;
-use crate::identity::{Caller, Principal, Tier};
+use crate::identity::{Caller, Principal};
 use crate::middleware::checks::Checks;
 use crate::rejection::{Reason, Rejection};
 use crate::request::RequestView;
@@ -51,7 +51,7 @@ fn check_access(caller: &Caller, access: &Access) -> Result<(), Reason> {
         Access::AnyKey => principal(caller).map(|_| ()),
         Access::Scope(requirement) => check_scope(caller, requirement),
         Access::System(inner) => match caller {
-            Caller::Principal(principal) if principal.tier() == Tier::System => check_access(caller, inner),
+            Caller::Principal(principal) if principal.is_of_system() => check_access(caller, inner),
             Caller::Anonymous => Err(Reason::CredentialMissing),
             _ => Err(Reason::TierMismatch),
         },

@@ -22,8 +22,7 @@ use self::entries::{Entries, Name};
 use self::load::Loads;
 use super::{
     BackgroundTask, FindResult, Invalidation, InvalidationSink, InvalidationSource, KeyAdministration,
-    KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, OwnedKeySelector, StoreError, StoreErrorKind,
-    background,
+    KeyQuery, KeySelector, KeyStore, Lookup, OwnedKeySelector, Page, StoreError, StoreErrorKind, background,
 };
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
@@ -290,7 +289,7 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
         found
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
         self.0.store.list(owner, query).await
     }
 

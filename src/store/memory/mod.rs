@@ -12,7 +12,7 @@ use self::listing::Listing;
 use self::names::{ByDigest, ById, Digested, Identified};
 use self::shared_scopes::SharedScopes;
 use super::{
-    Cursor, FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError,
+    Cursor, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, StoreError,
     StoreErrorKind,
 };
 use crate::clock::Timestamp;
@@ -169,7 +169,7 @@ impl KeyAdministration for MemoryStore {
         Ok(self.0.find(KeySelector::Id(id)).filter(|record| record.owner == *owner))
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
         let limit = query.limit.clamp(1, KeyQuery::MAX_LIMIT);
         let writing = self.0.lock();
         let keys = writing.listing.keys(owner, query.after.as_ref());
@@ -183,7 +183,7 @@ impl KeyAdministration for MemoryStore {
         let more = keys.len() > limit;
         keys.truncate(limit);
         let next = keys.last().filter(|_| more).map(|record| Cursor::behind(record));
-        Ok(KeyPage { keys, next })
+        Ok(Page { keys, next })
     }
 
     async fn replace(&self, mut record: KeyRecord) -> Result<(), StoreError> {

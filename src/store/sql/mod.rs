@@ -13,7 +13,7 @@ pub(super) use schema::pending;
 use sqlx::query::{Query, QueryAs};
 use sqlx::{ColumnIndex, Database, Decode, Encode, FromRow, Type};
 
-use super::{Cursor, FindResult, KeyPage, KeyQuery, StoreError, StoreErrorKind};
+use super::{Cursor, FindResult, KeyQuery, Page, StoreError, StoreErrorKind};
 use crate::key::{KeyRecord, Owner};
 
 /// The columns of a [`Row`], from `$1` to `$23`.
@@ -126,12 +126,12 @@ impl Listing {
             .bind(limit)
     }
 
-    pub(super) fn page(&self, mut rows: Vec<Row>) -> Result<KeyPage, StoreError> {
+    pub(super) fn page(&self, mut rows: Vec<Row>) -> Result<Page, StoreError> {
         let more = rows.len() > self.limit;
         rows.truncate(self.limit);
         let keys = rows.into_iter().map(to_record).collect::<Result<Vec<_>, _>>()?;
         let next = keys.last().filter(|_| more).map(|record| Cursor::behind(record));
-        Ok(KeyPage { keys, next })
+        Ok(Page { keys, next })
     }
 }
 

@@ -17,8 +17,7 @@ use super::sql::{
     to_found, to_next_row, to_row, update_key,
 };
 use super::{
-    FindResult, KeyAdministration, KeyPage, KeyQuery, KeySelector, KeyStore, Lookup, StoreError,
-    StoreErrorKind,
+    FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
@@ -317,7 +316,7 @@ impl KeyAdministration for SqliteStore {
         to_found(self.engine.administer(|to| Box::pin(query.fetch_optional(to))).await?)
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
         let listing = Listing::new(owner, query);
         let query = listing.query();
         let rows = self.engine.administer(|to| Box::pin(query.fetch_all(to))).await?;
