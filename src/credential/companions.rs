@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::HeaderName;
+use http::{HeaderName, Method};
 
 use super::{CredentialExtractor, SessionTokens};
 use crate::InvalidValue;
@@ -32,22 +32,17 @@ use crate::route::{RouteMatch, RouteMatching, RouteTable};
 /// reports [which companion](crate::Principal::companion_id) was sent.
 ///
 /// ```
-/// use http::{HeaderName, Method};
+/// use http::HeaderName;
 /// use tower_api_keys::credential::{Companions, HeaderKey, Parts, SessionTokens};
-/// use tower_api_keys::route::RouteTable;
 /// use tower_api_keys::{ApiKeys, KeyFormat, MemoryStore};
 /// # let signing_secret = "signing secret of 32 bytes or more";
 ///
 /// let secret = HeaderKey::new(HeaderName::from_static("x-app-secret"), KeyFormat::new("app_")?);
 /// let tokens = SessionTokens::new(signing_secret.into())?;
 ///
-/// let routes = RouteTable::new()
-///     .add(Method::GET, "/health", Parts::KEY)?
-///     .add(Method::POST, "/login", Parts::SECRET)?
-///     .add(Method::GET, "/runs", Parts::TOKEN)?;
 /// let companions = Companions::new(secret)
 ///     .with_session_tokens(HeaderName::from_static("x-session"), tokens)
-///     .with_routes(routes);
+///     .with_routes([("GET", "/health", Parts::KEY), ("POST", "/login", Parts::SECRET), ("GET", "/runs", Parts::TOKEN)]);
 /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("org_")?)
 ///     .header("x-api-key")
 ///     .companions(companions)
@@ -63,6 +58,8 @@ pub struct Companions {
     pub(crate) tokens: Option<(HeaderName, SessionTokens)>,
     routes: RouteTable<Parts>,
     otherwise: Parts,
+    /// The first fault of the routes.
+    fault: Option<InvalidValue>,
 }
 
 /// The credentials that a request needs besides its key.
@@ -116,7 +113,13 @@ impl Parts {
 impl Companions {
     /// Reads the companion's secret with `secret`. Until routes are added, every route needs it.
     pub fn new(secret: impl CredentialExtractor) -> Self {
-        Self { secret: Arc::new(secret), tokens: None, routes: RouteTable::new(), otherwise: Parts::SECRET }
+        Self {
+            secret: Arc::new(secret),
+            tokens: None,
+            routes: RouteTable::new(),
+            otherwise: Parts::SECRET,
+            fault: None,
+        }
     }
 
     /// Reads session tokens from the field `header`. Without this, routes that need a token reject every request.
@@ -124,9 +127,30 @@ impl Companions {
         Self { tokens: Some((header, tokens)), ..self }
     }
 
-    /// Sets what each route needs. A path that is [not canonical](crate::route#what-is-matched) needs everything.
-    pub fn with_routes(self, routes: RouteTable<Parts>) -> Self {
-        Self { routes, ..self }
+    /// Says what each of these routes needs: method, [pattern](crate::route#patterns) and parts. A path that is [not
+    /// canonical](crate::route#what-is-matched) needs everything.
+    ///
+    /// What is malformed, or there twice, is reported by [`build`](crate::ApiKeysBuilder::build).
+    pub fn with_routes<M, P>(self, routes: impl IntoIterator<Item = (M, P, Parts)>) -> Self
+    where
+        M: TryInto<Method>,
+        P: AsRef<str>,
+    {
+        routes.into_iter().fold(self, |companions, (method, pattern, parts)| {
+            companions.with_route(method.try_into().ok(), pattern.as_ref(), parts)
+        })
+    }
+
+    fn with_route(mut self, method: Option<Method>, pattern: &str, parts: Parts) -> Self {
+        let added = match method {
+            Some(method) => self.routes.clone().add(method, pattern, parts),
+            None => Err(InvalidValue::naming("route", format!("the method of {pattern} is not valid"))),
+        };
+        match added {
+            Ok(routes) => self.routes = routes,
+            Err(fault) => _ = self.fault.get_or_insert(fault),
+        }
+        self
     }
 
     /// Sets what other requests need; by default the companion's secret.
@@ -142,6 +166,11 @@ impl Companions {
         }
     }
 
+    /// What the routes need.
+    pub(crate) fn routes(&self) -> &RouteTable<Parts> {
+        &self.routes
+    }
+
     pub(crate) fn credential_headers(&self) -> Vec<HeaderName> {
         let mut headers = self.secret.credential_headers();
         headers.extend(self.tokens.iter().map(|(name, _)| name.clone()));
@@ -155,6 +184,9 @@ impl Companions {
 
     /// Moves the routes below `prefix`, and matches them like the assembly's.
     pub(crate) fn for_routes(self, prefix: &str, matching: RouteMatching) -> Result<Self, InvalidValue> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
         let routes = self.routes.with_matching(matching);
         let routes = if prefix.is_empty() { routes } else { routes.nest(prefix)? };
         Ok(Self { routes, ..self })

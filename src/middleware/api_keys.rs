@@ -161,7 +161,9 @@ impl<F> ApiKeys<F> {
         }
     }
 
-    /// Those of the application's `routes` that no rule covers: forgotten ones. For a test:
+    /// Those of the application's `routes` that no rule covers: forgotten ones. Without
+    /// [rules for access](crate::ApiKeysBuilder::without_route_table), the rules are those of
+    /// [companions](crate::credential::Companions::with_routes). For a test:
     ///
     /// ```
     /// # use tower_api_keys::store::MemoryStore;
@@ -178,13 +180,19 @@ impl<F> ApiKeys<F> {
     /// ```
     pub fn uncovered<R: Into<Route>>(&self, routes: impl IntoIterator<Item = R>) -> Vec<Route> {
         let checks = &self.0.checks;
-        checks.access.as_ref().unwrap_or(&checks.no_routes).uncovered(routes)
+        match (&checks.access, &checks.credentials.companions) {
+            (None, Some(companions)) => companions.routes().uncovered(routes),
+            (access, _) => access.as_ref().unwrap_or(&checks.no_routes).uncovered(routes),
+        }
     }
 
     /// The rules that cover none of the application's `routes`: of routes that are gone, or mistyped. For a test.
     pub fn unused<R: Into<Route>>(&self, routes: impl IntoIterator<Item = R>) -> Vec<Route> {
         let checks = &self.0.checks;
-        checks.access.as_ref().unwrap_or(&checks.no_routes).unused(routes)
+        match (&checks.access, &checks.credentials.companions) {
+            (None, Some(companions)) => companions.routes().unused(routes),
+            (access, _) => access.as_ref().unwrap_or(&checks.no_routes).unused(routes),
+        }
     }
 }
 

@@ -56,7 +56,6 @@ use crate::key::KeyFormat;
 use crate::limit::{Quota, RateLimit};
 use crate::manage::KeyManager;
 use crate::rejection::{ErrorKind, ErrorTable, Message, json_response};
-use crate::route::RouteTable;
 use crate::store::KeyAdministration;
 use crate::{ApiKeys, ApiKeysBuilder};
 
@@ -138,17 +137,14 @@ pub fn app_manager(store: impl KeyAdministration) -> KeyManager {
 }
 
 /// The parts each route needs.
-pub fn header_matrix() -> RouteTable<Parts> {
+fn header_matrix() -> impl Iterator<Item = (Method, String, Parts)> {
     let versioned = MATRIX.into_iter().flat_map(|(path, v2, v1)| {
         let path = if path == "/" { "" } else { path };
         [("/api/v2", v2), ("/api/v1", v1)].map(|(version, parts)| (format!("{version}{path}"), parts))
     });
     let rules = UNVERSIONED.map(|path| (path.to_owned(), K)).into_iter().chain(versioned);
     let rules = rules.filter_map(|(path, parts)| Some((path, parts?)));
-    let rules = rules.flat_map(|rule| [(Method::GET, rule.clone()), (Method::POST, rule)]);
-    rules.fold(RouteTable::new(), |table, (method, (path, parts))| {
-        table.add(method, &path, parts).expect("the matrix has well-formed paths, each once")
-    })
+    rules.flat_map(|(path, parts)| [Method::GET, Method::POST].map(|method| (method, path.clone(), parts)))
 }
 
 /// The published errors, for handlers: [`ErrorTable::response`] with one of the codes.

@@ -1,7 +1,9 @@
-//! Tables of routes: a method and a path pattern lead to a value.
+//! Routes, and what each of them needs.
 //!
-//! A [`RouteTable`] holds the required scope, or the rate limit, of each route of an API. For each request it returns
-//! a [`RouteMatch`]: the value, that no rule covers the request, or that its path is ambiguous and is not matched.
+//! An assembly has a table of them: a method and a path pattern lead to the required scope
+//! ([`route`](crate::ApiKeysBuilder::route)), to the rate limit ([`RateLimit::route`](crate::RateLimit::route)), or to the
+//! credentials beside the key ([`Companions::with_routes`](crate::credential::Companions::with_routes)). A request is covered
+//! by a rule, or by none, or its path is ambiguous and matches none.
 //!
 //! # Patterns
 //!
@@ -43,7 +45,10 @@ mod table;
 mod target;
 mod tree;
 
+#[cfg(test)]
+mod tests;
+
 pub use access::Access;
 pub use matching::RouteMatching;
 pub use route::Route;
-pub use table::{RouteMatch, RouteTable};
+pub(crate) use table::{RouteMatch, RouteTable};

@@ -2,7 +2,7 @@ use std::fmt;
 
 use http::Method;
 
-/// A route of the application, to compare with a [`RouteTable`](super::RouteTable): a method and a path pattern.
+/// A route of the application, to compare with the rules of an assembly: a method and a path pattern.
 ///
 /// ```
 /// use http::Method;

@@ -13,30 +13,9 @@ use crate::request::RequestView;
 /// A table of routes: a method and a path pattern lead to a `T`.
 ///
 /// See the [module docs](super) for the patterns and for how requests are matched.
-///
-/// ```
-/// use http::{Method, Request};
-/// use tower_api_keys::request::RequestView;
-/// use tower_api_keys::route::{RouteMatch, RouteTable};
-///
-/// let table = RouteTable::new()
-///     .add(Method::GET, "/workflows", "list")?
-///     .add(Method::GET, "/workflows/{id}", "read")?
-///     .nest("/api/v1")?;
-///
-/// let request = Request::head("/api/v1/workflows/wf_1").body(()).unwrap();
-/// assert_eq!(table.find(RequestView::of(&request)), RouteMatch::Found(&"read"));
-///
-/// let request = Request::post("/api/v1/workflows").body(()).unwrap();
-/// assert_eq!(table.find(RequestView::of(&request)), RouteMatch::NotCovered);
-///
-/// let request = Request::get("/api/v1/../v1/workflows").body(()).unwrap();
-/// assert_eq!(table.find(RequestView::of(&request)), RouteMatch::PathNotCanonical);
-/// # Ok::<_, tower_api_keys::InvalidValue>(())
-/// ```
 #[derive(Clone)]
 #[must_use]
-pub struct RouteTable<T> {
+pub(crate) struct RouteTable<T> {
     rules: Vec<Rule<T>>,
     tree: Node,
     matching: RouteMatching,
@@ -51,7 +30,7 @@ struct Rule<T> {
 
 /// The result of looking a request up in a [`RouteTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RouteMatch<'t, T> {
+pub(crate) enum RouteMatch<'t, T> {
     /// The value of the rule.
     Found(&'t T),
     /// No rule covers the method and the route.
@@ -64,17 +43,15 @@ pub enum RouteMatch<'t, T> {
 
 impl<T> RouteTable<T> {
     /// An empty table.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { rules: Vec::new(), tree: Node::default(), matching: RouteMatching::default() }
     }
 
     /// Adds the value for a method and a pattern.
     ///
-    /// # Errors
-    ///
-    /// [`InvalidValue`] if the pattern is malformed, the table already has it with that method, or the method cannot
+    /// An error if the pattern is malformed, the table already has it with that method, or the method cannot
     /// have a rule: `HEAD` is treated as `GET`, and `TRACE` and `CONNECT` are never covered.
-    pub fn add(mut self, method: Method, pattern: &str, value: T) -> Result<Self, InvalidValue> {
+    pub(crate) fn add(mut self, method: Method, pattern: &str, value: T) -> Result<Self, InvalidValue> {
         match method {
             Method::HEAD => return Err(invalid("HEAD is treated as GET: write the rule for GET".to_owned())),
             Method::TRACE | Method::CONNECT => {
@@ -93,10 +70,8 @@ impl<T> RouteTable<T> {
 
     /// Puts `prefix` before every pattern that is already in the table; the pattern `/` becomes the prefix itself.
     ///
-    /// # Errors
-    ///
-    /// [`InvalidValue`] if it is malformed, ends in a slash or has a `{*rest}`.
-    pub fn nest(self, prefix: &str) -> Result<Self, InvalidValue> {
+    /// An error if it is malformed, ends in a slash or has a `{*rest}`.
+    pub(crate) fn nest(self, prefix: &str) -> Result<Self, InvalidValue> {
         let segments = parse(prefix)?;
         if let Some(PatternSegment::Rest | PatternSegment::Literal("")) = segments.last() {
             return Err(invalid(format!(
@@ -119,13 +94,8 @@ impl<T> RouteTable<T> {
     }
 
     /// Sets how the route of a request is found; by default by its path.
-    pub fn with_matching(self, matching: RouteMatching) -> Self {
+    pub(crate) fn with_matching(self, matching: RouteMatching) -> Self {
         Self { matching, ..self }
-    }
-
-    /// Whether the table is empty, so that nothing is covered.
-    pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
     }
 
     /// Whether any rule has this method; faster than looking for a rule.
@@ -134,7 +104,7 @@ impl<T> RouteTable<T> {
     }
 
     /// The value for a request.
-    pub fn find(&self, request: RequestView<'_>) -> RouteMatch<'_, T> {
+    pub(crate) fn find(&self, request: RequestView<'_>) -> RouteMatch<'_, T> {
         match self.find_rule(request) {
             Ok(rule) => RouteMatch::Found(&rule.value),
             Err(nothing) => nothing,
@@ -204,23 +174,13 @@ impl<T> RouteTable<T> {
     ///
     /// A rule covers a route with the same pattern, whatever the parameter names. A route that accepts any method is
     /// covered if there is a rule for at least one method.
-    ///
-    /// ```
-    /// use http::Method;
-    /// use tower_api_keys::route::{Route, RouteTable};
-    ///
-    /// let table = RouteTable::new().add(Method::GET, "/runs/{id}", ())?;
-    /// let routes = [(Method::GET, "/runs/{run}"), (Method::POST, "/runs/{run}/cancel")];
-    /// assert_eq!(table.uncovered(routes), [Route::from((Method::POST, "/runs/{run}/cancel"))]);
-    /// # Ok::<_, tower_api_keys::InvalidValue>(())
-    /// ```
-    pub fn uncovered<R: Into<Route>>(&self, routes: impl IntoIterator<Item = R>) -> Vec<Route> {
+    pub(crate) fn uncovered<R: Into<Route>>(&self, routes: impl IntoIterator<Item = R>) -> Vec<Route> {
         routes.into_iter().map(Into::into).filter(|route| self.covering(route).is_empty()).collect()
     }
 
     /// The rules that cover none of the application's `routes`, usually a typo in a pattern. For a test of the
     /// application.
-    pub fn unused<R: Into<Route>>(&self, routes: impl IntoIterator<Item = R>) -> Vec<Route> {
+    pub(crate) fn unused<R: Into<Route>>(&self, routes: impl IntoIterator<Item = R>) -> Vec<Route> {
         let mut is_used = vec![false; self.rules.len()];
         for route in routes {
             self.covering(&route.into()).into_iter().for_each(|rule| is_used[rule] = true);

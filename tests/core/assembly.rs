@@ -6,7 +6,6 @@ use tower_api_keys::address::ClientAddressSource;
 use tower_api_keys::credential::{BasicKey, BearerKey, Companions, HeaderKey, Parts, SessionTokens};
 use tower_api_keys::identity::{OrganizationRule, Role, Session, SessionAuthenticator};
 use tower_api_keys::key::SecretString;
-use tower_api_keys::route::RouteTable;
 use tower_api_keys::scope::ScopeRequirement;
 use tower_api_keys::store::StoreError;
 use tower_api_keys::{
@@ -35,7 +34,7 @@ impl SessionAuthenticator for NoSessions {
 
 fn companions(parts: Parts) -> Companions {
     let secret = HeaderKey::new("x-secret".parse().unwrap(), KeyFormat::new("app_").unwrap());
-    Companions::new(secret).with_routes(RouteTable::new().add(http::Method::GET, "/", parts).unwrap())
+    Companions::new(secret).with_routes([("GET", "/", parts)])
 }
 
 #[test]

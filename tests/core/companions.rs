@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, Method, Request, Response, StatusCode};
+use http::{HeaderName, Request, Response, StatusCode};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
 use tower_api_keys::clock::{Clock, ManualClock};
@@ -12,7 +12,6 @@ use tower_api_keys::credential::{Companions, HeaderKey, Parts, SessionTokens};
 use tower_api_keys::key::{KeyFormat, KeyRecord, KeyState, Mode, NextSecret, Owner, Peppers, PreviousSecret};
 use tower_api_keys::manage::{Authority, Forbidden, ManageError, NewKey};
 use tower_api_keys::rejection::{ErrorKind, Reason, Rejection};
-use tower_api_keys::route::RouteTable;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, MemoryStore};
 use tower_api_keys::{ApiKeys, ApiKeysBuilder, Principal, Quota};
@@ -80,12 +79,12 @@ impl World {
         store: impl KeyAdministration,
         set: impl FnOnce(ApiKeysBuilder) -> ApiKeysBuilder,
     ) -> Self {
-        let routes = RouteTable::new()
-            .add(Method::GET, "/key", Parts::KEY)
-            .and_then(|routes| routes.add(Method::GET, "/secret", Parts::SECRET.named("secret")))
-            .and_then(|routes| routes.add(Method::GET, "/token", Parts::TOKEN))
-            .and_then(|routes| routes.add(Method::GET, "/all", Parts::ALL))
-            .unwrap();
+        let routes = [
+            ("GET", "/key", Parts::KEY),
+            ("GET", "/secret", Parts::SECRET.named("secret")),
+            ("GET", "/token", Parts::TOKEN),
+            ("GET", "/all", Parts::ALL),
+        ];
         let secret = HeaderKey::new(X_SECRET, KeyFormat::new("app_").unwrap());
         let companions =
             Companions::new(secret).with_session_tokens(X_TOKEN, tokens.clone()).with_routes(routes);

@@ -1,6 +1,5 @@
 //! An axum application: extractors, rules in nested routers, and the lists for its own tests.
 
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
@@ -10,14 +9,11 @@ use axum::routing::{MethodRouter, any, get, post};
 use axum::{Extension, Router};
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
 use tower::{Layer, ServiceExt};
 use tower_api_keys::PrincipalRejection;
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
-use tower_api_keys::limit::MemoryRateLimiter;
 use tower_api_keys::rejection::{ErrorKind, Reason, Rejection};
-use tower_api_keys::request::RequestView;
-use tower_api_keys::route::{Access, Route, RouteMatch, RouteMatching, RouteTable};
+use tower_api_keys::route::{Access, Route, RouteMatching};
 use tower_api_keys::{ApiKeys, ApiKeysBuilder, MemoryStore, Principal, Quota, RateLimit};
 
 use crate::support::{KEY, assembly, in_own_process, record, rejection, store};
@@ -472,84 +468,4 @@ async fn rejections_reveal_no_methods_to_unauthenticated_clients() {
         (response.status().as_u16(), &response.headers()["allow"]),
         (405, &"GET,HEAD".parse().unwrap())
     );
-}
-
-const PATTERNS: [&str; 12] = [
-    "/",
-    "/a",
-    "/a/",
-    "/b",
-    "/{x}",
-    "/a/b",
-    "/a/{x}",
-    "/{x}/b",
-    "/{x}/{y}/",
-    "/a/b/{*rest}",
-    "/b/{*rest}",
-    "/{x}/{y}/{*rest}",
-];
-
-proptest! {
-    /// For the handler that a router chooses, the table uses the rule of that handler's route, or none; inside the
-    /// router by the matched route, outside by the path. Its rate limit is the one of that route.
-    #[test]
-    fn router_and_table_never_choose_different_routes(
-        chosen in prop::collection::vec(prop::bool::ANY, PATTERNS.len()),
-        paths in prop::collection::vec("(/(a|b|c|%61|a;b|\\.|\\.\\.|)){1,4}/?", 20),
-    ) {
-        let patterns = PATTERNS.into_iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(pattern, _)| pattern);
-        let (mut app, mut table) = (Router::<()>::new(), RouteTable::new().with_matching(RouteMatching::MatchedPath));
-        // Each route has its own category, recognized by its limit.
-        let quota = |limit: usize| Quota::per_minute(u32::try_from(limit).unwrap()).unwrap();
-        let mut limits = RateLimit::per_address("rest", quota(999));
-        for pattern in patterns {
-            let says = move || async move { pattern };
-            app = app.route(pattern, get(says));
-            table = table.add(Method::GET, pattern, pattern).unwrap();
-            let index = PATTERNS.iter().position(|other| *other == pattern).unwrap();
-            limits = limits.route("GET", pattern, pattern, quota(100 + index));
-        }
-        let keys = assembly(MemoryStore::new())
-            .client_address(ClientAddressSource::peer())
-            .limit(limits)
-            .limiters(|category, quotas| {
-                let limiter = MemoryRateLimiter::builder(category, quotas[0]);
-                Arc::new(limiter.capacity(NonZeroUsize::MIN).build())
-            })
-            .match_routes(RouteMatching::MatchedPath)
-            .without_route_table();
-        let keys = keys.build().unwrap();
-        let inner = table.clone();
-        let judge = axum::middleware::from_fn(move |request: axum::extract::Request, next: axum::middleware::Next| {
-            let rule = match inner.find(RequestView::of(&request)) {
-                RouteMatch::Found(rule) => *rule,
-                _ => "none",
-            };
-            async move {
-                let mut response = next.run(request).await;
-                response.extensions_mut().insert(rule);
-                response
-            }
-        });
-        let app = keys.limit_addresses().layer(app.layer(judge));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        for path in paths {
-            let mut request = Request::get(path.as_str()).body(Body::empty()).unwrap();
-            request.extensions_mut().insert(PeerAddress([203, 0, 113, 9].into()));
-            let outside = table.find(RequestView::of(&request));
-            let response = runtime.block_on(app.clone().oneshot(request)).unwrap();
-            let inside = response.extensions().get::<&'static str>().copied();
-            let limit: usize = response.headers()["x-ratelimit-limit"].to_str().unwrap().parse().unwrap();
-            let is_served = response.status() == StatusCode::OK;
-            let served = runtime.block_on(text(response));
-            if is_served {
-                prop_assert_eq!(inside, Some(served.as_str()), "{}", &path);
-                let category = limit.checked_sub(100).and_then(|index| PATTERNS.get(index).copied());
-                prop_assert_eq!(category, Some(served.as_str()), "{}: the limit", &path);
-            }
-            if let RouteMatch::Found(rule) = outside {
-                prop_assert!(!is_served || *rule == served, "{}: {} is judged by {}", path, served, rule);
-            }
-        }
-    }
 }
