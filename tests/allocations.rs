@@ -11,11 +11,10 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
 use tower::{Layer, Service};
-use tower_api_keys::clock::{Clock, SystemClock, Timestamp};
+use tower_api_keys::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use tower_api_keys::credential::{CredentialExtractor, Extracted, HeaderKey};
 use tower_api_keys::key::{KeyFormat, KeyRecord, Mode, Owner, Peppers};
 use tower_api_keys::limit::{Algorithm, MemoryRateLimiter, Quota, Subject};
-use tower_api_keys::outcome::LastUse;
 use tower_api_keys::request::RequestView;
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, MemoryStore};
@@ -123,11 +122,24 @@ async fn an_answer_from_the_cache_allocates_nothing() {
 
 #[test]
 fn noting_the_use_of_a_busy_key_allocates_nothing() {
-    let (last_use, id) = (LastUse::new(), "k1".parse().unwrap());
-    let note = |second| last_use.note(&id, Timestamp::from_unix_seconds(second));
-    note(1);
-    assert_eq!(allocations(|| note(1)), 0, "the same instant");
-    assert_eq!(allocations(|| note(2)), 0, "a later one");
+    let counts = [false, true].map(|records| {
+        let clock = ManualClock::starting_at(Timestamp::from_unix_seconds(1_702_531_200));
+        let keys = ApiKeys::builder(stacks::store(), KeyFormat::new("wfk_").unwrap())
+            .header("x-api-key")
+            .clock(clock.clone())
+            .without_route_table();
+        let keys = if records { keys.record_last_use() } else { keys };
+        let mut service = keys.build().unwrap().layer().layer(stacks::Inner);
+        let mut send = || {
+            let request = stacks::good_keys().remove(0);
+            stacks::at_once(service.call(request)).unwrap()
+        };
+        assert_eq!(send().status(), 200);
+        let same_instant = allocations(&mut send);
+        clock.advance(Duration::from_secs(1));
+        (same_instant, allocations(send))
+    });
+    assert_eq!(counts[0], counts[1]);
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub struct KeyRecord {
     pub expires_at: Option<Timestamp>,
     /// Read with [`extras`](Self::extras), changed with [`extras_mut`](Self::extras_mut).
     pub(crate) extras: Sparse,
-    /// When the key was last used, as last written by [`LastUse`](crate::outcome::LastUse). Not part of the record's
+    /// When the key was last used, as last written by the assembly that [records it](crate::ApiKeysBuilder::record_last_use). Not part of the record's
     /// version: [`replace`](crate::store::KeyAdministration::replace) leaves it unchanged.
     pub last_used_at: Option<Timestamp>,
     /// Counts the changes; a store replaces a record only if this is still the stored number.

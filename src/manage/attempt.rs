@@ -1,9 +1,7 @@
 use std::sync::Arc;
 
 use super::settings::Settings;
-use super::{
-    AuditEvent, AuditOutcome, Authority, Forbidden, KeyAction, KeyStatus, KeyView, ManageError, NewKey, rules,
-};
+use super::{AuditEvent, Authority, Forbidden, KeyAction, KeyStatus, KeyView, ManageError, NewKey, rules};
 use crate::clock::Timestamp;
 use crate::key::{Digest, Extras, KeyId, KeyRecord, KeyState};
 use crate::scope::ScopeSet;
@@ -134,15 +132,15 @@ impl Attempt<'_> {
     }
 
     pub(super) fn done(&self) {
-        self.audit(AuditOutcome::Done);
+        self.audit(Ok(()));
     }
 
     pub(super) fn forbidden(&self, forbidden: Forbidden) -> ManageError {
-        self.audit(AuditOutcome::Forbidden(forbidden.clone()));
+        self.audit(Err(forbidden.clone()));
         forbidden.into()
     }
 
-    fn audit(&self, outcome: AuditOutcome) {
+    fn audit(&self, outcome: Result<(), Forbidden>) {
         let event = AuditEvent {
             action: self.action,
             outcome,

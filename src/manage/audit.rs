@@ -15,8 +15,8 @@ use crate::log::TARGET;
 pub struct AuditEvent {
     /// The operation.
     pub action: KeyAction,
-    /// Whether it was done.
-    pub outcome: AuditOutcome,
+    /// `Ok` if it was done; otherwise why the caller was not allowed to do it.
+    pub outcome: Result<(), Forbidden>,
     /// The key; `None` if there is none yet, or all keys were listed.
     pub key_id: Option<KeyId>,
     /// The owner of the key.
@@ -49,16 +49,6 @@ pub enum KeyAction {
     Delete,
     /// Use a one-time key.
     Redeem,
-}
-
-/// The outcome of an operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AuditOutcome {
-    /// It was done.
-    Done,
-    /// The caller was not allowed to do it.
-    Forbidden(Forbidden),
 }
 
 /// Records each [`AuditEvent`].
@@ -98,10 +88,10 @@ impl AuditEvent {
             let Self { action, outcome, key_id, owner, actor, at } = self;
             let (key_id, at) = (key_id.map(tracing::field::display), tracing::field::display(at));
             match outcome {
-                AuditOutcome::Done => {
+                Ok(()) => {
                     tracing::info!(target: TARGET, %action, key_id, %owner, %actor, at, "key managed");
                 }
-                AuditOutcome::Forbidden(reason) => {
+                Err(reason) => {
                     let code = reason.code();
                     tracing::warn!(target: TARGET, %action, key_id, %owner, %actor, at, code, %reason, "key not managed");
                 }

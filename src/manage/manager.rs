@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use super::attempt::{Attempt, Change, MAX_ATTEMPTS};
 use super::settings::Settings;
-use super::{
-    AuditSink, Authority, CreatedKey, ExistingKey, Forbidden, KeyAction, KeyView, ManageError, NewKey, rules,
-};
+use super::{AuditSink, Authority, CreatedKey, Forbidden, KeyAction, KeyView, ManageError, NewKey, rules};
 use crate::InvalidValue;
 use crate::clock::{Clock, SystemClock};
-use crate::key::{Digest, KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, Peppers};
+use crate::key::{KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
-use crate::store::{KeyAdministration, KeyQuery, KeySelector, Page, StoreError, StoreErrorKind};
+use crate::store::{KeyAdministration, KeyQuery, Page, StoreError, StoreErrorKind};
 
 /// Creates and manages keys.
 ///
@@ -186,104 +184,6 @@ impl KeyManager {
         self.create(&Authority::operator(Owner::organization(organization, Mode::Live)), key).await
     }
 
-    /// Stores a key that was made elsewhere: by another system, or from an environment variable.
-    ///
-    /// For the operator only. The application is responsible for the strength of such a key.
-    ///
-    /// # Errors
-    ///
-    /// [`AlreadyExists`](ManageError::AlreadyExists) if this key is already stored for this owner, in any state;
-    /// [`Invalid`](ManageError::Invalid) if it does not have the manager's format, has the other mode, was digested
-    /// with an unknown pepper, or has an identifier or a digest that belongs to another key;
-    /// [`Forbidden`](ManageError::Forbidden) for a caller; [`Store`](ManageError::Store),
-    /// [`Randomness`](ManageError::Randomness).
-    ///
-    /// ```
-    /// use tower_api_keys::key::{KeyFormat, Mode, Owner};
-    /// use tower_api_keys::manage::{Authority, ExistingKey, KeyManager, ManageError, NewKey};
-    /// use tower_api_keys::scope::ScopeSet;
-    /// use tower_api_keys::store::MemoryStore;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let from_environment = "wfk_abc123def456ghi789jkl012mno345pq";
-    /// let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("wfk_")?);
-    /// let operator = Authority::operator(Owner::organization("acme".parse()?, Mode::Live));
-    /// for _start in 1..=2 {
-    ///     let key = ExistingKey::Plaintext(from_environment.into());
-    ///     match manager.import(&operator, NewKey::new("First key"), key).await {
-    ///         Ok(_) | Err(ManageError::AlreadyExists) => {}
-    ///         Err(error) => return Err(error.into()),
-    ///     }
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn import(
-        &self,
-        authority: &Authority,
-        key: NewKey,
-        existing: ExistingKey,
-    ) -> Result<KeyView, ManageError> {
-        let mut attempt = self.begin(authority, KeyAction::Import, None)?;
-        if authority.bound().is_some() {
-            return Err(attempt.forbidden(Forbidden::OperatorOnly));
-        }
-        let (id, hint, digests) = self.read_existing(authority.owner(), &existing)?;
-        let mut record = attempt.new_record(key, id, digests[0])?;
-        record.hint = hint.into();
-        attempt.key_id = Some(record.id);
-        let view = KeyView::new(&record, attempt.now);
-
-        // The same key may be stored under another pepper, which the store does not report as a conflict.
-        let stored = async || self.0.store.find(KeySelector::Digests(&digests)).await;
-        if let Some(stored) = stored().await? {
-            return Err(already_stored(&stored, authority.owner()));
-        }
-        match self.0.store.insert(record).await {
-            Ok(()) => {
-                attempt.done();
-                Ok(view)
-            }
-            Err(error) if error.kind() == StoreErrorKind::Conflict => Err(match stored().await? {
-                Some(stored) => already_stored(&stored, authority.owner()),
-                None => ManageError::invalid("key", "must not have the identifier of another key"),
-            }),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Identifier, hint, and the digests under which the key may already be stored, the one to store first.
-    fn read_existing(
-        &self,
-        owner: &Owner,
-        existing: &ExistingKey,
-    ) -> Result<(KeyId, String, Vec<Digest>), ManageError> {
-        let Settings { format, peppers, .. } = &*self.0;
-        match existing {
-            ExistingKey::Plaintext(secret) => {
-                let text = secret.expose_secret();
-                let parsed = format.parse(text).map_err(|fault| {
-                    ManageError::invalid("key", format!("must be a key of this application: {fault}"))
-                })?;
-                if parsed.mode.is_some_and(|mode| mode != owner.mode) {
-                    return Err(ManageError::invalid("key", "must be of the mode it is stored for"));
-                }
-                let id = parsed.id.map_or_else(|| KeyId::random(self.0.id_prefix), Ok)?;
-                Ok((id, format.hint(text), peppers.candidates(text).to_vec()))
-            }
-            ExistingKey::Digest { id, digest, hint } => {
-                if peppers.digest_with("", digest.algorithm()).is_none() {
-                    return Err(ManageError::invalid("digest", "must be made under a pepper that is in use"));
-                }
-                match rules::hint_fault(hint) {
-                    Some(fault) => Err(ManageError::Invalid(vec![fault])),
-                    None => Ok((*id, hint.clone(), vec![*digest])),
-                }
-            }
-        }
-    }
-
     /// One page of the owner's keys, oldest first, including revoked and expired ones.
     ///
     /// # Errors
@@ -430,11 +330,4 @@ fn set_state(record: &mut KeyRecord, state: KeyState) -> Change {
     }
     record.state = state;
     Change::Store
-}
-
-fn already_stored(stored: &KeyRecord, owner: &Owner) -> ManageError {
-    if stored.owner == *owner {
-        return ManageError::AlreadyExists;
-    }
-    ManageError::invalid("key", "must not be the key of another owner")
 }

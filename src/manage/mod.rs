@@ -54,6 +54,7 @@ mod attempt;
 mod audit;
 mod authority;
 mod error;
+mod import;
 mod manager;
 mod new_key;
 mod redeem;
@@ -64,11 +65,11 @@ mod rules;
 mod settings;
 mod view;
 
-pub use audit::{AuditEvent, AuditOutcome, AuditSink, KeyAction};
+pub use audit::{AuditEvent, AuditSink, KeyAction};
 pub use authority::{Actor, Authority};
 pub use error::{Forbidden, ManageError};
 pub use manager::KeyManager;
-pub use new_key::{ExistingKey, NewKey};
+pub use new_key::NewKey;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use routes::KeyRoutes;

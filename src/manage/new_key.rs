@@ -1,6 +1,5 @@
 use crate::address::Network;
 use crate::clock::Timestamp;
-use crate::key::{Digest, KeyId, SecretString};
 use crate::scope::{Scope, ScopeSet};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -72,21 +71,4 @@ impl NewKey {
         self.scopes = all.into_iter().collect();
         self
     }
-}
-
-/// A key that was made elsewhere, to be [imported](super::KeyManager::import).
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ExistingKey {
-    /// The whole key, as clients send it. It must be one of the manager's [`KeyFormat`](crate::key::KeyFormat).
-    Plaintext(SecretString),
-    /// A digest from another system that stores only digests.
-    Digest {
-        /// The public identifier: the one in the key's text if the format has one, otherwise any.
-        id: KeyId,
-        /// The digest of the whole key, plain or with one of the manager's [`Peppers`](crate::key::Peppers).
-        digest: Digest,
-        /// What a listing shows, such as `wfk_…45pq`: at most 64 characters, no control characters.
-        hint: String,
-    },
 }

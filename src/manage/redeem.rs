@@ -1,5 +1,5 @@
 use super::attempt::MAX_ATTEMPTS;
-use super::{Actor, AuditEvent, AuditOutcome, KeyAction, KeyManager, KeyStatus, KeyView, ManageError};
+use super::{Actor, AuditEvent, KeyAction, KeyManager, KeyStatus, KeyView, ManageError};
 use crate::key::{KeyRecord, KeyState};
 use crate::store::{KeySelector, StoreError, StoreErrorKind};
 
@@ -67,7 +67,7 @@ impl KeyManager {
             let _ = settings.store.delete(&found.owner, &found.id).await;
             settings.audit(&AuditEvent {
                 action: KeyAction::Redeem,
-                outcome: AuditOutcome::Done,
+                outcome: Ok(()),
                 key_id: Some(found.id),
                 owner: found.owner.clone(),
                 actor: Actor::Key(found.id),

@@ -18,7 +18,7 @@ use crate::store::{KeyAdministration, KeyStore, StoreError};
 /// The stored time lags by up to the time between two writes, and uses since the last write are lost when a process
 /// is killed. Each process writes the uses it has seen; a store keeps the latest.
 #[derive(Clone, Default)]
-pub struct LastUse(Arc<papaya::HashMap<KeyId, Note>>);
+pub(crate) struct LastUse(Arc<papaya::HashMap<KeyId, Note>>);
 
 /// When a key was last used. Kept for a while after it was written, so that recording a busy key does not allocate.
 struct Note {
@@ -39,14 +39,14 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 impl LastUse {
     /// An empty record.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Records a use of the key. The assembly calls it automatically.
     ///
     /// Does not wait, and allocates only for a key that was not used lately.
-    pub fn note(&self, id: &KeyId, at: Timestamp) {
+    pub(crate) fn note(&self, id: &KeyId, at: Timestamp) {
         let at = at.as_unix_millis().min(GONE - 1);
         let notes = self.0.pin();
         loop {
@@ -63,12 +63,8 @@ impl LastUse {
         }
     }
 
-    /// Writes the uses that are not written yet.
-    ///
-    /// # Errors
-    ///
-    /// The store's error. Unwritten uses are written next time.
-    pub async fn write_to(&self, store: &(impl KeyStore + ?Sized)) -> Result<(), StoreError> {
+    /// Writes the uses that are not written yet. After an error they are written next time.
+    pub(crate) async fn write_to(&self, store: &(impl KeyStore + ?Sized)) -> Result<(), StoreError> {
         let (unwritten, idle) = self.sort();
         for batch in unwritten.chunks(BATCH) {
             store.record_last_use(batch).await?;

@@ -38,6 +38,6 @@ mod last_use;
 mod timer;
 mod usage;
 
-pub use last_use::LastUse;
+pub(crate) use last_use::LastUse;
 pub(crate) use usage::Metered;
 pub use usage::{Call, UsageSink};

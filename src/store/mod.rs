@@ -125,7 +125,7 @@ pub use memory::MemoryStore;
 pub use postgres::{PostgresInvalidations, PostgresStore};
 pub use read_only::ReadOnly;
 #[cfg(feature = "redis")]
-pub use redis_invalidation::{RedisInvalidation, RedisInvalidationSource};
+pub use redis_invalidation::RedisInvalidation;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 

@@ -55,7 +55,7 @@ pub struct RedisInvalidation {
 }
 
 /// The source returned by [`RedisInvalidation::source`].
-pub struct RedisInvalidationSource {
+struct Source {
     client: Client,
     channel: Arc<str>,
     subscription: Option<Subscription>,
@@ -88,12 +88,8 @@ impl RedisInvalidation {
     }
 
     /// A source for one cache. It needs tokio's runtime.
-    pub fn source(&self) -> RedisInvalidationSource {
-        RedisInvalidationSource {
-            client: self.client.clone(),
-            channel: self.channel.clone(),
-            subscription: None,
-        }
+    pub fn source(&self) -> impl InvalidationSource + fmt::Debug + use<> {
+        Source { client: self.client.clone(), channel: self.channel.clone(), subscription: None }
     }
 
     fn current(&self) -> MutexGuard<'_, Option<MultiplexedConnection>> {
@@ -128,7 +124,7 @@ impl InvalidationSink for RedisInvalidation {
 }
 
 #[async_trait]
-impl InvalidationSource for RedisInvalidationSource {
+impl InvalidationSource for Source {
     async fn next(&mut self) -> Invalidation {
         loop {
             let Some(subscription) = &mut self.subscription else {
@@ -207,9 +203,9 @@ impl fmt::Debug for RedisInvalidation {
     }
 }
 
-impl fmt::Debug for RedisInvalidationSource {
+impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisInvalidationSource")
+        f.debug_struct("Source")
             .field("channel", &self.channel)
             .field("connected", &self.subscription.is_some())
             .finish_non_exhaustive()

@@ -312,11 +312,13 @@ async fn several_formats_are_accepted_in_one_field_and_new_keys_have_the_first()
     assert!(new.secret.expose_secret().starts_with("new_"));
     let old = format!("old_{}", "0".repeat(32));
     let before = tower_api_keys::manage::KeyManager::new(store, KeyFormat::new("old_").unwrap());
-    let existing = tower_api_keys::manage::ExistingKey::Plaintext(old.as_str().into());
     let owner =
         tower_api_keys::key::Owner::organization("org_1".parse().unwrap(), tower_api_keys::key::Mode::Live);
     let authority = tower_api_keys::Authority::operator(owner);
-    before.import(&authority, tower_api_keys::NewKey::new("Old").scope("a:b"), existing).await.unwrap();
+    before
+        .import(&authority, tower_api_keys::NewKey::new("Old").scope("a:b"), old.as_str().into())
+        .await
+        .unwrap();
     for key in [new.secret.expose_secret(), &old] {
         let service = ServiceBuilder::new().layer(keys.layer()).service(service_fn(whoami));
         let request = http::Request::get("/").header("x-api-key", key).body(()).unwrap();

@@ -18,8 +18,8 @@ use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
 use tower_api_keys::clock::{ManualClock, Timestamp};
 use tower_api_keys::key::{KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, Peppers};
 use tower_api_keys::manage::{
-    Actor, AuditEvent, AuditOutcome, Authority, CreatedKey, ExistingKey, Forbidden, KeyAction, KeyManager,
-    KeyStatus, ManageError, NewKey,
+    Actor, AuditEvent, Authority, CreatedKey, Forbidden, KeyAction, KeyManager, KeyStatus, ManageError,
+    NewKey,
 };
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::store::{
@@ -898,7 +898,7 @@ async fn exactly_the_operations_done_are_audited() {
         assert_eq!(event.owner, acme(), "whose");
         assert_eq!(event.actor, Actor::Key(caller_key.key.id), "who");
         assert_eq!(event.at, START.saturating_add(HOUR), "when");
-        assert_eq!(event.outcome, AuditOutcome::Done);
+        assert_eq!(event.outcome, Ok(()));
     }
     let revoked = world.create(|_| {}).await.key.id;
     world.manager.revoke(&operator(), &revoked).await.unwrap();
@@ -934,7 +934,7 @@ async fn forbidden_operations_are_audited_once() {
         assert_eq!(events.len(), 1, "{action}");
         assert_eq!((events[0].action, events[0].key_id), (action, Some(id)));
         assert_eq!(events[0].actor, authority.actor());
-        assert_eq!(events[0].outcome, AuditOutcome::Forbidden(want));
+        assert_eq!(events[0].outcome, Err(want));
     }
     world.take_events();
     world.manager.create(&caller, new_key(&["runs:read"])).await.unwrap_err();
@@ -982,10 +982,11 @@ const FOREIGN: &str = "sk_live_oldsystem1.abc123def456ghi789jkl012mno345pq";
 async fn an_imported_key_verifies_and_importing_it_again_is_reported() {
     let format = KeyFormat::builder("sk_").modes("test_", "live_").public_id(16, '.').build().unwrap();
     let world = World::with_format(format);
-    let import = async |authority: &Authority, key| world.manager.import(authority, new_key(&[]), key).await;
-    let plaintext = |text: &str| ExistingKey::Plaintext(text.into());
+    let import = async |authority: &Authority, text: &str| {
+        world.manager.import(authority, new_key(&[]), text.into()).await
+    };
 
-    let imported = import(&operator(), plaintext(FOREIGN)).await.unwrap();
+    let imported = import(&operator(), FOREIGN).await.unwrap();
     assert_eq!((imported.id.as_str(), imported.hint.as_str()), ("oldsystem1", "sk_live_…45pq"));
     assert!(world.verifies(FOREIGN).await);
     let globex = Authority::operator(Owner::organization("globex".parse().unwrap(), Mode::Live));
@@ -1002,14 +1003,14 @@ async fn an_imported_key_verifies_and_importing_it_again_is_reported() {
         ("by a caller", &caller, &FOREIGN.replace("system1", "system3"), "operator only"),
     ] {
         let before = world.store.len();
-        assert_eq!(outcome(&import(authority, plaintext(text)).await), want, "{name}");
+        assert_eq!(outcome(&import(authority, text).await), want, "{name}");
         assert_eq!(world.store.len(), before, "{name}");
     }
     let forbidden = world.take_events().pop().unwrap();
-    assert_eq!(forbidden.outcome, AuditOutcome::Forbidden(Forbidden::OperatorOnly));
+    assert_eq!(forbidden.outcome, Err(Forbidden::OperatorOnly));
     assert_eq!((forbidden.action, forbidden.actor), (KeyAction::Import, caller.actor()));
     world.manager.revoke(&operator(), &imported.id).await.unwrap();
-    let again = import(&operator(), plaintext(FOREIGN)).await;
+    let again = import(&operator(), FOREIGN).await;
     assert_eq!(outcome(&again), "already exists", "importing does not bring a revoked key back");
     assert!(!world.verifies(FOREIGN).await);
 }
@@ -1020,22 +1021,20 @@ async fn a_digest_can_be_imported_if_it_can_ever_verify() {
     let text = "wfk_abc123def456ghi789jkl012mno345pq";
     let pepper = || "a pepper of thirty-two bytes, or more".into();
     let peppered = Peppers::new(7, pepper()).unwrap();
-    let digest = |peppers: &Peppers, hint: &str| ExistingKey::Digest {
-        id: "legacy-1".parse().unwrap(),
-        digest: peppers.digest(text),
-        hint: hint.into(),
+    let import = async |peppers: &Peppers, hint: &str| {
+        let (id, digest) = ("legacy-1".parse().unwrap(), peppers.digest(text));
+        world.manager.import_digest(&operator(), new_key(&[]), id, digest, hint).await
     };
-    let import = async |manager: &KeyManager, key| manager.import(&operator(), new_key(&[]), key).await;
 
-    assert_eq!(outcome(&import(&world.manager, digest(&peppered, "")).await), "digest", "an unknown pepper");
-    assert_eq!(outcome(&import(&world.manager, digest(&Peppers::none(), "a\u{1b}b")).await), "hint");
-    let imported = import(&world.manager, digest(&Peppers::none(), "wfk_…45pq")).await.unwrap();
+    assert_eq!(outcome(&import(&peppered, "").await), "digest", "an unknown pepper");
+    assert_eq!(outcome(&import(&Peppers::none(), "a\u{1b}b").await), "hint");
+    let imported = import(&Peppers::none(), "wfk_…45pq").await.unwrap();
     assert_eq!((imported.id.as_str(), imported.hint.as_str()), ("legacy-1", "wfk_…45pq"));
     assert!(world.verifies(text).await);
 
     // Meanwhile a pepper was added. The key is still the same.
     let manager = world.manager.clone().with_peppers(peppered.accept_unpeppered());
-    let again = import(&manager, ExistingKey::Plaintext(text.into())).await;
+    let again = manager.import(&operator(), new_key(&[]), text.into()).await;
     assert_eq!(outcome(&again), "already exists");
     assert_eq!(world.store.len(), 1);
 }
@@ -1046,7 +1045,7 @@ fn every_operation_can_run_in_a_task_of_its_own() {
     let (world, authority, query) = (World::new(), operator(), KeyQuery::default());
     let (manager, id) = (&world.manager, "k1".parse().unwrap());
     is_send(manager.create(&authority, new_key(&[])));
-    is_send(manager.import(&authority, new_key(&[]), ExistingKey::Plaintext(FOREIGN.into())));
+    is_send(manager.import(&authority, new_key(&[]), FOREIGN.into()));
     is_send(manager.list(&authority, &query));
     is_send(manager.get(&authority, &id));
     is_send(manager.rotate(&authority, &id, HOUR));

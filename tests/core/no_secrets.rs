@@ -13,7 +13,7 @@ use tower_api_keys::clock::{Clock, SystemClock};
 use tower_api_keys::credential::{Companions, CredentialExtractor, HeaderKey, Parts, SessionTokens};
 use tower_api_keys::identity::{OrganizationRule, Session, SessionAuthenticator};
 use tower_api_keys::key::{KeyFormat, KeyState, Mode, Peppers, SecretString};
-use tower_api_keys::manage::{Authority, ExistingKey, KeyManager, NewKey};
+use tower_api_keys::manage::{Authority, KeyManager, NewKey};
 use tower_api_keys::request::RequestView;
 use tower_api_keys::store::{KeyAdministration, MemoryStore, StoreError};
 use tower_api_keys::{ApiKeys, Principal, Quota, RateLimit};
@@ -142,7 +142,7 @@ fn changes_of_keys_are_logged_without_secrets() {
             let created = manager.create(&operator, NewKey::new("made")).await.unwrap();
             let id = created.key.id;
             let rotated = manager.rotate(&operator, &id, KeyManager::DEFAULT_GRACE).await.unwrap();
-            let plaintext = ExistingKey::Plaintext(SecretString::from(sentinel_key().as_str()));
+            let plaintext = SecretString::from(sentinel_key().as_str());
             manager.import(&operator, NewKey::new("imported"), plaintext).await.unwrap();
             manager.revoke(&operator, &id).await.unwrap();
             manager.delete(&operator, &id).await.unwrap();

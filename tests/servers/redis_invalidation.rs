@@ -6,7 +6,7 @@ use tokio::time::{sleep, timeout};
 use tower_api_keys::key::{KeyId, KeyState};
 use tower_api_keys::store::{
     CachedStore, Invalidation, InvalidationSink, InvalidationSource, KeyAdministration, KeySelector,
-    KeyStore, RedisInvalidation, RedisInvalidationSource, StoreErrorKind,
+    KeyStore, RedisInvalidation, StoreErrorKind,
 };
 
 use crate::proxy::Proxy;
@@ -15,7 +15,7 @@ use crate::support::{KEY, record, store};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-async fn next(source: &mut RedisInvalidationSource) -> Invalidation {
+async fn next(source: &mut impl InvalidationSource) -> Invalidation {
     timeout(10 * SECOND, source.next()).await.expect("there is an event")
 }
 

@@ -20,7 +20,7 @@ use tower::ServiceExt;
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::ManualClock;
 use tower_api_keys::key::{KeyId, KeyRecord, Mode, Owner};
-use tower_api_keys::manage::{AuditEvent, AuditOutcome, CreatedKey, Forbidden, KeyManager, KeyRoutes};
+use tower_api_keys::manage::{AuditEvent, CreatedKey, Forbidden, KeyManager, KeyRoutes};
 use tower_api_keys::rejection::{ApiError, ErrorKind, ProblemDetails, Success};
 use tower_api_keys::route::RouteMatching;
 use tower_api_keys::store::{
@@ -626,8 +626,8 @@ async fn a_key_that_is_revoked_during_its_request_creates_no_key() {
         let others = world.store.len() - usize::from(action != "delete");
         assert_eq!(others, usize::from(action == "nothing"), "{action}: nothing is stored");
         let audited = world.events.lock().unwrap().pop().unwrap();
-        let ended = AuditOutcome::Forbidden(Forbidden::Ended);
-        assert_eq!(audited.outcome, if action == "nothing" { AuditOutcome::Done } else { ended }, "{action}");
+        let ended = Err(Forbidden::Ended);
+        assert_eq!(audited.outcome, if action == "nothing" { Ok(()) } else { ended }, "{action}");
     }
 }
 

@@ -23,7 +23,7 @@ use tower_api_keys::identity::{
     OrganizationPrincipal, OrganizationRule, Role, Session, SessionAuthenticator, SystemPrincipal,
 };
 use tower_api_keys::key::{KeyId, KeyRecord, Mode, Owner, Peppers, SecretString};
-use tower_api_keys::manage::{Actor, AuditEvent, ExistingKey, KeyAction, KeyManager, ManageError};
+use tower_api_keys::manage::{Actor, AuditEvent, KeyAction, KeyManager, ManageError};
 use tower_api_keys::presets::payment_gateway::{self, ADMIN, EDITOR, VIEWER, key_format, payment_gateway};
 use tower_api_keys::rejection::{Reason, Rejection};
 use tower_api_keys::route::{Access, RouteMatching};
@@ -341,9 +341,8 @@ async fn the_innermost_of_two_layers_decides() {
 async fn a_key_may_have_no_mark() {
     let key = "sk_plain-id.abc123def456ghi789jkl012mno345pq";
     let gateway = payment_gateway(MemoryStore::new()).build().unwrap();
-    let import = ExistingKey::Plaintext(key.into());
     let new = NewKey::new("Imported");
-    gateway.manager().import(&Authority::operator(acme()), new, import).await.unwrap();
+    gateway.manager().import(&Authority::operator(acme()), new, key.into()).await.unwrap();
     let app: Router = Router::new().route("/", get(async || "")).layer(gateway.authenticate());
     assert_eq!(send(&app, key, "/").await.status(), 200);
     for marked in [key.replace("sk_", "sk_live_"), key.replace("sk_", "sk_test_")] {
@@ -638,10 +637,10 @@ async fn every_body_is_as_published() {
 #[tokio::test]
 async fn key_routes_answer_as_published() {
     let store = store().await;
-    let import = ExistingKey::Plaintext("sk_live_lesser00.abc123def456ghi789jkl012mno345pq".into());
+    let key = "sk_live_lesser00.abc123def456ghi789jkl012mno345pq";
     let keys = payment_gateway(store).clock(ManualClock::starting_at(START)).build().unwrap();
     let lesser = NewKey::new("lesser").scope("invoice:read");
-    keys.manager().import(&Authority::operator(acme()), lesser, import).await.unwrap();
+    keys.manager().import(&Authority::operator(acme()), lesser, key.into()).await.unwrap();
     let routes = bodies::key_routes(&keys, "/api-keys", false);
     let ask = async |method: &str, path: &str, key: &str, body: &str| {
         let request = Request::builder().method(method).uri(format!("/api-keys{path}"));
