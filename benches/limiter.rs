@@ -35,8 +35,8 @@ const GOVERNOR: &str = "governor";
 fn limiter(algorithm: Algorithm, limit: u32) -> MemoryRateLimiter {
     // More room than keys, as they do not spread evenly over the shards.
     let capacity = (4 * KEYS[1]).try_into().unwrap();
-    let builder = MemoryRateLimiter::builder("read", Quota::per_minute(limit).unwrap());
-    builder.algorithm(algorithm).capacity(capacity).build_at(at(0))
+    let limiter = MemoryRateLimiter::new("read", &[Quota::per_minute(limit).unwrap()], at(0)).unwrap();
+    limiter.with_algorithm(algorithm).with_capacity(capacity)
 }
 
 fn at(step: u32) -> Now {
@@ -198,7 +198,8 @@ fn redis(criterion: &mut Criterion) {
         let quota = Quota::per_minute(Quota::MAX_LIMIT).unwrap();
         let connection = RedisConnection::open(&server.url()).unwrap();
         // A machine that is shared may be slow; a check that is not answered would be a quick one.
-        let builder = RedisRateLimiter::builder(name, quota, connection).deadline(Duration::from_secs(10));
+        let builder =
+            RedisRateLimiter::builder(name, &[quota], connection).unwrap().deadline(Duration::from_secs(10));
         let limiter = Arc::new(if has_leases { builder.leases() } else { builder }.build());
         for tasks in [1, 16, 256] {
             let mut turn = 0;

@@ -74,8 +74,8 @@ fn main() {
         let now = Now::new(Duration::ZERO, Duration::from_secs(1_702_531_200));
         // More room than keys, as they do not spread evenly over the shards.
         let capacity = (2 * keys).try_into().unwrap();
-        let limiter = MemoryRateLimiter::builder("read", Quota::per_minute(1000).unwrap());
-        let limiter = limiter.algorithm(algorithm).capacity(capacity).build_at(now);
+        let limiter = MemoryRateLimiter::new("read", &[Quota::per_minute(1000).unwrap()], now).unwrap();
+        let limiter = limiter.with_algorithm(algorithm).with_capacity(capacity);
         row(name, keys, || {
             for record in &bare {
                 assert!(limiter.check(&Subject::Key(record.id), None, 1, now).0.is_admitted());

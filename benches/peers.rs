@@ -57,7 +57,7 @@ fn limit(criterion: &mut Criterion<CpuTime>) {
     });
 
     let quota = Quota::per_second(Quota::MAX_LIMIT).unwrap();
-    let limiter = MemoryRateLimiter::builder("read", quota).build();
+    let limiter = MemoryRateLimiter::new("read", &[quota], SystemClock.now()).unwrap();
     let id = |index| Subject::Key(format!("{index:016}").parse().unwrap());
     let subjects: Vec<Subject> = (0..IN_TURN).map(id).collect();
     let mut check = |name: &str, now: fn() -> Now| {

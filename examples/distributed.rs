@@ -118,7 +118,8 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         .header("x-api-key")
         .limit(RateLimit::per_key("notes", Quota::per_minute(limit)?))
         .limiters(move |category, quotas| {
-            let limiter = RedisRateLimiter::builder(category, quotas[0], redis.clone());
+            let limiter =
+                RedisRateLimiter::builder(category, quotas, redis.clone()).expect("a category has quotas");
             Arc::new(limiter.processes(PROCESSES).deadline(Duration::from_millis(deadline)).build())
         })
         .without_route_table()

@@ -26,8 +26,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower_api_keys::rejection::GrpcStatus;
-use tower_api_keys::tonic_principal;
-use tower_api_keys::{ApiKeys, KeyFormat, NewKey, Quota, RateLimit};
+use tower_api_keys::{ApiKeys, KeyFormat, NewKey, Principal, Quota, RateLimit};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -75,7 +74,7 @@ impl Health for AlwaysWell {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        let principal = tonic_principal(&request)?;
+        let principal = Principal::from_tonic(&request)?;
         let caller = principal.key_id().to_string();
         let mut response = Response::new(serving());
         let value = caller.parse().map_err(|_| Status::internal("a key's identifier is no metadata"))?;

@@ -119,9 +119,6 @@ pub mod performance {}
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use adapter::PrincipalRejection;
-#[cfg(feature = "tonic")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
-pub use adapter::tonic_principal;
 pub use identity::Principal;
 pub use invalid_value::InvalidValue;
 pub use key::KeyFormat;

@@ -146,8 +146,9 @@ fn noting_the_use_of_a_busy_key_allocates_nothing() {
 fn a_warm_limiter_allocates_nothing() {
     let subject = Subject::Key("k1".parse().unwrap());
     for algorithm in [Algorithm::Sliding, Algorithm::Counter] {
-        let limiter =
-            MemoryRateLimiter::builder("read", Quota::per_minute(3).unwrap()).algorithm(algorithm).build();
+        let limiter = MemoryRateLimiter::new("read", &[Quota::per_minute(3).unwrap()], SystemClock.now())
+            .unwrap()
+            .with_algorithm(algorithm);
         let check = || limiter.check(&subject, None, 1, SystemClock.now());
         check();
         assert_eq!(allocations(check), 0, "{algorithm:?}, admitted");

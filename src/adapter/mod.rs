@@ -8,5 +8,3 @@ mod tonic;
 
 #[cfg(feature = "axum")]
 pub use axum::PrincipalRejection;
-#[cfg(feature = "tonic")]
-pub use tonic::tonic_principal;

@@ -7,7 +7,7 @@ use super::subjects::{Count, Counted, Request, Rule, Subjects};
 use super::window::{Counter, Exact, LongSliding, ShortSliding, Timeline, Window};
 use super::{Algorithm, Decision, Quota, Subject};
 use crate::InvalidValue;
-use crate::clock::{Clock, Now, SystemClock};
+use crate::clock::Now;
 use crate::identity::Principal;
 
 /// Limits one category of requests, each subject separately, with its state in this process.
@@ -25,9 +25,8 @@ use crate::identity::Principal;
 /// use tower_api_keys::limit::{MemoryRateLimiter, Quota, Subject};
 ///
 /// let clock = ManualClock::starting_at(Timestamp::from_unix_seconds(1_702_531_200));
-/// let limiter = MemoryRateLimiter::builder("write", Quota::per_minute(100)?)
-///     .quota(Quota::new(500.try_into()?, Duration::from_secs(300))?)?
-///     .build_at(clock.now());
+/// let quotas = [Quota::per_minute(100)?, Quota::new(500, Duration::from_secs(300))?];
+/// let limiter = MemoryRateLimiter::new("write", &quotas, clock.now())?;
 ///
 /// let key = Subject::Key("k7Jc0qWvTz4n8XsB".parse()?);
 /// let (decision, permit) = limiter.check(&key, None, 1, clock.now());
@@ -42,17 +41,9 @@ use crate::identity::Principal;
 pub struct MemoryRateLimiter {
     pub(super) category: Arc<Category>,
     algorithm: Algorithm,
+    capacity: usize,
+    start: Now,
     counts: Box<dyn Count>,
-}
-
-/// Configures a [`MemoryRateLimiter`].
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct MemoryRateLimiterBuilder {
-    category: Arc<str>,
-    quotas: Vec<Quota>,
-    algorithm: Algorithm,
-    capacity: NonZeroUsize,
 }
 
 /// The cost counted for one admitted request. The `refund` of its limiter takes it back; if dropped, it stays counted.
@@ -69,69 +60,6 @@ pub struct Permit {
     pub(super) place: Option<super::redis::Place>,
 }
 
-impl MemoryRateLimiterBuilder {
-    /// Adds a quota, which requests must fit as well. An override replaces only the limit of the first quota.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidValue`] if there are already [`MemoryRateLimiter::MAX_QUOTAS`].
-    pub fn quota(mut self, quota: Quota) -> Result<Self, InvalidValue> {
-        if self.quotas.len() == MemoryRateLimiter::MAX_QUOTAS {
-            return Err(too_many_quotas());
-        }
-        self.quotas.push(quota);
-        Ok(self)
-    }
-
-    /// Sets the algorithm; default [`Algorithm::Sliding`].
-    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
-        self.algorithm = algorithm;
-        self
-    }
-
-    /// Sets how many subjects have their own count; default [`MemoryRateLimiter::DEFAULT_CAPACITY`]. Rounded down to
-    /// a multiple of the number of shards, a power of two up to 32.
-    pub fn capacity(mut self, subjects: NonZeroUsize) -> Self {
-        self.capacity = subjects;
-        self
-    }
-
-    /// Builds an empty limiter for times of [`SystemClock`].
-    pub fn build(self) -> MemoryRateLimiter {
-        self.build_at(SystemClock.now())
-    }
-
-    /// Builds an empty limiter for times of another clock, which `now` comes from; for tests, for instance.
-    /// Sub-windows are aligned to the calendar time of `now`, only here.
-    pub fn build_at(self, now: Now) -> MemoryRateLimiter {
-        let rule = |&quota: &Quota| Rule { quota, timeline: Timeline::new(quota.window(), now) };
-        let rules: Box<[Rule]> = self.quotas.iter().map(rule).collect();
-        let (capacity, time) = (self.capacity.get(), now.monotonic_nanos());
-        let sub_windows = rules.iter().map(|rule| rule.timeline.span()).max();
-        let counts = match self.algorithm {
-            Algorithm::Sliding if sub_windows <= Some(ShortSliding::MAX_SPAN) => {
-                subjects::<ShortSliding>(rules, capacity, time)
-            }
-            Algorithm::Sliding => subjects::<LongSliding>(rules, capacity, time),
-            Algorithm::Exact => subjects::<Exact>(rules, capacity, time),
-            Algorithm::Counter => subjects::<Counter>(rules, capacity, time),
-        };
-        let category = Arc::new(Category::new(self.category, self.quotas));
-        MemoryRateLimiter { category, algorithm: self.algorithm, counts }
-    }
-}
-
-pub(super) fn too_many_quotas() -> InvalidValue {
-    InvalidValue::naming("quota", format!("a category has at most {} quotas", MemoryRateLimiter::MAX_QUOTAS))
-}
-
-fn subjects<W: Window>(rules: Box<[Rule]>, capacity: usize, time: u64) -> Box<dyn Count> {
-    match rules.len() {
-        1 => Box::new(Subjects::<[W; 1]>::new(rules, capacity, time)),
-        _ => Box::new(Subjects::<Box<[W]>>::new(rules, capacity, time)),
-    }
-}
-
 impl MemoryRateLimiter {
     /// The default number of subjects with their own count.
     pub const DEFAULT_CAPACITY: usize = 100_000;
@@ -139,14 +67,35 @@ impl MemoryRateLimiter {
     /// The maximum number of quotas of a category.
     pub const MAX_QUOTAS: usize = 4;
 
-    /// Starts a limiter for the category named `category`, such as `read`, with its first quota.
-    pub fn builder(category: impl Into<Arc<str>>, quota: Quota) -> MemoryRateLimiterBuilder {
-        MemoryRateLimiterBuilder {
-            category: category.into(),
-            quotas: vec![quota],
-            algorithm: Algorithm::default(),
-            capacity: NonZeroUsize::new(Self::DEFAULT_CAPACITY).unwrap_or(NonZeroUsize::MIN),
-        }
+    /// An empty limiter for the category named `category`, such as `read`, with 1 to [4](Self::MAX_QUOTAS) quotas, all of
+    /// which requests must fit. An override replaces only the limit of the first.
+    ///
+    /// `now` comes from the clock that [`check`](Self::check) gets its times from. Sub-windows are aligned to its calendar
+    /// time, only here.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidValue`] if there is no quota, or there are more than four.
+    pub fn new(category: impl Into<Arc<str>>, quotas: &[Quota], now: Now) -> Result<Self, InvalidValue> {
+        let category = Arc::new(Category::new(category.into(), checked(quotas)?.to_vec()));
+        let (algorithm, capacity) = (Algorithm::default(), Self::DEFAULT_CAPACITY);
+        let counts = counts(quotas, algorithm, capacity, now);
+        Ok(Self { category, algorithm, capacity, start: now, counts })
+    }
+
+    /// Sets the algorithm; default [`Algorithm::Sliding`]. Forgets what was counted.
+    #[must_use]
+    pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
+        let counts = counts(&self.category.quotas, algorithm, self.capacity, self.start);
+        Self { algorithm, counts, ..self }
+    }
+
+    /// Sets how many subjects have their own count; default [`DEFAULT_CAPACITY`](Self::DEFAULT_CAPACITY). Rounded down to
+    /// a multiple of the number of shards, a power of two up to 32. Forgets what was counted.
+    #[must_use]
+    pub fn with_capacity(self, subjects: NonZeroUsize) -> Self {
+        let counts = counts(&self.category.quotas, self.algorithm, subjects.get(), self.start);
+        Self { capacity: subjects.get(), counts, ..self }
     }
 
     /// The name of the category.
@@ -249,6 +198,39 @@ impl MemoryRateLimiter {
     /// The number of subjects with their own count.
     pub fn subject_count(&self) -> usize {
         self.counts.len()
+    }
+}
+
+/// The quotas, if a category can have them.
+pub(super) fn checked(quotas: &[Quota]) -> Result<&[Quota], InvalidValue> {
+    match quotas.len() {
+        1..=MemoryRateLimiter::MAX_QUOTAS => Ok(quotas),
+        _ => Err(InvalidValue::naming(
+            "quota",
+            format!("a category has 1 to {} quotas, not {}", MemoryRateLimiter::MAX_QUOTAS, quotas.len()),
+        )),
+    }
+}
+
+fn counts(quotas: &[Quota], algorithm: Algorithm, capacity: usize, now: Now) -> Box<dyn Count> {
+    let rule = |&quota: &Quota| Rule { quota, timeline: Timeline::new(quota.window(), now) };
+    let rules: Box<[Rule]> = quotas.iter().map(rule).collect();
+    let time = now.monotonic_nanos();
+    let sub_windows = rules.iter().map(|rule| rule.timeline.span()).max();
+    match algorithm {
+        Algorithm::Sliding if sub_windows <= Some(ShortSliding::MAX_SPAN) => {
+            subjects::<ShortSliding>(rules, capacity, time)
+        }
+        Algorithm::Sliding => subjects::<LongSliding>(rules, capacity, time),
+        Algorithm::Exact => subjects::<Exact>(rules, capacity, time),
+        Algorithm::Counter => subjects::<Counter>(rules, capacity, time),
+    }
+}
+
+fn subjects<W: Window>(rules: Box<[Rule]>, capacity: usize, time: u64) -> Box<dyn Count> {
+    match rules.len() {
+        1 => Box::new(Subjects::<[W; 1]>::new(rules, capacity, time)),
+        _ => Box::new(Subjects::<Box<[W]>>::new(rules, capacity, time)),
     }
 }
 

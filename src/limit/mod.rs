@@ -56,7 +56,7 @@ pub use decision::{Decision, Verdict};
 pub(crate) use fields::Fields;
 pub(crate) use limit::{Charge, Deciding, Outcome, PendingDecision};
 pub use limit::{RateLimiter, Undecided};
-pub use limiter::{MemoryRateLimiter, MemoryRateLimiterBuilder, Permit};
+pub use limiter::{MemoryRateLimiter, Permit};
 pub use quota::Quota;
 #[cfg(feature = "redis")]
 pub use redis::{OnFailure, RedisConnection, RedisRateLimiter, RedisRateLimiterBuilder, RedisStatus};

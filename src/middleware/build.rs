@@ -49,7 +49,8 @@ impl<F> ApiKeysBuilder<F> {
         let (address_limits, limits): (Vec<_>, Vec<_>) =
             rules.into_iter().partition(|rule| rule.subject == SubjectKind::Address);
         let throttle = self.throttle.map(|quota| {
-            Arc::new(MemoryRateLimiter::builder("bad credentials", quota).build_at(self.clock.now()))
+            let limiter = MemoryRateLimiter::new("bad credentials", &[quota], self.clock.now());
+            Arc::new(limiter.expect("one quota is not too many"))
         });
         let manager = KeyManager::over(
             self.store,
@@ -330,12 +331,8 @@ impl<F> ApiKeysBuilder<F> {
         if let Some(make) = &self.limiters {
             return make(category, quotas);
         }
-        let (first, others) = quotas.split_first().expect("a category without quotas is a fault");
-        let limiter = MemoryRateLimiter::builder(category, *first);
-        let limiter = others.iter().fold(limiter, |limiter, quota| {
-            limiter.quota(*quota).expect("a category with too many quotas is a fault")
-        });
-        Arc::new(limiter.build_at(self.clock.now()))
+        let limiter = MemoryRateLimiter::new(category, quotas, self.clock.now());
+        Arc::new(limiter.expect("a category without quotas, or with too many, is a fault"))
     }
 }
 

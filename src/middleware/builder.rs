@@ -264,11 +264,8 @@ impl<F> ApiKeysBuilder<F> {
             );
         }
         self.limiters(move |category, quotas| {
-            let (first, others) = quotas.split_first().expect("a category has a quota");
-            let builder = crate::limit::RedisRateLimiter::builder(category, *first, connection.clone());
-            let builder = others.iter().fold(builder, |builder, quota| {
-                builder.quota(*quota).expect("a category has no more quotas than a limiter can have")
-            });
+            let builder = crate::limit::RedisRateLimiter::builder(category, quotas, connection.clone())
+                .expect("a category without quotas, or with too many, is a fault");
             Arc::new(builder.prefix(prefix.clone()).build())
         })
     }

@@ -349,6 +349,7 @@ mod router {
 
     use super::*;
     use crate::address::{ClientAddressSource, PeerAddress};
+    use crate::clock::{Clock, SystemClock};
     use crate::limit::MemoryRateLimiter;
     use crate::route::RouteMatching;
     use crate::{ApiKeys, KeyFormat, MemoryStore, Quota, RateLimit};
@@ -393,8 +394,8 @@ mod router {
                 .client_address(ClientAddressSource::peer())
                 .limit(limits)
                 .limiters(|category, quotas| {
-                    let limiter = MemoryRateLimiter::builder(category, quotas[0]);
-                    Arc::new(limiter.capacity(NonZeroUsize::MIN).build())
+                    let limiter = MemoryRateLimiter::new(category, quotas, SystemClock.now()).unwrap();
+                    Arc::new(limiter.with_capacity(NonZeroUsize::MIN))
                 })
                 .match_routes(RouteMatching::MatchedPath)
                 .without_route_table();

@@ -249,7 +249,7 @@ mod allowed {
         let stored = key_for(&[HOME]);
         let subject = Subject::Key(stored.id);
         let quota = Quota::per_minute(1).unwrap();
-        let limiter = Arc::new(MemoryRateLimiter::builder("all", quota).build_at(clock.now()));
+        let limiter = Arc::new(MemoryRateLimiter::new("all", &[quota], clock.now()).unwrap());
         let counted = limiter.clone();
         let keys = assembly(store([stored]).await)
             .clock(clock.clone())

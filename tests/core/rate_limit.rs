@@ -27,7 +27,7 @@ fn per_minute(limit: u32) -> Quota {
 }
 
 fn limiter(quota: Quota, now: Now) -> MemoryRateLimiter {
-    MemoryRateLimiter::builder("read", quota).build_at(now)
+    MemoryRateLimiter::new("read", &[quota], now).unwrap()
 }
 
 fn alice() -> Subject {
@@ -48,7 +48,7 @@ fn counts_down_denies_and_admits_again_at_reset() {
     for algorithm in EVERY_ALGORITHM {
         let clock = clock();
         let limiter =
-            MemoryRateLimiter::builder("read", per_minute(3)).algorithm(algorithm).build_at(clock.now());
+            MemoryRateLimiter::new("read", &[per_minute(3)], clock.now()).unwrap().with_algorithm(algorithm);
         for remaining in [2, 1, 0] {
             let decision = check(&limiter, &alice(), clock.now());
             assert!(decision.is_admitted());
@@ -69,8 +69,9 @@ fn counts_down_denies_and_admits_again_at_reset() {
 fn after_a_pause_the_full_quota_is_shown_at_once() {
     for algorithm in EVERY_ALGORITHM {
         let clock = clock();
-        let limiter =
-            MemoryRateLimiter::builder("read", per_minute(100)).algorithm(algorithm).build_at(clock.now());
+        let limiter = MemoryRateLimiter::new("read", &[per_minute(100)], clock.now())
+            .unwrap()
+            .with_algorithm(algorithm);
         exhaust(&limiter, &alice(), clock.now());
         clock.advance(120 * SECOND);
         assert_eq!(check(&limiter, &alice(), clock.now()).remaining(), 99, "{algorithm:?}");
@@ -135,7 +136,7 @@ fn peek_and_refund() {
     for algorithm in EVERY_ALGORITHM {
         let clock = clock();
         let limiter =
-            MemoryRateLimiter::builder("read", per_minute(2)).algorithm(algorithm).build_at(clock.now());
+            MemoryRateLimiter::new("read", &[per_minute(2)], clock.now()).unwrap().with_algorithm(algorithm);
         let fresh = limiter.peek(&alice(), None, 1, clock.now());
         assert_eq!((fresh.is_admitted(), fresh.remaining(), fresh.reset()), (true, 2, Duration::ZERO));
         assert_eq!(limiter.subject_count(), 0, "a look holds nothing");
@@ -157,11 +158,12 @@ fn peek_and_refund() {
 #[test]
 fn several_quotas_are_counted_all_or_none() {
     let clock = clock();
-    let limiter =
-        MemoryRateLimiter::builder("export", Quota::new(5.try_into().unwrap(), 300 * SECOND).unwrap())
-            .quota(per_minute(2))
-            .unwrap()
-            .build_at(clock.now());
+    let limiter = MemoryRateLimiter::new(
+        "export",
+        &[Quota::new(5.try_into().unwrap(), 300 * SECOND).unwrap(), per_minute(2)],
+        clock.now(),
+    )
+    .unwrap();
     let both = |cost| limiter.peek(&alice(), None, cost, clock.now());
 
     assert_eq!(check(&limiter, &alice(), clock.now()).remaining(), 1, "the least of 4 and 1");
@@ -191,8 +193,7 @@ fn several_quotas_are_counted_all_or_none() {
 #[test]
 fn a_permit_under_several_quotas_refunds_each() {
     let clock = clock();
-    let limiter =
-        MemoryRateLimiter::builder("x", per_minute(3)).quota(per_minute(2)).unwrap().build_at(clock.now());
+    let limiter = MemoryRateLimiter::new("x", &[per_minute(3), per_minute(2)], clock.now()).unwrap();
     let (_, permit) = limiter.check(&alice(), None, 2, clock.now());
     limiter.refund(permit.unwrap());
     let (again, _) = limiter.check(&alice(), None, 2, clock.now());
@@ -202,12 +203,11 @@ fn a_permit_under_several_quotas_refunds_each() {
 }
 
 #[test]
-fn a_fifth_quota_is_an_error() {
-    let mut builder = MemoryRateLimiter::builder("x", per_minute(1));
-    for _ in 1..MemoryRateLimiter::MAX_QUOTAS {
-        builder = builder.quota(per_minute(1)).unwrap();
+fn a_category_has_one_to_four_quotas() {
+    for (count, is_ok) in [(0, false), (1, true), (4, true), (5, false)] {
+        let made = MemoryRateLimiter::new("x", &vec![per_minute(1); count], clock().now());
+        assert_eq!(made.is_ok(), is_ok, "{count}");
     }
-    assert!(builder.quota(per_minute(1)).is_err());
 }
 
 /// Ten times as many newcomers as there is room for, then a few of them again.
@@ -218,10 +218,10 @@ fn a_flood_uses_bounded_memory_and_resets_no_exhausted_key() {
         .flat_map(|algorithm| [1, 100, 4_096].map(|capacity| (algorithm, capacity)))
     {
         let clock = clock();
-        let limiter = MemoryRateLimiter::builder("read", per_minute(3))
-            .algorithm(algorithm)
-            .capacity(NonZeroUsize::new(capacity).unwrap())
-            .build_at(clock.now());
+        let limiter = MemoryRateLimiter::new("read", &[per_minute(3)], clock.now())
+            .unwrap()
+            .with_algorithm(algorithm)
+            .with_capacity(NonZeroUsize::new(capacity).unwrap());
         assert_eq!(exhaust(&limiter, &alice(), clock.now()), 3);
 
         let mut admitted = vec![0; 10 * capacity];
@@ -253,8 +253,9 @@ fn a_flood_uses_bounded_memory_and_resets_no_exhausted_key() {
 #[test]
 fn moving_from_the_shared_count_resets_nothing() {
     let clock = clock();
-    let limiter =
-        MemoryRateLimiter::builder("read", per_minute(4)).capacity(NonZeroUsize::MIN).build_at(clock.now());
+    let limiter = MemoryRateLimiter::new("read", &[per_minute(4)], clock.now())
+        .unwrap()
+        .with_capacity(NonZeroUsize::MIN);
     let bob = Subject::other("bob");
     exhaust(&limiter, &alice(), clock.now());
     clock.advance(40 * SECOND);
@@ -278,8 +279,9 @@ fn a_calendar_step_changes_no_limit() {
     for algorithm in EVERY_ALGORITHM {
         for step_to in [0, 1_000, 1_702_531_100, 1_702_531_230, 1_702_617_600, 4_000_000_000] {
             let clock = clock();
-            let limiter =
-                MemoryRateLimiter::builder("read", per_minute(3)).algorithm(algorithm).build_at(clock.now());
+            let limiter = MemoryRateLimiter::new("read", &[per_minute(3)], clock.now())
+                .unwrap()
+                .with_algorithm(algorithm);
             exhaust(&limiter, &alice(), clock.now());
             let before = check(&limiter, &alice(), clock.now());
             clock.step_calendar(Timestamp::from_unix_seconds(step_to));
@@ -297,7 +299,7 @@ fn a_past_time_resets_nothing() {
         let clock = clock();
         clock.advance(3_600 * SECOND);
         let limiter =
-            MemoryRateLimiter::builder("read", per_minute(3)).algorithm(algorithm).build_at(clock.now());
+            MemoryRateLimiter::new("read", &[per_minute(3)], clock.now()).unwrap().with_algorithm(algorithm);
         let stale = clock.now();
         clock.advance(61 * SECOND);
         exhaust(&limiter, &alice(), clock.now());
@@ -310,9 +312,9 @@ fn a_past_time_resets_nothing() {
 #[test]
 fn threads_share_one_limit_while_others_flood() {
     let clock = clock();
-    let limiter = MemoryRateLimiter::builder("read", per_minute(500))
-        .capacity(NonZeroUsize::new(64).unwrap())
-        .build_at(clock.now());
+    let limiter = MemoryRateLimiter::new("read", &[per_minute(500)], clock.now())
+        .unwrap()
+        .with_capacity(NonZeroUsize::new(64).unwrap());
     check(&limiter, &alice(), clock.now());
     let admitted = AtomicU32::new(1);
     std::thread::scope(|scope| {

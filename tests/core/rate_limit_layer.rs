@@ -343,7 +343,7 @@ async fn a_handler_can_read_the_remaining_limit_without_using_it() {
     let stored = record(KEY, |key| {
         key.extras_mut().limits = [("all".into(), std::num::NonZeroU32::new(3).unwrap())].into();
     });
-    let counts = Arc::new(MemoryRateLimiter::builder("all", per_minute(10)).build_at(clock.now()));
+    let counts = Arc::new(MemoryRateLimiter::new("all", &[per_minute(10)], clock.now()).unwrap());
     let (peeked, reading) = (counts.clone(), clock.clone());
     let handler = service_fn(move |request: Request<()>| {
         let principal = tower_api_keys::Principal::from_extensions(request.extensions()).unwrap();
@@ -389,7 +389,7 @@ async fn the_limits_of_a_caller_count_all_or_none_and_so_do_those_of_an_address(
         let make = {
             let (limiters, now) = (limiters.clone(), clock.now());
             move |category: &str, quotas: &[Quota]| -> Arc<dyn RateLimiter> {
-                let limiter = Arc::new(MemoryRateLimiter::builder(category, quotas[0]).build_at(now));
+                let limiter = Arc::new(MemoryRateLimiter::new(category, quotas, now).unwrap());
                 limiters.lock().unwrap().insert(category.to_owned(), limiter.clone());
                 limiter
             }

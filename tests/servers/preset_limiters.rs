@@ -9,9 +9,10 @@ use http::{Request, Response, StatusCode};
 use tower::util::BoxCloneService;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::PeerAddress;
+use tower_api_keys::clock::{Clock, SystemClock};
 use tower_api_keys::credential::SessionTokens;
 use tower_api_keys::key::{Mode, Owner, SecretString};
-use tower_api_keys::limit::{MemoryRateLimiter, MemoryRateLimiterBuilder, RateLimiter};
+use tower_api_keys::limit::{MemoryRateLimiter, RateLimiter};
 use tower_api_keys::manage::KeyManager;
 use tower_api_keys::presets::justpaid::justpaid;
 use tower_api_keys::presets::pasby::pasby;
@@ -58,11 +59,7 @@ fn shared() -> (impl Fn(&str, &[Quota]) -> Arc<dyn RateLimiter> + Clone + Send +
     let limiters = Limiters::default();
     let made = limiters.clone();
     let make = move |category: &str, quotas: &[Quota]| -> Arc<dyn RateLimiter> {
-        let new = || {
-            let builder = MemoryRateLimiter::builder(category, quotas[0]);
-            let add = |builder: MemoryRateLimiterBuilder, quota: &Quota| builder.quota(*quota).unwrap();
-            Arc::new(quotas[1..].iter().fold(builder, add).build())
-        };
+        let new = || Arc::new(MemoryRateLimiter::new(category, quotas, SystemClock.now()).unwrap());
         made.lock().unwrap().entry(category.to_owned()).or_insert_with(|| new()).clone()
     };
     (make, limiters)

@@ -54,7 +54,8 @@ impl Rig {
     async fn start_with(server: RedisServer, on_failure: OnFailure, deadline: Duration) -> Self {
         let proxy = Proxy::start(server.address()).await;
         let connection = RedisConnection::open(&server::url(proxy.address())).unwrap();
-        let limiter = RedisRateLimiter::builder("all", Quota::per_minute(LIMIT).unwrap(), connection)
+        let limiter = RedisRateLimiter::builder("all", &[Quota::per_minute(LIMIT).unwrap()], connection)
+            .unwrap()
             .on_failure(on_failure)
             .deadline(deadline)
             .build();
@@ -248,7 +249,8 @@ async fn a_server_that_is_not_running_at_first() {
 fn a_connection_outlives_the_runtime_it_was_made_in() {
     let server = RedisServer::start();
     let connection = RedisConnection::open(&server.url()).unwrap();
-    let limiter = RedisRateLimiter::builder("all", Quota::per_minute(LIMIT).unwrap(), connection)
+    let limiter = RedisRateLimiter::builder("all", &[Quota::per_minute(LIMIT).unwrap()], connection)
+        .unwrap()
         .on_failure(OnFailure::Closed)
         .deadline(5 * SECOND)
         .build();
@@ -278,7 +280,8 @@ async fn without_redis_each_process_admits_its_part() {
     server.kill();
     for (processes, admitted) in [(1, 40), (3, 13), (40, 1), (1_000, 1)] {
         let connection = RedisConnection::open(&server.url()).unwrap();
-        let limiter = RedisRateLimiter::builder("all", Quota::per_minute(LIMIT).unwrap(), connection)
+        let limiter = RedisRateLimiter::builder("all", &[Quota::per_minute(LIMIT).unwrap()], connection)
+            .unwrap()
             .processes(processes.try_into().unwrap())
             .build();
         let mut found = 0;

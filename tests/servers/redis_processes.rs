@@ -22,7 +22,7 @@ fn alice() -> Subject {
 
 fn builder(url: &str, quota: Quota) -> RedisRateLimiterBuilder {
     let connection = RedisConnection::open(url).unwrap();
-    RedisRateLimiter::builder("read", quota, connection).deadline(10 * SECOND)
+    RedisRateLimiter::builder("read", &[quota], connection).unwrap().deadline(10 * SECOND)
 }
 
 /// Another process runs this, with the variables that [`start_hammers`] sets. In this one it does nothing.

@@ -118,7 +118,7 @@ impl World {
                 if let Some(make) = &other_limiter {
                     return make(category, quotas, &clock);
                 }
-                let limiter = Arc::new(MemoryRateLimiter::builder(category, quotas[0]).build_at(clock.now()));
+                let limiter = Arc::new(MemoryRateLimiter::new(category, quotas, clock.now()).unwrap());
                 memory.lock().unwrap().insert(category.to_owned(), limiter.clone());
                 limiter
             }

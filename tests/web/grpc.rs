@@ -15,8 +15,7 @@ use tonic_types::StatusExt;
 use tower::ServiceBuilder;
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::rejection::GrpcStatus;
-use tower_api_keys::tonic_principal;
-use tower_api_keys::{ApiKeysBuilder, Quota, RateLimit};
+use tower_api_keys::{ApiKeysBuilder, Principal, Quota, RateLimit};
 
 use crate::server::{self, Server};
 use crate::support::{Answers, KEY, OTHER_KEY, TestStore, UNKNOWN_KEY, assembly, record, store};
@@ -33,7 +32,7 @@ impl Health for Whoami {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        let caller = tonic_principal(&request)?.key_id().to_string();
+        let caller = Principal::from_tonic(&request)?.key_id().to_string();
         let mut response = Response::new(HealthCheckResponse { status: ServingStatus::Serving.into() });
         response.metadata_mut().insert("caller", caller.parse().unwrap());
         Ok(response)

@@ -11,7 +11,7 @@ use super::{OnFailure, RedisConnection};
 use crate::InvalidValue;
 use crate::clock::{Clock, Now, SystemClock};
 use crate::limit::category::Category;
-use crate::limit::limiter::too_many_quotas;
+use crate::limit::limiter::checked;
 use crate::limit::{MemoryRateLimiter, Quota};
 
 /// Configures a [`RedisRateLimiter`].
@@ -29,21 +29,27 @@ pub struct RedisRateLimiterBuilder {
 }
 
 impl RedisRateLimiter {
-    /// Starts a limiter for the category named `category`, such as `read`, with its first quota.
+    /// Starts a limiter for the category named `category`, such as `read`, with 1 to
+    /// [4](MemoryRateLimiter::MAX_QUOTAS) quotas, all of which requests must fit. An override replaces only the limit of the
+    /// first.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidValue`] if there is no quota, or there are more than four.
     pub fn builder(
         category: impl Into<Arc<str>>,
-        quota: Quota,
+        quotas: &[Quota],
         connection: RedisConnection,
-    ) -> RedisRateLimiterBuilder {
-        RedisRateLimiterBuilder::new(category.into(), quota, connection)
+    ) -> Result<RedisRateLimiterBuilder, InvalidValue> {
+        Ok(RedisRateLimiterBuilder::new(category.into(), checked(quotas)?.to_vec(), connection))
     }
 }
 
 impl RedisRateLimiterBuilder {
-    fn new(category: Arc<str>, quota: Quota, connection: RedisConnection) -> Self {
+    fn new(category: Arc<str>, quotas: Vec<Quota>, connection: RedisConnection) -> Self {
         Self {
             category,
-            quotas: vec![quota],
+            quotas,
             connection,
             prefix: String::from("rate_limit"),
             processes: NonZeroU32::MIN,
@@ -51,19 +57,6 @@ impl RedisRateLimiterBuilder {
             on_failure: OnFailure::default(),
             deadline: RedisRateLimiter::DEFAULT_DEADLINE,
         }
-    }
-
-    /// Adds a quota, which requests must fit as well. An override replaces only the limit of the first quota.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidValue`] if there are already [`MemoryRateLimiter::MAX_QUOTAS`].
-    pub fn quota(mut self, quota: Quota) -> Result<Self, InvalidValue> {
-        if self.quotas.len() == MemoryRateLimiter::MAX_QUOTAS {
-            return Err(too_many_quotas());
-        }
-        self.quotas.push(quota);
-        Ok(self)
     }
 
     /// Sets the prefix of the Redis keys; default `rate_limit`. Limiters with the same prefix, category and windows
@@ -137,12 +130,8 @@ impl RedisRateLimiterBuilder {
     /// The limiter for this process's own count.
     fn local(&self, now: Now) -> MemoryRateLimiter {
         let part = |quota: &Quota| quota.with_limit(part(quota.limit(), self.processes));
-        let (first, others) = self.quotas.split_first().expect("the builder starts with one quota");
-        let mut builder = MemoryRateLimiter::builder(self.category.clone(), part(first));
-        for quota in others {
-            builder = builder.quota(part(quota)).expect("there are no more than here");
-        }
-        builder.build_at(now)
+        let quotas: Vec<_> = self.quotas.iter().map(part).collect();
+        MemoryRateLimiter::new(self.category.clone(), &quotas, now).expect("they are as many as here")
     }
 
     /// The name of a key without the subject.

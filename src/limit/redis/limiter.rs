@@ -36,7 +36,8 @@ use crate::limit::{Decision, Permit, Quota, Subject};
 ///     .build()?;
 ///
 /// // Or with settings of one's own, passed to `limiters`:
-/// let limiter = RedisRateLimiter::builder("run", Quota::per_hour(50)?, redis).on_failure(OnFailure::Closed).build();
+/// let quotas = [Quota::per_hour(50)?];
+/// let limiter = RedisRateLimiter::builder("run", &quotas, redis)?.on_failure(OnFailure::Closed).build();
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 ///
