@@ -6,37 +6,7 @@ use subtle::ConstantTimeEq;
 
 use crate::InvalidValue;
 
-/// How a [`Digest`] was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum DigestAlgorithm {
-    /// SHA-256, FIPS 180-4.
-    Sha256,
-    /// HMAC-SHA-256, RFC 2104, under the pepper with this id.
-    HmacSha256(u32),
-}
-
-impl DigestAlgorithm {
-    /// A number that is different for each algorithm.
-    fn tag(self) -> u64 {
-        match self {
-            Self::Sha256 => 0,
-            Self::HmacSha256(id) => 1 << 32 | u64::from(id),
-        }
-    }
-}
-
-impl fmt::Display for DigestAlgorithm {
-    /// `sha256`, or `hmac-sha256:` and the id of the pepper.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sha256 => f.write_str("sha256"),
-            Self::HmacSha256(id) => write!(f, "hmac-sha256:{id}"),
-        }
-    }
-}
-
-/// What a store holds instead of a key: 32 bytes and the algorithm that made them.
+/// What a store holds instead of a key: 32 bytes of SHA-256 (FIPS 180-4), or of HMAC-SHA-256 (RFC 2104) under a pepper.
 ///
 /// A fast digest is enough: keys are random and have at least 128 bits, so they cannot be guessed. Passwords would
 /// need a slow digest.
@@ -49,7 +19,7 @@ impl fmt::Display for DigestAlgorithm {
 /// bytes. They are evenly spread, so a map may use them as the hash.
 ///
 /// ```
-/// use tower_api_keys::key::{Digest, DigestAlgorithm, Peppers};
+/// use tower_api_keys::key::{Digest, Peppers};
 ///
 /// let digest = Peppers::none().digest("abc");
 /// let text = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -57,28 +27,28 @@ impl fmt::Display for DigestAlgorithm {
 /// assert_eq!(format!("{digest:?}"), "Digest(sha256)");
 ///
 /// let stored: Digest = text.parse()?;
-/// assert_eq!(stored.algorithm(), DigestAlgorithm::Sha256);
+/// assert_eq!(stored.pepper_id(), None);
 /// assert!(stored.ct_eq(&digest));
 /// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 #[derive(Clone, Copy)]
 pub struct Digest {
-    algorithm: DigestAlgorithm,
+    pepper_id: Option<u32>,
     bytes: [u8; 32],
 }
 
 impl Digest {
-    /// Combines an algorithm and bytes, for a store that keeps them in two columns.
-    pub const fn from_parts(algorithm: DigestAlgorithm, bytes: [u8; 32]) -> Self {
-        Self { algorithm, bytes }
+    /// Combines the [id of the pepper](Self::pepper_id) and the bytes, for a store that keeps them in two columns.
+    pub const fn from_parts(pepper_id: Option<u32>, bytes: [u8; 32]) -> Self {
+        Self { pepper_id, bytes }
     }
 
-    /// The algorithm that made the digest.
-    pub const fn algorithm(&self) -> DigestAlgorithm {
-        self.algorithm
+    /// The id of the [pepper](super::Peppers) that the digest was made under; `None` for plain SHA-256.
+    pub const fn pepper_id(&self) -> Option<u32> {
+        self.pepper_id
     }
 
-    /// The bytes, without the algorithm.
+    /// The bytes alone.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.bytes
     }
@@ -91,8 +61,13 @@ impl Digest {
 
     /// Zero if the digests are equal.
     fn differences(&self, other: &Self) -> u64 {
-        let tags = self.algorithm.tag() ^ other.algorithm.tag();
+        let tags = self.tag() ^ other.tag();
         self.words().zip(other.words()).fold(tags, |sum, (a, b)| sum | (a ^ b))
+    }
+
+    /// A number that is different for each pepper, and for none.
+    fn tag(&self) -> u64 {
+        self.pepper_id.map_or(0, |id| 1 << 32 | u64::from(id))
     }
 
     fn words(&self) -> impl Iterator<Item = u64> {
@@ -119,12 +94,12 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         if let Some(hex) = text.strip_prefix("sha256:") {
-            return Ok(Self::from_parts(DigestAlgorithm::Sha256, decode_hex(hex)?));
+            return Ok(Self::from_parts(None, decode_hex(hex)?));
         }
         let rest = text.strip_prefix("hmac-sha256:").ok_or(ALGORITHM)?;
         let (id, hex) = rest.split_once(':').ok_or(PEPPER_ID)?;
-        let algorithm = DigestAlgorithm::HmacSha256(pepper_id(id).ok_or(PEPPER_ID)?);
-        Ok(Self::from_parts(algorithm, decode_hex(hex)?))
+        let id = pepper_id(id).ok_or(PEPPER_ID)?;
+        Ok(Self::from_parts(Some(id), decode_hex(hex)?))
     }
 }
 
@@ -153,14 +128,26 @@ fn hex_digit(digit: u8) -> Result<u8, InvalidValue> {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.algorithm)?;
+        write!(f, "{}:", Algorithm(self.pepper_id))?;
         self.bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Digest({})", self.algorithm)
+        write!(f, "Digest({})", Algorithm(self.pepper_id))
+    }
+}
+
+/// Written `sha256`, or `hmac-sha256:` and the id of the pepper.
+pub(super) struct Algorithm(pub(super) Option<u32>);
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("sha256"),
+            Some(id) => write!(f, "hmac-sha256:{id}"),
+        }
     }
 }
 
@@ -210,7 +197,7 @@ mod tests {
         let mut bytes = [9; 32];
         bytes[..8].copy_from_slice(&7_u64.to_ne_bytes());
         let mut words = Words(Vec::new());
-        Digest::from_parts(DigestAlgorithm::Sha256, bytes).hash(&mut words);
+        Digest::from_parts(None, bytes).hash(&mut words);
         assert_eq!(words.0, [7]);
     }
 }

@@ -32,7 +32,7 @@ mod record;
 mod secret;
 mod short_text;
 
-pub use digest::{Digest, DigestAlgorithm};
+pub use digest::Digest;
 pub use extras::Extras;
 pub(crate) use extras::Sparse;
 pub use format::{KeyFormat, KeyFormatBuilder, MalformedKey, ParsedKey};

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use sha2::block_api::compress256;
 use sha2::{Digest as _, Sha256};
 
+use super::digest::Algorithm;
 use super::hmac::HmacSha256;
-use super::{Digest, DigestAlgorithm, SecretString};
+use super::{Digest, SecretString};
 use crate::InvalidValue;
 
 /// How keys are digested for the store: plain SHA-256, or HMAC-SHA-256 with a secret pepper kept elsewhere.
@@ -113,7 +114,7 @@ impl Peppers {
     /// digest.
     pub fn with_previous(mut self, id: u32, pepper: SecretString) -> Result<Self, InvalidValue> {
         let method = Method::peppered(id, &pepper)?;
-        if self.method(method.algorithm()).is_some() {
+        if self.method(method.pepper_id()).is_some() {
             return Err(InvalidValue::naming("pepper", format!("two peppers have the id {id}")));
         }
         if self.methods().filter(|method| matches!(method, Method::Peppered(..))).count() == MAX_PEPPERS {
@@ -126,7 +127,7 @@ impl Peppers {
     /// Accepts keys that were stored without a pepper.
     #[must_use]
     pub fn accept_unpeppered(mut self) -> Self {
-        if self.method(DigestAlgorithm::Sha256).is_none() {
+        if self.method(None).is_none() {
             Arc::make_mut(&mut self.methods).accepted.push(Method::Plain);
         }
         self
@@ -137,10 +138,10 @@ impl Peppers {
         self.methods.current.digest(key)
     }
 
-    /// The digest of `key` made with the algorithm of a stored digest, to compare the two. `None` if that pepper is
-    /// not configured or plain digests are not accepted.
-    pub fn digest_with(&self, key: &str, algorithm: DigestAlgorithm) -> Option<Digest> {
-        self.method(algorithm).map(|method| method.digest(key))
+    /// The digest of `key` made under the [pepper](Digest::pepper_id) of a stored digest, to compare the two. `None` if
+    /// that pepper is not configured or plain digests are not accepted.
+    pub fn digest_with(&self, key: &str, pepper_id: Option<u32>) -> Option<Digest> {
+        self.method(pepper_id).map(|method| method.digest(key))
     }
 
     /// Every digest under which `key` may be stored, one to four of them, the current one first.
@@ -160,7 +161,7 @@ impl Peppers {
 
     /// Whether `digest` was made with the current method, so that it need not be stored again.
     pub fn is_current(&self, digest: &Digest) -> bool {
-        self.methods.current.algorithm() == digest.algorithm()
+        self.methods.current.pepper_id() == digest.pepper_id()
     }
 
     fn with_current(current: Method) -> Self {
@@ -171,8 +172,8 @@ impl Peppers {
         std::iter::once(&self.methods.current).chain(&self.methods.accepted)
     }
 
-    fn method(&self, algorithm: DigestAlgorithm) -> Option<&Method> {
-        self.methods().find(|method| method.algorithm() == algorithm)
+    fn method(&self, pepper_id: Option<u32>) -> Option<&Method> {
+        self.methods().find(|method| method.pepper_id() == pepper_id)
     }
 }
 
@@ -185,10 +186,10 @@ impl Method {
         Ok(Self::Peppered(id, HmacSha256::new(pepper)))
     }
 
-    fn algorithm(&self) -> DigestAlgorithm {
+    fn pepper_id(&self) -> Option<u32> {
         match self {
-            Self::Plain => DigestAlgorithm::Sha256,
-            Self::Peppered(id, _) => DigestAlgorithm::HmacSha256(*id),
+            Self::Plain => None,
+            Self::Peppered(id, _) => Some(*id),
         }
     }
 
@@ -202,7 +203,7 @@ impl Method {
                 hmac.finalize()
             }
         };
-        Digest::from_parts(self.algorithm(), bytes)
+        Digest::from_parts(self.pepper_id(), bytes)
     }
 }
 
@@ -241,7 +242,7 @@ impl fmt::Debug for Peppers {
 
 impl fmt::Debug for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.algorithm(), f)
+        fmt::Display::fmt(&Algorithm(self.pepper_id()), f)
     }
 }
 
@@ -308,9 +309,8 @@ mod tests {
         let [one, two] = ["1", "2"].map(|digit| digit.repeat(32));
         let read = |text: String| Peppers::read(&SecretString::new(text));
         let peppers = read(format!("2:{two} 1:{one}")).unwrap();
-        let [current, previous] = [2, 1].map(DigestAlgorithm::HmacSha256);
-        assert_eq!(peppers.digest("key").algorithm(), current);
-        assert!(peppers.digest_with("key", previous).is_some());
+        assert_eq!(peppers.digest("key").pepper_id(), Some(2));
+        assert!(peppers.digest_with("key", Some(1)).is_some());
         for (text, fault) in [
             (String::new(), MISSING),
             (" \n".to_owned(), MISSING),

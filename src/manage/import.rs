@@ -72,7 +72,7 @@ impl KeyManager {
         hint: &str,
     ) -> Result<KeyView, ManageError> {
         let attempt = self.begin_import(authority)?;
-        if self.settings().peppers.digest_with("", digest.algorithm()).is_none() {
+        if self.settings().peppers.digest_with("", digest.pepper_id()).is_none() {
             return Err(ManageError::invalid("digest", "must be made under a pepper that is in use"));
         }
         if let Some(fault) = rules::hint_fault(hint) {

@@ -8,7 +8,7 @@ use crate::address::ClientAddress;
 use crate::clock::{Now, Timestamp};
 use crate::credential::Credential;
 use crate::identity::{Caller, Principal};
-use crate::key::{Digest, DigestAlgorithm, KeyId, KeyRecord};
+use crate::key::{Digest, KeyId, KeyRecord};
 use crate::log;
 use crate::middleware::checks::Checks;
 use crate::middleware::facts::{Facts, Flow, Pending};
@@ -174,7 +174,7 @@ fn log_authenticated(principal: &Principal) {
 
 /// Stands in where there is no secret to compare with, so that every lookup makes the same comparisons. No key is known
 /// that has it, and if there were one, there would be no record to let it in.
-pub(super) static NO_SECRET: Digest = Digest::from_parts(DigestAlgorithm::Sha256, [0; 32]);
+pub(super) static NO_SECRET: Digest = Digest::from_parts(None, [0; 32]);
 
 #[inline(always)]
 pub(super) fn verify(
