@@ -196,11 +196,10 @@ fn redis(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for (name, has_leases) in [("strict", false), ("leases", true)] {
         let quota = Quota::per_minute(Quota::MAX_LIMIT).unwrap();
-        let connection = RedisConnection::open(&server.url()).unwrap();
         // A machine that is shared may be slow; a check that is not answered would be a quick one.
-        let builder =
-            RedisRateLimiter::builder(name, &[quota], connection).unwrap().deadline(Duration::from_secs(10));
-        let limiter = Arc::new(if has_leases { builder.leases() } else { builder }.build());
+        let connection = RedisConnection::open(&server.url()).unwrap().with_deadline(Duration::from_secs(10));
+        let connection = if has_leases { connection.with_leases() } else { connection };
+        let limiter = Arc::new(RedisRateLimiter::new(name, &[quota], SystemClock.now(), connection).unwrap());
         for tasks in [1, 16, 256] {
             let mut turn = 0;
             let mut run = |checks: u64| {

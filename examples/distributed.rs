@@ -80,13 +80,12 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use support::{close, listen, open_store, stopped};
-use tower_api_keys::limit::{RedisConnection, RedisRateLimiter};
+use tower_api_keys::limit::RedisConnection;
 use tower_api_keys::route::RouteMatching;
 use tower_api_keys::{ApiKeys, KeyFormat, NewKey, Principal, Quota, RateLimit};
 
@@ -112,16 +111,13 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let limit = limit.parse().map_err(|error| format!("LIMIT={limit}: {error}"))?;
     let deadline = env::var("REDIS_DEADLINE_MS").unwrap_or_else(|_| "50".to_owned());
     let deadline = deadline.parse().map_err(|error| format!("REDIS_DEADLINE_MS={deadline}: {error}"))?;
+    let redis = redis.with_processes(PROCESSES).with_deadline(Duration::from_millis(deadline));
 
     // `open_store` shows how to combine PostgreSQL, the cache and the reports of changes.
     let keys = ApiKeys::builder(open_store().await?, KeyFormat::new("demo_")?)
         .header("x-api-key")
         .limit(RateLimit::per_key("notes", Quota::per_minute(limit)?))
-        .limiters(move |category, quotas| {
-            let limiter =
-                RedisRateLimiter::builder(category, quotas, redis.clone()).expect("a category has quotas");
-            Arc::new(limiter.processes(PROCESSES).deadline(Duration::from_millis(deadline)).build())
-        })
+        .shared_limits(redis, "rate_limit")
         .without_route_table()
         .match_routes(RouteMatching::MatchedPath)
         .record_last_use()

@@ -59,7 +59,7 @@ pub use limit::{RateLimiter, Undecided};
 pub use limiter::{MemoryRateLimiter, Permit};
 pub use quota::Quota;
 #[cfg(feature = "redis")]
-pub use redis::{OnFailure, RedisConnection, RedisRateLimiter, RedisRateLimiterBuilder, RedisStatus};
+pub use redis::{OnFailure, RedisConnection, RedisRateLimiter, RedisStatus};
 pub use rule::RateLimit;
 pub(crate) use rule::{CostFn, RefundFn, SubjectKind};
 pub use subject::Subject;

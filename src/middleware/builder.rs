@@ -13,6 +13,8 @@ use crate::credential::{Companions, CredentialExtractor};
 use crate::identity::{OrganizationRule, SessionAuthenticator};
 use crate::key::{KeyFormat, Peppers};
 use crate::limit::{Quota, RateLimit, RateLimiter};
+#[cfg(feature = "redis")]
+use crate::limit::{RedisConnection, RedisRateLimiter};
 use crate::manage::{AuditSink, KeyManager};
 use crate::outcome::UsageSink;
 use crate::rejection::ProblemDetails;
@@ -247,15 +249,11 @@ impl<F> ApiKeysBuilder<F> {
         self
     }
 
-    /// Counts limits in Redis or Valkey, together with every process that has the same `prefix` there: one that no other
-    /// application uses.
+    /// Counts limits in Redis or Valkey, with the settings of `connection`, together with every process that has the same
+    /// `prefix` there: one that no other application uses.
     #[cfg(feature = "redis")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
-    pub fn shared_limits(
-        mut self,
-        connection: crate::limit::RedisConnection,
-        prefix: impl Into<String>,
-    ) -> Self {
+    pub fn shared_limits(mut self, connection: RedisConnection, prefix: impl Into<String>) -> Self {
         let prefix = prefix.into();
         if prefix.is_empty() {
             self.fault(
@@ -263,10 +261,10 @@ impl<F> ApiKeysBuilder<F> {
                 "the prefix is empty, so another application may use the same keys in Redis",
             );
         }
+        let connection = connection.with_prefix(prefix);
         self.limiters(move |category, quotas| {
-            let builder = crate::limit::RedisRateLimiter::builder(category, quotas, connection.clone())
-                .expect("a category without quotas, or with too many, is a fault");
-            Arc::new(builder.prefix(prefix.clone()).build())
+            let limiter = RedisRateLimiter::new(category, quotas, SystemClock.now(), connection.clone());
+            Arc::new(limiter.expect("a category without quotas, or with too many, is a fault"))
         })
     }
 

@@ -24,9 +24,9 @@ async fn one_layer_and_four_answer_alike_where_limits_are_counted_in_redis() {
                 let make = {
                     let made = made.clone();
                     move |category: &str, quotas: &[_], clock: &_| -> Arc<dyn RateLimiter> {
-                        let builder =
-                            RedisRateLimiter::builder(category, quotas, connection.clone()).unwrap();
-                        let limiter = builder.prefix(&prefix).build_at(Clock::now(clock));
+                        let connection = connection.clone().with_prefix(&*prefix);
+                        let limiter =
+                            RedisRateLimiter::new(category, quotas, Clock::now(clock), connection).unwrap();
                         made.lock().unwrap().push(limiter.clone());
                         Arc::new(limiter)
                     }

@@ -15,8 +15,7 @@ use tower::{Service, ServiceBuilder, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::{Clock, Now, SystemClock};
 use tower_api_keys::limit::{
-    Decision, MemoryRateLimiter, Permit, Quota, RedisConnection, RedisRateLimiter, RedisRateLimiterBuilder,
-    Subject, Verdict,
+    Decision, MemoryRateLimiter, Permit, Quota, RedisConnection, RedisRateLimiter, Subject, Verdict,
 };
 use tower_api_keys::{MemoryStore, RateLimit};
 
@@ -38,9 +37,16 @@ fn alice() -> Subject {
 }
 
 /// Machines that run many tests concurrently are slow, which these tests should ignore.
-fn builder(server: &RedisServer, category: &str, quotas: &[Quota]) -> RedisRateLimiterBuilder {
-    let connection = RedisConnection::open(&server.url()).unwrap();
-    RedisRateLimiter::builder(category, quotas, connection).unwrap().deadline(10 * SECOND)
+fn connection(server: &RedisServer) -> RedisConnection {
+    RedisConnection::open(&server.url()).unwrap().with_deadline(10 * SECOND)
+}
+
+fn limiter_of(server: &RedisServer, category: &str, quotas: &[Quota]) -> RedisRateLimiter {
+    with(connection(server), category, quotas)
+}
+
+fn with(connection: RedisConnection, category: &str, quotas: &[Quota]) -> RedisRateLimiter {
+    RedisRateLimiter::new(category, quotas, SystemClock.now(), connection).unwrap()
 }
 
 async fn check(limiter: &RedisRateLimiter, subject: &Subject) -> Decision {
@@ -60,7 +66,7 @@ async fn charge(
 #[tokio::test]
 async fn counts_down_and_denies_until_the_reported_instant() {
     let server = RedisServer::start();
-    let limiter = builder(&server, "read", &[quota(3, SECOND)]).build();
+    let limiter = limiter_of(&server, "read", &[quota(3, SECOND)]);
     for remaining in [2, 1, 0] {
         let decision = check(&limiter, &alice()).await;
         assert!(decision.is_admitted() && !decision.is_degraded());
@@ -78,7 +84,7 @@ async fn counts_down_and_denies_until_the_reported_instant() {
 #[tokio::test]
 async fn a_request_costs_one_call_of_one_script_on_one_key_that_expires() {
     let server = RedisServer::start();
-    let limiter = builder(&server, "read", &[per_minute(50), quota(500, 300 * SECOND)]).build();
+    let limiter = limiter_of(&server, "read", &[per_minute(50), quota(500, 300 * SECOND)]);
     check(&limiter, &alice()).await;
     let (calls, trips) = (server.calls_of("evalsha"), limiter.status().round_trips);
     for _ in 0..40 {
@@ -100,7 +106,7 @@ async fn a_request_costs_one_call_of_one_script_on_one_key_that_expires() {
 #[tokio::test]
 async fn a_flood_on_an_exhausted_key_makes_no_calls() {
     let server = RedisServer::start();
-    let limiter = builder(&server, "read", &[per_minute(3)]).build();
+    let limiter = limiter_of(&server, "read", &[per_minute(3)]);
     for _ in 0..4 {
         check(&limiter, &alice()).await;
     }
@@ -121,7 +127,7 @@ async fn a_flood_on_an_exhausted_key_makes_no_calls() {
 #[tokio::test]
 async fn a_request_counts_under_all_quotas_or_under_none() {
     let server = RedisServer::start();
-    let limiter = builder(&server, "export", &[quota(5, 300 * SECOND), per_minute(3)]).build();
+    let limiter = limiter_of(&server, "export", &[quota(5, 300 * SECOND), per_minute(3)]);
     for remaining in [2, 1, 0] {
         let decision = check(&limiter, &alice()).await;
         assert_eq!((decision.limit(), decision.remaining()), (3, remaining));
@@ -139,7 +145,7 @@ async fn a_request_counts_under_all_quotas_or_under_none() {
 #[tokio::test]
 async fn a_changed_limit_applies_to_what_was_counted_under_the_old_one() {
     let server = RedisServer::start();
-    let limiter = builder(&server, "read", &[per_minute(10)]).build();
+    let limiter = limiter_of(&server, "read", &[per_minute(10)]);
     for (limit, admitted, remaining) in [
         (10, true, 9),
         (10, true, 8),
@@ -151,14 +157,14 @@ async fn a_changed_limit_applies_to_what_was_counted_under_the_old_one() {
         let decision = charge(&limiter, &alice(), Some(limit), 1).await.0;
         assert_eq!((decision.is_admitted(), decision.remaining()), (admitted, remaining), "limit {limit}");
     }
-    let larger = builder(&server, "read", &[per_minute(20)]).build();
+    let larger = limiter_of(&server, "read", &[per_minute(20)]);
     assert_eq!(check(&larger, &alice()).await.remaining(), 15, "another process that knows another limit");
 }
 
 #[tokio::test]
 async fn requests_that_never_fit_make_no_call() {
     let server = RedisServer::start();
-    let limiter = builder(&server, "read", &[per_minute(10), quota(5, 120 * SECOND)]).build();
+    let limiter = limiter_of(&server, "read", &[per_minute(10), quota(5, 120 * SECOND)]);
     check(&limiter, &alice()).await;
     let before = limiter.status().round_trips;
     for cost in [6, 11, u32::MAX] {
@@ -172,7 +178,7 @@ async fn requests_that_never_fit_make_no_call() {
 #[tokio::test]
 async fn a_refund_takes_back_what_was_counted_and_ends_a_denial() {
     let server = RedisServer::start();
-    let limiter = builder(&server, "read", &[per_minute(3), quota(9, 300 * SECOND)]).build();
+    let limiter = limiter_of(&server, "read", &[per_minute(3), quota(9, 300 * SECOND)]);
     let (_, permit) = charge(&limiter, &alice(), None, 2).await;
     assert!(check(&limiter, &alice()).await.is_admitted());
     assert!(!check(&limiter, &alice()).await.is_admitted());
@@ -187,7 +193,7 @@ async fn a_refund_takes_back_what_was_counted_and_ends_a_denial() {
     assert_eq!(charge(&limiter, &Subject::other("bob"), None, 3).await.0.remaining(), 0);
     limiter.refund(permit.unwrap()).await;
     let (other, _) =
-        charge(&builder(&server, "read", &[per_minute(3)]).build(), &Subject::other("bob"), None, 1).await;
+        charge(&limiter_of(&server, "read", &[per_minute(3)]), &Subject::other("bob"), None, 1).await;
     assert!(other.is_admitted(), "with other windows it is another category");
     assert!(!check(&limiter, &Subject::other("bob")).await.is_admitted(), "nothing was taken back");
 }
@@ -195,7 +201,7 @@ async fn a_refund_takes_back_what_was_counted_and_ends_a_denial() {
 #[tokio::test]
 async fn flushing_the_script_cache_changes_nothing() {
     let server = RedisServer::start();
-    let limiter = builder(&server, "read", &[per_minute(100)]).build();
+    let limiter = limiter_of(&server, "read", &[per_minute(100)]);
     for remaining in (0..100).rev() {
         server.run::<()>(&["SCRIPT", "FLUSH"]);
         let decision = check(&limiter, &alice()).await;
@@ -211,7 +217,7 @@ async fn no_two_subjects_and_no_two_categories_share_a_key() {
     let names = ["a", "A", "a ", "a\r\nDEL x", "a:b", "{a}", "a}b{", "*", "", "é", "key=alice", "\0"];
     let mut keys = Vec::new();
     for category in names {
-        let limiter = builder(&server, category, &[per_minute(5)]).build();
+        let limiter = limiter_of(&server, category, &[per_minute(5)]);
         keys.push(limiter.redis_key(&alice()));
         for subject in names {
             let subject = Subject::other(subject);
@@ -219,7 +225,7 @@ async fn no_two_subjects_and_no_two_categories_share_a_key() {
             assert_eq!(check(&limiter, &subject).await.remaining(), 4, "{category:?} {subject:?}");
         }
         keys.push(limiter.redis_key(&Subject::other("a".repeat(100_000))));
-        let leased = builder(&server, category, &[per_minute(5)]).leases().build();
+        let leased = with(connection(&server).with_leases(), category, &[per_minute(5)]);
         keys.push(leased.redis_key(&alice()));
     }
     for key in &keys {
@@ -244,8 +250,9 @@ async fn a_cluster_accepts_every_script() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for leased in [false, true] {
-        let builder = builder(&server, "read {x}", &[per_minute(100), quota(500, 300 * SECOND)]);
-        let limiter = if leased { builder.leases() } else { builder }.build();
+        let connection = connection(&server);
+        let connection = if leased { connection.with_leases() } else { connection };
+        let limiter = with(connection, "read {x}", &[per_minute(100), quota(500, 300 * SECOND)]);
         for name in ["a", "{b}", "c}{"] {
             let (decision, permit) = charge(&limiter, &Subject::other(name), None, 1).await;
             assert_eq!((decision.is_admitted(), decision.remaining()), (true, 99));
@@ -315,8 +322,7 @@ const START_MICROS: u64 = 1_702_531_200_250_123;
 
 /// A limiter without remembered denials, which has to ask Redis.
 fn newcomer(connection: &VirtualTime, quotas: &[Quota]) -> RedisRateLimiter {
-    let connection = RedisConnection::from_connection(connection.clone());
-    RedisRateLimiter::builder("read", quotas, connection).unwrap().deadline(10 * SECOND).build()
+    with(RedisConnection::from_connection(connection.clone()).with_deadline(10 * SECOND), "read", quotas)
 }
 
 #[derive(Clone, Debug)]
@@ -438,10 +444,9 @@ async fn leased_units_count_for_a_sub_window_longer() {
             // From the beginning of a second, which is a sub-window.
             let time = START_MICROS - START_MICROS % 1_000_000 + seconds * 1_000_000;
             connection.unix_micros.store(time, Ordering::SeqCst);
-            let connection = RedisConnection::from_connection(connection.clone());
-            let builder = RedisRateLimiter::builder("read", &[per_minute(1)], connection).unwrap();
-            let builder = if leases { builder.leases() } else { builder };
-            check(&builder.deadline(10 * SECOND).build(), &alice()).await
+            let connection = RedisConnection::from_connection(connection.clone()).with_deadline(10 * SECOND);
+            let connection = if leases { connection.with_leases() } else { connection };
+            check(&with(connection, "read", &[per_minute(1)]), &alice()).await
         };
         assert!(ask(0).await.is_admitted());
         let denied = ask(counts_for - 1).await;
@@ -457,8 +462,7 @@ fn no_output_has_the_password() {
     {
         let shown = match RedisConnection::open(url) {
             Ok(connection) => {
-                let limiter =
-                    RedisRateLimiter::builder("read", &[per_minute(1)], connection.clone()).unwrap().build();
+                let limiter = with(connection.clone(), "read", &[per_minute(1)]);
                 format!("{connection:?} {limiter:?}")
             }
             Err(error) => format!("{error:?} {error}"),
@@ -470,7 +474,7 @@ fn no_output_has_the_password() {
 #[tokio::test]
 async fn the_layer_refunds_requests_that_its_application_failed() {
     let server = RedisServer::start();
-    let limiter = Arc::new(builder(&server, "all", &[per_minute(3)]).build());
+    let limiter = Arc::new(limiter_of(&server, "all", &[per_minute(3)]));
     let keys = assembly(MemoryStore::new())
         .client_address(ClientAddressSource::peer())
         .limit(RateLimit::per_address("all", per_minute(3)).refund(|status| status.is_server_error()))

@@ -38,6 +38,11 @@ fn limit_addresses(limiter: &RedisRateLimiter) -> ApiKeysLayer {
     builder.build().unwrap().limit_addresses()
 }
 
+fn limiter(connection: RedisConnection) -> RedisRateLimiter {
+    let quotas = [Quota::per_minute(LIMIT).unwrap()];
+    RedisRateLimiter::new("all", &quotas, SystemClock.now(), connection).unwrap()
+}
+
 /// A layer whose limiter reaches Redis through a proxy.
 struct Rig {
     server: RedisServer,
@@ -54,11 +59,7 @@ impl Rig {
     async fn start_with(server: RedisServer, on_failure: OnFailure, deadline: Duration) -> Self {
         let proxy = Proxy::start(server.address()).await;
         let connection = RedisConnection::open(&server::url(proxy.address())).unwrap();
-        let limiter = RedisRateLimiter::builder("all", &[Quota::per_minute(LIMIT).unwrap()], connection)
-            .unwrap()
-            .on_failure(on_failure)
-            .deadline(deadline)
-            .build();
+        let limiter = limiter(connection.with_on_failure(on_failure).with_deadline(deadline));
         let layer = limit_addresses(&limiter);
         let handler = service_fn(async |_: Request<()>| Ok(Response::new(Bytes::new())));
         let service = BoxCloneService::new(ServiceBuilder::new().layer(layer).service(handler));
@@ -249,11 +250,7 @@ async fn a_server_that_is_not_running_at_first() {
 fn a_connection_outlives_the_runtime_it_was_made_in() {
     let server = RedisServer::start();
     let connection = RedisConnection::open(&server.url()).unwrap();
-    let limiter = RedisRateLimiter::builder("all", &[Quota::per_minute(LIMIT).unwrap()], connection)
-        .unwrap()
-        .on_failure(OnFailure::Closed)
-        .deadline(5 * SECOND)
-        .build();
+    let limiter = limiter(connection.with_on_failure(OnFailure::Closed).with_deadline(5 * SECOND));
     let (subject, mut admitted) = (Subject::other("a"), 0);
     for _ in 0..5 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -280,10 +277,7 @@ async fn without_redis_each_process_admits_its_part() {
     server.kill();
     for (processes, admitted) in [(1, 40), (3, 13), (40, 1), (1_000, 1)] {
         let connection = RedisConnection::open(&server.url()).unwrap();
-        let limiter = RedisRateLimiter::builder("all", &[Quota::per_minute(LIMIT).unwrap()], connection)
-            .unwrap()
-            .processes(processes.try_into().unwrap())
-            .build();
+        let limiter = limiter(connection.with_processes(processes.try_into().unwrap()));
         let mut found = 0;
         for _ in 0..LIMIT * 2 {
             let decision = limiter.check(&Subject::other("a"), None, 1, SystemClock.now()).await.unwrap().0;

@@ -7,9 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tower_api_keys::clock::{Clock, ManualClock, SystemClock, Timestamp};
-use tower_api_keys::limit::{
-    OnFailure, Quota, RedisConnection, RedisRateLimiter, RedisRateLimiterBuilder, Subject,
-};
+use tower_api_keys::limit::{OnFailure, Quota, RedisConnection, RedisRateLimiter, Subject};
 
 use crate::redis_server::RedisServer;
 
@@ -20,9 +18,13 @@ fn alice() -> Subject {
     Subject::Key("alice".parse().unwrap())
 }
 
-fn builder(url: &str, quota: Quota) -> RedisRateLimiterBuilder {
-    let connection = RedisConnection::open(url).unwrap();
-    RedisRateLimiter::builder("read", &[quota], connection).unwrap().deadline(10 * SECOND)
+fn connection(url: &str, leases: bool) -> RedisConnection {
+    let connection = RedisConnection::open(url).unwrap().with_deadline(10 * SECOND);
+    if leases { connection.with_leases() } else { connection }
+}
+
+fn limiter(connection: RedisConnection, quota: Quota) -> RedisRateLimiter {
+    RedisRateLimiter::new("read", &[quota], SystemClock.now(), connection).unwrap()
 }
 
 /// Another process runs this, with the variables that [`start_hammers`] sets. In this one it does nothing.
@@ -31,13 +33,13 @@ fn hammer() {
     let (Ok(url), Ok(number)) = (env::var("HAMMER_URL"), env::var("HAMMER_NUMBER")) else { return };
     let number: u32 = number.parse().unwrap();
     let limit = env::var("HAMMER_LIMIT").unwrap().parse().unwrap();
-    let builder = builder(&url, Quota::per_minute(limit).unwrap())
-        .on_failure(OnFailure::Closed)
-        .processes(PROCESSES.try_into().unwrap());
-    let builder = if env::var("HAMMER_LEASES").is_ok() { builder.leases() } else { builder };
+    let connection = connection(&url, env::var("HAMMER_LEASES").is_ok())
+        .with_on_failure(OnFailure::Closed)
+        .with_processes(PROCESSES.try_into().unwrap());
+    let quota = Quota::per_minute(limit).unwrap();
     // Each process has a different clock, and changes it now and then.
     let clock = ManualClock::starting_at(Timestamp::from_unix_seconds(1_000_000 * u64::from(number)));
-    let limiter = builder.build_at(clock.now());
+    let limiter = RedisRateLimiter::new("read", &[quota], clock.now(), connection).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (admitted, undecided) = runtime.block_on(async {
         let (mut admitted, mut undecided, mut denied) = (0, 0, 0);
@@ -186,8 +188,8 @@ async fn no_window_has_more_than_the_limit_for_all_processes_together() {
         let began = Instant::now();
         for process in 0..4_u64 {
             let quota = Quota::new(u32::try_from(limit).unwrap(), window).unwrap();
-            let builder = builder(&server.url(), quota).processes(4.try_into().unwrap());
-            let limiter = if leases { builder.leases() } else { builder }.build();
+            let connection = connection(&server.url(), leases).with_processes(4.try_into().unwrap());
+            let limiter = limiter(connection, quota);
             tasks.push(tokio::spawn(async move {
                 let mut admitted = Vec::new();
                 let mut seed = process + 1;
@@ -221,7 +223,7 @@ async fn late_admissions_from_a_lease_count_for_a_full_window() {
     let (limit, window) = (400, SECOND);
     let mut late = 0;
     for phase in [4_000, 10_000, 13_000, 15_000, 16_000] {
-        let limiter = || builder(&server.url(), Quota::new(400, window).unwrap()).leases().build();
+        let limiter = || limiter(connection(&server.url(), true), Quota::new(400, window).unwrap());
         let (one, other, subject) = (limiter(), limiter(), Subject::other(phase.to_string()));
         // Both are connected before it begins.
         let (mut admitted, mut ignored) = (Vec::new(), Vec::new());
@@ -262,10 +264,7 @@ async fn spend(limit: u32, leases: bool) -> (u32, u64) {
     let server = RedisServer::start();
     let quota = Quota::per_minute(limit).unwrap();
     let limiters: Vec<RedisRateLimiter> = (0..10)
-        .map(|_| {
-            let builder = builder(&server.url(), quota).processes(10.try_into().unwrap());
-            if leases { builder.leases() } else { builder }.build()
-        })
+        .map(|_| limiter(connection(&server.url(), leases).with_processes(10.try_into().unwrap()), quota))
         .collect();
     let mut admitted = 0;
     for request in 0.. {
@@ -301,8 +300,8 @@ async fn leases_take_far_fewer_round_trips() {
 async fn the_rest_of_a_lease_is_returned_with_the_next_call() {
     let server = RedisServer::start();
     let quota = Quota::per_minute(1_000).unwrap();
-    let one = builder(&server.url(), quota).leases().build();
-    let other = builder(&server.url(), quota).leases().build();
+    let one = limiter(connection(&server.url(), true), quota);
+    let other = limiter(connection(&server.url(), true), quota);
     let check = async |limiter: &RedisRateLimiter| {
         let (decision, permit) = limiter.check(&alice(), None, 1, SystemClock.now()).await.unwrap();
         (decision.remaining(), permit)

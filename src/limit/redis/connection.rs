@@ -12,14 +12,15 @@ use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
 use super::breaker::Breaker;
+use super::settings::Settings;
 use crate::InvalidValue;
 use crate::store::redis_url;
 
 /// The time limit for connecting. No request waits longer than its own deadline.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The connection of limiters to Redis or Valkey. Clones share one connection, so make one and give each limiter a
-/// clone.
+/// The connection of limiters to Redis or Valkey, and the limiters' settings. Clones share one connection, so make one and
+/// give each limiter a clone.
 ///
 /// Calls of many requests are multiplexed over one connection. A failure counts for all limiters that share it: after
 /// five in a row calls are suspended, except for one request a second that tries again.
@@ -27,13 +28,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// ```
 /// use tower_api_keys::limit::RedisConnection;
 ///
-/// let connection = RedisConnection::open("redis://127.0.0.1:6379/0")?;
+/// let connection = RedisConnection::open("redis://127.0.0.1:6379/0")?.with_processes(4.try_into()?);
 /// # let _ = connection;
-/// # Ok::<_, tower_api_keys::InvalidValue>(())
+/// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct RedisConnection {
     shared: Arc<Shared>,
+    pub(super) settings: Settings,
 }
 
 /// A call without a valid reply.
@@ -102,7 +104,7 @@ impl RedisConnection {
 
     fn from_source(source: Source) -> Self {
         let shared = Shared { source, breaker: Breaker::new(), round_trips: AtomicU64::new(0) };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), settings: Settings::default() }
     }
 
     pub(super) fn breaker(&self) -> &Breaker {

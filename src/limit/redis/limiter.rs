@@ -24,20 +24,16 @@ use crate::limit::{Decision, Permit, Quota, Subject};
 /// denied request counts nothing. Clones are one limiter.
 ///
 /// ```
-/// use tower_api_keys::limit::{OnFailure, RedisConnection, RedisRateLimiter};
+/// use tower_api_keys::limit::{OnFailure, RedisConnection};
 /// use tower_api_keys::{ApiKeys, KeyFormat, MemoryStore, Quota, RateLimit};
 ///
-/// let redis = RedisConnection::open("redis://127.0.0.1:6379/0")?;
+/// let redis = RedisConnection::open("redis://127.0.0.1:6379/0")?.with_on_failure(OnFailure::Closed);
 /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
 ///     .header("x-api-key")
-///     .shared_limits(redis.clone(), "acme")
+///     .shared_limits(redis, "acme")
 ///     .limit(RateLimit::per_key("read", Quota::per_minute(1_000)?))
 ///     .route("GET", "/workflows", "workflows:read")
 ///     .build()?;
-///
-/// // Or with settings of one's own, passed to `limiters`:
-/// let quotas = [Quota::per_hour(50)?];
-/// let limiter = RedisRateLimiter::builder("run", &quotas, redis)?.on_failure(OnFailure::Closed).build();
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -50,14 +46,14 @@ use crate::limit::{Decision, Permit, Quota, Subject};
 /// [refund](crate::RateLimit::refund) in another process is not seen until then.
 ///
 /// Works with Redis 5 and later, and with Valkey. Needs `EVAL`, `EVALSHA`, and in the script `TIME`, `GET`, `SET` and
-/// `DEL`, on keys that begin with the [prefix](super::RedisRateLimiterBuilder::prefix). There are as many keys as
+/// `DEL`, on keys that begin with the [prefix](super::RedisConnection::with_prefix). There are as many keys as
 /// subjects within a window. Let the server keep all of them (`maxmemory-policy noeviction`): the count of a subject
 /// whose key is evicted restarts at zero.
 ///
 /// # Leases
 ///
-/// With [`leases`](super::RedisRateLimiterBuilder::leases) one call counts several requests in advance. A lease is
-/// the remaining limit divided by twice the number of [processes](super::RedisRateLimiterBuilder::processes), at most
+/// With [`leases`](super::RedisConnection::with_leases) one call counts several requests in advance. A lease is
+/// the remaining limit divided by twice the number of [processes](super::RedisConnection::with_processes), at most
 /// a twentieth of the limit, at least the request itself. The process admits those requests by itself for up to the
 /// shortest sub-window (1 second of a minute), and gives back the rest with its next call. Near the limit each
 /// request takes a call again.
@@ -69,7 +65,7 @@ use crate::limit::{Decision, Permit, Quota, Subject};
 ///
 /// # When Redis does not answer
 ///
-/// A request waits at most 50 ms ([`deadline`](super::RedisRateLimiterBuilder::deadline)). After five failures in a
+/// A request waits at most 50 ms ([`deadline`](super::RedisConnection::with_deadline)). After five failures in a
 /// row on a connection no request waits: calls are suspended, and one request a second tries whether Redis is back.
 /// Nothing needs restarting. Meanwhile the category follows its [setting](super::OnFailure): it counts in this
 /// process alone, accepts all requests, or rejects them with 503. A 429 never means that Redis is unavailable.
@@ -84,7 +80,7 @@ use crate::limit::{Decision, Permit, Quota, Subject};
 /// |---|---|
 /// | [`Closed`](super::OnFailure::Closed), Redis keeps its data | the limit |
 /// | [`Local`](super::OnFailure::Local), one process | the limit, also if Redis loses its data |
-/// | [`Local`](super::OnFailure::Local), n processes | the requests Redis had admitted, and the [part](super::RedisRateLimiterBuilder::processes) of each process |
+/// | [`Local`](super::OnFailure::Local), n processes | the requests Redis had admitted, and the [part](super::RedisConnection::with_processes) of each process |
 /// | [`Open`](super::OnFailure::Open) | all requests |
 ///
 /// Redis keeps its data on a restart with `appendonly yes` (with `appendfsync always` also if the machine fails), and
@@ -125,7 +121,7 @@ impl RedisRateLimiter {
     /// How long a request waits for Redis by default.
     pub const DEFAULT_DEADLINE: Duration = Duration::from_millis(50);
 
-    pub(super) fn new(shared: Shared) -> Self {
+    pub(super) fn over(shared: Shared) -> Self {
         Self { shared: Arc::new(shared) }
     }
 

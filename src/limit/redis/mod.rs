@@ -1,14 +1,13 @@
 //! Limits that several processes share, counted by Redis or Valkey.
 
 mod breaker;
-mod builder;
 mod connection;
 mod limiter;
 mod script;
+mod settings;
 mod shared;
 mod subject_cache;
 
-pub use builder::RedisRateLimiterBuilder;
 pub use connection::RedisConnection;
 pub use limiter::{RedisRateLimiter, RedisStatus};
 pub(super) use script::Place;
@@ -16,7 +15,7 @@ pub(super) use script::Place;
 /// What a [`RedisRateLimiter`] does with requests when Redis does not answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnFailure {
-    /// Counts them in this process alone, against its [part](RedisRateLimiterBuilder::processes) of the limit.
+    /// Counts them in this process alone, against its [part](RedisConnection::with_processes) of the limit.
     #[default]
     Local,
     /// Accepts them.
