@@ -1,5 +1,4 @@
 use std::fmt;
-use std::sync::Arc;
 
 use super::{Actor, Forbidden};
 use crate::clock::Timestamp;
@@ -51,35 +50,8 @@ pub enum KeyAction {
     Redeem,
 }
 
-/// Records each [`AuditEvent`].
-///
-/// Called after the store has made the change, on the thread that made it, so it must not block: hand the event to a
-/// queue. Implemented for closures.
-///
-/// ```
-/// use std::sync::mpsc;
-/// use tower_api_keys::key::KeyFormat;
-/// use tower_api_keys::manage::{AuditEvent, KeyManager};
-/// use tower_api_keys::store::MemoryStore;
-///
-/// let (sender, _receiver) = mpsc::channel();
-/// let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("wfk_")?)
-///     .with_audit(move |event: &AuditEvent| {
-///         // A closed receiver must not prevent key management.
-///         let _ = sender.send(event.clone());
-///     });
-/// # Ok::<_, tower_api_keys::InvalidValue>(())
-/// ```
-pub trait AuditSink: Send + Sync + 'static {
-    /// Records `event`.
-    fn record(&self, event: &AuditEvent);
-}
-
-impl<S: AuditSink + ?Sized> AuditSink for Arc<S> {
-    fn record(&self, event: &AuditEvent) {
-        (**self).record(event);
-    }
-}
+/// Records events.
+pub(crate) type AuditSink = dyn Fn(&AuditEvent) + Send + Sync;
 
 impl AuditEvent {
     pub(super) fn log(&self) {
@@ -97,12 +69,6 @@ impl AuditEvent {
                 }
             }
         }
-    }
-}
-
-impl<F: Fn(&AuditEvent) + Send + Sync + 'static> AuditSink for F {
-    fn record(&self, event: &AuditEvent) {
-        self(event);
     }
 }
 

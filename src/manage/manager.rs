@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::attempt::{Attempt, Change, MAX_ATTEMPTS};
 use super::settings::Settings;
-use super::{AuditSink, Authority, CreatedKey, Forbidden, KeyAction, KeyView, ManageError, NewKey, rules};
+use super::{AuditEvent, Authority, CreatedKey, Forbidden, KeyAction, KeyView, ManageError, NewKey, rules};
 use crate::InvalidValue;
 use crate::clock::{Clock, SystemClock};
 use crate::key::{KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, Peppers};
@@ -132,8 +132,25 @@ impl KeyManager {
     }
 
     /// Reports to `sink` every operation that is done, and every one that a caller was not allowed to do.
+    ///
+    /// Called after the store has made the change, on the thread that made it, so it must not block: hand the event to a
+    /// queue.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use tower_api_keys::key::KeyFormat;
+    /// use tower_api_keys::manage::KeyManager;
+    /// use tower_api_keys::store::MemoryStore;
+    ///
+    /// let (sender, _receiver) = mpsc::channel();
+    /// let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("wfk_")?).with_audit(move |event| {
+    ///     // A closed receiver must not prevent key management.
+    ///     let _ = sender.send(event.clone());
+    /// });
+    /// # Ok::<_, tower_api_keys::InvalidValue>(())
+    /// ```
     #[must_use]
-    pub fn with_audit(self, sink: impl AuditSink) -> Self {
+    pub fn with_audit(self, sink: impl Fn(&AuditEvent) + Send + Sync + 'static) -> Self {
         self.change_settings(|to| to.audit = Some(Arc::new(sink)))
     }
 

@@ -65,7 +65,8 @@ mod rules;
 mod settings;
 mod view;
 
-pub use audit::{AuditEvent, AuditSink, KeyAction};
+pub(crate) use audit::AuditSink;
+pub use audit::{AuditEvent, KeyAction};
 pub use authority::{Actor, Authority};
 pub use error::{Forbidden, ManageError};
 pub use manager::KeyManager;

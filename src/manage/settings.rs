@@ -22,7 +22,7 @@ pub(super) struct Settings {
     pub(super) write: ScopeRequirement,
     /// In place of the two above.
     pub(super) scopes: Vec<(KeyAction, ScopeRequirement)>,
-    pub(super) audit: Option<Arc<dyn AuditSink>>,
+    pub(super) audit: Option<Arc<AuditSink>>,
     pub(super) id_prefix: &'static str,
 }
 
@@ -30,7 +30,7 @@ impl Settings {
     pub(super) fn audit(&self, event: &AuditEvent) {
         event.log();
         if let Some(sink) = &self.audit {
-            sink.record(event);
+            sink(event);
         }
     }
 }

@@ -10,7 +10,7 @@ pub(crate) struct Assembly<F> {
     pub(super) checks: Arc<Checks>,
     pub(crate) errors: F,
     pub(crate) manager: KeyManager,
-    pub(crate) usage: Option<Arc<dyn UsageSink>>,
+    pub(crate) usage: Option<Arc<UsageSink>>,
     pub(crate) gives_request_ids: bool,
     pub(crate) attaches_rejections: bool,
 }

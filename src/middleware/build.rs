@@ -59,7 +59,7 @@ impl<F> ApiKeysBuilder<F> {
             self.clock.clone(),
         );
         let manager = match self.audit {
-            Some(sink) => manager.with_audit(sink),
+            Some(sink) => manager.with_audit(move |event| sink(event)),
             None => manager,
         };
         let manager = match self.manager {

@@ -15,8 +15,8 @@ use crate::key::{KeyFormat, Peppers};
 use crate::limit::{Quota, RateLimit, RateLimiter};
 #[cfg(feature = "redis")]
 use crate::limit::{RedisConnection, RedisRateLimiter};
-use crate::manage::{AuditSink, KeyManager};
-use crate::outcome::UsageSink;
+use crate::manage::{AuditEvent, AuditSink, KeyManager};
+use crate::outcome::{Call, UsageSink};
 use crate::rejection::ProblemDetails;
 use crate::route::{Access, RouteMatching};
 use crate::store::{KeyAdministration, KeyStore, MemoryStore};
@@ -52,8 +52,8 @@ pub struct ApiKeysBuilder<F = ProblemDetails> {
     pub(super) peppers: Peppers,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) records_last_use: bool,
-    pub(super) usage: Option<Arc<dyn UsageSink>>,
-    pub(super) audit: Option<Arc<dyn AuditSink>>,
+    pub(super) usage: Option<Arc<UsageSink>>,
+    pub(super) audit: Option<Arc<AuditSink>>,
     pub(super) manager: Option<Box<dyn FnOnce(KeyManager) -> KeyManager>>,
     pub(super) gives_request_ids: bool,
     pub(super) attaches_rejections: bool,
@@ -384,20 +384,25 @@ impl<F> ApiKeysBuilder<F> {
         self
     }
 
-    /// Records when each key was last used. Needs [`background`](super::ApiKeys::background).
+    /// Records when each key was last used. Needs [`background`](super::ApiKeys::background), which writes every ten
+    /// seconds: uses since the last write are lost when a process is killed. Of several processes the latest use counts.
     pub fn record_last_use(mut self) -> Self {
         self.records_last_use = true;
         self
     }
 
-    /// Tells `sink` of every call that presents a credential and is not answered with a server error.
-    pub fn usage(mut self, sink: impl UsageSink) -> Self {
+    /// Tells `sink` of every call that presents a credential and is not answered with a server error: for counters, bills.
+    ///
+    /// Called on the request's thread, after the response head is available and before it is sent, so it must not block:
+    /// count, or pass the data to a queue or a task. A panic is caught; it loses the record, never the response.
+    pub fn usage(mut self, sink: impl Fn(&Call<'_>) + Send + Sync + 'static) -> Self {
         self.usage = Some(Arc::new(sink));
         self
     }
 
     /// Tells `sink` of everything that is done to keys, and of everything that a caller was not allowed to do.
-    pub fn audit(mut self, sink: impl AuditSink) -> Self {
+    /// See [`with_audit`](KeyManager::with_audit).
+    pub fn audit(mut self, sink: impl Fn(&AuditEvent) + Send + Sync + 'static) -> Self {
         self.audit = Some(Arc::new(sink));
         self
     }

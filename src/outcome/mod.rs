@@ -1,6 +1,6 @@
 //! The outcome of requests: usage metering, and when keys were last used.
 //!
-//! [`ApiKeysBuilder::usage`](crate::ApiKeysBuilder::usage) reports to a [`UsageSink`] of the application every call
+//! [`ApiKeysBuilder::usage`](crate::ApiKeysBuilder::usage) reports to a closure of the application every [`Call`]
 //! that sent a credential and did not fail with a server error: accepted and rejected ones. The application decides
 //! how to use them, for counters, bills or statistics.
 //!
@@ -13,23 +13,19 @@
 //! use std::sync::{Arc, Mutex};
 //!
 //! use tower_api_keys::key::KeyId;
-//! use tower_api_keys::outcome::Call;
 //! use tower_api_keys::store::MemoryStore;
 //! use tower_api_keys::{ApiKeys, KeyFormat};
 //!
 //! let calls = Arc::new(Mutex::new(HashMap::<KeyId, u64>::new()));
-//! let sink = {
-//!     let calls = calls.clone();
-//!     move |call: &Call<'_>| {
-//!         if let (Some(principal), Ok(mut calls)) = (call.principal(), calls.lock()) {
-//!             *calls.entry(*principal.key_id()).or_default() += 1;
-//!         }
-//!     }
-//! };
+//! let counted = calls.clone();
 //! let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
 //!     .header("x-api-key")
 //!     .route("GET", "/workflows", "workflows:read")
-//!     .usage(sink)
+//!     .usage(move |call| {
+//!         if let (Some(principal), Ok(mut calls)) = (call.principal(), counted.lock()) {
+//!             *calls.entry(*principal.key_id()).or_default() += 1;
+//!         }
+//!     })
 //!     .build()?;
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
@@ -39,5 +35,5 @@ mod timer;
 mod usage;
 
 pub(crate) use last_use::LastUse;
-pub(crate) use usage::Metered;
-pub use usage::{Call, UsageSink};
+pub use usage::Call;
+pub(crate) use usage::{Metered, UsageSink};

@@ -7,22 +7,8 @@ use crate::identity::Principal;
 use crate::log;
 use crate::request::RequestView;
 
-/// Receives calls, for counters and bills.
-///
-/// Called on the request's thread, after the response head is available and before it is sent, so it must not block:
-/// count, or pass the data to a queue or a task. A panic is caught; it loses the record, never the response.
-///
-/// Implemented for closures; annotate the type of the parameter, `|call: &Call<'_>|`.
-pub trait UsageSink: Send + Sync + 'static {
-    /// Records `call`.
-    fn record(&self, call: &Call<'_>);
-}
-
-impl<F: Fn(&Call<'_>) + Send + Sync + 'static> UsageSink for F {
-    fn record(&self, call: &Call<'_>) {
-        self(call);
-    }
-}
+/// Receives calls.
+pub(crate) type UsageSink = dyn Fn(&Call<'_>) + Send + Sync;
 
 /// A call that sent a credential, valid or not, and did not fail with a server error.
 #[derive(Debug)]
@@ -82,12 +68,12 @@ impl Metered {
         self.principal.get_or_insert(principal);
     }
 
-    pub(crate) fn answered(&self, status: StatusCode, sink: &dyn UsageSink) {
+    pub(crate) fn answered(&self, status: StatusCode, sink: &UsageSink) {
         if status.is_server_error() {
             return;
         }
         let call = Call { metered: self, status };
-        if catch_unwind(AssertUnwindSafe(|| sink.record(&call))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| sink(&call))).is_err() {
             log::usage_sink_panicked();
         }
     }
