@@ -34,7 +34,7 @@ pub enum ManageError {
     Store(#[from] StoreError),
     /// The operating system provided no random bytes.
     #[error(transparent)]
-    Randomness(#[from] io::Error),
+    Randomness(io::Error),
 }
 
 /// The permission that the caller lacks.

@@ -99,7 +99,8 @@ impl KeyManager {
         if parsed.mode.is_some_and(|mode| mode != owner.mode) {
             return Err(ManageError::invalid("key", "must be of the mode it is stored for"));
         }
-        let id = parsed.id.map_or_else(|| KeyId::random(settings.id_prefix), Ok)?;
+        let id = parsed.id.map_or_else(|| KeyId::random(settings.id_prefix), Ok);
+        let id = id.map_err(ManageError::Randomness)?;
         let digests = settings.peppers.digests(text).to_vec();
         Ok(Existing { id, hint: settings.format.hint(text), digests })
     }

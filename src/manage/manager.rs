@@ -168,8 +168,11 @@ impl KeyManager {
         let mut attempt = self.begin(authority, KeyAction::Create, None)?;
         attempt.caller_is_still_valid().await?;
         for _ in 0..MAX_ATTEMPTS {
-            let made = self.0.format.generate(authority.owner().mode)?;
-            let id = made.id.map_or_else(|| KeyId::random(self.0.id_prefix), Ok)?;
+            let made = self.0.format.generate(authority.owner().mode).map_err(ManageError::Randomness)?;
+            let id = made
+                .id
+                .map_or_else(|| KeyId::random(self.0.id_prefix), Ok)
+                .map_err(ManageError::Randomness)?;
             let digest = self.0.peppers.digest(made.secret.expose_secret());
             let mut record = attempt.new_record(key.clone(), id, digest)?;
             record.hint = self.0.format.hint(made.secret.expose_secret()).into();

@@ -39,7 +39,7 @@ impl Default for Settings {
 /// Settings of the limiters that are made with this clone.
 impl RedisConnection {
     /// Sets the prefix of the Redis keys; default `rate_limit`. Limiters with the same prefix, category and windows
-    /// count together, in all processes.
+    /// count together, in all processes. [`shared_limits`](crate::ApiKeysBuilder::shared_limits) sets its own.
     #[must_use]
     pub fn with_prefix(mut self, prefix: impl Into<Arc<str>>) -> Self {
         self.settings.prefix = prefix.into();
