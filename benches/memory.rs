@@ -94,7 +94,7 @@ fn main() {
         ("  scopes: ScopeSet", size_of::<ScopeSet>()),
         ("  state: KeyState", size_of::<KeyState>()),
         ("  instants, each of four", size_of::<Option<Timestamp>>()),
-        ("  extras: Extras", size_of::<Extras>()),
+        ("  rarely used fields, if any: Extras", size_of::<Extras>()),
     ] {
         println!("{name:<40} {size:>9}");
     }

@@ -9,7 +9,8 @@ use super::occupancy::Occupancy;
 
 pub(super) type HeldSet<W> = HashSet<Held<W>, BuildHasherDefault<Spread>>;
 
-/// A subject with its windows.
+/// A subject with its windows, what a check reads first in front.
+#[repr(C)]
 pub(super) struct Held<W> {
     subject: Subject,
     hash: u32,

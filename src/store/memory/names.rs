@@ -9,7 +9,7 @@ use papaya::ResizeMode;
 use crate::key::{Digest, KeyId, KeyRecord};
 
 /// An insert replaces the record with the same identifier: papaya keeps an element in one allocation, and swaps it.
-pub(super) type ById = papaya::HashSet<Identified>;
+pub(super) type ById = papaya::HashSet<Identified, foldhash::fast::RandomState>;
 
 /// Every digest that a lookup may find: of the current, previous and next secrets.
 pub(super) type ByDigest = papaya::HashSet<Digested, BuildHasherDefault<DigestHasher>>;
