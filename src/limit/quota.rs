@@ -1,3 +1,4 @@
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -108,6 +109,19 @@ impl Quota {
     }
 }
 
+impl fmt::Display for Quota {
+    /// `1000 requests per minute`; `per 90 seconds`, `per 1500 ms` for windows without a name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} requests per ", self.limit)?;
+        match (self.window_millis / 1000, self.window_millis % 1000) {
+            (1, 0) => f.write_str("second"),
+            (60, 0) => f.write_str("minute"),
+            (seconds, 0) => write!(f, "{seconds} seconds"),
+            _ => write!(f, "{} ms", self.window_millis),
+        }
+    }
+}
+
 const HIGHEST: NonZeroU32 = NonZeroU32::new(Quota::MAX_LIMIT).expect("2^20 - 1 is not zero");
 
 #[cfg(test)]
@@ -130,6 +144,18 @@ mod tests {
             ("limit too high", HIGHEST.saturating_add(1), Duration::from_secs(60), false),
         ] {
             assert_eq!(Quota::new(limit.get(), window).is_ok(), accepted, "{name}");
+        }
+    }
+
+    #[test]
+    fn it_is_shown_as_requests_per_window() {
+        for (limit, millis, want) in [
+            (10, 1_000, "10 requests per second"),
+            (1000, 60_000, "1000 requests per minute"),
+            (1, 300_000, "1 requests per 300 seconds"),
+            (5, 1_500, "5 requests per 1500 ms"),
+        ] {
+            assert_eq!(Quota::new(limit, Duration::from_millis(millis)).unwrap().to_string(), want);
         }
     }
 

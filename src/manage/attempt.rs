@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use super::settings::Settings;
 use super::{AuditEvent, Authority, Forbidden, KeyAction, KeyStatus, KeyView, ManageError, NewKey, rules};
 use crate::clock::Timestamp;
@@ -107,7 +105,8 @@ impl Attempt<'_> {
         let id = self.key_id.ok_or(ManageError::NotFound)?;
         for _ in 0..MAX_ATTEMPTS {
             let stored = self.settings.store.get(self.authority.owner(), &id).await?;
-            let mut record = stored.map(Arc::unwrap_or_clone).ok_or(ManageError::NotFound)?;
+            let stored = stored.ok_or(ManageError::NotFound)?;
+            let mut record = KeyRecord::clone(&stored);
             if matches!(record.state, KeyState::Revoked { .. }) {
                 return Err(ManageError::NotFound);
             }
@@ -115,13 +114,15 @@ impl Attempt<'_> {
                 ManageError::Forbidden(forbidden) => self.forbidden(forbidden),
                 error => error,
             })?;
-            let view = KeyView::new(&record, self.now);
+            let mut view = KeyView::new(&record, self.now);
             if matches!(change, Change::Nothing) {
                 return Ok(view);
             }
+            view.version = record.version.wrapping_add(1);
+            let changed = changed_fields(&stored, &record);
             match self.settings.store.replace(record).await {
                 Ok(()) => {
-                    self.done();
+                    self.audit(Ok(()), changed);
                     return Ok(view);
                 }
                 Err(error) if error.kind() == StoreErrorKind::Conflict => {}
@@ -132,18 +133,19 @@ impl Attempt<'_> {
     }
 
     pub(super) fn done(&self) {
-        self.audit(Ok(()));
+        self.audit(Ok(()), Vec::new());
     }
 
     pub(super) fn forbidden(&self, forbidden: Forbidden) -> ManageError {
-        self.audit(Err(forbidden.clone()));
+        self.audit(Err(forbidden.clone()), Vec::new());
         forbidden.into()
     }
 
-    fn audit(&self, outcome: Result<(), Forbidden>) {
+    fn audit(&self, outcome: Result<(), Forbidden>, changed: Vec<&'static str>) {
         let event = AuditEvent {
             action: self.action,
             outcome,
+            changed,
             key_id: self.key_id,
             owner: self.authority.owner().clone(),
             actor: self.authority.actor(),
@@ -151,4 +153,18 @@ impl Attempt<'_> {
         };
         self.settings.audit(&event);
     }
+}
+
+/// The names, as in JSON, of the fields that differ, of those that an update can change.
+fn changed_fields(before: &KeyRecord, after: &KeyRecord) -> Vec<&'static str> {
+    let (old, new) = (&before.extras, &after.extras);
+    let fields = [
+        ("name", before.name != after.name),
+        ("scopes", before.scopes != after.scopes),
+        ("notBefore", old.not_before != new.not_before),
+        ("expiresAt", before.expires_at != after.expires_at),
+        ("limits", old.limits != new.limits),
+        ("allowedAddresses", old.allowed_addresses != new.allowed_addresses),
+    ];
+    fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }

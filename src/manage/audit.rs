@@ -16,6 +16,9 @@ pub struct AuditEvent {
     pub action: KeyAction,
     /// `Ok` if it was done; otherwise why the caller was not allowed to do it.
     pub outcome: Result<(), Forbidden>,
+    /// The fields that an update has changed, by their names in JSON, such as `expiresAt`; without their values. Empty for
+    /// other operations.
+    pub changed: Vec<&'static str>,
     /// The key; `None` if there is none yet, or all keys were listed.
     pub key_id: Option<KeyId>,
     /// The owner of the key.
@@ -36,6 +39,8 @@ pub enum KeyAction {
     Create,
     /// Store a key that was made elsewhere.
     Import,
+    /// Change a key in place.
+    Update,
     /// Give a key a new secret.
     Rotate,
     /// Disable a key.
@@ -57,11 +62,12 @@ impl AuditEvent {
     pub(super) fn log(&self) {
         #[cfg(feature = "tracing")]
         {
-            let Self { action, outcome, key_id, owner, actor, at } = self;
+            let Self { action, outcome, changed, key_id, owner, actor, at } = self;
             let (key_id, at) = (key_id.map(tracing::field::display), tracing::field::display(at));
             match outcome {
                 Ok(()) => {
-                    tracing::info!(target: TARGET, %action, key_id, %owner, %actor, at, "key managed");
+                    let changed = (!changed.is_empty()).then(|| changed.join(" "));
+                    tracing::info!(target: TARGET, %action, changed, key_id, %owner, %actor, at, "key managed");
                 }
                 Err(reason) => {
                     let code = reason.code();
@@ -73,12 +79,13 @@ impl AuditEvent {
 }
 
 impl KeyAction {
-    /// `read`, `create`, `import`, `rotate`, `disable`, `enable`, `revoke`, `delete` or `redeem`.
+    /// `read`, `create`, `import`, `update`, `rotate`, `disable`, `enable`, `revoke`, `delete` or `redeem`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Create => "create",
             Self::Import => "import",
+            Self::Update => "update",
             Self::Rotate => "rotate",
             Self::Disable => "disable",
             Self::Enable => "enable",

@@ -29,6 +29,9 @@ pub enum ManageError {
     /// each start treats this as success.
     #[error("the key already exists")]
     AlreadyExists,
+    /// The key was changed since the version that [the change is for](super::KeyChange::if_version).
+    #[error("the key was changed meanwhile")]
+    Overtaken,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -79,6 +82,7 @@ impl ManageError {
     /// | [`NotFound`](Self::NotFound) | 404 |
     /// | [`Invalid`](Self::Invalid) | 400 |
     /// | [`AlreadyExists`](Self::AlreadyExists) | 409 |
+    /// | [`Overtaken`](Self::Overtaken) | 412 |
     /// | [`Store`](Self::Store), [`Randomness`](Self::Randomness) | 503 |
     pub fn kind(&self) -> ErrorKind {
         // No `_` arm: a new error has to choose its kind here.
@@ -88,6 +92,7 @@ impl ManageError {
             Self::NotFound => ErrorKind::NotFound,
             Self::Invalid(_) => ErrorKind::Invalid,
             Self::AlreadyExists => ErrorKind::AlreadyExists,
+            Self::Overtaken => ErrorKind::Overtaken,
             Self::Store(_) | Self::Randomness(_) => ErrorKind::Unavailable,
         }
     }

@@ -1,4 +1,4 @@
-//! Managing keys: create, list, rotate, disable, revoke, delete.
+//! Managing keys: create, list, update, rotate, disable, revoke, delete.
 //!
 //! [`KeyManager`] manages keys independently of HTTP. Each operation takes an [`Authority`], and sees and changes
 //! only the keys of that authority's owner: an organization or the system, in one mode.
@@ -9,7 +9,8 @@
 //! 2. A key of another organization or mode is treated exactly as if it did not exist.
 //! 3. A caller cannot grant more than it has. A caller that gets a secret (create, rotate) or reactivates a key
 //!    (enable) must hold each of the key's scopes, must not expire before it, must not have lower limits, and must
-//!    not be restricted to fewer addresses.
+//!    not be restricted to fewer addresses. An [update](KeyManager::update) that lets a key do more is such a grant; one
+//!    that takes from it is always allowed.
 //! 4. The caller's own key must still be valid when the operation is done, not only when the request arrived: a
 //!    revocation also stops pending requests for new keys.
 //!
@@ -55,6 +56,7 @@ mod audit;
 mod authority;
 mod error;
 mod import;
+mod key_change;
 mod manager;
 mod new_key;
 mod redeem;
@@ -63,12 +65,14 @@ mod rotate;
 mod routes;
 mod rules;
 mod settings;
+mod update;
 mod view;
 
 pub(crate) use audit::AuditSink;
 pub use audit::{AuditEvent, KeyAction};
 pub use authority::{Actor, Authority};
 pub use error::{Forbidden, ManageError};
+pub use key_change::KeyChange;
 pub use manager::KeyManager;
 pub use new_key::NewKey;
 #[cfg(feature = "axum")]

@@ -68,6 +68,7 @@ impl KeyManager {
             settings.audit(&AuditEvent {
                 action: KeyAction::Redeem,
                 outcome: Ok(()),
+                changed: Vec::new(),
                 key_id: Some(found.id),
                 owner: found.owner.clone(),
                 actor: Actor::Key(found.id),

@@ -1,26 +1,62 @@
 //! The rules for what may be created and granted, without a store or a clock.
 
-use super::{Authority, Forbidden, NewKey};
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use super::settings::Settings;
+use super::{Authority, Forbidden, KeyChange, NewKey};
 use crate::address::Network;
 use crate::clock::Timestamp;
 use crate::identity::Principal;
 use crate::key::KeyRecord;
 use crate::rejection::FieldError;
-use crate::scope::ScopeSet;
-use std::collections::BTreeMap;
-use std::num::NonZeroU32;
+use crate::scope::{Scope, ScopeSet};
 
 /// Each request with the key may have to be compared with all of them.
 const MAX_NETWORKS: usize = 100;
 
 /// A caller that gets a key's secret, or reactivates it, must have everything that the key has.
 pub(super) fn may_hand_out(authority: &Authority, key: &KeyRecord) -> Result<(), Forbidden> {
+    may_grant(authority, &key.scopes, key)
+}
+
+/// A caller that changes a key must have what the key gains. Whatever lets the key do more, or for longer, grants all of its
+/// scopes anew.
+pub(super) fn may_change(
+    authority: &Authority,
+    before: &KeyRecord,
+    after: &KeyRecord,
+) -> Result<(), Forbidden> {
     let Some(own) = authority.bound() else { return Ok(()) };
-    let missing: ScopeSet = key.scopes.iter().filter(|scope| !own.has_scope(scope)).cloned().collect();
+    let (old, new) = (&before.extras, &after.extras);
+    // Without a limit of its own a key has the category's, which is unknown here.
+    let raised = |(category, limit): (&String, &NonZeroU32)| {
+        old.limits.get(category) != Some(limit) && old.limits.get(category).is_none_or(|old| limit > old)
+    };
+    let removed = |category: &&String| !new.limits.contains_key(*category);
+    let mut removed = old.limits.keys().filter(removed).peekable();
+    let is_widened = is_later(after.expires_at, before.expires_at)
+        || new.not_before < old.not_before
+        || new.limits.iter().any(raised)
+        || removed.peek().is_some()
+        || !lie_within(&new.allowed_addresses, &old.allowed_addresses);
+    let own_limits = own.record().map(|own| &own.extras.limits);
+    if removed.any(|category| own_limits.is_some_and(|own| own.contains_key(category))) {
+        return Err(Forbidden::Limits);
+    }
+    let gained = after.scopes.iter().filter(|scope| is_widened || !before.scopes.contains(scope));
+    let gained: ScopeSet = gained.cloned().collect();
+    if is_widened || !gained.is_empty() { may_grant(authority, &gained, after) } else { Ok(()) }
+}
+
+/// A caller that grants `scopes` with a key must hold them, and the key must not be restricted less than its own.
+fn may_grant(authority: &Authority, scopes: &ScopeSet, key: &KeyRecord) -> Result<(), Forbidden> {
+    let Some(own) = authority.bound() else { return Ok(()) };
+    let missing: ScopeSet = scopes.iter().filter(|scope| !own.has_scope(scope)).cloned().collect();
     if !missing.is_empty() {
         return Err(Forbidden::Scopes(missing));
     }
-    if latest_expiry(authority).is_some_and(|own_end| key.expires_at.is_none_or(|end| end > own_end)) {
+    if latest_expiry(authority).is_some_and(|own_end| is_later(key.expires_at, Some(own_end))) {
         return Err(Forbidden::Expiry);
     }
     // Without its own limit the caller has the category's, which is unknown here. Any limit cannot be proven lower,
@@ -47,6 +83,11 @@ pub(super) fn latest_expiry(authority: &Authority) -> Option<Timestamp> {
 fn lie_within(inner: &[Network], outer: &[Network]) -> bool {
     let is_within = |network| outer.iter().any(|own| own.contains_network(network));
     outer.is_empty() || (!inner.is_empty() && inner.iter().all(is_within))
+}
+
+/// Whether one expiry is later than the other, where `None` is no expiry.
+fn is_later(one: Option<Timestamp>, other: Option<Timestamp>) -> bool {
+    other.is_some_and(|other| one.is_none_or(|one| one > other))
 }
 
 /// The earlier of two expiries, where `None` is no expiry.
@@ -86,32 +127,86 @@ pub(super) fn faults(
     latest_expiry: Option<Timestamp>,
     now: Timestamp,
 ) -> Vec<FieldError> {
-    let mut faults = Vec::new();
+    let mut faults: Vec<FieldError> = name_fault(&key.name).into_iter().collect();
     let mut fault = |field, message| faults.push(FieldError::new(field, message));
-    if key.name.trim().is_empty() || key.name.chars().count() > 100 {
-        fault("name", "must be 1 to 100 characters, not all of them blank");
-    } else if key.name.chars().any(misleads) {
-        fault("name", "must have no control characters");
-    }
     if key.has_invalid_scope {
-        fault("scopes", "must be scopes of the form resource:action");
+        fault("scopes", INVALID_SCOPE);
     } else if grantable.is_some_and(|grantable| !key.scopes.is_subset_of(grantable)) {
-        fault("scopes", "must be scopes that keys can have here");
+        fault("scopes", UNGRANTABLE_SCOPE);
     }
     if let Some(end) = key.expires_at {
         if end <= now {
-            fault("expiresAt", "must be in the future");
+            fault("expiresAt", PAST_EXPIRY);
         } else if latest_expiry.is_some_and(|latest| end > latest) {
-            fault("expiresAt", "must not be later than keys can last here");
+            fault("expiresAt", LATE_EXPIRY);
         }
         if key.not_before.is_some_and(|start| start >= end) {
-            fault("notBefore", "must be before the key expires");
+            fault("notBefore", LATE_START);
         }
     }
     if key.allowed_addresses.len() > MAX_NETWORKS {
-        fault("allowedAddresses", "must be at most 100 networks");
+        fault("allowedAddresses", MANY_NETWORKS);
     }
     faults
+}
+
+/// All faults of a change, independent of the caller. What a key had before stays valid.
+pub(super) fn change_faults(
+    change: &KeyChange,
+    before: &KeyRecord,
+    after: &KeyRecord,
+    settings: &Settings,
+    now: Timestamp,
+) -> Vec<FieldError> {
+    let mut faults: Vec<FieldError> = change.name.as_deref().and_then(name_fault).into_iter().collect();
+    let mut fault = |field, message| faults.push(FieldError::new(field, message));
+    let can_be_granted = |scope: &Scope| {
+        before.scopes.contains(scope) || settings.grantable.as_ref().is_none_or(|all| all.contains(scope))
+    };
+    if change.has_invalid_scope {
+        fault("scopes", INVALID_SCOPE);
+    } else if !after.scopes.iter().all(can_be_granted) {
+        fault("scopes", UNGRANTABLE_SCOPE);
+    }
+    let latest = settings.max_lifetime.map(|lifetime| before.created_at.saturating_add(lifetime));
+    if after.expires_at != before.expires_at {
+        if after.expires_at.is_some_and(|end| end <= now) {
+            fault("expiresAt", PAST_EXPIRY);
+        } else if is_later(after.expires_at, before.expires_at) && is_later(after.expires_at, latest) {
+            fault("expiresAt", LATE_EXPIRY);
+        }
+    }
+    let is_moved =
+        after.expires_at != before.expires_at || after.extras.not_before != before.extras.not_before;
+    let is_never_valid =
+        after.extras.not_before.is_some_and(|start| after.expires_at.is_some_and(|end| start >= end));
+    if is_moved && is_never_valid {
+        fault("notBefore", LATE_START);
+    }
+    if change.limits.values().any(|limit| *limit == Some(0)) {
+        fault("limits", "must be at least 1 request in a window");
+    }
+    if change.allowed_addresses.as_ref().is_some_and(|networks| networks.len() > MAX_NETWORKS) {
+        fault("allowedAddresses", MANY_NETWORKS);
+    }
+    faults
+}
+
+const INVALID_SCOPE: &str = "must be scopes of the form resource:action";
+const UNGRANTABLE_SCOPE: &str = "must be scopes that keys can have here";
+const PAST_EXPIRY: &str = "must be in the future";
+const LATE_EXPIRY: &str = "must not be later than keys can last here";
+const LATE_START: &str = "must be before the key expires";
+const MANY_NETWORKS: &str = "must be at most 100 networks";
+
+fn name_fault(name: &str) -> Option<FieldError> {
+    if name.trim().is_empty() || name.chars().count() > 100 {
+        Some(FieldError::new("name", "must be 1 to 100 characters, not all of them blank"))
+    } else if name.chars().any(misleads) {
+        Some(FieldError::new("name", "must have no control characters"))
+    } else {
+        None
+    }
 }
 
 /// Control characters, and those that change the direction of text (Unicode Standard Annex 9): a listing would show

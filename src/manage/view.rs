@@ -42,6 +42,10 @@ pub struct KeyView {
     pub limits: BTreeMap<String, NonZeroU32>,
     /// The networks that it may be used from; empty if any.
     pub allowed_addresses: Vec<Network>,
+    /// Counts the changes of the key, also those that use makes: a [next
+    /// secret](crate::manage::KeyManager::rotate_on_first_use) that came into use, a move to another pepper. See
+    /// [`KeyChange::if_version`](crate::manage::KeyChange::if_version).
+    pub version: u64,
 }
 
 /// Whether a key works, and if not, why. Of several reasons, the one that lasts longest.
@@ -88,6 +92,7 @@ impl KeyView {
             expires_at: record.expires_at,
             limits: record.extras.limits.clone(),
             allowed_addresses: record.extras.allowed_addresses.clone(),
+            version: record.version,
         }
     }
 }

@@ -17,8 +17,8 @@
 //! | `runs:read` | `GET /runs`, `GET /runs/:id` |
 //! | `connections:read` | `GET /connections` |
 //! | `connections:write` | `POST /connections`, `DELETE /connections/:id` |
-//! | `api-keys:read` | `GET /auth/api-keys` |
-//! | `api-keys:write` | `POST /auth/api-keys`, `DELETE /auth/api-keys/:id` |
+//! | `api-keys:read` | `GET /auth/api-keys`, `GET /auth/api-keys/:id` |
+//! | `api-keys:write` | `POST /auth/api-keys`, `PATCH /auth/api-keys/:id`, `DELETE /auth/api-keys/:id` |
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub fn justpaid(store: impl KeyAdministration) -> ApiKeysBuilder<ErrorTable> {
         .errors(ERRORS.clone())
 }
 
-const ROUTES: [(&str, &str, &str); 16] = [
+const ROUTES: [(&str, &str, &str); 18] = [
     ("GET", "/workflows", "workflows:read"),
     ("GET", "/workflows/:id", "workflows:read"),
     ("POST", "/workflows", "workflows:write"),
@@ -72,6 +72,8 @@ const ROUTES: [(&str, &str, &str); 16] = [
     ("DELETE", "/connections/:id", "connections:write"),
     ("GET", "/auth/api-keys", "api-keys:read"),
     ("POST", "/auth/api-keys", "api-keys:write"),
+    ("GET", "/auth/api-keys/:id", "api-keys:read"),
+    ("PATCH", "/auth/api-keys/:id", "api-keys:write"),
     ("DELETE", "/auth/api-keys/:id", "api-keys:write"),
 ];
 
@@ -141,6 +143,7 @@ const MESSAGES: &[Message] = &[
     Message::kind(ErrorKind::NotFound, 404, "NOT_FOUND", "API key not found"),
     Message::kind(ErrorKind::Invalid, 400, "VALIDATION_ERROR", "Invalid request"),
     Message::kind(ErrorKind::AlreadyExists, 409, "CONFLICT", "API key already exists"),
+    Message::kind(ErrorKind::Overtaken, 412, "PRECONDITION_FAILED", "API key was changed meanwhile"),
     Message::kind(ErrorKind::Unavailable, 503, "SERVICE_UNAVAILABLE", "Service temporarily unavailable"),
     Message::kind(ErrorKind::Misconfigured, 500, "INTERNAL_ERROR", "Internal server error"),
 ];
@@ -149,14 +152,7 @@ const MESSAGES: &[Message] = &[
 fn body(row: &TableError<'_>) -> String {
     let message = match row.quota {
         None => row.text.to_owned(),
-        Some(quota) => {
-            let per = match quota.window().as_secs() {
-                1 => "second",
-                60 => "minute",
-                seconds => &format!("{seconds} seconds"),
-            };
-            format!("Rate limit exceeded. Limit: {} requests per {per}.", quota.limit())
-        }
+        Some(quota) => format!("Rate limit exceeded. Limit: {quota}."),
     };
     let details = row.fields.iter();
     let details = details.map(|fault| json!({ "field": fault.field, "message": fault.message })).collect();

@@ -24,9 +24,9 @@
 //! | `portal:create` | editor | `POST /portal/links` |
 //! | `data_io:execute` | admin | `POST /data-io` |
 //! | `organization:read` | viewer | `GET /dashboard/overview`, `GET /dashboard/:orgId/overview` |
-//! | `api_key:read` | admin | `GET /organizations/:orgId/api-keys` |
+//! | `api_key:read` | admin | `GET /organizations/:orgId/api-keys`, `GET …/:id` |
 //! | `api_key:create` | admin | `POST /organizations/:orgId/api-keys` |
-//! | `api_key:update` | admin | `POST /organizations/:orgId/api-keys/:id/rotate` |
+//! | `api_key:update` | admin | `PATCH /organizations/:orgId/api-keys/:id`, `POST …/:id/rotate` |
 //! | `api_key:delete` | admin | `POST …/:id/revoke`, `DELETE …/:id` |
 //! | the same four | the system | the same below `/system/api-keys` |
 //! | `organization:create`, `organization:read` | the system | `POST`, `GET /organizations` |
@@ -94,7 +94,7 @@ fn access(scope: &'static str, role: Option<Role>) -> Access {
 }
 
 /// Route, scope, and the role that a session needs; without a role, for the system only.
-const ROUTES: [(&str, &str, &str, Option<Role>); 27] = [
+const ROUTES: [(&str, &str, &str, Option<Role>); 31] = [
     ("POST", "/checkouts/:site/create", "checkout:create", Some(EDITOR)),
     ("GET", "/transactions", "transaction:read", Some(VIEWER)),
     ("GET", "/clients", "client:read", Some(VIEWER)),
@@ -109,6 +109,8 @@ const ROUTES: [(&str, &str, &str, Option<Role>); 27] = [
     ("GET", "/dashboard/:orgId/overview", "organization:read", Some(VIEWER)),
     ("GET", "/organizations/:orgId/api-keys", "api_key:read", Some(ADMIN)),
     ("POST", "/organizations/:orgId/api-keys", "api_key:create", Some(ADMIN)),
+    ("GET", "/organizations/:orgId/api-keys/:id", "api_key:read", Some(ADMIN)),
+    ("PATCH", "/organizations/:orgId/api-keys/:id", "api_key:update", Some(ADMIN)),
     ("POST", "/organizations/:orgId/api-keys/:id/rotate", "api_key:update", Some(ADMIN)),
     ("POST", "/organizations/:orgId/api-keys/:id/revoke", "api_key:delete", Some(ADMIN)),
     ("DELETE", "/organizations/:orgId/api-keys/:id", "api_key:delete", Some(ADMIN)),
@@ -119,19 +121,17 @@ const ROUTES: [(&str, &str, &str, Option<Role>); 27] = [
     ("GET", "/system/health", "system:read", None),
     ("GET", "/system/api-keys", "api_key:read", None),
     ("POST", "/system/api-keys", "api_key:create", None),
+    ("GET", "/system/api-keys/:id", "api_key:read", None),
+    ("PATCH", "/system/api-keys/:id", "api_key:update", None),
     ("POST", "/system/api-keys/:id/rotate", "api_key:update", None),
     ("POST", "/system/api-keys/:id/revoke", "api_key:delete", None),
     ("DELETE", "/system/api-keys/:id", "api_key:delete", None),
 ];
 
-#[rustfmt::skip] // a table
-const ORGANIZATION_SCOPES: [&str; 8] = [
-    "api_key:*", "checkout:*", "client:*", "data_io:*", "invoice:*", "organization:*", "portal:*", "transaction:*",
-];
-
 /// The scopes that a key of an organization can have. A system key can also have `system:*`.
 pub fn organization_scopes() -> ScopeSet {
-    ScopeSet::parse_list(ORGANIZATION_SCOPES).expect("the scopes are well formed")
+    let scopes = "api_key:* checkout:* client:* data_io:* invoice:* organization:* portal:* transaction:*";
+    ScopeSet::parse_list(scopes.split(' ')).expect("the scopes are well formed")
 }
 
 /// Keys as published; the mode mark is optional in accepted keys.

@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Invalid,
     /// 409: the key to import already exists.
     AlreadyExists,
+    /// 412: the key was changed since the version that the change is for.
+    Overtaken,
     /// 503: the key store, the session authenticator or a rate limiter does not answer.
     Unavailable,
     /// 500: the application's assembly lacks something that this request needs. The log has the details.
@@ -32,7 +34,7 @@ pub enum ErrorKind {
 impl ErrorKind {
     /// All kinds.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Unauthenticated,
         Self::AmbiguousCredentials,
         Self::RateLimited,
@@ -43,6 +45,7 @@ impl ErrorKind {
         Self::NotFound,
         Self::Invalid,
         Self::AlreadyExists,
+        Self::Overtaken,
         Self::Unavailable,
         Self::Misconfigured,
     ];
@@ -56,6 +59,7 @@ impl ErrorKind {
             Self::OrganizationNotFound | Self::NotFound => StatusCode::NOT_FOUND,
             Self::OrganizationMismatch | Self::Forbidden => StatusCode::FORBIDDEN,
             Self::AlreadyExists => StatusCode::CONFLICT,
+            Self::Overtaken => StatusCode::PRECONDITION_FAILED,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -74,6 +78,7 @@ impl ErrorKind {
             Self::NotFound => "not_found",
             Self::Invalid => "invalid",
             Self::AlreadyExists => "already_exists",
+            Self::Overtaken => "overtaken",
             Self::Unavailable => "unavailable",
             Self::Misconfigured => "misconfigured",
         }
@@ -92,6 +97,7 @@ impl ErrorKind {
             Self::NotFound => "The resource does not exist.",
             Self::Invalid => "A field is not valid.",
             Self::AlreadyExists => "The key already exists.",
+            Self::Overtaken => "The key was changed meanwhile. Read it again.",
             Self::Unavailable => "The credential can't be checked right now. Try again.",
             Self::Misconfigured => "The server is misconfigured.",
         }

@@ -129,6 +129,9 @@ fn body(error: &ApiError<'_>) -> &'static str {
         (ErrorKind::AlreadyExists, _) => {
             problem!("Conflict", 409, "already_exists", "The key already exists.")
         }
+        (ErrorKind::Overtaken, _) => {
+            problem!("Precondition Failed", 412, "overtaken", "The key was changed meanwhile. Read it again.")
+        }
         (ErrorKind::Unavailable, _) => problem!(
             "Service Unavailable",
             503,

@@ -18,8 +18,8 @@ use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
 use tower_api_keys::clock::{ManualClock, Timestamp};
 use tower_api_keys::key::{KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, Peppers};
 use tower_api_keys::manage::{
-    Actor, AuditEvent, Authority, CreatedKey, Forbidden, KeyAction, KeyManager, KeyStatus, ManageError,
-    NewKey,
+    Actor, AuditEvent, Authority, CreatedKey, Forbidden, KeyAction, KeyChange, KeyManager, KeyStatus,
+    ManageError, NewKey,
 };
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::store::{
@@ -109,6 +109,9 @@ impl World {
     async fn change(&self, authority: &Authority, action: KeyAction, id: &KeyId) -> Result<(), ManageError> {
         match action {
             KeyAction::Read => self.manager.get(authority, id).await.map(drop),
+            KeyAction::Update => {
+                self.manager.update(authority, id, KeyChange::new().name("renamed")).await.map(drop)
+            }
             KeyAction::Rotate => self.manager.rotate(authority, id, HOUR).await.map(drop),
             KeyAction::Disable => self.manager.disable(authority, id).await.map(drop),
             KeyAction::Enable => self.manager.enable(authority, id).await.map(drop),
@@ -119,8 +122,14 @@ impl World {
     }
 }
 
-const CHANGES: [KeyAction; 5] =
-    [KeyAction::Rotate, KeyAction::Disable, KeyAction::Enable, KeyAction::Revoke, KeyAction::Delete];
+const CHANGES: [KeyAction; 6] = [
+    KeyAction::Update,
+    KeyAction::Rotate,
+    KeyAction::Disable,
+    KeyAction::Enable,
+    KeyAction::Revoke,
+    KeyAction::Delete,
+];
 
 fn acme() -> Owner {
     Owner::organization("acme".parse().unwrap(), Mode::Live)
@@ -159,6 +168,7 @@ fn outcome<T>(result: &Result<T, ManageError>) -> String {
         Err(ManageError::Forbidden(Forbidden::OperatorOnly)) => "operator only".into(),
         Err(ManageError::NotFound) => "not found".into(),
         Err(ManageError::AlreadyExists) => "already exists".into(),
+        Err(ManageError::Overtaken) => "overtaken".into(),
         Err(ManageError::Invalid(faults)) => {
             faults.iter().map(|fault| fault.field.as_ref()).collect::<Vec<_>>().join(" ")
         }
@@ -796,6 +806,254 @@ async fn a_caller_whose_key_was_changed_meanwhile_gets_no_new_secret() {
             };
             assert_eq!(outcome(&result), want, "change {number}, on first use: {on_first_use}");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_update_changes_what_it_names_and_the_secret_stays() {
+    let world = World::new();
+    let start = START.saturating_add(HOUR);
+    let key = world
+        .create(|key| {
+            key.scopes = scopes(&["runs:read"]);
+            key.limits = limits(&[("read", 10), ("write", 5)]);
+        })
+        .await;
+    let secret = key.secret.expose_secret();
+    world.take_events();
+
+    let change = KeyChange::new()
+        .name("Renamed")
+        .scopes(["runs:read", "invoice:*"])
+        .limit("read", 5_000)
+        .limit("write", None)
+        .allowed_addresses(networks(&["10.0.0.0/8"]))
+        .expires_at(START.saturating_add(DAY));
+    let changed = world.manager.update(&operator(), &key.key.id, change).await.unwrap();
+    assert_eq!((&*changed.name, changed.scopes.len(), changed.version), ("Renamed", 2, key.key.version + 1));
+    let shown = world.manager.get(&operator(), &key.key.id).await.unwrap();
+    assert_eq!(changed, shown, "what is returned is what is stored");
+    assert_eq!(shown.limits, limits(&[("read", 5_000)]));
+    assert_eq!((shown.expires_at, shown.not_before), (Some(START.saturating_add(DAY)), None));
+    let principal = world.principal(secret).await.expect("the secret stays");
+    assert!(principal.scopes().contains(&"invoice:read".parse().unwrap()), "in force with the next request");
+    let events = world.take_events();
+    assert_eq!((events.len(), events[0].action), (1, KeyAction::Update));
+    assert_eq!(events[0].changed, ["name", "scopes", "expiresAt", "limits", "allowedAddresses"]);
+
+    let same = KeyChange::new().name("Renamed").limit("write", None);
+    let same = world.manager.update(&operator(), &key.key.id, same).await.unwrap();
+    assert_eq!((same, world.take_events().len()), (shown, 0), "what changes nothing is no change");
+
+    let later = KeyChange::new().not_before(start).expires_at(None).without_limits().allowed_addresses([]);
+    let later = world.manager.update(&operator(), &key.key.id, later).await.unwrap();
+    assert_eq!((later.status, later.expires_at), (KeyStatus::NotYetValid, None));
+    assert!(later.limits.is_empty() && later.allowed_addresses.is_empty());
+    assert!(!world.verifies(secret).await);
+    assert_eq!(world.take_events()[0].changed, ["notBefore", "expiresAt", "limits", "allowedAddresses"]);
+}
+
+/// Taking is always allowed. What a key gains, the caller must have; and where the key is to last longer, be valid sooner, or
+/// have a higher limit or more addresses, that is everything the key may do.
+#[tokio::test]
+async fn an_update_gives_no_more_than_the_caller_has() {
+    type Own = fn(&mut NewKey);
+    let change = KeyChange::new;
+    let (hour, day) = (START.saturating_add(HOUR), START.saturating_add(DAY));
+    let manager: Own = |key| key.scopes = scopes(&["api-keys:write", "runs:read"]);
+    let short_lived: Own = |key| {
+        key.scopes = scopes(&["api-keys:write", "runs:read"]);
+        key.expires_at = Some(START.saturating_add(HOUR));
+    };
+    let at_home: Own = |key| {
+        key.scopes = scopes(&["api-keys:write", "runs:read"]);
+        key.allowed_addresses = networks(&["10.0.0.0/8"]);
+    };
+    let limited: Own = |key| {
+        key.scopes = scopes(&["api-keys:write", "runs:read"]);
+        key.limits = limits(&[("read", 10)]);
+    };
+    let reader: Own = |key| {
+        key.scopes = scopes(&["runs:read"]);
+        (key.expires_at, key.not_before) = (Some(START.saturating_add(HOUR)), Some(START));
+        key.limits = limits(&[("read", 5)]);
+        key.allowed_addresses = networks(&["10.1.0.0/16"]);
+    };
+    let biller: Own = |key| {
+        key.scopes = scopes(&["invoice:read"]);
+        key.expires_at = Some(START.saturating_add(HOUR));
+        key.limits = limits(&[("read", 5)]);
+    };
+    let unbounded: Own = |key| key.scopes = scopes(&["invoice:read"]);
+    let cases: [(&str, Own, Own, KeyChange, &str); 28] = [
+        ("a name", manager, biller, change().name("other"), "ok"),
+        ("fewer scopes", manager, biller, change().scopes::<&str>([]), "ok"),
+        (
+            "a held scope beside one that is not",
+            manager,
+            unbounded,
+            change().scopes(["invoice:read", "runs:read"]),
+            "ok",
+        ),
+        (
+            "another scope",
+            manager,
+            reader,
+            change().scopes(["runs:read", "invoice:read"]),
+            "scopes [\"invoice:read\"]",
+        ),
+        ("a wildcard", manager, reader, change().scopes(["runs:*"]), "scopes [\"runs:*\"]"),
+        (
+            "its own wildcard narrowed",
+            manager,
+            |key| key.scopes = scopes(&["invoice:*"]),
+            change().scopes(["invoice:read"]),
+            "ok",
+        ),
+        ("sooner", manager, biller, change().expires_at(START.saturating_add(MILLISECOND)), "ok"),
+        ("an end where there was none", manager, unbounded, change().expires_at(hour), "ok"),
+        ("later", manager, reader, change().expires_at(day), "limits"),
+        (
+            "later, with scopes not held",
+            manager,
+            biller,
+            change().expires_at(day),
+            "scopes [\"invoice:read\"]",
+        ),
+        (
+            "no end, with scopes not held",
+            manager,
+            biller,
+            change().expires_at(None),
+            "scopes [\"invoice:read\"]",
+        ),
+        (
+            "later than the caller",
+            short_lived,
+            |key| key.scopes = scopes(&["runs:read"]),
+            change().expires_at(day),
+            "ok",
+        ),
+        ("no end, by a caller that ends", short_lived, reader, change().expires_at(None), "expiry"),
+        (
+            "a scope for longer than the caller lasts",
+            short_lived,
+            unbounded,
+            change().scopes(["runs:read"]),
+            "expiry",
+        ),
+        ("valid later", manager, biller, change().not_before(START.saturating_add(MILLISECOND)), "ok"),
+        (
+            "valid sooner, with scopes not held",
+            manager,
+            |key| {
+                key.scopes = scopes(&["invoice:read"]);
+                key.not_before = Some(START.saturating_add(HOUR));
+            },
+            change().not_before(None),
+            "scopes [\"invoice:read\"]",
+        ),
+        ("a lower limit", manager, biller, change().limit("read", 4), "ok"),
+        ("a higher limit than an unknown one", manager, reader, change().limit("read", 6), "limits"),
+        (
+            "a limit where there was none",
+            manager,
+            |key| key.scopes = scopes(&["runs:read"]),
+            change().limit("read", 1),
+            "limits",
+        ),
+        ("as high as the caller's", limited, reader, change().limit("read", 10), "ok"),
+        ("higher than the caller's", limited, reader, change().limit("read", 11), "limits"),
+        ("no limit, by a caller with one", limited, reader, change().limit("read", None), "limits"),
+        ("no limits, by a caller with one", limited, reader, change().without_limits(), "limits"),
+        ("fewer addresses", manager, unbounded, change().allowed_addresses(networks(&["192.0.2.1"])), "ok"),
+        (
+            "a part of its addresses",
+            at_home,
+            reader,
+            change().allowed_addresses(networks(&["10.1.2.0/24"])),
+            "ok",
+        ),
+        (
+            "more addresses",
+            at_home,
+            |key| {
+                key.scopes = scopes(&["runs:read"]);
+                key.allowed_addresses = networks(&["10.1.0.0/16"]);
+            },
+            change().allowed_addresses(networks(&["10.0.0.0/8"])),
+            "ok",
+        ),
+        (
+            "more addresses than the caller has",
+            at_home,
+            |key| {
+                key.scopes = scopes(&["runs:read"]);
+                key.allowed_addresses = networks(&["10.1.0.0/16"]);
+            },
+            change().allowed_addresses(networks(&["11.0.0.0/8"])),
+            "addresses",
+        ),
+        (
+            "any address",
+            at_home,
+            |key| {
+                key.scopes = scopes(&["runs:read"]);
+                key.allowed_addresses = networks(&["10.1.0.0/16"]);
+            },
+            change().allowed_addresses([]),
+            "addresses",
+        ),
+    ];
+    for (name, own, target, change, want) in cases {
+        let world = World::new();
+        let caller = world.caller(own).await;
+        let target = world.create(target).await.key;
+        let result = world.manager.update(&caller, &target.id, change.clone()).await;
+        assert_eq!(outcome(&result), want, "{name}");
+        if want != "ok" {
+            assert_eq!(
+                world.manager.get(&operator(), &target.id).await.unwrap(),
+                target,
+                "{name}: unchanged"
+            );
+        }
+        let result = world.manager.update(&operator(), &target.id, change).await;
+        assert_eq!(outcome(&result), "ok", "the operator: {name}");
+    }
+}
+
+#[tokio::test]
+async fn an_update_is_as_valid_as_a_new_key_and_of_the_version_it_names() {
+    let world = World::new();
+    let manager =
+        world.manager.clone().with_grantable_scopes(scopes(&["runs:read"])).with_max_lifetime(2 * DAY);
+    let id = manager.create(&operator(), new_key(&["runs:read"])).await.unwrap().key.id;
+    // The maximum counts from the creation of the key.
+    world.clock.advance(HOUR);
+    let change = KeyChange::new;
+    let after = |duration| START.saturating_add(duration);
+    let many = vec!["::1".parse().unwrap(); 101];
+    for (name, change, want) in [
+        ("blank", change().name(" "), "name"),
+        ("control characters", change().name("a\nb"), "name"),
+        ("no scope", change().scopes(["runs"]), "scopes"),
+        ("outside of the catalog", change().scopes(["runs:write"]), "scopes"),
+        ("past", change().expires_at(after(HOUR)), "expiresAt"),
+        ("beyond the maximum", change().expires_at(after(2 * DAY + MILLISECOND)), "expiresAt"),
+        ("without end", change().expires_at(None), "expiresAt"),
+        ("never valid", change().not_before(after(2 * DAY)).expires_at(after(DAY)), "notBefore"),
+        ("no requests", change().limit("read", 0), "limits"),
+        ("many networks", change().allowed_addresses(many), "allowedAddresses"),
+        ("all at once", change().name("").scopes(["x"]).limit("read", 0), "name scopes limits"),
+        ("another version", change().name("other").if_version(7), "overtaken"),
+        ("this version", change().name("other").if_version(0), "ok"),
+        ("the version before", change().name("third").if_version(0), "overtaken"),
+        ("the next version", change().name("third").if_version(1), "ok"),
+    ] {
+        let before = world.record(&id).await;
+        assert_eq!(outcome(&manager.update(&operator(), &id, change).await), want, "{name}");
+        assert_eq!(world.record(&id).await == before, want != "ok", "{name}: nothing is half done");
     }
 }
 

@@ -112,6 +112,18 @@ impl World {
         Answer::of(self.app.clone().oneshot(request).await.unwrap()).await
     }
 
+    /// With `If-Match` unless it is empty.
+    async fn patch(&self, id: &str, key: &str, if_match: &str, body: Value) -> Answer {
+        let mut request = Request::patch(format!("/auth/api-keys/{id}"))
+            .header("x-api-key", key)
+            .header("content-type", "application/merge-patch+json");
+        if !if_match.is_empty() {
+            request = request.header("if-match", if_match);
+        }
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        Answer::of(self.app.clone().oneshot(request).await.unwrap()).await
+    }
+
     async fn delete(&self, id: &str, key: &str) -> Answer {
         self.send(Method::DELETE, &format!("/auth/api-keys/{id}"), key, "", Body::empty()).await
     }
@@ -193,6 +205,55 @@ impl KeyAdministration for Failing {
 }
 
 #[tokio::test]
+async fn a_key_is_read_and_changed_by_merge_patches_of_the_version_they_name() {
+    let world = World::new();
+    let caller = world.caller().await;
+    let made =
+        world.post(&caller, json!({"name": "CI", "scopes": ["workflows:read", "workflows:run"]})).await;
+    let made = made.json();
+    let id = made["id"].as_str().unwrap();
+    let read = world.get(&format!("/{id}"), &caller).await;
+    assert_eq!((read.status, read.header("etag")), (StatusCode::OK, "\"0\""));
+    let mut want = made.clone();
+    want.as_object_mut().unwrap().remove("key");
+    assert_eq!(read.json(), want);
+
+    let end = "2024-01-01T00:00:00Z";
+    let steps = [
+        ("", json!({"scopes": ["workflows:read"], "expiresAt": end}), 200, "\"1\""),
+        ("\"1\"", json!({"name": "Nightly", "allowedAddresses": ["192.0.2.0/24"]}), 200, "\"2\""),
+        ("\"1\"", json!({"name": "Late"}), 412, ""),
+        ("W/\"2\"", json!({"name": "Weak"}), 412, ""),
+        ("2", json!({"name": "No tag"}), 400, ""),
+        ("*", json!({"name": null}), 400, ""),
+        ("*", json!({"id": "k1"}), 400, ""),
+        ("\"2\"", json!({}), 200, "\"2\""),
+        ("\"2\"", json!({"limits": {"read": 9}}), 403, ""),
+        ("\"2\"", json!({"scopes": ["runs:read"]}), 403, ""),
+        ("\"2\"", json!({"limits": null, "notBefore": null, "allowedAddresses": null}), 200, "\"3\""),
+    ];
+    for (if_match, patch, status, tag) in steps {
+        let answer = world.patch(id, &caller, if_match, patch.clone()).await;
+        assert_eq!(answer.status, status, "{if_match} {patch}");
+        assert_eq!(answer.header("cache-control"), "no-store");
+        if status == 200 {
+            assert_eq!(answer.header("etag"), tag, "{if_match} {patch}");
+            assert_eq!(answer.json(), world.get(&format!("/{id}"), &caller).await.json(), "{patch}");
+        }
+    }
+    let want = json!({
+        "id": id, "name": "Nightly", "hint": made["hint"], "scopes": ["workflows:read"], "status": "active",
+        "createdAt": made["createdAt"], "secretCreatedAt": made["secretCreatedAt"], "ageDays": 0,
+        "lastUsedAt": null, "notBefore": null, "expiresAt": end, "limits": {}, "allowedAddresses": null,
+    });
+    assert_eq!(world.get(&format!("/{id}"), &caller).await.json(), want);
+
+    world.delete(id, &caller).await;
+    assert_eq!(world.get(&format!("/{id}"), &caller).await.json()["status"], "revoked");
+    assert_eq!(world.patch(id, &caller, "", json!({"name": "Gone"})).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn a_key_is_made_listed_used_and_revoked() {
     let world = World::new();
     let caller = world.caller().await;
@@ -206,7 +267,7 @@ async fn a_key_is_made_listed_used_and_revoked() {
         json!({
             "id": id, "key": key, "name": "CI", "hint": hint, "scopes": ["workflows:read"], "status": "active",
             "createdAt": "2023-12-14T05:20:00Z", "secretCreatedAt": "2023-12-14T05:20:00Z", "ageDays": 0,
-            "expiresAt": null, "allowedAddresses": null,
+            "lastUsedAt": null, "notBefore": null, "expiresAt": null, "limits": {}, "allowedAddresses": null,
         })
     );
     assert_eq!(
@@ -390,7 +451,10 @@ async fn bad_bodies_are_400_with_every_fault_and_nothing_is_stored() {
         (r#"{"name":"CI","scopes":[],"allowed_addresses":["::1"]}"#, &["allowed_addresses"]),
         (r#"{"name":"CI","scopes":[],"id":"k1"}"#, &["id"]),
         (r#"{"name":"CI","scopes":[],"mode":"live","owner":"globex"}"#, &["mode", "owner"]),
-        (r#"{"name":"CI","scopes":[],"limits":{"read":9},"key":"wfk_x"}"#, &["limits", "key"]),
+        (r#"{"name":"CI","scopes":[],"owner":"acme","key":"wfk_x"}"#, &["owner", "key"]),
+        (r#"{"name":"CI","scopes":[],"limits":{"read":0},"notBefore":"soon"}"#, &["limits", "notBefore"]),
+        (r#"{"name":"CI","scopes":[],"limits":{"read":"9"}}"#, &["limits"]),
+        (r#"{"name":"CI","scopes":[],"limits":["read"]}"#, &["limits"]),
         (r#"{"name":"CI","scopes":[],"Name":"CI","expires_at":null}"#, &["Name", "expires_at"]),
         (r#"{"name":7,"scopes":[],"status":"active"}"#, &["status", "name"]),
     ];

@@ -1,6 +1,8 @@
-//! The bodies of a creation and of a rotation.
+//! The bodies of a creation, an update and a rotation.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -10,7 +12,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::address::Network;
-use crate::manage::{KeyManager, ManageError, NewKey};
+use crate::clock::Timestamp;
+use crate::manage::{KeyChange, KeyManager, ManageError, NewKey};
 use crate::rejection::FieldError;
 use crate::scope::{Scope, ScopeSet};
 
@@ -29,15 +32,26 @@ pub(super) struct Rotation {
 }
 
 pub(super) async fn new_key(headers: &HeaderMap, body: Body) -> Result<NewKey, ManageError> {
-    if !is_json(headers) {
+    if !has_type(headers, &[JSON]) {
         return Err(not_json());
     }
     parse(&members(&read(body).await?)?).map_err(ManageError::Invalid)
 }
 
+/// A merge patch (RFC 7396).
+pub(super) async fn change(headers: &HeaderMap, body: Body) -> Result<KeyChange, ManageError> {
+    if !has_type(headers, &[JSON, "application/merge-patch+json"]) {
+        return Err(ManageError::invalid(
+            "body",
+            "must be sent as application/json or application/merge-patch+json",
+        ));
+    }
+    parse_change(&members(&read(body).await?)?).map_err(ManageError::Invalid)
+}
+
 /// No body means the defaults.
 pub(super) async fn rotation(headers: &HeaderMap, body: Body) -> Result<Rotation, ManageError> {
-    let is_json = is_json(headers);
+    let is_json = has_type(headers, &[JSON]);
     match read(body).await? {
         bytes if bytes.is_empty() => parse_rotation(&[]).map_err(ManageError::Invalid),
         bytes if is_json => parse_rotation(&members(&bytes)?).map_err(ManageError::Invalid),
@@ -61,11 +75,13 @@ fn members(bytes: &[u8]) -> Result<Vec<(String, Value)>, ManageError> {
     Ok(members)
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+const JSON: &str = "application/json";
+
+fn has_type(headers: &HeaderMap, types: &[&str]) -> bool {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
     let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json")
+    types.iter().any(|of| essence.trim().eq_ignore_ascii_case(of))
 }
 
 /// A JSON object with its duplicate members: a map would keep only one of equal names.
@@ -95,57 +111,55 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
+/// The members that a new key has, and an update can change.
+const PROPERTIES: [&str; 6] = ["name", "scopes", "expiresAt", "notBefore", "limits", "allowedAddresses"];
+
 /// Reads every member, so that the client learns of all faults together.
 fn parse(members: &[(String, Value)]) -> Result<NewKey, Vec<FieldError>> {
-    let mut faults = unexpected(
-        members,
-        "is not a member of a new key",
-        &["name", "scopes", "expiresAt", "allowedAddresses"],
-    );
-    let member = |name: &str| members.iter().find(|(known, _)| known == name).map(|(_, value)| value);
-    let mut fault = |field, message| faults.push(FieldError::new(field, message));
-
-    let name = match member("name") {
-        Some(Value::String(name)) => name.clone(),
-        Some(_) => {
-            fault("name", "must be a string");
-            String::new()
+    let mut faults = unexpected(members, "is not a member of a new key", &PROPERTIES);
+    for required in ["name", "scopes"] {
+        if !members.iter().any(|(name, _)| name == required) {
+            faults.push(FieldError::new(required, "is required"));
         }
-        None => {
-            fault("name", "is required");
-            String::new()
-        }
-    };
-    let scopes = match member("scopes") {
-        Some(scopes) => scopes_of(scopes).unwrap_or_else(|message| {
-            fault("scopes", message);
-            ScopeSet::empty()
-        }),
-        None => {
-            fault("scopes", "is required");
-            ScopeSet::empty()
-        }
-    };
-    let mut key = NewKey::new(name);
-    key.scopes = scopes;
-    match member("expiresAt") {
-        None | Some(Value::Null) => {}
-        Some(value) => match value.as_str().and_then(|text| text.parse().ok()) {
-            Some(expires_at) => key.expires_at = Some(expires_at),
-            None => fault("expiresAt", "must be an RFC 3339 date and time such as 2030-01-31T12:00:00Z"),
-        },
     }
-    match member("allowedAddresses") {
-        None | Some(Value::Null) => {}
-        Some(value) => match networks(value) {
-            Some(networks) => key.allowed_addresses = networks,
-            None => fault(
-                "allowedAddresses",
-                "must be null or an array of at least one network such as 192.0.2.0/24 or 2001:db8::/32",
-            ),
-        },
+    let mut key = NewKey::new("");
+    for (name, value) in members {
+        let read = match name.as_str() {
+            "name" => text(value).map(|name| key.name = name.to_owned()),
+            "scopes" => scopes(value).map(|scopes| key.scopes = scopes),
+            "expiresAt" => instant(value).map(|end| key.expires_at = end),
+            "notBefore" => instant(value).map(|start| key.not_before = start),
+            "limits" => limits(value).map(|limits| {
+                let set = |(category, limit)| Some((category, NonZeroU32::new(limit?)?));
+                key.limits = limits.unwrap_or_default().into_iter().filter_map(set).collect();
+            }),
+            "allowedAddresses" => networks(value).map(|networks| key.allowed_addresses = networks),
+            _ => Ok(()),
+        };
+        faults.extend(read.err().map(|message| FieldError::new(name.clone(), message)));
     }
     if faults.is_empty() { Ok(key) } else { Err(faults) }
+}
+
+fn parse_change(members: &[(String, Value)]) -> Result<KeyChange, Vec<FieldError>> {
+    let mut faults = unexpected(members, "is not a member that can be changed", &PROPERTIES);
+    let mut change = KeyChange::new();
+    for (name, value) in members {
+        let read = match name.as_str() {
+            "name" => text(value).map(|name| change.name = Some(name.to_owned())),
+            "scopes" => scopes(value).map(|scopes| change.scopes = Some(scopes)),
+            "expiresAt" => instant(value).map(|end| change.expires_at = Some(end)),
+            "notBefore" => instant(value).map(|start| change.not_before = Some(start)),
+            "limits" => limits(value).map(|limits| match limits {
+                None => change.removes_limits = true,
+                Some(limits) => change.limits = limits,
+            }),
+            "allowedAddresses" => networks(value).map(|networks| change.allowed_addresses = Some(networks)),
+            _ => Ok(()),
+        };
+        faults.extend(read.err().map(|message| FieldError::new(name.clone(), message)));
+    }
+    if faults.is_empty() { Ok(change) } else { Err(faults) }
 }
 
 fn parse_rotation(members: &[(String, Value)]) -> Result<Rotation, Vec<FieldError>> {
@@ -201,7 +215,22 @@ fn unknown(name: &str, message: &'static str) -> FieldError {
     FieldError::new(if shown { name.to_owned() } else { "body".to_owned() }, message)
 }
 
-fn scopes_of(value: &Value) -> Result<ScopeSet, &'static str> {
+fn text(value: &Value) -> Result<&str, &'static str> {
+    value.as_str().ok_or("must be a string")
+}
+
+fn instant(value: &Value) -> Result<Option<Timestamp>, &'static str> {
+    match value {
+        Value::Null => Ok(None),
+        value => value
+            .as_str()
+            .and_then(|text| text.parse().ok())
+            .map(Some)
+            .ok_or("must be an RFC 3339 date and time such as 2030-01-31T12:00:00Z"),
+    }
+}
+
+fn scopes(value: &Value) -> Result<ScopeSet, &'static str> {
     let Value::Array(scopes) = value else { return Err("must be an array of strings") };
     scopes
         .iter()
@@ -212,8 +241,33 @@ fn scopes_of(value: &Value) -> Result<ScopeSet, &'static str> {
         .collect()
 }
 
-/// An empty array is rejected: it could mean "from nowhere" as well as "from anywhere".
-fn networks(value: &Value) -> Option<Vec<Network>> {
-    let networks = value.as_array().filter(|networks| !networks.is_empty())?;
-    networks.iter().map(|network| network.as_str()?.parse().ok()).collect()
+/// Limits by category; `None` for one that is not to be, or in place of all of them.
+type Limits = BTreeMap<String, Option<u32>>;
+
+fn limits(value: &Value) -> Result<Option<Limits>, &'static str> {
+    let limit = |(category, limit): (&String, &Value)| {
+        if limit.is_null() {
+            return Some((category.clone(), None));
+        }
+        let limit = limit.as_u64().and_then(|limit| u32::try_from(limit).ok()).filter(|limit| *limit > 0);
+        Some((category.clone(), Some(limit?)))
+    };
+    let limits = match value {
+        Value::Null => Some(None),
+        Value::Object(limits) => limits.iter().map(limit).collect::<Option<_>>().map(Some),
+        _ => None,
+    };
+    limits.ok_or("must be null or an object of requests by category, such as {\"read\":5000}")
+}
+
+/// Empty for `null`. An empty array is rejected: it could mean "from nowhere" as well as "from anywhere".
+fn networks(value: &Value) -> Result<Vec<Network>, &'static str> {
+    let read =
+        |networks: &Vec<Value>| networks.iter().map(|network| network.as_str()?.parse().ok()).collect();
+    let networks = match value {
+        Value::Null => Some(Vec::new()),
+        Value::Array(networks) if !networks.is_empty() => read(networks),
+        _ => None,
+    };
+    networks.ok_or("must be null or an array of at least one network such as 192.0.2.0/24 or 2001:db8::/32")
 }

@@ -17,7 +17,10 @@ pub(super) fn key(key: &KeyView) -> Value {
         "createdAt": key.created_at,
         "secretCreatedAt": key.secret_created_at,
         "ageDays": key.age.as_secs() / (24 * 60 * 60),
+        "lastUsedAt": key.last_used_at,
+        "notBefore": key.not_before,
         "expiresAt": key.expires_at,
+        "limits": key.limits,
         "allowedAddresses": networks(&key.allowed_addresses),
     })
 }

@@ -7,15 +7,17 @@ use axum::extract::{Query, RawPathParams, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, any};
-use http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, ETAG, RETRY_AFTER};
 use http::{Extensions, HeaderValue, StatusCode, request};
 
 mod body;
+mod entity_tag;
 mod json;
 mod query;
 
 use self::body::Rotation;
-use super::{Authority, KeyAction, KeyManager, ManageError};
+use self::entity_tag::{entity_tag, if_match};
+use super::{Authority, KeyAction, KeyManager, KeyView, ManageError};
 use crate::identity::{Authentication, Principal};
 use crate::key::KeyId;
 use crate::rejection::{ApiError, ErrorFormat, FieldError, Reason, Rejection, Success, log};
@@ -27,7 +29,9 @@ use crate::request::RequestView;
 /// | route | does | action |
 /// |---|---|---|
 /// | `GET /?limit=&cursor=&olderThanDays=` | lists keys, oldest first, 100 at a time | [`Read`](KeyAction::Read) |
-/// | `POST /` with `{"name": …, "scopes": […], "expiresAt": …, "allowedAddresses": […]}` | creates a key; 201, with `key` | [`Create`](KeyAction::Create) |
+/// | `POST /` with `{"name": …, "scopes": […], "expiresAt": …, "notBefore": …, "limits": {…}, "allowedAddresses": […]}` | creates a key; 201, with `key` | [`Create`](KeyAction::Create) |
+/// | `GET /{id}` | one key, also a revoked one | [`Read`](KeyAction::Read) |
+/// | `PATCH /{id}` with what changes of `name`, `scopes`, `expiresAt`, `notBefore`, `limits`, `allowedAddresses` | [updates](KeyManager::update) a key | [`Update`](KeyAction::Update) |
 /// | `POST /{id}/rotate` | gives a key a new secret; 200, with `key` | [`Rotate`](KeyAction::Rotate) |
 /// | `POST /{id}/revoke` | revokes a key, which stays in the list | [`Revoke`](KeyAction::Revoke) |
 /// | `DELETE /{id}` | removes a key for good; returns its identifier and `"deleted":true` | [`Delete`](KeyAction::Delete) |
@@ -39,8 +43,8 @@ use crate::request::RequestView;
 ///
 /// ```json
 /// {"id":"k7Jc0qWvTz4n8XsB","name":"Production","hint":"wfk_…45pq","scopes":["workflows:read"],"status":"active",
-///  "createdAt":"2023-12-14T05:20:00Z","secretCreatedAt":"2023-12-14T05:20:00Z","ageDays":0,"expiresAt":null,
-///  "allowedAddresses":["192.0.2.0/24"]}
+///  "createdAt":"2023-12-14T05:20:00Z","secretCreatedAt":"2023-12-14T05:20:00Z","ageDays":0,"lastUsedAt":null,
+///  "notBefore":null,"expiresAt":null,"limits":{"read":5000},"allowedAddresses":["192.0.2.0/24"]}
 /// ```
 ///
 /// 1. A request without a principal is always rejected with 401.
@@ -48,13 +52,19 @@ use crate::request::RequestView;
 ///    [manager](KeyManager::with_scope_for) sets the scope.
 /// 3. An identifier that is malformed, unknown, or of another owner gets the same 404. So does a revoked key, unless
 ///    it is to be deleted.
-/// 4. A body is one JSON object of at most 16 KiB, sent as `application/json`. `name` and `scopes` are required;
-///    `expiresAt` (RFC 3339) and `allowedAddresses` (networks, such as `192.0.2.0/24`) are optional. An unknown or
-///    repeated member, or one of a wrong type, gets a 400 that lists every fault, and nothing is stored.
+/// 4. A body is one JSON object of at most 16 KiB, sent as `application/json`. For a new key `name` and `scopes` are
+///    required; `expiresAt` and `notBefore` (RFC 3339), `limits` (requests in a window, by category) and
+///    `allowedAddresses` (networks, such as `192.0.2.0/24`) are optional. An unknown or repeated member, or one of a
+///    wrong type, gets a 400 that lists every fault, and nothing is stored.
 /// 5. A caller whose key expires or is revoked while the body is being sent gets no new key: 403.
 /// 6. `allowedAddresses` is `null` for a key that may be used from any address. A new key without it gets those of
 ///    the caller's key.
 /// 7. No response may be cached.
+/// 8. `PATCH` takes a merge patch (RFC 7396), also as `application/merge-patch+json`: what it does not name stays;
+///    `null` removes an instant, a limit, all limits, or all restrictions to addresses; scopes and networks are
+///    replaced as a whole.
+/// 9. `GET` and `PATCH` of one key send its version as `ETag`. `PATCH` with `If-Match` (RFC 9110 section 13.1.1), one
+///    tag, gets 412 if the key was changed meanwhile.
 ///
 /// A rotation needs no body. Its optional members are
 ///
@@ -96,11 +106,12 @@ impl<F: ErrorFormat<Body>> KeyRoutes<F> {
         let delete_revokes = self.delete_revokes;
         let routes = Arc::new(Routes { manager: self.manager, errors: self.errors });
         let router = Router::new().route("/", only("GET,HEAD,POST").get(list::<F>).post(create::<F>));
+        let one = only("GET,HEAD,PATCH,DELETE").get(read::<F>).patch(update::<F>);
         let router = if delete_revokes {
-            router.route("/{key_id}", only("DELETE").delete(revoke::<F>))
+            router.route("/{key_id}", one.delete(revoke::<F>))
         } else {
             router
-                .route("/{key_id}", only("DELETE").delete(delete::<F>))
+                .route("/{key_id}", one.delete(delete::<F>))
                 .route("/{key_id}/rotate", only("POST").post(rotate::<F>))
                 .route("/{key_id}/revoke", only("POST").post(revoke::<F>))
         };
@@ -126,6 +137,16 @@ impl<F: ErrorFormat<Body>> Routes<F> {
             Ok(success) => self.errors.success(&success),
             Err(error) => self.fail(head, &error),
         }
+    }
+
+    /// With the version as entity tag.
+    fn answer_key(&self, head: &Head, result: Result<KeyView, ManageError>) -> Response {
+        let tag = result.as_ref().ok().map(|key| entity_tag(key.version));
+        let mut response = self.answer(head, result.map(|key| success(StatusCode::OK, json::key(&key))));
+        if let Some(tag) = tag {
+            response.headers_mut().insert(ETAG, tag);
+        }
+        response
     }
 
     fn fail(&self, head: &Head, error: &ManageError) -> Response {
@@ -230,6 +251,36 @@ async fn create<F: ErrorFormat<Body>>(State(routes): State<Arc<Routes<F>>>, requ
         Ok(success(StatusCode::CREATED, json::created(&created)))
     };
     routes.answer(&head, result.await)
+}
+
+async fn read<F: ErrorFormat<Body>>(
+    State(routes): State<Arc<Routes<F>>>,
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+) -> Response {
+    let (head, _) = request.into_parts();
+    let result = async {
+        let (authority, id) = routes.begin(&head.extensions, KeyAction::Read, parameters)?;
+        routes.manager.get(&authority, &id).await
+    };
+    routes.answer_key(&head, result.await)
+}
+
+async fn update<F: ErrorFormat<Body>>(
+    State(routes): State<Arc<Routes<F>>>,
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let result = async {
+        let (authority, id) = routes.begin(&head.extensions, KeyAction::Update, parameters)?;
+        let mut change = body::change(&head.headers, body).await?;
+        if let Some(version) = if_match(&head.headers)? {
+            change = change.if_version(version);
+        }
+        routes.manager.update(&authority, &id, change).await
+    };
+    routes.answer_key(&head, result.await)
 }
 
 async fn rotate<F: ErrorFormat<Body>>(

@@ -97,6 +97,7 @@ fn code(kind: ErrorKind) -> u16 {
         ErrorKind::OrganizationMissing | ErrorKind::Invalid => 3,
         ErrorKind::OrganizationNotFound | ErrorKind::NotFound => 5,
         ErrorKind::AlreadyExists => 6,
+        ErrorKind::Overtaken => 9,
         ErrorKind::OrganizationMismatch | ErrorKind::Forbidden => 7,
         ErrorKind::Unavailable => 14,
         ErrorKind::Misconfigured => 13,

@@ -11,9 +11,9 @@ ALL, READ_ONLY = os.environ["WORKFLOWS_API_KEY"], os.environ["READ_ONLY_API_KEY"
 checks = 0
 
 
-def call(method, path, key=None, body=None):
+def call(method, path, key=None, body=None, more={}):
     connection = http.client.HTTPConnection(base.hostname, base.port, timeout=10)
-    headers = {"x-api-key": key} if key is not None else {}
+    headers = ({"x-api-key": key} if key is not None else {}) | more
     if body is not None:
         headers["Content-Type"] = "application/json"
     connection.request(method, base.path + path, json.dumps(body) if body is not None else None, headers)
@@ -23,12 +23,12 @@ def call(method, path, key=None, body=None):
     return response.status, response.headers, json.loads(text) if text else None
 
 
-def patiently(method, path, key=None, body=None):
+def patiently(method, path, key=None, body=None, more={}):
     """Waits as Retry-After says, once."""
-    answer = call(method, path, key, body)
+    answer = call(method, path, key, body, more)
     if answer[0] == 429:
         time.sleep(int(answer[1]["Retry-After"]))
-        answer = call(method, path, key, body)
+        answer = call(method, path, key, body, more)
     return answer
 
 
@@ -74,6 +74,13 @@ expect("limit fields", [name for name in ("Limit", "Remaining", "Reset") if f"X-
 made = mint("workflows:read")
 listed = patiently("GET", "/auth/api-keys", ALL)[2]["data"]
 expect("listed", [key["name"] for key in listed if key["id"] == made["id"]], ["python"])
+path = f"/auth/api-keys/{made['id']}"
+status, headers, body = patiently("GET", path, ALL)
+expect("one key", (status, body["data"]["name"], headers["ETag"]), (200, "python", '"0"'))
+status, headers, body = patiently("PATCH", path, ALL, {"name": "Python"}, {"If-Match": '"0"'})
+expect("changed", (status, body["data"]["name"], headers["ETag"]), (200, "Python", '"1"'))
+status, _, body = patiently("PATCH", path, ALL, {"name": "late"}, {"If-Match": '"0"'})
+expect("overtaken", (status, body["error"]["code"]), (412, "PRECONDITION_FAILED"))
 expect("revoked", patiently("DELETE", f"/auth/api-keys/{made['id']}", ALL)[0], 200)
 expect("refused at once", call("GET", "/workflows", made["key"])[0], 401)
 

@@ -1,0 +1,112 @@
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use crate::address::Network;
+use crate::clock::Timestamp;
+use crate::key::KeyRecord;
+use crate::scope::{Scope, ScopeSet};
+
+/// What to change of a key; everything else stays. Made by [`KeyManager::update`](super::KeyManager::update).
+///
+/// ```
+/// use tower_api_keys::manage::KeyChange;
+///
+/// let change = KeyChange::new().name("Nightly export").scopes(["runs:read"]).limit("read", 5_000).expires_at(None);
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct KeyChange {
+    pub(super) version: Option<u64>,
+    pub(super) name: Option<String>,
+    pub(super) scopes: Option<ScopeSet>,
+    pub(super) has_invalid_scope: bool,
+    pub(super) not_before: Option<Option<Timestamp>>,
+    pub(super) expires_at: Option<Option<Timestamp>>,
+    pub(super) removes_limits: bool,
+    /// By category; `None` removes the limit, zero is a fault.
+    pub(super) limits: BTreeMap<String, Option<u32>>,
+    pub(super) allowed_addresses: Option<Vec<Network>>,
+}
+
+impl KeyChange {
+    /// Changes nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the name: 1 to 100 characters, not all blank, no control characters.
+    pub fn name(self, name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    /// Replaces all scopes: texts, `resource:action` or `resource:*`, or a [`ScopeSet`]. With an invalid one the update
+    /// fails with [`Invalid`](super::ManageError::Invalid).
+    pub fn scopes<S: AsRef<str>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        let scopes = scopes.into_iter().map(|scope| scope.as_ref().parse::<Scope>());
+        match scopes.collect::<Result<_, _>>() {
+            Ok(scopes) => self.scopes = Some(scopes),
+            Err(_) => self.has_invalid_scope = true,
+        }
+        self
+    }
+
+    /// Sets the first instant at which the key verifies; `None`: it does from now on.
+    pub fn not_before(self, start: impl Into<Option<Timestamp>>) -> Self {
+        Self { not_before: Some(start.into()), ..self }
+    }
+
+    /// Sets the first instant, in the future, at which the key no longer verifies; `None`: it does not expire.
+    pub fn expires_at(self, end: impl Into<Option<Timestamp>>) -> Self {
+        Self { expires_at: Some(end.into()), ..self }
+    }
+
+    /// Sets the key's own limit in one rate limit category, at least 1 request in a window; `None` removes it.
+    pub fn limit(mut self, category: impl Into<String>, requests: impl Into<Option<u32>>) -> Self {
+        self.limits.insert(category.into(), requests.into());
+        self
+    }
+
+    /// Removes all of the key's own limits, but for those set with [`limit`](Self::limit).
+    pub fn without_limits(self) -> Self {
+        Self { removes_limits: true, ..self }
+    }
+
+    /// Replaces the networks that the key may be used from, at most 100; any address if there is none.
+    pub fn allowed_addresses(self, networks: impl IntoIterator<Item = Network>) -> Self {
+        Self { allowed_addresses: Some(networks.into_iter().collect()), ..self }
+    }
+
+    /// Changes the key only if this is still its [version](super::KeyView::version); otherwise the update fails with
+    /// [`Overtaken`](super::ManageError::Overtaken).
+    pub fn if_version(self, version: u64) -> Self {
+        Self { version: Some(version), ..self }
+    }
+
+    pub(super) fn apply(&self, record: &mut KeyRecord) {
+        if let Some(name) = &self.name {
+            record.name = name.as_str().into();
+        }
+        if let Some(scopes) = &self.scopes {
+            record.scopes = scopes.clone();
+        }
+        if let Some(end) = self.expires_at {
+            record.expires_at = end;
+        }
+        if let Some(start) = self.not_before {
+            record.extras.not_before = start;
+        }
+        if let Some(networks) = &self.allowed_addresses {
+            record.extras.allowed_addresses.clone_from(networks);
+        }
+        if self.removes_limits {
+            record.extras.limits.clear();
+        }
+        for (category, limit) in &self.limits {
+            match limit.and_then(NonZeroU32::new) {
+                Some(limit) => _ = record.extras.limits.insert(category.clone(), limit),
+                None => _ = record.extras.limits.remove(category),
+            }
+        }
+        record.extras.shrink();
+    }
+}
