@@ -19,7 +19,29 @@ use crate::scope::{Scope, ScopeSet};
 pub struct Principal {
     identity: Identity,
     scheme: &'static str,
-    companion: Option<Arc<Companion>>,
+    rare: Option<Arc<Rare>>,
+}
+
+/// What few callers have, elsewhere to keep principals small.
+#[derive(Default)]
+struct Rare {
+    companion: Option<Companion>,
+    /// The end of the old secret, if that was used.
+    retired_until: Option<Timestamp>,
+}
+
+/// Which of a key's secrets a request used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SecretStatus {
+    /// The secret in use.
+    InUse,
+    /// One that a [rotation](crate::manage::KeyManager::rotate) has replaced, or the companion's, in its grace period: it
+    /// authenticates requests, and cannot manage keys.
+    Retired {
+        /// The first instant at which it no longer verifies.
+        until: Timestamp,
+    },
 }
 
 /// The companion that was sent with the key.
@@ -53,7 +75,7 @@ pub(crate) struct Acting {
 
 impl Principal {
     pub(crate) fn new(record: Arc<KeyRecord>, scheme: &'static str) -> Self {
-        Self { identity: Identity::Key { record, acting: None }, scheme, companion: None }
+        Self { identity: Identity::Key { record, acting: None }, scheme, rare: None }
     }
 
     /// The key, with its own scopes and mode, acting for `organization`. A session is unchanged.
@@ -77,7 +99,7 @@ impl Principal {
         let acting = Acting { owner, role: Some(membership.role) };
         let (session, scopes) = (session.clone(), membership.scopes.clone());
         let identity = Identity::Session(Arc::new(ActingSession { session, scopes, acting }));
-        Some(Self { identity, scheme, companion: None })
+        Some(Self { identity, scheme, rare: None })
     }
 
     /// The principal of a request; `None` if the request is anonymous, or there is no outer layer.
@@ -192,12 +214,38 @@ impl Principal {
     }
 
     pub(crate) fn companion(&self) -> Option<&Companion> {
-        self.companion.as_deref()
+        self.rare.as_ref()?.companion.as_ref()
     }
 
     /// Adds a companion. The record must already be restricted to what the companion allows.
     pub(crate) fn with_companion(self, companion: Companion) -> Self {
-        Self { companion: Some(Arc::new(companion)), ..self }
+        let retired_until = self.rare.and_then(|rare| rare.retired_until);
+        Self { rare: Some(Arc::new(Rare { companion: Some(companion), retired_until })), ..self }
+    }
+
+    /// Notes that an old secret was used, which verifies until `end`.
+    pub(crate) fn with_retired_secret(self, end: Timestamp) -> Self {
+        debug_assert!(self.rare.is_none(), "the companion is added later");
+        Self { rare: Some(Arc::new(Rare { companion: None, retired_until: Some(end) })), ..self }
+    }
+
+    /// Which of the key's secrets the request used. For instance to tell a client that its secret ends soon; a session has
+    /// none to replace.
+    ///
+    /// ```
+    /// use tower_api_keys::Principal;
+    /// use tower_api_keys::identity::SecretStatus;
+    ///
+    /// fn sunset(principal: &Principal) -> Option<String> {
+    ///     match principal.secret_status() {
+    ///         SecretStatus::Retired { until } => Some(until.to_string()),
+    ///         _ => None,
+    ///     }
+    /// }
+    /// ```
+    pub fn secret_status(&self) -> SecretStatus {
+        let retired_until = self.rare.as_ref().and_then(|rare| rare.retired_until);
+        retired_until.map_or(SecretStatus::InUse, |until| SecretStatus::Retired { until })
     }
 
     pub(crate) fn identity(&self) -> &Identity {

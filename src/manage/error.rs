@@ -50,6 +50,10 @@ pub enum Forbidden {
     /// The caller does not hold these scopes of the key.
     #[error("the caller does not hold all scopes of the key: {0:?}")]
     Scopes(ScopeSet),
+    /// The caller used a secret that a rotation has replaced, in its grace period. It authenticates requests, and manages
+    /// nothing: an old secret that leaked must neither make keys nor shut the owner out.
+    #[error("the secret was replaced: use the new one to manage keys")]
+    SecretRetired,
     /// The caller's own key, or its [companion](crate::credential::Companions), was valid when the request arrived.
     /// Since then it was revoked, deleted, disabled or rotated, has lost scopes, or has expired.
     #[error("the caller's own key has ended")]
@@ -104,6 +108,7 @@ impl Forbidden {
         match self {
             Self::ManagementScope(_) => "management_scope_missing",
             Self::Scopes(_) => "scopes_exceed_own",
+            Self::SecretRetired => "secret_retired",
             Self::Ended => "own_key_ended",
             Self::Expiry => "expiry_exceeds_own",
             Self::Limits => "limits_exceed_own",

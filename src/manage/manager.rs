@@ -7,6 +7,7 @@ use super::settings::Settings;
 use super::{AuditEvent, Authority, CreatedKey, Forbidden, KeyAction, KeyView, ManageError, NewKey, rules};
 use crate::InvalidValue;
 use crate::clock::{Clock, SystemClock};
+use crate::identity::SecretStatus;
 use crate::key::{KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::{KeyAdministration, KeyQuery, Page, StoreError, StoreErrorKind};
@@ -332,6 +333,9 @@ impl KeyManager {
         match authority.bound() {
             Some(caller) if !needed.is_met_by(caller.scopes()) => {
                 Err(attempt.forbidden(Forbidden::ManagementScope(needed.clone())))
+            }
+            Some(caller) if action != KeyAction::Read && caller.secret_status() != SecretStatus::InUse => {
+                Err(attempt.forbidden(Forbidden::SecretRetired))
             }
             _ => Ok(attempt),
         }

@@ -6,6 +6,7 @@
 //! Every operation of a [`Principal`](crate::Principal) follows these rules, in the order they are checked:
 //!
 //! 1. Managing keys needs its own scope, by default `api-keys:read` or `api-keys:write`. Having a key is not enough.
+//!    A secret that a rotation has replaced authenticates requests in its grace period, and manages nothing but lists keys.
 //! 2. A key of another organization or mode is treated exactly as if it did not exist.
 //! 3. A caller cannot grant more than it has. A caller that gets a secret (create, rotate) or reactivates a key
 //!    (enable) must hold each of the key's scopes, must not expire before it, must not have lower limits, and must

@@ -9,9 +9,10 @@ use http::request;
 
 use super::checks::Checks;
 use super::facts::{Facts, Flow, Pending, Position, Stages};
+use super::presented::Verified;
 use super::stage::access;
 use super::stage::preflight::is_preflight;
-use crate::identity::{Authentication, Caller, Principal, SessionAuthenticator};
+use crate::identity::{Authentication, Caller, SessionAuthenticator};
 use crate::rejection::{Reason, Rejection};
 use crate::request::RequestView;
 use crate::store::FindResult;
@@ -132,10 +133,10 @@ impl Checks {
             }
             Pending::Refresh { presented, verified } => {
                 let now = facts.now(&*self.clock);
-                let scheme = presented.scheme;
+                let (scheme, retired_until) = (presented.scheme, verified.retired_until);
                 match contain(self.refreshed(&presented, verified, now)).await {
                     Ok(record) => {
-                        facts.caller = Caller::Principal(Principal::new(record, scheme));
+                        facts.caller = Caller::Principal(Verified::principal(record, scheme, retired_until));
                         self.authenticated(facts, RequestView::of_parts(head))
                     }
                     Err(Panicked) => self.panicked(),

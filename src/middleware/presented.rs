@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::address::ClientAddress;
+use crate::clock::Timestamp;
 use crate::credential::{Credential, SessionToken};
+use crate::identity::Principal;
 use crate::key::{Candidates, KeyId, KeyRecord, Mode, SecretString};
 use crate::store::KeySelector;
 
@@ -25,9 +27,25 @@ pub(super) struct Verified {
     pub(super) candidate: usize,
     /// Whether it was the next secret, so far unused.
     pub(super) is_next: bool,
+    /// The end of the secret, if it was the one before.
+    pub(super) retired_until: Option<Timestamp>,
 }
 
 impl Verified {
+    /// The caller, by `record` as this use leaves it.
+    #[inline]
+    pub(super) fn principal(
+        record: Arc<KeyRecord>,
+        scheme: &'static str,
+        retired_until: Option<Timestamp>,
+    ) -> Principal {
+        let principal = Principal::new(record, scheme);
+        match retired_until {
+            None => principal,
+            Some(end) => principal.with_retired_secret(end),
+        }
+    }
+
     /// Whether this use of the key changes what is stored of it.
     pub(super) fn is_outdated(&self) -> bool {
         self.candidate > 0 || self.is_next
@@ -37,7 +55,7 @@ impl Verified {
 impl From<Arc<KeyRecord>> for Verified {
     /// A key that is stored as it should be.
     fn from(record: Arc<KeyRecord>) -> Self {
-        Self { record, candidate: 0, is_next: false }
+        Self { record, candidate: 0, is_next: false, retired_until: None }
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
 use tower_api_keys::clock::{ManualClock, Timestamp};
+use tower_api_keys::identity::SecretStatus;
 use tower_api_keys::key::{KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, Peppers};
 use tower_api_keys::manage::{
     Actor, AuditEvent, Authority, CreatedKey, Forbidden, KeyAction, KeyChange, KeyManager, KeyStatus,
@@ -161,6 +162,7 @@ fn outcome<T>(result: &Result<T, ManageError>) -> String {
         Ok(_) => "ok".into(),
         Err(ManageError::Forbidden(Forbidden::ManagementScope(_))) => "management scope".into(),
         Err(ManageError::Forbidden(Forbidden::Scopes(missing))) => format!("scopes {missing:?}"),
+        Err(ManageError::Forbidden(Forbidden::SecretRetired)) => "secret retired".into(),
         Err(ManageError::Forbidden(Forbidden::Ended)) => "ended".into(),
         Err(ManageError::Forbidden(Forbidden::Expiry)) => "expiry".into(),
         Err(ManageError::Forbidden(Forbidden::Limits)) => "limits".into(),
@@ -564,6 +566,64 @@ async fn a_rotation_keeps_the_id_and_the_old_secret_for_a_grace_period() {
         assert!(!world.verifies(third).await && !world.verifies(fourth).await, "no grace");
         assert!(world.verifies(fifth.secret.expose_secret()).await);
     }
+}
+
+/// Whoever finds an old secret must neither make keys that last nor shut the owner out.
+#[tokio::test]
+async fn a_secret_in_its_grace_period_authenticates_requests_and_manages_nothing() {
+    for on_first_use in [false, true] {
+        let world = World::new();
+        let own = world.create(|_| {}).await;
+        let rotated = match on_first_use {
+            false => world.manager.rotate(&operator(), &own.key.id, HOUR).await,
+            true => world.manager.rotate_on_first_use(&operator(), &own.key.id, HOUR).await,
+        };
+        let rotated = rotated.unwrap();
+        // The first use of the next secret retires the old one.
+        let new = world.principal(rotated.secret.expose_secret()).await.unwrap();
+        let old = world.principal(own.secret.expose_secret()).await.unwrap();
+        assert_eq!(new.secret_status(), SecretStatus::InUse);
+        let until = START.saturating_add(HOUR);
+        assert_eq!(old.secret_status(), SecretStatus::Retired { until }, "on first use: {on_first_use}");
+        assert_eq!((old.key_id(), old.scopes()), (new.key_id(), new.scopes()), "it is the same caller");
+
+        let target = world.create(|key| key.scopes = scopes(&[])).await.key.id;
+        let (old, new) = (Authority::principal(&old), Authority::principal(&new));
+        world.take_events();
+        for target in [target, own.key.id] {
+            assert_eq!(outcome(&world.change(&old, KeyAction::Read, &target).await), "ok");
+            for action in CHANGES {
+                assert_eq!(outcome(&world.change(&old, action, &target).await), "secret retired", "{action}");
+            }
+        }
+        assert_eq!(outcome(&world.manager.create(&old, new_key(&[])).await), "secret retired");
+        assert_eq!(world.take_events().len(), 2 * CHANGES.len() + 1, "each is audited");
+        assert_eq!(outcome(&world.manager.create(&new, new_key(&[])).await), "ok");
+    }
+}
+
+/// A use that moves the key to another pepper is one of the old secret all the same.
+#[tokio::test]
+async fn an_old_secret_stays_retired_when_its_use_is_stored() {
+    let world = World::new();
+    let own = world.create(|_| {}).await;
+    let rotated = world.manager.rotate(&operator(), &own.key.id, HOUR).await.unwrap();
+    let peppers = Peppers::new(1, "0123456789abcdef0123456789abcdef".into()).unwrap().accept_unpeppered();
+    let keys = ApiKeys::builder(world.store.clone(), world.format.clone())
+        .header("x-api-key")
+        .clock(world.clock.clone())
+        .peppers(peppers)
+        .without_route_table()
+        .build()
+        .unwrap();
+    let world = World { keys, ..world };
+    for (secret, is_retired) in [(&own.secret, true), (&rotated.secret, false), (&own.secret, true)] {
+        let principal = world.principal(secret.expose_secret()).await.unwrap();
+        assert_eq!(principal.secret_status() != SecretStatus::InUse, is_retired);
+    }
+    let record = world.record(&own.key.id).await.unwrap();
+    let previous = record.extras().previous.unwrap();
+    assert_eq!([record.digest.pepper_id(), previous.digest.pepper_id()], [Some(1); 2], "both have moved");
 }
 
 #[tokio::test]

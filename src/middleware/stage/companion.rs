@@ -136,13 +136,15 @@ impl Checks {
         now: Now,
     ) -> Principal {
         if pair.key.is_outdated() {
-            pair.key = self.refreshed(key, pair.key, now).await.into();
+            let retired_until = pair.key.retired_until;
+            let record = self.refreshed(key, pair.key, now).await;
+            pair.key = Verified { retired_until, ..record.into() };
         }
         if let (VerifiedCompanion::BySecret(verified), Some(secret)) = (&pair.companion, &companion.secret) {
             if verified.is_outdated() {
-                let verified = verified.clone();
+                let (verified, retired_until) = (verified.clone(), verified.retired_until);
                 let record = self.refreshed(secret, verified, now).await;
-                pair.companion = VerifiedCompanion::BySecret(record.into());
+                pair.companion = VerifiedCompanion::BySecret(Verified { retired_until, ..record.into() });
             }
         }
         pair.into_principal(key, companion)
@@ -231,10 +233,15 @@ impl PresentedCompanion {
 
 impl Pair {
     fn into_principal(self, key: &PresentedKey, companion: &PresentedCompanion) -> Principal {
+        let of_companion = match &self.companion {
+            VerifiedCompanion::BySecret(verified) => verified.retired_until,
+            VerifiedCompanion::Named(_) => None,
+        };
+        let retired_until = self.key.retired_until.into_iter().chain(of_companion).min();
         let (record, other) = (self.key.record, self.companion.record().clone());
         let secret = companion.secret.as_ref().and_then(|secret| secret.digests.first());
         let presented = key.digests.first().copied().zip(secret.copied());
-        let principal = Principal::new(limited(record, &other), key.scheme);
+        let principal = Verified::principal(limited(record, &other), key.scheme, retired_until);
         principal.with_companion(Companion { record: other, presented })
     }
 }

@@ -80,7 +80,9 @@ impl Checks {
         match self.judge(found, &presented, facts.now(&*self.clock), client) {
             Ok(verified) if verified.is_outdated() => Flow::Waiting(Pending::Refresh { presented, verified }),
             Ok(verified) => {
-                facts.caller = Caller::Principal(Principal::new(verified.record, presented.scheme));
+                let Verified { record, retired_until, .. } = verified;
+                facts.caller =
+                    Caller::Principal(Verified::principal(record, presented.scheme, retired_until));
                 self.authenticated(facts, request)
             }
             Err(rejection) => rejection.into(),
@@ -144,7 +146,7 @@ impl Checks {
         verified: Verified,
         now: Now,
     ) -> Arc<KeyRecord> {
-        let Verified { record: stored, candidate, is_next } = verified;
+        let Verified { record: stored, candidate, is_next, .. } = verified;
         let mut record = KeyRecord::clone(&stored);
         if let Some(next) = record.extras.next.take_if(|_| is_next) {
             record.put_in_use(*next, now.timestamp());
@@ -201,7 +203,9 @@ pub(super) fn verify(
         return unverified(reason);
     }
     let is_next = is_other && record.extras.next.is_some();
-    Ok(Verified { record, candidate, is_next })
+    let previous = record.extras.previous.filter(|_| is_other && !is_next);
+    let retired_until = previous.map(|previous| previous.valid_until);
+    Ok(Verified { record, candidate, is_next, retired_until })
 }
 
 /// The digests of the secrets that verify: the one in use, and one other at most, of which the next one comes first.
