@@ -62,7 +62,7 @@ async fn deciding_about_a_good_key_allocates_nothing() {
 /// Bytes requested from the allocator by ten thousand keys: two scopes, a name and a hint, ten keys of an
 /// organization. `benches/memory.rs` shows the parts.
 #[test]
-fn a_key_in_memory_takes_fewer_than_three_hundred_bytes() {
+fn a_key_in_memory_takes_at_most_three_hundred_bytes() {
     const KEYS: usize = 10_000;
     let record = |index: usize| {
         let owner = Owner::organization(format!("org_{:012}", index / 10).parse().unwrap(), Mode::Live);
@@ -79,7 +79,7 @@ fn a_key_in_memory_takes_fewer_than_three_hundred_bytes() {
     stacks::at_once(store.insert(record(KEYS))).unwrap();
     let insert_all = || (0..KEYS).for_each(|index| stacks::at_once(store.insert(record(index))).unwrap());
     let bytes = measure(insert_all).bytes_current / KEYS as i64;
-    assert!(bytes < 290, "{bytes} bytes");
+    assert!(bytes <= 300, "{bytes} bytes");
 
     // Nothing is left of the replaced records, except that the set of digests may have grown: nine bytes a place.
     let replace_all = || {

@@ -4,7 +4,11 @@ use std::sync::Arc;
 use http::Extensions;
 
 use super::{Authentication, Role, Session};
+#[cfg(feature = "json")]
+use crate::InvalidValue;
 use crate::clock::Timestamp;
+#[cfg(feature = "json")]
+use crate::key::read_metadata;
 use crate::key::{Digest, KeyId, KeyRecord, Mode, OrganizationId, Owner, Tenant};
 use crate::scope::{Scope, ScopeSet};
 
@@ -227,6 +231,45 @@ impl Principal {
     pub(crate) fn with_retired_secret(self, end: Timestamp) -> Self {
         debug_assert!(self.rare.is_none(), "the companion is added later");
         Self { rare: Some(Arc::new(Rare { companion: None, retired_until: Some(end) })), ..self }
+    }
+
+    /// The key's [metadata](crate::key::Metadata) as a type of the application; a key without any, and a session, have that
+    /// of `{}`. Parsed once for each key and type, and then cloned.
+    ///
+    /// ```
+    /// use serde::Deserialize;
+    /// use tower_api_keys::{InvalidValue, Principal};
+    ///
+    /// #[derive(Clone, Deserialize)]
+    /// #[serde(default)]
+    /// struct Plan {
+    ///     tokens: u32,
+    /// }
+    ///
+    /// impl Default for Plan {
+    ///     fn default() -> Self {
+    ///         Self { tokens: 1_000 }
+    ///     }
+    /// }
+    ///
+    /// fn tokens(principal: &Principal) -> Result<u32, InvalidValue> {
+    ///     Ok(principal.metadata::<Plan>()?.tokens)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidValue`] if it is no such object. The error does not repeat it.
+    #[cfg(feature = "json")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
+    pub fn metadata<T>(&self) -> Result<T, InvalidValue>
+    where
+        T: serde::de::DeserializeOwned + Clone + Send + Sync + 'static,
+    {
+        match self.record().and_then(|record| record.extras.metadata.as_ref()) {
+            Some(metadata) => metadata.read(),
+            None => read_metadata("{}"),
+        }
     }
 
     /// Which of the key's secrets the request used. For instance to tell a client that its secret ends soon; a session has

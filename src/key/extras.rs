@@ -3,11 +3,12 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::{Deref, DerefMut};
 
-use super::{NextSecret, PreviousSecret};
+use super::{Metadata, NextSecret, PreviousSecret};
 use crate::address::Network;
 use crate::clock::Timestamp;
 
-/// Rarely used fields of a key, boxed to keep records small: rotation secrets, own limits, allowed networks and a start time.
+/// Rarely used fields of a key, boxed to keep records small: rotation secrets, own limits, allowed networks, a start time
+/// and metadata.
 ///
 /// ```
 /// use std::num::NonZeroU32;
@@ -36,6 +37,8 @@ pub struct Extras {
     pub limits: BTreeMap<String, NonZeroU32>,
     /// The networks that the key may be used from. Empty by default: any address.
     pub allowed_addresses: Vec<Network>,
+    /// Data of the application's own.
+    pub metadata: Option<Metadata>,
 }
 
 /// The [`Extras`] of a key. They take one pointer if none is set.
@@ -48,6 +51,7 @@ static NONE: Extras = Extras {
     not_before: None,
     limits: BTreeMap::new(),
     allowed_addresses: Vec::new(),
+    metadata: None,
 };
 
 impl Sparse {

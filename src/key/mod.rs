@@ -18,6 +18,7 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
+mod actor;
 mod checksum;
 mod digest;
 mod extras;
@@ -25,6 +26,7 @@ mod format;
 mod generate;
 mod hmac;
 mod id;
+mod metadata;
 mod mode;
 mod owner;
 mod peppers;
@@ -32,6 +34,7 @@ mod record;
 mod secret;
 mod short_text;
 
+pub use actor::Actor;
 pub use digest::Digest;
 pub use extras::Extras;
 pub(crate) use extras::Sparse;
@@ -39,6 +42,9 @@ pub use format::{KeyFormat, KeyFormatBuilder, MalformedKey, ParsedKey};
 pub use generate::GeneratedKey;
 pub(crate) use hmac::HmacSha256;
 pub use id::KeyId;
+pub use metadata::Metadata;
+#[cfg(feature = "json")]
+pub(crate) use metadata::read as read_metadata;
 pub use mode::Mode;
 pub use owner::{OrganizationId, Owner, Tenant};
 pub(crate) use peppers::Candidates;

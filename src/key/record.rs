@@ -1,6 +1,7 @@
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Digest, Extras, KeyId, Owner, ShortText, Sparse};
+use super::{Actor, Digest, Extras, KeyId, Owner, ShortText, Sparse};
 use crate::clock::Timestamp;
 use crate::scope::ScopeSet;
 
@@ -47,6 +48,8 @@ pub struct KeyRecord {
     pub expires_at: Option<Timestamp>,
     /// Read with [`extras`](Self::extras), changed with [`extras_mut`](Self::extras_mut).
     pub(crate) extras: Sparse,
+    /// Read with [`created_by`](Self::created_by). Few are different, so stores in memory share them.
+    pub(crate) creator: Option<Arc<Actor>>,
     /// When the key was last used, as last written by the assembly that [records it](crate::ApiKeysBuilder::record_last_use). Not part of the record's
     /// version: [`replace`](crate::store::KeyAdministration::replace) leaves it unchanged.
     pub last_used_at: Option<Timestamp>,
@@ -69,12 +72,23 @@ impl KeyRecord {
             secret_created_at: created_at,
             expires_at: None,
             extras: Sparse::default(),
+            creator: None,
             last_used_at: None,
             version: 0,
         }
     }
 
-    /// The rarely used fields: rotation secrets, own limits, allowed networks and a start time.
+    /// Who made the key; `None` if that is not known, as for keys of a version that did not record it.
+    pub fn created_by(&self) -> Option<&Actor> {
+        self.creator.as_deref()
+    }
+
+    /// Sets who made the key, for a store that reads it back. Like the identifier, it never changes.
+    pub fn set_created_by(&mut self, creator: Option<Actor>) {
+        self.creator = creator.map(Arc::new);
+    }
+
+    /// The rarely used fields: rotation secrets, own limits, allowed networks, a start time and metadata.
     #[inline]
     pub fn extras(&self) -> &Extras {
         &self.extras

@@ -90,9 +90,11 @@ impl Attempt<'_> {
             limits: rules::inherited_limits(self.authority, &key.limits),
             allowed_addresses: rules::inherited_addresses(self.authority, key.allowed_addresses),
             not_before: key.not_before,
+            metadata: key.metadata,
             ..Extras::default()
         };
         record.extras = extras.into();
+        record.set_created_by(Some(self.authority.actor()));
         rules::may_hand_out(self.authority, &record).map_err(|forbidden| self.forbidden(forbidden))?;
         Ok(record)
     }
@@ -165,6 +167,7 @@ fn changed_fields(before: &KeyRecord, after: &KeyRecord) -> Vec<&'static str> {
         ("expiresAt", before.expires_at != after.expires_at),
         ("limits", old.limits != new.limits),
         ("allowedAddresses", old.allowed_addresses != new.allowed_addresses),
+        ("metadata", old.metadata != new.metadata),
     ];
     fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }

@@ -1,8 +1,8 @@
 use std::fmt;
 
-use super::{Actor, Forbidden};
+use super::Forbidden;
 use crate::clock::Timestamp;
-use crate::key::{KeyId, Owner};
+use crate::key::{Actor, KeyId, Owner};
 #[cfg(feature = "tracing")]
 use crate::log::TARGET;
 

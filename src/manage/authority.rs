@@ -1,7 +1,7 @@
-use std::fmt;
+use std::sync::Arc;
 
 use crate::identity::Principal;
-use crate::key::{KeyId, Owner};
+use crate::key::{Actor, Owner};
 
 /// The authority under which keys are managed; it determines whose keys.
 ///
@@ -12,18 +12,7 @@ pub struct Authority(Holder);
 #[derive(Clone, Debug)]
 enum Holder {
     Principal(Principal),
-    Operator(Owner),
-}
-
-/// The actor of an operation, for the audit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Actor {
-    /// The caller with this key.
-    Key(KeyId),
-    /// A person in a session, by the [identifier of the session](crate::identity::Session::id).
-    Session(KeyId),
-    /// The application's own code or command line.
-    Operator,
+    Operator(Owner, Option<Arc<str>>),
 }
 
 impl Authority {
@@ -38,14 +27,24 @@ impl Authority {
     /// Needs no scope and can grant every [grantable scope](super::KeyManager::with_grantable_scopes), but only to
     /// `owner`. Never make one from client input.
     pub fn operator(owner: Owner) -> Self {
-        Self(Holder::Operator(owner))
+        Self(Holder::Operator(owner, None))
+    }
+
+    /// Names the person on whose behalf the operator acts, for audit and for keys that are created: 1 to 100 characters, not
+    /// all blank, no control characters. Nothing else depends on the name. Does nothing for the caller of a request.
+    #[must_use]
+    pub fn by(self, person: impl Into<Arc<str>>) -> Self {
+        match self.0 {
+            Holder::Operator(owner, _) => Self(Holder::Operator(owner, Some(person.into()))),
+            holder => Self(holder),
+        }
     }
 
     /// The owner whose keys are managed.
     pub fn owner(&self) -> &Owner {
         match &self.0 {
             Holder::Principal(principal) => principal.owner(),
-            Holder::Operator(owner) => owner,
+            Holder::Operator(owner, _) => owner,
         }
     }
 
@@ -56,7 +55,15 @@ impl Authority {
                 Actor::Session(*principal.key_id())
             }
             Holder::Principal(principal) => Actor::Key(*principal.key_id()),
-            Holder::Operator(_) => Actor::Operator,
+            Holder::Operator(_, person) => Actor::Operator(person.clone()),
+        }
+    }
+
+    /// The name of the person that the operator acts for.
+    pub(super) fn person(&self) -> Option<&str> {
+        match &self.0 {
+            Holder::Operator(_, person) => person.as_deref(),
+            Holder::Principal(_) => None,
         }
     }
 
@@ -64,18 +71,7 @@ impl Authority {
     pub(super) fn bound(&self) -> Option<&Principal> {
         match &self.0 {
             Holder::Principal(principal) => Some(principal),
-            Holder::Operator(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Actor {
-    /// `key` or `session` and the identifier, or `operator`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Key(id) => write!(f, "key {id}"),
-            Self::Session(id) => write!(f, "session {id}"),
-            Self::Operator => f.write_str("operator"),
+            Holder::Operator(..) => None,
         }
     }
 }

@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
+use crate::InvalidValue;
 use crate::address::Network;
 use crate::clock::Timestamp;
-use crate::key::KeyRecord;
+use crate::key::{KeyRecord, Metadata};
 use crate::scope::{Scope, ScopeSet};
 
 /// What to change of a key; everything else stays. Made by [`KeyManager::update`](super::KeyManager::update).
@@ -26,6 +27,10 @@ pub struct KeyChange {
     /// By category; `None` removes the limit, zero is a fault.
     pub(super) limits: BTreeMap<String, Option<u32>>,
     pub(super) allowed_addresses: Option<Vec<Network>>,
+    pub(super) metadata: Option<Option<Metadata>>,
+    /// An object to merge into the metadata (RFC 7396).
+    #[cfg(feature = "axum")]
+    pub(super) metadata_patch: Option<serde_json::Value>,
 }
 
 impl KeyChange {
@@ -76,13 +81,19 @@ impl KeyChange {
         Self { allowed_addresses: Some(networks.into_iter().collect()), ..self }
     }
 
+    /// Replaces the metadata; `None` removes it.
+    pub fn metadata(self, metadata: impl Into<Option<Metadata>>) -> Self {
+        Self { metadata: Some(metadata.into()), ..self }
+    }
+
     /// Changes the key only if this is still its [version](super::KeyView::version); otherwise the update fails with
     /// [`Overtaken`](super::ManageError::Overtaken).
     pub fn if_version(self, version: u64) -> Self {
         Self { version: Some(version), ..self }
     }
 
-    pub(super) fn apply(&self, record: &mut KeyRecord) {
+    /// Changes `record`. The metadata is not valid if it would become too long.
+    pub(super) fn apply(&self, record: &mut KeyRecord) -> Result<(), InvalidValue> {
         if let Some(name) = &self.name {
             record.name = name.as_str().into();
         }
@@ -98,6 +109,9 @@ impl KeyChange {
         if let Some(networks) = &self.allowed_addresses {
             record.extras.allowed_addresses.clone_from(networks);
         }
+        if let Some(metadata) = &self.metadata {
+            record.extras.metadata.clone_from(metadata);
+        }
         if self.removes_limits {
             record.extras.limits.clear();
         }
@@ -107,6 +121,62 @@ impl KeyChange {
                 None => _ = record.extras.limits.remove(category),
             }
         }
+        #[cfg(feature = "axum")]
+        if let Some(patch) = &self.metadata_patch {
+            let metadata = record.extras.metadata.as_ref();
+            let mut merged = metadata.map_or_else(|| Ok(serde_json::Value::Null), Metadata::read)?;
+            merge(&mut merged, patch);
+            record.extras.metadata = Some(Metadata::new(&merged)?);
+        }
         record.extras.shrink();
+        Ok(())
+    }
+}
+
+/// A merge patch: RFC 7396 section 2.
+#[cfg(feature = "axum")]
+fn merge(target: &mut serde_json::Value, patch: &serde_json::Value) {
+    let serde_json::Value::Object(patch) = patch else {
+        target.clone_from(patch);
+        return;
+    };
+    if !target.is_object() {
+        *target = serde_json::json!({});
+    }
+    for (name, value) in patch {
+        match value {
+            serde_json::Value::Null => _ = target.as_object_mut().and_then(|target| target.remove(name)),
+            value => merge(&mut target[name.as_str()], value),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "axum"))]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The examples of RFC 7396, appendix A, whose results are objects.
+    #[test]
+    fn objects_are_merged_as_in_the_rfc() {
+        for (target, patch, want) in [
+            (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"b"}), json!({"b":"c"}), json!({"a":"b","b":"c"})),
+            (json!({"a":"b"}), json!({"a":null}), json!({})),
+            (json!({"a":"b","b":"c"}), json!({"a":null}), json!({"b":"c"})),
+            (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"c"}), json!({"a":["b"]}), json!({"a":["b"]})),
+            (json!({"a":{"b":"c"}}), json!({"a":{"b":"d","c":null}}), json!({"a":{"b":"d"}})),
+            (json!({"a":[{"b":"c"}]}), json!({"a":[1]}), json!({"a":[1]})),
+            (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
+            (json!([1, 2]), json!({"a":"b","c":null}), json!({"a":"b"})),
+            (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
+            (Value::Null, json!({"a":1}), json!({"a":1})),
+        ] {
+            let mut merged = target.clone();
+            merge(&mut merged, &patch);
+            assert_eq!(merged, want, "{target} {patch}");
+        }
     }
 }

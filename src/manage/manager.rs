@@ -330,6 +330,9 @@ impl KeyManager {
         let attempt = Attempt { settings: &self.0, authority, action, key_id, now };
         let own = self.0.scopes.iter().find(|(of, _)| *of == action).map(|(_, scope)| scope);
         let needed = own.unwrap_or(if action == KeyAction::Read { &self.0.read } else { &self.0.write });
+        if authority.person().is_some_and(|name| !rules::is_name(name)) {
+            return Err(ManageError::invalid("operator", "must be a name of 1 to 100 characters"));
+        }
         match authority.bound() {
             Some(caller) if !needed.is_met_by(caller.scopes()) => {
                 Err(attempt.forbidden(Forbidden::ManagementScope(needed.clone())))

@@ -71,7 +71,7 @@ mod view;
 
 pub(crate) use audit::AuditSink;
 pub use audit::{AuditEvent, KeyAction};
-pub use authority::{Actor, Authority};
+pub use authority::Authority;
 pub use error::{Forbidden, ManageError};
 pub use key_change::KeyChange;
 pub use manager::KeyManager;

@@ -1,8 +1,10 @@
-use crate::address::Network;
-use crate::clock::Timestamp;
-use crate::scope::{Scope, ScopeSet};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+
+use crate::address::Network;
+use crate::clock::Timestamp;
+use crate::key::Metadata;
+use crate::scope::{Scope, ScopeSet};
 
 /// The properties of a key to create. Owner and mode come from the [`Authority`](super::Authority).
 ///
@@ -33,6 +35,8 @@ pub struct NewKey {
     /// The networks that it may be used from, at most 100. If empty, those of the key that creates this one; any
     /// address, if that key is not restricted.
     pub allowed_addresses: Vec<Network>,
+    /// Data of the application's own. Not inherited from the key that creates this one.
+    pub metadata: Option<Metadata>,
     /// Whether an invalid scope was added.
     pub(super) has_invalid_scope: bool,
 }
@@ -47,6 +51,7 @@ impl NewKey {
             expires_at: None,
             limits: BTreeMap::new(),
             allowed_addresses: Vec::new(),
+            metadata: None,
             has_invalid_scope: false,
         }
     }

@@ -199,6 +199,11 @@ const LATE_EXPIRY: &str = "must not be later than keys can last here";
 const LATE_START: &str = "must be before the key expires";
 const MANY_NETWORKS: &str = "must be at most 100 networks";
 
+/// Whether a person may be named like this.
+pub(super) fn is_name(name: &str) -> bool {
+    name_fault(name).is_none()
+}
+
 fn name_fault(name: &str) -> Option<FieldError> {
     if name.trim().is_empty() || name.chars().count() > 100 {
         Some(FieldError::new("name", "must be 1 to 100 characters, not all of them blank"))

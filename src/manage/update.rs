@@ -1,6 +1,7 @@
 use super::attempt::Change;
 use super::{Authority, Forbidden, KeyAction, KeyChange, KeyManager, KeyView, ManageError, rules};
 use crate::key::KeyId;
+use crate::rejection::FieldError;
 
 impl KeyManager {
     /// Changes a key in place; its secret stays. The next request with the key is decided by the changed one.
@@ -40,8 +41,9 @@ impl KeyManager {
                     return Err(Forbidden::Ended.into());
                 }
                 let before = record.clone();
-                change.apply(record);
-                let faults = rules::change_faults(&change, &before, record, self.settings(), attempt.now);
+                let applied = change.apply(record);
+                let mut faults = rules::change_faults(&change, &before, record, self.settings(), attempt.now);
+                faults.extend(applied.err().map(|_| FieldError::new("metadata", TOO_LONG)));
                 if !faults.is_empty() {
                     return Err(ManageError::Invalid(faults));
                 }
@@ -51,3 +53,5 @@ impl KeyManager {
             .await
     }
 }
+
+const TOO_LONG: &str = "must be an object of at most 4096 bytes";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::address::Network;
 use crate::clock::Timestamp;
-use crate::key::{KeyId, KeyRecord, KeyState, Owner, SecretString};
+use crate::key::{Actor, KeyId, KeyRecord, KeyState, Metadata, Owner, SecretString};
 use crate::scope::ScopeSet;
 
 /// The properties of a key that may be shown: neither secret nor digest.
@@ -42,6 +42,10 @@ pub struct KeyView {
     pub limits: BTreeMap<String, NonZeroU32>,
     /// The networks that it may be used from; empty if any.
     pub allowed_addresses: Vec<Network>,
+    /// Data of the application's own.
+    pub metadata: Option<Metadata>,
+    /// Who made it, if known.
+    pub created_by: Option<Actor>,
     /// Counts the changes of the key, also those that use makes: a [next
     /// secret](crate::manage::KeyManager::rotate_on_first_use) that came into use, a move to another pepper. See
     /// [`KeyChange::if_version`](crate::manage::KeyChange::if_version).
@@ -92,6 +96,8 @@ impl KeyView {
             expires_at: record.expires_at,
             limits: record.extras.limits.clone(),
             allowed_addresses: record.extras.allowed_addresses.clone(),
+            metadata: record.extras.metadata.clone(),
+            created_by: record.created_by().cloned(),
             version: record.version,
         }
     }

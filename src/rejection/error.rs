@@ -117,8 +117,8 @@ impl<'e> ApiError<'e> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FieldError {
-    /// The field: `name`, `scopes`, `expiresAt`, `notBefore`, `limits`, `allowedAddresses`, `grace`, `key`, `digest`,
-    /// `hint`; from routes also `body`, `limit`, `cursor`, `olderThanDays`, or the name of an unknown member.
+    /// The field: `name`, `scopes`, `expiresAt`, `notBefore`, `limits`, `allowedAddresses`, `metadata`, `grace`, `key`,
+    /// `digest`, `hint`, `operator`; from routes also `body`, `If-Match`, `limit`, `cursor`, `olderThanDays`, or the name of an unknown member.
     pub field: Cow<'static, str>,
     /// The requirement, which follows the field's name: `must be in the future`.
     pub message: Cow<'static, str>,

@@ -40,7 +40,7 @@ pub trait KeyAdministration: KeyStore {
 
     /// Replaces the stored record of the same identifier and owner, if its version is still `record.version`.
     ///
-    /// The stored record gets the next version. A record's identifier, owner and creation time never change.
+    /// The stored record gets the next version. A record's identifier, owner, creation time and creator never change.
     ///
     /// # Errors
     ///

@@ -43,6 +43,7 @@
 //!
 //! ```sql
 #![doc = include_str!("sqlite/schema_1.sql")]
+#![doc = include_str!("sqlite/schema_2.sql")]
 //! ```
 //!
 //! - Compare and order texts byte for byte: `Ab` and `aB` are two identifiers. This is SQLite's default,

@@ -17,10 +17,10 @@ use tower::{Layer, ServiceExt};
 use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
 use tower_api_keys::clock::{ManualClock, Timestamp};
 use tower_api_keys::identity::SecretStatus;
-use tower_api_keys::key::{KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, Peppers};
+use tower_api_keys::key::{Actor, KeyFormat, KeyId, KeyRecord, KeyState, Metadata, Mode, Owner, Peppers};
 use tower_api_keys::manage::{
-    Actor, AuditEvent, Authority, CreatedKey, Forbidden, KeyAction, KeyChange, KeyManager, KeyStatus,
-    ManageError, NewKey,
+    AuditEvent, Authority, CreatedKey, Forbidden, KeyAction, KeyChange, KeyManager, KeyStatus, ManageError,
+    NewKey,
 };
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::store::{
@@ -743,7 +743,7 @@ async fn a_caller_whose_key_was_revoked_cannot_create_or_enable_keys() {
         let caller = world.caller(|_| {}).await;
         let own = match caller.actor() {
             Actor::Key(id) => id,
-            Actor::Session(_) | Actor::Operator => panic!("a caller has a key"),
+            Actor::Session(_) | Actor::Operator(_) => panic!("a caller has a key"),
         };
         world.clock.advance(Duration::from_secs(1));
         world.change(&operator(), ending, &own).await.unwrap();
@@ -867,6 +867,66 @@ async fn a_caller_whose_key_was_changed_meanwhile_gets_no_new_secret() {
             assert_eq!(outcome(&result), want, "change {number}, on first use: {on_first_use}");
         }
     }
+}
+
+/// A listing shows who made a key, and so does the audit.
+#[tokio::test]
+async fn a_key_knows_who_made_it() {
+    let world = World::new();
+    let caller_key = world.create(|_| {}).await;
+    let caller = Authority::principal(&world.principal(caller_key.secret.expose_secret()).await.unwrap());
+    for (authority, want) in [
+        (operator(), "operator".to_owned()),
+        (operator().by("ada"), "operator ada".to_owned()),
+        (caller.clone(), format!("key {}", caller_key.key.id)),
+        (caller.by("ada"), format!("key {}", caller_key.key.id)),
+    ] {
+        world.take_events();
+        let made = world.manager.create(&authority, new_key(&[])).await.unwrap().key;
+        let changed = KeyChange::new().name("renamed");
+        let changed = world.manager.update(&operator().by("eve"), &made.id, changed).await.unwrap();
+        for key in [&made, &changed, &world.manager.get(&operator(), &made.id).await.unwrap()] {
+            assert_eq!(key.created_by.as_ref().unwrap().to_string(), want);
+        }
+        let events = world.take_events();
+        let actors: Vec<_> = events.iter().map(|event| event.actor.to_string()).collect();
+        assert_eq!(actors, [&*want, "operator eve"]);
+    }
+    for name in ["", " ", "a\nb", &*"x".repeat(101)] {
+        let result = world.manager.create(&operator().by(name), new_key(&[])).await;
+        assert_eq!(outcome(&result), "operator", "{name:?}");
+    }
+}
+
+#[cfg(feature = "json")]
+#[tokio::test]
+async fn a_handler_reads_the_metadata_of_the_key_as_a_type_of_its_own() {
+    #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+    struct Plan {
+        #[serde(default)]
+        tokens: u32,
+    }
+
+    let world = World::new();
+    let metadata = |text: &str| Some(Metadata::from_json(text).unwrap());
+    let key = world.create(|key| key.metadata = metadata(r#"{"tokens":5,"crm":"c_1"}"#)).await;
+    let read = async || {
+        let principal = world.principal(key.secret.expose_secret()).await.unwrap();
+        principal.metadata::<Plan>().map(|plan| plan.tokens).map_err(|error| error.kind())
+    };
+    assert_eq!(read().await, Ok(5));
+    for (text, want) in
+        [(Some(r#"{"tokens":7}"#), Ok(7)), (Some(r#"{"tokens":"7"}"#), Err("metadata")), (None, Ok(0))]
+    {
+        let change = KeyChange::new().metadata(text.and_then(metadata));
+        let changed = world.manager.update(&operator(), &key.key.id, change).await.unwrap();
+        assert_eq!(changed.metadata.as_ref().map(Metadata::as_json), text);
+        assert_eq!(read().await, want, "{text:?}");
+    }
+    let created = world.create(|_| {}).await;
+    let principal = world.principal(created.secret.expose_secret()).await.unwrap();
+    assert_eq!(principal.metadata(), Ok(Plan { tokens: 0 }), "that of an empty object");
+    assert!(world.take_events().iter().all(|event| !format!("{event:?}").contains("tokens")));
 }
 
 #[tokio::test]
@@ -1224,7 +1284,7 @@ async fn exactly_the_operations_done_are_audited() {
     world.manager.delete(&operator(), &revoked).await.unwrap();
     let events = world.take_events();
     assert_eq!(events.len(), 1, "a revoked key is not revoked again");
-    assert_eq!((events[0].action, events[0].actor), (A::Delete, Actor::Operator));
+    assert_eq!((events[0].action, &events[0].actor), (A::Delete, &Actor::Operator(None)));
 }
 
 #[tokio::test]

@@ -2,12 +2,15 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tower_api_keys::clock::Timestamp;
-use tower_api_keys::key::{Digest, KeyFormat, KeyId, KeyRecord, KeyState, Mode, NextSecret, Owner, Peppers};
+use tower_api_keys::key::{
+    Digest, KeyFormat, KeyId, KeyRecord, KeyState, Metadata, Mode, NextSecret, Owner, Peppers, PreviousSecret,
+};
 use tower_api_keys::manage::{Authority, KeyManager, ManageError, NewKey};
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{KeyAdministration, KeyQuery, KeySelector, KeyStore, StoreErrorKind};
@@ -202,7 +205,51 @@ pub const DAMAGE: &[(&str, &str)] = &[
     ("not_before", "-1"),
     ("expires_at", "-1"),
     ("last_used_at", "-1"),
+    ("created_by", "'nobody'"),
+    ("created_by", "'key /'"),
+    ("metadata", "''"),
+    ("metadata", "'[]'"),
+    ("metadata", "'plan'"),
 ];
+
+/// Keys as an earlier version of the crate wrote them.
+pub const KEYS_OF_SCHEMA_1: &str = include_str!("keys_of_schema_1.sql");
+
+/// [`KEYS_OF_SCHEMA_1`] in a store that has migrated them: each is what it was, and can be changed.
+pub async fn keys_of_schema_1_are_as_good_as_before(store: &dyn KeyAdministration) {
+    let mut plain = KeyRecord::new("k_plain".parse().unwrap(), owner(), digest("plain"), START);
+    (plain.name, plain.hint) = ("Production".into(), "wfk_…ain".into());
+    plain.scopes = ScopeSet::parse_list(["runs:read"]).unwrap();
+    (plain.version, plain.last_used_at) = (1, Some(START));
+    let mut full = KeyRecord::new("k_full".parse().unwrap(), owner(), digest("full"), START);
+    (full.name, full.hint) = ("Full".into(), "wfk_…full".into());
+    full.scopes = ScopeSet::parse_list(["runs:*", "workflows:read"]).unwrap();
+    full.expires_at = Some(START.saturating_add(Duration::from_secs(86_400)));
+    full.secret_created_at = START.saturating_add(Duration::from_secs(60));
+    let valid_until = START.saturating_add(Duration::from_secs(3600));
+    full.extras_mut().previous = Some(PreviousSecret { digest: digest("previous"), valid_until });
+    full.extras_mut().not_before = Some(START);
+    full.extras_mut().limits.insert("read".to_owned(), NonZeroU32::new(5000).unwrap());
+    full.extras_mut().allowed_addresses = vec!["192.0.2.0/24".parse().unwrap()];
+    let system = Owner::system(Mode::Test);
+    let of_system = revoked(KeyRecord::new("k_revoked".parse().unwrap(), system, digest("revoked"), START));
+
+    for (record, secrets) in
+        [(&plain, &["plain"][..]), (&full, &["full", "previous"]), (&of_system, &["revoked"])]
+    {
+        assert_eq!(find(store, &record.id).await.as_ref(), Some(record));
+        for secret in secrets {
+            let found = store.find(KeySelector::Digests(&[digest(secret)])).await.unwrap();
+            assert_eq!(found.as_deref(), Some(record), "{secret}");
+        }
+    }
+    let page = store.list(&owner(), &KeyQuery::default()).await.unwrap();
+    assert_eq!(page.keys.iter().map(|key| &**key).collect::<Vec<_>>(), [&full, &plain]);
+    plain.extras_mut().metadata = Some(Metadata::from_json(r#"{"plan":"pro"}"#).unwrap());
+    store.replace(plain.clone()).await.unwrap();
+    plain.version += 1;
+    assert_eq!(find(store, &plain.id).await, Some(plain));
+}
 
 /// Every access to the damaged row reports the damage, and does not panic.
 pub async fn is_corrupt(store: &dyn KeyAdministration, id: &KeyId, secret: &str, damage: &str) {

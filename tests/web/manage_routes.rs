@@ -231,6 +231,15 @@ async fn a_key_is_read_and_changed_by_merge_patches_of_the_version_they_name() {
         ("\"2\"", json!({"limits": {"read": 9}}), 403, ""),
         ("\"2\"", json!({"scopes": ["runs:read"]}), 403, ""),
         ("\"2\"", json!({"limits": null, "notBefore": null, "allowedAddresses": null}), 200, "\"3\""),
+        ("", json!({"metadata": {"plan": "free", "crm": "c_1", "seats": {"max": 3}}}), 200, "\"4\""),
+        (
+            "",
+            json!({"metadata": {"plan": "pro", "crm": null, "seats": {"max": null, "used": 2}}}),
+            200,
+            "\"5\"",
+        ),
+        ("", json!({"metadata": ["pro"]}), 400, ""),
+        ("", json!({"metadata": {"more": "x".repeat(4_080)}}), 400, ""),
     ];
     for (if_match, patch, status, tag) in steps {
         let answer = world.patch(id, &caller, if_match, patch.clone()).await;
@@ -245,6 +254,7 @@ async fn a_key_is_read_and_changed_by_merge_patches_of_the_version_they_name() {
         "id": id, "name": "Nightly", "hint": made["hint"], "scopes": ["workflows:read"], "status": "active",
         "createdAt": made["createdAt"], "secretCreatedAt": made["secretCreatedAt"], "ageDays": 0,
         "lastUsedAt": null, "notBefore": null, "expiresAt": end, "limits": {}, "allowedAddresses": null,
+        "metadata": {"plan": "pro", "seats": {"used": 2}}, "createdBy": made["createdBy"],
     });
     assert_eq!(world.get(&format!("/{id}"), &caller).await.json(), want);
 
@@ -268,6 +278,7 @@ async fn a_key_is_made_listed_used_and_revoked() {
             "id": id, "key": key, "name": "CI", "hint": hint, "scopes": ["workflows:read"], "status": "active",
             "createdAt": "2023-12-14T05:20:00Z", "secretCreatedAt": "2023-12-14T05:20:00Z", "ageDays": 0,
             "lastUsedAt": null, "notBefore": null, "expiresAt": null, "limits": {}, "allowedAddresses": null,
+            "metadata": null, "createdBy": made["createdBy"],
         })
     );
     assert_eq!(
@@ -455,6 +466,7 @@ async fn bad_bodies_are_400_with_every_fault_and_nothing_is_stored() {
         (r#"{"name":"CI","scopes":[],"limits":{"read":0},"notBefore":"soon"}"#, &["limits", "notBefore"]),
         (r#"{"name":"CI","scopes":[],"limits":{"read":"9"}}"#, &["limits"]),
         (r#"{"name":"CI","scopes":[],"limits":["read"]}"#, &["limits"]),
+        (r#"{"name":"CI","scopes":[],"metadata":"pro"}"#, &["metadata"]),
         (r#"{"name":"CI","scopes":[],"Name":"CI","expires_at":null}"#, &["Name", "expires_at"]),
         (r#"{"name":7,"scopes":[],"status":"active"}"#, &["status", "name"]),
     ];

@@ -22,8 +22,8 @@ use tower_api_keys::credential::{
 use tower_api_keys::identity::{
     OrganizationPrincipal, OrganizationRule, Role, Session, SessionAuthenticator, SystemPrincipal,
 };
-use tower_api_keys::key::{KeyId, KeyRecord, Mode, Owner, Peppers, SecretString};
-use tower_api_keys::manage::{Actor, AuditEvent, KeyAction, KeyManager, ManageError};
+use tower_api_keys::key::{Actor, KeyId, KeyRecord, Mode, Owner, Peppers, SecretString};
+use tower_api_keys::manage::{AuditEvent, KeyAction, KeyManager, ManageError};
 use tower_api_keys::presets::payment_gateway::{self, ADMIN, EDITOR, VIEWER, key_format, payment_gateway};
 use tower_api_keys::rejection::{Reason, Rejection};
 use tower_api_keys::route::{Access, RouteMatching};
@@ -513,7 +513,7 @@ async fn a_session_manages_keys_within_its_own_scopes() {
     let gateway = payment_gateway(store().await)
         .sessions(Sessions::default())
         .clock(ManualClock::starting_at(START))
-        .audit(move |event: &AuditEvent| log.lock().unwrap().push(event.actor))
+        .audit(move |event: &AuditEvent| log.lock().unwrap().push(event.actor.clone()))
         .build()
         .unwrap();
     let manager = gateway.manager().clone();

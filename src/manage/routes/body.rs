@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::address::Network;
 use crate::clock::Timestamp;
+use crate::key::Metadata;
 use crate::manage::{KeyChange, KeyManager, ManageError, NewKey};
 use crate::rejection::FieldError;
 use crate::scope::{Scope, ScopeSet};
@@ -112,7 +113,8 @@ impl<'de> Deserialize<'de> for Members {
 }
 
 /// The members that a new key has, and an update can change.
-const PROPERTIES: [&str; 6] = ["name", "scopes", "expiresAt", "notBefore", "limits", "allowedAddresses"];
+const PROPERTIES: [&str; 7] =
+    ["name", "scopes", "expiresAt", "notBefore", "limits", "allowedAddresses", "metadata"];
 
 /// Reads every member, so that the client learns of all faults together.
 fn parse(members: &[(String, Value)]) -> Result<NewKey, Vec<FieldError>> {
@@ -134,6 +136,7 @@ fn parse(members: &[(String, Value)]) -> Result<NewKey, Vec<FieldError>> {
                 key.limits = limits.unwrap_or_default().into_iter().filter_map(set).collect();
             }),
             "allowedAddresses" => networks(value).map(|networks| key.allowed_addresses = networks),
+            "metadata" => metadata(value).map(|metadata| key.metadata = metadata),
             _ => Ok(()),
         };
         faults.extend(read.err().map(|message| FieldError::new(name.clone(), message)));
@@ -155,6 +158,10 @@ fn parse_change(members: &[(String, Value)]) -> Result<KeyChange, Vec<FieldError
                 Some(limits) => change.limits = limits,
             }),
             "allowedAddresses" => networks(value).map(|networks| change.allowed_addresses = Some(networks)),
+            "metadata" => metadata(value).map(|metadata| match metadata {
+                None => change.metadata = Some(None),
+                Some(_) => change.metadata_patch = Some(value.clone()),
+            }),
             _ => Ok(()),
         };
         faults.extend(read.err().map(|message| FieldError::new(name.clone(), message)));
@@ -258,6 +265,15 @@ fn limits(value: &Value) -> Result<Option<Limits>, &'static str> {
         _ => None,
     };
     limits.ok_or("must be null or an object of requests by category, such as {\"read\":5000}")
+}
+
+fn metadata(value: &Value) -> Result<Option<Metadata>, &'static str> {
+    match value {
+        Value::Null => Ok(None),
+        value => {
+            Metadata::new(value).map(Some).map_err(|_| "must be null or an object of at most 4096 bytes")
+        }
+    }
 }
 
 /// Empty for `null`. An empty array is rejected: it could mean "from nowhere" as well as "from anywhere".

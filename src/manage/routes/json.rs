@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::address::Network;
-use crate::key::KeyId;
+use crate::key::{Actor, KeyId, Metadata};
 use crate::manage::{CreatedKey, KeyView};
 use crate::scope::Scope;
 
@@ -22,6 +22,8 @@ pub(super) fn key(key: &KeyView) -> Value {
         "expiresAt": key.expires_at,
         "limits": key.limits,
         "allowedAddresses": networks(&key.allowed_addresses),
+        "metadata": metadata(key.metadata.as_ref()),
+        "createdBy": key.created_by.as_ref().map(Actor::to_string),
     })
 }
 
@@ -34,6 +36,11 @@ pub(super) fn created(created: &CreatedKey) -> Value {
 
 pub(super) fn deleted(id: &KeyId) -> Value {
     json!({ "id": id.as_str(), "deleted": true })
+}
+
+/// The object, or `null`.
+fn metadata(metadata: Option<&Metadata>) -> Value {
+    metadata.and_then(|metadata| metadata.read().ok()).unwrap_or(Value::Null)
 }
 
 /// `null` for a key without restriction: an empty array would read as from nowhere.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::key::{
-    Digest, KeyId, KeyRecord, KeyState, Mode, NextSecret, Owner, Peppers, PreviousSecret, SecretString,
+    Digest, KeyId, KeyRecord, KeyState, Metadata, Mode, NextSecret, Owner, Peppers, PreviousSecret,
+    SecretString,
 };
 use crate::scope::ScopeSet;
 use crate::store::{Cursor, KeyAdministration, KeyQuery, KeySelector, StoreError, StoreErrorKind};
@@ -35,6 +36,9 @@ pub(super) fn full_record() -> KeyRecord {
     record.extras.not_before = Some(START);
     record.expires_at = Some(START.saturating_add(Duration::from_secs(1)));
     record.extras.limits.insert("read".to_owned(), NonZeroU32::MAX);
+    record.extras.metadata =
+        Some(Metadata::from_json("{\"plan\":\"prö '\\\"--\"}").expect("it is an object"));
+    record.set_created_by(Some(parse("operator Ada 'ö' --")));
     record.extras.allowed_addresses = vec![parse("192.0.2.0/24"), parse("2001:db8::/32"), parse("0.0.0.0/0")];
     record
 }

@@ -101,8 +101,13 @@ impl Inner {
     /// Replaces `old` with `record`. The caller holds the lock.
     fn store(&self, writing: &mut Writing, old: Option<&KeyRecord>, mut record: KeyRecord) {
         // Texts that many keys share are stored once.
-        let sibling = writing.listing.keys(&record.owner, None).next().map(|sibling| sibling.owner.clone());
-        record.owner = sibling.unwrap_or(record.owner);
+        let sibling = writing.listing.keys(&record.owner, None).next().cloned();
+        if let Some(sibling) = sibling {
+            record.owner = sibling.owner.clone();
+            if record.creator == sibling.creator {
+                record.creator.clone_from(&sibling.creator);
+            }
+        }
         record.scopes = writing.scopes.share(&record.scopes);
         record.extras.shrink();
         let record = Arc::new(record);
@@ -198,6 +203,7 @@ impl KeyAdministration for MemoryStore {
         };
         record.version = record.version.wrapping_add(1);
         record.last_used_at = stored.last_used_at;
+        record.creator.clone_from(&stored.creator);
         self.0.store(&mut writing, Some(&stored), record);
         self.0.free();
         Ok(())

@@ -45,10 +45,11 @@ use crate::key::{KeyId, KeyRecord, Owner};
 /// # Schema
 ///
 /// [`migrate`](Self::migrate) creates the tables, in the first schema of the connection's `search_path`. To create
-/// them with another tool, use version 1:
+/// them with another tool, use version 1, and then version 2:
 ///
 /// ```sql
 #[doc = include_str!("schema_1.sql")]
+#[doc = include_str!("schema_2.sql")]
 /// ```
 ///
 /// If you change a key by hand, increment its version (`version = version + 1`). Otherwise a process that has read the
@@ -62,7 +63,7 @@ use crate::key::{KeyId, KeyRecord, Owner};
 #[derive(Clone, Debug)]
 pub struct PostgresStore(Engine<Postgres>);
 
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// How long a migration may take, including the wait for another process.
 const MIGRATION_TIME: Duration = Duration::from_secs(60);
@@ -77,24 +78,24 @@ const FIND_BY_DIGEST: &str = concat!(
      ORDER BY array_position($1, digest) LIMIT 1)"
 );
 
-/// `$24` is all digests.
+/// `$26` is all digests.
 const INSERT: &str = concat!(
     "WITH changed AS (",
     insert_key!(),
     " RETURNING id), added AS (\
      INSERT INTO api_key_digests (digest, key_id) SELECT given.digest, changed.id \
-     FROM changed, unnest($24) AS given (digest)) \
+     FROM changed, unnest($26) AS given (digest)) \
      SELECT pg_notify('tower_api_keys', id) FROM changed"
 );
 
-/// `$25` is all digests.
+/// `$27` is all digests.
 const REPLACE: &str = concat!(
     "WITH changed AS (",
     update_key!(),
     " RETURNING id), dropped AS (\
-     DELETE FROM api_key_digests USING changed WHERE key_id = changed.id AND digest <> ALL ($25)), added AS (\
+     DELETE FROM api_key_digests USING changed WHERE key_id = changed.id AND digest <> ALL ($27)), added AS (\
      INSERT INTO api_key_digests (digest, key_id) SELECT given.digest, changed.id \
-     FROM changed, unnest($25) AS given (digest) WHERE NOT EXISTS (\
+     FROM changed, unnest($27) AS given (digest) WHERE NOT EXISTS (\
      SELECT FROM api_key_digests AS own WHERE own.digest = given.digest AND own.key_id = changed.id)) \
      SELECT pg_notify('tower_api_keys', id) FROM changed"
 );

@@ -16,12 +16,12 @@ use sqlx::{ColumnIndex, Database, Decode, Encode, FromRow, Type};
 use super::{Cursor, FindResult, KeyQuery, Page, StoreError, StoreErrorKind};
 use crate::key::{KeyRecord, Owner};
 
-/// The columns of a [`Row`], from `$1` to `$23`.
+/// The columns of a [`Row`], from `$1` to `$25`.
 macro_rules! columns {
     () => {
         "id, organization, mode, created_at, name, hint, scopes, limits, allowed_addresses, digest, secret_created_at, \
          previous_digest, previous_valid_until, next_digest, next_hint, next_created_at, next_grace, state, revoked_at, \
-         not_before, expires_at, version, last_used_at"
+         not_before, expires_at, version, last_used_at, created_by, metadata"
     };
 }
 
@@ -31,18 +31,19 @@ macro_rules! insert_key {
             "INSERT INTO api_keys (",
             $crate::store::sql::columns!(),
             ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
-             $22, $23)"
+             $22, $23, $24, $25)"
         )
     };
 }
 
-/// Leaves the last use unchanged, since the record's value may be old. `$24` is the version to replace.
+/// Leaves the last use unchanged, since the record's value may be old. `$26` is the version to replace.
 macro_rules! update_key {
     () => {
         "UPDATE api_keys SET name = $5, hint = $6, scopes = $7, limits = $8, allowed_addresses = $9, digest = $10, \
          secret_created_at = $11, previous_digest = $12, previous_valid_until = $13, next_digest = $14, next_hint = $15, \
          next_created_at = $16, next_grace = $17, state = $18, revoked_at = $19, not_before = $20, expires_at = $21, \
-         version = $22 WHERE id = $1 AND organization = $2 AND mode = $3 AND created_at = $4 AND version = $24"
+         version = $22, metadata = $25 WHERE id = $1 AND organization = $2 AND mode = $3 AND created_at = $4 AND \
+         version = $26"
     };
 }
 
@@ -184,6 +185,8 @@ where
         .bind(row.expires_at)
         .bind(row.version)
         .bind(row.last_used_at)
+        .bind(row.created_by)
+        .bind(row.metadata)
 }
 
 impl<'r, R: sqlx::Row> FromRow<'r, R> for Row
@@ -217,6 +220,8 @@ where
             expires_at: row.try_get("expires_at")?,
             version: row.try_get("version")?,
             last_used_at: row.try_get("last_used_at")?,
+            created_by: row.try_get("created_by")?,
+            metadata: row.try_get("metadata")?,
         })
     }
 }

@@ -2,7 +2,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use tower_api_keys::clock::Timestamp;
-use tower_api_keys::key::{Extras, KeyRecord, KeyState, NextSecret, Owner, PreviousSecret, Tenant};
+use tower_api_keys::key::{Extras, KeyRecord, KeyState, Metadata, NextSecret, Owner, PreviousSecret, Tenant};
 use tower_api_keys::scope::ScopeSet;
 
 /// A row of `api_keys`.
@@ -30,6 +30,8 @@ pub(crate) struct Row {
     pub(crate) expires_at: Option<i64>,
     pub(crate) version: i64,
     pub(crate) last_used_at: Option<i64>,
+    pub(crate) created_by: Option<String>,
+    pub(crate) metadata: Option<String>,
 }
 
 /// The error is for [`StoreErrorKind::Other`](tower_api_keys::store::StoreErrorKind::Other).
@@ -75,6 +77,8 @@ pub(crate) fn to_row(record: &KeyRecord) -> Result<Row, Box<dyn Error + Send + S
         // Versions are only compared for equality, so a bit cast is fine.
         version: record.version as i64,
         last_used_at: record.last_used_at.map(millis),
+        created_by: record.created_by().map(ToString::to_string),
+        metadata: extras.metadata.as_ref().map(|metadata| metadata.as_json().to_owned()),
     })
 }
 
@@ -121,12 +125,14 @@ pub(crate) fn to_record(row: Row) -> Result<KeyRecord, Box<dyn Error + Send + Sy
         _ => return Err("unknown key state".into()),
     };
     extras.not_before = row.not_before.map(timestamp).transpose()?;
+    extras.metadata = row.metadata.as_deref().map(Metadata::from_json).transpose()?;
     if extras != Extras::default() {
         *record.extras_mut() = extras;
     }
     record.expires_at = row.expires_at.map(timestamp).transpose()?;
     record.last_used_at = row.last_used_at.map(timestamp).transpose()?;
     record.version = row.version as u64;
+    record.set_created_by(row.created_by.as_deref().map(str::parse).transpose()?);
     Ok(record)
 }
 

@@ -51,10 +51,11 @@ use crate::key::{KeyId, KeyRecord, Owner};
 /// # Schema
 ///
 /// [`open`](Self::open) and [`migrate`](Self::migrate) create the tables. To create them with another tool, use
-/// version 1, for SQLite 3.39 or later:
+/// version 1, and then version 2, for SQLite 3.39 or later:
 ///
 /// ```sql
 #[doc = include_str!("schema_1.sql")]
+#[doc = include_str!("schema_2.sql")]
 /// ```
 ///
 /// If you change a key by hand, increment its version (`version = version + 1`). Otherwise a process that has read the
@@ -72,7 +73,7 @@ pub struct SqliteStore {
     writer: Arc<Mutex<()>>,
 }
 
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// `$1` is a JSON array of digests.
 const FIND_BY_DIGEST: &str = concat!(
