@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{KeyStore, StoreError};
 use crate::InvalidValue;
 use crate::clock::Timestamp;
-use crate::key::{KeyId, KeyRecord, Owner};
+use crate::key::{Actor, KeyId, KeyRecord, Owner};
 
 /// The store operations that key management needs, in addition to the lookup.
 ///
@@ -31,12 +31,13 @@ pub trait KeyAdministration: KeyStore {
     /// [`StoreError`] if the store cannot answer.
     async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError>;
 
-    /// One page of `owner`'s keys, oldest first (by creation, then identifier).
+    /// One page of `owner`'s keys, or of the keys of all owners, that the query [matches](KeyQuery::matches): oldest first
+    /// (by creation, then identifier).
     ///
     /// # Errors
     ///
     /// [`StoreError`] if the store cannot answer.
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError>;
+    async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError>;
 
     /// Replaces the stored record of the same identifier and owner, if its version is still `record.version`.
     ///
@@ -66,7 +67,7 @@ impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
         (**self).get(owner, id).await
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
+    async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
         (**self).list(owner, query).await
     }
 
@@ -98,6 +99,13 @@ pub struct KeyQuery {
     pub after: Option<Cursor>,
     /// Only keys whose secret in use was made before this instant.
     pub secret_created_before: Option<Timestamp>,
+    /// Only keys that end before this instant, also those that have ended.
+    pub expires_before: Option<Timestamp>,
+    /// Only keys that were neither made nor used at or after this instant, as far as uses are
+    /// [recorded](crate::ApiKeysBuilder::record_last_use).
+    pub unused_since: Option<Timestamp>,
+    /// Only keys that this actor has made.
+    pub created_by: Option<Actor>,
     /// The maximum number of keys, clamped to 1..=1000.
     pub limit: usize,
 }
@@ -105,13 +113,31 @@ pub struct KeyQuery {
 impl Default for KeyQuery {
     /// The first hundred of all keys.
     fn default() -> Self {
-        Self { after: None, secret_created_before: None, limit: 100 }
+        Self {
+            after: None,
+            secret_created_before: None,
+            expires_before: None,
+            unused_since: None,
+            created_by: None,
+            limit: 100,
+        }
     }
 }
 
 impl KeyQuery {
     /// The largest page.
     pub const MAX_LIMIT: usize = 1000;
+
+    /// Whether `record` is one of the keys that are asked for, wherever the page starts. For stores that can't filter
+    /// otherwise.
+    pub fn matches(&self, record: &KeyRecord) -> bool {
+        self.secret_created_before.is_none_or(|instant| record.secret_created_at < instant)
+            && self.expires_before.is_none_or(|instant| record.expires_at.is_some_and(|end| end < instant))
+            && self
+                .unused_since
+                .is_none_or(|instant| record.last_used_at.unwrap_or(record.created_at) < instant)
+            && self.created_by.as_ref().is_none_or(|actor| record.created_by() == Some(actor))
+    }
 }
 
 /// One page of keys: of a store's records, or of a manager's [views](crate::manage::KeyView).

@@ -17,7 +17,7 @@ use self::tools::{
     next_secret, parse, peppered, record,
 };
 use super::{KeyAdministration, KeyQuery, KeySelector};
-use crate::key::{KeyRecord, KeyState, Mode, NextSecret, Owner, PreviousSecret};
+use crate::key::{Actor, KeyRecord, KeyState, Mode, NextSecret, Owner, PreviousSecret};
 
 /// Runs the whole suite, each part on an empty store from `new_store`.
 ///
@@ -37,6 +37,7 @@ pub async fn check<S: KeyAdministration>(new_store: impl AsyncFn() -> S) {
     lets_no_refresh_undo_a_revocation(&new_store().await).await;
     forgets_what_was_deleted(&new_store().await).await;
     lists_page_by_page(&new_store().await).await;
+    lists_what_a_query_matches(&new_store().await).await;
     keeps_the_latest_use_or_none(&new_store().await).await;
 }
 
@@ -341,15 +342,74 @@ async fn lists_page_by_page<S: KeyAdministration>(store: &S) {
 
     let before = START.saturating_add(Duration::from_secs(3));
     let query = KeyQuery { secret_created_before: Some(before), ..KeyQuery::default() };
-    let page = store.list(&acme(), &query).await.expect("a listing by age must work");
+    let page = store.list(Some(&acme()), &query).await.expect("a listing by age must work");
     assert_eq!(page.keys.len(), 2, "a listing by age must hold exactly the keys whose secret is older");
     let query = KeyQuery { limit: 1, ..query };
-    let first = store.list(&acme(), &query).await.expect("a listing by age must work");
+    let first = store.list(Some(&acme()), &query).await.expect("a listing by age must work");
     let query = KeyQuery { after: first.next, ..query };
-    let second = store.list(&acme(), &query).await.expect("a listing by age must continue");
+    let second = store.list(Some(&acme()), &query).await.expect("a listing by age must continue");
     let listed: Vec<_> = first.keys.iter().chain(&second.keys).cloned().collect();
     assert_eq!(listed, page.keys, "a listing by age must give the same keys page by page");
     assert!(second.next.is_none(), "a listing by age must come to an end");
+}
+
+async fn lists_what_a_query_matches<S: KeyAdministration>(store: &S) {
+    let (ada, eve): (Actor, Actor) = (parse("operator ada"), parse("key k1"));
+    let end = |seconds| START.saturating_add(Duration::from_secs(seconds));
+    let of = [
+        (acme(), 4, Some(&ada), Some(end(100))),
+        (globex(), 1, Some(&eve), None),
+        (acme(), 3, Some(&eve), Some(end(50))),
+        (Owner::system(Mode::Test), 2, Some(&ada), None),
+        (globex(), 2, None, Some(end(51))),
+    ];
+    let mut records = Vec::new();
+    for (number, (owner, age, creator, expires_at)) in of.into_iter().enumerate() {
+        let mut key = record(&format!("key {number}"), &owner, age);
+        key.set_created_by(creator.cloned());
+        key.expires_at = expires_at;
+        insert(store, &key).await;
+        records.push(key);
+    }
+    records.sort_by_key(|key| (key.created_at, key.id));
+    let queries = [
+        KeyQuery::default(),
+        KeyQuery { created_by: Some(ada), ..KeyQuery::default() },
+        KeyQuery { created_by: Some(eve.clone()), ..KeyQuery::default() },
+        KeyQuery { created_by: Some(parse("operator")), ..KeyQuery::default() },
+        KeyQuery { expires_before: Some(end(51)), ..KeyQuery::default() },
+        KeyQuery { unused_since: Some(end(3)), ..KeyQuery::default() },
+        KeyQuery {
+            unused_since: Some(end(4)),
+            expires_before: Some(end(51)),
+            created_by: Some(eve),
+            ..KeyQuery::default()
+        },
+        KeyQuery { secret_created_before: Some(end(3)), ..KeyQuery::default() },
+    ];
+    for owner in
+        [None, Some(acme()), Some(globex()), Some(Owner::system(Mode::Test)), Some(Owner::system(Mode::Live))]
+    {
+        for query in &queries {
+            let is_wanted = |key: &&KeyRecord| {
+                query.matches(key) && owner.as_ref().is_none_or(|owner| key.owner == *owner)
+            };
+            let expected: Vec<_> = records.iter().filter(is_wanted).map(|key| key.id).collect();
+            for limit in [1, 2, 100] {
+                let mut query = KeyQuery { limit, ..query.clone() };
+                let mut listed = Vec::new();
+                while listed.len() <= expected.len() {
+                    let page = store.list(owner.as_ref(), &query).await.expect("a listing must work");
+                    listed.extend(page.keys.iter().map(|key| key.id));
+                    query.after = page.next;
+                    if query.after.is_none() {
+                        break;
+                    }
+                }
+                assert_eq!(listed, expected, "keys of {owner:?} (`None`: of all) for {query:?}");
+            }
+        }
+    }
 }
 
 async fn keeps_the_latest_use_or_none<S: KeyAdministration>(store: &S) {

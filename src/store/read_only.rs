@@ -66,7 +66,7 @@ impl<S: KeyStore> KeyAdministration for ReadOnly<S> {
         Err(read_only_error())
     }
 
-    async fn list(&self, _: &Owner, _: &KeyQuery) -> Result<Page, StoreError> {
+    async fn list(&self, _: Option<&Owner>, _: &KeyQuery) -> Result<Page, StoreError> {
         Err(read_only_error())
     }
 
@@ -101,7 +101,7 @@ mod tests {
         assert!(read_only.find(KeySelector::Id(&record.id)).await.unwrap().is_some());
         assert!(read_only.insert(record.clone()).await.is_err());
         assert!(read_only.get(&owner, &record.id).await.is_err());
-        assert!(read_only.list(&owner, &KeyQuery::default()).await.is_err());
+        assert!(read_only.list(Some(&owner), &KeyQuery::default()).await.is_err());
         assert!(read_only.replace(record.clone()).await.is_err());
         assert!(read_only.delete(&owner, &record.id).await.is_err());
         assert_eq!(store.len(), 1);

@@ -151,7 +151,7 @@ impl KeyAdministration for Faulty {
         self.0.get(owner, id).await
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
+    async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
         let mut all = query.clone();
         let Some(before) = all.secret_created_before.take_if(|_| self.is(Fault::FiltersAfterThePage)) else {
             return self.0.list(owner, query).await;

@@ -1207,7 +1207,7 @@ impl KeyAdministration for Overtaken {
         self.store.get(owner, id).await
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
+    async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
         self.store.list(owner, query).await
     }
 

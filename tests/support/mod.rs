@@ -169,7 +169,7 @@ impl KeyAdministration for TestStore {
         self.keys.get(owner, id).await
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
+    async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
         self.keys.list(owner, query).await
     }
 

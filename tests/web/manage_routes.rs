@@ -191,7 +191,7 @@ impl KeyAdministration for Failing {
         self.up()?.get(owner, id).await
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
+    async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
         self.up()?.list(owner, query).await
     }
 

@@ -469,7 +469,7 @@ impl KeyAdministration for Slow {
         found
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
+    async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
         self.0.list(owner, query).await
     }
 

@@ -289,7 +289,7 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
         found
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
+    async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
         self.0.store.list(owner, query).await
     }
 

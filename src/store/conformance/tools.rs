@@ -104,7 +104,7 @@ pub(super) async fn list<S: KeyAdministration>(
     limit: usize,
 ) -> (Vec<Arc<KeyRecord>>, Option<Cursor>) {
     let query = KeyQuery { after, limit, ..KeyQuery::default() };
-    let page = store.list(owner, &query).await.expect("a listing must work");
+    let page = store.list(Some(owner), &query).await.expect("a listing must work");
     (page.keys, page.next)
 }
 

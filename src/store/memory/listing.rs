@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -47,6 +47,53 @@ impl Listing {
         let start: Bound<&dyn Placed> = Bound::Excluded(&start);
         let listed = self.0.range::<dyn Placed, _>((start, Bound::Unbounded));
         listed.map(|Listed(record)| record).take_while(move |record| record.owner == *owner)
+    }
+
+    /// The `count` oldest keys of all owners after `after`, of those that match. Looks at every key.
+    pub(super) fn oldest(
+        &self,
+        after: Option<&Cursor>,
+        count: usize,
+        matches: impl Fn(&&Arc<KeyRecord>) -> bool,
+    ) -> Vec<Arc<KeyRecord>> {
+        let keys = self.0.iter().map(|Listed(record)| record).filter(matches);
+        let mut oldest = BinaryHeap::new();
+        for key in keys.map(Aged).filter(|key| after.is_none_or(|after| key.age() > *after)) {
+            oldest.push(key);
+            if oldest.len() > count {
+                oldest.pop();
+            }
+        }
+        oldest.into_sorted_vec().into_iter().map(|Aged(record)| record.clone()).collect()
+    }
+}
+
+/// A record in the order of all owners' keys.
+struct Aged<'a>(&'a Arc<KeyRecord>);
+
+impl Aged<'_> {
+    fn age(&self) -> Cursor {
+        Cursor::behind(self.0)
+    }
+}
+
+impl PartialEq for Aged<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.age() == other.age()
+    }
+}
+
+impl Eq for Aged<'_> {}
+
+impl PartialOrd for Aged<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Aged<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.age().cmp(&other.age())
     }
 }
 

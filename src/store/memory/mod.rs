@@ -174,17 +174,17 @@ impl KeyAdministration for MemoryStore {
         Ok(self.0.find(KeySelector::Id(id)).filter(|record| record.owner == *owner))
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
+    async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
         let limit = query.limit.clamp(1, KeyQuery::MAX_LIMIT);
         let writing = self.0.lock();
-        let keys = writing.listing.keys(owner, query.after.as_ref());
-        let mut keys: Vec<_> = keys
-            .filter(|record| {
-                query.secret_created_before.is_none_or(|instant| record.secret_created_at < instant)
-            })
-            .take(limit + 1)
-            .cloned()
-            .collect();
+        let after = query.after.as_ref();
+        let matches = |record: &&Arc<KeyRecord>| query.matches(record);
+        let mut keys: Vec<_> = match owner {
+            Some(owner) => {
+                writing.listing.keys(owner, after).filter(matches).take(limit + 1).cloned().collect()
+            }
+            None => writing.listing.oldest(after, limit + 1, matches),
+        };
         let more = keys.len() > limit;
         keys.truncate(limit);
         let next = keys.last().filter(|_| more).map(|record| Cursor::behind(record));

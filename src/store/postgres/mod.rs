@@ -249,7 +249,7 @@ impl KeyAdministration for PostgresStore {
         to_found(self.0.administer(|to| Box::pin(query.fetch_optional(to))).await?)
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
+    async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
         let listing = Listing::new(owner, query);
         let query = listing.query();
         let rows = self.0.administer(|to| Box::pin(query.fetch_all(to))).await?;

@@ -52,12 +52,26 @@ pub(super) const FIND_BY_ID: &str = concat!("SELECT ", columns!(), " FROM api_ke
 pub(super) const GET: &str =
     concat!("SELECT ", columns!(), " FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3");
 
-pub(super) const LIST: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM api_keys WHERE organization = $1 AND mode = $2 AND (created_at, id) > ($3, $4) AND secret_created_at <= $5 \
-     ORDER BY created_at, id LIMIT $6"
-);
+/// A page of keys. `$7` to `$9` are organization, mode and creator, for the first condition.
+macro_rules! list {
+    ($condition:literal) => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM api_keys WHERE ",
+            $condition,
+            " AND (created_at, id) > ($1, $2) AND secret_created_at <= $3 AND ($4 IS NULL OR expires_at < $4) AND ($5 IS \
+             NULL OR coalesce(last_used_at, created_at) < $5) ORDER BY created_at, id LIMIT $6"
+        )
+    };
+}
+
+const LIST_OF_OWNER: &str = list!("organization = $7 AND mode = $8 AND $9 IS NULL");
+
+const LIST_OF_CREATOR: &str =
+    list!("created_by = $9 AND ($7 IS NULL OR organization = $7) AND ($8 IS NULL OR mode = $8)");
+
+const LIST_OF_ALL: &str = list!("$7 IS NULL AND $8 IS NULL AND $9 IS NULL");
 
 pub(super) use {columns, insert_key, update_key};
 
@@ -88,22 +102,34 @@ pub(super) fn digests(record: &KeyRecord) -> Vec<String> {
     digests
 }
 
-/// The parameters of [`LIST`].
+/// The statement and the parameters of a listing.
 pub(super) struct Listing {
-    owner: (String, String),
+    statement: &'static str,
     after: (i64, String),
     last_secret_created_at: i64,
+    expires_before: Option<i64>,
+    unused_since: Option<i64>,
+    owner: Option<(String, String)>,
+    creator: Option<String>,
     limit: usize,
 }
 
 impl Listing {
-    pub(super) fn new(owner: &Owner, query: &KeyQuery) -> Self {
+    pub(super) fn new(owner: Option<&Owner>, query: &KeyQuery) -> Self {
         Self {
-            owner: owner_columns(owner),
+            statement: match (owner, &query.created_by) {
+                (Some(_), None) => LIST_OF_OWNER,
+                (_, Some(_)) => LIST_OF_CREATOR,
+                (None, None) => LIST_OF_ALL,
+            },
             after: query.after.map_or((-1, String::new()), |cursor| {
                 (row::millis(cursor.created_at), cursor.id.to_string())
             }),
             last_secret_created_at: query.secret_created_before.map_or(i64::MAX, |at| row::millis(at) - 1),
+            expires_before: query.expires_before.map(row::millis),
+            unused_since: query.unused_since.map(row::millis),
+            owner: owner.map(owner_columns),
+            creator: query.created_by.as_ref().map(ToString::to_string),
             limit: query.limit.clamp(1, KeyQuery::MAX_LIMIT),
         }
     }
@@ -113,18 +139,23 @@ impl Listing {
     where
         Row: for<'r> FromRow<'r, DB::Row>,
         for<'q> String: Encode<'q, DB> + Type<DB>,
+        for<'q> Option<String>: Encode<'q, DB> + Type<DB>,
         for<'q> i64: Encode<'q, DB> + Type<DB>,
+        for<'q> Option<i64>: Encode<'q, DB> + Type<DB>,
     {
-        let (organization, mode) = self.owner.clone();
         let (created_at, id) = self.after.clone();
+        let (organization, mode) = self.owner.clone().unzip();
         let limit = i64::try_from(self.limit).unwrap_or(i64::MAX).saturating_add(1);
-        sqlx::query_as(LIST)
-            .bind(organization)
-            .bind(mode)
+        sqlx::query_as(self.statement)
             .bind(created_at)
             .bind(id)
             .bind(self.last_secret_created_at)
+            .bind(self.expires_before)
+            .bind(self.unused_since)
             .bind(limit)
+            .bind(organization)
+            .bind(mode)
+            .bind(self.creator.clone())
     }
 
     pub(super) fn page(&self, mut rows: Vec<Row>) -> Result<Page, StoreError> {

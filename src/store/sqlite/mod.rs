@@ -317,7 +317,7 @@ impl KeyAdministration for SqliteStore {
         to_found(self.engine.administer(|to| Box::pin(query.fetch_optional(to))).await?)
     }
 
-    async fn list(&self, owner: &Owner, query: &KeyQuery) -> Result<Page, StoreError> {
+    async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
         let listing = Listing::new(owner, query);
         let query = listing.query();
         let rows = self.engine.administer(|to| Box::pin(query.fetch_all(to))).await?;
