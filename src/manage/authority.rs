@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use crate::identity::Principal;
-use crate::key::{Actor, Owner};
+use crate::key::{Actor, Owner, Tenant};
 
 /// The authority under which keys are managed; it determines whose keys.
 ///
@@ -38,6 +38,19 @@ impl Authority {
             Holder::Operator(owner, _) => Self(Holder::Operator(owner, Some(person.into()))),
             holder => Self(holder),
         }
+    }
+
+    /// The same for the keys of another owner that the caller's own reach.
+    pub(super) fn for_owner(&self, owner: &Owner) -> Self {
+        Self(match (&self.0, &owner.tenant) {
+            (Holder::Operator(_, person), _) => Holder::Operator(owner.clone(), person.clone()),
+            (Holder::Principal(principal), Tenant::Organization(organization))
+                if principal.owner() != owner =>
+            {
+                Holder::Principal(principal.acting_for(organization.clone(), principal.role()))
+            }
+            (Holder::Principal(principal), _) => Holder::Principal(principal.clone()),
+        })
     }
 
     /// The owner whose keys are managed.

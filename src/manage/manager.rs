@@ -181,6 +181,12 @@ impl KeyManager {
             match self.0.store.insert(record).await {
                 Ok(()) => {
                     attempt.key_id = Some(view.id);
+                    // A revocation of the caller's key with its descendants may have looked for them before this one was
+                    // stored. Its secret was not returned to anyone.
+                    if let Err(error) = attempt.caller_is_still_valid().await {
+                        self.0.store.delete(authority.owner(), &view.id).await?;
+                        return Err(error);
+                    }
                     attempt.done();
                     return Ok(CreatedKey { key: view, secret: made.secret });
                 }
@@ -280,23 +286,6 @@ impl KeyManager {
             .change(|record| {
                 rules::may_hand_out(authority, record)?;
                 Ok(set_state(record, KeyState::Active))
-            })
-            .await
-    }
-
-    /// Revokes a key with all of its secrets for good. It stays in listings. A caller may revoke its own key.
-    ///
-    /// # Errors
-    ///
-    /// [`NotFound`](ManageError::NotFound), also for a key that is already revoked;
-    /// [`Forbidden`](ManageError::Forbidden), [`Store`](ManageError::Store).
-    pub async fn revoke(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
-        let attempt = self.begin(authority, KeyAction::Revoke, Some(*id))?;
-        let at = attempt.now;
-        attempt
-            .change(|record| {
-                (record.extras.previous, record.extras.next) = (None, None);
-                Ok(set_state(record, KeyState::Revoked { at }))
             })
             .await
     }

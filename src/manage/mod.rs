@@ -61,6 +61,7 @@ mod key_change;
 mod manager;
 mod new_key;
 mod redeem;
+mod revoke;
 mod rotate;
 #[cfg(feature = "axum")]
 mod routes;

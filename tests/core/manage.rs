@@ -1,7 +1,7 @@
 //! The rules of key management, through the public API only.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -895,6 +895,119 @@ async fn a_key_knows_who_made_it() {
     for name in ["", " ", "a\nb", &*"x".repeat(101)] {
         let result = world.manager.create(&operator().by(name), new_key(&[])).await;
         assert_eq!(outcome(&result), "operator", "{name:?}");
+    }
+}
+
+/// When a key has leaked, whatever was made with it is as bad.
+#[tokio::test]
+async fn a_key_is_revoked_with_all_that_was_made_with_it() {
+    let world = World::new();
+    let make = async |authority: &Authority| {
+        let key =
+            world.manager.create(authority, new_key(&["api-keys:read", "api-keys:write"])).await.unwrap();
+        let principal = world.principal(key.secret.expose_secret()).await.unwrap();
+        (key.key.id, Authority::principal(&principal))
+    };
+    let (root, by_root) = make(&operator()).await;
+    let (child, by_child) = make(&by_root).await;
+    let (grandchild, _) = make(&by_child).await;
+    let (revoked_child, by_revoked_child) = make(&by_root).await;
+    let (its_child, _) = make(&by_revoked_child).await;
+    world.manager.revoke(&operator(), &revoked_child).await.unwrap();
+    let (other, _) = make(&operator()).await;
+
+    world.take_events();
+    let revoked = world.manager.revoke_with_descendants(&operator().by("ada"), &root).await.unwrap();
+    let ids: BTreeSet<_> = revoked.iter().map(|key| key.id).collect();
+    assert_eq!(revoked[0].id, root);
+    assert_eq!(ids, BTreeSet::from([root, child, grandchild, its_child]));
+    assert!(revoked.iter().all(|key| key.status == KeyStatus::Revoked));
+    let events = world.take_events();
+    assert_eq!(events.len(), 4, "each is audited");
+    assert!(events.iter().all(|event| event.actor.to_string() == "operator ada"));
+    assert_eq!(world.manager.get(&operator(), &other).await.unwrap().status, KeyStatus::Active);
+
+    let again = world.manager.revoke_with_descendants(&operator(), &root).await.unwrap();
+    assert!(again.is_empty(), "what is revoked stays revoked");
+    let globex = Authority::operator(Owner::organization("globex".parse().unwrap(), Mode::Live));
+    for (authority, id) in [(&operator(), "unknown".parse().unwrap()), (&globex, root)] {
+        let result = world.manager.revoke_with_descendants(authority, &id).await;
+        assert_eq!(outcome(&result), "not found");
+    }
+    let reader = world.caller(|key| key.scopes = scopes(&["api-keys:read"])).await;
+    assert_eq!(outcome(&world.manager.revoke_with_descendants(&reader, &other).await), "management scope");
+}
+
+/// The keys that a key of the system has made are those of organizations.
+#[tokio::test]
+async fn descendants_are_found_in_every_organization() {
+    let world = World::new();
+    let system = Authority::operator(Owner::system(Mode::Live));
+    let root = world.manager.create(&system, new_key(&["api-keys:write"])).await.unwrap().key;
+    let mut made = Vec::new();
+    for organization in ["acme", "globex"] {
+        let owner = Owner::organization(organization.parse().unwrap(), Mode::Live);
+        let key = world.create_for(&owner, |_| {}).await.key;
+        let mut record = world.record(&key.id).await.unwrap();
+        world.store.delete(&owner, &key.id).await.unwrap();
+        record.set_created_by(Some(Actor::Key(root.id)));
+        world.store.insert(record).await.unwrap();
+        made.push(key.id);
+    }
+    let revoked = world.manager.revoke_with_descendants(&system, &root.id).await.unwrap();
+    let ids: Vec<_> = revoked.iter().map(|key| key.id).collect();
+    assert_eq!(ids.len(), 3);
+    assert!(made.iter().all(|id| ids.contains(id)));
+    let all = world.manager.list_all(&KeyQuery::default()).await.unwrap().keys;
+    assert!(all.iter().all(|key| key.status == KeyStatus::Revoked), "{all:?}");
+}
+
+/// The check of the caller comes first, the store is slow, and the revocation is done in between.
+#[tokio::test]
+async fn a_creation_that_overlaps_the_revocation_of_its_maker_leaves_no_key() {
+    let world = World::new();
+    let own = world.create(|_| {}).await;
+    let caller = Authority::principal(&world.principal(own.secret.expose_secret()).await.unwrap());
+    let store = RevokesBeforeInserts { world: world.clone(), maker: own.key.id };
+    let manager = KeyManager::new(store, world.format.clone()).with_clock(world.clock.clone());
+    let before = world.store.len();
+    assert_eq!(outcome(&manager.create(&caller, new_key(&[])).await), "ended");
+    assert_eq!(world.store.len(), before);
+}
+
+struct RevokesBeforeInserts {
+    world: World,
+    maker: KeyId,
+}
+
+#[async_trait]
+impl KeyStore for RevokesBeforeInserts {
+    fn find(&self, selector: KeySelector<'_>) -> Lookup {
+        self.world.store.find(selector)
+    }
+}
+
+#[async_trait]
+impl KeyAdministration for RevokesBeforeInserts {
+    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
+        self.world.manager.revoke_with_descendants(&operator(), &self.maker).await.unwrap();
+        self.world.store.insert(record).await
+    }
+
+    async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        self.world.store.get(owner, id).await
+    }
+
+    async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
+        self.world.store.list(owner, query).await
+    }
+
+    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
+        self.world.store.replace(record).await
+    }
+
+    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
+        self.world.store.delete(owner, id).await
     }
 }
 
