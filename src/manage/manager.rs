@@ -10,7 +10,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::identity::SecretStatus;
 use crate::key::{KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
-use crate::store::{KeyAdministration, KeyQuery, Page, StoreError, StoreErrorKind};
+use crate::store::{KeyAdministration, KeyQuery, KeySelector, Page, StoreError, StoreErrorKind};
 
 /// Creates and manages keys.
 ///
@@ -251,6 +251,18 @@ impl KeyManager {
         KeyQuery { secret_created_before: Some(now.saturating_sub(age)), ..KeyQuery::default() }
     }
 
+    /// A query for keys that end within `time`, or have ended.
+    pub fn ending_within(&self, time: Duration) -> KeyQuery {
+        let now = self.0.clock.now().timestamp();
+        KeyQuery { expires_before: Some(now.saturating_add(time)), ..KeyQuery::default() }
+    }
+
+    /// A query for keys that were neither made nor used for `time`.
+    pub fn unused_for(&self, time: Duration) -> KeyQuery {
+        let now = self.0.clock.now().timestamp();
+        KeyQuery { unused_since: Some(now.saturating_sub(time)), ..KeyQuery::default() }
+    }
+
     /// One key, even if it is revoked or expired.
     ///
     /// # Errors
@@ -260,6 +272,31 @@ impl KeyManager {
         let attempt = self.begin(authority, KeyAction::Read, Some(*id))?;
         let record = self.0.store.get(authority.owner(), id).await?.ok_or(ManageError::NotFound)?;
         Ok(KeyView::new(&record, attempt.now))
+    }
+
+    /// The key that this text is or was a secret of, whatever its owner and state: for the operator, to find a key that has
+    /// leaked. White space around it is ignored. Never expose it to callers.
+    ///
+    /// ```
+    /// # use tower_api_keys::manage::{Authority, KeyManager, ManageError};
+    /// # async fn leaked(manager: KeyManager, pasted: &str) -> Result<(), ManageError> {
+    /// if let Some(key) = manager.find_by_text(pasted).await? {
+    ///     manager.revoke_with_descendants(&Authority::operator(key.owner).by("ada"), &key.id).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A secret whose grace period is over is no longer stored, and so not found.
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](ManageError::Store).
+    pub async fn find_by_text(&self, text: &str) -> Result<Option<KeyView>, ManageError> {
+        let now = self.0.clock.now().timestamp();
+        let digests = self.0.peppers.digests(text.trim());
+        let found = self.0.store.find(KeySelector::Digests(&digests)).await?;
+        Ok(found.map(|record| KeyView::new(&record, now)))
     }
 
     /// Disables a key until it is [enabled](Self::enable) again. Does nothing if it is already disabled.

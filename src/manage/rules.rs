@@ -131,6 +131,8 @@ pub(super) fn faults(
     let mut fault = |field, message| faults.push(FieldError::new(field, message));
     if key.has_invalid_scope {
         fault("scopes", INVALID_SCOPE);
+    } else if key.scopes.len() > MAX_SCOPES {
+        fault("scopes", MANY_SCOPES);
     } else if grantable.is_some_and(|grantable| !key.scopes.is_subset_of(grantable)) {
         fault("scopes", UNGRANTABLE_SCOPE);
     }
@@ -165,6 +167,8 @@ pub(super) fn change_faults(
     };
     if change.has_invalid_scope {
         fault("scopes", INVALID_SCOPE);
+    } else if change.scopes.as_ref().is_some_and(|scopes| scopes.len() > MAX_SCOPES) {
+        fault("scopes", MANY_SCOPES);
     } else if !after.scopes.iter().all(can_be_granted) {
         fault("scopes", UNGRANTABLE_SCOPE);
     }
@@ -192,7 +196,11 @@ pub(super) fn change_faults(
     faults
 }
 
+/// A key with more could make listings and lookups slow. None needs so many: `resource:*` stands for all of a resource.
+const MAX_SCOPES: usize = 1000;
+
 const INVALID_SCOPE: &str = "must be scopes of the form resource:action";
+const MANY_SCOPES: &str = "must be at most 1000 scopes";
 const UNGRANTABLE_SCOPE: &str = "must be scopes that keys can have here";
 const PAST_EXPIRY: &str = "must be in the future";
 const LATE_EXPIRY: &str = "must not be later than keys can last here";

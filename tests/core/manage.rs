@@ -422,6 +422,14 @@ async fn faults_of_a_new_key_are_reported_by_field() {
         key.allowed_addresses = vec!["192.0.2.1".parse().unwrap(); count];
         assert_eq!(outcome(&world.manager.create(&operator(), key).await), want, "{count} networks");
     }
+    for (count, want) in [(1000, "ok"), (1001, "scopes")] {
+        let scopes: Vec<_> = (0..count).map(|number| format!("resource:action{number}")).collect();
+        let created = world.manager.create(&operator(), NewKey::new("key").scopes(&scopes)).await;
+        assert_eq!(outcome(&created), want, "{count} scopes");
+        let id = world.create(|_| {}).await.key.id;
+        let changed = world.manager.update(&operator(), &id, KeyChange::new().scopes(&scopes)).await;
+        assert_eq!(outcome(&changed), want, "{count} scopes");
+    }
 }
 
 #[tokio::test]
@@ -895,6 +903,35 @@ async fn a_key_knows_who_made_it() {
     for name in ["", " ", "a\nb", &*"x".repeat(101)] {
         let result = world.manager.create(&operator().by(name), new_key(&[])).await;
         assert_eq!(outcome(&result), "operator", "{name:?}");
+    }
+}
+
+/// An operator who is shown a leaked text finds the key, whatever its owner and state.
+#[tokio::test]
+async fn a_key_is_found_by_any_of_its_secrets() {
+    for format in
+        [KeyFormat::new("wfk_").unwrap(), KeyFormat::builder("sk_").public_id(16, '.').build().unwrap()]
+    {
+        let world = World::with_format(format);
+        let owner = Owner::organization("globex".parse().unwrap(), Mode::Test);
+        let operator = Authority::operator(owner.clone());
+        let key = world.create_for(&owner, |_| {}).await;
+        let id = key.key.id;
+        let rotated = world.manager.rotate(&operator, &id, HOUR).await.unwrap();
+        for text in [
+            key.secret.expose_secret().to_owned(),
+            rotated.secret.expose_secret().to_owned(),
+            format!("\n {}\t", rotated.secret.expose_secret()),
+        ] {
+            let found = world.manager.find_by_text(&text).await.unwrap().unwrap();
+            assert_eq!((found.id, found.owner), (id, owner.clone()));
+        }
+        world.manager.revoke(&operator, &id).await.unwrap();
+        let found = world.manager.find_by_text(rotated.secret.expose_secret()).await.unwrap().unwrap();
+        assert_eq!(found.status, KeyStatus::Revoked);
+        for text in ["", "wfk_", "no key at all", id.as_str()] {
+            assert_eq!(world.manager.find_by_text(text).await.unwrap(), None, "{text:?}");
+        }
     }
 }
 

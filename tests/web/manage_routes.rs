@@ -602,9 +602,22 @@ async fn a_listing_comes_page_by_page_and_by_age() {
     assert_eq!((ids.len(), &ids), (5, &whole));
 
     world.clock.advance(90 * DAY);
-    for (query, want) in
-        [("?olderThanDays=90", 0), ("?olderThanDays=89", 5), ("?olderThanDays=4294967295", 0)]
-    {
+    world.post(&caller, json!({"name": "CI", "scopes": [], "expiresAt": "2024-03-20T00:00:00Z"})).await;
+    let creator = &world.get("?expiresWithinDays=9999", &caller).await.json()["data"][0]["createdBy"];
+    let made_by_caller = format!("?createdBy={}", creator.as_str().unwrap().replace(' ', "%20"));
+    for (query, want) in [
+        ("?olderThanDays=90", 0),
+        ("?olderThanDays=89", 5),
+        ("?olderThanDays=4294967295", 0),
+        ("?unusedForDays=89", 5),
+        ("?unusedForDays=90", 0),
+        ("?expiresWithinDays=6", 0),
+        ("?expiresWithinDays=7", 1),
+        (&*made_by_caller, 1),
+        ("?createdBy=operator", 5),
+        ("?createdBy=operator%20ada", 0),
+        ("?createdBy=operator&olderThanDays=90", 0),
+    ] {
         let page = world.get(query, &caller).await.json();
         assert_eq!(page["data"].as_array().unwrap().len(), want, "{query}");
     }
@@ -618,6 +631,9 @@ async fn a_listing_comes_page_by_page_and_by_age() {
         ("?cursor=1.%2e%2e", "cursor"),
         ("?olderThanDays=4294967296", "olderThanDays"),
         ("?olderThanDays=1.5", "olderThanDays"),
+        ("?unusedForDays=-1", "unusedForDays"),
+        ("?expiresWithinDays=soon", "expiresWithinDays"),
+        ("?createdBy=ada", "createdBy"),
     ] {
         let answer = world.get(query, &caller).await;
         assert_eq!(

@@ -23,11 +23,29 @@ pub(super) fn parse(
         }
         value
     };
-    let [limit, cursor, days] = [value("limit"), value("cursor"), value("olderThanDays")];
-    if let Some(days) = days {
-        match days.parse::<u32>() {
-            Ok(days) => query = manager.older_than(DAY * days),
-            Err(_) => faults.push(FieldError::new("olderThanDays", "must be a whole number of days")),
+    let [limit, cursor, creator] = [value("limit"), value("cursor"), value("createdBy")];
+    let [older, ending, unused] =
+        ["olderThanDays", "expiresWithinDays", "unusedForDays"].map(|name| (name, value(name)));
+    let mut days = |(name, days): (&'static str, Option<&str>)| match days?.parse::<u32>() {
+        Ok(days) => Some(DAY * days),
+        Err(_) => {
+            faults.push(FieldError::new(name, "must be a whole number of days"));
+            None
+        }
+    };
+    if let Some(age) = days(older) {
+        query.secret_created_before = manager.older_than(age).secret_created_before;
+    }
+    if let Some(time) = days(ending) {
+        query.expires_before = manager.ending_within(time).expires_before;
+    }
+    if let Some(time) = days(unused) {
+        query.unused_since = manager.unused_for(time).unused_since;
+    }
+    if let Some(creator) = creator {
+        match creator.parse() {
+            Ok(creator) => query.created_by = Some(creator),
+            Err(_) => faults.push(FieldError::new("createdBy", "must be the createdBy of a key")),
         }
     }
     if let Some(limit) = limit {
