@@ -1,5 +1,6 @@
 use std::fmt;
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
+use super::OnFailure;
 use super::breaker::Breaker;
 use super::settings::Settings;
 use crate::InvalidValue;
@@ -172,6 +174,50 @@ impl RedisConnection {
             }
         };
         answer?.extract_error()
+    }
+}
+
+/// Settings of the limiters that are made with this clone.
+impl RedisConnection {
+    /// Sets the prefix of the Redis keys; default `rate_limit`. Limiters with the same prefix, category and windows
+    /// count together, in all processes. [`shared_limits`](crate::ApiKeysBuilder::shared_limits) sets its own.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: impl Into<Arc<str>>) -> Self {
+        self.settings.prefix = prefix.into();
+        self
+    }
+
+    /// Sets how many processes share the limits; default 1. Without Redis, each process admits its part: the limit
+    /// divided by this number, rounded down, and at least 1. [Leases](Self::with_leases) depend on it, too.
+    #[must_use]
+    pub fn with_processes(mut self, processes: NonZeroU32) -> Self {
+        self.settings.processes = processes;
+        self
+    }
+
+    /// Lets Redis grant several units at once, which the process then admits by itself for up to a sub-window.
+    ///
+    /// For limits so high that one call per request is too much. See [leases](super::RedisRateLimiter#leases). All processes
+    /// must use the same setting: those with leases and those without do not count together.
+    #[must_use]
+    pub fn with_leases(mut self) -> Self {
+        self.settings.leases = true;
+        self
+    }
+
+    /// Sets what to do with requests when Redis does not answer; default [`OnFailure::Local`].
+    #[must_use]
+    pub fn with_on_failure(mut self, on_failure: OnFailure) -> Self {
+        self.settings.on_failure = on_failure;
+        self
+    }
+
+    /// Sets how long a request may wait for Redis; default
+    /// [`DEFAULT_DEADLINE`](super::RedisRateLimiter::DEFAULT_DEADLINE).
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.settings.deadline = deadline;
+        self
     }
 }
 

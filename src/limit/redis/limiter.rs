@@ -10,11 +10,17 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
+use super::RedisConnection;
+use super::script::{Rule, Scripts};
+use super::settings::DEFAULT_DEADLINE;
 use super::shared::{Decided, Request, Shared};
+use super::subject_cache::SubjectCache;
+use crate::InvalidValue;
 use crate::clock::Now;
 use crate::limit::category::Category;
 use crate::limit::limit::{Charge, Deciding, Limit, Outcome, Undecided};
-use crate::limit::{Decision, Permit, Quota, Subject};
+use crate::limit::limiter::checked;
+use crate::limit::{Decision, MemoryRateLimiter, Permit, Quota, Subject};
 
 /// Limits one category of requests, each subject separately, across processes: Redis or Valkey counts.
 ///
@@ -42,7 +48,6 @@ use crate::limit::{Decision, Permit, Quota, Subject};
 /// One script per request, in one round trip, on the one key that the subject has in this category, so it works in a
 /// cluster. The key expires soon after nothing counts any more. Time is the server's. A denied subject is remembered
 /// until the instant reported to it, so that a flood of its requests reaches no server; a
-/// [refund](crate::RateLimit::refund) in another process is not seen until then.
 /// [refund](crate::RateLimit::refund) in another process is not seen until then.
 ///
 /// Works with Redis 5 and later, and with Valkey. Needs `EVAL`, `EVALSHA`, and in the script `TIME`, `GET`, `SET` and
@@ -119,10 +124,48 @@ pub struct RedisStatus {
 
 impl RedisRateLimiter {
     /// How long a request waits for Redis by default.
-    pub const DEFAULT_DEADLINE: Duration = Duration::from_millis(50);
+    pub const DEFAULT_DEADLINE: Duration = DEFAULT_DEADLINE;
 
-    pub(super) fn over(shared: Shared) -> Self {
-        Self { shared: Arc::new(shared) }
+    /// A limiter for the category named `category`, such as `read`, with 1 to [4](MemoryRateLimiter::MAX_QUOTAS) quotas, all
+    /// of which requests must fit, and with the settings of `connection`. An override replaces only the limit of the first.
+    ///
+    /// `now` comes from the clock that [`check`](Self::check) gets its times from. Redis counts by its own clock; only this
+    /// process's own count uses this one.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidValue`] if there is no quota, or there are more than four.
+    pub fn new(
+        category: impl Into<Arc<str>>,
+        quotas: &[Quota],
+        now: Now,
+        connection: RedisConnection,
+    ) -> Result<Self, InvalidValue> {
+        let category = Category::new(category.into(), checked(quotas)?.to_vec());
+        let settings = connection.settings.clone();
+        // A unit may be used up to a sub-window after it was granted, so it must count that much longer.
+        let further = u64::from(settings.leases);
+        let rules: Box<[Rule]> = quotas.iter().map(|quota| Rule::new(*quota, further)).collect();
+        let sub_windows = || rules.iter().map(Rule::sub_window);
+        let longest = quotas.iter().map(|quota| quota.window()).max().unwrap_or_default();
+        let lease = settings.leases.then(|| sub_windows().min().unwrap_or_default());
+        let recovery_window = longest + sub_windows().max().unwrap_or_default();
+        let shared = Shared {
+            key_prefix: settings.key_prefix(&category),
+            local: settings.local(&category, now)?,
+            lease,
+            recovery_window,
+            category: Arc::new(category),
+            rules,
+            connection,
+            scripts: Scripts::new(),
+            cache: SubjectCache::new(MemoryRateLimiter::DEFAULT_CAPACITY),
+            processes: settings.processes,
+            on_failure: settings.on_failure,
+            deadline: settings.deadline,
+            counts: Default::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The name of the category.

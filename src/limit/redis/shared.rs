@@ -11,6 +11,7 @@ use tokio::time::timeout_at;
 
 use super::connection::{Call, CallError};
 use super::script::{Answer, Place, Rule, Rules, Scripts, Text};
+use super::settings::part;
 use super::subject_cache::{Denial, Lease, SubjectCache};
 use super::{OnFailure, RedisConnection};
 use crate::clock::nanos;
@@ -332,8 +333,3 @@ impl Shared {
 }
 
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
-
-/// One process's part of a limit.
-pub(super) fn part(limit: NonZeroU32, processes: NonZeroU32) -> NonZeroU32 {
-    NonZeroU32::new(limit.get() / processes).unwrap_or(NonZeroU32::MIN)
-}
