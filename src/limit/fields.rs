@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Decision;
@@ -14,6 +15,16 @@ const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const IETF_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const IETF_STATE: HeaderName = HeaderName::from_static("ratelimit");
+
+/// The names of all fields that report a limit: for a CORS layer, so that browsers show them to scripts.
+///
+/// ```
+/// use tower_api_keys::limit;
+///
+/// // CorsLayer::new().expose_headers(limit::FIELD_NAMES)
+/// assert!(limit::FIELD_NAMES.iter().any(|name| name == "x-ratelimit-remaining"));
+/// ```
+pub const FIELD_NAMES: [HeaderName; 6] = [LIMIT, REMAINING, RESET, IETF_POLICY, IETF_STATE, RETRY_AFTER];
 
 /// What the fields of one response report.
 #[derive(Debug)]
@@ -36,6 +47,12 @@ impl Fields<'_> {
         headers.insert(LIMIT, self.limit());
         headers.insert(REMAINING, number(self.decision.remaining.into()));
         insert_instant(headers, self.reset_at());
+        // Most responses have no other fields yet.
+        if !self.ietf && headers.len() > 3 {
+            // Of a limit that an upstream has: beside ours they would be a mixture.
+            headers.remove(IETF_POLICY);
+            headers.remove(IETF_STATE);
+        }
         if self.ietf {
             headers.insert(IETF_POLICY, self.policy());
             headers.insert(IETF_STATE, self.state());

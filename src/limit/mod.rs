@@ -53,6 +53,7 @@ mod atomic {
 
 pub(crate) use category::Category;
 pub use decision::{Decision, Verdict};
+pub use fields::FIELD_NAMES;
 pub(crate) use fields::Fields;
 pub(crate) use limit::{Charge, Deciding, Outcome, PendingDecision};
 pub use limit::{RateLimiter, Undecided};

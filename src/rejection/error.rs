@@ -22,16 +22,22 @@ pub struct ApiError<'e> {
 
 impl<'e> ApiError<'e> {
     pub(crate) fn of_rejection(rejection: &'e Rejection, request: RequestView<'e>) -> Self {
-        let kind = rejection.kind();
-        let code = match kind {
+        let (kind, reason) = (rejection.kind(), rejection.reason());
+        let (code, message) = match reason {
+            Reason::RateLimited(RateLimited { retry_after: None, .. }) => (
+                reason.code(),
+                "The request costs more than the rate limit allows at all. Waiting does not help.",
+            ),
             // Only for forbidden requests may a client learn more than the kind.
-            ErrorKind::Forbidden | ErrorKind::NotFound => rejection.reason().code(),
-            _ => kind.code(),
+            _ if matches!(kind, ErrorKind::Forbidden | ErrorKind::NotFound) => {
+                (reason.code(), kind.message())
+            }
+            _ => (kind.code(), kind.message()),
         };
         Self {
             kind,
             code,
-            message: kind.message().into(),
+            message: message.into(),
             fields: &[],
             retry_after: rejection.retry_after(),
             rejection: Some(rejection),
@@ -62,7 +68,7 @@ impl<'e> ApiError<'e> {
     }
 
     /// A stable text for programs: the code of the [kind](ErrorKind::code), or of the [reason](Reason::code) if the
-    /// request is forbidden. It does not reveal whether a key is unknown, revoked or expired.
+    /// request is forbidden or costs more than a limit. It does not reveal whether a key is unknown, revoked or expired.
     pub fn code(&self) -> &'static str {
         self.code
     }

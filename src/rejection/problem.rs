@@ -85,6 +85,12 @@ fn body(error: &ApiError<'_>) -> &'static str {
             "ambiguous_credentials",
             "More than one credential was sent. Send exactly one."
         ),
+        (ErrorKind::RateLimited, "cost_exceeds_limit") => problem!(
+            "Too Many Requests",
+            429,
+            "cost_exceeds_limit",
+            "The request costs more than the rate limit allows at all. Waiting does not help."
+        ),
         (ErrorKind::RateLimited, _) => problem!(
             "Too Many Requests",
             429,

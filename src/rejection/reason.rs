@@ -16,7 +16,7 @@ use crate::store::StoreError;
 /// |---|---|
 /// | [`Unauthenticated`](ErrorKind::Unauthenticated) | `credential_missing`, `credential_malformed`, `key_unknown`, `secret_mismatch`, `mode_mismatch`, `key_revoked`, `key_disabled`, `key_not_yet_valid`, `key_expired`, `companion_missing`, `companion_invalid`, `companion_mismatch`, `session_token_missing`, `session_token_invalid`, `session_token_expired`, `session_unknown`, `session_expired` |
 /// | [`AmbiguousCredentials`](ErrorKind::AmbiguousCredentials) | `credential_conflict`, `credential_malformed` |
-/// | [`RateLimited`](ErrorKind::RateLimited) | `rate_limited`, `throttled` |
+/// | [`RateLimited`](ErrorKind::RateLimited) | `rate_limited`, `cost_exceeds_limit` (waiting does not help), `throttled` |
 /// | [`OrganizationMissing`](ErrorKind::OrganizationMissing), [`OrganizationMismatch`](ErrorKind::OrganizationMismatch), [`OrganizationNotFound`](ErrorKind::OrganizationNotFound) | `organization_missing`, `organization_mismatch`, `organization_not_found` |
 /// | [`Forbidden`](ErrorKind::Forbidden) | `address_not_allowed`, `scope_missing`, `tier_mismatch`, `role_too_low`, `route_not_covered`, `path_not_canonical` |
 /// | [`NotFound`](ErrorKind::NotFound) | `route_not_found` |
@@ -181,6 +181,7 @@ impl Reason {
             Self::OrganizationNotFound => "organization_not_found",
             Self::StoreFailed(_) => "store_failed",
             Self::StorePanicked => "store_panicked",
+            Self::RateLimited(RateLimited { retry_after: None, .. }) => "cost_exceeds_limit",
             Self::RateLimited(_) => "rate_limited",
             Self::LimiterFailed(_) => "limiter_failed",
             Self::ScopeMissing(_) => "scope_missing",
@@ -279,7 +280,7 @@ pub(super) mod tests {
     use super::*;
     use crate::store::StoreErrorKind;
 
-    /// One of each variant, and the two kinds of malformed credentials.
+    /// One of each variant, with both kinds of malformed credentials and of limits.
     pub(in crate::rejection) fn every_reason() -> Vec<Reason> {
         let limited = RateLimited {
             category: "all".into(),
@@ -315,6 +316,7 @@ pub(super) mod tests {
             Reason::OrganizationNotFound,
             Reason::StoreFailed(StoreError::new(StoreErrorKind::Unavailable)),
             Reason::StorePanicked,
+            Reason::RateLimited(RateLimited { retry_after: Some(Duration::ZERO), ..limited.clone() }),
             Reason::RateLimited(limited),
             Reason::LimiterFailed("all".into()),
             Reason::ScopeMissing(scope),

@@ -12,7 +12,7 @@ use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::{Clock, ManualClock};
 use tower_api_keys::key::{Mode, Peppers, PreviousSecret};
-use tower_api_keys::limit::{MemoryRateLimiter, RateLimiter, Subject};
+use tower_api_keys::limit::{FIELD_NAMES, MemoryRateLimiter, RateLimiter, Subject};
 use tower_api_keys::{ApiKeysBuilder, Quota, RateLimit};
 
 use crate::support::*;
@@ -221,6 +221,41 @@ async fn a_request_that_costs_more_than_a_window_gets_no_retry_after() {
     let response = stack(&clock, limit).await.call(send(Method::GET, "/", KEY)).await.unwrap();
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(!response.headers().contains_key("retry-after"));
+    let body = std::str::from_utf8(response.body()).unwrap();
+    assert!(body.contains(r#""code":"cost_exceeds_limit""#), "{body}");
+    assert!(body.contains("Waiting does not help") && !body.contains("Retry-After"), "{body}");
+}
+
+/// A handler that passes on the response of an upstream passes on its limit as well.
+#[tokio::test]
+async fn fields_of_another_limit_are_replaced_and_never_mixed_with_ours() {
+    const ALL: [&str; 5] =
+        ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit-policy", "ratelimit"];
+    let clock = ManualClock::starting_at(START);
+    for ietf in [false, true] {
+        for upstream in 0..1 << ALL.len() {
+            let keys =
+                assembly(store([record(KEY, |_| {})]).await).clock(clock.clone()).without_route_table();
+            let keys = keys.limit(by_key("all", 10));
+            let keys = if ietf { keys.ietf_rate_limit_fields() } else { keys }.build().unwrap();
+            let handler = service_fn(move |_: Request<()>| async move {
+                let mut response = Response::builder().header("content-type", "text/plain");
+                for (_, name) in ALL.iter().enumerate().filter(|(bit, _)| upstream >> bit & 1 == 1) {
+                    response = response.header(*name, "upstream").header(*name, "twice");
+                }
+                Ok::<_, Infallible>(response.body(Bytes::new()).unwrap())
+            });
+            let stack = ServiceBuilder::new().layer(keys.layer()).service(handler);
+            let response = stack.oneshot(send(Method::GET, "/", KEY)).await.unwrap();
+            let values = |name| response.headers().get_all(name).iter().collect::<Vec<_>>();
+            for (index, name) in ALL.into_iter().enumerate() {
+                let values = values(name);
+                assert_eq!(values.len(), usize::from(index < 3 || ietf), "{name}, upstream {upstream:b}");
+                assert!(values.iter().all(|value| !value.as_bytes().starts_with(b"upstream")), "{name}");
+            }
+            assert!(FIELD_NAMES.iter().all(|name| ALL.contains(&name.as_str()) || *name == "retry-after"));
+        }
+    }
 }
 
 #[tokio::test]
