@@ -57,13 +57,14 @@ impl RateLimit {
     /// Counts the requests of each caller: each key, and each person with a [session](crate::identity::Session).
     ///
     /// `category` names what is counted, and is visible to clients. `quota` is one quota, or an array of at most 4,
-    /// all of which apply. Anonymous requests are not counted.
+    /// all of which apply. A limit [stored with a key](crate::key::Extras::limits) replaces that of the first. Anonymous
+    /// requests are not counted.
     pub fn per_key(category: impl Into<Arc<str>>, quota: impl Into<Vec<Quota>>) -> Self {
         Self::new(SubjectKind::Key, category.into(), quota.into())
     }
 
-    /// Counts the requests of each organization, live and test separately, for all its keys together. A key of the
-    /// system is counted alone. Otherwise like [`per_key`](Self::per_key).
+    /// Counts the requests of each organization, live and test separately, for all its keys together, whatever limits are
+    /// stored with them. A key of the system is counted alone. Otherwise like [`per_key`](Self::per_key).
     pub fn per_organization(category: impl Into<Arc<str>>, quota: impl Into<Vec<Quota>>) -> Self {
         Self::new(SubjectKind::Organization, category.into(), quota.into())
     }

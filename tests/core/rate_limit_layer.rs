@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tower::util::BoxCloneService;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::{Clock, ManualClock};
-use tower_api_keys::key::{Mode, Peppers, PreviousSecret};
+use tower_api_keys::key::{KeyRecord, Mode, Peppers, PreviousSecret};
 use tower_api_keys::limit::{FIELD_NAMES, MemoryRateLimiter, RateLimiter, Subject};
 use tower_api_keys::{ApiKeysBuilder, Quota, RateLimit};
 
@@ -147,6 +148,32 @@ async fn each_key_has_its_own_window_and_an_organization_shares_one_in_each_mode
         shared.call(send(Method::GET, "/", KEY)).await.unwrap().status(),
         StatusCode::TOO_MANY_REQUESTS
     );
+}
+
+/// Otherwise a key with a high limit of its own would raise that of its organization, and one with a low limit would be let
+/// in when its organization has used up more than that.
+#[tokio::test]
+async fn an_organizations_limit_does_not_depend_on_which_key_calls() {
+    let clock = ManualClock::starting_at(START);
+    let with_limit =
+        |limit| move |key: &mut KeyRecord| _ = key.extras_mut().limits.insert("all".to_owned(), limit);
+    let five = NonZeroU32::new(5).unwrap();
+    let keys = store([record(KEY, with_limit(five)), record(OTHER_KEY, with_limit(NonZeroU32::MIN))]).await;
+    let keys = assembly(keys).clock(clock.clone()).without_route_table();
+    let keys = keys.limit(RateLimit::per_organization("all", per_minute(3))).build().unwrap();
+    let handler = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Bytes::new())));
+    let mut stack = ServiceBuilder::new().layer(keys.layer()).service(handler);
+    for (key, status, remaining) in [
+        (KEY, 200, "2"),
+        (OTHER_KEY, 200, "1"),
+        (OTHER_KEY, 200, "0"),
+        (KEY, 429, "0"),
+        (OTHER_KEY, 429, "0"),
+    ] {
+        let response = stack.call(send(Method::GET, "/", key)).await.unwrap();
+        assert_eq!((response.status().as_u16(), &*fields(&response)[0]), (status, "3"), "{key}");
+        assert_eq!(fields(&response)[1], remaining);
+    }
 }
 
 #[tokio::test]

@@ -46,9 +46,9 @@ impl Checks {
                     .decide(&Subject::Key(*principal.key_id()), charge(own_limit(principal, &category.name))),
                 (subject, caller) => match self.subject(subject, caller, request) {
                     Ok(Some(subject)) => {
-                        let principal = caller.principal();
-                        let own = principal.filter(|_| position == Position::After);
-                        counts.decide(&subject, charge(own.and_then(|own| own_limit(own, &category.name))))
+                        // A limit stored with a key is the key's. An organization's does not depend on which key calls.
+                        let key = caller.principal().filter(|_| matches!(subject, Subject::Key(_)));
+                        counts.decide(&subject, charge(key.and_then(|key| own_limit(key, &category.name))))
                     }
                     Ok(None) => continue,
                     Err(reason) => return Rejection::new(reason).into(),
