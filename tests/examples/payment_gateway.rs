@@ -171,7 +171,8 @@ fn every_response_has_a_request_id() {
     for (who, path, status) in [
         (WHOLE, "/transactions", 200),
         ("CHECKOUT_API_KEY", "/transactions", 403),
-        (WHOLE, "/organizations/org_demo/api-keys/none", 403),
+        (WHOLE, "/organizations/org_demo/api-keys/none", 404),
+        (WHOLE, "/organizations/org_demo/api-keys/none/rotate", 403),
         (WHOLE, "/nowhere", 404),
         (WHOLE, "/portal/links/pl_0", 404),
     ] {
@@ -588,6 +589,8 @@ fn managing_keys_gains_nothing() {
     let actions = [
         ("GET", keys(OURS), "api_key:read"),
         ("POST", keys(OURS), "api_key:create"),
+        ("GET", format!("{}/{victim}", keys(OURS)), "api_key:read"),
+        ("PATCH", format!("{}/{victim}", keys(OURS)), "api_key:update"),
         ("POST", format!("{}/{victim}/rotate", keys(OURS)), "api_key:update"),
         ("POST", format!("{}/{victim}/revoke", keys(OURS)), "api_key:delete"),
         ("DELETE", format!("{}/{victim}", keys(OURS)), "api_key:delete"),
@@ -602,11 +605,12 @@ fn managing_keys_gains_nothing() {
         // Another organization's key, by its identifier.
         let elsewhere = path.replace(OURS, OTHER);
         if elsewhere.contains(&victim) {
-            assert_error(&server.by(OF_OTHER, method, &elsewhere, &[], None), 404, "not_found", &elsewhere);
-            assert_error(&server.by(OF_OTHER, method, path, &[], None), 404, "not_found", path);
+            let by = |who, path: &str| server.by(who, method, path, &[], Some(json!({})));
+            assert_error(&by(OF_OTHER, &elsewhere), 404, "not_found", &elsewhere);
+            assert_error(&by(OF_OTHER, path), 404, "not_found", path);
             // And a key of an organization among those of the system.
             let system = path.replace(&keys(OURS), "/system/api-keys");
-            assert_error(&server.by(SYSTEM, method, &system, &[], None), 404, "not_found", &system);
+            assert_error(&by(SYSTEM, &system), 404, "not_found", &system);
         }
     }
     // A caller that gets a key's secret must have everything that the key has.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -112,13 +111,16 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// The members that a new key has, and an update can change.
-const PROPERTIES: [&str; 7] =
+/// The members of a new key.
+const OF_A_NEW_KEY: [&str; 5] = ["name", "scopes", "expiresAt", "allowedAddresses", "metadata"];
+
+/// The members that an update can change.
+const CHANGEABLE: [&str; 7] =
     ["name", "scopes", "expiresAt", "notBefore", "limits", "allowedAddresses", "metadata"];
 
 /// Reads every member, so that the client learns of all faults together.
 fn parse(members: &[(String, Value)]) -> Result<NewKey, Vec<FieldError>> {
-    let mut faults = unexpected(members, "is not a member of a new key", &PROPERTIES);
+    let mut faults = unexpected(members, "is not a member of a new key", &OF_A_NEW_KEY);
     for required in ["name", "scopes"] {
         if !members.iter().any(|(name, _)| name == required) {
             faults.push(FieldError::new(required, "is required"));
@@ -130,11 +132,6 @@ fn parse(members: &[(String, Value)]) -> Result<NewKey, Vec<FieldError>> {
             "name" => text(value).map(|name| key.name = name.to_owned()),
             "scopes" => scopes(value).map(|scopes| key.scopes = scopes),
             "expiresAt" => instant(value).map(|end| key.expires_at = end),
-            "notBefore" => instant(value).map(|start| key.not_before = start),
-            "limits" => limits(value).map(|limits| {
-                let set = |(category, limit)| Some((category, NonZeroU32::new(limit?)?));
-                key.limits = limits.unwrap_or_default().into_iter().filter_map(set).collect();
-            }),
             "allowedAddresses" => networks(value).map(|networks| key.allowed_addresses = networks),
             "metadata" => metadata(value).map(|metadata| key.metadata = metadata),
             _ => Ok(()),
@@ -145,7 +142,7 @@ fn parse(members: &[(String, Value)]) -> Result<NewKey, Vec<FieldError>> {
 }
 
 fn parse_change(members: &[(String, Value)]) -> Result<KeyChange, Vec<FieldError>> {
-    let mut faults = unexpected(members, "is not a member that can be changed", &PROPERTIES);
+    let mut faults = unexpected(members, "is not a member that can be changed", &CHANGEABLE);
     let mut change = KeyChange::new();
     for (name, value) in members {
         let read = match name.as_str() {
