@@ -43,6 +43,14 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// Whether the owner can have one more key.
+    pub(super) async fn owner_has_room(&self) -> Result<(), ManageError> {
+        match self.settings.store.count(self.authority.owner()).await? {
+            count if count >= self.settings.max_keys => Err(self.forbidden(Forbidden::TooManyKeys)),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a record with the secret of `own` is stored and active, and still has all of `scopes`.
     async fn is_valid(&self, own: &KeyRecord, scopes: &ScopeSet) -> Result<bool, ManageError> {
         let callers = self.settings.callers.as_ref().unwrap_or(&self.settings.store);

@@ -67,6 +67,9 @@ pub enum Forbidden {
     /// The key could be used from addresses that the caller's own cannot be used from.
     #[error("the key could be used from more addresses than the caller's own")]
     Addresses,
+    /// The owner has as many keys as [it can have](super::KeyManager::with_max_keys). Delete some.
+    #[error("the owner has as many keys as it can have")]
+    TooManyKeys,
     /// Only the application itself, as [`Authority::operator`](super::Authority::operator), may do this.
     #[error("only the operator may do this")]
     OperatorOnly,
@@ -113,6 +116,7 @@ impl Forbidden {
             Self::Expiry => "expiry_exceeds_own",
             Self::Limits => "limits_exceed_own",
             Self::Addresses => "addresses_exceed_own",
+            Self::TooManyKeys => "too_many_keys",
             Self::OperatorOnly => "operator_only",
         }
     }

@@ -28,6 +28,9 @@ impl KeyManager {
     /// The longest grace period of an old secret after a rotation: 7 days.
     pub const MAX_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+    /// How many keys an owner can have by default, in whatever state: 10 000.
+    pub const DEFAULT_MAX_KEYS: u64 = 10_000;
+
     /// Manages keys of `format` in `store`.
     ///
     /// Defaults: digests are plain SHA-256, the clock is the system's, every well-formed scope can be granted, a key
@@ -50,6 +53,7 @@ impl KeyManager {
             clock,
             grantable: None,
             max_lifetime: None,
+            max_keys: Self::DEFAULT_MAX_KEYS,
             read: ScopeRequirement::from_static("api-keys:read"),
             write: ScopeRequirement::from_static("api-keys:write"),
             scopes: Vec::new(),
@@ -95,6 +99,14 @@ impl KeyManager {
     #[must_use]
     pub fn with_max_lifetime(self, lifetime: Duration) -> Self {
         self.change_settings(|to| to.max_lifetime = Some(lifetime))
+    }
+
+    /// Limits how many keys an owner can have, revoked and expired ones included, so that no caller fills the store; default
+    /// [`DEFAULT_MAX_KEYS`](Self::DEFAULT_MAX_KEYS). For every caller and the operator, but not for imports. Concurrent calls
+    /// can exceed it by their number.
+    #[must_use]
+    pub fn with_max_keys(self, keys: u64) -> Self {
+        self.change_settings(|to| to.max_keys = keys)
     }
 
     /// Starts every new identifier with `prefix`, such as `app_`: 0 to 16 of `A-Z a-z 0-9 _ -`; 16 letters and digits
@@ -168,6 +180,7 @@ impl KeyManager {
     pub async fn create(&self, authority: &Authority, key: NewKey) -> Result<CreatedKey, ManageError> {
         let mut attempt = self.begin(authority, KeyAction::Create, None)?;
         attempt.caller_is_still_valid().await?;
+        attempt.owner_has_room().await?;
         for _ in 0..MAX_ATTEMPTS {
             let made = self.0.format.generate(authority.owner().mode).map_err(ManageError::Randomness)?;
             let id = made

@@ -18,6 +18,7 @@ pub(super) struct Settings {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) grantable: Option<ScopeSet>,
     pub(super) max_lifetime: Option<Duration>,
+    pub(super) max_keys: u64,
     pub(super) read: ScopeRequirement,
     pub(super) write: ScopeRequirement,
     /// In place of the two above.

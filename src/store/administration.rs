@@ -39,6 +39,24 @@ pub trait KeyAdministration: KeyStore {
     /// [`StoreError`] if the store cannot answer.
     async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError>;
 
+    /// How many keys `owner` has, in whatever state. By default they are listed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot answer.
+    async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
+        let mut query = KeyQuery { limit: KeyQuery::MAX_LIMIT, ..KeyQuery::default() };
+        let mut count = 0;
+        loop {
+            let page = self.list(Some(owner), &query).await?;
+            count += page.keys.len() as u64;
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(count),
+            }
+        }
+    }
+
     /// Replaces the stored record of the same identifier and owner, if its version is still `record.version`.
     ///
     /// The stored record gets the next version. A record's identifier, owner, creation time and creator never change.
@@ -69,6 +87,10 @@ impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
 
     async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
         (**self).list(owner, query).await
+    }
+
+    async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
+        (**self).count(owner).await
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {

@@ -409,6 +409,11 @@ async fn lists_what_a_query_matches<S: KeyAdministration>(store: &S) {
                 assert_eq!(listed, expected, "keys of {owner:?} (`None`: of all) for {query:?}");
             }
         }
+        if let Some(owner) = &owner {
+            let count = store.count(owner).await.expect("a count must work");
+            let expected = records.iter().filter(|key| key.owner == *owner).count() as u64;
+            assert_eq!(count, expected, "a count is that of the keys of {owner:?}");
+        }
     }
 }
 

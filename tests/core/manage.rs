@@ -167,6 +167,7 @@ fn outcome<T>(result: &Result<T, ManageError>) -> String {
         Err(ManageError::Forbidden(Forbidden::Expiry)) => "expiry".into(),
         Err(ManageError::Forbidden(Forbidden::Limits)) => "limits".into(),
         Err(ManageError::Forbidden(Forbidden::Addresses)) => "addresses".into(),
+        Err(ManageError::Forbidden(Forbidden::TooManyKeys)) => "too many keys".into(),
         Err(ManageError::Forbidden(Forbidden::OperatorOnly)) => "operator only".into(),
         Err(ManageError::NotFound) => "not found".into(),
         Err(ManageError::AlreadyExists) => "already exists".into(),
@@ -297,6 +298,27 @@ async fn no_key_outlives_the_maximum_lifetime() {
     let mut key = new_key(&[]);
     key.expires_at = Some(START.saturating_add(DAY + MILLISECOND));
     assert_eq!(outcome(&manager.create(&operator(), key).await), "expiresAt");
+}
+
+#[tokio::test]
+async fn an_owner_has_a_bounded_number_of_keys() {
+    let world = World::new();
+    let caller = world.caller(|_| {}).await;
+    let manager = world.manager.clone().with_max_keys(3);
+    let create = async |authority: &Authority| manager.create(authority, new_key(&[])).await;
+    let first = create(&caller).await.unwrap().key.id;
+    assert_eq!(outcome(&create(&operator()).await), "ok");
+    world.take_events();
+    for authority in [&caller, &operator()] {
+        assert_eq!(outcome(&create(authority).await), "too many keys");
+    }
+    assert_eq!(world.take_events().len(), 2, "each is audited");
+    let globex = Authority::operator(Owner::organization("globex".parse().unwrap(), Mode::Live));
+    assert_eq!(outcome(&create(&globex).await), "ok", "another owner");
+    manager.revoke(&caller, &first).await.unwrap();
+    assert_eq!(outcome(&create(&caller).await), "too many keys", "a revoked key is still stored");
+    manager.delete(&caller, &first).await.unwrap();
+    assert_eq!(outcome(&create(&caller).await), "ok");
 }
 
 #[tokio::test]

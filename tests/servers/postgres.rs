@@ -180,7 +180,7 @@ async fn statements_are_constant_and_each_uses_an_index() {
         |rows: &[sqlx::postgres::PgRow]| rows.iter().map(|row| row.get("statement")).collect::<Vec<String>>();
     stores::use_everything(&store, 1).await;
     let statements = prepared().await;
-    assert_eq!(statements.len(), 10, "{:#?}", texts(&statements));
+    assert_eq!(statements.len(), 11, "{:#?}", texts(&statements));
     for number in 2..5 {
         stores::use_everything(&store, number).await;
     }

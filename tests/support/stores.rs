@@ -280,6 +280,7 @@ pub async fn use_everything(store: &dyn KeyAdministration, number: usize) {
     }
     assert!(store.find(KeySelector::Id(&key.id)).await.unwrap().is_some());
     assert!(store.get(&key.owner, &key.id).await.unwrap().is_some());
+    assert!(store.count(&key.owner).await.unwrap() > 0);
     let mut query = KeyQuery::default();
     // Of all owners none: there may be keys of other tests that only a database can read.
     let year = Duration::from_secs(365 * 24 * 3600);

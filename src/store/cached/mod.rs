@@ -293,6 +293,10 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
         self.0.store.list(owner, query).await
     }
 
+    async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
+        self.0.store.count(owner).await
+    }
+
     async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
         let change = always(self.0.store.replace(record.clone()));
         self.0.change(record.id, Some(&record), change).await.map(|_| ())

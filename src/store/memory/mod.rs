@@ -191,6 +191,10 @@ impl KeyAdministration for MemoryStore {
         Ok(Page { keys, next })
     }
 
+    async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
+        Ok(self.0.lock().listing.keys(owner, None).count() as u64)
+    }
+
     async fn replace(&self, mut record: KeyRecord) -> Result<(), StoreError> {
         let mut writing = self.0.lock();
         let stored = self.0.find(KeySelector::Id(&record.id)).filter(|stored| {

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::sql::engine::Engine;
 use super::sql::row::millis;
 use super::sql::{
-    FIND_BY_ID, GET, Listing, bind_key, bind_row, columns, digests, failed, insert_key, pending, to_found,
-    to_next_row, to_row, update_key,
+    COUNT, FIND_BY_ID, GET, Listing, bind_key, bind_row, columns, digests, failed, insert_key, owner_columns,
+    pending, to_found, to_next_row, to_row, update_key,
 };
 use super::{
     FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, StoreError, StoreErrorKind,
@@ -254,6 +254,13 @@ impl KeyAdministration for PostgresStore {
         let query = listing.query();
         let rows = self.0.administer(|to| Box::pin(query.fetch_all(to))).await?;
         listing.page(rows)
+    }
+
+    async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
+        let (organization, mode) = owner_columns(owner);
+        let query = sqlx::query_scalar::<_, i64>(COUNT).bind(organization).bind(mode);
+        let count = self.0.administer(|to| Box::pin(query.fetch_one(to))).await?;
+        Ok(count.unsigned_abs())
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {

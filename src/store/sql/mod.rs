@@ -52,6 +52,8 @@ pub(super) const FIND_BY_ID: &str = concat!("SELECT ", columns!(), " FROM api_ke
 pub(super) const GET: &str =
     concat!("SELECT ", columns!(), " FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3");
 
+pub(super) const COUNT: &str = "SELECT count(*) FROM api_keys WHERE organization = $1 AND mode = $2";
+
 /// A page of keys. `$7` to `$9` are organization, mode and creator, for the first condition.
 macro_rules! list {
     ($condition:literal) => {
