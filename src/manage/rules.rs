@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use super::settings::Settings;
 use super::{Authority, Forbidden, KeyChange, NewKey};
 use crate::address::Network;
 use crate::clock::Timestamp;
@@ -157,14 +156,14 @@ pub(super) fn change_faults(
     change: &KeyChange,
     before: &KeyRecord,
     after: &KeyRecord,
-    settings: &Settings,
+    grantable: Option<&ScopeSet>,
+    latest_expiry: Option<Timestamp>,
     now: Timestamp,
 ) -> Vec<FieldError> {
     let mut faults: Vec<FieldError> = change.name.as_deref().and_then(name_fault).into_iter().collect();
     let mut fault = |field, message| faults.push(FieldError::new(field, message));
-    let can_be_granted = |scope: &Scope| {
-        before.scopes.contains(scope) || settings.grantable.as_ref().is_none_or(|all| all.contains(scope))
-    };
+    let can_be_granted =
+        |scope: &Scope| before.scopes.contains(scope) || grantable.is_none_or(|all| all.contains(scope));
     if change.has_invalid_scope {
         fault("scopes", INVALID_SCOPE);
     } else if change.scopes.as_ref().is_some_and(|scopes| scopes.len() > MAX_SCOPES) {
@@ -172,11 +171,10 @@ pub(super) fn change_faults(
     } else if !after.scopes.iter().all(can_be_granted) {
         fault("scopes", UNGRANTABLE_SCOPE);
     }
-    let latest = settings.max_lifetime.map(|lifetime| before.created_at.saturating_add(lifetime));
     if after.expires_at != before.expires_at {
         if after.expires_at.is_some_and(|end| end <= now) {
             fault("expiresAt", PAST_EXPIRY);
-        } else if is_later(after.expires_at, before.expires_at) && is_later(after.expires_at, latest) {
+        } else if is_later(after.expires_at, before.expires_at) && is_later(after.expires_at, latest_expiry) {
             fault("expiresAt", LATE_EXPIRY);
         }
     }

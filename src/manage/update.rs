@@ -42,7 +42,11 @@ impl KeyManager {
                 }
                 let before = record.clone();
                 let applied = change.apply(record);
-                let mut faults = rules::change_faults(&change, &before, record, self.settings(), attempt.now);
+                let lifetime = self.settings().max_lifetime;
+                let latest_expiry = lifetime.map(|lifetime| before.created_at.saturating_add(lifetime));
+                let grantable = self.settings().grantable.as_ref();
+                let mut faults =
+                    rules::change_faults(&change, &before, record, grantable, latest_expiry, attempt.now);
                 faults.extend(applied.err().map(|_| FieldError::new("metadata", TOO_LONG)));
                 if !faults.is_empty() {
                     return Err(ManageError::Invalid(faults));
