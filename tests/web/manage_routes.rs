@@ -267,6 +267,32 @@ async fn a_key_is_read_and_changed_by_merge_patches_of_the_version_they_name() {
 }
 
 #[tokio::test]
+async fn a_key_is_revoked_with_what_was_made_with_it_on_demand() {
+    let world = World::new();
+    let caller = world.caller().await;
+    let make =
+        async |key: &str| world.post(key, json!({"name": "CI", "scopes": ["api-keys:write"]})).await.json();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let maker = make(&caller).await;
+    let child = make(&text(&maker["key"])).await;
+    for query in ["?descendants=yes", "?descendants=", "?descendants=true&descendants=true"] {
+        let answer = world.delete(&format!("{}{query}", text(&maker["id"])), &caller).await;
+        assert_eq!(
+            (answer.status, answer.fields()),
+            (StatusCode::BAD_REQUEST, vec!["descendants".to_owned()])
+        );
+    }
+    let sibling = make(&caller).await;
+    let one = world.delete(&format!("{}?descendants=false", text(&sibling["id"])), &caller).await;
+    assert_eq!(one.json()["status"], "revoked");
+    let all = world.delete(&format!("{}?descendants=true", text(&maker["id"])), &caller).await;
+    assert_eq!(all.status, StatusCode::OK);
+    let revoked: Vec<_> = all.json()["data"].as_array().unwrap().iter().map(|key| text(&key["id"])).collect();
+    assert_eq!(revoked, [text(&maker["id"]), text(&child["id"])]);
+    assert_eq!(make(&text(&child["key"])).await["status"], 401);
+}
+
+#[tokio::test]
 async fn a_key_is_made_listed_used_and_revoked() {
     let world = World::new();
     let caller = world.caller().await;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::RawPathParamsRejection;
-use axum::extract::{Query, RawPathParams, Request, State};
+use axum::extract::{RawPathParams, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, any};
@@ -33,10 +33,10 @@ use crate::request::RequestView;
 /// | `GET /{id}` | one key, also a revoked one | [`Read`](KeyAction::Read) |
 /// | `PATCH /{id}` with what changes of `name`, `scopes`, `expiresAt`, `notBefore`, `limits`, `allowedAddresses`, `metadata` | [updates](KeyManager::update) a key | [`Update`](KeyAction::Update) |
 /// | `POST /{id}/rotate` | gives a key a new secret; 200, with `key` | [`Rotate`](KeyAction::Rotate) |
-/// | `POST /{id}/revoke` | revokes a key, which stays in the list | [`Revoke`](KeyAction::Revoke) |
+/// | `POST /{id}/revoke` | revokes a key, which stays in the list; with `?descendants=true` also [what was made with it](KeyManager::revoke_with_descendants), and returns all that it revoked | [`Revoke`](KeyAction::Revoke) |
 /// | `DELETE /{id}` | removes a key for good; returns its identifier and `"deleted":true` | [`Delete`](KeyAction::Delete) |
 ///
-/// With [`delete_revokes`](Self::delete_revokes), `DELETE` revokes the key, and the two routes below `/{id}` do not
+/// With [`delete_revokes`](Self::delete_revokes), `DELETE` revokes the key, also with `?descendants=true`, and the two routes below `/{id}` do not
 /// exist.
 ///
 /// A key is shown as
@@ -230,9 +230,7 @@ async fn list<F: ErrorFormat<Body>>(State(routes): State<Arc<Routes<F>>>, reques
     let result = async {
         let authority = authority(&head.extensions)?;
         routes.manager.permit(&authority, KeyAction::Read, None)?;
-        let Query(parameters) = Query::try_from_uri(&head.uri)
-            .map_err(|_| ManageError::invalid("query", "must be form-urlencoded"))?;
-        let query = query::parse(parameters, &routes.manager)?;
+        let query = query::parse(&head.uri, &routes.manager)?;
         let page = routes.manager.list(&authority, &query).await?;
         Ok(Success {
             status: StatusCode::OK,
@@ -326,6 +324,10 @@ async fn revoke<F: ErrorFormat<Body>>(
     let (head, _) = request.into_parts();
     let result = async {
         let (authority, id) = routes.begin(&head.extensions, KeyAction::Revoke, parameters)?;
+        if query::with_descendants(&head.uri)? {
+            let keys = routes.manager.revoke_with_descendants(&authority, &id).await?;
+            return Ok(success(StatusCode::OK, keys.iter().map(json::key).collect()));
+        }
         let key = routes.manager.revoke(&authority, &id).await?;
         Ok(success(StatusCode::OK, json::key(&key)))
     };

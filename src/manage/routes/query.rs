@@ -1,6 +1,9 @@
-//! The query of a listing.
+//! The queries of a listing and of a revocation.
 
 use std::time::Duration;
+
+use axum::extract::Query;
+use http::Uri;
 
 use crate::manage::{KeyManager, ManageError};
 use crate::rejection::FieldError;
@@ -9,10 +12,8 @@ use crate::store::KeyQuery;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Parameters with other names are ignored: they may belong to a proxy or a cache.
-pub(super) fn parse(
-    parameters: Vec<(String, String)>,
-    manager: &KeyManager,
-) -> Result<KeyQuery, ManageError> {
+pub(super) fn parse(uri: &Uri, manager: &KeyManager) -> Result<KeyQuery, ManageError> {
+    let parameters = parameters(uri)?;
     let mut faults = Vec::new();
     let mut query = KeyQuery::default();
     let mut value = |name: &'static str| {
@@ -61,4 +62,23 @@ pub(super) fn parse(
         }
     }
     if faults.is_empty() { Ok(query) } else { Err(ManageError::Invalid(faults)) }
+}
+
+/// Whether what was made with the key is revoked as well.
+pub(super) fn with_descendants(uri: &Uri) -> Result<bool, ManageError> {
+    let parameters = parameters(uri)?;
+    let mut values =
+        parameters.iter().filter(|(name, _)| name == "descendants").map(|(_, value)| value.as_str());
+    match (values.next(), values.next()) {
+        (None | Some("false"), None) => Ok(false),
+        (Some("true"), None) => Ok(true),
+        _ => Err(ManageError::invalid("descendants", "must be true or false")),
+    }
+}
+
+fn parameters(uri: &Uri) -> Result<Vec<(String, String)>, ManageError> {
+    match Query::try_from_uri(uri) {
+        Ok(Query(parameters)) => Ok(parameters),
+        Err(_) => Err(ManageError::invalid("query", "must be form-urlencoded")),
+    }
 }
