@@ -264,6 +264,11 @@ impl KeyManager {
         KeyQuery { secret_created_before: Some(now.saturating_sub(age)), ..KeyQuery::default() }
     }
 
+    /// A query for keys that work now.
+    pub fn active(&self) -> KeyQuery {
+        KeyQuery { active_at: Some(self.0.clock.now().timestamp()), ..KeyQuery::default() }
+    }
+
     /// A query for keys that end within `time`, or have ended.
     pub fn ending_within(&self, time: Duration) -> KeyQuery {
         let now = self.0.clock.now().timestamp();

@@ -125,7 +125,8 @@ impl<'e> ApiError<'e> {
 pub struct FieldError {
     /// The field: `name`, `scopes`, `expiresAt`, `notBefore`, `limits`, `allowedAddresses`, `metadata`, `grace`, `key`,
     /// `digest`, `hint`, `operator`; from routes also `body`, `If-Match`, `limit`, `cursor`, `olderThanDays`,
-    /// `expiresWithinDays`, `unusedForDays`, `createdBy`, `descendants`, or the name of an unknown member.
+    /// `expiresWithinDays`, `unusedForDays`, `createdBy`, `status`,
+    /// `descendants`, or the name of an unknown member.
     pub field: Cow<'static, str>,
     /// The requirement, which follows the field's name: `must be in the future`.
     pub message: Cow<'static, str>,

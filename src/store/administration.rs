@@ -126,6 +126,8 @@ pub struct KeyQuery {
     /// Only keys that were neither made nor used at or after this instant, as far as uses are
     /// [recorded](crate::ApiKeysBuilder::record_last_use).
     pub unused_since: Option<Timestamp>,
+    /// Only keys that work at this instant: neither disabled nor revoked, valid already and still.
+    pub active_at: Option<Timestamp>,
     /// Only keys that this actor has made.
     pub created_by: Option<Actor>,
     /// The maximum number of keys, clamped to 1..=1000.
@@ -140,6 +142,7 @@ impl Default for KeyQuery {
             secret_created_before: None,
             expires_before: None,
             unused_since: None,
+            active_at: None,
             created_by: None,
             limit: 100,
         }
@@ -158,6 +161,7 @@ impl KeyQuery {
             && self
                 .unused_since
                 .is_none_or(|instant| record.last_used_at.unwrap_or(record.created_at) < instant)
+            && self.active_at.is_none_or(|instant| record.is_active_at(instant))
             && self.created_by.as_ref().is_none_or(|actor| record.created_by() == Some(actor))
     }
 }

@@ -371,6 +371,18 @@ async fn lists_what_a_query_matches<S: KeyAdministration>(store: &S) {
         insert(store, &key).await;
         records.push(key);
     }
+    for (name, state, not_before) in [
+        ("disabled", KeyState::Disabled, None),
+        ("revoked", KeyState::Revoked { at: START }, None),
+        ("starts now", KeyState::Active, Some(end(50))),
+        ("starts later", KeyState::Active, Some(end(51))),
+    ] {
+        let mut key = record(name, &acme(), 6);
+        key.state = state;
+        key.extras.not_before = not_before;
+        insert(store, &key).await;
+        records.push(key);
+    }
     records.sort_by_key(|key| (key.created_at, key.id));
     let queries = [
         KeyQuery::default(),
@@ -386,6 +398,8 @@ async fn lists_what_a_query_matches<S: KeyAdministration>(store: &S) {
             ..KeyQuery::default()
         },
         KeyQuery { secret_created_before: Some(end(3)), ..KeyQuery::default() },
+        KeyQuery { active_at: Some(end(50)), ..KeyQuery::default() },
+        KeyQuery { active_at: Some(end(49)), ..KeyQuery::default() },
     ];
     for owner in
         [None, Some(acme()), Some(globex()), Some(Owner::system(Mode::Test)), Some(Owner::system(Mode::Live))]

@@ -643,6 +643,7 @@ async fn a_listing_comes_page_by_page_and_by_age() {
         ("?createdBy=operator", 5),
         ("?createdBy=operator%20ada", 0),
         ("?createdBy=operator&olderThanDays=90", 0),
+        ("?status=active", 6),
     ] {
         let page = world.get(query, &caller).await.json();
         assert_eq!(page["data"].as_array().unwrap().len(), want, "{query}");
@@ -660,6 +661,7 @@ async fn a_listing_comes_page_by_page_and_by_age() {
         ("?unusedForDays=-1", "unusedForDays"),
         ("?expiresWithinDays=soon", "expiresWithinDays"),
         ("?createdBy=ada", "createdBy"),
+        ("?status=revoked", "status"),
     ] {
         let answer = world.get(query, &caller).await;
         assert_eq!(

@@ -28,7 +28,7 @@ use crate::request::RequestView;
 ///
 /// | route | does | action |
 /// |---|---|---|
-/// | `GET /?limit=&cursor=&olderThanDays=&expiresWithinDays=&unusedForDays=&createdBy=` | lists keys, oldest first, 100 at a time | [`Read`](KeyAction::Read) |
+/// | `GET /?limit=&cursor=&olderThanDays=&expiresWithinDays=&unusedForDays=&createdBy=&status=active` | lists keys, oldest first, 100 at a time | [`Read`](KeyAction::Read) |
 /// | `POST /` with `{"name": …, "scopes": […], "expiresAt": …, "allowedAddresses": […], "metadata": {…}}` | creates a key; 201, with `key` | [`Create`](KeyAction::Create) |
 /// | `GET /{id}` | one key, also a revoked one | [`Read`](KeyAction::Read) |
 /// | `PATCH /{id}` with what changes of `name`, `scopes`, `expiresAt`, `notBefore`, `limits`, `allowedAddresses`, `metadata` | [updates](KeyManager::update) a key | [`Update`](KeyAction::Update) |

@@ -24,7 +24,8 @@ pub(super) fn parse(uri: &Uri, manager: &KeyManager) -> Result<KeyQuery, ManageE
         }
         value
     };
-    let [limit, cursor, creator] = [value("limit"), value("cursor"), value("createdBy")];
+    let [limit, cursor, creator, status] =
+        [value("limit"), value("cursor"), value("createdBy"), value("status")];
     let [older, ending, unused] =
         ["olderThanDays", "expiresWithinDays", "unusedForDays"].map(|name| (name, value(name)));
     let mut days = |(name, days): (&'static str, Option<&str>)| match days?.parse::<u32>() {
@@ -42,6 +43,11 @@ pub(super) fn parse(uri: &Uri, manager: &KeyManager) -> Result<KeyQuery, ManageE
     }
     if let Some(time) = days(unused) {
         query.unused_since = manager.unused_for(time).unused_since;
+    }
+    match status {
+        None => {}
+        Some("active") => query.active_at = manager.active().active_at,
+        Some(_) => faults.push(FieldError::new("status", "must be active")),
     }
     if let Some(creator) = creator {
         match creator.parse() {

@@ -62,8 +62,10 @@ macro_rules! list {
             columns!(),
             " FROM api_keys WHERE ",
             $condition,
-            " AND (created_at, id) > ($1, $2) AND secret_created_at <= $3 AND ($4 IS NULL OR expires_at < $4) AND ($5 IS \
-             NULL OR coalesce(last_used_at, created_at) < $5) ORDER BY created_at, id LIMIT $6"
+            " AND (created_at, id) > ($1, $2) AND secret_created_at <= $3 AND ($4 IS NULL OR expires_at < $4) \
+             AND ($5 IS NULL OR coalesce(last_used_at, created_at) < $5) AND ($10 IS NULL OR state = 'active' \
+             AND (not_before IS NULL OR not_before <= $10) AND (expires_at IS NULL OR expires_at > $10)) \
+             ORDER BY created_at, id LIMIT $6"
         )
     };
 }
@@ -111,6 +113,7 @@ pub(super) struct Listing {
     last_secret_created_at: i64,
     expires_before: Option<i64>,
     unused_since: Option<i64>,
+    active_at: Option<i64>,
     owner: Option<(String, String)>,
     creator: Option<String>,
     limit: usize,
@@ -130,6 +133,7 @@ impl Listing {
             last_secret_created_at: query.secret_created_before.map_or(i64::MAX, |at| row::millis(at) - 1),
             expires_before: query.expires_before.map(row::millis),
             unused_since: query.unused_since.map(row::millis),
+            active_at: query.active_at.map(row::millis),
             owner: owner.map(owner_columns),
             creator: query.created_by.as_ref().map(ToString::to_string),
             limit: query.limit.clamp(1, KeyQuery::MAX_LIMIT),
@@ -158,6 +162,7 @@ impl Listing {
             .bind(organization)
             .bind(mode)
             .bind(self.creator.clone())
+            .bind(self.active_at)
     }
 
     pub(super) fn page(&self, mut rows: Vec<Row>) -> Result<Page, StoreError> {
