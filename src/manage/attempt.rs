@@ -1,5 +1,5 @@
 use super::settings::Settings;
-use super::{AuditEvent, Authority, Forbidden, KeyAction, KeyStatus, KeyView, ManageError, NewKey, rules};
+use super::{AuditEvent, Authority, Forbidden, KeyAction, KeyView, ManageError, NewKey, rules};
 use crate::clock::Timestamp;
 use crate::key::{Digest, Extras, KeyId, KeyRecord, KeyState};
 use crate::scope::ScopeSet;
@@ -59,7 +59,7 @@ impl Attempt<'_> {
     }
 
     fn is_unchanged(&self, own: &KeyRecord, stored: &KeyRecord, scopes: &ScopeSet) -> bool {
-        KeyStatus::of(stored, self.now) == KeyStatus::Active
+        stored.is_active_at(self.now)
             && stored.secret_created_at == own.secret_created_at
             && scopes.is_subset_of(&stored.scopes)
     }

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::key::{KeyRecord, Metadata};
 use crate::scope::{Scope, ScopeSet};
 
-/// What to change of a key; everything else stays. Made by [`KeyManager::update`](super::KeyManager::update).
+/// What [`KeyManager::update`](super::KeyManager::update) changes of a key; everything else stays.
 ///
 /// ```
 /// use tower_api_keys::manage::KeyChange;

@@ -305,7 +305,8 @@ impl KeyManager {
     /// # }
     /// ```
     ///
-    /// A secret whose grace period is over is no longer stored, and so not found.
+    /// Of old secrets only the one before is stored, until the next rotation or revocation; one that was replaced without a
+    /// grace period is not. What is not stored is not found.
     ///
     /// # Errors
     ///

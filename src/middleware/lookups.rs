@@ -8,7 +8,7 @@ use crate::store::{KeySelector, KeyStore, Lookup, MemoryStore};
 
 /// The store of an assembly.
 pub(super) enum Lookups {
-    /// LimiterCall directly: it neither waits nor runs code of the application.
+    /// Called directly: it neither waits nor runs code of the application.
     Memory(MemoryStore),
     Other(Arc<dyn KeyStore>),
 }

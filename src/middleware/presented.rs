@@ -68,7 +68,7 @@ impl PresentedKey {
     }
 }
 
-/// What came with the key, one of the two at least. Boxed where most requests have none: it would be moved all the same.
+/// What came with the key, one of the two at least. Boxed on its way, as room for it would be moved in every request.
 pub(super) struct AccompanyingParts<'r> {
     pub(super) secret: Option<Credential<'r>>,
     pub(super) token: Option<SessionToken>,
