@@ -83,6 +83,7 @@ mod invalid_value;
 mod log;
 mod number;
 mod text;
+mod timer;
 
 pub mod request;
 
@@ -118,11 +119,11 @@ pub mod performance {}
 
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-pub use adapter::PrincipalRejection;
+pub use adapter::ArgumentRejection;
 pub use identity::Principal;
 pub use invalid_value::InvalidValue;
 pub use key::KeyFormat;
-pub use limit::{Quota, RateLimit};
+pub use limit::{Charge, Quota, RateLimit};
 pub use manage::{Authority, NewKey};
 pub use middleware::{ApiKeys, ApiKeysBuilder, ConfigError};
 pub use rejection::ErrorFormat;

@@ -30,6 +30,25 @@ pub(crate) fn key_not_refreshed(key_id: &dyn Display, error: &dyn Error) {
     event!(warn, key_id = %key_id, error = %error, "the key's new digest or new secret was not stored; a later use tries again");
 }
 
+/// For a limit that only tries.
+pub(crate) fn would_reject(category: &str, key_id: Option<&impl Display>) {
+    event!(
+        info,
+        code = "rate_limit_would_reject",
+        category,
+        key_id = key_id.map(tracing::field::display),
+        "a shadow limit would have rejected this request"
+    );
+}
+
+pub(crate) fn quota_not_counted(category: &str, error: &dyn Error) {
+    event!(error, category, error = %error, source = error.source(), "a stored quota was not counted: its store does not answer");
+}
+
+pub(crate) fn quota_not_given_back(category: &str, error: &dyn Error) {
+    event!(warn, category, error = %error, source = error.source(), "unused units of a stored quota were not given back; it is tried again");
+}
+
 pub(crate) fn usage_sink_panicked() {
     event!(error, "the usage sink panicked: a call was not metered");
 }

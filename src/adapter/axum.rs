@@ -1,4 +1,7 @@
-//! Handler arguments for axum: [`Principal`], also optional, [`OrganizationPrincipal`] and [`SystemPrincipal`].
+//! Handler arguments for axum: [`Principal`], also optional, [`OrganizationPrincipal`], [`SystemPrincipal`], [`Charge`] and
+//! [`InFlight`].
+
+use std::convert::Infallible;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
@@ -7,16 +10,17 @@ use http::StatusCode;
 use http::request::Parts;
 
 use crate::identity::{Authentication, Caller, OrganizationPrincipal, Principal, SystemPrincipal};
+use crate::limit::{Charge, InFlight};
 use crate::middleware::FailedExtraction;
 use crate::rejection::{ErrorKind, ProblemDetails, Reason, Rejection, reject};
 use crate::request::RequestView;
 
-/// There is no [`Principal`] for a handler. The response has the assembly's format of errors: 500 if the layers do
+/// There is no [`Principal`], [`Charge`] or [`InFlight`] for a handler. The response has the assembly's format of errors: 500 if the layers do
 /// not match the handler, 401 if the request is anonymous, 403 if the caller has the wrong tier.
 #[derive(Clone, Debug)]
-pub struct PrincipalRejection(Box<FailedExtraction>);
+pub struct ArgumentRejection(Box<FailedExtraction>);
 
-impl PrincipalRejection {
+impl ArgumentRejection {
     fn new(reason: Reason, parts: &Parts) -> Self {
         Self(Box::new(FailedExtraction::new(Rejection::new(reason), RequestView::of_parts(parts))))
     }
@@ -32,15 +36,15 @@ impl PrincipalRejection {
     }
 }
 
-impl std::fmt::Display for PrincipalRejection {
+impl std::fmt::Display for ArgumentRejection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.rejection.reason().fmt(f)
     }
 }
 
-impl std::error::Error for PrincipalRejection {}
+impl std::error::Error for ArgumentRejection {}
 
-impl IntoResponse for PrincipalRejection {
+impl IntoResponse for ArgumentRejection {
     /// Problem details, until the outer service replaces them with a response in its own format.
     fn into_response(self) -> Response {
         let failed = *self.0;
@@ -54,59 +58,59 @@ impl IntoResponse for PrincipalRejection {
     }
 }
 
-fn caller(parts: &Parts) -> Result<&Caller, PrincipalRejection> {
+fn caller(parts: &Parts) -> Result<&Caller, ArgumentRejection> {
     match Authentication::of(&parts.extensions) {
         Some(Authentication { caller: Caller::Session { .. }, .. }) => {
             let missing = "a session's principal needs `ApiKeys::layer` or `authorize` outside this route, and \
                  `ApiKeysBuilder::organization`";
-            Err(PrincipalRejection::new(Reason::Misconfigured(missing), parts))
+            Err(ArgumentRejection::new(Reason::Misconfigured(missing), parts))
         }
         Some(authentication) => Ok(&authentication.caller),
         None => {
             let missing = "`Principal` needs `ApiKeys::layer` or `authenticate` outside this route";
-            Err(PrincipalRejection::new(Reason::Misconfigured(missing), parts))
+            Err(ArgumentRejection::new(Reason::Misconfigured(missing), parts))
         }
     }
 }
 
-fn principal(parts: &Parts) -> Result<&Principal, PrincipalRejection> {
-    caller(parts)?.principal().ok_or_else(|| PrincipalRejection::new(Reason::CredentialMissing, parts))
+fn principal(parts: &Parts) -> Result<&Principal, ArgumentRejection> {
+    caller(parts)?.principal().ok_or_else(|| ArgumentRejection::new(Reason::CredentialMissing, parts))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Principal {
-    type Rejection = PrincipalRejection;
+    type Rejection = ArgumentRejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, PrincipalRejection> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ArgumentRejection> {
         principal(parts).cloned()
     }
 }
 
 impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
-    type Rejection = PrincipalRejection;
+    type Rejection = ArgumentRejection;
 
     /// `None` for an anonymous request, if such requests are accepted.
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, PrincipalRejection> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, ArgumentRejection> {
         Ok(caller(parts)?.principal().cloned())
     }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for OrganizationPrincipal {
-    type Rejection = PrincipalRejection;
+    type Rejection = ArgumentRejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, PrincipalRejection> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ArgumentRejection> {
         principal(parts)?;
         Self::from_extensions(&parts.extensions).ok_or_else(|| {
             let missing = "`OrganizationPrincipal` needs `ApiKeysBuilder::organization` with a context, and a route that is \
                  not of the system";
-            PrincipalRejection::new(Reason::Misconfigured(missing), parts)
+            ArgumentRejection::new(Reason::Misconfigured(missing), parts)
         })
     }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for SystemPrincipal {
-    type Rejection = PrincipalRejection;
+    type Rejection = ArgumentRejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, PrincipalRejection> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ArgumentRejection> {
         let authentication = Authentication::of(&parts.extensions);
         // A session never belongs to the system, whatever organization is selected.
         let is_session = authentication.is_some_and(|of| matches!(of.caller, Caller::Session { .. }));
@@ -114,6 +118,44 @@ impl<S: Send + Sync> FromRequestParts<S> for SystemPrincipal {
             principal(parts)?;
         }
         Self::from_extensions(&parts.extensions)
-            .ok_or_else(|| PrincipalRejection::new(Reason::TierMismatch, parts))
+            .ok_or_else(|| ArgumentRejection::new(Reason::TierMismatch, parts))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Charge {
+    type Rejection = ArgumentRejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ArgumentRejection> {
+        let missing = "`Charge` needs a limit with `RateLimit::charged` that counts this request; where there may be none, take an \
+             `Option<Charge>`";
+        let charge = Self::from_extensions(&parts.extensions).cloned();
+        charge.ok_or_else(|| ArgumentRejection::new(Reason::Misconfigured(missing), parts))
+    }
+}
+
+impl<S: Send + Sync> OptionalFromRequestParts<S> for Charge {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
+        Ok(Self::from_extensions(&parts.extensions).cloned())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for InFlight {
+    type Rejection = ArgumentRejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ArgumentRejection> {
+        let missing = "`InFlight` needs a limit with `Quota::concurrent` that counts this request; where there may be none, take \
+             an `Option<InFlight>`";
+        let in_flight = Self::from_extensions(&parts.extensions).cloned();
+        in_flight.ok_or_else(|| ArgumentRejection::new(Reason::Misconfigured(missing), parts))
+    }
+}
+
+impl<S: Send + Sync> OptionalFromRequestParts<S> for InFlight {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
+        Ok(Self::from_extensions(&parts.extensions).cloned())
     }
 }

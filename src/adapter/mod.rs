@@ -7,4 +7,4 @@ mod axum;
 mod tonic;
 
 #[cfg(feature = "axum")]
-pub use axum::PrincipalRejection;
+pub use axum::ArgumentRejection;

@@ -76,6 +76,7 @@ pub use coarse::CoarseClock;
 pub use manual::ManualClock;
 pub use system::SystemClock;
 pub use timestamp::Timestamp;
+pub(crate) use timestamp::{date_of, days_from};
 
 /// One reading of a [`Clock`]: the calendar time, and a count that never goes back.
 ///

@@ -235,7 +235,7 @@ fn days_of_month(year: u64, month: u64) -> u64 {
 
 /// Days from the Unix epoch to a date of the Gregorian calendar. Years are counted from March, so that a leap day is
 /// the last of its year.
-fn days_from(year: u64, month: u64, day: u64) -> i64 {
+pub(crate) fn days_from(year: u64, month: u64, day: u64) -> i64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year.wrapping_sub(1), month + 9) };
     let year = year as i64;
     let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
@@ -247,7 +247,7 @@ fn days_from(year: u64, month: u64, day: u64) -> i64 {
 const DAYS_TO_1970: i64 = 719_468;
 
 /// The date of a day since the Unix epoch, up to the year 9999.
-fn date_of(day: u64) -> (u64, u64, u64) {
+pub(crate) fn date_of(day: u64) -> (u64, u64, u64) {
     let day = day as i64;
     // At most one year too late: every year has at least 365 days.
     let mut year = 1970 + (day / 365) as u64;

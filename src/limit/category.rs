@@ -37,8 +37,14 @@ impl Category {
     }
 }
 
-/// `"read";q=1000;w=60`, an item of `RateLimit-Policy`.
+/// `"read";q=1000;w=60`, an item of `RateLimit-Policy`; `"runs";q=5;qu="concurrent-requests"` without a window.
 pub(super) fn policy(quoted: &str, quota: Quota) -> String {
+    if quota.is_concurrent() {
+        return format!("{quoted};q={};qu=\"concurrent-requests\"", quota.limit());
+    }
+    if quota.is_credits() {
+        return format!("{quoted};q={}", quota.limit());
+    }
     format!("{quoted};q={};w={}", quota.limit(), whole_seconds(quota.window()))
 }
 

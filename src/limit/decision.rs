@@ -67,9 +67,9 @@ impl Decision {
         self.degraded
     }
 
-    /// The decision after `cost` was taken back.
-    pub(crate) fn take_back(&mut self, cost: u32) {
-        self.remaining = self.remaining.saturating_add(cost).min(self.limit());
+    /// The decision after the cost of its request has become another one.
+    pub(crate) fn change_cost(&mut self, from: u32, to: u32) {
+        self.remaining = self.remaining.saturating_add(from).saturating_sub(to).min(self.limit());
     }
 
     /// Picks the decision that matters most: a denial before an admission, the longer wait of two denials, the

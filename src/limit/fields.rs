@@ -46,7 +46,10 @@ impl Fields<'_> {
         }
         headers.insert(LIMIT, self.limit());
         headers.insert(REMAINING, number(self.decision.remaining.into()));
-        insert_instant(headers, self.reset_at());
+        match self.decision.quota.is_credits() {
+            false => insert_instant(headers, self.reset_at()),
+            true => drop(headers.remove(RESET)),
+        }
         // Most responses have no other fields yet.
         if !self.ietf && headers.len() > 3 {
             // Of a limit that an upstream has: beside ours they would be a mixture.
@@ -81,9 +84,12 @@ impl Fields<'_> {
     }
 
     /// `RateLimit: "read";r=950;t=12` (draft-ietf-httpapi-ratelimit-headers-10), with the time until more remains in
-    /// whole seconds, at least one.
+    /// whole seconds, at least one. Without a time where there is no window.
     fn state(&self) -> HeaderValue {
         let (mut r, mut t) = (itoa::Buffer::new(), itoa::Buffer::new());
+        if self.decision.quota.window().is_zero() {
+            return value([&self.category.quoted, ";r=", r.format(self.decision.remaining)].concat());
+        }
         let reset_after = self.decision.reset.div_ceil(SECOND).max(1);
         let (r, t) = (r.format(self.decision.remaining), t.format(reset_after));
         value([&self.category.quoted, ";r=", r, ";t=", t].concat())

@@ -1,7 +1,7 @@
 //! The interface between the service and a limiter.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,10 +27,23 @@ pub trait Limit: fmt::Debug + Send + Sync + 'static {
     fn describe(&self) -> &Arc<Category>;
 
     /// Decides one request. A limiter that has to wait counts nothing before its future is polled.
-    fn decide(&self, subject: &Subject, charge: Charge) -> Deciding;
+    fn decide(&self, subject: &Subject, demand: Demand) -> Deciding;
 
+    /// Takes back the whole cost of a permit.
     fn take_back(&self, permit: Box<Permit>);
+
+    /// Counts `cost`, whatever the limits.
+    fn record(&self, subject: &Subject, cost: u32, now: Now);
+
+    /// What is left, with nothing counted.
+    fn look(&self, subject: &Subject, limit_override: Option<NonZeroU32>, now: Now) -> Answering<Decision>;
+
+    /// Counts nothing of what was counted so far.
+    fn forget(&self, subject: &Subject, now: Now) -> Answering<()>;
 }
+
+/// What a limiter answers, perhaps after it has asked elsewhere.
+pub(crate) type Answering<T> = Pin<Box<dyn Future<Output = Result<T, Undecided>> + Send>>;
 
 /// A decision, or the future that makes it.
 pub enum Deciding {
@@ -40,9 +53,9 @@ pub enum Deciding {
 
 pub(crate) type PendingDecision = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-/// The cost of a request, and whether it can be taken back.
+/// What a request asks for: its cost, and whether that may be taken back.
 #[derive(Clone, Copy, Debug)]
-pub struct Charge {
+pub struct Demand {
     pub(crate) limit_override: Option<NonZeroU32>,
     pub(crate) cost: u32,
     pub(crate) now: Now,
@@ -64,12 +77,24 @@ impl<L: Limit + ?Sized> Limit for Arc<L> {
         (**self).describe()
     }
 
-    fn decide(&self, subject: &Subject, charge: Charge) -> Deciding {
-        (**self).decide(subject, charge)
+    fn decide(&self, subject: &Subject, demand: Demand) -> Deciding {
+        (**self).decide(subject, demand)
     }
 
     fn take_back(&self, permit: Box<Permit>) {
         (**self).take_back(permit);
+    }
+
+    fn record(&self, subject: &Subject, cost: u32, now: Now) {
+        (**self).record(subject, cost, now);
+    }
+
+    fn look(&self, subject: &Subject, limit_override: Option<NonZeroU32>, now: Now) -> Answering<Decision> {
+        (**self).look(subject, limit_override, now)
+    }
+
+    fn forget(&self, subject: &Subject, now: Now) -> Answering<()> {
+        (**self).forget(subject, now)
     }
 }
 
@@ -79,17 +104,30 @@ impl Limit for MemoryRateLimiter {
     }
 
     #[inline]
-    fn decide(&self, subject: &Subject, charge: Charge) -> Deciding {
-        Deciding::Ready(outcome(self, subject, charge))
+    fn decide(&self, subject: &Subject, demand: Demand) -> Deciding {
+        Deciding::Ready(outcome(self, subject, demand))
     }
 
     fn take_back(&self, permit: Box<Permit>) {
         self.refund(*permit);
     }
+
+    fn record(&self, subject: &Subject, cost: u32, now: Now) {
+        self.count_anyway(subject, cost, now);
+    }
+
+    fn look(&self, subject: &Subject, limit_override: Option<NonZeroU32>, now: Now) -> Answering<Decision> {
+        Box::pin(ready(Ok(self.peek(subject, limit_override, 0, now))))
+    }
+
+    fn forget(&self, subject: &Subject, _: Now) -> Answering<()> {
+        MemoryRateLimiter::forget(self, subject);
+        Box::pin(ready(Ok(())))
+    }
 }
 
-fn outcome(limiter: &MemoryRateLimiter, subject: &Subject, charge: Charge) -> Outcome {
-    let Charge { limit_override, cost, now, refundable } = charge;
+fn outcome(limiter: &MemoryRateLimiter, subject: &Subject, demand: Demand) -> Outcome {
+    let Demand { limit_override, cost, now, refundable } = demand;
     if !refundable {
         return Ok((limiter.check_for_good(subject, limit_override, cost, now), None));
     }

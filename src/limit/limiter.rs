@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::category::Category;
 use super::subjects::{Count, Counted, Request, Rule, Subjects};
-use super::window::{Counter, Exact, LongSliding, ShortSliding, Timeline, Window};
+use super::window::{Concurrent, Counter, Exact, LongSliding, ShortSliding, Timeline, Window};
 use super::{Algorithm, Decision, Quota, Subject};
 use crate::InvalidValue;
-use crate::clock::Now;
+use crate::clock::{Now, Timestamp};
 use crate::identity::Principal;
 
 /// Limits one category of requests, each subject separately, with its state in this process.
@@ -55,6 +55,8 @@ pub struct Permit {
     pub(super) cost: u32,
     /// Where this process counted it. `None` if it did not: what Redis admits may be more than fits a count here.
     counted: Option<Counted>,
+    /// The beginning of the period that a store counted it in.
+    period: Option<Timestamp>,
     /// Where Redis counted it; `None` if Redis was not asked.
     #[cfg(feature = "redis")]
     pub(super) place: Option<super::redis::Place>,
@@ -143,7 +145,27 @@ impl MemoryRateLimiter {
         let mut counted = Counted::default();
         let decision = self.counts.count(subject, Request::admitted(cost, now), &mut counted);
         let counted = decision.is_admitted().then_some(counted);
-        Permit { subject: subject.clone(), cost, counted, place: None }
+        Permit { subject: subject.clone(), cost, counted, period: None, place: None }
+    }
+
+    /// Counts `cost` regardless of the limits, up to the highest count there is: as much as the highest limit, so that no
+    /// limit admits anything then.
+    pub(super) fn count_anyway(&self, subject: &Subject, cost: u32, now: Now) {
+        let mut cost = cost.min(Quota::MAX_LIMIT);
+        while cost > 0 {
+            let request = Request::admitted(cost, now);
+            let decision = self.counts.count(subject, request, &mut Counted::default());
+            if decision.is_admitted() {
+                return;
+            }
+            cost = cost.min(decision.remaining());
+        }
+    }
+
+    /// Counts nothing of what was counted for `subject` so far: its whole limit is left. Requests [at a
+    /// time](Quota::concurrent) stay counted while they last.
+    pub fn forget(&self, subject: &Subject) {
+        self.counts.forget(subject);
     }
 
     fn count(&self, subject: &Subject, request: Request) -> (Decision, Option<Permit>) {
@@ -153,6 +175,7 @@ impl MemoryRateLimiter {
             subject: subject.clone(),
             cost: request.cost,
             counted: Some(counted),
+            period: None,
             #[cfg(feature = "redis")]
             place: None,
         });
@@ -201,14 +224,25 @@ impl MemoryRateLimiter {
     }
 }
 
-/// The quotas, if a category can have them.
+/// The quotas, if they are for a limiter without a store.
 pub(super) fn checked(quotas: &[Quota]) -> Result<&[Quota], InvalidValue> {
-    match quotas.len() {
-        1..=MemoryRateLimiter::MAX_QUOTAS => Ok(quotas),
-        _ => Err(InvalidValue::naming(
-            "quota",
-            format!("a category has 1 to {} quotas, not {}", MemoryRateLimiter::MAX_QUOTAS, quotas.len()),
-        )),
+    let is_stored = quotas.iter().any(|quota| quota.calendar().is_some());
+    let stored = || "calendar quotas and credits are counted by the store of an assembly".to_owned();
+    match fault_of(quotas).or_else(|| is_stored.then(stored)) {
+        None => Ok(quotas),
+        Some(fault) => Err(InvalidValue::naming("quota", fault)),
+    }
+}
+
+/// Why a category can't have these quotas.
+pub(super) fn fault_of(quotas: &[Quota]) -> Option<String> {
+    let most = MemoryRateLimiter::MAX_QUOTAS;
+    match quotas {
+        [_] => None,
+        [] => Some(format!("a category has 1 to {most} quotas, not 0")),
+        more if more.len() > most => Some(format!("a category has 1 to {most} quotas, not {}", more.len())),
+        more if more.iter().all(|quota| quota.is_window()) => None,
+        _ => Some("only quotas of windows can stand together in a category".to_owned()),
     }
 }
 
@@ -218,6 +252,7 @@ fn counts(quotas: &[Quota], algorithm: Algorithm, capacity: usize, now: Now) -> 
     let time = now.monotonic_nanos();
     let sub_windows = rules.iter().map(|rule| rule.timeline.span()).max();
     match algorithm {
+        _ if quotas[0].is_concurrent() => subjects::<Concurrent>(rules, capacity, time),
         Algorithm::Sliding if sub_windows <= Some(ShortSliding::MAX_SPAN) => {
             subjects::<ShortSliding>(rules, capacity, time)
         }
@@ -234,8 +269,33 @@ fn subjects<W: Window>(rules: Box<[Rule]>, capacity: usize, time: u64) -> Box<dy
     }
 }
 
-#[cfg(feature = "redis")]
 impl Permit {
+    pub(super) fn stored(subject: Subject, cost: u32, period: Timestamp) -> Self {
+        Self {
+            subject,
+            cost,
+            counted: None,
+            period: Some(period),
+            #[cfg(feature = "redis")]
+            place: None,
+        }
+    }
+
+    /// That of a stored quota.
+    pub(super) fn period(&self) -> Timestamp {
+        self.period.unwrap_or(Timestamp::from_unix_millis(0))
+    }
+
+    pub(crate) fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// Leaves `cost` out of what is taken back.
+    pub(crate) fn keep(&mut self, cost: u32) {
+        self.cost = self.cost.saturating_sub(cost);
+    }
+
+    #[cfg(feature = "redis")]
     pub(super) fn with_place(self, place: super::redis::Place) -> Self {
         Self { place: Some(place), ..self }
     }

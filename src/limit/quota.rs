@@ -2,12 +2,19 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::calendar::Calendar;
 use crate::InvalidValue;
 
-/// The cost that may be admitted in any span of time as long as the window.
+/// How much may be admitted: in any span of time, at a time, or in a period of the calendar.
 ///
-/// * limit: 1 to 1 048 575 ([`Quota::MAX_LIMIT`]), in units of cost; a request costs 1 unit by default
-/// * window: 1 second to 1 day, in whole milliseconds
+/// | | limit | counted |
+/// |---|---|---|
+/// | [`new`](Self::new), `per_second`, `per_minute`, `per_hour` | 1 to 1 048 575 ([`MAX_LIMIT`](Self::MAX_LIMIT)) | in any span as long as the window: 1 second to 1 day, in whole milliseconds |
+/// | [`concurrent`](Self::concurrent) | 1 to 1 048 575 | requests under way |
+/// | [`per_day`](Self::per_day), [`per_month`](Self::per_month) | 1 to 4 294 967 295 | since the beginning of the day or month, in the [store](crate::limit#stored-quotas) |
+/// | [`credits`](Self::credits) | 1 to 4 294 967 295 | for good, in the store |
+///
+/// Limits are in units of cost; a request costs 1 unit by default.
 ///
 /// ```
 /// use std::num::NonZeroU32;
@@ -27,11 +34,19 @@ use crate::InvalidValue;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quota {
     limit: NonZeroU32,
-    window_millis: u32,
+    span: Span,
+}
+
+/// What a quota counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Span {
+    Window { millis: u32 },
+    Concurrent,
+    Calendar(Calendar),
 }
 
 impl Quota {
-    /// The highest limit: 2^20 − 1. Counts are kept in 20 bits.
+    /// The highest limit of a window: 2^20 − 1. Counts are kept in 20 bits.
     pub const MAX_LIMIT: u32 = (1 << 20) - 1;
 
     /// The shortest window: one second.
@@ -46,18 +61,25 @@ impl Quota {
     ///
     /// [`InvalidValue`] if either is out of range.
     pub fn new(limit: u32, window: Duration) -> Result<Self, InvalidValue> {
-        let invalid = |reason| Err(InvalidValue::naming("quota", reason));
-        let Some(limit) = NonZeroU32::new(limit).filter(|limit| limit.get() <= Self::MAX_LIMIT) else {
-            return invalid(format!("a limit is 1 to {}, not {limit}", Self::MAX_LIMIT));
-        };
         let nanos = window.as_nanos();
         if nanos < Self::MIN_WINDOW.as_nanos()
             || nanos > Self::MAX_WINDOW.as_nanos()
             || nanos % 1_000_000 != 0
         {
-            return invalid(format!("a window is 1 second to 1 day in whole milliseconds, not {window:?}"));
+            return Err(InvalidValue::naming(
+                "quota",
+                format!("a window is 1 second to 1 day in whole milliseconds, not {window:?}"),
+            ));
         }
-        Ok(Self { limit, window_millis: window.as_millis() as u32 })
+        Self::of(limit, Span::Window { millis: window.as_millis() as u32 })
+    }
+
+    fn of(limit: u32, span: Span) -> Result<Self, InvalidValue> {
+        let highest = span.highest_limit();
+        match NonZeroU32::new(limit).filter(|limit| *limit <= highest) {
+            Some(limit) => Ok(Self { limit, span }),
+            None => Err(InvalidValue::naming("quota", format!("a limit is 1 to {highest}, not {limit}"))),
+        }
     }
 
     /// At most `limit` in any second.
@@ -91,33 +113,122 @@ impl Quota {
         Self::new(limit, Duration::from_secs(seconds))
     }
 
-    /// The same window with another limit, clamped to [`Quota::MAX_LIMIT`].
-    #[must_use]
-    pub const fn with_limit(self, limit: NonZeroU32) -> Self {
-        let highest = limit.get() > Self::MAX_LIMIT;
-        Self { limit: if highest { HIGHEST } else { limit }, ..self }
+    /// At most `limit` requests at a time. One counts from its admission until its response is ready, or until every
+    /// [`InFlight`](super::InFlight) of it is dropped, whichever is later.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidValue`] if `limit` is out of range.
+    pub fn concurrent(limit: u32) -> Result<Self, InvalidValue> {
+        Self::of(limit, Span::Concurrent)
     }
 
-    /// The most cost admitted in any window.
+    /// At most `limit` a calendar day, in UTC unless set [otherwise](Self::in_offset).
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidValue`] if `limit` is zero.
+    pub fn per_day(limit: u32) -> Result<Self, InvalidValue> {
+        Self::of(limit, Span::Calendar(Calendar::day()))
+    }
+
+    /// At most `limit` a calendar month, in UTC unless set [otherwise](Self::in_offset).
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidValue`] if `limit` is zero.
+    pub fn per_month(limit: u32) -> Result<Self, InvalidValue> {
+        Self::of(limit, Span::Calendar(Calendar::month()))
+    }
+
+    /// A balance that begins with `initial` and grows by [`grant`](crate::ApiKeys::grant) only.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidValue`] if `initial` is zero.
+    pub fn credits(initial: u32) -> Result<Self, InvalidValue> {
+        Self::of(initial, Span::Calendar(Calendar::ever()))
+    }
+
+    /// Begins days and months so many minutes east of UTC, −1080 to 1080: 330 for India, −300 for New York in winter. A
+    /// clamped value, and no change to a window.
+    #[must_use]
+    pub fn in_offset(self, minutes: i16) -> Self {
+        match self.span {
+            Span::Calendar(calendar) => Self { span: Span::Calendar(calendar.in_offset(minutes)), ..self },
+            Span::Window { .. } | Span::Concurrent => self,
+        }
+    }
+
+    /// The same with another limit, clamped to the highest.
+    #[must_use]
+    pub fn with_limit(self, limit: NonZeroU32) -> Self {
+        Self { limit: limit.min(self.span.highest_limit()), ..self }
+    }
+
+    /// The most cost admitted in any window, in a period, or at a time.
     pub const fn limit(self) -> NonZeroU32 {
         self.limit
     }
 
-    /// The length of the window.
+    /// The length of the window; of a month, 31 days. Zero for [concurrent](Self::concurrent) requests and
+    /// [credits](Self::credits), which have none.
     pub const fn window(self) -> Duration {
-        Duration::from_millis(self.window_millis as u64)
+        match self.span {
+            Span::Window { millis } => Duration::from_millis(millis as u64),
+            Span::Concurrent => Duration::ZERO,
+            Span::Calendar(calendar) => calendar.length(),
+        }
+    }
+
+    /// Whether it is for [concurrent](Self::concurrent) requests.
+    pub const fn is_concurrent(self) -> bool {
+        matches!(self.span, Span::Concurrent)
+    }
+
+    /// Whether it is a balance of [credits](Self::credits), so that waiting does not help.
+    pub fn is_credits(self) -> bool {
+        self.calendar().is_some_and(Calendar::is_ever)
+    }
+
+    /// The calendar of a stored quota.
+    pub(crate) const fn calendar(self) -> Option<Calendar> {
+        match self.span {
+            Span::Calendar(calendar) => Some(calendar),
+            Span::Window { .. } | Span::Concurrent => None,
+        }
+    }
+
+    /// Whether this is a quota for any span as long as its window.
+    pub(crate) const fn is_window(self) -> bool {
+        matches!(self.span, Span::Window { .. })
+    }
+}
+
+impl Span {
+    const fn highest_limit(self) -> NonZeroU32 {
+        match self {
+            Self::Window { .. } | Self::Concurrent => HIGHEST,
+            Self::Calendar(_) => NonZeroU32::MAX,
+        }
     }
 }
 
 impl fmt::Display for Quota {
-    /// `1000 requests per minute`; `per 90 seconds`, `per 1500 ms` for windows without a name.
+    /// `1000 requests per minute`; `per 90 seconds`, `per 1500 ms` for windows without a name; `10 requests at a time`;
+    /// `1000 requests per month`; `1000 credits`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} requests per ", self.limit)?;
-        match (self.window_millis / 1000, self.window_millis % 1000) {
-            (1, 0) => f.write_str("second"),
-            (60, 0) => f.write_str("minute"),
-            (seconds, 0) => write!(f, "{seconds} seconds"),
-            _ => write!(f, "{} ms", self.window_millis),
+        let limit = self.limit;
+        match self.span {
+            Span::Concurrent => write!(f, "{limit} requests at a time"),
+            Span::Calendar(calendar) if calendar.is_ever() => write!(f, "{limit} credits"),
+            Span::Calendar(calendar) => write!(f, "{limit} requests per {calendar}"),
+            Span::Window { millis: 1_000 } => write!(f, "{limit} requests per second"),
+            Span::Window { millis: 60_000 } => write!(f, "{limit} requests per minute"),
+            Span::Window { millis } if millis % 1000 == 0 => {
+                write!(f, "{limit} requests per {} seconds", millis / 1000)
+            }
+            Span::Window { millis } => write!(f, "{limit} requests per {millis} ms"),
         }
     }
 }

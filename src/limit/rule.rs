@@ -1,9 +1,12 @@
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
-use super::{MemoryRateLimiter, Quota};
+use super::limiter::fault_of;
+use super::{Quota, Subject};
+use crate::identity::Principal;
 use crate::request::RequestView;
 
 /// A limit on requests: which requests are counted together, in which categories, and how many are accepted.
@@ -38,17 +41,29 @@ pub struct RateLimit {
     pub(crate) routes: Vec<(Method, String, usize)>,
     pub(crate) cost: Option<Arc<CostFn>>,
     pub(crate) refund: Option<Arc<RefundFn>>,
+    pub(crate) limit_for: Option<Arc<LimitFn>>,
+    pub(crate) is_charged: bool,
+    pub(crate) charge: Option<Arc<ChargeFn>>,
+    pub(crate) is_shadow: bool,
     /// Invalid settings, reported when the layer is built.
     pub(crate) faults: Vec<String>,
 }
 
 /// Which requests are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) enum SubjectKind {
     Key,
     Organization,
     Address,
+    /// Those of callers for which the application names the same subject.
+    Named(Arc<SubjectFn>),
 }
+
+pub(crate) type SubjectFn = dyn Fn(RequestView<'_>, &Principal) -> Option<Subject> + Send + Sync;
+/// The limit of a caller, if it is known, in a category.
+pub(crate) type LimitFn = dyn Fn(Option<&Principal>, &str) -> Option<NonZeroU32> + Send + Sync;
+/// The cost that is known from a response.
+pub(crate) type ChargeFn = dyn Fn(StatusCode, &HeaderMap) -> u64 + Send + Sync;
 
 pub(crate) type CostFn = dyn Fn(RequestView<'_>) -> u32 + Send + Sync;
 pub(crate) type RefundFn = dyn Fn(StatusCode) -> bool + Send + Sync;
@@ -75,6 +90,30 @@ impl RateLimit {
         Self::new(SubjectKind::Address, category.into(), quota.into())
     }
 
+    /// Counts the requests of callers together for which `subject` names the same [`Subject`]: those of a tenant on one
+    /// route, say. `None`, and an anonymous request, are not counted. Asked on each request, so it must be quick.
+    ///
+    /// ```
+    /// use tower_api_keys::limit::Subject;
+    /// use tower_api_keys::{Quota, RateLimit};
+    ///
+    /// let by_region = RateLimit::per("region", Quota::per_second(50)?, |request, principal| {
+    ///     let region = request.headers.get("x-region")?.to_str().ok()?;
+    ///     Some(Subject::other(format!("{}/{region}", principal.organization()?)))
+    /// });
+    /// # Ok::<_, tower_api_keys::InvalidValue>(())
+    /// ```
+    ///
+    /// Name it from verified data, or together with them as here: what a client chooses alone, it can choose anew for each
+    /// request.
+    pub fn per(
+        category: impl Into<Arc<str>>,
+        quota: impl Into<Vec<Quota>>,
+        subject: impl Fn(RequestView<'_>, &Principal) -> Option<Subject> + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(SubjectKind::Named(Arc::new(subject)), category.into(), quota.into())
+    }
+
     fn new(subject: SubjectKind, category: Arc<str>, quotas: Vec<Quota>) -> Self {
         let mut rule = Self {
             subject,
@@ -84,6 +123,10 @@ impl RateLimit {
             routes: Vec::new(),
             cost: None,
             refund: None,
+            limit_for: None,
+            is_charged: false,
+            charge: None,
+            is_shadow: false,
             faults: Vec::new(),
         };
         rule.category(category, quotas);
@@ -154,6 +197,85 @@ impl RateLimit {
         self
     }
 
+    /// Asks `limit` for the limit of a caller in a category, in place of that of its first quota: plans, or limits that
+    /// change while the application runs. `None` leaves the quota's. What was counted stays counted.
+    ///
+    /// A limit [stored with a key](crate::key::Extras::limits) goes before it, where [each key](Self::per_key) is counted. The
+    /// principal is `None` where it is not known: for an address, and for a person whose organization is found later. Asked on
+    /// each request, so it must be quick.
+    ///
+    /// ```
+    /// use std::num::NonZeroU32;
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    ///
+    /// use serde::Deserialize;
+    /// use tower_api_keys::{Quota, RateLimit};
+    ///
+    /// // A plan, stored with the key as its metadata.
+    /// #[derive(Clone, Deserialize)]
+    /// struct Plan {
+    ///     requests: NonZeroU32,
+    /// }
+    ///
+    /// # #[cfg(feature = "json")]
+    /// let by_plan = RateLimit::per_organization("plan", Quota::per_minute(500)?)
+    ///     .limit_for(|principal, _| Some(principal?.metadata::<Plan>().ok()?.requests));
+    ///
+    /// // One for everybody that the operator can change.
+    /// let current = Arc::new(AtomicU32::new(1_000));
+    /// let changing = current.clone();
+    /// let for_all = RateLimit::per_key("requests", Quota::per_minute(1_000)?)
+    ///     .limit_for(move |_, _| NonZeroU32::new(changing.load(Ordering::Relaxed)));
+    /// current.store(200, Ordering::Relaxed);
+    /// # Ok::<_, tower_api_keys::InvalidValue>(())
+    /// ```
+    pub fn limit_for(
+        mut self,
+        limit: impl Fn(Option<&Principal>, &str) -> Option<NonZeroU32> + Send + Sync + 'static,
+    ) -> Self {
+        self.limit_for = Some(Arc::new(limit));
+        self
+    }
+
+    /// Replaces the cost of a request, once its response is ready, by what its handler has added to its
+    /// [`Charge`](super::Charge): tokens, bytes, rows. Nothing, if it has added nothing. Until then the request costs what
+    /// [`cost`](Self::cost) says, or 1.
+    ///
+    /// A request that ends without a response costs the larger of both. What is charged is counted also past the limit, so in
+    /// any window at most the limit, and what was under way when it was reached.
+    pub fn charged(mut self) -> Self {
+        self.is_charged = true;
+        self
+    }
+
+    /// [`charged`](Self::charged), and also for what `cost` finds in the head of the response.
+    ///
+    /// ```
+    /// # use tower_api_keys::{Quota, RateLimit};
+    /// let tokens = RateLimit::per_key("tokens", Quota::per_minute(100_000)?).charge(|_, headers| {
+    ///     let tokens = headers.get("x-tokens").and_then(|tokens| tokens.to_str().ok());
+    ///     tokens.and_then(|tokens| tokens.parse().ok()).unwrap_or(0)
+    /// });
+    /// # Ok::<_, tower_api_keys::InvalidValue>(())
+    /// ```
+    pub fn charge(mut self, cost: impl Fn(StatusCode, &HeaderMap) -> u64 + Send + Sync + 'static) -> Self {
+        self.charge = Some(Arc::new(cost));
+        self.charged()
+    }
+
+    /// Counts and decides, but rejects nothing: to try a limit before it bites. What it would have rejected is an event in the
+    /// log (feature `tracing`), with the code `rate_limit_would_reject`. It writes no fields.
+    pub fn shadow(mut self) -> Self {
+        self.is_shadow = true;
+        self
+    }
+
+    /// Whether it counts requests at a time.
+    pub(crate) fn is_concurrent(&self) -> bool {
+        self.categories.iter().flat_map(|(_, quotas)| quotas).any(|quota| quota.is_concurrent())
+    }
+
     /// The category of this name, added if missing.
     fn category(&mut self, name: Arc<str>, quotas: Vec<Quota>) -> usize {
         if let Some(index) = self.categories.iter().position(|(other, _)| *other == name) {
@@ -162,9 +284,12 @@ impl RateLimit {
             }
             return index;
         }
-        if !(1..=MemoryRateLimiter::MAX_QUOTAS).contains(&quotas.len()) {
-            self.faults
-                .push(format!("category {name:?} needs 1 to {} quotas", MemoryRateLimiter::MAX_QUOTAS));
+        if let Some(fault) = fault_of(&quotas) {
+            self.faults.push(format!("category {name:?}: {fault}"));
+        }
+        let is_concurrent = |quotas: &[Quota]| quotas.first().is_some_and(|quota| quota.is_concurrent());
+        if self.categories.first().is_some_and(|(_, first)| is_concurrent(first) != is_concurrent(&quotas)) {
+            self.faults.push(format!("category {name:?}: quotas at a time need a limit of their own"));
         }
         self.categories.push((name, quotas));
         self.categories.len() - 1
@@ -199,7 +324,6 @@ impl From<Quota> for Vec<Quota> {
 impl fmt::Debug for RateLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimit")
-            .field("subject", &self.subject)
             .field("categories", &self.categories)
             .field("methods", &self.methods)
             .field("routes", &self.routes)

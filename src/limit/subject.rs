@@ -2,7 +2,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::address::ClientAddress;
-use crate::key::KeyId;
+use crate::key::{KeyId, Mode, OrganizationId};
 
 /// Identifies the requests that are counted together.
 ///
@@ -27,6 +27,11 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// An organization in one mode, as [`RateLimit::per_organization`](crate::RateLimit::per_organization) counts it.
+    pub fn organization(organization: &OrganizationId, mode: Mode) -> Self {
+        Self::other(format!("{mode}:{organization}"))
+    }
+
     /// A subject named by the application.
     pub fn other(name: impl Into<Arc<str>>) -> Self {
         Self::Other(name.into())

@@ -54,6 +54,9 @@ pub(super) trait Count: Send + Sync {
 
     fn give_back(&self, subject: &Subject, counted: &Counted, cost: u32);
 
+    /// Counts nothing of what was counted for a subject with a count of its own.
+    fn forget(&self, subject: &Subject);
+
     /// How many subjects have a count of their own.
     fn len(&self) -> usize;
 }
@@ -169,10 +172,12 @@ impl<W: Windows> Subjects<W> {
         let mut newcomers = shard.write();
         self.make_room(shard, &mut newcomers, request.time);
         let subjects = shard.subjects.pin();
-        if newcomers.held < self.capacity_per_shard && !subjects.contains(name) {
-            // The newcomer may be among those that shared a count until now.
-            let shared = &newcomers.shared;
-            let windows = if self.is_idle(shared, request.time) {
+        // The newcomer may be among those that shared a count until now.
+        let shared = &newcomers.shared;
+        let is_free = self.is_idle(shared, request.time);
+        let is_own = is_free || W::Window::CAN_COPY;
+        if newcomers.held < self.capacity_per_shard && is_own && !subjects.contains(name) {
+            let windows = if is_free {
                 empty(&self.rules, request.time)
             } else {
                 W::new(|index| shared.as_slice()[index].snapshot(), self.rules.len())
@@ -306,6 +311,13 @@ impl<W: Windows> Count for Subjects<W> {
         }
     }
 
+    fn forget(&self, subject: &Subject) {
+        let name = self.name(subject);
+        if let Some(held) = self.shard(&name).subjects.pin().get(&name) {
+            held.windows.as_slice().iter().for_each(Window::forget);
+        }
+    }
+
     fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.subjects.len()).sum()
     }
@@ -337,8 +349,7 @@ impl Request {
         Self { limit_override, cost, time: now.monotonic_nanos(), unlimited: false }
     }
 
-    /// Of something that was admitted elsewhere.
-    #[cfg(feature = "redis")]
+    /// Of something that is counted whatever the limits.
     pub(super) fn admitted(cost: u32, now: Now) -> Self {
         Self { unlimited: true, ..Self::new(None, cost, now) }
     }

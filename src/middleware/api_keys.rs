@@ -4,9 +4,11 @@ use std::sync::Arc;
 use http::Response;
 
 use super::assembly::Assembly;
+use super::checks::Checks;
 use super::facts::Stages;
 use super::{ApiKeysBuilder, ApiKeysLayer};
 use crate::key::KeyFormat;
+use crate::limit::StoredLimiter;
 use crate::manage::KeyManager;
 use crate::rejection::{ApiError, ErrorFormat, ProblemDetails};
 use crate::route::Route;
@@ -60,6 +62,10 @@ impl ApiKeys {
 impl<F> ApiKeys<F> {
     pub(super) fn new(assembly: Assembly<F>) -> Self {
         Self(Arc::new(assembly))
+    }
+
+    pub(super) fn checks(&self) -> &Checks {
+        &self.0.checks
     }
 
     fn with_stages(&self, stages: Stages) -> ApiKeysLayer<F> {
@@ -126,7 +132,8 @@ impl<F> ApiKeys<F> {
         &self.0.manager
     }
 
-    /// Everything that runs beside requests: to follow what other nodes change, and to write when keys were last used.
+    /// Everything that runs beside requests: to follow what other nodes change, to write when keys were last used, and to give
+    /// back what is leased of stored quotas and not used.
     ///
     /// The application spawns it, in any runtime that its store works in. It does not end while there is something to do.
     ///
@@ -146,19 +153,32 @@ impl<F> ApiKeys<F> {
         if let Some(last_use) = &self.0.checks.last_use {
             tasks.push(Box::pin(last_use.clone().keep_writing_to(store)));
         }
+        for stored in self.stored_limiters() {
+            tasks.push(Box::pin(stored.keep_giving_back(self.0.checks.clock.clone())));
+        }
         background::run(tasks)
     }
 
-    /// Writes what [`background`](Self::background) has not written yet. For the end of a process.
+    /// Writes what [`background`](Self::background) has not written yet, and gives back what is leased. For the end of a process.
     ///
     /// # Errors
     ///
     /// The store's.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        match &self.0.checks.last_use {
+        let checks = &self.0.checks;
+        for stored in self.stored_limiters() {
+            stored.give_back_all(checks.clock.now()).await?;
+        }
+        match &checks.last_use {
             Some(last_use) => last_use.write_to(self.0.manager.store()).await,
             None => Ok(()),
         }
+    }
+
+    fn stored_limiters(&self) -> Vec<StoredLimiter> {
+        let checks = &self.0.checks;
+        let limiters = checks.limits.iter().chain(&checks.address_limits).flat_map(|rule| &rule.limiters);
+        limiters.filter_map(|limiter| limiter.stored.clone()).collect()
     }
 
     /// Those of the application's `routes` that no rule covers: forgotten ones. Without

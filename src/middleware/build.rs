@@ -8,13 +8,13 @@ use super::assembly::Assembly;
 use super::challenges::Challenges;
 use super::checks::Checks;
 use super::credentials::Credentials;
-use super::limit_rule::{LimitRule, Limiter};
+use super::limit_rule::{LimitRule, Limiter, Settlement};
 use super::stage::extraction::challenges;
 use super::{ApiKeys, ApiKeysBuilder, ConfigError};
 use crate::InvalidValue;
 use crate::credential::{Challenge, CredentialExtractor};
 use crate::identity::{OrganizationRule, Selection};
-use crate::limit::{MemoryRateLimiter, Quota, RateLimit, RateLimiter, SubjectKind};
+use crate::limit::{MemoryRateLimiter, Quota, RateLimit, StoredLimiter, SubjectKind};
 use crate::manage::KeyManager;
 use crate::outcome::LastUse;
 use crate::route::{Access, RouteTable};
@@ -47,7 +47,7 @@ impl<F> ApiKeysBuilder<F> {
         }
 
         let (address_limits, limits): (Vec<_>, Vec<_>) =
-            rules.into_iter().partition(|rule| rule.subject == SubjectKind::Address);
+            rules.into_iter().partition(|rule| matches!(rule.subject, SubjectKind::Address));
         let throttle = self.throttle.map(|quota| {
             let limiter = MemoryRateLimiter::new("bad credentials", &[quota], self.clock.now());
             Arc::new(limiter.expect("one quota is not too many"))
@@ -277,20 +277,30 @@ impl<F> ApiKeysBuilder<F> {
                 self.fault("limit", fault.clone());
             }
             match subject {
+                _ if limit.is_charged && limit.is_concurrent() => {
+                    self.fault("limit", "requests at a time can't be charged: charge another limit");
+                }
+                SubjectKind::Address if limit.is_charged => self.fault(
+                    "limit",
+                    "an address can't be charged, since it is counted before the caller is known: count by key",
+                ),
                 SubjectKind::Address if self.client_address.is_none() => {
                     self.fault("limit", "a limit by address needs `client_address`");
                 }
-                SubjectKind::Organization if self.sessions.is_some() => self
+                SubjectKind::Organization | SubjectKind::Named(_) if self.sessions.is_some() => self
                     .fault("limit", "the organization of a session is found after the limits: count by key"),
                 _ => {}
             }
-            for (name, _) in categories {
+            for (name, quotas) in categories {
+                if quotas.iter().any(|quota| quota.calendar().is_some()) && !self.store.keeps_quotas() {
+                    self.fault("limit", format!("the store keeps no quotas such as that of {name:?}"));
+                }
                 if names.contains(&&**name) {
                     self.fault("limit", format!("two limits have a category {name:?}"));
                 }
                 names.push(name);
             }
-            let is_checked = *subject != SubjectKind::Address;
+            let is_checked = !matches!(subject, SubjectKind::Address);
             if let Some(table) = access.filter(|_| is_checked) {
                 let counted =
                     methods.iter().filter(|(_, category)| category.is_some()).map(|(method, _)| method);
@@ -306,16 +316,31 @@ impl<F> ApiKeysBuilder<F> {
     }
 
     fn limit_rule(&mut self, limit: RateLimit) -> Option<LimitRule> {
-        let RateLimit { subject, categories, counts_otherwise, methods, routes, cost, refund, faults } =
-            limit;
+        let is_in_flight = limit.is_concurrent();
+        let RateLimit {
+            subject,
+            categories,
+            counts_otherwise,
+            methods,
+            routes,
+            cost,
+            refund,
+            limit_for,
+            is_charged,
+            charge,
+            is_shadow,
+            faults,
+        } = limit;
         if !faults.is_empty() {
             return None;
         }
+        let is_settled = refund.is_some() || is_charged || is_in_flight;
+        let settlement = Settlement { refund, is_charged, charge, is_in_flight };
         let table = routes.into_iter().try_fold(RouteTable::new(), |table, (method, pattern, category)| {
             table.add(method, &pattern, category)
         });
         let table = self.keep(table.and_then(|table| below(table, &self.prefix)), "limit")?;
-        let limiters = categories.iter().map(|(name, quotas)| Limiter::new(self.limiter(name, quotas)));
+        let limiters = categories.iter().map(|(name, quotas)| self.limiter(name, quotas));
         Some(LimitRule {
             subject,
             limiters: limiters.collect(),
@@ -323,16 +348,21 @@ impl<F> ApiKeysBuilder<F> {
             methods,
             otherwise: counts_otherwise.then_some(0),
             cost,
-            refund,
+            limit_for,
+            is_shadow,
+            settlement: is_settled.then(|| Arc::new(settlement)),
         })
     }
 
-    fn limiter(&self, category: &str, quotas: &[Quota]) -> Arc<dyn RateLimiter> {
+    fn limiter(&self, category: &str, quotas: &[Quota]) -> Limiter {
+        if let Some(stored) = StoredLimiter::new(category, quotas[0], self.store.clone()) {
+            return Limiter { stored: Some(stored.clone()), ..Limiter::new(Arc::new(stored)) };
+        }
         if let Some(make) = &self.limiters {
-            return make(category, quotas);
+            return Limiter::new(make(category, quotas));
         }
         let limiter = MemoryRateLimiter::new(category, quotas, self.clock.now());
-        Arc::new(limiter.expect("a category without quotas, or with too many, is a fault"))
+        Limiter::new(Arc::new(limiter.expect("what a category can't have is a fault")))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::credential::{Companions, CredentialExtractor};
 use crate::identity::{OrganizationRule, SessionAuthenticator};
 use crate::key::{KeyFormat, Peppers};
-use crate::limit::{Quota, RateLimit, RateLimiter};
+use crate::limit::{MemoryRateLimiter, Quota, RateLimit, RateLimiter};
 #[cfg(feature = "redis")]
 use crate::limit::{RedisConnection, RedisRateLimiter};
 use crate::manage::{AuditEvent, AuditSink, KeyManager};
@@ -263,6 +263,10 @@ impl<F> ApiKeysBuilder<F> {
         }
         let connection = connection.with_prefix(prefix);
         self.limiters(move |category, quotas| {
+            if quotas[0].is_concurrent() {
+                let limiter = MemoryRateLimiter::new(category, quotas, SystemClock.now());
+                return Arc::new(limiter.expect("one quota is not too many"));
+            }
             let limiter = RedisRateLimiter::new(category, quotas, SystemClock.now(), connection.clone());
             Arc::new(limiter.expect("a category without quotas, or with too many, is a fault"))
         })

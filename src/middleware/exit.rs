@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{Extensions, HeaderValue, Response, StatusCode};
 
 use super::assembly::Assembly;
 use super::facts::{Facts, LimitResults};
@@ -53,6 +53,14 @@ impl<F> Exit<F> {
         }
     }
 
+    /// Tells the handler what its request can be charged with.
+    #[inline]
+    pub(super) fn attach(&self, extensions: &mut Extensions) {
+        if !self.counted.receipts.is_empty() {
+            self.counted.receipts.attach(extensions);
+        }
+    }
+
     /// Writes what every response from inside needs.
     #[inline]
     pub(super) fn complete<B>(&mut self, response: &mut Response<B>)
@@ -67,10 +75,10 @@ impl<F> Exit<F> {
                 response.extensions_mut().insert(failed.rejection);
             }
         }
-        if let Some(fields) = checks.settle(&mut self.counted, self.now, response.status()) {
+        let status = response.status();
+        if let Some(fields) = checks.settle(&mut self.counted, self.now, status, response.headers()) {
             fields.write(response.headers_mut(), self.is_outer);
         }
-        let status = response.status();
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED && !headers.contains_key(WWW_AUTHENTICATE) {
             for challenge in checks.credentials.challenges.after(None).iter() {
@@ -130,7 +138,7 @@ where
     let Assembly { checks, errors, usage, gives_request_ids, attaches_rejections, .. } = assembly;
     let mut response = response_to(&rejection, errors, request, checks.is_matched_by_router());
     let status = response.status();
-    if let Some(fields) = checks.settle(&mut facts.counted, facts.now, status) {
+    if let Some(fields) = checks.settle(&mut facts.counted, facts.now, status, response.headers()) {
         fields.write(response.headers_mut(), false);
     }
     if let Some(id) = request.id().filter(|_| *gives_request_ids) {

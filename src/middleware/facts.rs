@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::presented::{Pair, PresentedCompanion, PresentedKey, PresentedSession, Verified};
+use super::receipts::Receipts;
 use crate::clock::{Clock, Now};
 use crate::identity::{Authentication, Caller};
-use crate::limit::{Decision, PendingDecision, Permit, RateLimiter, RefundFn};
+use crate::limit::{Decision, PendingDecision};
 use crate::rejection::{Reason, Rejection};
 use crate::scope::ScopeRequirement;
 use crate::store::{Lookup, PendingLookup};
@@ -125,7 +126,7 @@ pub(super) enum Position {
 pub(super) struct LimitResults {
     pub(super) reported: Option<Reported>,
     /// What was counted and may have to be taken back.
-    pub(super) receipts: Vec<Charged>,
+    pub(super) receipts: Receipts,
 }
 
 /// The decision to report, and which limiter of which rule made it.
@@ -134,15 +135,6 @@ pub(super) struct Reported {
     pub(super) position: Position,
     pub(super) rule: usize,
     pub(super) limiter: usize,
-}
-
-/// One admitted request, as one limiter has counted it.
-pub(super) struct Charged {
-    pub(super) receipt: Box<Permit>,
-    pub(super) position: Position,
-    pub(super) counts: Arc<dyn RateLimiter>,
-    pub(super) cost: u32,
-    pub(super) refund: Option<Arc<RefundFn>>,
 }
 
 /// A limiter that was asked.

@@ -91,6 +91,7 @@ where
                         Ok(()) => {
                             let mut request = Request::from_parts(head, body);
                             let exit = Exit::new(&assembly, &mut facts, RequestView::of(&request));
+                            exit.attach(request.extensions_mut());
                             if let Some(authentication) = facts.take_authentication(&*assembly.checks.clock) {
                                 request.extensions_mut().insert(authentication);
                             }

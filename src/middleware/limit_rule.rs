@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use crate::limit::{Category, CostFn, RateLimiter, RefundFn, SubjectKind};
+use crate::limit::{Category, ChargeFn, CostFn, LimitFn, RateLimiter, RefundFn, StoredLimiter, SubjectKind};
 use crate::request::RequestView;
 use crate::route::RouteTable;
 
@@ -17,7 +17,19 @@ pub(super) struct LimitRule {
     pub(super) methods: Vec<(Method, Option<usize>)>,
     pub(super) otherwise: Option<usize>,
     pub(super) cost: Option<Arc<CostFn>>,
+    pub(super) limit_for: Option<Arc<LimitFn>>,
+    pub(super) is_shadow: bool,
+    /// What the response may change about a request that was counted.
+    pub(super) settlement: Option<Arc<Settlement>>,
+}
+
+pub(super) struct Settlement {
     pub(super) refund: Option<Arc<RefundFn>>,
+    /// Whether the cost is replaced by what the request is charged for.
+    pub(super) is_charged: bool,
+    pub(super) charge: Option<Arc<ChargeFn>>,
+    /// Whether requests are counted only while they are under way.
+    pub(super) is_in_flight: bool,
 }
 
 /// A limiter, with its description at hand, so that a request asks it once only.
@@ -25,6 +37,8 @@ pub(super) struct LimitRule {
 pub(super) struct Limiter {
     pub(super) category: Arc<Category>,
     pub(super) counts: Arc<dyn RateLimiter>,
+    /// The same, if a store counts.
+    pub(super) stored: Option<StoredLimiter>,
 }
 
 impl LimitRule {
@@ -46,6 +60,6 @@ impl LimitRule {
 
 impl Limiter {
     pub(super) fn new(counts: Arc<dyn RateLimiter>) -> Self {
-        Self { category: counts.describe().clone(), counts }
+        Self { category: counts.describe().clone(), counts, stored: None }
     }
 }

@@ -43,6 +43,7 @@ mod api_keys;
 mod assembly;
 mod build;
 mod builder;
+mod caller_limits;
 mod challenges;
 mod checks;
 mod config_error;
@@ -57,6 +58,7 @@ mod limit_rule;
 mod location;
 mod lookups;
 mod presented;
+mod receipts;
 mod service;
 mod stage;
 

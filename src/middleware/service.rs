@@ -55,6 +55,7 @@ where
         match assembly.checks.start(&mut facts, RequestView::of(&request)) {
             Flow::Accepted => {
                 let exit = Exit::new(&self.assembly, &mut facts, RequestView::of(&request));
+                exit.attach(request.extensions_mut());
                 if let Some(authentication) = facts.take_authentication(&*assembly.checks.clock) {
                     request.extensions_mut().insert(authentication);
                 }

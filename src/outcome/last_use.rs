@@ -3,11 +3,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::timer::sleep;
 use crate::clock::Timestamp;
 use crate::key::KeyId;
 use crate::log;
 use crate::store::{KeyAdministration, KeyStore, StoreError};
+use crate::timer::sleep;
 
 /// Records when keys are used, and writes it to a store periodically instead of on each request.
 ///

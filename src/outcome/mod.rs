@@ -31,7 +31,6 @@
 //! ```
 
 mod last_use;
-mod timer;
 mod usage;
 
 pub(crate) use last_use::LastUse;

@@ -24,10 +24,12 @@ impl<'e> ApiError<'e> {
     pub(crate) fn of_rejection(rejection: &'e Rejection, request: RequestView<'e>) -> Self {
         let (kind, reason) = (rejection.kind(), rejection.reason());
         let (code, message) = match reason {
-            Reason::RateLimited(RateLimited { retry_after: None, .. }) => (
-                reason.code(),
-                "The request costs more than the rate limit allows at all. Waiting does not help.",
-            ),
+            Reason::RateLimited(_) => match reason.code() {
+                code @ "cost_exceeds_limit" => (code, COST_EXCEEDS_LIMIT),
+                code @ "credits_used_up" => (code, CREDITS_USED_UP),
+                code @ "concurrency_limited" => (code, CONCURRENCY_LIMITED),
+                code => (code, kind.message()),
+            },
             // Only for forbidden requests may a client learn more than the kind.
             _ if matches!(kind, ErrorKind::Forbidden | ErrorKind::NotFound) => {
                 (reason.code(), kind.message())
@@ -68,7 +70,7 @@ impl<'e> ApiError<'e> {
     }
 
     /// A stable text for programs: the code of the [kind](ErrorKind::code), or of the [reason](Reason::code) if the
-    /// request is forbidden or costs more than a limit. It does not reveal whether a key is unknown, revoked or expired.
+    /// request is forbidden or over a limit. It does not reveal whether a key is unknown, revoked or expired.
     pub fn code(&self) -> &'static str {
         self.code
     }
@@ -118,6 +120,11 @@ impl<'e> ApiError<'e> {
         self.rejection.map(Rejection::reason)
     }
 }
+
+const COST_EXCEEDS_LIMIT: &str =
+    "The request costs more than the rate limit allows at all. Waiting does not help.";
+const CREDITS_USED_UP: &str = "The credits are used up. Waiting does not help.";
+const CONCURRENCY_LIMITED: &str = "Too many requests at a time. Try again when another one is answered.";
 
 /// An invalid field of a key management call.
 #[derive(Clone, Debug, PartialEq, Eq)]

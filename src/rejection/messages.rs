@@ -198,9 +198,7 @@ impl<'e> TableError<'e> {
             text: row.text,
             message: error.filter(|error| error.rejection().is_none()).map(ApiError::message),
             fields: error.map_or(&[], |error| error.fields()),
-            quota: error
-                .and_then(ApiError::rate_limit)
-                .and_then(|over| Quota::new(over.limit, over.window).ok()),
+            quota: error.and_then(ApiError::rate_limit).map(|over| over.quota),
             request_id: error.and_then(ApiError::request_id),
         }
     }

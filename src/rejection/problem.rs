@@ -91,6 +91,18 @@ fn body(error: &ApiError<'_>) -> &'static str {
             "cost_exceeds_limit",
             "The request costs more than the rate limit allows at all. Waiting does not help."
         ),
+        (ErrorKind::RateLimited, "credits_used_up") => problem!(
+            "Too Many Requests",
+            429,
+            "credits_used_up",
+            "The credits are used up. Waiting does not help."
+        ),
+        (ErrorKind::RateLimited, "concurrency_limited") => problem!(
+            "Too Many Requests",
+            429,
+            "concurrency_limited",
+            "Too many requests at a time. Try again when another one is answered."
+        ),
         (ErrorKind::RateLimited, _) => problem!(
             "Too Many Requests",
             429,

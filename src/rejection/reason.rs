@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use super::{Check, ErrorKind};
 use crate::credential::MalformedCredential;
+use crate::limit::Quota;
 use crate::scope::ScopeRequirement;
 use crate::store::StoreError;
 
@@ -16,7 +17,7 @@ use crate::store::StoreError;
 /// |---|---|
 /// | [`Unauthenticated`](ErrorKind::Unauthenticated) | `credential_missing`, `credential_malformed`, `key_unknown`, `secret_mismatch`, `mode_mismatch`, `key_revoked`, `key_disabled`, `key_not_yet_valid`, `key_expired`, `companion_missing`, `companion_invalid`, `companion_mismatch`, `session_token_missing`, `session_token_invalid`, `session_token_expired`, `session_unknown`, `session_expired` |
 /// | [`AmbiguousCredentials`](ErrorKind::AmbiguousCredentials) | `credential_conflict`, `credential_malformed` |
-/// | [`RateLimited`](ErrorKind::RateLimited) | `rate_limited`, `cost_exceeds_limit` (waiting does not help), `throttled` |
+/// | [`RateLimited`](ErrorKind::RateLimited) | `rate_limited`, `concurrency_limited`, `cost_exceeds_limit` and `credits_used_up` (waiting does not help), `throttled` |
 /// | [`OrganizationMissing`](ErrorKind::OrganizationMissing), [`OrganizationMismatch`](ErrorKind::OrganizationMismatch), [`OrganizationNotFound`](ErrorKind::OrganizationNotFound) | `organization_missing`, `organization_mismatch`, `organization_not_found` |
 /// | [`Forbidden`](ErrorKind::Forbidden) | `address_not_allowed`, `scope_missing`, `tier_mismatch`, `role_too_low`, `route_not_covered`, `path_not_canonical` |
 /// | [`NotFound`](ErrorKind::NotFound) | `route_not_found` |
@@ -144,11 +145,9 @@ pub enum Reason {
 pub struct RateLimited {
     /// The category's name.
     pub category: Arc<str>,
-    /// Requests per window.
-    pub limit: u32,
-    /// The length of the window.
-    pub window: Duration,
-    /// How long until the same request would be admitted; `None` if it costs more than a whole window.
+    /// The quota that is used up, with the limit that applied to the caller.
+    pub quota: Quota,
+    /// How long until the same request would be admitted; `None` if waiting does not help.
     pub retry_after: Option<Duration>,
 }
 
@@ -181,7 +180,14 @@ impl Reason {
             Self::OrganizationNotFound => "organization_not_found",
             Self::StoreFailed(_) => "store_failed",
             Self::StorePanicked => "store_panicked",
-            Self::RateLimited(RateLimited { retry_after: None, .. }) => "cost_exceeds_limit",
+            Self::RateLimited(limited) if limited.quota.is_concurrent() => "concurrency_limited",
+            Self::RateLimited(RateLimited { retry_after: None, quota, .. }) => {
+                if quota.is_credits() {
+                    "credits_used_up"
+                } else {
+                    "cost_exceeds_limit"
+                }
+            }
             Self::RateLimited(_) => "rate_limited",
             Self::LimiterFailed(_) => "limiter_failed",
             Self::ScopeMissing(_) => "scope_missing",
@@ -282,12 +288,8 @@ pub(super) mod tests {
 
     /// One of each variant, with both kinds of malformed credentials and of limits.
     pub(in crate::rejection) fn every_reason() -> Vec<Reason> {
-        let limited = RateLimited {
-            category: "all".into(),
-            limit: 5,
-            window: Duration::from_secs(60),
-            retry_after: None,
-        };
+        let limited =
+            RateLimited { category: "all".into(), quota: Quota::per_minute(5).unwrap(), retry_after: None };
         let scope = ScopeRequirement::from_static("a:b");
         vec![
             Reason::CredentialMissing,

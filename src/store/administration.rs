@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{KeyStore, StoreError};
+use super::{KeyStore, QuotaChange, QuotaRow, StoreError, StoreErrorKind};
 use crate::InvalidValue;
 use crate::clock::Timestamp;
 use crate::key::{Actor, KeyId, KeyRecord, Owner};
@@ -73,6 +73,28 @@ pub trait KeyAdministration: KeyStore {
     ///
     /// [`StoreError`] if it could not be deleted.
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError>;
+
+    /// Whether the store keeps [stored quotas](crate::limit#stored-quotas). By default it does not, and an assembly with such
+    /// a quota is refused.
+    fn keeps_quotas(&self) -> bool {
+        false
+    }
+
+    /// Changes what is counted for `subject` in the stored quota `category`, as [`QuotaChange::apply`] says; returns what
+    /// that returns. Both names are any texts.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it was not changed, or may not have been.
+    async fn change_quota(
+        &self,
+        category: &str,
+        subject: &str,
+        change: &QuotaChange,
+    ) -> Result<(QuotaRow, u64), StoreError> {
+        let _ = (category, subject, change);
+        Err(StoreError::new(StoreErrorKind::Other).with_source("this store keeps no quotas"))
+    }
 }
 
 #[async_trait]
@@ -99,6 +121,19 @@ impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
 
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
         (**self).delete(owner, id).await
+    }
+
+    fn keeps_quotas(&self) -> bool {
+        (**self).keeps_quotas()
+    }
+
+    async fn change_quota(
+        &self,
+        category: &str,
+        subject: &str,
+        change: &QuotaChange,
+    ) -> Result<(QuotaRow, u64), StoreError> {
+        (**self).change_quota(category, subject, change).await
     }
 }
 

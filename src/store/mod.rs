@@ -99,6 +99,7 @@ mod lookup;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod quota;
 mod read_only;
 #[cfg(feature = "redis")]
 mod redis_invalidation;
@@ -124,6 +125,7 @@ pub use lookup::{KeySelector, Lookup, OwnedKeySelector};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresInvalidations, PostgresStore};
+pub use quota::{QuotaChange, QuotaRow};
 pub use read_only::ReadOnly;
 #[cfg(feature = "redis")]
 pub use redis_invalidation::RedisInvalidation;

@@ -433,7 +433,9 @@ mod throttled {
                 assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS, "{key}");
                 let rejection = rejection(&response);
                 assert_eq!(rejection.check(), Some(Check::Throttle));
-                assert!(matches!(rejection.reason(), Reason::Throttled(limited) if limited.limit == 3));
+                assert!(
+                    matches!(rejection.reason(), Reason::Throttled(limited) if limited.quota.limit().get() == 3)
+                );
                 assert_eq!(rejection.key_id(), None, "it is not known whose key it is");
                 assert_eq!(response.headers()["retry-after"], "61");
                 assert_eq!(response.headers()["cache-control"], "no-store");

@@ -16,6 +16,7 @@ mod conformance;
 mod key_properties;
 mod last_use;
 mod layers_agree;
+mod limit_rules;
 mod manage;
 mod no_secrets;
 mod order_of_checks;
@@ -26,4 +27,5 @@ mod scope_properties;
 mod several_schemes;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod stored_quotas;
 mod usage;

@@ -10,7 +10,7 @@ use axum::{Extension, Router};
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use tower::{Layer, ServiceExt};
-use tower_api_keys::PrincipalRejection;
+use tower_api_keys::ArgumentRejection;
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::rejection::{ErrorKind, Reason, Rejection};
 use tower_api_keys::route::{Access, Route, RouteMatching};
@@ -167,7 +167,7 @@ fn a_route_without_a_rule_is_an_error_in_the_log_where_the_router_matched_it() {
 
 #[tokio::test]
 async fn rejections_can_be_inspected() {
-    async fn status(principal: Result<Principal, PrincipalRejection>) -> String {
+    async fn status(principal: Result<Principal, ArgumentRejection>) -> String {
         match principal {
             Err(rejection) if rejection.kind() == ErrorKind::Misconfigured => {
                 format!("{} {rejection}", rejection.status())
@@ -176,7 +176,7 @@ async fn rejections_can_be_inspected() {
             Ok(_) => "ok".to_owned(),
         }
     }
-    async fn optional(principal: Result<Option<Principal>, PrincipalRejection>) -> String {
+    async fn optional(principal: Result<Option<Principal>, ArgumentRejection>) -> String {
         principal.map_or_else(|missing| missing.status().to_string(), |_| "ok".to_owned())
     }
     let bare: Router = Router::new().route("/", get(status)).route("/optional", get(optional));

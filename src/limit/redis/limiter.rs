@@ -18,7 +18,7 @@ use super::subject_cache::SubjectCache;
 use crate::InvalidValue;
 use crate::clock::Now;
 use crate::limit::category::Category;
-use crate::limit::limit::{Charge, Deciding, Limit, Outcome, Undecided};
+use crate::limit::limit::{Answering, Deciding, Demand, Limit, Outcome, Undecided};
 use crate::limit::limiter::checked;
 use crate::limit::{Decision, MemoryRateLimiter, Permit, Quota, Subject};
 
@@ -47,8 +47,8 @@ use crate::limit::{Decision, MemoryRateLimiter, Permit, Quota, Subject};
 ///
 /// One script per request, in one round trip, on the one key that the subject has in this category, so it works in a
 /// cluster. The key expires soon after nothing counts any more. Time is the server's. A denied subject is remembered
-/// until the instant reported to it, so that a flood of its requests reaches no server; a
-/// [refund](crate::RateLimit::refund) in another process is not seen until then.
+/// for a second, so that a flood of its requests reaches the server once a second; what another process has
+/// [refunded](crate::RateLimit::refund) or [forgotten](crate::ApiKeys::forget) is seen after that.
 ///
 /// Works with Redis 5 and later, and with Valkey. Needs `EVAL`, `EVALSHA`, and in the script `TIME`, `GET`, `SET` and
 /// `DEL`, on keys that begin with the [prefix](super::RedisConnection::with_prefix). There are as many keys as
@@ -160,6 +160,7 @@ impl RedisRateLimiter {
             connection,
             scripts: Scripts::new(),
             cache: SubjectCache::new(MemoryRateLimiter::DEFAULT_CAPACITY),
+            owed: Default::default(),
             processes: settings.processes,
             on_failure: settings.on_failure,
             deadline: settings.deadline,
@@ -212,7 +213,7 @@ impl RedisRateLimiter {
         cost: u32,
         now: Now,
     ) -> Result<(Decision, Option<Permit>), Undecided> {
-        let request = Request { subject, charge: Charge { limit_override, cost, now, refundable: true } };
+        let request = Request { subject, demand: Demand { limit_override, cost, now, refundable: true } };
         match self.shared.check_now(request) {
             Poll::Ready(decided) => decided,
             Poll::Pending => self.shared.ask(request).await,
@@ -246,13 +247,13 @@ impl Limit for RedisRateLimiter {
         &self.shared.category
     }
 
-    fn decide(&self, subject: &Subject, charge: Charge) -> Deciding {
-        match self.shared.check_now(Request { subject, charge }) {
-            Poll::Ready(decided) => Deciding::Ready(outcome(decided, charge)),
+    fn decide(&self, subject: &Subject, demand: Demand) -> Deciding {
+        match self.shared.check_now(Request { subject, demand }) {
+            Poll::Ready(decided) => Deciding::Ready(outcome(decided, demand)),
             Poll::Pending => {
                 let (shared, subject) = (self.shared.clone(), subject.clone());
                 Deciding::Pending(Box::pin(async move {
-                    outcome(shared.ask(Request { subject: &subject, charge }).await, charge)
+                    outcome(shared.ask(Request { subject: &subject, demand }).await, demand)
                 }))
             }
         }
@@ -264,11 +265,26 @@ impl Limit for RedisRateLimiter {
             runtime.spawn(async move { shared.refund(*permit).await });
         }
     }
+
+    fn record(&self, subject: &Subject, cost: u32, now: Now) {
+        self.shared.record(subject, cost, now);
+    }
+
+    fn look(&self, subject: &Subject, limit_override: Option<NonZeroU32>, now: Now) -> Answering<Decision> {
+        let (shared, subject) = (self.shared.clone(), subject.clone());
+        let demand = Demand { limit_override, cost: 0, now, refundable: false };
+        Box::pin(async move { shared.look(Request { subject: &subject, demand }).await })
+    }
+
+    fn forget(&self, subject: &Subject, _: Now) -> Answering<()> {
+        let (shared, subject) = (self.shared.clone(), subject.clone());
+        Box::pin(async move { shared.forget(&subject).await })
+    }
 }
 
-fn outcome(decided: Decided, charge: Charge) -> Outcome {
+fn outcome(decided: Decided, demand: Demand) -> Outcome {
     decided.map(|(decision, permit)| {
-        let permit = permit.filter(|_| charge.refundable);
+        let permit = permit.filter(|_| demand.refundable);
         (decision, permit.map(Box::new))
     })
 }

@@ -3,6 +3,7 @@
 mod breaker;
 mod connection;
 mod limiter;
+mod owed;
 mod script;
 mod settings;
 mod shared;

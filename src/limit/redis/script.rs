@@ -18,11 +18,15 @@ macro_rules! script {
 const STRICT: &str = script!("strict.lua");
 const LEASE: &str = script!("lease.lua");
 const REFUND: &str = script!("refund.lua");
+const RECORD: &str = script!("record.lua");
+const FORGET: &str = include_str!("forget.lua");
 
 pub(super) struct Scripts {
     pub(super) strict: Text,
     pub(super) lease: Text,
     pub(super) refund: Text,
+    pub(super) record: Text,
+    pub(super) forget: Text,
 }
 
 /// A script with its digest.
@@ -34,7 +38,13 @@ pub(super) struct Text {
 impl Scripts {
     pub(super) fn new() -> Self {
         let text = |text| Text { text, script: Script::new(text) };
-        Self { strict: text(STRICT), lease: text(LEASE), refund: text(REFUND) }
+        Self {
+            strict: text(STRICT),
+            lease: text(LEASE),
+            refund: text(REFUND),
+            record: text(RECORD),
+            forget: text(FORGET),
+        }
     }
 }
 

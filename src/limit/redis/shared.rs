@@ -10,13 +10,14 @@ use redis::Value;
 use tokio::time::timeout_at;
 
 use super::connection::{Call, CallError};
+use super::owed::Owed;
 use super::script::{Answer, Place, Rule, Rules, Scripts, Text};
 use super::settings::part;
 use super::subject_cache::{Denial, Lease, SubjectCache};
 use super::{OnFailure, RedisConnection};
 use crate::clock::nanos;
 use crate::limit::category::Category;
-use crate::limit::limit::{Charge, Undecided};
+use crate::limit::limit::{Demand, Undecided};
 use crate::limit::{Decision, MemoryRateLimiter, Permit, Subject, Verdict};
 use crate::log;
 
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     /// Counts the requests that this process admits, however they were decided.
     pub(super) local: MemoryRateLimiter,
     pub(super) cache: SubjectCache,
+    pub(super) owed: Owed,
     pub(super) processes: NonZeroU32,
     /// The duration of a lease, if leases are enabled.
     pub(super) lease: Option<Duration>,
@@ -52,7 +54,7 @@ pub(super) struct Counts {
 #[derive(Clone, Copy)]
 pub(super) struct Request<'a> {
     pub(super) subject: &'a Subject,
-    pub(super) charge: Charge,
+    pub(super) demand: Demand,
 }
 
 pub(super) type Decided = Result<(Decision, Option<Permit>), Undecided>;
@@ -105,9 +107,9 @@ impl Shared {
     }
 
     /// Tests whether Redis is back when all requests are denied here, so that no other call would. Counts nothing.
-    async fn probe(&self, Request { subject, charge }: Request<'_>) {
+    async fn probe(&self, Request { subject, demand }: Request<'_>) {
         if self.connection.breaker().is_open() {
-            let nothing = Request { subject, charge: Charge { cost: 0, ..charge } };
+            let nothing = Request { subject, demand: Demand { cost: 0, ..demand } };
             let deadline = Instant::now() + self.deadline;
             if let Err(error) = self.decide_by(&self.scripts.strict, nothing, vec![0], deadline).await {
                 self.note(&error);
@@ -119,7 +121,7 @@ impl Shared {
     async fn ask_for_one(&self, request: Request<'_>, deadline: Instant) -> RedisOutcome {
         let started = Instant::now();
         let answer =
-            self.decide_by(&self.scripts.strict, request, vec![request.charge.cost.into()], deadline).await?;
+            self.decide_by(&self.scripts.strict, request, vec![request.demand.cost.into()], deadline).await?;
         Ok(self.learn(request, &answer, started))
     }
 
@@ -134,7 +136,7 @@ impl Shared {
         let turn = self.cache.turn(request.subject, Instant::now());
         let _turn = timeout_at(deadline.into(), turn.lock()).await.map_err(|_| CallError::Late)?;
         let started = Instant::now();
-        let Request { subject, charge: Charge { limit_override, cost, .. } } = request;
+        let Request { subject, demand: Demand { limit_override, cost, .. } } = request;
         if let Some((decision, place)) = self.cache.use_lease(subject, limit_override, cost, started) {
             self.counts.admitted_from_lease.fetch_add(1, Ordering::Relaxed);
             return Ok((decision, Some(place)));
@@ -171,10 +173,10 @@ impl Shared {
         Ok((decision, place))
     }
 
-    /// Remembers a denial until the instant it reports.
+    /// Remembers a denial for a second, or until the instant it reports.
     fn learn(
         &self,
-        Request { subject, charge: Charge { limit_override, cost, .. } }: Request<'_>,
+        Request { subject, demand: Demand { limit_override, cost, .. } }: Request<'_>,
         answer: &Answer,
         started: Instant,
     ) -> (Decision, Option<Place>) {
@@ -182,15 +184,17 @@ impl Shared {
         if answer.granted.is_some() {
             return (decision, Some(answer.place));
         }
-        // Starts before the call, so it never ends too late.
-        let denial = Denial { until: started + decision.reset(), limit_override, cost, decision };
+        // Starts before the call, so it never ends too late; soon enough to see what another process has taken back.
+        let resets_at = started + decision.reset();
+        let until = resets_at.min(started + LONGEST_DENIAL);
+        let denial = Denial { until, resets_at, limit_override, cost, decision };
         self.cache.deny(subject, denial, started);
         (decision, None)
     }
 
     /// The decision by a denial that still holds, or by a lease.
     fn without_asking(&self, request: Request<'_>, now: Instant) -> Option<(Decision, Option<Permit>)> {
-        let Request { subject, charge: Charge { limit_override, cost, .. } } = request;
+        let Request { subject, demand: Demand { limit_override, cost, .. } } = request;
         if let Some(decision) = self.cache.denial(subject, limit_override, cost, now) {
             self.counts.denied_from_memory.fetch_add(1, Ordering::Relaxed);
             return Some((decision, None));
@@ -237,12 +241,12 @@ impl Shared {
         }
     }
 
-    fn record_here(&self, Request { subject, charge }: Request<'_>) -> Permit {
-        self.local.record(subject, charge.cost, charge.now)
+    fn record_here(&self, Request { subject, demand }: Request<'_>) -> Permit {
+        self.local.record(subject, demand.cost, demand.now)
     }
 
-    fn decide_here(&self, Request { subject, charge }: Request<'_>) -> (Decision, Option<Permit>) {
-        let Charge { limit_override, cost, now, .. } = charge;
+    fn decide_here(&self, Request { subject, demand }: Request<'_>) -> (Decision, Option<Permit>) {
+        let Demand { limit_override, cost, now, .. } = demand;
         let (mut decision, permit) = self.local.check(subject, self.own_part(limit_override), cost, now);
         if decision.verdict == Verdict::NeverFits {
             // Only this process's part is used up; Redis may have room for it.
@@ -261,8 +265,8 @@ impl Shared {
         limit_override.map(|limit| part(limit, self.processes))
     }
 
-    fn never_fits(&self, Request { subject, charge }: Request<'_>) -> Option<Decision> {
-        let Charge { limit_override, cost, now, .. } = charge;
+    fn never_fits(&self, Request { subject, demand }: Request<'_>) -> Option<Decision> {
+        let Demand { limit_override, cost, now, .. } = demand;
         let rules = Rules { rules: &self.rules, limit_override };
         let quota = rules.quotas().find(|quota| cost > quota.limit().get())?;
         // Without asking Redis, so only as far as this process knows.
@@ -291,19 +295,50 @@ impl Shared {
         }
     }
 
+    /// What is left, with nothing counted.
+    pub(super) async fn look(&self, request: Request<'_>) -> Result<Decision, Undecided> {
+        let deadline = Instant::now() + self.deadline;
+        match self.decide_by(&self.scripts.strict, request, vec![request.demand.cost.into()], deadline).await
+        {
+            Ok(answer) => Ok(answer.decision),
+            Err(error) => {
+                self.note(&error);
+                if self.on_failure == OnFailure::Closed {
+                    return Err(Undecided);
+                }
+                let Demand { limit_override, cost, now, .. } = request.demand;
+                let decision = self.local.peek(request.subject, self.own_part(limit_override), cost, now);
+                Ok(Decision { degraded: true, ..decision })
+            }
+        }
+    }
+
+    /// Counts nothing of what was counted for `subject`, here and in Redis.
+    pub(super) async fn forget(&self, subject: &Subject) -> Result<(), Undecided> {
+        self.local.forget(subject);
+        let deadline = Instant::now() + self.deadline;
+        let forgotten = self.call(&self.scripts.forget, subject, &[], |_| Some(()), deadline).await;
+        self.cache.take_lease(subject);
+        self.cache.forget_denial(subject);
+        forgotten.map_err(|error| {
+            self.note(&error);
+            Undecided
+        })
+    }
+
     async fn decide_by(
         &self,
         script: &Text,
-        Request { subject, charge }: Request<'_>,
+        Request { subject, demand }: Request<'_>,
         mut arguments: Vec<u64>,
         deadline: Instant,
     ) -> Result<Answer, CallError> {
-        let rules = Rules { rules: &self.rules, limit_override: charge.limit_override };
+        let rules = Rules { rules: &self.rules, limit_override: demand.limit_override };
         rules.add_to(&mut arguments);
         self.call(script, subject, &arguments, |answer| rules.parse(answer), deadline).await
     }
 
-    async fn call<T>(
+    pub(super) async fn call<T>(
         &self,
         script: &Text,
         subject: &Subject,
@@ -317,7 +352,7 @@ impl Shared {
     }
 
     /// Counts a failure, and logs it at most once a second.
-    fn note(&self, error: &CallError) {
+    pub(super) fn note(&self, error: &CallError) {
         if !matches!(error, CallError::Suspended) {
             self.counts.failures.fetch_add(1, Ordering::Relaxed);
         }
@@ -332,4 +367,6 @@ impl Shared {
     }
 }
 
+/// How long a denial is repeated without asking Redis.
+const LONGEST_DENIAL: Duration = Duration::from_secs(1);
 const LOG_INTERVAL: Duration = Duration::from_secs(1);

@@ -30,6 +30,8 @@ struct SubjectEntry {
 #[derive(Clone, Copy)]
 pub(super) struct Denial {
     pub(super) until: Instant,
+    /// The instant of its decision's `reset`.
+    pub(super) resets_at: Instant,
     pub(super) limit_override: Option<NonZeroU32>,
     pub(super) cost: u32,
     pub(super) decision: Decision,
@@ -68,7 +70,7 @@ impl SubjectCache {
         let shard = self.shard(subject);
         let denial = shard.get(subject)?.denial?;
         let holds = now < denial.until && cost >= denial.cost && limit_override == denial.limit_override;
-        holds.then(|| Decision { reset: nanos(denial.until - now), ..denial.decision })
+        holds.then(|| Decision { reset: nanos(denial.resets_at - now), ..denial.decision })
     }
 
     pub(super) fn deny(&self, subject: &Subject, denial: Denial, now: Instant) {

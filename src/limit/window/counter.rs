@@ -74,6 +74,13 @@ impl Window for Counter {
         });
     }
 
+    fn forget(&self) {
+        let empty = |word| {
+            Counts { previous: 0, current: 0, ..Counts::unpack(word, word >> (2 * COUNT_BITS)) }.pack()
+        };
+        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| Some(empty(word)));
+    }
+
     fn is_idle(&self, timeline: &Timeline, now: u64) -> bool {
         let (counts, _) = Counts::at(self.word.load(Ordering::Acquire), timeline.window(), now);
         counts.previous == 0 && counts.current == 0

@@ -53,6 +53,12 @@ impl Window for Exact {
         }
     }
 
+    fn forget(&self) {
+        let mut log = self.lock();
+        log.entries.clear();
+        log.total = 0;
+    }
+
     fn is_idle(&self, timeline: &Timeline, now: u64) -> bool {
         self.at(timeline.window(), now).total == 0
     }

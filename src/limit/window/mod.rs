@@ -1,5 +1,6 @@
 //! The state of one subject under one quota: what counts now, by one of three algorithms.
 
+mod concurrent;
 mod counter;
 mod exact;
 mod sliding;
@@ -12,6 +13,7 @@ mod atomic {
 
 use std::fmt;
 
+pub(crate) use self::concurrent::Concurrent;
 pub(crate) use self::counter::Counter;
 pub(crate) use self::exact::Exact;
 use self::sliding::Sliding;
@@ -62,6 +64,9 @@ pub(crate) struct Reading {
 ///
 /// Each call passes the same timeline; limit and cost are at most 2^20 − 1.
 pub(crate) trait Window: fmt::Debug + Send + Sync + 'static {
+    /// Whether a copy counts what the original did. If not, what was counted here must be taken back here.
+    const CAN_COPY: bool = true;
+
     fn new(timeline: &Timeline, now: u64) -> Self;
 
     /// Counts `cost` if it fits.
@@ -72,6 +77,10 @@ pub(crate) trait Window: fmt::Debug + Send + Sync + 'static {
 
     /// Takes back the cost of one check, unless it has left the window. Call it at most once for each check.
     fn refund(&self, place: u64, cost: u32);
+
+    /// Counts nothing of what was counted so far. A request that was counted in the same sub-window before, and is taken
+    /// back afterwards, may take back as much of a later one.
+    fn forget(&self);
 
     /// Whether nothing counts.
     fn is_idle(&self, timeline: &Timeline, now: u64) -> bool;
@@ -102,6 +111,10 @@ impl<const CELLS: usize> Window for Sliding<CELLS> {
 
     fn refund(&self, place: u64, cost: u32) {
         self.refund(place, cost);
+    }
+
+    fn forget(&self) {
+        self.forget();
     }
 
     fn is_idle(&self, timeline: &Timeline, now: u64) -> bool {

@@ -127,6 +127,21 @@ impl<const CELLS: usize> Sliding<CELLS> {
         }
     }
 
+    /// Counts nothing of what is in a cell. Cost on its way into one still counts.
+    pub(crate) fn forget(&self) {
+        for cell in &self.cells {
+            let mut seen = cell.load(Ordering::Acquire);
+            loop {
+                let held = Cell::unpack(seen);
+                let emptied = Cell { tag: held.tag, count: 0 };
+                match cell.compare_exchange(seen, emptied.pack(), Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => break self.release(held.count),
+                    Err(newer) => seen = newer,
+                }
+            }
+        }
+    }
+
     /// Whether nothing counts at `tick`.
     pub(crate) fn is_idle(&self, tick: u64) -> bool {
         self.advance(tick).total == 0

@@ -127,6 +127,7 @@ mod tests {
 
     use super::*;
     use crate::credential::MalformedCredential;
+    use crate::limit::Quota;
     use crate::rejection::{RateLimited, Reason, Rejection, reject};
     use crate::request::RequestView;
     use crate::scope::ScopeRequirement;
@@ -139,8 +140,7 @@ mod tests {
     fn rate_limited(retry_after: impl Into<Option<Duration>>) -> Reason {
         Reason::RateLimited(RateLimited {
             category: "requests".into(),
-            limit: 1,
-            window: Duration::from_secs(60),
+            quota: Quota::per_minute(1).unwrap(),
             retry_after: retry_after.into(),
         })
     }

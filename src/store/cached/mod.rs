@@ -22,7 +22,8 @@ use self::entries::{Entries, Name};
 use self::load::Loads;
 use super::{
     BackgroundTask, FindResult, Invalidation, InvalidationSink, InvalidationSource, KeyAdministration,
-    KeyQuery, KeySelector, KeyStore, Lookup, OwnedKeySelector, Page, StoreError, StoreErrorKind, background,
+    KeyQuery, KeySelector, KeyStore, Lookup, OwnedKeySelector, Page, QuotaChange, QuotaRow, StoreError,
+    StoreErrorKind, background,
 };
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
@@ -304,6 +305,19 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
 
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
         self.0.change(*id, None, self.0.store.delete(owner, id)).await
+    }
+
+    fn keeps_quotas(&self) -> bool {
+        self.0.store.keeps_quotas()
+    }
+
+    async fn change_quota(
+        &self,
+        category: &str,
+        subject: &str,
+        change: &QuotaChange,
+    ) -> Result<(QuotaRow, u64), StoreError> {
+        self.0.store.change_quota(category, subject, change).await
     }
 }
 

@@ -2,6 +2,7 @@ mod listing;
 mod names;
 mod shared_scopes;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,8 +13,8 @@ use self::listing::Listing;
 use self::names::{ByDigest, ById, Digested, Identified};
 use self::shared_scopes::SharedScopes;
 use super::{
-    Cursor, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, StoreError,
-    StoreErrorKind,
+    Cursor, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, QuotaChange,
+    QuotaRow, StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
@@ -37,6 +38,8 @@ struct Inner {
     by_id: ById,
     /// Locked by every write, and by no lookup.
     writing: Mutex<Writing>,
+    /// By category and subject.
+    quotas: Mutex<HashMap<(String, String), QuotaRow>>,
 }
 
 #[derive(Default)]
@@ -70,7 +73,12 @@ impl fmt::Debug for MemoryStore {
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { by_digest: names::set(), by_id: names::set(), writing: Mutex::default() }
+        Self {
+            by_digest: names::set(),
+            by_id: names::set(),
+            writing: Mutex::default(),
+            quotas: Mutex::default(),
+        }
     }
 }
 
@@ -226,6 +234,23 @@ impl KeyAdministration for MemoryStore {
         writing.listing.remove(&record);
         self.0.free();
         Ok(true)
+    }
+
+    fn keeps_quotas(&self) -> bool {
+        true
+    }
+
+    async fn change_quota(
+        &self,
+        category: &str,
+        subject: &str,
+        change: &QuotaChange,
+    ) -> Result<(QuotaRow, u64), StoreError> {
+        let mut quotas = self.0.quotas.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = (category.to_owned(), subject.to_owned());
+        let (row, leased) = change.apply(quotas.get(&name).copied());
+        quotas.insert(name, row);
+        Ok((row, leased))
     }
 }
 

@@ -11,11 +11,12 @@ use tokio::time::Instant;
 use super::sql::engine::Engine;
 use super::sql::row::millis;
 use super::sql::{
-    COUNT, FIND_BY_ID, GET, Listing, bind_key, bind_row, columns, digests, failed, insert_key, owner_columns,
-    pending, to_found, to_next_row, to_row, update_key,
+    COUNT, FIND_BY_ID, GET, Listing, QuotaName, WRITE_QUOTA, bind_key, bind_row, columns, digests, failed,
+    insert_key, owner_columns, pending, to_found, to_next_row, to_quota_row, to_row, update_key,
 };
 use super::{
-    FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, StoreError, StoreErrorKind,
+    FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, QuotaChange, QuotaRow,
+    StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
@@ -34,8 +35,8 @@ use crate::key::{KeyId, KeyRecord, Owner};
 /// A clone is cheap and uses the same pool. The pool is one of [sqlx](https://docs.rs/sqlx) 0.9, with the TLS
 /// features that the application has enabled in it.
 ///
-/// - Each lookup is one prepared statement that uses an index, and so is each change: a process that dies cannot
-///   leave a change half done. A completed change is on the server's disk, unless `synchronous_commit` is off there.
+/// - Each lookup is one prepared statement that uses an index, and so is each change of a key; one of a quota is a
+///   transaction. So a process that dies cannot leave a change half done. A completed change is on the server's disk, unless `synchronous_commit` is off there.
 /// - Every method returns within its own [time limit](Self::with_lookup_timeout), whatever the state of the server.
 ///   A change that was [`Unavailable`](StoreErrorKind::Unavailable) may still have been made.
 /// - Concurrent changes expect `READ COMMITTED`, PostgreSQL's default. With a stricter
@@ -45,12 +46,16 @@ use crate::key::{KeyId, KeyRecord, Owner};
 /// # Schema
 ///
 /// [`migrate`](Self::migrate) creates the tables, in the first schema of the connection's `search_path`. To create
-/// them with another tool, use version 1, and then version 2:
+/// them with another tool, use version 1, 2 and 3, one after the other:
 ///
 /// ```sql
 #[doc = include_str!("schema_1.sql")]
 #[doc = include_str!("schema_2.sql")]
+#[doc = include_str!("schema_3.sql")]
 /// ```
+///
+/// Rows of stored quotas stay when their subject is gone. Those of periods that have ended, with nothing granted, can be
+/// deleted.
 ///
 /// If you change a key by hand, increment its version (`version = version + 1`). Otherwise a process that has read the
 /// key before may write it back unchanged, for instance to move it to a new pepper.
@@ -63,7 +68,8 @@ use crate::key::{KeyId, KeyRecord, Owner};
 #[derive(Clone, Debug)]
 pub struct PostgresStore(Engine<Postgres>);
 
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// How long a migration may take, including the wait for another process.
 const MIGRATION_TIME: Duration = Duration::from_secs(60);
@@ -99,6 +105,12 @@ const REPLACE: &str = concat!(
      SELECT FROM api_key_digests AS own WHERE own.digest = given.digest AND own.key_id = changed.id)) \
      SELECT pg_notify('tower_api_keys', id) FROM changed"
 );
+
+const LOCK_QUOTA: &str =
+    "SELECT period, used, granted FROM api_key_quotas WHERE category = $1 AND subject = $2 FOR UPDATE";
+
+const ADD_QUOTA: &str = "INSERT INTO api_key_quotas (category, subject, period, used, granted) \
+     VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
 
 const DELETE: &str = "WITH changed AS (\
      DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3 RETURNING id) \
@@ -272,4 +284,38 @@ impl KeyAdministration for PostgresStore {
         let done = self.0.administer(|to| Box::pin(query.execute(to))).await?;
         Ok(done.rows_affected() > 0)
     }
+
+    fn keeps_quotas(&self) -> bool {
+        true
+    }
+
+    async fn change_quota(
+        &self,
+        category: &str,
+        subject: &str,
+        change: &QuotaChange,
+    ) -> Result<(QuotaRow, u64), StoreError> {
+        let (name, change) = (QuotaName::new(category, subject), *change);
+        // Requests wait for it.
+        self.0.look_up(|to| Box::pin(change_quota(to, name, change))).await
+    }
+}
+
+async fn change_quota(
+    connection: &mut PgConnection,
+    name: QuotaName,
+    change: QuotaChange,
+) -> Result<(QuotaRow, u64), sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    let mut row = name.bind(sqlx::query_as(LOCK_QUOTA)).fetch_optional(&mut *transaction).await?;
+    if row.is_none() {
+        // Another process may do so at the same time, and only one of them.
+        let empty = QuotaRow { period: change.period, used: 0, granted: 0 };
+        name.bind_row(sqlx::query(ADD_QUOTA), empty).execute(&mut *transaction).await?;
+        row = name.bind(sqlx::query_as(LOCK_QUOTA)).fetch_optional(&mut *transaction).await?;
+    }
+    let (row, leased) = change.apply(row.map(to_quota_row));
+    name.bind_row(sqlx::query(WRITE_QUOTA), row).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok((row, leased))
 }

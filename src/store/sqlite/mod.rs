@@ -13,11 +13,13 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::sql::engine::{Engine, Work};
 use super::sql::row::millis;
 use super::sql::{
-    COUNT, FIND_BY_ID, GET, Listing, Row, bind_key, bind_row, columns, digests, failed, insert_key,
-    owner_columns, pending, to_found, to_next_row, to_row, update_key,
+    COUNT, FIND_BY_ID, GET, Listing, QuotaName, READ_QUOTA, Row, WRITE_QUOTA, bind_key, bind_row, columns,
+    digests, failed, insert_key, owner_columns, pending, to_found, to_next_row, to_quota_row, to_row,
+    update_key,
 };
 use super::{
-    FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, StoreError, StoreErrorKind,
+    FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, QuotaChange, QuotaRow,
+    StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
@@ -51,12 +53,16 @@ use crate::key::{KeyId, KeyRecord, Owner};
 /// # Schema
 ///
 /// [`open`](Self::open) and [`migrate`](Self::migrate) create the tables. To create them with another tool, use
-/// version 1, and then version 2, for SQLite 3.39 or later:
+/// version 1, 2 and 3, one after the other, for SQLite 3.39 or later:
 ///
 /// ```sql
 #[doc = include_str!("schema_1.sql")]
 #[doc = include_str!("schema_2.sql")]
+#[doc = include_str!("schema_3.sql")]
 /// ```
+///
+/// Rows of stored quotas stay when their subject is gone. Those of periods that have ended, with nothing granted, can be
+/// deleted.
 ///
 /// If you change a key by hand, increment its version (`version = version + 1`). Otherwise a process that has read the
 /// key before may write it back unchanged, for instance to move it to a new pepper.
@@ -73,7 +79,8 @@ pub struct SqliteStore {
     writer: Arc<Mutex<()>>,
 }
 
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// `$1` is a JSON array of digests.
 const FIND_BY_DIGEST: &str = concat!(
@@ -275,6 +282,19 @@ async fn delete(connection: &mut SqliteConnection, owner: Owner, id: KeyId) -> R
     Ok(true)
 }
 
+async fn change_quota(
+    connection: &mut SqliteConnection,
+    name: QuotaName,
+    change: QuotaChange,
+) -> Result<(QuotaRow, u64), sqlx::Error> {
+    let mut transaction = connection.begin_with(BEGIN).await?;
+    let row = name.bind(sqlx::query_as(READ_QUOTA)).fetch_optional(&mut *transaction).await?;
+    let (row, leased) = change.apply(row.map(to_quota_row));
+    name.bind_row(sqlx::query(WRITE_QUOTA), row).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok((row, leased))
+}
+
 /// A JSON array of texts that need no escaping.
 fn json(texts: impl Iterator<Item: std::fmt::Display>) -> String {
     let quoted: Vec<_> = texts.map(|text| format!("\"{text}\"")).collect();
@@ -338,5 +358,20 @@ impl KeyAdministration for SqliteStore {
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
         let (owner, id) = (owner.clone(), *id);
         self.write(self.engine.administration_timeout, |to| Box::pin(delete(to, owner, id))).await
+    }
+
+    fn keeps_quotas(&self) -> bool {
+        true
+    }
+
+    async fn change_quota(
+        &self,
+        category: &str,
+        subject: &str,
+        change: &QuotaChange,
+    ) -> Result<(QuotaRow, u64), StoreError> {
+        let (name, change) = (QuotaName::new(category, subject), *change);
+        // Requests wait for it.
+        self.write(self.engine.lookup_timeout, |to| Box::pin(change_quota(to, name, change))).await
     }
 }

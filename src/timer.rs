@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Completes after `duration`. A thread waits meanwhile, and ends with the future. For timers of several seconds,
 /// which do not justify a dependency on a runtime.
-pub(super) async fn sleep(duration: Duration) {
+pub(crate) async fn sleep(duration: Duration) {
     let state = Arc::new(Mutex::new(State::Waiting(None)));
     // Dropped with this future, which ends the thread.
     let (_alive, dropped) = mpsc::channel::<()>();

@@ -1,0 +1,3 @@
+-- Counts nothing of what was counted.
+
+redis.call('DEL', KEYS[1])

@@ -1,0 +1,260 @@
+//! Quotas of calendar periods, and credits: counted by the store of keys, in leases.
+
+mod account;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::poll_fn;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::task::Poll;
+use std::time::Duration;
+
+use self::account::{Account, Grasp, lock, name};
+use super::calendar::{Calendar, Period};
+use super::category::Category;
+use super::limit::{Answering, Deciding, Demand, Limit, Outcome, Undecided};
+use super::{Decision, Permit, Quota, Subject, Verdict};
+use crate::clock::{Clock, Now};
+use crate::log;
+use crate::store::{KeyAdministration, QuotaChange, StoreError};
+use crate::timer::sleep;
+
+/// Counts one category in the store. Each process takes leases: units that are already counted there, and that it may use by
+/// itself.
+#[derive(Clone)]
+pub(crate) struct StoredLimiter(Arc<Shared>);
+
+struct Shared {
+    category: Arc<Category>,
+    calendar: Calendar,
+    store: Arc<dyn KeyAdministration>,
+    accounts: RwLock<HashMap<Subject, Arc<Mutex<Account>>>>,
+}
+
+impl StoredLimiter {
+    /// `None` if the quota is not one of a calendar.
+    pub(crate) fn new(category: &str, quota: Quota, store: Arc<dyn KeyAdministration>) -> Option<Self> {
+        let calendar = quota.calendar()?;
+        let category = Arc::new(Category::new(category.into(), vec![quota]));
+        Some(Self(Arc::new(Shared { category, calendar, store, accounts: RwLock::default() })))
+    }
+
+    /// Gives more to a subject, or takes from what it was given, and says what is left.
+    pub(crate) async fn grant(
+        &self,
+        subject: &Subject,
+        units: i64,
+        now: Now,
+    ) -> Result<Decision, StoreError> {
+        let limit = lock(&self.0.account(subject)).limit();
+        self.0.change(subject, limit, now, |change| change.grant = units).await
+    }
+
+    /// Gives back what is leased and not used for a while, and tells the store what it does not know. Does not end.
+    pub(crate) async fn keep_giving_back(self, clock: Arc<dyn Clock>) {
+        loop {
+            sleep(INTERVAL).await;
+            let now = clock.now();
+            if let Err(error) = self.0.give_back(now, |account| account.is_due(now)).await {
+                log::quota_not_given_back(&self.0.category.name, &error);
+            }
+        }
+    }
+
+    /// Tells the store what is owed, if there is a runtime to do so in. Otherwise that is left to the next request of the subject,
+    /// or to the [background](Self::keep_giving_back).
+    fn tell_soon(&self, subject: &Subject, now: Now) {
+        #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (limiter, subject) = (self.clone(), subject.clone());
+            runtime.spawn(async move {
+                let limit = lock(&limiter.0.account(&subject)).limit();
+                if let Err(error) = limiter.0.change(&subject, limit, now, |_| {}).await {
+                    limiter.0.failed(&error);
+                }
+            });
+        }
+        let _ = (subject, now);
+    }
+
+    /// Gives back all that is leased.
+    pub(crate) async fn give_back_all(&self, now: Now) -> Result<(), StoreError> {
+        self.0.give_back(now, |_| true).await
+    }
+}
+
+impl Shared {
+    fn account(&self, subject: &Subject) -> Arc<Mutex<Account>> {
+        let known = self.accounts.read().unwrap_or_else(PoisonError::into_inner).get(subject).cloned();
+        known.unwrap_or_else(|| {
+            let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
+            accounts.entry(subject.clone()).or_default().clone()
+        })
+    }
+
+    fn quota(&self, limit_override: Option<NonZeroU32>) -> Quota {
+        let quota = self.category.quotas[0];
+        limit_override.map_or(quota, |limit| quota.with_limit(limit))
+    }
+
+    /// Decides here as soon as it can, after asking the store if it must: one request of a subject at a time, since its lease
+    /// may serve the others.
+    async fn ask(&self, subject: &Subject, account: &Mutex<Account>, demand: Demand) -> Outcome {
+        let (quota, period) = (self.quota(demand.limit_override), self.period(demand.now));
+        let asking = poll_fn(|context| {
+            let mut state = lock(account);
+            match state.decide(quota, period, demand) {
+                Some(decision) => Poll::Ready(Err(decision)),
+                None => Grasp::poll(account, state, period, context).map(Ok),
+            }
+        });
+        let grasp = match asking.await {
+            Ok(grasp) => grasp,
+            Err(decision) => return Ok(outcome(decision, subject, period, demand)),
+        };
+        let limit = u64::from(quota.limit().get());
+        let change = QuotaChange {
+            least: demand.cost.into(),
+            most: (limit / LEASES).max(demand.cost.into()),
+            ..self.change_of(&grasp, quota, period)
+        };
+        let (row, leased) = self
+            .store
+            .change_quota(&self.category.name, &name(subject), &change)
+            .await
+            .map_err(|error| self.failed(&error))?;
+        let mut state = lock(account);
+        state.learn(row, leased, quota, demand);
+        let decision = state.decide(quota, period, demand);
+        let decision = decision.unwrap_or_else(|| state.deny(quota, period, demand));
+        drop(state);
+        grasp.done();
+        Ok(outcome(decision, subject, period, demand))
+    }
+
+    /// Makes a change for a subject, with what its account has to tell, and says what is left.
+    async fn change(
+        &self,
+        subject: &Subject,
+        limit_override: Option<NonZeroU32>,
+        now: Now,
+        set: impl FnOnce(&mut QuotaChange),
+    ) -> Result<Decision, StoreError> {
+        let (quota, period) = (self.quota(limit_override), self.period(now));
+        let account = self.account(subject);
+        let grasp = Grasp::of(&account, period).await;
+        let mut change = self.change_of(&grasp, quota, period);
+        set(&mut change);
+        let (row, _) = self.store.change_quota(&self.category.name, &name(subject), &change).await?;
+        let nothing = Demand { limit_override, cost: 0, now, refundable: false };
+        let mut state = lock(&account);
+        state.learn(row, 0, quota, nothing);
+        let decision = state.report(quota, period, now, Verdict::Admitted);
+        drop(state);
+        grasp.done();
+        Ok(decision)
+    }
+
+    fn change_of(&self, grasp: &Grasp<'_>, quota: Quota, period: Period) -> QuotaChange {
+        let (spend, give_back) = (grasp.owed, grasp.units);
+        QuotaChange { spend, give_back, ..QuotaChange::new(period.start, quota.limit().get().into()) }
+    }
+
+    fn period(&self, now: Now) -> Period {
+        self.calendar.period(now.timestamp())
+    }
+
+    /// Gives back the leases of accounts that are due.
+    async fn give_back(&self, now: Now, is_due: impl Fn(&Account) -> bool) -> Result<(), StoreError> {
+        let due: Vec<_> = {
+            let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
+            // One that nobody else has now is nobody's later.
+            accounts.retain(|_, account| Arc::strong_count(account) > 1 || !lock(account).is_empty(now));
+            let state = accounts.iter().map(|(subject, account)| (subject, lock(account)));
+            state
+                .filter(|(_, account)| is_due(account))
+                .map(|(subject, account)| (subject.clone(), account.limit()))
+                .collect()
+        };
+        for (subject, limit) in due {
+            self.change(&subject, limit, now, |_| {}).await?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: &StoreError) -> Undecided {
+        log::quota_not_counted(&self.category.name, error);
+        Undecided
+    }
+}
+
+fn outcome(
+    decision: Decision,
+    subject: &Subject,
+    period: Period,
+    demand: Demand,
+) -> (Decision, Option<Box<Permit>>) {
+    let is_kept = demand.refundable && decision.is_admitted();
+    let permit = || Box::new(Permit::stored(subject.clone(), demand.cost, period.start));
+    (decision, is_kept.then(permit))
+}
+
+impl Limit for StoredLimiter {
+    fn describe(&self) -> &Arc<Category> {
+        &self.0.category
+    }
+
+    fn decide(&self, subject: &Subject, demand: Demand) -> Deciding {
+        let (account, period) = (self.0.account(subject), self.0.period(demand.now));
+        let decided = lock(&account).decide(self.0.quota(demand.limit_override), period, demand);
+        if let Some(decision) = decided {
+            return Deciding::Ready(Ok(outcome(decision, subject, period, demand)));
+        }
+        let (shared, subject) = (self.0.clone(), subject.clone());
+        Deciding::Pending(Box::pin(async move { shared.ask(&subject, &account, demand).await }))
+    }
+
+    fn take_back(&self, permit: Box<Permit>) {
+        lock(&self.0.account(permit.subject())).take_back(&permit);
+    }
+
+    fn record(&self, subject: &Subject, cost: u32, now: Now) {
+        let account = self.0.account(subject);
+        let is_owed = lock(&account).charge(cost, self.0.period(now));
+        if is_owed {
+            self.tell_soon(subject, now);
+        }
+    }
+
+    fn look(&self, subject: &Subject, limit_override: Option<NonZeroU32>, now: Now) -> Answering<Decision> {
+        let (shared, subject) = (self.0.clone(), subject.clone());
+        Box::pin(async move {
+            let looked = shared.change(&subject, limit_override, now, |_| {}).await;
+            looked.map_err(|error| shared.failed(&error))
+        })
+    }
+
+    fn forget(&self, subject: &Subject, now: Now) -> Answering<()> {
+        let (shared, subject) = (self.0.clone(), subject.clone());
+        Box::pin(async move {
+            if shared.calendar.is_ever() {
+                return Ok(());
+            }
+            let limit = lock(&shared.account(&subject)).limit();
+            let forgotten = shared.change(&subject, limit, now, |change| change.forget = true).await;
+            forgotten.map(drop).map_err(|error| shared.failed(&error))
+        })
+    }
+}
+
+impl fmt::Debug for StoredLimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredLimiter").field("category", &self.0.category.name).finish_non_exhaustive()
+    }
+}
+
+/// A hundredth of the limit is leased at most.
+const LEASES: u64 = 100;
+/// The time between two looks for what is to be given back.
+const INTERVAL: Duration = Duration::from_secs(10);

@@ -1,0 +1,196 @@
+//! What was counted for a request, until its response says what becomes of it.
+
+use std::sync::Arc;
+
+use http::{Extensions, HeaderMap, StatusCode};
+
+use super::facts::Position;
+use super::limit_rule::Settlement;
+use crate::clock::{Clock, Now};
+use crate::limit::{Account, Charge, Decision, InFlight, Permit, RateLimiter};
+
+/// What may have to be taken back, or charged.
+#[derive(Default)]
+pub(super) struct Receipts(Vec<Receipt>);
+
+/// One admitted request, as one limiter has counted it.
+struct Receipt {
+    position: Position,
+    counts: Arc<dyn RateLimiter>,
+    cost: u32,
+    settlement: Option<Arc<Settlement>>,
+    kept: Kept,
+}
+
+enum Kept {
+    Permit(Box<Permit>),
+    /// Its cost is replaced by what the request is charged for.
+    Charged(Box<Permit>, Charge),
+    /// Given back when it is dropped.
+    InFlight {
+        _held: InFlight,
+    },
+}
+
+impl Receipts {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    #[cold]
+    pub(super) fn add(
+        &mut self,
+        permit: Box<Permit>,
+        position: Position,
+        counts: Arc<dyn RateLimiter>,
+        cost: u32,
+        settlement: Option<Arc<Settlement>>,
+        context: (&Arc<dyn Clock>, &Extensions),
+    ) {
+        let (clock, extensions) = context;
+        let kept = match settlement.as_deref() {
+            Some(Settlement { is_charged: true, .. }) => {
+                let charge = self.0.iter().find_map(Receipt::charge).cloned();
+                Kept::Charged(permit, charge.unwrap_or_else(|| Charge::new(clock.clone())))
+            }
+            Some(Settlement { is_in_flight: true, .. }) => {
+                let before = self.0.iter().rev().find_map(Receipt::in_flight);
+                let also = before.or_else(|| InFlight::from_extensions(extensions)).cloned();
+                Kept::InFlight { _held: InFlight::new(counts.clone(), permit, also) }
+            }
+            _ => Kept::Permit(permit),
+        };
+        self.0.push(Receipt { position, counts, cost, settlement, kept });
+    }
+
+    /// Tells the handler what it can charge and keep.
+    #[cold]
+    pub(super) fn attach(&self, extensions: &mut Extensions) {
+        if let Some(charge) = self.0.iter().find_map(Receipt::charge) {
+            extensions.insert(charge.clone());
+        }
+        if let Some(in_flight) = self.0.iter().rev().find_map(Receipt::in_flight) {
+            extensions.insert(in_flight.clone());
+        }
+    }
+
+    /// Takes back what was counted at `position`.
+    pub(super) fn take_back(&mut self, position: Position) {
+        let receipts = std::mem::take(&mut self.0).into_iter();
+        let (here, elsewhere): (Vec<_>, _) = receipts.partition(|receipt| receipt.position == position);
+        self.0 = elsewhere;
+        here.into_iter().for_each(Receipt::take_back);
+    }
+
+    /// Takes back and charges what the response says, and changes the decision that is reported accordingly.
+    #[cold]
+    pub(super) fn settle(
+        &mut self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        now: Now,
+        mut reported: Option<(&mut Decision, &Arc<dyn RateLimiter>)>,
+    ) {
+        let added = self.close_charge();
+        for receipt in self.0.drain(..) {
+            let cost = receipt.cost_after(status, headers, added);
+            if let Some((decision, counts)) = &mut reported {
+                if Arc::ptr_eq(&receipt.counts, counts) {
+                    decision.change_cost(receipt.cost, cost);
+                }
+            }
+            receipt.settle(cost, now);
+        }
+    }
+
+    /// What the handler has charged so far. From now on it charges the limiters.
+    fn close_charge(&self) -> u64 {
+        let Some(charge) = self.0.iter().find_map(Receipt::charge) else { return 0 };
+        let accounts = self.0.iter().filter_map(|receipt| match &receipt.kept {
+            Kept::Charged(permit, _) => {
+                Some(Account { counts: receipt.counts.clone(), subject: permit.subject().clone() })
+            }
+            _ => None,
+        });
+        charge.close(accounts.collect())
+    }
+}
+
+/// A request without a response: its client has gone, or its handler has panicked. It still costs what it was counted
+/// with, and what it was charged beyond that.
+impl Drop for Receipts {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.0.is_empty() {
+            self.abandon();
+        }
+    }
+}
+
+impl Receipts {
+    #[cold]
+    fn abandon(&mut self) {
+        let added = self.close_charge();
+        for receipt in self.0.drain(..) {
+            if let Kept::Charged(permit, charge) = &receipt.kept {
+                let beyond = added.saturating_sub(receipt.cost.into());
+                receipt.counts.record(permit.subject(), clamp(beyond), charge.now());
+            }
+        }
+    }
+}
+
+impl Receipt {
+    fn charge(&self) -> Option<&Charge> {
+        match &self.kept {
+            Kept::Charged(_, charge) => Some(charge),
+            _ => None,
+        }
+    }
+
+    fn in_flight(&self) -> Option<&InFlight> {
+        match &self.kept {
+            Kept::InFlight { _held } => Some(_held),
+            _ => None,
+        }
+    }
+
+    fn take_back(self) {
+        match self.kept {
+            Kept::Permit(permit) | Kept::Charged(permit, _) => self.counts.take_back(permit),
+            Kept::InFlight { .. } => {}
+        }
+    }
+
+    /// What the request costs once its response is known.
+    fn cost_after(&self, status: StatusCode, headers: &HeaderMap, added: u64) -> u32 {
+        let Some(settlement) = &self.settlement else { return self.cost };
+        if settlement.refund.as_ref().is_some_and(|is_due| is_due(status)) {
+            return 0;
+        }
+        if !settlement.is_charged {
+            return self.cost;
+        }
+        let by_response = settlement.charge.as_ref().map_or(0, |charge| charge(status, headers));
+        clamp(added.saturating_add(by_response))
+    }
+
+    fn settle(self, cost: u32, now: Now) {
+        match self.kept {
+            Kept::Permit(mut permit) | Kept::Charged(mut permit, _) => {
+                if cost > self.cost {
+                    self.counts.record(permit.subject(), cost - self.cost, now);
+                } else if cost < self.cost {
+                    permit.keep(cost);
+                    self.counts.take_back(permit);
+                }
+            }
+            Kept::InFlight { .. } => {}
+        }
+    }
+}
+
+fn clamp(cost: u64) -> u32 {
+    u32::try_from(cost).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,11 @@
+-- Stored quotas: what is counted for a subject in a category.
+CREATE TABLE api_key_quotas (
+    category text COLLATE "C" NOT NULL,
+    subject text COLLATE "C" NOT NULL, -- key:<id>, address:<address>, other:<name>; an organization is other:<mode>:<name>
+    period bigint NOT NULL,            -- the beginning of the period; 0 for credits
+    used bigint NOT NULL,              -- in that period, with what processes have leased
+    granted bigint NOT NULL,           -- beyond the limit, for any period
+    PRIMARY KEY (category, subject)
+);
+
+UPDATE api_key_schema SET version = 3;

@@ -1,0 +1,11 @@
+-- Stored quotas: what is counted for a subject in a category.
+CREATE TABLE api_key_quotas (
+    category TEXT NOT NULL,
+    subject TEXT NOT NULL,       -- key:<id>, address:<address>, other:<name>; an organization is other:<mode>:<name>
+    period INTEGER NOT NULL,     -- the beginning of the period; 0 for credits
+    used INTEGER NOT NULL,       -- in that period, with what processes have leased
+    granted INTEGER NOT NULL,    -- beyond the limit, for any period
+    PRIMARY KEY (category, subject)
+) STRICT, WITHOUT ROWID;
+
+UPDATE api_key_schema SET version = 3;

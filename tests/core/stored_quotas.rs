@@ -1,0 +1,291 @@
+//! Quotas of calendar periods, and credits: counted by the store, in leases.
+
+use std::convert::Infallible;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use proptest::prelude::*;
+use tower::util::BoxCloneService;
+use tower::{Service, ServiceBuilder, service_fn};
+use tower_api_keys::clock::{Clock, ManualClock};
+use tower_api_keys::key::KeyId;
+use tower_api_keys::limit::Subject;
+use tower_api_keys::store::StoreErrorKind;
+use tower_api_keys::{ApiKeys, Charge, MemoryStore, Quota, RateLimit};
+
+use crate::support::*;
+
+type Stack = BoxCloneService<Request<()>, Response<Bytes>, Infallible>;
+
+/// A process: charges the number in the path, if the limit is charged.
+fn process(store: &Arc<MemoryStore>, clock: &ManualClock, limit: RateLimit) -> (ApiKeys, Stack) {
+    let keys = assembly(store.clone()).clock(clock.clone()).without_route_table().ietf_rate_limit_fields();
+    let keys = keys.limit(limit).build().unwrap();
+    let handler = service_fn(async |request: Request<()>| {
+        if let Some(charge) = Charge::from_extensions(request.extensions()) {
+            charge.add(request.uri().path().trim_start_matches('/').parse().unwrap());
+        }
+        Ok::<_, Infallible>(Response::new(Bytes::new()))
+    });
+    let stack = BoxCloneService::new(ServiceBuilder::new().layer(keys.layer()).service(handler));
+    (keys, stack)
+}
+
+async fn one_process(clock: &ManualClock, limit: RateLimit) -> (ApiKeys, Stack) {
+    let store = Arc::new(store([record(KEY, |_| {})]).await);
+    process(&store, clock, limit)
+}
+
+async fn call(stack: &mut Stack, path: &str) -> Response<Bytes> {
+    let request = Request::builder().uri(path).header(X_API_KEY, KEY).body(()).unwrap();
+    stack.call(request).await.unwrap()
+}
+
+async fn status(stack: &mut Stack) -> u16 {
+    call(stack, "/0").await.status().as_u16()
+}
+
+fn fields(response: &Response<Bytes>, names: [&str; 3]) -> [String; 3] {
+    names.map(|name| {
+        response.headers().get(name).map_or("-".into(), |value| value.to_str().unwrap().to_owned())
+    })
+}
+
+const THREE: [&str; 3] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+const IETF: [&str; 3] = ["ratelimit-policy", "ratelimit", "retry-after"];
+
+/// The subject of the key.
+fn subject() -> Subject {
+    let id: KeyId = record(KEY, |_| {}).id;
+    Subject::Key(id)
+}
+
+#[tokio::test]
+async fn a_month_begins_anew_at_its_first_midnight() {
+    let clock = ManualClock::starting_at("2026-02-28T12:00:00Z".parse().unwrap());
+    let limit = RateLimit::per_key("month", Quota::per_month(3).unwrap());
+    let (_, mut stack) = one_process(&clock, limit).await;
+    for remaining in ["2", "1", "0"] {
+        let response = call(&mut stack, "/0").await;
+        assert_eq!(fields(&response, THREE), ["3", remaining, "1772323200"]);
+    }
+    let denied = call(&mut stack, "/0").await;
+    assert_eq!((denied.status().as_u16(), rejection(&denied).reason().code()), (429, "rate_limited"));
+    assert_eq!(fields(&denied, THREE), ["3", "0", "1772323200"]);
+    assert_eq!(fields(&denied, IETF), [r#""month";q=3;w=2678400"#, r#""month";r=0;t=43200"#, "43200"]);
+    clock.advance(Duration::from_secs(43_199));
+    assert_eq!(status(&mut stack).await, 429);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(fields(&call(&mut stack, "/0").await, THREE), ["3", "2", "1775001600"]);
+}
+
+#[tokio::test]
+async fn a_day_begins_where_its_offset_says() {
+    for (minutes, until) in [(0, 43_200), (330, 23_400), (-300, 61_200)] {
+        let clock = ManualClock::starting_at("2026-02-28T12:00:00Z".parse().unwrap());
+        let limit = RateLimit::per_organization("day", Quota::per_day(1).unwrap().in_offset(minutes));
+        let (_, mut stack) = one_process(&clock, limit).await;
+        assert_eq!(status(&mut stack).await, 200);
+        clock.advance(Duration::from_secs(until - 1));
+        assert_eq!(status(&mut stack).await, 429, "{minutes}");
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(status(&mut stack).await, 200, "{minutes}");
+    }
+}
+
+#[tokio::test]
+async fn credits_are_spent_for_good_and_waiting_does_not_help() {
+    let clock = ManualClock::starting_at(START);
+    let limit = RateLimit::per_key("credits", Quota::credits(2).unwrap());
+    let (keys, mut stack) = one_process(&clock, limit).await;
+    assert_eq!([status(&mut stack).await, status(&mut stack).await], [200, 200]);
+    clock.advance(Duration::from_secs(100 * 24 * 60 * 60));
+    let denied = call(&mut stack, "/0").await;
+    assert_eq!((denied.status().as_u16(), rejection(&denied).reason().code()), (429, "credits_used_up"));
+    assert_eq!(fields(&denied, THREE), ["2", "0", "-"]);
+    assert_eq!(fields(&denied, IETF), [r#""credits";q=2"#, r#""credits";r=0"#, "-"]);
+
+    let balance = keys.grant("credits", &subject(), 10).await.unwrap();
+    assert_eq!((balance.remaining(), balance.quota().limit().get()), (10, 12));
+    assert_eq!(fields(&call(&mut stack, "/0").await, THREE), ["12", "9", "-"]);
+    assert_eq!(keys.grant("credits", &subject(), -4).await.unwrap().remaining(), 5);
+    // A reset is no gift.
+    keys.forget(&subject()).await.unwrap();
+    assert_eq!(keys.grant("credits", &subject(), 0).await.unwrap().remaining(), 5);
+    let error = keys.grant("credit", &subject(), 1).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Other);
+}
+
+#[tokio::test]
+async fn what_is_granted_is_spent_after_the_limit_and_outlasts_the_period() {
+    let clock = ManualClock::starting_at("2026-02-28T12:00:00Z".parse().unwrap());
+    let limit = RateLimit::per_key("day", Quota::per_day(10).unwrap()).charged();
+    let (keys, mut stack) = one_process(&clock, limit).await;
+    assert_eq!(keys.grant("day", &subject(), 5).await.unwrap().remaining(), 15);
+    assert_eq!(fields(&call(&mut stack, "/12").await, THREE)[..2], ["15", "3"]);
+    // The store is told.
+    keys.flush().await.unwrap();
+    clock.advance(Duration::from_secs(24 * 60 * 60));
+    // Two of the five were spent.
+    assert_eq!(fields(&call(&mut stack, "/0").await, THREE)[..2], ["13", "13"]);
+}
+
+#[tokio::test]
+async fn a_charge_counts_past_the_limit() {
+    let clock = ManualClock::starting_at(START);
+    let limit = RateLimit::per_key("day", Quota::per_day(1_000).unwrap()).charged();
+    let store = Arc::new(store([record(KEY, |_| {})]).await);
+    let (_, mut here) = process(&store, &clock, limit.clone());
+    let (there_keys, mut there) = process(&store, &clock, limit);
+    assert_eq!(fields(&call(&mut here, "/900").await, THREE)[1], "100");
+    assert_eq!(fields(&call(&mut here, "/600").await, THREE)[1], "0");
+    assert_eq!(status(&mut here).await, 429);
+    assert_eq!(status(&mut there).await, 429);
+    assert_eq!(there_keys.grant("day", &subject(), 501).await.unwrap().remaining(), 1);
+    assert_eq!(call(&mut there, "/1").await.status(), 200);
+    assert_eq!(status(&mut there).await, 429);
+}
+
+#[tokio::test]
+async fn processes_share_a_quota_and_give_back_what_they_do_not_use() {
+    let clock = ManualClock::starting_at(START);
+    let store = Arc::new(store([record(KEY, |_| {})]).await);
+    let limit = || RateLimit::per_key("day", Quota::per_day(1_000).unwrap());
+    let (idle, mut stack) = process(&store, &clock, limit());
+    // It leases ten, and uses one of them.
+    assert_eq!(status(&mut stack).await, 200);
+    let (keys, mut other) = process(&store, &clock, limit());
+    let mut admitted = 0;
+    while status(&mut other).await == 200 {
+        admitted += 1;
+    }
+    assert_eq!(admitted, 990);
+    idle.flush().await.unwrap();
+    // Seen within a second.
+    clock.advance(Duration::from_secs(1));
+    while status(&mut other).await == 200 {
+        admitted += 1;
+    }
+    assert_eq!(admitted, 999);
+    assert_eq!(keys.limits_of(&principal(&keys).await).await.unwrap()[0].remaining(), 0);
+}
+
+#[tokio::test]
+async fn the_operator_resets_a_period() {
+    let clock = ManualClock::starting_at(START);
+    let limit = RateLimit::per_key("day", Quota::per_day(1).unwrap());
+    let (keys, mut stack) = one_process(&clock, limit).await;
+    assert_eq!([status(&mut stack).await, status(&mut stack).await], [200, 429]);
+    keys.forget(&subject()).await.unwrap();
+    assert_eq!([status(&mut stack).await, status(&mut stack).await], [200, 429]);
+}
+
+#[tokio::test]
+async fn a_plan_has_its_own_limit_and_a_change_of_plan_keeps_what_was_counted() {
+    let clock = ManualClock::starting_at(START);
+    let limit = RateLimit::per_key("day", Quota::per_day(1_000).unwrap());
+    let store = Arc::new(store([record(KEY, |_| {})]).await);
+    let limits = [100, 1, 100, 2_000].map(|own| {
+        let limit = limit.clone().limit_for(move |_, _| NonZeroU32::new(own));
+        (own, process(&store, &clock, limit).1)
+    });
+    let told = ["99", "0", "98", "1997"];
+    for ((own, mut stack), want) in limits.into_iter().zip(told) {
+        let response = call(&mut stack, "/0").await;
+        let expected = if own == 1 { 429 } else { 200 };
+        assert_eq!(
+            (response.status().as_u16(), &*fields(&response, THREE)[1]),
+            (expected, want),
+            "limit {own}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_store_without_quotas_is_refused() {
+    let store = TestStore::new(MemoryStore::new(), Answers::AtOnce);
+    let keys = ApiKeys::builder(store, format()).header("x-api-key").without_route_table();
+    let limit = RateLimit::per_key("month", Quota::per_month(3).unwrap());
+    let error = keys.limit(limit).build().unwrap_err();
+    assert!(error.to_string().contains(r#"the store keeps no quotas such as that of "month""#), "{error}");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// A request of a process, with its charge.
+    Call {
+        process: usize,
+        charge: u8,
+    },
+    /// A process gives back what it does not use, or dies and begins anew.
+    Flush(usize),
+    Kill(usize),
+    /// Milliseconds.
+    Pass(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => (0..3_usize, 0..20_u8).prop_map(|(process, charge)| Step::Call { process, charge }),
+        1 => (0..3_usize).prop_map(Step::Flush),
+        1 => (0..3_usize).prop_map(Step::Kill),
+        2 => (1..5_000_u64).prop_map(Step::Pass),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// Three processes, whatever they do, and each request ends before the next begins.
+    #[test]
+    fn no_order_of_events_admits_more_than_the_limit(steps in prop::collection::vec(step(), 0..300), limit in 1..400_u32, charged: bool) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let clock = ManualClock::starting_at(START);
+            let store = Arc::new(store([record(KEY, |_| {})]).await);
+            let rule = RateLimit::per_key("day", Quota::per_day(limit).unwrap());
+            let rule = if charged { rule.charged() } else { rule };
+            let new = || process(&store, &clock, rule.clone());
+            let mut processes = [new(), new(), new()];
+            // What other processes have charged, and may not have told the store: one charge each, and of each that was killed.
+            let mut untold = if charged { 2 * 19 } else { 0 };
+            let (mut day, mut admitted) = (0, 0);
+            for step in steps {
+                match step {
+                    Step::Call { process, charge } => {
+                        let today = clock.now().since_unix_epoch().as_secs() / 86_400;
+                        if today != day {
+                            (day, admitted) = (today, 0);
+                        }
+                        let response = call(&mut processes[process].1, &format!("/{charge}")).await;
+                        if response.status() == 200 {
+                            prop_assert!(admitted < limit + untold, "{admitted} of {limit} were counted");
+                            admitted += if charged { u32::from(charge) } else { 1 };
+                        }
+                    }
+                    Step::Flush(process) => processes[process].0.flush().await.unwrap(),
+                    Step::Kill(process) => {
+                        processes[process] = new();
+                        untold += if charged { 19 } else { 0 };
+                    }
+                    Step::Pass(millis) => clock.advance(Duration::from_millis(millis * 20_000)),
+                }
+            }
+            Ok(())
+        })?;
+    }
+}
+
+async fn principal(keys: &ApiKeys) -> tower_api_keys::Principal {
+    let handler = service_fn(async |request: Request<()>| {
+        let mut response = Response::new(Bytes::new());
+        let principal = tower_api_keys::Principal::from_extensions(request.extensions()).cloned().unwrap();
+        response.extensions_mut().insert(principal);
+        Ok::<_, Infallible>(response)
+    });
+    let mut stack = BoxCloneService::new(ServiceBuilder::new().layer(keys.authenticate()).service(handler));
+    call(&mut stack, "/").await.extensions().get::<tower_api_keys::Principal>().unwrap().clone()
+}
