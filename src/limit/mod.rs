@@ -168,6 +168,8 @@ pub use limit::{RateLimiter, Undecided};
 pub use limiter::{MemoryRateLimiter, Permit};
 pub use quota::Quota;
 #[cfg(feature = "redis")]
+pub(crate) use redis::RedisConcurrency;
+#[cfg(feature = "redis")]
 pub use redis::{OnFailure, RedisConnection, RedisRateLimiter, RedisStatus};
 pub use rule::RateLimit;
 pub(crate) use rule::{ChargeFn, CostFn, LimitFn, RefundFn, SubjectKind};

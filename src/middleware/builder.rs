@@ -12,9 +12,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::credential::{Companions, CredentialExtractor};
 use crate::identity::{OrganizationRule, SessionAuthenticator};
 use crate::key::{KeyFormat, Peppers};
-use crate::limit::{MemoryRateLimiter, Quota, RateLimit, RateLimiter};
+use crate::limit::{Quota, RateLimit, RateLimiter};
 #[cfg(feature = "redis")]
-use crate::limit::{RedisConnection, RedisRateLimiter};
+use crate::limit::{RedisConcurrency, RedisConnection, RedisRateLimiter};
 use crate::manage::{AuditEvent, AuditSink, KeyManager};
 use crate::outcome::{Call, UsageSink};
 use crate::rejection::ProblemDetails;
@@ -263,12 +263,13 @@ impl<F> ApiKeysBuilder<F> {
         }
         let connection = connection.with_prefix(prefix);
         self.limiters(move |category, quotas| {
+            let (now, connection) = (SystemClock.now(), connection.clone());
             if quotas[0].is_concurrent() {
-                let limiter = MemoryRateLimiter::new(category, quotas, SystemClock.now());
-                return Arc::new(limiter.expect("one quota is not too many"));
+                let limiter = RedisConcurrency::new(category, quotas[0], now, connection);
+                return Arc::new(limiter.expect("one quota at a time is not too many"));
             }
-            let limiter = RedisRateLimiter::new(category, quotas, SystemClock.now(), connection.clone());
-            Arc::new(limiter.expect("a category without quotas, or with too many, is a fault"))
+            let limiter = RedisRateLimiter::new(category, quotas, now, connection);
+            Arc::new(limiter.expect("what a category can't have is a fault"))
         })
     }
 

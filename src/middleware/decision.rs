@@ -4,15 +4,17 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use http::request;
 
 use super::checks::Checks;
-use super::facts::{Facts, Flow, Pending, Position, Stages};
+use super::facts::{Facts, Flow, LimiterCall, Pending, Position, Stages};
 use super::presented::Verified;
 use super::stage::access;
 use super::stage::preflight::is_preflight;
 use crate::identity::{Authentication, Caller, SessionAuthenticator};
+use crate::limit::{Outcome, PendingDecision};
 use crate::rejection::{Reason, Rejection};
 use crate::request::RequestView;
 use crate::store::FindResult;
@@ -27,7 +29,7 @@ impl Checks {
         }
         match facts.stages {
             Stages::All if self.address_limits.is_empty() => self.authenticate(facts, request),
-            Stages::All | Stages::AddressLimits => self.check_limits(Position::Before, 0, facts, request),
+            Stages::All | Stages::AddressLimits => self.check_limits(Position::Before, facts, request),
             Stages::Authenticate => self.authenticate(facts, request),
             Stages::Limits | Stages::Authorize | Stages::Require(_) => self.start_inside(facts, request),
         }
@@ -54,7 +56,7 @@ impl Checks {
         };
         (facts.caller, facts.now) = (caller, Some(now));
         match facts.stages {
-            Stages::Limits => self.check_limits(Position::After, 0, facts, request),
+            Stages::Limits => self.check_limits(Position::After, facts, request),
             _ => self.after_limits(facts, request),
         }
     }
@@ -77,7 +79,7 @@ impl Checks {
         facts.is_changed = true;
         match facts.stages {
             Stages::All if self.limits.is_empty() => self.after_limits(facts, request),
-            Stages::All => self.check_limits(Position::After, 0, facts, request),
+            Stages::All => self.check_limits(Position::After, facts, request),
             _ => Flow::Accepted,
         }
     }
@@ -169,9 +171,9 @@ impl Checks {
                     Err(Panicked) => self.panicked(),
                 }
             }
-            Pending::Limit { decide, call } => {
-                let outcome = decide.await;
-                self.limit_decided(outcome, call, facts, RequestView::of_parts(head))
+            Pending::Limits(position, calls) => {
+                let decided = join(calls).await;
+                self.limits_decided(position, decided, facts, RequestView::of_parts(head))
             }
         }
     }
@@ -187,6 +189,23 @@ impl Checks {
     }
 }
 
+/// Waits for all limiters at once, so that what they ask of one server goes there together.
+async fn join(mut calls: Vec<(LimiterCall, PendingDecision)>) -> Vec<(LimiterCall, Outcome)> {
+    let mut decided = Vec::with_capacity(calls.len());
+    poll_fn(|context| {
+        calls.retain_mut(|(call, decide)| match decide.as_mut().poll(context) {
+            Poll::Ready(outcome) => {
+                decided.push((*call, outcome));
+                false
+            }
+            Poll::Pending => true,
+        });
+        if calls.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    decided
+}
+
 struct Panicked;
 
 /// Runs code of the application: a store that panics is answered like one that fails.
@@ -194,7 +213,7 @@ async fn contain<F: Future>(future: F) -> Result<F::Output, Panicked> {
     let mut future = pin!(future);
     poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
         Ok(poll) => poll.map(Ok),
-        Err(_) => std::task::Poll::Ready(Err(Panicked)),
+        Err(_) => Poll::Ready(Err(Panicked)),
     })
     .await
 }

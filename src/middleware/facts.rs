@@ -52,12 +52,20 @@ pub(super) enum Flow {
 
 /// What a request has to wait for, and what is needed to go on.
 pub(super) enum Pending {
-    Lookup { find: PendingLookup, presented: PresentedKey, client: Result<Option<IpAddr>, Reason> },
-    Refresh { presented: PresentedKey, verified: Verified },
+    Lookup {
+        find: PendingLookup,
+        presented: PresentedKey,
+        client: Result<Option<IpAddr>, Reason>,
+    },
+    Refresh {
+        presented: PresentedKey,
+        verified: Verified,
+    },
     Pair(Box<PendingPair>),
     RefreshPair(Box<(Pair, PresentedKey, PresentedCompanion)>),
     Session(PresentedSession),
-    Limit { decide: PendingDecision, call: LimiterCall },
+    /// The limits of a position, all at once.
+    Limits(Position, Vec<(LimiterCall, PendingDecision)>),
 }
 
 /// The lookups of a key and its companion.
@@ -138,6 +146,7 @@ pub(super) struct Reported {
 }
 
 /// A limiter that was asked.
+#[derive(Clone, Copy)]
 pub(super) struct LimiterCall {
     pub(super) position: Position,
     pub(super) rule: usize,

@@ -25,5 +25,6 @@ mod redis;
 mod redis_faults;
 mod redis_invalidation;
 mod redis_processes;
+mod redis_rules;
 mod restart;
 mod revocation_latency;

@@ -5,14 +5,11 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
 use super::RedisConnection;
 use super::script::{Rule, Scripts};
-use super::settings::DEFAULT_DEADLINE;
+use super::settings::{DEFAULT_DEADLINE, subject_key};
 use super::shared::{Decided, Request, Shared};
 use super::subject_cache::SubjectCache;
 use crate::InvalidValue;
@@ -142,6 +139,12 @@ impl RedisRateLimiter {
         connection: RedisConnection,
     ) -> Result<Self, InvalidValue> {
         let category = Category::new(category.into(), checked(quotas)?.to_vec());
+        if !quotas[0].is_window() {
+            return Err(InvalidValue::new(
+                "quota",
+                "requests at a time are shared by `ApiKeysBuilder::shared_limits`",
+            ));
+        }
         let settings = connection.settings.clone();
         // A unit may be used up to a sub-window after it was granted, so it must count that much longer.
         let further = u64::from(settings.leases);
@@ -181,7 +184,7 @@ impl RedisRateLimiter {
 
     /// The name of the Redis key that holds the count of `subject`. Deleting that key resets the count.
     pub fn redis_key(&self, subject: &Subject) -> String {
-        self.shared.redis_key(subject)
+        subject_key(&self.shared.key_prefix, subject)
     }
 
     /// The current state and counts.
@@ -225,20 +228,6 @@ impl RedisRateLimiter {
     /// The permit must come from this limiter.
     pub async fn refund(&self, permit: Permit) {
         self.shared.refund(permit).await;
-    }
-}
-
-impl Shared {
-    pub(super) fn redis_key(&self, subject: &Subject) -> String {
-        let prefix = &self.key_prefix;
-        match subject {
-            Subject::Key(id) => format!("{prefix}key={}", id.as_str()),
-            Subject::Address(address) => format!("{prefix}address={}", address.ip()),
-            // May have any length and any characters.
-            Subject::Other(name) => {
-                format!("{prefix}other={}", URL_SAFE_NO_PAD.encode(Sha256::digest(name.as_bytes())))
-            }
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Limits that several processes share, counted by Redis or Valkey.
 
 mod breaker;
+mod concurrency;
 mod connection;
 mod limiter;
 mod owed;
@@ -9,6 +10,7 @@ mod settings;
 mod shared;
 mod subject_cache;
 
+pub(crate) use concurrency::RedisConcurrency;
 pub use connection::RedisConnection;
 pub use limiter::{RedisRateLimiter, RedisStatus};
 pub(super) use script::Place;

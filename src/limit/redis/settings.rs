@@ -3,11 +3,15 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+
 use super::OnFailure;
 use crate::InvalidValue;
 use crate::clock::Now;
 use crate::limit::category::Category;
-use crate::limit::{MemoryRateLimiter, Quota};
+use crate::limit::{MemoryRateLimiter, Quota, Subject};
 
 /// How long a request may wait for Redis by default.
 pub(super) const DEFAULT_DEADLINE: Duration = Duration::from_millis(50);
@@ -58,9 +62,28 @@ impl Settings {
         }
         let windows: Vec<String> =
             category.quotas.iter().map(|quota| quota.window().as_millis().to_string()).collect();
-        let kind = if self.leases { "leased" } else { "strict" };
+        let is_concurrent = category.quotas.iter().any(|quota| quota.is_concurrent());
+        let kind = if is_concurrent {
+            "concurrent"
+        } else if self.leases {
+            "leased"
+        } else {
+            "strict"
+        };
         let _ = write!(name, ":{kind}:{}:", windows.join(","));
         name
+    }
+}
+
+/// The name of the key of a subject.
+pub(super) fn subject_key(prefix: &str, subject: &Subject) -> String {
+    match subject {
+        Subject::Key(id) => format!("{prefix}key={}", id.as_str()),
+        Subject::Address(address) => format!("{prefix}address={}", address.ip()),
+        // May have any length and any characters.
+        Subject::Other(name) => {
+            format!("{prefix}other={}", URL_SAFE_NO_PAD.encode(Sha256::digest(name.as_bytes())))
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::timeout_at;
 use super::connection::{Call, CallError};
 use super::owed::Owed;
 use super::script::{Answer, Place, Rule, Rules, Scripts, Text};
-use super::settings::part;
+use super::settings::{part, subject_key};
 use super::subject_cache::{Denial, Lease, SubjectCache};
 use super::{OnFailure, RedisConnection};
 use crate::clock::nanos;
@@ -346,7 +346,7 @@ impl Shared {
         parse: impl FnOnce(Value) -> Option<T>,
         deadline: Instant,
     ) -> Result<T, CallError> {
-        let key = self.redis_key(subject);
+        let key = subject_key(&self.key_prefix, subject);
         let call = Call { script: &script.script, text: script.text, key: &key, arguments };
         self.connection.call(&call, parse, deadline).await
     }

@@ -19,20 +19,20 @@ use crate::rejection::{RateLimited, Reason, Rejection};
 use crate::request::RequestView;
 
 impl Checks {
-    /// Decides about the limits of `position` from the one at `first` on.
+    /// Decides about the limits of `position`.
     #[inline]
     pub(crate) fn check_limits(
         self: &Arc<Self>,
         position: Position,
-        first: usize,
         facts: &mut Facts,
         request: RequestView<'_>,
     ) -> Flow {
         let rules = self.limits(position);
-        for (index, rule) in rules.iter().enumerate().skip(first) {
+        let mut pending = Vec::new();
+        for (index, rule) in rules.iter().enumerate() {
             let Some(limiter) = rule.limiter(request) else { continue };
             // Admitted by this one and denied by a later one, a request is to be counted by none.
-            let refundable = rule.settlement.is_some() || index + 1 < rules.len();
+            let refundable = rule.settlement.is_some() || index + 1 < rules.len() || !pending.is_empty();
             let now = facts.now(&*self.clock);
             let Limiter { category, counts, .. } = &rule.limiters[limiter];
             let cost = rule.cost.as_ref().map_or(1, |cost| cost(request));
@@ -59,28 +59,47 @@ impl Checks {
                         return rejected;
                     }
                 }
-                Deciding::Pending(decide) => return Flow::Waiting(Pending::Limit { decide, call }),
+                Deciding::Pending(decide) => pending.push((call, decide)),
             }
         }
+        if pending.is_empty() {
+            self.after_limits_of(position, facts, request)
+        } else {
+            Flow::Waiting(Pending::Limits(position, pending))
+        }
+    }
+
+    #[inline]
+    fn after_limits_of(
+        self: &Arc<Self>,
+        position: Position,
+        facts: &mut Facts,
+        request: RequestView<'_>,
+    ) -> Flow {
         match position {
             Position::Before => self.after_address_limits(facts, request),
             Position::After => self.after_limits(facts, request),
         }
     }
 
-    /// Goes on with what a limiter that was waited for has decided.
-    pub(crate) fn limit_decided(
+    /// Goes on with what the limiters that were waited for have decided.
+    pub(crate) fn limits_decided(
         self: &Arc<Self>,
-        outcome: Outcome,
-        call: LimiterCall,
+        position: Position,
+        mut decided: Vec<(LimiterCall, Outcome)>,
         facts: &mut Facts,
         request: RequestView<'_>,
     ) -> Flow {
-        let (position, next) = (call.position, call.rule + 1);
-        match self.count(outcome, call, facts, request) {
-            Some(rejected) => rejected,
-            None => self.check_limits(position, next, facts, request),
+        // What was admitted first: a denial takes it back.
+        decided.sort_by_key(|(call, outcome)| {
+            (!outcome.as_ref().is_ok_and(|(decision, _)| decision.is_admitted()), call.rule)
+        });
+        for (call, outcome) in decided {
+            if let Some(rejected) = self.count(outcome, call, facts, request) {
+                return rejected;
+            }
         }
+        self.after_limits_of(position, facts, request)
     }
 
     /// Takes note of a decision; the rejection if it is one.
