@@ -21,6 +21,7 @@ mod distributed;
 mod layers_agree;
 mod postgres;
 mod preset_limiters;
+mod quota_processes;
 mod redis;
 mod redis_faults;
 mod redis_invalidation;
