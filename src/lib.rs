@@ -39,6 +39,8 @@
 //! | put the layer round a router, with nested routers and a fallback | [`middleware`] |
 //! | test that no route was forgotten | [`uncovered`](ApiKeys::uncovered) |
 //! | limit reads, writes and single routes, callers and addresses | [`RateLimit`] |
+//! | limit by plan, by month, so many at a time; charge for the answer; try a limit | [`limit`](limit#several-limits) |
+//! | show what is left of limits, reset them, sell credits | [`limits_of`](ApiKeys::limits_of), [`forget`](ApiKeys::forget), [`grant`](ApiKeys::grant) |
 //! | accept requests without a key, too | [`allow_anonymous`](ApiKeysBuilder::allow_anonymous) |
 //! | accept people with a session of yours | [`sessions`](ApiKeysBuilder::sessions) |
 //! | ask for an app's secret or a session token beside the key | [`Companions`](credential::Companions) |

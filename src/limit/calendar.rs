@@ -43,6 +43,20 @@ impl Calendar {
         Self { offset: minutes.clamp(-MAX_OFFSET, MAX_OFFSET), ..self }
     }
 
+    /// In 18 bits.
+    pub(super) const fn pack(self) -> u32 {
+        (self.unit as u32) << 16 | self.offset as u16 as u32
+    }
+
+    pub(super) const fn unpack(packed: u32) -> Self {
+        let unit = match packed >> 16 & 3 {
+            0 => Unit::Day,
+            1 => Unit::Month,
+            _ => Unit::Ever,
+        };
+        Self { unit, offset: packed as u16 as i16 }
+    }
+
     pub(super) const fn is_ever(self) -> bool {
         matches!(self.unit, Unit::Ever)
     }

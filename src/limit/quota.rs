@@ -37,9 +37,13 @@ pub struct Quota {
     span: Span,
 }
 
-/// What a quota counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Span {
+/// What a quota counts: the milliseconds of a window, or one of the values above all windows. In one word, since each request
+/// copies and compares quotas.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Span(u32);
+
+/// The same, to be matched.
+enum Kind {
     Window { millis: u32 },
     Concurrent,
     Calendar(Calendar),
@@ -71,7 +75,7 @@ impl Quota {
                 format!("a window is 1 second to 1 day in whole milliseconds, not {window:?}"),
             ));
         }
-        Self::of(limit, Span::Window { millis: window.as_millis() as u32 })
+        Self::of(limit, Span(window.as_millis() as u32))
     }
 
     fn of(limit: u32, span: Span) -> Result<Self, InvalidValue> {
@@ -120,7 +124,7 @@ impl Quota {
     ///
     /// [`InvalidValue`] if `limit` is out of range.
     pub fn concurrent(limit: u32) -> Result<Self, InvalidValue> {
-        Self::of(limit, Span::Concurrent)
+        Self::of(limit, Span::CONCURRENT)
     }
 
     /// At most `limit` a calendar day, in UTC unless set [otherwise](Self::in_offset).
@@ -129,7 +133,7 @@ impl Quota {
     ///
     /// [`InvalidValue`] if `limit` is zero.
     pub fn per_day(limit: u32) -> Result<Self, InvalidValue> {
-        Self::of(limit, Span::Calendar(Calendar::day()))
+        Self::of(limit, Span::of(Calendar::day()))
     }
 
     /// At most `limit` a calendar month, in UTC unless set [otherwise](Self::in_offset).
@@ -138,7 +142,7 @@ impl Quota {
     ///
     /// [`InvalidValue`] if `limit` is zero.
     pub fn per_month(limit: u32) -> Result<Self, InvalidValue> {
-        Self::of(limit, Span::Calendar(Calendar::month()))
+        Self::of(limit, Span::of(Calendar::month()))
     }
 
     /// A balance that begins with `initial` and grows by [`grant`](crate::ApiKeys::grant) only.
@@ -147,16 +151,16 @@ impl Quota {
     ///
     /// [`InvalidValue`] if `initial` is zero.
     pub fn credits(initial: u32) -> Result<Self, InvalidValue> {
-        Self::of(initial, Span::Calendar(Calendar::ever()))
+        Self::of(initial, Span::of(Calendar::ever()))
     }
 
     /// Begins days and months so many minutes east of UTC, −1080 to 1080: 330 for India, −300 for New York in winter. A
     /// clamped value, and no change to a window.
     #[must_use]
     pub fn in_offset(self, minutes: i16) -> Self {
-        match self.span {
-            Span::Calendar(calendar) => Self { span: Span::Calendar(calendar.in_offset(minutes)), ..self },
-            Span::Window { .. } | Span::Concurrent => self,
+        match self.span.kind() {
+            Kind::Calendar(calendar) => Self { span: Span::of(calendar.in_offset(minutes)), ..self },
+            Kind::Window { .. } | Kind::Concurrent => self,
         }
     }
 
@@ -174,42 +178,67 @@ impl Quota {
     /// The length of the window; of a month, 31 days. Zero for [concurrent](Self::concurrent) requests and
     /// [credits](Self::credits), which have none.
     pub const fn window(self) -> Duration {
-        match self.span {
-            Span::Window { millis } => Duration::from_millis(millis as u64),
-            Span::Concurrent => Duration::ZERO,
-            Span::Calendar(calendar) => calendar.length(),
+        match self.span.kind() {
+            Kind::Window { millis } => Duration::from_millis(millis as u64),
+            Kind::Concurrent => Duration::ZERO,
+            Kind::Calendar(calendar) => calendar.length(),
         }
     }
 
     /// Whether it is for [concurrent](Self::concurrent) requests.
     pub const fn is_concurrent(self) -> bool {
-        matches!(self.span, Span::Concurrent)
+        self.span.0 == Span::CONCURRENT.0
     }
 
     /// Whether it is a balance of [credits](Self::credits), so that waiting does not help.
     pub fn is_credits(self) -> bool {
-        self.calendar().is_some_and(Calendar::is_ever)
+        self.span == Span::of(Calendar::ever())
     }
 
     /// The calendar of a stored quota.
     pub(crate) const fn calendar(self) -> Option<Calendar> {
-        match self.span {
-            Span::Calendar(calendar) => Some(calendar),
-            Span::Window { .. } | Span::Concurrent => None,
+        match self.span.kind() {
+            Kind::Calendar(calendar) => Some(calendar),
+            Kind::Window { .. } | Kind::Concurrent => None,
         }
     }
 
     /// Whether this is a quota for any span as long as its window.
     pub(crate) const fn is_window(self) -> bool {
-        matches!(self.span, Span::Window { .. })
+        self.span.0 <= Span::LONGEST
     }
 }
 
 impl Span {
+    /// The milliseconds of the longest window.
+    const LONGEST: u32 = 24 * 60 * 60 * 1000;
+    const CONCURRENT: Self = Self(Self::LONGEST + 1);
+    /// Set in what is not of a window; the lower bits are a calendar's.
+    const CALENDAR: u32 = 1 << 31;
+
+    const fn of(calendar: Calendar) -> Self {
+        Self(Self::CALENDAR | calendar.pack())
+    }
+
+    const fn kind(self) -> Kind {
+        match self.0 {
+            millis if millis <= Self::LONGEST => Kind::Window { millis },
+            packed if packed >= Self::CALENDAR => Kind::Calendar(Calendar::unpack(packed)),
+            _ => Kind::Concurrent,
+        }
+    }
+
     const fn highest_limit(self) -> NonZeroU32 {
-        match self {
-            Self::Window { .. } | Self::Concurrent => HIGHEST,
-            Self::Calendar(_) => NonZeroU32::MAX,
+        if self.0 >= Self::CALENDAR { NonZeroU32::MAX } else { HIGHEST }
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind() {
+            Kind::Window { millis } => Duration::from_millis(millis.into()).fmt(f),
+            Kind::Concurrent => f.write_str("at a time"),
+            Kind::Calendar(calendar) => calendar.fmt(f),
         }
     }
 }
@@ -219,16 +248,16 @@ impl fmt::Display for Quota {
     /// `1000 requests per month`; `1000 credits`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let limit = self.limit;
-        match self.span {
-            Span::Concurrent => write!(f, "{limit} requests at a time"),
-            Span::Calendar(calendar) if calendar.is_ever() => write!(f, "{limit} credits"),
-            Span::Calendar(calendar) => write!(f, "{limit} requests per {calendar}"),
-            Span::Window { millis: 1_000 } => write!(f, "{limit} requests per second"),
-            Span::Window { millis: 60_000 } => write!(f, "{limit} requests per minute"),
-            Span::Window { millis } if millis % 1000 == 0 => {
+        match self.span.kind() {
+            Kind::Concurrent => write!(f, "{limit} requests at a time"),
+            Kind::Calendar(calendar) if calendar.is_ever() => write!(f, "{limit} credits"),
+            Kind::Calendar(calendar) => write!(f, "{limit} requests per {calendar}"),
+            Kind::Window { millis: 1_000 } => write!(f, "{limit} requests per second"),
+            Kind::Window { millis: 60_000 } => write!(f, "{limit} requests per minute"),
+            Kind::Window { millis } if millis % 1000 == 0 => {
                 write!(f, "{limit} requests per {} seconds", millis / 1000)
             }
-            Span::Window { millis } => write!(f, "{limit} requests per {millis} ms"),
+            Kind::Window { millis } => write!(f, "{limit} requests per {millis} ms"),
         }
     }
 }
@@ -267,6 +296,36 @@ mod tests {
             (5, 1_500, "5 requests per 1500 ms"),
         ] {
             assert_eq!(Quota::new(limit, Duration::from_millis(millis)).unwrap().to_string(), want);
+        }
+        for (quota, want) in [
+            (Quota::concurrent(10), "10 requests at a time"),
+            (Quota::per_day(10), "10 requests per day"),
+            (Quota::per_month(u32::MAX), "4294967295 requests per month"),
+            (Quota::credits(1), "1 credits"),
+        ] {
+            assert_eq!(quota.unwrap().to_string(), want);
+        }
+    }
+
+    #[test]
+    fn kinds_are_kept_apart() {
+        let kinds = [
+            Quota::new(1, Quota::MAX_WINDOW),
+            Quota::new(1, Quota::MIN_WINDOW),
+            Quota::concurrent(1),
+            Quota::per_day(1),
+            Quota::per_day(1).map(|quota| quota.in_offset(-1_080)),
+            Quota::per_month(1),
+            Quota::per_month(1).map(|quota| quota.in_offset(1_080)),
+            Quota::credits(1),
+        ];
+        let kinds = kinds.map(|quota| quota.unwrap());
+        for (index, quota) in kinds.iter().enumerate() {
+            assert!(!kinds[..index].contains(quota), "{quota:?}");
+            assert_eq!(quota.is_window(), index < 2, "{quota:?}");
+            assert_eq!(quota.is_concurrent(), index == 2, "{quota:?}");
+            assert_eq!(quota.calendar().is_some(), index > 2, "{quota:?}");
+            assert_eq!(quota.is_credits(), index == 7, "{quota:?}");
         }
     }
 

@@ -172,7 +172,7 @@ impl Checks {
                 }
             }
             Pending::Limits(position, calls) => {
-                let decided = join(calls).await;
+                let decided = join(*calls).await;
                 self.limits_decided(position, decided, facts, RequestView::of_parts(head))
             }
         }

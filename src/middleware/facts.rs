@@ -65,8 +65,11 @@ pub(super) enum Pending {
     RefreshPair(Box<(Pair, PresentedKey, PresentedCompanion)>),
     Session(PresentedSession),
     /// The limits of a position, all at once.
-    Limits(Position, Vec<(LimiterCall, PendingDecision)>),
+    Limits(Position, Box<PendingLimits>),
 }
+
+/// The limiters that have to wait.
+pub(super) type PendingLimits = Vec<(LimiterCall, PendingDecision)>;
 
 /// The lookups of a key and its companion.
 type PendingPair = ((Lookup, Lookup), PresentedKey, PresentedCompanion, Result<Option<IpAddr>, Reason>);

@@ -9,11 +9,14 @@ use crate::address::PeerAddress;
 use crate::clock::Now;
 use crate::identity::{Caller, Principal};
 use crate::limit::{
-    Category, Deciding, Decision, Demand, Fields, Outcome, Subject, SubjectKind, Undecided, Verdict,
+    Category, Deciding, Decision, Demand, Fields, Outcome, PendingDecision, Subject, SubjectKind, Undecided,
+    Verdict,
 };
 use crate::log;
 use crate::middleware::checks::Checks;
-use crate::middleware::facts::{Facts, Flow, LimitResults, LimiterCall, Pending, Position, Reported};
+use crate::middleware::facts::{
+    Facts, Flow, LimitResults, LimiterCall, Pending, PendingLimits, Position, Reported,
+};
 use crate::middleware::limit_rule::{LimitRule, Limiter};
 use crate::rejection::{RateLimited, Reason, Rejection};
 use crate::request::RequestView;
@@ -28,11 +31,11 @@ impl Checks {
         request: RequestView<'_>,
     ) -> Flow {
         let rules = self.limits(position);
-        let mut pending = Vec::new();
+        let mut pending: Option<Box<PendingLimits>> = None;
         for (index, rule) in rules.iter().enumerate() {
             let Some(limiter) = rule.limiter(request) else { continue };
             // Admitted by this one and denied by a later one, a request is to be counted by none.
-            let refundable = rule.settlement.is_some() || index + 1 < rules.len() || !pending.is_empty();
+            let refundable = rule.settlement.is_some() || index + 1 < rules.len() || pending.is_some();
             let now = facts.now(&*self.clock);
             let Limiter { category, counts, .. } = &rule.limiters[limiter];
             let cost = rule.cost.as_ref().map_or(1, |cost| cost(request));
@@ -59,13 +62,12 @@ impl Checks {
                         return rejected;
                     }
                 }
-                Deciding::Pending(decide) => pending.push((call, decide)),
+                Deciding::Pending(decide) => wait_for(&mut pending, call, decide),
             }
         }
-        if pending.is_empty() {
-            self.after_limits_of(position, facts, request)
-        } else {
-            Flow::Waiting(Pending::Limits(position, pending))
+        match pending {
+            None => self.after_limits_of(position, facts, request),
+            Some(pending) => Flow::Waiting(Pending::Limits(position, pending)),
         }
     }
 
@@ -228,6 +230,11 @@ pub(crate) fn of_organization(principal: &Principal) -> Subject {
         Some(organization) => Subject::organization(organization, principal.mode()),
         None => Subject::Key(*principal.key_id()),
     }
+}
+
+#[cold]
+fn wait_for(pending: &mut Option<Box<PendingLimits>>, call: LimiterCall, decide: PendingDecision) {
+    pending.get_or_insert_default().push((call, decide));
 }
 
 /// Rejects a request by a limit of `position`, so that no other limit there counts it.
