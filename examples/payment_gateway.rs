@@ -39,8 +39,8 @@ use tower_api_keys::clock::Timestamp;
 use tower_api_keys::identity::{
     OrganizationPrincipal, Owned, Session, SessionAuthenticator, SystemPrincipal,
 };
-use tower_api_keys::key::{Digest, Mode, OrganizationId, Owner, Peppers, SecretString, Tenant};
-use tower_api_keys::manage::{KeyAction, KeyManager, KeyStatus, ManageError};
+use tower_api_keys::key::{Digest, KeyStatus, Mode, OrganizationId, Owner, Peppers, SecretString, Tenant};
+use tower_api_keys::manage::{KeyAction, KeyManager, ManageError};
 use tower_api_keys::presets::payment_gateway::{
     ADMIN, VIEWER, error_body, organization_scopes, payment_gateway,
 };

@@ -1,7 +1,7 @@
 use super::settings::Settings;
 use super::{AuditEvent, Authority, Forbidden, KeyAction, KeyView, ManageError, NewKey, rules};
 use crate::clock::Timestamp;
-use crate::key::{Digest, Extras, KeyId, KeyRecord, KeyState};
+use crate::key::{Digest, Extras, KeyId, KeyRecord, KeyState, KeyStatus};
 use crate::scope::ScopeSet;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -59,7 +59,7 @@ impl Attempt<'_> {
     }
 
     fn is_unchanged(&self, own: &KeyRecord, stored: &KeyRecord, scopes: &ScopeSet) -> bool {
-        stored.is_active_at(self.now)
+        KeyStatus::of(stored, self.now) == KeyStatus::Active
             && stored.secret_created_at == own.secret_created_at
             && scopes.is_subset_of(&stored.scopes)
     }

@@ -8,7 +8,7 @@ use super::{AuditEvent, Authority, CreatedKey, Forbidden, KeyAction, KeyView, Ma
 use crate::InvalidValue;
 use crate::clock::{Clock, SystemClock};
 use crate::identity::SecretStatus;
-use crate::key::{KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, Peppers};
+use crate::key::{KeyFormat, KeyId, KeyRecord, KeyState, KeyStatus, Mode, Owner, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::{KeyAdministration, KeyQuery, KeySelector, Page, StoreError, StoreErrorKind};
 
@@ -264,9 +264,9 @@ impl KeyManager {
         KeyQuery { secret_created_before: Some(now.saturating_sub(age)), ..KeyQuery::default() }
     }
 
-    /// A query for keys that work now.
-    pub fn active(&self) -> KeyQuery {
-        KeyQuery { active_at: Some(self.0.clock.now().timestamp()), ..KeyQuery::default() }
+    /// A query for keys that have this status now, for instance those that work.
+    pub fn of_status(&self, status: KeyStatus) -> KeyQuery {
+        KeyQuery { status_at: Some((status, self.0.clock.now().timestamp())), ..KeyQuery::default() }
     }
 
     /// A query for keys that end within `time`, or have ended.

@@ -80,4 +80,4 @@ pub use new_key::NewKey;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use routes::KeyRoutes;
-pub use view::{CreatedKey, KeyStatus, KeyView};
+pub use view::{CreatedKey, KeyView};

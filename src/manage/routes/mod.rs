@@ -28,7 +28,7 @@ use crate::request::RequestView;
 ///
 /// | route | does | action |
 /// |---|---|---|
-/// | `GET /?limit=&cursor=&olderThanDays=&expiresWithinDays=&unusedForDays=&createdBy=&status=active` | lists keys, oldest first, 100 at a time | [`Read`](KeyAction::Read) |
+/// | `GET /?limit=&cursor=&olderThanDays=&expiresWithinDays=&unusedForDays=&createdBy=&status=&scope=&namePrefix=` | lists keys, oldest first, 100 at a time | [`Read`](KeyAction::Read) |
 /// | `POST /` with `{"name": …, "scopes": […], "expiresAt": …, "allowedAddresses": […], "metadata": {…}}` | creates a key; 201, with `key` | [`Create`](KeyAction::Create) |
 /// | `GET /{id}` | one key, also a revoked one | [`Read`](KeyAction::Read) |
 /// | `PATCH /{id}` with what changes of `name`, `scopes`, `expiresAt`, `notBefore`, `limits`, `allowedAddresses`, `metadata` | [updates](KeyManager::update) a key | [`Update`](KeyAction::Update) |
@@ -42,10 +42,11 @@ use crate::request::RequestView;
 /// A key is shown as
 ///
 /// ```json
-/// {"id":"k7Jc0qWvTz4n8XsB","name":"Production","hint":"wfk_…45pq","scopes":["workflows:read"],"status":"active",
-///  "createdAt":"2023-12-14T05:20:00Z","secretCreatedAt":"2023-12-14T05:20:00Z","ageDays":0,"lastUsedAt":null,
+/// {"id":"k7Jc0qWvTz4n8XsB","organization":"acme","mode":"live","name":"Production","hint":"wfk_…45pq","nextHint":null,
+///  "scopes":["workflows:read"],"status":"active","createdAt":"2023-12-14T05:20:00Z","createdBy":"operator ada",
+///  "secretCreatedAt":"2023-12-14T05:20:00Z","ageDays":0,"previousValidUntil":null,"lastUsedAt":null,
 ///  "notBefore":null,"expiresAt":null,"limits":{"read":5000},"allowedAddresses":["192.0.2.0/24"],
-///  "metadata":{"plan":"pro"},"createdBy":"operator ada"}
+///  "metadata":{"plan":"pro"}}
 /// ```
 ///
 /// 1. A request without a principal is always rejected with 401.
