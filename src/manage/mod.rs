@@ -80,4 +80,6 @@ pub use new_key::NewKey;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use routes::KeyRoutes;
+#[cfg(feature = "axum")]
+pub(crate) use routes::whoami;
 pub use view::{CreatedKey, KeyView};

@@ -16,3 +16,4 @@ mod manage_routes;
 mod pasby_preset;
 mod payment_gateway_preset;
 mod paymongo_preset;
+mod whoami;

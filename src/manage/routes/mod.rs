@@ -14,9 +14,11 @@ mod body;
 mod entity_tag;
 mod json;
 mod query;
+mod whoami;
 
 use self::body::Rotation;
 use self::entity_tag::{entity_tag, if_match};
+pub(crate) use self::whoami::whoami;
 use super::{Authority, KeyAction, KeyManager, KeyView, ManageError};
 use crate::identity::{Authentication, Principal};
 use crate::key::KeyId;
