@@ -28,7 +28,7 @@ impl Attempt<'_> {
     /// long ago: a body can take any time to arrive. Otherwise a caller that expects a revocation or a removal of
     /// scopes could create its next key after it.
     pub(super) async fn caller_is_still_valid(&self) -> Result<(), ManageError> {
-        let Some(caller) = self.authority.bound() else { return Ok(()) };
+        let Some(caller) = self.authority.caller() else { return Ok(()) };
         let Some(own) = caller.record() else {
             // Of a session only the expiry is known.
             let is_over = caller.expires_at().is_some_and(|end| end <= self.now);
@@ -68,7 +68,7 @@ impl Attempt<'_> {
     /// [`caller_is_still_valid`](Self::caller_is_still_valid). When an owner replaces a leaked secret, the holder of
     /// the leaked one must not win the race.
     pub(super) fn is_own_and_ended(&self, stored: &KeyRecord) -> bool {
-        let Some((caller, own)) = self.authority.bound().and_then(|caller| Some((caller, caller.record()?)))
+        let Some((caller, own)) = self.authority.caller().and_then(|caller| Some((caller, caller.record()?)))
         else {
             return false;
         };

@@ -390,7 +390,9 @@ impl KeyManager {
         if authority.person().is_some_and(|name| !rules::is_name(name)) {
             return Err(ManageError::invalid("operator", "must be a name of 1 to 100 characters"));
         }
-        match authority.bound() {
+        match authority.caller() {
+            // A caller of the system reaches every organization, and no key of the other mode.
+            Some(caller) if caller.mode() != authority.owner().mode => Err(ManageError::NotFound),
             Some(caller) if !needed.is_met_by(caller.scopes()) => {
                 Err(attempt.forbidden(Forbidden::ManagementScope(needed.clone())))
             }

@@ -27,8 +27,8 @@ struct People;
 impl SessionAuthenticator for People {
     async fn authenticate(&self, token: &SecretString) -> Result<Option<Session>, StoreError> {
         let scopes = ScopeSet::parse_list(["invoice:read"]).unwrap();
-        let ada = Session::new("ada", Mode::Live).with_name("Ada").with_expiry(START.saturating_add(HOUR));
-        let ada = ada.with_organization("acme".parse().unwrap(), Role::of_rank(1), scopes);
+        let ada = Session::new("ada").with_name("Ada").with_expiry(START.saturating_add(HOUR));
+        let ada = ada.with_owner(acme(), Role::of_rank(1), scopes);
         Ok((token.expose_secret() == "dash_ada").then_some(ada))
     }
 }
