@@ -8,7 +8,7 @@
 //!
 //! # Sessions
 //!
-//! An application implements [`SessionAuthenticator`] and gives it to
+//! An application gives a function or a [`SessionAuthenticator`] to
 //! [`ApiKeysBuilder::sessions`](crate::ApiKeysBuilder::sessions). A session is then a [`Principal`] like any other:
 //! with scopes, isolation and rate limits.
 //!
@@ -22,13 +22,10 @@
 //! [`Authority::system`](crate::Authority::system) for managing keys of all organizations.
 //!
 //! ```
-//! use async_trait::async_trait;
-//! use tower_api_keys::identity::{Role, Session, SessionAuthenticator};
+//! use tower_api_keys::identity::{OrganizationRule, Role, Session};
 //! use tower_api_keys::key::{Mode, Owner, SecretString};
 //! use tower_api_keys::scope::ScopeSet;
-//! use tower_api_keys::store::StoreError;
-//!
-//! struct Tokens;
+//! # use tower_api_keys::{ApiKeys, KeyFormat, MemoryStore};
 //!
 //! struct Claims {
 //!     subject: String,
@@ -41,17 +38,21 @@
 //!     # None
 //! }
 //!
-//! #[async_trait]
-//! impl SessionAuthenticator for Tokens {
-//!     async fn authenticate(&self, token: &SecretString) -> Result<Option<Session>, StoreError> {
-//!         let Some(claims) = verify(token.expose_secret()) else { return Ok(None) };
-//!         // Only now, from a verified token.
-//!         let Ok(organization) = claims.organization.parse() else { return Ok(None) };
-//!         let scopes = ScopeSet::parse_list(["invoice:read"]).unwrap_or_default();
-//!         let owner = Owner::organization(organization, Mode::Live);
-//!         Ok(Some(Session::new(claims.subject).with_owner(owner, Role::of_rank(1), scopes)))
-//!     }
+//! fn session(token: &SecretString) -> Option<Session> {
+//!     let claims = verify(token.expose_secret())?;
+//!     // Only now, from a verified token.
+//!     let owner = Owner::organization(claims.organization.parse().ok()?, Mode::Live);
+//!     let scopes = ScopeSet::parse_list(["invoice:read"]).ok()?;
+//!     Some(Session::new(claims.subject).with_owner(owner, Role::of_rank(1), scopes))
 //! }
+//!
+//! let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+//!     .bearer()
+//!     .sessions(session)
+//!     .organization(OrganizationRule::context())
+//!     .route("GET", "/invoices", "invoice:read")
+//!     .build()?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Isolation

@@ -292,6 +292,18 @@ impl KeyManager {
         Ok(KeyView::new(&record, attempt.now))
     }
 
+    /// The key with this identifier, whatever its owner and state: for the operator, who has it from a log. Never expose it
+    /// to callers.
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](ManageError::Store).
+    pub async fn find_by_id(&self, id: &KeyId) -> Result<Option<KeyView>, ManageError> {
+        let now = self.0.clock.now().timestamp();
+        let found = self.0.store.find(KeySelector::Id(id)).await?;
+        Ok(found.map(|record| KeyView::new(&record, now)))
+    }
+
     /// The key that this text is or was a secret of, whatever its owner and state: for the operator, to find a key that has
     /// leaked. White space around it is ignored. Never expose it to callers.
     ///

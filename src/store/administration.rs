@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{KeyStore, StoreError};
 use crate::InvalidValue;
 use crate::clock::Timestamp;
-use crate::key::{Actor, KeyId, KeyRecord, KeyStatus, Owner};
+use crate::key::{Actor, KeyId, KeyRecord, KeyStatus, Mode, Owner};
 use crate::scope::Scope;
 
 /// The store operations that key management needs, in addition to the lookup.
@@ -131,6 +131,8 @@ pub struct KeyQuery {
     pub status_at: Option<(KeyStatus, Timestamp)>,
     /// Only keys that this actor has made.
     pub created_by: Option<Actor>,
+    /// Only keys of this mode, where those of all owners are listed.
+    pub mode: Option<Mode>,
     /// Only keys that have this scope, [itself or through `resource:*`](crate::scope::ScopeSet::contains).
     pub scope: Option<Scope>,
     /// Only keys whose name begins with this text, byte for byte: upper and lower case differ, and no character stands for
@@ -150,6 +152,7 @@ impl Default for KeyQuery {
             unused_since: None,
             status_at: None,
             created_by: None,
+            mode: None,
             scope: None,
             name_prefix: None,
             limit: 100,
@@ -171,6 +174,7 @@ impl KeyQuery {
                 .is_none_or(|instant| record.last_used_at.unwrap_or(record.created_at) < instant)
             && self.status_at.is_none_or(|(status, instant)| KeyStatus::of(record, instant) == status)
             && self.created_by.as_ref().is_none_or(|actor| record.created_by() == Some(actor))
+            && self.mode.is_none_or(|mode| record.owner.mode == mode)
             && self.scope.as_ref().is_none_or(|scope| record.scopes.contains(scope))
             && self.name_prefix.as_ref().is_none_or(|prefix| record.name.starts_with(&**prefix))
     }

@@ -437,6 +437,8 @@ async fn lists_what_a_query_matches<S: KeyAdministration>(store: &S) {
         named("Ü"),
         named("CI 2 and more"),
         KeyQuery { scope: Some(parse("invoice:create")), ..named("C") },
+        KeyQuery { mode: Some(Mode::Live), ..KeyQuery::default() },
+        KeyQuery { mode: Some(Mode::Test), ..KeyQuery::default() },
     ];
     for owner in
         [None, Some(acme()), Some(globex()), Some(Owner::system(Mode::Test)), Some(Owner::system(Mode::Live))]

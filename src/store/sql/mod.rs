@@ -68,7 +68,7 @@ macro_rules! list {
              WHEN state = 'revoked' THEN 'revoked' WHEN expires_at <= $11 THEN 'expired' \
              WHEN state = 'disabled' THEN 'disabled' WHEN not_before > $11 THEN 'not_yet_valid' ELSE 'active' END) \
              AND ($12 IS NULL OR ' ' || scopes || ' ' LIKE $12 ESCAPE '!' OR ' ' || scopes || ' ' LIKE $13 ESCAPE '!') \
-             AND ($14 IS NULL OR substr(name, 1, length($14)) = $14) \
+             AND ($14 IS NULL OR substr(name, 1, length($14)) = $14) AND ($15 IS NULL OR mode = $15) \
              ORDER BY created_at, id LIMIT $6"
         )
     };
@@ -123,6 +123,7 @@ pub(super) struct Listing {
     creator: Option<String>,
     scope: Option<(String, String)>,
     name_prefix: Option<String>,
+    mode: Option<String>,
     limit: usize,
 }
 
@@ -149,6 +150,7 @@ impl Listing {
                 .as_ref()
                 .map(|scope| (pattern(scope.as_str()), pattern(&format!("{}:*", scope.resource())))),
             name_prefix: query.name_prefix.clone(),
+            mode: query.mode.map(|mode| mode.to_string()),
             limit: query.limit.clamp(1, KeyQuery::MAX_LIMIT),
         }
     }
@@ -181,6 +183,7 @@ impl Listing {
             .bind(scope)
             .bind(wildcard)
             .bind(self.name_prefix.clone())
+            .bind(self.mode.clone())
     }
 
     pub(super) fn page(&self, mut rows: Vec<Row>) -> Result<Page, StoreError> {
