@@ -39,8 +39,8 @@ use tower_api_keys::clock::Timestamp;
 use tower_api_keys::identity::{
     OrganizationPrincipal, Owned, Session, SessionAuthenticator, SystemPrincipal,
 };
-use tower_api_keys::key::{Digest, Mode, OrganizationId, Owner, Peppers, SecretString, Tenant};
-use tower_api_keys::manage::{KeyAction, KeyManager, KeyStatus, ManageError};
+use tower_api_keys::key::{Digest, KeyStatus, Mode, OrganizationId, Owner, Peppers, SecretString, Tenant};
+use tower_api_keys::manage::{KeyAction, KeyManager, ManageError};
 use tower_api_keys::presets::payment_gateway::{
     ADMIN, VIEWER, error_body, organization_scopes, payment_gateway,
 };
@@ -68,11 +68,10 @@ async fn main() -> ExitCode {
 
 async fn serve() -> Result<(), Box<dyn Error>> {
     let (ours, other): (OrganizationId, OrganizationId) = ("org_demo".parse()?, "org_other".parse()?);
+    let live = |organization: &OrganizationId| Owner::organization(organization.clone(), Mode::Live);
     let mut sessions = Sessions::default();
-    let session = |name, role| {
-        Session::new(name, Mode::Live).with_organization(ours.clone(), role, organization_scopes())
-    };
-    let admin = session("ada", ADMIN).with_organization(other.clone(), VIEWER, organization_scopes());
+    let session = |name, role| Session::new(name).with_owner(live(&ours), role, organization_scopes());
+    let admin = session("ada", ADMIN).with_owner(live(&other), VIEWER, organization_scopes());
     let admin = sessions.begin(admin)?;
     let viewer = sessions.begin(session("vera", VIEWER))?;
     let store = open_store().await?;
@@ -82,7 +81,6 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         let key = NewKey::new(name).scopes(scopes);
         system_manager(&keys).create(&Authority::operator(owner), key).await
     };
-    let live = |organization: &OrganizationId| Owner::organization(organization.clone(), Mode::Live);
     let whole = mint(live(&ours), "Integration", ScopeSet::parse_list(SCOPES)?).await?;
     let checkout = mint(live(&ours), "Checkout", ScopeSet::parse_list(["checkout:create"])?).await?;
     let read_only = mint(live(&ours), "Reports", ScopeSet::parse_list(["transaction:read"])?).await?;
@@ -191,7 +189,7 @@ struct Sessions(HashMap<Digest, Session>);
 impl Sessions {
     /// A session of one hour for a person who has just logged in.
     fn begin(&mut self, session: Session) -> Result<SecretString, Box<dyn Error>> {
-        let token = KeyFormat::new("dash_")?.generate(session.mode())?.secret;
+        let token = KeyFormat::new("dash_")?.generate(Mode::Live)?.secret;
         let session = session.with_expiry(in_minutes(60));
         self.0.insert(Peppers::none().digest(token.expose_secret()), session);
         Ok(token)

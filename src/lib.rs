@@ -42,11 +42,14 @@
 //! | limit by plan, by month, so many at a time; charge for the answer; try a limit | [`limit`](limit#several-limits) |
 //! | show what is left of limits, reset them, sell credits | [`limits_of`](ApiKeys::limits_of), [`forget`](ApiKeys::forget), [`grant`](ApiKeys::grant) |
 //! | accept requests without a key, too | [`allow_anonymous`](ApiKeysBuilder::allow_anonymous) |
-//! | accept people with a session of yours | [`sessions`](ApiKeysBuilder::sessions) |
+//! | accept people with a session of yours, members and staff | [`sessions`](ApiKeysBuilder::sessions), [sessions](identity#sessions) |
+//! | tell a caller who it is | [`whoami`](https://docs.rs/tower-api-keys/latest/tower_api_keys/struct.ApiKeys.html#method.whoami) |
 //! | ask for an app's secret or a session token beside the key | [`Companions`](credential::Companions) |
 //! | keep one organization's data from another's | [`Owned`](identity::Owned), [`organization`](ApiKeysBuilder::organization) |
 //! | keep keys in a database, or write a store | [`store`] |
 //! | create, rotate, revoke and import keys, in code or over HTTP | [`manage`] |
+//! | find keys by scope, name, status, age or a leaked text | [`KeyQuery`](store::KeyQuery), [`find_by_text`](manage::KeyManager::find_by_text) |
+//! | let staff manage the keys of all organizations | [operator and staff](manage#operator-and-staff) |
 //! | see when a key was last used; meter calls | [`outcome`] |
 //! | learn client addresses behind a proxy, slow down guessing | [`address`], [`throttle_bad_credentials`](ApiKeysBuilder::throttle_bad_credentials) |
 //! | write errors in your own format | [`errors`](ApiKeysBuilder::errors), [`rejection`] |

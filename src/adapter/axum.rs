@@ -61,7 +61,7 @@ impl IntoResponse for ArgumentRejection {
 fn caller(parts: &Parts) -> Result<&Caller, ArgumentRejection> {
     match Authentication::of(&parts.extensions) {
         Some(Authentication { caller: Caller::Session { .. }, .. }) => {
-            let missing = "a session's principal needs `ApiKeys::layer` or `authorize` outside this route, and \
+            let missing = "a session of several owners has a principal only inside `ApiKeys::layer` or `authorize`, with \
                  `ApiKeysBuilder::organization`";
             Err(ArgumentRejection::new(Reason::Misconfigured(missing), parts))
         }
@@ -112,9 +112,11 @@ impl<S: Send + Sync> FromRequestParts<S> for SystemPrincipal {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ArgumentRejection> {
         let authentication = Authentication::of(&parts.extensions);
-        // A session never belongs to the system, whatever organization is selected.
-        let is_session = authentication.is_some_and(|of| matches!(of.caller, Caller::Session { .. }));
-        if !is_session {
+        // A session of organizations is not one of the system, whichever is selected.
+        let is_of_organizations = authentication.is_some_and(
+            |of| matches!(&of.caller, Caller::Session { session, .. } if !session.is_of_system()),
+        );
+        if !is_of_organizations {
             principal(parts)?;
         }
         Self::from_extensions(&parts.extensions)

@@ -56,14 +56,14 @@ impl Principal {
     /// # Errors
     ///
     /// `UNAUTHENTICATED` for an anonymous request, if such requests are accepted; `INTERNAL` if there is no outer layer,
-    /// or a session has no organization.
+    /// or a session has several owners and none is selected.
     #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
     pub fn from_tonic<T>(request: &Request<T>) -> Result<&Self, Status> {
         match Authentication::of(request.extensions()).map(|authentication| &authentication.caller) {
             Some(Caller::Principal(principal)) => Ok(principal),
             Some(Caller::Anonymous) => Err(Status::unauthenticated("no credential was presented")),
             Some(Caller::Session { .. }) => {
-                Err(Status::internal("a session's principal needs `ApiKeysBuilder::organization`"))
+                Err(Status::internal("a session of several owners needs `ApiKeysBuilder::organization`"))
             }
             None => {
                 Err(Status::internal("`Principal::from_tonic` needs `ApiKeys::layer` outside this service"))

@@ -21,7 +21,7 @@ pub(crate) enum Caller {
     Anonymous,
     /// A caller that acts for a known tenant.
     Principal(Principal),
-    /// A person who may act for several organizations, before one is selected.
+    /// A person who may act for several owners, before one is selected.
     Session { session: Arc<Session>, scheme: &'static str },
 }
 

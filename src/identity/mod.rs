@@ -3,26 +3,29 @@
 //! - [`Principal`]: the authenticated caller of a request, by its key or its session.
 //! - [`SessionAuthenticator`]: verifies people's [sessions](Session), for applications with a dashboard beside keys.
 //! - [`OrganizationRule`]: selects the organization a request acts for, where the key alone does not.
-//! - [`Role`], [`OrganizationPrincipal`], [`SystemPrincipal`]: roles of people, and keys of the system.
+//! - [`Role`], [`OrganizationPrincipal`], [`SystemPrincipal`]: roles of people, and the two tiers.
 //! - [`Owned`]: a value that only its owner can access.
 //!
 //! # Sessions
 //!
-//! An application implements [`SessionAuthenticator`] and gives it to
+//! An application gives a function or a [`SessionAuthenticator`] to
 //! [`ApiKeysBuilder::sessions`](crate::ApiKeysBuilder::sessions). A session is then a [`Principal`] like any other:
 //! with scopes, isolation and rate limits.
 //!
-//! A session belongs to a person who may be a member of several organizations. The [`OrganizationRule`] of the
-//! assembly selects the one a request acts for. A session never belongs to the [system tier](Principal::is_of_system).
+//! A session acts for one owner in each request: an organization, in one mode. If it has only one, it acts for that.
+//! Otherwise the [`OrganizationRule`] of the assembly selects it by what the request says; what the request leaves open is
+//! never guessed, but rejected.
+//!
+//! A session of the application's staff has the [system](crate::key::Owner::system) as its owner, and is of the
+//! [system tier](Principal::is_of_system): like a key of the system it may use [system
+//! routes](crate::route::Access::System), and acts for the organization that a request names. See
+//! [`Authority::system`](crate::Authority::system) for managing keys of all organizations.
 //!
 //! ```
-//! use async_trait::async_trait;
-//! use tower_api_keys::identity::{Role, Session, SessionAuthenticator};
-//! use tower_api_keys::key::{Mode, SecretString};
+//! use tower_api_keys::identity::{OrganizationRule, Role, Session};
+//! use tower_api_keys::key::{Mode, Owner, SecretString};
 //! use tower_api_keys::scope::ScopeSet;
-//! use tower_api_keys::store::StoreError;
-//!
-//! struct Tokens;
+//! # use tower_api_keys::{ApiKeys, KeyFormat, MemoryStore};
 //!
 //! struct Claims {
 //!     subject: String,
@@ -35,17 +38,21 @@
 //!     # None
 //! }
 //!
-//! #[async_trait]
-//! impl SessionAuthenticator for Tokens {
-//!     async fn authenticate(&self, token: &SecretString) -> Result<Option<Session>, StoreError> {
-//!         let Some(claims) = verify(token.expose_secret()) else { return Ok(None) };
-//!         // Only now, from a verified token.
-//!         let Ok(organization) = claims.organization.parse() else { return Ok(None) };
-//!         let scopes = ScopeSet::parse_list(["invoice:read"]).unwrap_or_default();
-//!         let session = Session::new(claims.subject, Mode::Live);
-//!         Ok(Some(session.with_organization(organization, Role::of_rank(1), scopes)))
-//!     }
+//! fn session(token: &SecretString) -> Option<Session> {
+//!     let claims = verify(token.expose_secret())?;
+//!     // Only now, from a verified token.
+//!     let owner = Owner::organization(claims.organization.parse().ok()?, Mode::Live);
+//!     let scopes = ScopeSet::parse_list(["invoice:read"]).ok()?;
+//!     Some(Session::new(claims.subject).with_owner(owner, Role::of_rank(1), scopes))
 //! }
+//!
+//! let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+//!     .bearer()
+//!     .sessions(session)
+//!     .organization(OrganizationRule::context())
+//!     .route("GET", "/invoices", "invoice:read")
+//!     .build()?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Isolation
@@ -117,5 +124,6 @@ pub use owned::Owned;
 pub(crate) use principal::{Companion, Identity};
 pub use principal::{Principal, SecretStatus};
 pub use role::Role;
+pub(crate) use session::Membership;
 pub use session::{Session, SessionAuthenticator};
 pub use tier::{OrganizationPrincipal, SystemPrincipal};

@@ -10,20 +10,24 @@ use super::{Principal, Role};
 /// Without a rule, a key of an organization acts for its owner, and a system key for none.
 ///
 /// [`named_in`](Self::named_in) requires clients to name their own organization in a header field as well.
-/// [`context`](Self::context) also selects the organization for system keys and for [sessions](super::Session):
+/// [`context`](Self::context) also selects the organization for callers of the system and for [sessions](super::Session):
 ///
-/// | | a key of an organization | a key of the system | a session |
+/// | | a key of an organization | a key of the system, a session of staff | another session |
 /// |---|---|---|---|
-/// | acts for | its own | that of the route, otherwise of the header; 400 if neither names one | that of the route, otherwise of the cookie; 400 if neither names one |
+/// | acts for | its own | that of the route, otherwise of the header; 400 if neither names one | that of the route, otherwise of the cookie, otherwise the only one that it has; 400 if it has several |
 /// | route parameter of another | 404 | - | 404 if it is not a member |
 /// | cookie | ignored | ignored | without a route parameter: 404 if it is not a member |
 /// | header of another | 403, unless [ignored](Self::ignore_header_of_organization_keys) | with a route parameter: 403 | 403 |
+/// | [mode field](Self::mode_header) of another mode | 403 | 403 | 403, or 404 if the organization is selected |
 ///
 /// An organization that does not exist gets the same 404 as one that the caller cannot act for. The rule does not
-/// know whether the organization that a system key selects exists; the application looks it up. A repeated header or
+/// know whether the organization that a caller of the system selects exists; the application looks it up. A repeated header or
 /// cookie is rejected with 403 where it is read, even if both values are equal; an empty one counts as absent.
 ///
 /// [System routes](crate::route::Access::System), and routes without a rule, act for no organization.
+///
+/// The mode is that of the key. A session that has several modes where it acts needs the [mode
+/// field](Self::mode_header): 400 without it.
 ///
 /// ```
 /// use tower_api_keys::identity::OrganizationRule;
@@ -34,7 +38,8 @@ use super::{Principal, Role};
 /// let context = OrganizationRule::context()
 ///     .header("x-organization-id")
 ///     .route_parameter("orgId")
-///     .session_cookie("selectedOrganization");
+///     .session_cookie("selectedOrganization")
+///     .mode_header("x-mode");
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
@@ -59,6 +64,7 @@ pub(crate) struct Context {
     pub(crate) header_is_ignored: bool,
     pub(crate) parameter: Option<String>,
     pub(crate) cookie: Option<String>,
+    pub(crate) mode: Option<HeaderName>,
     pub(crate) roles: Option<Arc<RoleFn>>,
 }
 
@@ -87,7 +93,7 @@ impl OrganizationRule {
         Self { selection: Selection::Context(Context::default()), fault: None }
     }
 
-    /// Sets the header field that selects the organization of a system key, and must match for every other caller.
+    /// Sets the header field that selects the organization of a caller of the system, and must match for every other caller.
     pub fn header(mut self, header: impl AsRef<str>) -> Self {
         let (header, fault) = name(header.as_ref());
         self.fault = self.fault.or(fault);
@@ -113,6 +119,14 @@ impl OrganizationRule {
     /// the session itself is sent in a header field that no browser sends automatically.
     pub fn session_cookie(self, name: impl Into<String>) -> Self {
         self.change(|to| to.cookie = Some(name.into()))
+    }
+
+    /// Sets the header field that selects the mode of a session that has several: `live` or `test`. Where it is sent, it
+    /// must match for every other caller. A repeated field is rejected with 403; an empty one counts as absent.
+    pub fn mode_header(mut self, header: impl AsRef<str>) -> Self {
+        let (header, fault) = name(header.as_ref());
+        self.fault = self.fault.or(fault);
+        self.change(|to| to.mode = Some(header))
     }
 
     /// Gives each key a role in the organization it acts for, so that routes can require
@@ -149,6 +163,7 @@ impl fmt::Debug for Context {
             .field("header", &self.header)
             .field("parameter", &self.parameter)
             .field("cookie", &self.cookie)
+            .field("mode", &self.mode)
             .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use http::Extensions;
 
-use super::{Authentication, Role, Session};
+use super::{Authentication, Membership, Role, Session};
 #[cfg(feature = "json")]
 use crate::InvalidValue;
 use crate::clock::Timestamp;
@@ -60,15 +60,18 @@ pub(crate) struct Companion {
 pub(crate) enum Identity {
     /// Acts for the key's owner, unless an organization rule has selected another organization.
     Key { record: Arc<KeyRecord>, acting: Option<Arc<Acting>> },
-    /// A session acts for no organization before one is selected. Boxed, so that the principals of keys are small:
-    /// each is moved several times in each request.
+    /// Boxed, so that the principals of keys are small: each is moved several times in each request.
     Session(Arc<ActingSession>),
 }
 
+#[derive(Clone)]
 pub(crate) struct ActingSession {
     pub(crate) session: Arc<Session>,
+    owner: Owner,
+    role: Role,
     scopes: ScopeSet,
-    acting: Acting,
+    /// Whether an organization rule has selected the owner.
+    is_selected: bool,
 }
 
 /// The organization a caller acts for, and its role there.
@@ -82,28 +85,29 @@ impl Principal {
         Self { identity: Identity::Key { record, acting: None }, scheme, rare: None }
     }
 
-    /// The key, with its own scopes and mode, acting for `organization`. A session is unchanged.
+    /// The caller, with its own scopes and mode, acting for `organization`. A session of an organization keeps its own,
+    /// and every session its role.
     pub(crate) fn acting_for(&self, organization: OrganizationId, role: Option<Role>) -> Self {
         let mut principal = self.clone();
-        if let Identity::Key { record, acting } = &mut principal.identity {
-            let owner = Owner::organization(organization, record.owner.mode);
-            *acting = Some(Arc::new(Acting { owner, role }));
+        let owner = Owner::organization(organization, self.mode());
+        match &mut principal.identity {
+            Identity::Key { acting, .. } => *acting = Some(Arc::new(Acting { owner, role })),
+            Identity::Session(acting) => {
+                let acting = Arc::make_mut(acting);
+                acting.is_selected = true;
+                if acting.session.is_of_system() {
+                    acting.owner = owner;
+                }
+            }
         }
         principal
     }
 
-    /// The session acting for one of its organizations; `None` if it is not a member.
-    pub(crate) fn of_session(
-        session: &Arc<Session>,
-        scheme: &'static str,
-        organization: &str,
-    ) -> Option<Self> {
-        let membership = session.membership(organization)?;
-        let owner = Owner::organization(membership.organization.clone(), session.mode());
-        let acting = Acting { owner, role: Some(membership.role) };
-        let (session, scopes) = (session.clone(), membership.scopes.clone());
-        let identity = Identity::Session(Arc::new(ActingSession { session, scopes, acting }));
-        Some(Self { identity, scheme, rare: None })
+    /// The session acting by one of its memberships.
+    pub(crate) fn of_session(session: &Arc<Session>, membership: &Membership, scheme: &'static str) -> Self {
+        let Membership { owner, role, scopes } = membership.clone();
+        let acting = ActingSession { session: session.clone(), owner, role, scopes, is_selected: false };
+        Self { identity: Identity::Session(Arc::new(acting)), scheme, rare: None }
     }
 
     /// The principal of a request; `None` if the request is anonymous, or there is no outer layer.
@@ -146,11 +150,11 @@ impl Principal {
         match &self.identity {
             Identity::Key { record, acting: None } => &record.owner,
             Identity::Key { acting: Some(acting), .. } => &acting.owner,
-            Identity::Session(session) => &session.acting.owner,
+            Identity::Session(acting) => &acting.owner,
         }
     }
 
-    /// The organization in which the caller acts. A system key has none unless a rule selects one.
+    /// The organization in which the caller acts. A caller of the system has none unless a rule selects one.
     pub fn organization(&self) -> Option<&OrganizationId> {
         match &self.owner().tenant {
             Tenant::Organization(organization) => Some(organization),
@@ -158,18 +162,25 @@ impl Principal {
         }
     }
 
-    /// Whether the caller is of the system tier: its key belongs to the [system](Tenant::System), above all organizations
-    /// and in none of them, whichever organization it acts in. Keys of organizations and sessions never are.
+    /// Whether the caller is of the system tier: its key belongs to the [system](Tenant::System), or its session is one of
+    /// the application's [staff](Session::with_owner). It is above all organizations and in none of them, whichever
+    /// organization it acts in. Keys of organizations and their members' sessions never are.
     ///
-    /// Decided by the record stored with the key, never by its text or its scopes.
+    /// Decided by the record stored with the key, or by the authenticator of sessions, never by the key's text or by scopes.
     pub fn is_of_system(&self) -> bool {
-        matches!(&self.identity, Identity::Key { record, .. } if record.owner.tenant == Tenant::System)
+        match &self.identity {
+            Identity::Key { record, .. } => record.owner.tenant == Tenant::System,
+            Identity::Session(acting) => acting.session.is_of_system(),
+        }
     }
 
     /// The caller's role in the organization in which it acts. A session always has one; a key has one if the [rule
     /// assigns roles to keys](super::OrganizationRule::key_roles).
     pub fn role(&self) -> Option<Role> {
-        self.acting()?.role
+        match &self.identity {
+            Identity::Key { acting, .. } => acting.as_ref()?.role,
+            Identity::Session(acting) => Some(acting.role),
+        }
     }
 
     /// Live or test.
@@ -306,13 +317,9 @@ impl Principal {
 
     /// Whether an organization was selected for the caller.
     pub(crate) fn is_in_context(&self) -> bool {
-        self.acting().is_some()
-    }
-
-    fn acting(&self) -> Option<&Acting> {
         match &self.identity {
-            Identity::Key { acting, .. } => acting.as_deref(),
-            Identity::Session(session) => Some(&session.acting),
+            Identity::Key { acting, .. } => acting.is_some(),
+            Identity::Session(acting) => acting.is_selected,
         }
     }
 }

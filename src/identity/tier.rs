@@ -5,7 +5,7 @@ use http::Extensions;
 use super::Principal;
 use crate::key::OrganizationId;
 
-/// A caller that acts for one organization: with its own key, in a session, or with a system key that names the
+/// A caller that acts for one organization: with its own key, in a session, or as a caller of the system that names the
 /// organization.
 ///
 /// Only an [`OrganizationRule`](super::OrganizationRule) makes one, so a handler that takes it cannot run if the rule
@@ -27,7 +27,8 @@ pub struct OrganizationPrincipal {
     organization: OrganizationId,
 }
 
-/// A caller of the system. Keys of organizations and sessions never are, whatever their scopes.
+/// A caller of the system: with a system key, or in a session of the application's staff. Others never are, whatever
+/// their scopes.
 ///
 /// With the feature `axum` it is an argument of handlers; all other callers are rejected with 403.
 ///
@@ -60,7 +61,7 @@ impl OrganizationPrincipal {
 }
 
 impl SystemPrincipal {
-    /// The caller of the request; `None` if it is not a system key.
+    /// The caller of the request; `None` if it is not one of the system.
     pub fn from_extensions(extensions: &Extensions) -> Option<Self> {
         let principal = Principal::from_extensions(extensions)?;
         principal.is_of_system().then(|| Self(principal.clone()))

@@ -33,6 +33,7 @@ mod peppers;
 mod record;
 mod secret;
 mod short_text;
+mod status;
 
 pub use actor::Actor;
 pub use digest::Digest;
@@ -52,3 +53,4 @@ pub use peppers::Peppers;
 pub use record::{KeyRecord, KeyState, NextSecret, PreviousSecret};
 pub use secret::SecretString;
 pub use short_text::ShortText;
+pub use status::KeyStatus;

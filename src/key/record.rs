@@ -99,13 +99,6 @@ impl KeyRecord {
         &mut self.extras
     }
 
-    /// Whether the key works at this instant.
-    pub(crate) fn is_active_at(&self, instant: Timestamp) -> bool {
-        self.state == KeyState::Active
-            && self.extras.not_before.is_none_or(|start| start <= instant)
-            && self.expires_at.is_none_or(|end| instant < end)
-    }
-
     /// Every digest that a lookup must find the key by.
     pub(crate) fn digests(&self) -> impl Iterator<Item = Digest> {
         let previous = self.extras.previous.as_ref().map(|previous| previous.digest);

@@ -1,7 +1,7 @@
 use super::settings::Settings;
 use super::{AuditEvent, Authority, Forbidden, KeyAction, KeyView, ManageError, NewKey, rules};
 use crate::clock::Timestamp;
-use crate::key::{Digest, Extras, KeyId, KeyRecord, KeyState};
+use crate::key::{Digest, Extras, KeyId, KeyRecord, KeyState, KeyStatus};
 use crate::scope::ScopeSet;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -28,7 +28,7 @@ impl Attempt<'_> {
     /// long ago: a body can take any time to arrive. Otherwise a caller that expects a revocation or a removal of
     /// scopes could create its next key after it.
     pub(super) async fn caller_is_still_valid(&self) -> Result<(), ManageError> {
-        let Some(caller) = self.authority.bound() else { return Ok(()) };
+        let Some(caller) = self.authority.caller() else { return Ok(()) };
         let Some(own) = caller.record() else {
             // Of a session only the expiry is known.
             let is_over = caller.expires_at().is_some_and(|end| end <= self.now);
@@ -59,7 +59,7 @@ impl Attempt<'_> {
     }
 
     fn is_unchanged(&self, own: &KeyRecord, stored: &KeyRecord, scopes: &ScopeSet) -> bool {
-        stored.is_active_at(self.now)
+        KeyStatus::of(stored, self.now) == KeyStatus::Active
             && stored.secret_created_at == own.secret_created_at
             && scopes.is_subset_of(&stored.scopes)
     }
@@ -68,7 +68,7 @@ impl Attempt<'_> {
     /// [`caller_is_still_valid`](Self::caller_is_still_valid). When an owner replaces a leaked secret, the holder of
     /// the leaked one must not win the race.
     pub(super) fn is_own_and_ended(&self, stored: &KeyRecord) -> bool {
-        let Some((caller, own)) = self.authority.bound().and_then(|caller| Some((caller, caller.record()?)))
+        let Some((caller, own)) = self.authority.caller().and_then(|caller| Some((caller, caller.record()?)))
         else {
             return false;
         };

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::identity::Principal;
+use crate::identity::{Principal, SystemPrincipal};
 use crate::key::{Actor, Owner, Tenant};
 
 /// The authority under which keys are managed; it determines whose keys.
@@ -12,6 +12,7 @@ pub struct Authority(Holder);
 #[derive(Clone, Debug)]
 enum Holder {
     Principal(Principal),
+    System(SystemPrincipal, Owner),
     Operator(Owner, Option<Arc<str>>),
 }
 
@@ -30,6 +31,29 @@ impl Authority {
         Self(Holder::Operator(owner, None))
     }
 
+    /// A caller of the system tier, such as a session of the application's staff, that manages the keys of `owner` as the
+    /// [operator](Self::operator) does: what it grants is not bounded by what it holds.
+    ///
+    /// It needs the scopes for managing keys, as every caller does, and manages only keys of its own mode; of the other one
+    /// there are none. Keys and audit events name it.
+    ///
+    /// ```
+    /// use tower_api_keys::identity::SystemPrincipal;
+    /// use tower_api_keys::manage::{Authority, KeyChange, KeyManager, KeyView, ManageError};
+    ///
+    /// async fn raise_limit(
+    ///     staff: &SystemPrincipal,
+    ///     keys: &KeyManager,
+    ///     key: KeyView,
+    /// ) -> Result<KeyView, ManageError> {
+    ///     let authority = Authority::system(staff, key.owner);
+    ///     keys.update(&authority, &key.id, KeyChange::new().limit("requests", 5_000)).await
+    /// }
+    /// ```
+    pub fn system(caller: &SystemPrincipal, owner: Owner) -> Self {
+        Self(Holder::System(caller.clone(), owner))
+    }
+
     /// Names the person on whose behalf the operator acts, for audit and for keys that are created: 1 to 100 characters, not
     /// all blank, no control characters. Nothing else depends on the name. Does nothing for the caller of a request.
     #[must_use]
@@ -44,6 +68,7 @@ impl Authority {
     pub(super) fn for_owner(&self, owner: &Owner) -> Self {
         Self(match (&self.0, &owner.tenant) {
             (Holder::Operator(_, person), _) => Holder::Operator(owner.clone(), person.clone()),
+            (Holder::System(caller, _), _) => Holder::System(caller.clone(), owner.clone()),
             (Holder::Principal(principal), Tenant::Organization(organization))
                 if principal.owner() != owner =>
             {
@@ -57,17 +82,15 @@ impl Authority {
     pub fn owner(&self) -> &Owner {
         match &self.0 {
             Holder::Principal(principal) => principal.owner(),
-            Holder::Operator(owner, _) => owner,
+            Holder::System(_, owner) | Holder::Operator(owner, _) => owner,
         }
     }
 
     /// The caller that manages them.
     pub fn actor(&self) -> Actor {
         match &self.0 {
-            Holder::Principal(principal) if principal.session().is_some() => {
-                Actor::Session(*principal.key_id())
-            }
-            Holder::Principal(principal) => Actor::Key(*principal.key_id()),
+            Holder::Principal(caller) => actor(caller),
+            Holder::System(caller, _) => actor(caller.principal()),
             Holder::Operator(_, person) => Actor::Operator(person.clone()),
         }
     }
@@ -76,15 +99,31 @@ impl Authority {
     pub(super) fn person(&self) -> Option<&str> {
         match &self.0 {
             Holder::Operator(_, person) => person.as_deref(),
-            Holder::Principal(_) => None,
+            Holder::Principal(_) | Holder::System(..) => None,
         }
     }
 
-    /// The caller whose rights limit what this authority can grant; `None` for the operator.
+    /// The caller of a request, which needs scopes and has to be valid still; `None` for the operator.
+    pub(super) fn caller(&self) -> Option<&Principal> {
+        match &self.0 {
+            Holder::Principal(principal) => Some(principal),
+            Holder::System(caller, _) => Some(caller.principal()),
+            Holder::Operator(..) => None,
+        }
+    }
+
+    /// The caller whose rights limit what this authority can grant; `None` for the operator and those that act as one.
     pub(super) fn bound(&self) -> Option<&Principal> {
         match &self.0 {
             Holder::Principal(principal) => Some(principal),
-            Holder::Operator(..) => None,
+            Holder::System(..) | Holder::Operator(..) => None,
         }
+    }
+}
+
+fn actor(caller: &Principal) -> Actor {
+    match caller.session() {
+        Some(session) => Actor::Session(*session.id()),
+        None => Actor::Key(*caller.key_id()),
     }
 }

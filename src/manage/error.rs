@@ -70,7 +70,8 @@ pub enum Forbidden {
     /// The owner has as many keys as [it can have](super::KeyManager::with_max_keys). Delete some.
     #[error("the owner has as many keys as it can have")]
     TooManyKeys,
-    /// Only the application itself, as [`Authority::operator`](super::Authority::operator), may do this.
+    /// Only the application itself, as [`Authority::operator`](super::Authority::operator), may do this; over HTTP, only a
+    /// caller of the system.
     #[error("only the operator may do this")]
     OperatorOnly,
 }

@@ -84,7 +84,7 @@ impl KeyManager {
 
     fn begin_import<'a>(&'a self, authority: &'a Authority) -> Result<Attempt<'a>, ManageError> {
         let attempt = self.begin(authority, KeyAction::Import, None)?;
-        match authority.bound() {
+        match authority.caller() {
             Some(_) => Err(attempt.forbidden(Forbidden::OperatorOnly)),
             None => Ok(attempt),
         }

@@ -8,7 +8,7 @@ use super::{AuditEvent, Authority, CreatedKey, Forbidden, KeyAction, KeyView, Ma
 use crate::InvalidValue;
 use crate::clock::{Clock, SystemClock};
 use crate::identity::SecretStatus;
-use crate::key::{KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, Peppers};
+use crate::key::{KeyFormat, KeyId, KeyRecord, KeyState, KeyStatus, Mode, Owner, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::{KeyAdministration, KeyQuery, KeySelector, Page, StoreError, StoreErrorKind};
 
@@ -264,9 +264,9 @@ impl KeyManager {
         KeyQuery { secret_created_before: Some(now.saturating_sub(age)), ..KeyQuery::default() }
     }
 
-    /// A query for keys that work now.
-    pub fn active(&self) -> KeyQuery {
-        KeyQuery { active_at: Some(self.0.clock.now().timestamp()), ..KeyQuery::default() }
+    /// A query for keys that have this status now, for instance those that work.
+    pub fn of_status(&self, status: KeyStatus) -> KeyQuery {
+        KeyQuery { status_at: Some((status, self.0.clock.now().timestamp())), ..KeyQuery::default() }
     }
 
     /// A query for keys that end within `time`, or have ended.
@@ -290,6 +290,18 @@ impl KeyManager {
         let attempt = self.begin(authority, KeyAction::Read, Some(*id))?;
         let record = self.0.store.get(authority.owner(), id).await?.ok_or(ManageError::NotFound)?;
         Ok(KeyView::new(&record, attempt.now))
+    }
+
+    /// The key with this identifier, whatever its owner and state: for the operator, who has it from a log. Never expose it
+    /// to callers.
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](ManageError::Store).
+    pub async fn find_by_id(&self, id: &KeyId) -> Result<Option<KeyView>, ManageError> {
+        let now = self.0.clock.now().timestamp();
+        let found = self.0.store.find(KeySelector::Id(id)).await?;
+        Ok(found.map(|record| KeyView::new(&record, now)))
     }
 
     /// The key that this text is or was a secret of, whatever its owner and state: for the operator, to find a key that has
@@ -390,7 +402,9 @@ impl KeyManager {
         if authority.person().is_some_and(|name| !rules::is_name(name)) {
             return Err(ManageError::invalid("operator", "must be a name of 1 to 100 characters"));
         }
-        match authority.bound() {
+        match authority.caller() {
+            // A caller of the system reaches every organization, and no key of the other mode.
+            Some(caller) if caller.mode() != authority.owner().mode => Err(ManageError::NotFound),
             Some(caller) if !needed.is_met_by(caller.scopes()) => {
                 Err(attempt.forbidden(Forbidden::ManagementScope(needed.clone())))
             }

@@ -46,9 +46,50 @@
 //! # }
 //! ```
 //!
+//! # Operator and staff
+//!
+//! The application's own code and command line act as the [operator](Authority::operator), and can say for whom. Members of
+//! its staff, in a [session](crate::identity#sessions) of the system tier, act through
+//! [`Authority::system`]. Both reach the keys of every organization.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use tower_api_keys::key::{KeyStatus, Mode, Owner};
+//! use tower_api_keys::manage::{Authority, KeyChange};
+//! # use tower_api_keys::{ApiKeys, KeyFormat, MemoryStore, NewKey};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?).bearer().without_route_table().build()?;
+//! # let made = keys.manager().create_for("org_1", NewKey::new("Production").scope("invoice:read")).await?;
+//! # let (id, pasted) = (made.key.id, made.secret.expose_secret().to_owned());
+//! let ada = Authority::operator(Owner::organization("org_1".parse()?, Mode::Live)).by("ada");
+//! keys.manager().update(&ada, &id, KeyChange::new().scopes(["invoice:read"]).limit("reads", 5_000)).await?;
+//! keys.manager().rotate_on_first_use(&ada, &id, Duration::from_secs(3600)).await?;
+//! if let Some(leaked) = keys.manager().find_by_text(&pasted).await? {
+//!     // Of whatever organization it is.
+//!     let ada = Authority::operator(leaked.owner).by("ada");
+//!     keys.manager().revoke_with_descendants(&ada, &leaked.id).await?;
+//! }
+//!
+//! let mut query = keys.manager().of_status(KeyStatus::Revoked);
+//! query.name_prefix = Some("Prod".to_owned());
+//! let revoked = keys.manager().list_all(&query).await?.keys;
+//! assert_eq!((revoked.len(), revoked[0].limits["reads"].get()), (1, 5_000));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A page for staff needs no handler for most of that: `KeyRoutes::for_staff`.
+//!
+//! # Keys from elsewhere, and links
+//!
 //! An existing key, for instance from an environment variable, is [imported](KeyManager::import).
 //!
 //! A one-time key, for instance in a link, is [redeemed](KeyManager::redeem).
+//!
+//! # Over HTTP
 //!
 //! With the feature `axum`, [`ApiKeys::key_routes`](crate::ApiKeys) serves the same over HTTP.
 
@@ -80,4 +121,6 @@ pub use new_key::NewKey;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use routes::KeyRoutes;
-pub use view::{CreatedKey, KeyStatus, KeyView};
+#[cfg(feature = "axum")]
+pub(crate) use routes::whoami;
+pub use view::{CreatedKey, KeyView};

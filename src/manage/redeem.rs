@@ -1,6 +1,6 @@
 use super::attempt::MAX_ATTEMPTS;
-use super::{AuditEvent, KeyAction, KeyManager, KeyStatus, KeyView, ManageError};
-use crate::key::{Actor, KeyRecord, KeyState};
+use super::{AuditEvent, KeyAction, KeyManager, KeyView, ManageError};
+use crate::key::{Actor, KeyRecord, KeyState, KeyStatus};
 use crate::store::{KeySelector, StoreError, StoreErrorKind};
 
 impl KeyManager {

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
 use super::attempt::Change;
-use super::{Authority, CreatedKey, Forbidden, KeyAction, KeyManager, KeyStatus, ManageError, rules};
+use super::{Authority, CreatedKey, Forbidden, KeyAction, KeyManager, ManageError, rules};
 use crate::clock::Timestamp;
-use crate::key::{KeyId, KeyRecord, NextSecret};
+use crate::key::{KeyId, KeyRecord, KeyStatus, NextSecret};
 
 impl KeyManager {
     /// Gives a key a new secret. The identifier stays. The old secret verifies for `grace` more, at most

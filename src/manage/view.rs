@@ -1,14 +1,20 @@
 use std::collections::BTreeMap;
-use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+#[cfg(feature = "json")]
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
 use crate::address::Network;
 use crate::clock::Timestamp;
-use crate::key::{Actor, KeyId, KeyRecord, KeyState, Metadata, Owner, SecretString};
+#[cfg(feature = "json")]
+use crate::key::Tenant;
+use crate::key::{Actor, KeyId, KeyRecord, KeyStatus, Metadata, Owner, SecretString};
 use crate::scope::ScopeSet;
 
 /// The properties of a key that may be shown: neither secret nor digest.
+///
+/// With the feature `json` it serializes, as the [key routes](crate::ApiKeys) show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyView {
@@ -32,6 +38,9 @@ pub struct KeyView {
     pub secret_created_at: Timestamp,
     /// How old the secret is.
     pub age: Duration,
+    /// Until when the secret before this one still verifies, if a [rotation](crate::manage::KeyManager::rotate) has left it a
+    /// grace period that is not over.
+    pub previous_valid_until: Option<Timestamp>,
     /// When it was last used, if the layer [records that](crate::ApiKeysBuilder::record_last_use), which it writes with a delay.
     pub last_used_at: Option<Timestamp>,
     /// The first instant at which it verifies.
@@ -52,22 +61,6 @@ pub struct KeyView {
     pub version: u64,
 }
 
-/// Whether a key works, and if not, why. Of several reasons, the one that lasts longest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum KeyStatus {
-    /// It works.
-    Active,
-    /// It does not work yet.
-    NotYetValid,
-    /// It is disabled.
-    Disabled,
-    /// It has expired.
-    Expired,
-    /// It is revoked for good.
-    Revoked,
-}
-
 /// A key with its secret, which is shown only now.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -80,6 +73,7 @@ pub struct CreatedKey {
 
 impl KeyView {
     pub(super) fn new(record: &KeyRecord, now: Timestamp) -> Self {
+        let previous = record.extras.previous.as_ref();
         Self {
             id: record.id,
             owner: record.owner.clone(),
@@ -91,6 +85,7 @@ impl KeyView {
             created_at: record.created_at,
             secret_created_at: record.secret_created_at,
             age: now.saturating_since(record.secret_created_at),
+            previous_valid_until: previous.map(|previous| previous.valid_until).filter(|end| *end > now),
             last_used_at: record.last_used_at,
             not_before: record.extras.not_before,
             expires_at: record.expires_at,
@@ -103,33 +98,38 @@ impl KeyView {
     }
 }
 
-impl KeyStatus {
-    pub(super) fn of(record: &KeyRecord, now: Timestamp) -> Self {
-        match record.state {
-            KeyState::Revoked { .. } => Self::Revoked,
-            _ if record.expires_at.is_some_and(|end| end <= now) => Self::Expired,
-            KeyState::Disabled => Self::Disabled,
-            KeyState::Active if record.extras.not_before.is_some_and(|start| now < start) => {
-                Self::NotYetValid
-            }
-            KeyState::Active => Self::Active,
-        }
-    }
-
-    /// `active`, `not_yet_valid`, `disabled`, `expired` or `revoked`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::NotYetValid => "not_yet_valid",
-            Self::Disabled => "disabled",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-        }
-    }
-}
-
-impl fmt::Display for KeyStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+#[cfg(feature = "json")]
+#[cfg_attr(docsrs, doc(cfg(feature = "json")))]
+impl Serialize for KeyView {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let texts = |networks: &[Network]| networks.iter().map(Network::to_string).collect::<Vec<_>>();
+        let networks = (!self.allowed_addresses.is_empty()).then(|| texts(&self.allowed_addresses));
+        let metadata = self.metadata.as_ref().and_then(|metadata| metadata.read::<serde_json::Value>().ok());
+        let organization = match &self.owner.tenant {
+            Tenant::Organization(organization) => Some(organization.as_str()),
+            Tenant::System => None,
+        };
+        let mut key = serializer.serialize_struct("KeyView", 19)?;
+        key.serialize_field("id", &self.id)?;
+        key.serialize_field("organization", &organization)?;
+        key.serialize_field("mode", &self.owner.mode)?;
+        key.serialize_field("name", &self.name)?;
+        key.serialize_field("hint", &self.hint)?;
+        key.serialize_field("nextHint", &self.next_hint)?;
+        key.serialize_field("scopes", &self.scopes)?;
+        key.serialize_field("status", &self.status)?;
+        key.serialize_field("createdAt", &self.created_at)?;
+        key.serialize_field("createdBy", &self.created_by.as_ref().map(Actor::to_string))?;
+        key.serialize_field("secretCreatedAt", &self.secret_created_at)?;
+        key.serialize_field("ageDays", &(self.age.as_secs() / (24 * 60 * 60)))?;
+        key.serialize_field("previousValidUntil", &self.previous_valid_until)?;
+        key.serialize_field("lastUsedAt", &self.last_used_at)?;
+        key.serialize_field("notBefore", &self.not_before)?;
+        key.serialize_field("expiresAt", &self.expires_at)?;
+        key.serialize_field("limits", &self.limits)?;
+        // `null` for a key without restriction: an empty array would read as from nowhere.
+        key.serialize_field("allowedAddresses", &networks)?;
+        key.serialize_field("metadata", &metadata)?;
+        key.end()
     }
 }

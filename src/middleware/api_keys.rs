@@ -247,6 +247,41 @@ impl<F: ErrorFormat<axum::body::Body>> ApiKeys<F> {
     pub fn key_routes_of(&self, manager: KeyManager) -> crate::manage::KeyRoutes<Self> {
         crate::manage::KeyRoutes::new(manager, self.clone())
     }
+
+    /// Tells a caller who it is: a client that its key works, what for and until when. Goes where the application wants it,
+    /// inside of [`layer`](Self::layer), with a rule that every caller meets.
+    ///
+    /// ```
+    /// use axum::Router;
+    /// use tower_api_keys::store::MemoryStore;
+    /// use tower_api_keys::{Access, ApiKeys, KeyFormat};
+    ///
+    /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+    ///     .header("x-api-key")
+    ///     .route("GET", "/whoami", Access::AnyKey)
+    ///     .build()?;
+    /// let app: Router = Router::new().route("/whoami", keys.whoami_route()).layer(keys.layer());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// ```json
+    /// {"id":"k7Jc0qWvTz4n8XsB","name":"Production","organization":"acme","mode":"live","scopes":["workflows:read"],
+    ///  "createdAt":"2023-12-14T05:20:00Z","expiresAt":null,"secretRetiredUntil":null}
+    /// ```
+    ///
+    /// `organization` is the one for which the caller acts, `null` for none. `createdAt` is `null` for a session.
+    /// `secretRetiredUntil` is `null` for the secret in use, and the end of its grace period for one that a rotation has
+    /// replaced: the client has to change to the new one. [Metadata](crate::key::Metadata) are not shown: they are the
+    /// application's notes about a key, which [`key_routes`](Self::key_routes) show to callers that may read keys.
+    ///
+    /// It is no part of the key routes, where every name is that of a key, and a caller needs a scope to read keys.
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+    pub fn whoami_route<S>(&self) -> axum::routing::MethodRouter<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        crate::manage::whoami(self.clone())
+    }
 }
 
 /// The format of the assembly's own errors.

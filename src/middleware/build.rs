@@ -233,15 +233,11 @@ impl<F> ApiKeysBuilder<F> {
                 "nothing comes with a session, so companions and sessions exclude each other",
             );
         }
-        let selects = self.organization.as_ref().is_some_and(|rule| match &rule.selection {
-            Selection::Context(context) => context.parameter.is_some() || context.cookie.is_some(),
-            Selection::Named { .. } => false,
-        });
-        if !selects {
+        let rule = self.organization.as_ref().map(|rule| &rule.selection);
+        if !matches!(rule, Some(Selection::Context(_))) {
             self.fault(
                 "sessions",
-                "a session acts for the organization of a route parameter or a cookie: add `organization` with \
-                 `OrganizationRule::context` and one of the two",
+                "a rule has to say for whom a session acts: add `organization` with `OrganizationRule::context`",
             );
         }
     }

@@ -164,7 +164,7 @@ impl<F> ApiKeysBuilder<F> {
     }
 
     /// Verifies people's [sessions](crate::identity::Session) with `sessions`. Needs an
-    /// [organization rule](Self::organization) that says for which organization a session acts.
+    /// [organization rule](Self::organization) that says for whom a session acts.
     ///
     /// ```
     /// use tower_api_keys::identity::{OrganizationRule, SessionAuthenticator};

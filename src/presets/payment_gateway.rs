@@ -6,7 +6,8 @@
 //!   [authenticator](crate::ApiKeysBuilder::sessions).
 //! - Two tiers. A key of an organization acts for it; `X-Organization-ID` is optional and has to match. A system key
 //!   acts for the organization of the route or of that header, and only it can use the system's routes. A session
-//!   acts for the organization of the route, otherwise of the cookie `selectedOrganization`.
+//!   acts for the organization of the route, otherwise of the cookie `selectedOrganization`, otherwise for the only one
+//!   that it has. A session of [staff](crate::identity::Session::with_owner) is as a system key.
 //! - Scopes `resource:action` by route, and a role for sessions; keys have none. A route without a rule is rejected.
 //! - For each caller 500 requests in any 5 minutes and 100 in any minute, both together.
 //! - One-time portal links have their own [`KeyManager`](crate::manage::KeyManager) with its own format and store,

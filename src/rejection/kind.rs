@@ -9,9 +9,9 @@ pub enum ErrorKind {
     AmbiguousCredentials,
     /// 429: the caller has exceeded a rate limit. Never means that the limiter failed.
     RateLimited,
-    /// 400: the request does not name the organization it is for.
+    /// 400: the request does not name the organization it is for, or the mode.
     OrganizationMissing,
-    /// 403: the organization that the request names is not the caller's.
+    /// 403: the organization that the request names is not the caller's, or the mode.
     OrganizationMismatch,
     /// 404: the caller cannot act for the organization of the request, or it does not exist.
     OrganizationNotFound,
@@ -90,8 +90,8 @@ impl ErrorKind {
             Self::Unauthenticated => "The credential is missing or not valid.",
             Self::AmbiguousCredentials => "More than one credential was sent. Send exactly one.",
             Self::RateLimited => "The rate limit is used up. Try again after the time in Retry-After.",
-            Self::OrganizationMissing => "The request has to name an organization.",
-            Self::OrganizationMismatch => "The organization is not that of the key.",
+            Self::OrganizationMissing => "The request has to name an organization or a mode.",
+            Self::OrganizationMismatch => "The organization or mode is not that of the key.",
             Self::OrganizationNotFound => "There is no such organization.",
             Self::Forbidden => "The key may not do this.",
             Self::NotFound => "The resource does not exist.",

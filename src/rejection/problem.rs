@@ -110,10 +110,20 @@ fn body(error: &ApiError<'_>) -> &'static str {
             "The rate limit is used up. Try again after the time in Retry-After."
         ),
         (ErrorKind::OrganizationMissing, _) => {
-            problem!("Bad Request", 400, "organization_missing", "The request has to name an organization.")
+            problem!(
+                "Bad Request",
+                400,
+                "organization_missing",
+                "The request has to name an organization or a mode."
+            )
         }
         (ErrorKind::OrganizationMismatch, _) => {
-            problem!("Forbidden", 403, "organization_mismatch", "The organization is not that of the key.")
+            problem!(
+                "Forbidden",
+                403,
+                "organization_mismatch",
+                "The organization or mode is not that of the key."
+            )
         }
         (ErrorKind::OrganizationNotFound, _) => {
             problem!("Not Found", 404, "organization_not_found", "There is no such organization.")

@@ -18,7 +18,7 @@ use crate::store::StoreError;
 /// | [`Unauthenticated`](ErrorKind::Unauthenticated) | `credential_missing`, `credential_malformed`, `key_unknown`, `secret_mismatch`, `mode_mismatch`, `key_revoked`, `key_disabled`, `key_not_yet_valid`, `key_expired`, `companion_missing`, `companion_invalid`, `companion_mismatch`, `session_token_missing`, `session_token_invalid`, `session_token_expired`, `session_unknown`, `session_expired` |
 /// | [`AmbiguousCredentials`](ErrorKind::AmbiguousCredentials) | `credential_conflict`, `credential_malformed` |
 /// | [`RateLimited`](ErrorKind::RateLimited) | `rate_limited`, `concurrency_limited`, `cost_exceeds_limit` and `credits_used_up` (waiting does not help), `throttled` |
-/// | [`OrganizationMissing`](ErrorKind::OrganizationMissing), [`OrganizationMismatch`](ErrorKind::OrganizationMismatch), [`OrganizationNotFound`](ErrorKind::OrganizationNotFound) | `organization_missing`, `organization_mismatch`, `organization_not_found` |
+/// | [`OrganizationMissing`](ErrorKind::OrganizationMissing), [`OrganizationMismatch`](ErrorKind::OrganizationMismatch), [`OrganizationNotFound`](ErrorKind::OrganizationNotFound) | `organization_missing`, `acting_mode_missing`, `organization_mismatch`, `acting_mode_mismatch`, `organization_not_found` |
 /// | [`Forbidden`](ErrorKind::Forbidden) | `address_not_allowed`, `scope_missing`, `tier_mismatch`, `role_too_low`, `route_not_covered`, `path_not_canonical` |
 /// | [`NotFound`](ErrorKind::NotFound) | `route_not_found` |
 /// | [`Unavailable`](ErrorKind::Unavailable) | `store_failed`, `store_panicked`, `limiter_failed` |
@@ -103,6 +103,12 @@ pub enum Reason {
     /// The caller cannot act for the organization of the request, whether or not it exists.
     #[error("the caller can't act for the organization of the request")]
     OrganizationNotFound,
+    /// The session has several modes, and the request does not name one.
+    #[error("the request names no mode, and the session has several")]
+    ActingModeMissing,
+    /// The request names a mode in which the caller can't act, or several.
+    #[error("the request names another mode than the caller's")]
+    ActingModeMismatch,
     /// The store or the session authenticator failed. Check its error.
     #[error("{0}")]
     StoreFailed(#[source] StoreError),
@@ -118,8 +124,8 @@ pub enum Reason {
     /// The caller lacks a scope.
     #[error("the key lacks the scope: {0}")]
     ScopeMissing(ScopeRequirement),
-    /// The route needs a system key, and the caller belongs to an organization.
-    #[error("the caller is not a system key")]
+    /// The route needs a caller of the system, and this one belongs to an organization.
+    #[error("the caller is not one of the system")]
     TierMismatch,
     /// The caller's role in the organization is lower than the route needs.
     #[error("the caller's role is too low")]
@@ -178,6 +184,8 @@ impl Reason {
             Self::OrganizationMissing => "organization_missing",
             Self::OrganizationMismatch => "organization_mismatch",
             Self::OrganizationNotFound => "organization_not_found",
+            Self::ActingModeMissing => "acting_mode_missing",
+            Self::ActingModeMismatch => "acting_mode_mismatch",
             Self::StoreFailed(_) => "store_failed",
             Self::StorePanicked => "store_panicked",
             Self::RateLimited(limited) if limited.quota.is_concurrent() => "concurrency_limited",
@@ -225,8 +233,8 @@ impl Reason {
             | Self::SessionTokenExpired => ErrorKind::Unauthenticated,
             Self::CompanionInvalid(reason) => reason.kind(),
             Self::RateLimited(_) | Self::Throttled(_) => ErrorKind::RateLimited,
-            Self::OrganizationMissing => ErrorKind::OrganizationMissing,
-            Self::OrganizationMismatch => ErrorKind::OrganizationMismatch,
+            Self::OrganizationMissing | Self::ActingModeMissing => ErrorKind::OrganizationMissing,
+            Self::OrganizationMismatch | Self::ActingModeMismatch => ErrorKind::OrganizationMismatch,
             Self::OrganizationNotFound => ErrorKind::OrganizationNotFound,
             Self::AddressNotAllowed
             | Self::TierMismatch
@@ -266,9 +274,11 @@ impl Reason {
             | Self::SessionTokenExpired => Check::State,
             Self::Throttled(_) => Check::Throttle,
             Self::AddressNotAllowed => Check::Address,
-            Self::OrganizationMissing | Self::OrganizationMismatch | Self::OrganizationNotFound => {
-                Check::Organization
-            }
+            Self::OrganizationMissing
+            | Self::OrganizationMismatch
+            | Self::OrganizationNotFound
+            | Self::ActingModeMissing
+            | Self::ActingModeMismatch => Check::Organization,
             Self::RateLimited(_) | Self::LimiterFailed(_) => Check::RateLimit,
             Self::TierMismatch
             | Self::RoleTooLow
@@ -316,6 +326,8 @@ pub(super) mod tests {
             Reason::OrganizationMissing,
             Reason::OrganizationMismatch,
             Reason::OrganizationNotFound,
+            Reason::ActingModeMissing,
+            Reason::ActingModeMismatch,
             Reason::StoreFailed(StoreError::new(StoreErrorKind::Unavailable)),
             Reason::StorePanicked,
             Reason::RateLimited(RateLimited { retry_after: Some(Duration::ZERO), ..limited.clone() }),

@@ -15,7 +15,7 @@ use crate::scope::ScopeRequirement;
 ///
 /// // A role and a scope.
 /// let invoices = Access::from(CREATE).with_role(EDITOR);
-/// // A key of the system, and a scope.
+/// // A caller of the system, and a scope.
 /// let settings = Access::from(SETTINGS).of_system();
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +26,8 @@ pub enum Access {
     AnyKey,
     /// Requests without a credential, and every authenticated key. A bad credential is still rejected.
     Public,
-    /// A caller of the [system tier](crate::Principal::is_of_system) that the inner rule accepts as well. Keys of
-    /// organizations and sessions are rejected, whatever their scopes.
+    /// A caller of the [system tier](crate::Principal::is_of_system) that the inner rule accepts as well. Others are
+    /// rejected, whatever their scopes.
     System(Box<Access>),
     /// A caller with at least this role that the inner rule accepts as well.
     ///

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use super::{KeyStore, QuotaChange, QuotaRow, StoreError, StoreErrorKind};
 use crate::InvalidValue;
 use crate::clock::Timestamp;
-use crate::key::{Actor, KeyId, KeyRecord, Owner};
+use crate::key::{Actor, KeyId, KeyRecord, KeyStatus, Mode, Owner};
+use crate::scope::Scope;
 
 /// The store operations that key management needs, in addition to the lookup.
 ///
@@ -161,10 +162,17 @@ pub struct KeyQuery {
     /// Only keys that were neither made nor used at or after this instant, as far as uses are
     /// [recorded](crate::ApiKeysBuilder::record_last_use).
     pub unused_since: Option<Timestamp>,
-    /// Only keys that work at this instant: neither disabled nor revoked, valid already and still.
-    pub active_at: Option<Timestamp>,
+    /// Only keys that have this status at this instant.
+    pub status_at: Option<(KeyStatus, Timestamp)>,
     /// Only keys that this actor has made.
     pub created_by: Option<Actor>,
+    /// Only keys of this mode, where those of all owners are listed.
+    pub mode: Option<Mode>,
+    /// Only keys that have this scope, [itself or through `resource:*`](crate::scope::ScopeSet::contains).
+    pub scope: Option<Scope>,
+    /// Only keys whose name begins with this text, byte for byte: upper and lower case differ, and no character stands for
+    /// others.
+    pub name_prefix: Option<String>,
     /// The maximum number of keys, clamped to 1..=1000.
     pub limit: usize,
 }
@@ -177,8 +185,11 @@ impl Default for KeyQuery {
             secret_created_before: None,
             expires_before: None,
             unused_since: None,
-            active_at: None,
+            status_at: None,
             created_by: None,
+            mode: None,
+            scope: None,
+            name_prefix: None,
             limit: 100,
         }
     }
@@ -196,8 +207,11 @@ impl KeyQuery {
             && self
                 .unused_since
                 .is_none_or(|instant| record.last_used_at.unwrap_or(record.created_at) < instant)
-            && self.active_at.is_none_or(|instant| record.is_active_at(instant))
+            && self.status_at.is_none_or(|(status, instant)| KeyStatus::of(record, instant) == status)
             && self.created_by.as_ref().is_none_or(|actor| record.created_by() == Some(actor))
+            && self.mode.is_none_or(|mode| record.owner.mode == mode)
+            && self.scope.as_ref().is_none_or(|scope| record.scopes.contains(scope))
+            && self.name_prefix.as_ref().is_none_or(|prefix| record.name.starts_with(&**prefix))
     }
 }
 

@@ -17,7 +17,8 @@ use self::tools::{
     next_secret, parse, peppered, record,
 };
 use super::{KeyAdministration, KeyQuery, KeySelector, QuotaChange};
-use crate::key::{Actor, KeyRecord, KeyState, Mode, NextSecret, Owner, PreviousSecret};
+use crate::key::{Actor, KeyRecord, KeyState, KeyStatus, Mode, NextSecret, Owner, PreviousSecret};
+use crate::scope::ScopeSet;
 
 /// Runs the whole suite, each part on an empty store from `new_store`.
 ///
@@ -431,7 +432,25 @@ async fn lists_what_a_query_matches<S: KeyAdministration>(store: &S) {
         insert(store, &key).await;
         records.push(key);
     }
+    // What stands for other text in a pattern of SQL is itself here.
+    for (name, scopes) in [
+        ("CI", "invoice:read"),
+        ("CI 2", "invoice:create invoice:read_all"),
+        ("ci", "invoice:*"),
+        ("C%I", "client_note:read invoice:create"),
+        ("C_I", "clientxnote:read"),
+        ("Ünal", "client_note:*"),
+    ] {
+        let mut key = record(name, &acme(), 7);
+        key.name = name.into();
+        key.scopes = ScopeSet::parse_list(scopes.split(' ')).expect("these are scopes");
+        insert(store, &key).await;
+        records.push(key);
+    }
     records.sort_by_key(|key| (key.created_at, key.id));
+    let scope = |scope| KeyQuery { scope: Some(parse(scope)), ..KeyQuery::default() };
+    let named = |prefix: &str| KeyQuery { name_prefix: Some(prefix.to_owned()), ..KeyQuery::default() };
+    let in_status = |status, at| KeyQuery { status_at: Some((status, at)), ..KeyQuery::default() };
     let queries = [
         KeyQuery::default(),
         KeyQuery { created_by: Some(ada), ..KeyQuery::default() },
@@ -446,8 +465,28 @@ async fn lists_what_a_query_matches<S: KeyAdministration>(store: &S) {
             ..KeyQuery::default()
         },
         KeyQuery { secret_created_before: Some(end(3)), ..KeyQuery::default() },
-        KeyQuery { active_at: Some(end(50)), ..KeyQuery::default() },
-        KeyQuery { active_at: Some(end(49)), ..KeyQuery::default() },
+        in_status(KeyStatus::Active, end(50)),
+        in_status(KeyStatus::Active, end(49)),
+        in_status(KeyStatus::NotYetValid, end(50)),
+        in_status(KeyStatus::Disabled, end(50)),
+        in_status(KeyStatus::Expired, end(50)),
+        in_status(KeyStatus::Revoked, end(50)),
+        scope("invoice:read"),
+        scope("invoice:*"),
+        scope("client_note:read"),
+        scope("nothing:read"),
+        named(""),
+        named("C"),
+        named("CI"),
+        named("ci"),
+        named("C%"),
+        named("C_"),
+        named("%"),
+        named("Ü"),
+        named("CI 2 and more"),
+        KeyQuery { scope: Some(parse("invoice:create")), ..named("C") },
+        KeyQuery { mode: Some(Mode::Live), ..KeyQuery::default() },
+        KeyQuery { mode: Some(Mode::Test), ..KeyQuery::default() },
     ];
     for owner in
         [None, Some(acme()), Some(globex()), Some(Owner::system(Mode::Test)), Some(Owner::system(Mode::Live))]

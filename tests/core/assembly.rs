@@ -123,7 +123,19 @@ fn every_fault_is_found_and_names_its_setting() {
             "sessions without a rule",
             good().bearer().sessions(NoSessions),
             "sessions",
-            "acts for the organization of a route parameter or a cookie",
+            "for whom a session acts",
+        ),
+        (
+            "sessions with a name",
+            good().bearer().sessions(NoSessions).organization(OrganizationRule::named_in("a")),
+            "sessions",
+            "OrganizationRule::context",
+        ),
+        (
+            "a mode field that is none",
+            good().organization(context().mode_header("a b")),
+            "organization",
+            "not the name",
         ),
         (
             "sessions that no extractor finds",

@@ -24,6 +24,7 @@ mod organization;
 mod rate_limit;
 mod rate_limit_layer;
 mod scope_properties;
+mod sessions;
 mod several_schemes;
 #[cfg(feature = "sqlite")]
 mod sqlite;

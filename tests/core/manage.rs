@@ -17,10 +17,11 @@ use tower::{Layer, ServiceExt};
 use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
 use tower_api_keys::clock::{ManualClock, Timestamp};
 use tower_api_keys::identity::SecretStatus;
-use tower_api_keys::key::{Actor, KeyFormat, KeyId, KeyRecord, KeyState, Metadata, Mode, Owner, Peppers};
+use tower_api_keys::key::{
+    Actor, KeyFormat, KeyId, KeyRecord, KeyState, KeyStatus, Metadata, Mode, Owner, Peppers,
+};
 use tower_api_keys::manage::{
-    AuditEvent, Authority, CreatedKey, Forbidden, KeyAction, KeyChange, KeyManager, KeyStatus, ManageError,
-    NewKey,
+    AuditEvent, Authority, CreatedKey, Forbidden, KeyAction, KeyChange, KeyManager, ManageError, NewKey,
 };
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::store::{
@@ -580,11 +581,15 @@ async fn a_rotation_keeps_the_id_and_the_old_secret_for_a_grace_period() {
         assert_eq!(second.key.created_at, START);
         assert_eq!(second.key.secret_created_at, START.saturating_add(DAY));
         assert_ne!(second.key.hint, first.key.hint, "the hint shows the new secret's last characters");
+        let grace_end = START.saturating_add(DAY + HOUR);
+        assert_eq!(second.key.previous_valid_until, Some(grace_end), "a listing tells how long both work");
         let (first, second) = (first.secret.expose_secret(), second.secret.expose_secret());
         world.clock.advance(HOUR - MILLISECOND);
         assert!(world.verifies(first).await && world.verifies(second).await, "within the grace");
         world.clock.advance(MILLISECOND);
         assert!(!world.verifies(first).await && world.verifies(second).await, "after it");
+        let after = world.manager.get(&operator(), &id).await.unwrap();
+        assert_eq!(after.previous_valid_until, None, "a grace that is over is none");
 
         let third = world.manager.rotate(&operator(), &id, HOUR).await.unwrap();
         let fourth = world.manager.rotate(&operator(), &id, HOUR).await.unwrap();

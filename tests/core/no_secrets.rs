@@ -256,7 +256,7 @@ fn companions_tokens_sessions_and_links_are_neither_logged_nor_in_debug_output()
                 shown += &answer;
             }
 
-            let session = Session::new("ada", Mode::Live);
+            let session = Session::new("ada");
             write!(shown, "{session:?}").unwrap();
             let dashboard = ApiKeys::builder(keys.clone(), format())
                 .bearer()
@@ -295,7 +295,7 @@ struct Dashboard;
 impl SessionAuthenticator for Dashboard {
     async fn authenticate(&self, token: &SecretString) -> Result<Option<Session>, StoreError> {
         let is_known = token.expose_secret().starts_with(SENTINEL);
-        Ok(is_known.then(|| Session::new("ada", Mode::Live)))
+        Ok(is_known.then(|| Session::new("ada")))
     }
 }
 

@@ -8,7 +8,7 @@ use http::{Request, Response, StatusCode};
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::identity::{OrganizationRule, Role, Session, SessionAuthenticator};
-use tower_api_keys::key::{Mode, SecretString};
+use tower_api_keys::key::{Mode, Owner, SecretString};
 use tower_api_keys::outcome::Call;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::StoreError;
@@ -131,8 +131,10 @@ async fn the_caller_of_a_session_is_known() {
     #[async_trait::async_trait]
     impl SessionAuthenticator for Ada {
         async fn authenticate(&self, _: &SecretString) -> Result<Option<Session>, StoreError> {
-            let (acme, role) = ("acme".parse().unwrap(), Role::of_rank(1));
-            Ok(Some(Session::new("ada", Mode::Live).with_organization(acme, role, ScopeSet::empty())))
+            let globex = Owner::organization("globex".parse().unwrap(), Mode::Live);
+            let role = Role::of_rank(1);
+            let ada = Session::new("ada").with_owner(acme(), role, ScopeSet::empty());
+            Ok(Some(ada.with_owner(globex, role, ScopeSet::empty())))
         }
     }
 

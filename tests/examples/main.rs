@@ -6,6 +6,7 @@ mod http2;
 #[path = "../support/server.rs"]
 mod server;
 
+mod admin;
 mod features;
 mod hyper_service;
 mod justpaid;

@@ -16,3 +16,5 @@ mod manage_routes;
 mod pasby_preset;
 mod payment_gateway_preset;
 mod paymongo_preset;
+mod staff_routes;
+mod whoami;

@@ -254,9 +254,9 @@ async fn a_key_is_read_and_changed_by_merge_patches_of_the_version_they_name() {
         }
     }
     let want = json!({
-        "id": id, "name": "Nightly", "hint": made["hint"], "scopes": ["workflows:read"], "status": "active",
-        "createdAt": made["createdAt"], "secretCreatedAt": made["secretCreatedAt"], "ageDays": 0,
-        "lastUsedAt": null, "notBefore": null, "expiresAt": end, "limits": {}, "allowedAddresses": null,
+        "id": id, "organization": "acme", "mode": "live", "name": "Nightly", "hint": made["hint"],
+        "nextHint": null, "scopes": ["workflows:read"], "status": "active", "createdAt": made["createdAt"],
+        "secretCreatedAt": made["secretCreatedAt"], "ageDays": 0, "previousValidUntil": null, "lastUsedAt": null, "notBefore": null, "expiresAt": end, "limits": {}, "allowedAddresses": null,
         "metadata": {"plan": "pro", "seats": {"used": 2}}, "createdBy": made["createdBy"],
     });
     assert_eq!(world.get(&format!("/{id}"), &caller).await.json(), want);
@@ -304,9 +304,10 @@ async fn a_key_is_made_listed_used_and_revoked() {
     assert_eq!(
         made,
         json!({
-            "id": id, "key": key, "name": "CI", "hint": hint, "scopes": ["workflows:read"], "status": "active",
+            "id": id, "key": key, "organization": "acme", "mode": "live", "name": "CI", "hint": hint,
+            "nextHint": null, "scopes": ["workflows:read"], "status": "active",
             "createdAt": "2023-12-14T05:20:00Z", "secretCreatedAt": "2023-12-14T05:20:00Z", "ageDays": 0,
-            "lastUsedAt": null, "notBefore": null, "expiresAt": null, "limits": {}, "allowedAddresses": null,
+            "previousValidUntil": null, "lastUsedAt": null, "notBefore": null, "expiresAt": null, "limits": {}, "allowedAddresses": null,
             "metadata": null, "createdBy": made["createdBy"],
         })
     );
@@ -644,6 +645,16 @@ async fn a_listing_comes_page_by_page_and_by_age() {
         ("?createdBy=operator%20ada", 0),
         ("?createdBy=operator&olderThanDays=90", 0),
         ("?status=active", 6),
+        ("?status=expired", 0),
+        ("?scope=workflows:read", 1),
+        ("?scope=workflows:*", 1),
+        ("?scope=runs:read", 0),
+        ("?namePrefix=key", 5),
+        ("?namePrefix=Key", 0),
+        ("?namePrefix=C", 1),
+        ("?namePrefix=%25", 0),
+        ("?namePrefix=_", 0),
+        ("?namePrefix=key&scope=api-keys:read&status=active", 1),
     ] {
         let page = world.get(query, &caller).await.json();
         assert_eq!(page["data"].as_array().unwrap().len(), want, "{query}");
@@ -661,7 +672,15 @@ async fn a_listing_comes_page_by_page_and_by_age() {
         ("?unusedForDays=-1", "unusedForDays"),
         ("?expiresWithinDays=soon", "expiresWithinDays"),
         ("?createdBy=ada", "createdBy"),
-        ("?status=revoked", "status"),
+        ("?createdBy=operator%20a%00b", "createdBy"),
+        ("?status=Active", "status"),
+        ("?status=", "status"),
+        ("?scope=", "scope"),
+        ("?scope=workflows", "scope"),
+        ("?scope=workflows:read%20runs:read", "scope"),
+        ("?scope=a:b&scope=c:d", "scope"),
+        ("?namePrefix=", "namePrefix"),
+        ("?namePrefix=a%00", "namePrefix"),
     ] {
         let answer = world.get(query, &caller).await;
         assert_eq!(

@@ -66,9 +66,12 @@ impl SessionAuthenticator for Sessions {
         self.0.fetch_add(1, Ordering::SeqCst);
         assert!(token.expose_secret() != "panics", "a bug");
         let scopes = ScopeSet::parse_list(["invoice:read", "api_key:*"]).unwrap();
-        let ada = Session::new("ada", Mode::Live)
-            .with_organization("acme".parse().unwrap(), ADMIN, scopes.clone())
-            .with_organization("globex".parse().unwrap(), VIEWER, scopes);
+        let owner = |name: &str| Owner::organization(name.parse().unwrap(), Mode::Live);
+        let ada = Session::new("ada").with_owner(owner("acme"), ADMIN, scopes.clone()).with_owner(
+            owner("globex"),
+            VIEWER,
+            scopes,
+        );
         match token.expose_secret() {
             "ada" => Ok(Some(ada.with_expiry(START.saturating_add(Duration::from_secs(60))))),
             "late" => Ok(Some(ada.with_expiry(START))),
@@ -228,8 +231,8 @@ async fn a_session_has_no_principal_before_its_organization_is_selected() {
     let limit = RateLimit::per_organization("api", quota());
     let limited = keys(&Sessions::default(), of_route()).await.limit(limit).without_route_table();
     assert_eq!(faults(limited), ["limit"]);
-    let unselected = keys(&Sessions::default(), OrganizationRule::context()).await.without_route_table();
-    assert_eq!(faults(unselected), ["sessions"]);
+    let unruled = keys_alone().await.sessions(Sessions::default()).without_route_table();
+    assert_eq!(faults(unruled), ["sessions"]);
 
     // `from_extensions` returns nothing, and a handler with an optional principal sees an anonymous request.
     let handler = async |request: Request<Body>| {

@@ -14,12 +14,14 @@ mod body;
 mod entity_tag;
 mod json;
 mod query;
+mod whoami;
 
 use self::body::Rotation;
 use self::entity_tag::{entity_tag, if_match};
-use super::{Authority, KeyAction, KeyManager, KeyView, ManageError};
-use crate::identity::{Authentication, Principal};
-use crate::key::KeyId;
+pub(crate) use self::whoami::whoami;
+use super::{Authority, Forbidden, KeyAction, KeyManager, KeyView, ManageError};
+use crate::identity::{Authentication, Principal, SystemPrincipal};
+use crate::key::{KeyId, Owner};
 use crate::rejection::{ApiError, ErrorFormat, FieldError, Reason, Rejection, Success, log};
 use crate::request::RequestView;
 
@@ -28,7 +30,7 @@ use crate::request::RequestView;
 ///
 /// | route | does | action |
 /// |---|---|---|
-/// | `GET /?limit=&cursor=&olderThanDays=&expiresWithinDays=&unusedForDays=&createdBy=&status=active` | lists keys, oldest first, 100 at a time | [`Read`](KeyAction::Read) |
+/// | `GET /?limit=&cursor=&olderThanDays=&expiresWithinDays=&unusedForDays=&createdBy=&status=&scope=&namePrefix=` | lists keys, oldest first, 100 at a time | [`Read`](KeyAction::Read) |
 /// | `POST /` with `{"name": …, "scopes": […], "expiresAt": …, "allowedAddresses": […], "metadata": {…}}` | creates a key; 201, with `key` | [`Create`](KeyAction::Create) |
 /// | `GET /{id}` | one key, also a revoked one | [`Read`](KeyAction::Read) |
 /// | `PATCH /{id}` with what changes of `name`, `scopes`, `expiresAt`, `notBefore`, `limits`, `allowedAddresses`, `metadata` | [updates](KeyManager::update) a key | [`Update`](KeyAction::Update) |
@@ -36,16 +38,18 @@ use crate::request::RequestView;
 /// | `POST /{id}/revoke` | revokes a key, which stays in the list; with `?descendants=true` also [what was made with it](KeyManager::revoke_with_descendants), and returns all that it revoked | [`Revoke`](KeyAction::Revoke) |
 /// | `DELETE /{id}` | removes a key for good; returns its identifier and `"deleted":true` | [`Delete`](KeyAction::Delete) |
 ///
-/// With [`delete_revokes`](Self::delete_revokes), `DELETE` revokes the key, also with `?descendants=true`, and the two routes below `/{id}` do not
+/// With [`for_staff`](Self::for_staff), they serve the keys of all organizations, and make none. With
+/// [`delete_revokes`](Self::delete_revokes), `DELETE` revokes the key, also with `?descendants=true`, and the two routes below `/{id}` do not
 /// exist.
 ///
 /// A key is shown as
 ///
 /// ```json
-/// {"id":"k7Jc0qWvTz4n8XsB","name":"Production","hint":"wfk_…45pq","scopes":["workflows:read"],"status":"active",
-///  "createdAt":"2023-12-14T05:20:00Z","secretCreatedAt":"2023-12-14T05:20:00Z","ageDays":0,"lastUsedAt":null,
+/// {"id":"k7Jc0qWvTz4n8XsB","organization":"acme","mode":"live","name":"Production","hint":"wfk_…45pq","nextHint":null,
+///  "scopes":["workflows:read"],"status":"active","createdAt":"2023-12-14T05:20:00Z","createdBy":"operator ada",
+///  "secretCreatedAt":"2023-12-14T05:20:00Z","ageDays":0,"previousValidUntil":null,"lastUsedAt":null,
 ///  "notBefore":null,"expiresAt":null,"limits":{"read":5000},"allowedAddresses":["192.0.2.0/24"],
-///  "metadata":{"plan":"pro"},"createdBy":"operator ada"}
+///  "metadata":{"plan":"pro"}}
 /// ```
 ///
 /// 1. A request without a principal is always rejected with 401.
@@ -86,17 +90,28 @@ pub struct KeyRoutes<F> {
     manager: KeyManager,
     errors: Arc<F>,
     delete_revokes: bool,
+    is_for_staff: bool,
 }
 
 impl<F: ErrorFormat<Body>> KeyRoutes<F> {
     /// The routes of `manager`, with responses in this format.
     pub fn new(manager: KeyManager, errors: F) -> Self {
-        Self { manager, errors: Arc::new(errors), delete_revokes: false }
+        Self { manager, errors: Arc::new(errors), delete_revokes: false, is_for_staff: false }
     }
 
     /// Makes `DELETE` revoke keys, and omits the routes below `/{id}`.
     pub fn delete_revokes(self) -> Self {
         Self { delete_revokes: true, ..self }
+    }
+
+    /// Serves the keys of all organizations and of the system, in the mode of the caller, to callers of the [system
+    /// tier](crate::Principal::is_of_system) alone: a page for the application's staff. Others get 403.
+    ///
+    /// Callers need the scopes for managing keys, and are not bound by what they hold otherwise, as
+    /// [`Authority::system`] says. They get no secrets: keys are neither made nor rotated here. Nest the routes where the
+    /// assembly wants callers [of the system](crate::route::Access::of_system).
+    pub fn for_staff(self) -> Self {
+        Self { is_for_staff: true, ..self }
     }
 
     /// The routes, to be nested in the application, inside of [`layer`](crate::ApiKeys::layer) or
@@ -105,18 +120,24 @@ impl<F: ErrorFormat<Body>> KeyRoutes<F> {
     where
         S: Clone + Send + Sync + 'static,
     {
-        let delete_revokes = self.delete_revokes;
-        let routes = Arc::new(Routes { manager: self.manager, errors: self.errors });
-        let router = Router::new().route("/", only("GET,HEAD,POST").get(list::<F>).post(create::<F>));
-        let one = only("GET,HEAD,PATCH,DELETE").get(read::<F>).patch(update::<F>);
-        let router = if delete_revokes {
-            router.route("/{key_id}", one.delete(revoke::<F>))
-        } else {
-            router
-                .route("/{key_id}", one.delete(delete::<F>))
-                .route("/{key_id}/rotate", only("POST").post(rotate::<F>))
-                .route("/{key_id}/revoke", only("POST").post(revoke::<F>))
+        let Self { manager, errors, delete_revokes, is_for_staff } = self;
+        let routes = Arc::new(Routes { manager, errors, is_for_staff });
+        let all = match is_for_staff {
+            true => only("GET,HEAD").get(list::<F>),
+            false => only("GET,HEAD,POST").get(list::<F>).post(create::<F>),
         };
+        let one = only("GET,HEAD,PATCH,DELETE").get(read::<F>).patch(update::<F>);
+        let mut router = Router::new().route("/", all);
+        if delete_revokes {
+            router = router.route("/{key_id}", one.delete(revoke::<F>));
+        } else {
+            router = router
+                .route("/{key_id}", one.delete(delete::<F>))
+                .route("/{key_id}/revoke", only("POST").post(revoke::<F>));
+            if !is_for_staff {
+                router = router.route("/{key_id}/rotate", only("POST").post(rotate::<F>));
+            }
+        }
         router.layer(middleware::from_fn_with_state(routes.clone(), guard::<F>)).with_state(routes)
     }
 }
@@ -129,6 +150,7 @@ fn only<S: Clone + Send + Sync + 'static>(allowed: &'static str) -> MethodRouter
 struct Routes<F> {
     manager: KeyManager,
     errors: Arc<F>,
+    is_for_staff: bool,
 }
 
 type Head = request::Parts;
@@ -171,18 +193,33 @@ impl<F: ErrorFormat<Body>> Routes<F> {
         self.errors.error(&ApiError::new(kind, code, message, fields, request))
     }
 
+    /// The caller's authority: over the keys of the owner that it acts for, or, for staff, over those of the system.
+    fn authority(&self, extensions: &Extensions) -> Result<Authority, ManageError> {
+        let principal = Principal::from_extensions(extensions).ok_or(ManageError::Unauthenticated)?;
+        if !self.is_for_staff {
+            return Ok(Authority::principal(principal));
+        }
+        let staff = SystemPrincipal::from_extensions(extensions).ok_or(Forbidden::OperatorOnly)?;
+        Ok(Authority::system(&staff, Owner::system(principal.mode())))
+    }
+
     /// The authority and the key of a request, if the action is permitted. Otherwise the caller does not learn
     /// whether the key exists.
-    fn begin(
+    async fn begin(
         &self,
         extensions: &Extensions,
         action: KeyAction,
         parameters: Result<RawPathParams, RawPathParamsRejection>,
     ) -> Result<(Authority, KeyId), ManageError> {
-        let authority = authority(extensions)?;
+        let authority = self.authority(extensions)?;
         let id = parameters.ok().and_then(key_id);
         self.manager.permit(&authority, action, id)?;
-        Ok((authority, id.ok_or(ManageError::NotFound)?))
+        let id = id.ok_or(ManageError::NotFound)?;
+        if !self.is_for_staff {
+            return Ok((authority, id));
+        }
+        let key = self.manager.find_by_id(&id).await?.ok_or(ManageError::NotFound)?;
+        Ok((authority.for_owner(&key.owner), id))
     }
 }
 
@@ -197,7 +234,7 @@ async fn guard<F: ErrorFormat<Body>>(
     request: Request,
     next: Next,
 ) -> Response {
-    let mut response = match authority(request.extensions()) {
+    let mut response = match routes.authority(request.extensions()) {
         Ok(_) => next.run(request).await,
         Err(error) => {
             let (head, _) = request.into_parts();
@@ -220,18 +257,19 @@ async fn guard<F: ErrorFormat<Body>>(
     response
 }
 
-fn authority(extensions: &Extensions) -> Result<Authority, ManageError> {
-    let principal = Principal::from_extensions(extensions).ok_or(ManageError::Unauthenticated)?;
-    Ok(Authority::principal(principal))
-}
-
 async fn list<F: ErrorFormat<Body>>(State(routes): State<Arc<Routes<F>>>, request: Request) -> Response {
     let (head, _) = request.into_parts();
     let result = async {
-        let authority = authority(&head.extensions)?;
+        let authority = routes.authority(&head.extensions)?;
         routes.manager.permit(&authority, KeyAction::Read, None)?;
-        let query = query::parse(&head.uri, &routes.manager)?;
-        let page = routes.manager.list(&authority, &query).await?;
+        let mut query = query::parse(&head.uri, &routes.manager)?;
+        let page = match routes.is_for_staff {
+            true => {
+                query.mode = Some(authority.owner().mode);
+                routes.manager.list_all(&query).await?
+            }
+            false => routes.manager.list(&authority, &query).await?,
+        };
         Ok(Success {
             status: StatusCode::OK,
             data: page.keys.iter().map(json::key).collect(),
@@ -244,7 +282,7 @@ async fn list<F: ErrorFormat<Body>>(State(routes): State<Arc<Routes<F>>>, reques
 async fn create<F: ErrorFormat<Body>>(State(routes): State<Arc<Routes<F>>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let result = async {
-        let authority = authority(&head.extensions)?;
+        let authority = routes.authority(&head.extensions)?;
         routes.manager.permit(&authority, KeyAction::Create, None)?;
         let key = body::new_key(&head.headers, body).await?;
         let created = routes.manager.create(&authority, key).await?;
@@ -260,7 +298,7 @@ async fn read<F: ErrorFormat<Body>>(
 ) -> Response {
     let (head, _) = request.into_parts();
     let result = async {
-        let (authority, id) = routes.begin(&head.extensions, KeyAction::Read, parameters)?;
+        let (authority, id) = routes.begin(&head.extensions, KeyAction::Read, parameters).await?;
         routes.manager.get(&authority, &id).await
     };
     routes.answer_key(&head, result.await)
@@ -273,7 +311,7 @@ async fn update<F: ErrorFormat<Body>>(
 ) -> Response {
     let (head, body) = request.into_parts();
     let result = async {
-        let (authority, id) = routes.begin(&head.extensions, KeyAction::Update, parameters)?;
+        let (authority, id) = routes.begin(&head.extensions, KeyAction::Update, parameters).await?;
         let mut change = body::change(&head.headers, body).await?;
         if let Some(version) = if_match(&head.headers)? {
             change = change.if_version(version);
@@ -290,7 +328,7 @@ async fn rotate<F: ErrorFormat<Body>>(
 ) -> Response {
     let (head, body) = request.into_parts();
     let result = async {
-        let (authority, id) = routes.begin(&head.extensions, KeyAction::Rotate, parameters)?;
+        let (authority, id) = routes.begin(&head.extensions, KeyAction::Rotate, parameters).await?;
         let rotated = match body::rotation(&head.headers, body).await? {
             Rotation { on_first_use: true, grace } => {
                 routes.manager.rotate_on_first_use(&authority, &id, grace).await?
@@ -309,7 +347,7 @@ async fn delete<F: ErrorFormat<Body>>(
 ) -> Response {
     let (head, _) = request.into_parts();
     let result = async {
-        let (authority, id) = routes.begin(&head.extensions, KeyAction::Delete, parameters)?;
+        let (authority, id) = routes.begin(&head.extensions, KeyAction::Delete, parameters).await?;
         routes.manager.delete(&authority, &id).await?;
         Ok(success(StatusCode::OK, json::deleted(&id)))
     };
@@ -323,7 +361,7 @@ async fn revoke<F: ErrorFormat<Body>>(
 ) -> Response {
     let (head, _) = request.into_parts();
     let result = async {
-        let (authority, id) = routes.begin(&head.extensions, KeyAction::Revoke, parameters)?;
+        let (authority, id) = routes.begin(&head.extensions, KeyAction::Revoke, parameters).await?;
         if query::with_descendants(&head.uri)? {
             let keys = routes.manager.revoke_with_descendants(&authority, &id).await?;
             return Ok(success(StatusCode::OK, keys.iter().map(json::key).collect()));

@@ -5,6 +5,8 @@ use std::time::Duration;
 use axum::extract::Query;
 use http::Uri;
 
+use crate::key::Actor;
+use crate::manage::rules::is_name;
 use crate::manage::{KeyManager, ManageError};
 use crate::rejection::FieldError;
 use crate::store::KeyQuery;
@@ -24,8 +26,8 @@ pub(super) fn parse(uri: &Uri, manager: &KeyManager) -> Result<KeyQuery, ManageE
         }
         value
     };
-    let [limit, cursor, creator, status] =
-        [value("limit"), value("cursor"), value("createdBy"), value("status")];
+    let [limit, cursor, creator, status, scope, prefix] =
+        ["limit", "cursor", "createdBy", "status", "scope", "namePrefix"].map(&mut value);
     let [older, ending, unused] =
         ["olderThanDays", "expiresWithinDays", "unusedForDays"].map(|name| (name, value(name)));
     let mut days = |(name, days): (&'static str, Option<&str>)| match days?.parse::<u32>() {
@@ -44,16 +46,32 @@ pub(super) fn parse(uri: &Uri, manager: &KeyManager) -> Result<KeyQuery, ManageE
     if let Some(time) = days(unused) {
         query.unused_since = manager.unused_for(time).unused_since;
     }
-    match status {
-        None => {}
-        Some("active") => query.active_at = manager.active().active_at,
-        Some(_) => faults.push(FieldError::new("status", "must be active")),
+    if let Some(status) = status {
+        match status.parse() {
+            Ok(status) => query.status_at = manager.of_status(status).status_at,
+            Err(_) => faults.push(FieldError::new("status", "must be the status of a key")),
+        }
     }
     if let Some(creator) = creator {
         match creator.parse() {
+            Ok(Actor::Operator(Some(name))) if !is_name(&name) => {
+                faults.push(FieldError::new("createdBy", "must be the createdBy of a key"));
+            }
             Ok(creator) => query.created_by = Some(creator),
             Err(_) => faults.push(FieldError::new("createdBy", "must be the createdBy of a key")),
         }
+    }
+    if let Some(scope) = scope {
+        match scope.parse() {
+            Ok(scope) => query.scope = Some(scope),
+            Err(_) => faults.push(FieldError::new("scope", "must be one scope of the form resource:action")),
+        }
+    }
+    match prefix {
+        Some(prefix) if !is_name(prefix) => {
+            faults.push(FieldError::new("namePrefix", "must be the beginning of a name"));
+        }
+        prefix => query.name_prefix = prefix.map(str::to_owned),
     }
     if let Some(limit) = limit {
         match limit.parse() {

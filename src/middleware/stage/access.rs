@@ -39,8 +39,8 @@ fn principal(caller: &Caller) -> Result<&Principal, Reason> {
         Caller::Anonymous => Err(Reason::CredentialMissing),
         Caller::Principal(principal) => Ok(principal),
         Caller::Session { .. } => Err(Reason::Misconfigured(
-            "sessions need an organization rule: `ApiKeysBuilder::organization`, and `authorize` outside of what asks for \
-             a principal",
+            "a session of several owners needs an organization rule: `ApiKeysBuilder::organization`, and `authorize` outside \
+             of what asks for a principal",
         )),
     }
 }
@@ -52,6 +52,7 @@ fn check_access(caller: &Caller, access: &Access) -> Result<(), Reason> {
         Access::Scope(requirement) => check_scope(caller, requirement),
         Access::System(inner) => match caller {
             Caller::Principal(principal) if principal.is_of_system() => check_access(caller, inner),
+            Caller::Session { session, .. } if session.is_of_system() => principal(caller).map(|_| ()),
             Caller::Anonymous => Err(Reason::CredentialMissing),
             _ => Err(Reason::TierMismatch),
         },

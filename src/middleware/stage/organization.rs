@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::selected::{in_cookie, in_header};
-use crate::identity::{Caller, Context, Identity, Principal, Selection, Session};
-use crate::key::{KeyRecord, OrganizationId, Tenant};
+use crate::identity::{Caller, Context, Identity, Membership, Principal, Selection, Session};
+use crate::key::{KeyRecord, Mode, OrganizationId, Tenant};
 use crate::middleware::checks::Checks;
 use crate::middleware::facts::Facts;
 use crate::rejection::Reason;
@@ -58,25 +58,44 @@ impl Checks {
         caller: &Caller,
         request: RequestView<'_>,
     ) -> Result<Option<Principal>, Reason> {
-        if !self.acts_for_an_organization(request) {
-            return Ok(None);
-        }
-        let route = match &context.parameter {
-            Some(name) => self.route_parameter(request, name)?,
-            None => None,
-        };
-        match caller {
-            Caller::Anonymous => Err(Reason::CredentialMissing),
-            Caller::Session { session, scheme } => of_session(context, session, scheme, route, request),
-            // A layer outside may have found another one; what this one finds counts from here on.
+        // A layer outside may have found another one; what this one finds counts from here on.
+        let (session, scheme) = match caller {
+            Caller::Anonymous => return Err(Reason::CredentialMissing),
+            Caller::Session { session, scheme } => (session, *scheme),
             Caller::Principal(principal) => match principal.identity() {
-                Identity::Key { record, .. } => of_key(context, principal, record, route, request),
-                Identity::Session(acting) => {
-                    of_session(context, &acting.session, principal.scheme(), route, request)
+                Identity::Session(acting) => (&acting.session, principal.scheme()),
+                Identity::Key { record, .. } => {
+                    if named_mode(context, request)?.is_some_and(|mode| mode != record.owner.mode) {
+                        return Err(Reason::ActingModeMismatch);
+                    }
+                    if !self.acts_for_an_organization(request) {
+                        return Ok(None);
+                    }
+                    let route = self.organization_of_route(context, request)?;
+                    return of_key(context, principal, record, route, request).map(Some);
                 }
             },
+        };
+        if !self.acts_for_an_organization(request) {
+            return match session.is_of_system() {
+                true => of_staff(context, session, scheme, request).map(Some),
+                false => Ok(None),
+            };
         }
-        .map(Some)
+        let route = self.organization_of_route(context, request)?;
+        if session.is_of_system() {
+            let staff = of_staff(context, session, scheme, request)?;
+            return Ok(Some(staff.acting_for(selected(context, route, request)?, None)));
+        }
+        of_session(context, session, scheme, route, request).map(Some)
+    }
+
+    fn organization_of_route<'r>(
+        &self,
+        context: &Context,
+        request: RequestView<'r>,
+    ) -> Result<Option<&'r str>, Reason> {
+        context.parameter.as_ref().map_or(Ok(None), |name| self.route_parameter(request, name))
     }
 
     /// Routes of the system are not for any organization; neither are routes without a rule, which are rejected.
@@ -133,7 +152,7 @@ fn of_key(
     })
 }
 
-/// What a system key selects: by route, by header, or by both if they agree.
+/// What a caller of the system selects: by route, by header, or by both if they agree.
 fn selected(
     context: &Context,
     route: Option<&str>,
@@ -164,11 +183,74 @@ fn of_session(
         (None, Some(cookie)) => in_cookie(request.headers, cookie)?,
         (None, None) => None,
     };
-    let selected = std::str::from_utf8(selected.ok_or(Reason::OrganizationMissing)?)
-        .map_err(|_| Reason::OrganizationNotFound)?;
-    let principal = Principal::of_session(session, scheme, selected).ok_or(Reason::OrganizationNotFound)?;
-    header_agrees(context, selected, request)?;
-    Ok(principal)
+    let is_selected = |membership: &Membership| match &membership.owner.tenant {
+        Tenant::Organization(own) => selected.is_none_or(|selected| selected == own.as_str().as_bytes()),
+        Tenant::System => false,
+    };
+    let mode = named_mode(context, request)?;
+    let of_mode = |membership: &&Membership| mode.is_none_or(|mode| mode == membership.owner.mode);
+    let own: Vec<_> = session.memberships().filter(|own| is_selected(own)).filter(of_mode).collect();
+    let principal = match (&*own, selected, mode) {
+        ([one], ..) => Principal::of_session(session, one, scheme),
+        ([], None, Some(_)) => return Err(Reason::ActingModeMismatch),
+        ([], None, None) => return Err(Reason::OrganizationMissing),
+        ([], Some(_), _) => return Err(Reason::OrganizationNotFound),
+        ([one, others @ ..], ..) => {
+            let is_one_organization = others.iter().all(|other| other.owner.tenant == one.owner.tenant);
+            return Err(if is_one_organization {
+                mode_missing(context)
+            } else {
+                organization_missing(context)
+            });
+        }
+    };
+    let organization = principal.organization().ok_or(Reason::OrganizationNotFound)?.clone();
+    header_agrees(context, organization.as_str(), request)?;
+    Ok(principal.acting_for(organization, None))
+}
+
+/// A session of staff, acting for no organization.
+fn of_staff(
+    context: &Context,
+    session: &Arc<Session>,
+    scheme: &'static str,
+    request: RequestView<'_>,
+) -> Result<Principal, Reason> {
+    let mode = named_mode(context, request)?;
+    let mut own = session.memberships().filter(|own| mode.is_none_or(|mode| mode == own.owner.mode));
+    match (own.next(), own.next()) {
+        (Some(one), None) => Ok(Principal::of_session(session, one, scheme)),
+        (None, _) => Err(Reason::ActingModeMismatch),
+        (Some(_), Some(_)) => Err(mode_missing(context)),
+    }
+}
+
+/// Without a field for it, no client can name one.
+fn mode_missing(context: &Context) -> Reason {
+    match context.mode {
+        Some(_) => Reason::ActingModeMissing,
+        None => Reason::Misconfigured(
+            "a session of several modes needs `OrganizationRule::mode_header` to select one",
+        ),
+    }
+}
+
+fn organization_missing(context: &Context) -> Reason {
+    match (&context.parameter, &context.cookie) {
+        (None, None) => Reason::Misconfigured(
+            "a session of several organizations needs `OrganizationRule::route_parameter` or `session_cookie` to select \
+             one",
+        ),
+        _ => Reason::OrganizationMissing,
+    }
+}
+
+/// The mode that the request names.
+fn named_mode(context: &Context, request: RequestView<'_>) -> Result<Option<Mode>, Reason> {
+    let Some(name) = &context.mode else { return Ok(None) };
+    let named = in_header(request.headers, name).map_err(|_| Reason::ActingModeMismatch)?;
+    let read = |named| std::str::from_utf8(named).ok()?.parse().ok();
+    named.map(|named| read(named).ok_or(Reason::ActingModeMismatch)).transpose()
 }
 
 /// The header never overrules anything: where it is sent, it has to say the same.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::address::ClientAddress;
-use crate::identity::{Caller, Session};
+use crate::identity::{Caller, Principal, Session};
 use crate::key::SecretString;
 use crate::middleware::checks::Checks;
 use crate::middleware::facts::{Facts, Flow, Pending};
@@ -43,7 +43,7 @@ impl Checks {
             }
             Ok(Some(session)) => {
                 log_authenticated(&session);
-                facts.caller = Caller::Session { session: Arc::new(session), scheme };
+                facts.caller = caller(Arc::new(session), scheme);
                 return self.accept(facts, request);
             }
             Ok(None) => Reason::SessionUnknown,
@@ -51,6 +51,18 @@ impl Checks {
         };
         self.count_bad_credential(counted, now);
         self.rejected(reason, Some(scheme))
+    }
+}
+
+/// With one owner alone, there is nothing to select.
+fn caller(session: Arc<Session>, scheme: &'static str) -> Caller {
+    let mut memberships = session.memberships();
+    match (memberships.next(), memberships.next()) {
+        (Some(only), None) => Caller::Principal(Principal::of_session(&session, only, scheme)),
+        _ => {
+            drop(memberships);
+            Caller::Session { session, scheme }
+        }
     }
 }
 

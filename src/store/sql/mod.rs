@@ -56,7 +56,8 @@ pub(super) const GET: &str =
 
 pub(super) const COUNT: &str = "SELECT count(*) FROM api_keys WHERE organization = $1 AND mode = $2";
 
-/// A page of keys. `$7` to `$9` are organization, mode and creator, for the first condition.
+/// A page of keys. `$7` to `$9` are organization, mode and creator, for the first condition; `$10` and `$11` are a
+/// [`KeyStatus`](crate::key::KeyStatus) and when; `$12` and `$13` are patterns of a scope and of its wildcard.
 macro_rules! list {
     ($condition:literal) => {
         concat!(
@@ -65,8 +66,11 @@ macro_rules! list {
             " FROM api_keys WHERE ",
             $condition,
             " AND (created_at, id) > ($1, $2) AND secret_created_at <= $3 AND ($4 IS NULL OR expires_at < $4) \
-             AND ($5 IS NULL OR coalesce(last_used_at, created_at) < $5) AND ($10 IS NULL OR state = 'active' \
-             AND (not_before IS NULL OR not_before <= $10) AND (expires_at IS NULL OR expires_at > $10)) \
+             AND ($5 IS NULL OR coalesce(last_used_at, created_at) < $5) AND ($10 IS NULL OR $10 = CASE \
+             WHEN state = 'revoked' THEN 'revoked' WHEN expires_at <= $11 THEN 'expired' \
+             WHEN state = 'disabled' THEN 'disabled' WHEN not_before > $11 THEN 'not_yet_valid' ELSE 'active' END) \
+             AND ($12 IS NULL OR ' ' || scopes || ' ' LIKE $12 ESCAPE '!' OR ' ' || scopes || ' ' LIKE $13 ESCAPE '!') \
+             AND ($14 IS NULL OR substr(name, 1, length($14)) = $14) AND ($15 IS NULL OR mode = $15) \
              ORDER BY created_at, id LIMIT $6"
         )
     };
@@ -115,9 +119,13 @@ pub(super) struct Listing {
     last_secret_created_at: i64,
     expires_before: Option<i64>,
     unused_since: Option<i64>,
-    active_at: Option<i64>,
+    status: Option<String>,
+    status_at: Option<i64>,
     owner: Option<(String, String)>,
     creator: Option<String>,
+    scope: Option<(String, String)>,
+    name_prefix: Option<String>,
+    mode: Option<String>,
     limit: usize,
 }
 
@@ -135,9 +143,16 @@ impl Listing {
             last_secret_created_at: query.secret_created_before.map_or(i64::MAX, |at| row::millis(at) - 1),
             expires_before: query.expires_before.map(row::millis),
             unused_since: query.unused_since.map(row::millis),
-            active_at: query.active_at.map(row::millis),
+            status: query.status_at.map(|(status, _)| status.to_string()),
+            status_at: query.status_at.map(|(_, instant)| row::millis(instant)),
             owner: owner.map(owner_columns),
             creator: query.created_by.as_ref().map(ToString::to_string),
+            scope: query
+                .scope
+                .as_ref()
+                .map(|scope| (pattern(scope.as_str()), pattern(&format!("{}:*", scope.resource())))),
+            name_prefix: query.name_prefix.clone(),
+            mode: query.mode.map(|mode| mode.to_string()),
             limit: query.limit.clamp(1, KeyQuery::MAX_LIMIT),
         }
     }
@@ -153,6 +168,7 @@ impl Listing {
     {
         let (created_at, id) = self.after.clone();
         let (organization, mode) = self.owner.clone().unzip();
+        let (scope, wildcard) = self.scope.clone().unzip();
         let limit = i64::try_from(self.limit).unwrap_or(i64::MAX).saturating_add(1);
         sqlx::query_as(self.statement)
             .bind(created_at)
@@ -164,7 +180,12 @@ impl Listing {
             .bind(organization)
             .bind(mode)
             .bind(self.creator.clone())
-            .bind(self.active_at)
+            .bind(self.status.clone())
+            .bind(self.status_at)
+            .bind(scope)
+            .bind(wildcard)
+            .bind(self.name_prefix.clone())
+            .bind(self.mode.clone())
     }
 
     pub(super) fn page(&self, mut rows: Vec<Row>) -> Result<Page, StoreError> {
@@ -174,6 +195,11 @@ impl Listing {
         let next = keys.last().filter(|_| more).map(|record| Cursor::behind(record));
         Ok(Page { keys, next })
     }
+}
+
+/// Matches a column of scopes that has this one, for `LIKE` with `!` as its escape character.
+fn pattern(scope: &str) -> String {
+    format!("% {} %", scope.replace('_', "!_"))
 }
 
 pub(super) fn owner_columns(owner: &Owner) -> (String, String) {
