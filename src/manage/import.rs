@@ -13,14 +13,14 @@ struct Existing {
 
 impl KeyManager {
     /// Stores a key that was made elsewhere: by another system, or from an environment variable. `secret` is the whole key,
-    /// as clients send it, in the manager's [format](crate::key::KeyFormat).
+    /// as clients send it, in a [format](crate::key::KeyFormat) that the assembly [accepts](crate::ApiKeysBuilder::also_accept).
     ///
     /// For the operator only. The application is responsible for the strength of such a key.
     ///
     /// # Errors
     ///
     /// [`AlreadyExists`](ManageError::AlreadyExists) if this key is already stored for this owner, in any state;
-    /// [`Invalid`](ManageError::Invalid) if it does not have the manager's format, has the other mode, or has an identifier
+    /// [`Invalid`](ManageError::Invalid) if it has none of the formats, has the other mode, or has an identifier
     /// or a digest that belongs to another key; [`Forbidden`](ManageError::Forbidden) for a caller;
     /// [`Store`](ManageError::Store), [`Randomness`](ManageError::Randomness).
     ///
@@ -93,7 +93,7 @@ impl KeyManager {
     fn read_secret(&self, owner: &Owner, secret: &SecretString) -> Result<Existing, ManageError> {
         let settings = self.settings();
         let text = secret.expose_secret();
-        let parsed = settings.format.parse(text).map_err(|fault| {
+        let (format, parsed) = settings.parse(text).map_err(|fault| {
             ManageError::invalid("key", format!("must be a key of this application: {fault}"))
         })?;
         if parsed.mode.is_some_and(|mode| mode != owner.mode) {
@@ -102,7 +102,7 @@ impl KeyManager {
         let id = parsed.id.map_or_else(|| KeyId::random(settings.id_prefix), Ok);
         let id = id.map_err(ManageError::Randomness)?;
         let digests = settings.peppers.digests(text).to_vec();
-        Ok(Existing { id, hint: settings.format.hint(text), digests })
+        Ok(Existing { id, hint: format.hint(text), digests })
     }
 
     async fn store_existing(

@@ -36,19 +36,20 @@ impl KeyManager {
     /// Defaults: digests are plain SHA-256, the clock is the system's, every well-formed scope can be granted, a key
     /// may last forever, and callers need `api-keys:read` to read and `api-keys:write` to change keys.
     pub fn new(store: impl KeyAdministration, format: KeyFormat) -> Self {
-        Self::over(Arc::new(store), format, Peppers::none(), Arc::new(SystemClock))
+        Self::over(Arc::new(store), vec![format], Peppers::none(), Arc::new(SystemClock))
     }
 
+    /// `formats` has at least one.
     pub(crate) fn over(
         store: Arc<dyn KeyAdministration>,
-        format: KeyFormat,
+        formats: Vec<KeyFormat>,
         peppers: Peppers,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self(Arc::new(Settings {
             store,
             callers: None,
-            format,
+            formats,
             peppers,
             clock,
             grantable: None,
@@ -182,14 +183,14 @@ impl KeyManager {
         attempt.caller_is_still_valid().await?;
         attempt.owner_has_room().await?;
         for _ in 0..MAX_ATTEMPTS {
-            let made = self.0.format.generate(authority.owner().mode).map_err(ManageError::Randomness)?;
+            let made = self.0.format().generate(authority.owner().mode).map_err(ManageError::Randomness)?;
             let id = made
                 .id
                 .map_or_else(|| KeyId::random(self.0.id_prefix), Ok)
                 .map_err(ManageError::Randomness)?;
             let digest = self.0.peppers.digest(made.secret.expose_secret());
             let mut record = attempt.new_record(key.clone(), id, digest)?;
-            record.hint = self.0.format.hint(made.secret.expose_secret()).into();
+            record.hint = self.0.format().hint(made.secret.expose_secret()).into();
             let view = KeyView::new(&record, attempt.now);
             match self.0.store.insert(record).await {
                 Ok(()) => {
@@ -404,7 +405,7 @@ impl KeyManager {
 
 impl fmt::Debug for KeyManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyManager").field("format", &self.0.format).finish_non_exhaustive()
+        f.debug_struct("KeyManager").field("formats", &self.0.formats).finish_non_exhaustive()
     }
 }
 

@@ -52,12 +52,7 @@ impl<F> ApiKeysBuilder<F> {
             let limiter = MemoryRateLimiter::new("bad credentials", &[quota], self.clock.now());
             Arc::new(limiter.expect("one quota is not too many"))
         });
-        let manager = KeyManager::over(
-            self.store,
-            self.formats.swap_remove(0),
-            self.peppers.clone(),
-            self.clock.clone(),
-        );
+        let manager = KeyManager::over(self.store, self.formats, self.peppers.clone(), self.clock.clone());
         let manager = match self.audit {
             Some(sink) => manager.with_audit(move |event| sink(event)),
             None => manager,
