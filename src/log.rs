@@ -30,6 +30,10 @@ pub(crate) fn key_not_refreshed(key_id: &dyn Display, error: &dyn Error) {
     event!(warn, key_id = %key_id, error = %error, "the key's new digest or new secret was not stored; a later use tries again");
 }
 
+pub(crate) fn imported_hash_replaced(key_id: &dyn Display) {
+    event!(info, key_id = %key_id, "the key was used for the first time since it was imported: its digest has replaced its hash");
+}
+
 pub(crate) fn usage_sink_panicked() {
     event!(error, "the usage sink panicked: a call was not metered");
 }

@@ -203,6 +203,11 @@ impl KeyFormat {
         self.write(mode, Some(*id))
     }
 
+    /// Whether the text of a key has its identifier.
+    pub(crate) fn has_ids(&self) -> bool {
+        self.public_id.is_some()
+    }
+
     fn write(&self, mode: Mode, id: Option<KeyId>) -> io::Result<GeneratedKey> {
         // The buffer never grows: growing would leave an unwiped copy behind.
         let mut key = SecretString::new(String::with_capacity(Self::MAX_LENGTH));

@@ -7,10 +7,11 @@ use super::settings::Settings;
 use super::{AuditEvent, Authority, CreatedKey, Forbidden, KeyAction, KeyView, ManageError, NewKey, rules};
 use crate::InvalidValue;
 use crate::clock::{Clock, SystemClock};
+use crate::credential::ImportedHashes;
 use crate::identity::SecretStatus;
 use crate::key::{KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
-use crate::store::{KeyAdministration, KeyQuery, KeySelector, Page, StoreError, StoreErrorKind};
+use crate::store::{KeyAdministration, KeyQuery, Page, StoreError, StoreErrorKind};
 
 /// Creates and manages keys.
 ///
@@ -60,7 +61,12 @@ impl KeyManager {
             scopes: Vec::new(),
             audit: None,
             id_prefix: "",
+            imported_hashes: None,
         }))
+    }
+
+    pub(crate) fn with_imported_hashes(self, hashes: Option<Arc<ImportedHashes>>) -> Self {
+        self.change_settings(|to| to.imported_hashes = hashes)
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn KeyAdministration> {
@@ -291,32 +297,6 @@ impl KeyManager {
         let attempt = self.begin(authority, KeyAction::Read, Some(*id))?;
         let record = self.0.store.get(authority.owner(), id).await?.ok_or(ManageError::NotFound)?;
         Ok(KeyView::new(&record, attempt.now))
-    }
-
-    /// The key that this text is or was a secret of, whatever its owner and state: for the operator, to find a key that has
-    /// leaked. White space around it is ignored. Never expose it to callers.
-    ///
-    /// ```
-    /// # use tower_api_keys::manage::{Authority, KeyManager, ManageError};
-    /// # async fn leaked(manager: KeyManager, pasted: &str) -> Result<(), ManageError> {
-    /// if let Some(key) = manager.find_by_text(pasted).await? {
-    ///     manager.revoke_with_descendants(&Authority::operator(key.owner).by("ada"), &key.id).await?;
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// Of old secrets only the one before is stored, until the next rotation or revocation; one that was replaced without a
-    /// grace period is not. What is not stored is not found.
-    ///
-    /// # Errors
-    ///
-    /// [`Store`](ManageError::Store).
-    pub async fn find_by_text(&self, text: &str) -> Result<Option<KeyView>, ManageError> {
-        let now = self.0.clock.now().timestamp();
-        let digests = self.0.peppers.digests(text.trim());
-        let found = self.0.store.find(KeySelector::Digests(&digests)).await?;
-        Ok(found.map(|record| KeyView::new(&record, now)))
     }
 
     /// Disables a key until it is [enabled](Self::enable) again. Does nothing if it is already disabled.

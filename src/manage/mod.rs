@@ -56,6 +56,7 @@ mod attempt;
 mod audit;
 mod authority;
 mod error;
+mod find;
 mod import;
 mod key_change;
 mod manager;

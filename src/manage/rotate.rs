@@ -45,6 +45,7 @@ impl KeyManager {
         let wait = |record: &mut KeyRecord, secret, _| {
             record.extras.previous = None;
             record.extras.next = Some(Box::new(secret));
+            record.forget_imported();
         };
         self.rotate_with(authority, id, grace, wait).await
     }

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::{AuditEvent, AuditSink, KeyAction};
 use crate::clock::Clock;
+use crate::credential::ImportedHashes;
 use crate::key::{KeyFormat, MalformedKey, ParsedKey, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::KeyAdministration;
@@ -26,6 +27,8 @@ pub(super) struct Settings {
     pub(super) scopes: Vec<(KeyAction, ScopeRequirement)>,
     pub(super) audit: Option<Arc<AuditSink>>,
     pub(super) id_prefix: &'static str,
+    /// Verifies what was imported as a hash.
+    pub(super) imported_hashes: Option<Arc<ImportedHashes>>,
 }
 
 impl Settings {

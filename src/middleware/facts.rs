@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::presented::{Pair, PresentedCompanion, PresentedKey, PresentedSession, Verified};
 use crate::clock::{Clock, Now};
 use crate::identity::{Authentication, Caller};
+use crate::key::KeyRecord;
 use crate::limit::{Decision, PendingDecision, Permit, RateLimiter, RefundFn};
 use crate::rejection::{Reason, Rejection};
 use crate::scope::ScopeRequirement;
@@ -53,6 +54,7 @@ pub(super) enum Flow {
 pub(super) enum Pending {
     Lookup { find: PendingLookup, presented: PresentedKey, client: Result<Option<IpAddr>, Reason> },
     Refresh { presented: PresentedKey, verified: Verified },
+    Imported { presented: PresentedKey, record: Arc<KeyRecord> },
     Pair(Box<PendingPair>),
     RefreshPair(Box<(Pair, PresentedKey, PresentedCompanion)>),
     Session(PresentedSession),

@@ -59,6 +59,7 @@ mod lookups;
 mod presented;
 mod service;
 mod stage;
+mod verify_imported;
 
 pub use api_keys::ApiKeys;
 pub use builder::ApiKeysBuilder;

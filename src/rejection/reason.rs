@@ -20,7 +20,7 @@ use crate::store::StoreError;
 /// | [`OrganizationMissing`](ErrorKind::OrganizationMissing), [`OrganizationMismatch`](ErrorKind::OrganizationMismatch), [`OrganizationNotFound`](ErrorKind::OrganizationNotFound) | `organization_missing`, `organization_mismatch`, `organization_not_found` |
 /// | [`Forbidden`](ErrorKind::Forbidden) | `address_not_allowed`, `scope_missing`, `tier_mismatch`, `role_too_low`, `route_not_covered`, `path_not_canonical` |
 /// | [`NotFound`](ErrorKind::NotFound) | `route_not_found` |
-/// | [`Unavailable`](ErrorKind::Unavailable) | `store_failed`, `store_panicked`, `limiter_failed` |
+/// | [`Unavailable`](ErrorKind::Unavailable) | `store_failed`, `store_panicked`, `verifier_busy`, `verifier_panicked`, `limiter_failed` |
 /// | [`Misconfigured`](ErrorKind::Misconfigured) | `misconfigured` |
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
@@ -108,6 +108,14 @@ pub enum Reason {
     /// The store or the session authenticator panicked, which is a bug. The panic's own message is in the log.
     #[error("the key store or the authenticator of sessions panicked")]
     StorePanicked,
+    /// As many keys that were imported as hashes wait to be [verified](crate::ApiKeysBuilder::verify_imported) as may: many
+    /// clients use theirs for the first time at once, or guess.
+    #[error("too many imported keys wait to be verified")]
+    VerifierBusy,
+    /// The application's [verifier](crate::ApiKeysBuilder::verify_imported) panicked, which is a bug. The panic's own
+    /// message is in the log.
+    #[error("the verifier of imported keys panicked")]
+    VerifierPanicked,
     /// The caller has exceeded a rate limit.
     #[error("the rate limit of category {} is exceeded", .0.category)]
     RateLimited(RateLimited),
@@ -181,6 +189,8 @@ impl Reason {
             Self::OrganizationNotFound => "organization_not_found",
             Self::StoreFailed(_) => "store_failed",
             Self::StorePanicked => "store_panicked",
+            Self::VerifierBusy => "verifier_busy",
+            Self::VerifierPanicked => "verifier_panicked",
             Self::RateLimited(RateLimited { retry_after: None, .. }) => "cost_exceeds_limit",
             Self::RateLimited(_) => "rate_limited",
             Self::LimiterFailed(_) => "limiter_failed",
@@ -229,7 +239,11 @@ impl Reason {
             | Self::RouteNotCovered
             | Self::PathNotCanonical => ErrorKind::Forbidden,
             Self::RouteNotFound => ErrorKind::NotFound,
-            Self::StoreFailed(_) | Self::StorePanicked | Self::LimiterFailed(_) => ErrorKind::Unavailable,
+            Self::StoreFailed(_)
+            | Self::StorePanicked
+            | Self::VerifierBusy
+            | Self::VerifierPanicked
+            | Self::LimiterFailed(_) => ErrorKind::Unavailable,
             Self::Misconfigured(_) => ErrorKind::Misconfigured,
         }
     }
@@ -249,7 +263,9 @@ impl Reason {
             | Self::CompanionMismatch
             | Self::SessionTokenInvalid
             | Self::StoreFailed(_)
-            | Self::StorePanicked => Check::Lookup,
+            | Self::StorePanicked
+            | Self::VerifierBusy
+            | Self::VerifierPanicked => Check::Lookup,
             Self::CompanionInvalid(reason) => return reason.check(),
             Self::ModeMismatch
             | Self::KeyRevoked
@@ -316,6 +332,8 @@ pub(super) mod tests {
             Reason::OrganizationNotFound,
             Reason::StoreFailed(StoreError::new(StoreErrorKind::Unavailable)),
             Reason::StorePanicked,
+            Reason::VerifierBusy,
+            Reason::VerifierPanicked,
             Reason::RateLimited(RateLimited { retry_after: Some(Duration::ZERO), ..limited.clone() }),
             Reason::RateLimited(limited),
             Reason::LimiterFailed("all".into()),

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{KeyStore, StoreError};
 use crate::InvalidValue;
 use crate::clock::Timestamp;
-use crate::key::{Actor, KeyId, KeyRecord, Owner};
+use crate::key::{Actor, Digest, KeyId, KeyRecord, Owner};
 
 /// The store operations that key management needs, in addition to the lookup.
 ///
@@ -73,6 +73,29 @@ pub trait KeyAdministration: KeyStore {
     ///
     /// [`StoreError`] if it could not be deleted.
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError>;
+
+    /// Remembers that the key `id` was imported with `digest`, also when the key has another one or is deleted. Changes
+    /// nothing if the digest is remembered already.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it could not be stored.
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError>;
+
+    /// The key that is [remembered](Self::remember_import) to have been imported with one of `digests`, whether or not it is
+    /// still stored.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot answer.
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError>;
+
+    /// Forgets all digests with which the key `id` was imported. `false` if there are none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if they could not be removed.
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError>;
 }
 
 #[async_trait]
@@ -99,6 +122,18 @@ impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
 
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
         (**self).delete(owner, id).await
+    }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        (**self).remember_import(id, digest).await
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        (**self).imported_as(digests).await
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        (**self).forget_import(id).await
     }
 }
 

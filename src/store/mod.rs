@@ -44,6 +44,7 @@
 //! ```sql
 #![doc = include_str!("sqlite/schema_1.sql")]
 #![doc = include_str!("sqlite/schema_2.sql")]
+#![doc = include_str!("sqlite/schema_3.sql")]
 //! ```
 //!
 //! - Compare and order texts byte for byte: `Ab` and `aB` are two identifiers. This is SQLite's default,
@@ -82,6 +83,7 @@
 //! #     let (hint, grace) = ("wfk_…78rs".to_owned(), Duration::from_secs(60));
 //! #     record.extras_mut().next = Some(Box::new(NextSecret { digest: digest("after"), hint, created_at: at, grace }));
 //! #     record.state = KeyState::Revoked { at };
+//! #     record.extras_mut().imported_hash = Some("$2b$12$x".parse()?);
 //! #     (record.expires_at, record.last_used_at, record.version) = (Some(at), Some(at), u64::MAX);
 //! #     assert_eq!(to_record(to_row(&record)?)?, record);
 //! # }

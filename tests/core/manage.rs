@@ -17,7 +17,9 @@ use tower::{Layer, ServiceExt};
 use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
 use tower_api_keys::clock::{ManualClock, Timestamp};
 use tower_api_keys::identity::SecretStatus;
-use tower_api_keys::key::{Actor, KeyFormat, KeyId, KeyRecord, KeyState, Metadata, Mode, Owner, Peppers};
+use tower_api_keys::key::{
+    Actor, Digest, KeyFormat, KeyId, KeyRecord, KeyState, Metadata, Mode, Owner, Peppers,
+};
 use tower_api_keys::manage::{
     AuditEvent, Authority, CreatedKey, Forbidden, KeyAction, KeyChange, KeyManager, KeyStatus, ManageError,
     NewKey,
@@ -1068,6 +1070,18 @@ impl KeyAdministration for RevokesBeforeInserts {
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
         self.world.store.delete(owner, id).await
     }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        self.world.store.remember_import(id, digest).await
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        self.world.store.imported_as(digests).await
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        self.world.store.forget_import(id).await
+    }
 }
 
 #[cfg(feature = "json")]
@@ -1396,6 +1410,18 @@ impl KeyAdministration for Overtaken {
 
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
         self.store.delete(owner, id).await
+    }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        self.store.remember_import(id, digest).await
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        self.store.imported_as(digests).await
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        self.store.forget_import(id).await
     }
 }
 

@@ -2,6 +2,7 @@ mod listing;
 mod names;
 mod shared_scopes;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +17,7 @@ use super::{
     StoreErrorKind,
 };
 use crate::clock::Timestamp;
-use crate::key::{KeyId, KeyRecord, Owner};
+use crate::key::{Digest, KeyId, KeyRecord, Owner};
 
 /// Keys in the memory of one process. Clones share their keys, which are lost when the process ends.
 ///
@@ -43,6 +44,7 @@ struct Inner {
 struct Writing {
     listing: Listing,
     scopes: SharedScopes,
+    imports: HashMap<Digest, KeyId>,
 }
 
 impl MemoryStore {
@@ -226,6 +228,23 @@ impl KeyAdministration for MemoryStore {
         writing.listing.remove(&record);
         self.0.free();
         Ok(true)
+    }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        self.0.lock().imports.entry(*digest).or_insert(*id);
+        Ok(())
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        let writing = self.0.lock();
+        Ok(digests.iter().find_map(|digest| writing.imports.get(digest)).copied())
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        let imports = &mut self.0.lock().imports;
+        let before = imports.len();
+        imports.retain(|_, key| key != id);
+        Ok(imports.len() < before)
     }
 }
 

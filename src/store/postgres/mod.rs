@@ -11,14 +11,14 @@ use tokio::time::Instant;
 use super::sql::engine::Engine;
 use super::sql::row::millis;
 use super::sql::{
-    COUNT, FIND_BY_ID, GET, Listing, bind_key, bind_row, columns, digests, failed, insert_key, owner_columns,
-    pending, to_found, to_next_row, to_row, update_key,
+    COUNT, FIND_BY_ID, FORGET_IMPORT, GET, Listing, bind_key, bind_row, columns, digests, failed, insert_key,
+    owner_columns, pending, to_found, to_id, to_next_row, to_row, update_key,
 };
 use super::{
     FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
-use crate::key::{KeyId, KeyRecord, Owner};
+use crate::key::{Digest, KeyId, KeyRecord, Owner};
 
 /// Keys in PostgreSQL (tested with version 15), shared by any number of processes.
 ///
@@ -45,11 +45,12 @@ use crate::key::{KeyId, KeyRecord, Owner};
 /// # Schema
 ///
 /// [`migrate`](Self::migrate) creates the tables, in the first schema of the connection's `search_path`. To create
-/// them with another tool, use version 1, and then version 2:
+/// them with another tool, use version 1, then 2, then 3:
 ///
 /// ```sql
 #[doc = include_str!("schema_1.sql")]
 #[doc = include_str!("schema_2.sql")]
+#[doc = include_str!("schema_3.sql")]
 /// ```
 ///
 /// If you change a key by hand, increment its version (`version = version + 1`). Otherwise a process that has read the
@@ -60,10 +61,17 @@ use crate::key::{KeyId, KeyRecord, Owner};
 /// ```sql
 /// SELECT count(*) FROM api_key_digests WHERE digest LIKE 'hmac-sha256:1:%'
 /// ```
+///
+/// Counts the keys that were [imported as hashes](crate::manage::KeyManager::import_hash) and not used since:
+///
+/// ```sql
+/// SELECT count(*) FROM api_keys WHERE imported_hash IS NOT NULL
+/// ```
 #[derive(Clone, Debug)]
 pub struct PostgresStore(Engine<Postgres>);
 
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// How long a migration may take, including the wait for another process.
 const MIGRATION_TIME: Duration = Duration::from_secs(60);
@@ -78,24 +86,24 @@ const FIND_BY_DIGEST: &str = concat!(
      ORDER BY array_position($1, digest) LIMIT 1)"
 );
 
-/// `$26` is all digests.
+/// `$27` is all digests.
 const INSERT: &str = concat!(
     "WITH changed AS (",
     insert_key!(),
     " RETURNING id), added AS (\
      INSERT INTO api_key_digests (digest, key_id) SELECT given.digest, changed.id \
-     FROM changed, unnest($26) AS given (digest)) \
+     FROM changed, unnest($27) AS given (digest)) \
      SELECT pg_notify('tower_api_keys', id) FROM changed"
 );
 
-/// `$27` is all digests.
+/// `$28` is all digests.
 const REPLACE: &str = concat!(
     "WITH changed AS (",
     update_key!(),
     " RETURNING id), dropped AS (\
-     DELETE FROM api_key_digests USING changed WHERE key_id = changed.id AND digest <> ALL ($27)), added AS (\
+     DELETE FROM api_key_digests USING changed WHERE key_id = changed.id AND digest <> ALL ($28)), added AS (\
      INSERT INTO api_key_digests (digest, key_id) SELECT given.digest, changed.id \
-     FROM changed, unnest($27) AS given (digest) WHERE NOT EXISTS (\
+     FROM changed, unnest($28) AS given (digest) WHERE NOT EXISTS (\
      SELECT FROM api_key_digests AS own WHERE own.digest = given.digest AND own.key_id = changed.id)) \
      SELECT pg_notify('tower_api_keys', id) FROM changed"
 );
@@ -103,6 +111,12 @@ const REPLACE: &str = concat!(
 const DELETE: &str = "WITH changed AS (\
      DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3 RETURNING id) \
      SELECT pg_notify('tower_api_keys', id) FROM changed";
+
+const REMEMBER_IMPORT: &str =
+    "INSERT INTO api_key_imports (digest, key_id) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING";
+
+const IMPORTED_AS: &str =
+    "SELECT key_id FROM api_key_imports WHERE digest = ANY($1) ORDER BY array_position($1, digest) LIMIT 1";
 
 /// Locks rows in the same order in every process, so that two writers of the same keys cannot deadlock.
 const RECORD_LAST_USE: &str = "WITH uses AS (\
@@ -269,6 +283,23 @@ impl KeyAdministration for PostgresStore {
 
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
         let query = bind_key!(sqlx::query(DELETE), owner, id);
+        let done = self.0.administer(|to| Box::pin(query.execute(to))).await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        let query = sqlx::query(REMEMBER_IMPORT).bind(digest.to_string()).bind(id.to_string());
+        self.0.administer(|to| Box::pin(query.execute(to))).await.map(|_| ())
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        let digests: Vec<_> = digests.iter().map(ToString::to_string).collect();
+        let query = sqlx::query_scalar(IMPORTED_AS).bind(digests);
+        to_id(self.0.administer(|to| Box::pin(query.fetch_optional(to))).await?)
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        let query = sqlx::query(FORGET_IMPORT).bind(id.to_string());
         let done = self.0.administer(|to| Box::pin(query.execute(to))).await?;
         Ok(done.rows_affected() > 0)
     }

@@ -13,14 +13,14 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::sql::engine::{Engine, Work};
 use super::sql::row::millis;
 use super::sql::{
-    COUNT, FIND_BY_ID, GET, Listing, Row, bind_key, bind_row, columns, digests, failed, insert_key,
-    owner_columns, pending, to_found, to_next_row, to_row, update_key,
+    COUNT, FIND_BY_ID, FORGET_IMPORT, GET, Listing, Row, bind_key, bind_row, columns, digests, failed,
+    insert_key, owner_columns, pending, to_found, to_id, to_next_row, to_row, update_key,
 };
 use super::{
     FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
-use crate::key::{KeyId, KeyRecord, Owner};
+use crate::key::{Digest, KeyId, KeyRecord, Owner};
 
 /// Keys in an SQLite file, which several processes on one machine may open.
 ///
@@ -51,11 +51,12 @@ use crate::key::{KeyId, KeyRecord, Owner};
 /// # Schema
 ///
 /// [`open`](Self::open) and [`migrate`](Self::migrate) create the tables. To create them with another tool, use
-/// version 1, and then version 2, for SQLite 3.39 or later:
+/// version 1, then 2, then 3, for SQLite 3.39 or later:
 ///
 /// ```sql
 #[doc = include_str!("schema_1.sql")]
 #[doc = include_str!("schema_2.sql")]
+#[doc = include_str!("schema_3.sql")]
 /// ```
 ///
 /// If you change a key by hand, increment its version (`version = version + 1`). Otherwise a process that has read the
@@ -66,6 +67,12 @@ use crate::key::{KeyId, KeyRecord, Owner};
 /// ```sql
 /// SELECT count(*) FROM api_key_digests WHERE digest LIKE 'hmac-sha256:1:%'
 /// ```
+///
+/// Counts the keys that were [imported as hashes](crate::manage::KeyManager::import_hash) and not used since:
+///
+/// ```sql
+/// SELECT count(*) FROM api_keys WHERE imported_hash IS NOT NULL
+/// ```
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     engine: Engine<Sqlite>,
@@ -73,7 +80,8 @@ pub struct SqliteStore {
     writer: Arc<Mutex<()>>,
 }
 
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// `$1` is a JSON array of digests.
 const FIND_BY_DIGEST: &str = concat!(
@@ -95,6 +103,13 @@ const ADD_DIGESTS: &str = "INSERT INTO api_key_digests (digest, key_id) SELECT v
      NOT EXISTS (SELECT 1 FROM api_key_digests WHERE digest = value AND key_id = $1)";
 
 const DELETE: &str = "DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3";
+
+const REMEMBER_IMPORT: &str =
+    "INSERT INTO api_key_imports (digest, key_id) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING";
+
+/// `$1` is a JSON array of digests.
+const IMPORTED_AS: &str = "SELECT key_id FROM json_each($1) AS given \
+     CROSS JOIN api_key_imports ON digest = given.value ORDER BY given.key LIMIT 1";
 
 /// `$1` is a JSON array of pairs.
 const RECORD_LAST_USE: &str = "UPDATE api_keys SET last_used_at = at FROM (\
@@ -338,5 +353,21 @@ impl KeyAdministration for SqliteStore {
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
         let (owner, id) = (owner.clone(), *id);
         self.write(self.engine.administration_timeout, |to| Box::pin(delete(to, owner, id))).await
+    }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        let query = sqlx::query(REMEMBER_IMPORT).bind(digest.to_string()).bind(id.to_string());
+        self.write(self.engine.administration_timeout, |to| Box::pin(query.execute(to))).await.map(|_| ())
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        let query = sqlx::query_scalar(IMPORTED_AS).bind(json(digests.iter()));
+        to_id(self.engine.administer(|to| Box::pin(query.fetch_optional(to))).await?)
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        let query = sqlx::query(FORGET_IMPORT).bind(id.to_string());
+        let done = self.write(self.engine.administration_timeout, |to| Box::pin(query.execute(to))).await?;
+        Ok(done.rows_affected() > 0)
     }
 }
