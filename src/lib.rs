@@ -45,6 +45,7 @@
 //! | keep one organization's data from another's | [`Owned`](identity::Owned), [`organization`](ApiKeysBuilder::organization) |
 //! | keep keys in a database, or write a store | [`store`] |
 //! | create, rotate, revoke and import keys, in code or over HTTP | [`manage`] |
+//! | take over keys of another system, hashed with bcrypt, argon2 or SHA-256 | [importing](manage#keys-of-another-system) |
 //! | see when a key was last used; meter calls | [`outcome`] |
 //! | learn client addresses behind a proxy, slow down guessing | [`address`], [`throttle_bad_credentials`](ApiKeysBuilder::throttle_bad_credentials) |
 //! | write errors in your own format | [`errors`](ApiKeysBuilder::errors), [`rejection`] |

@@ -185,31 +185,14 @@ impl KeyManager {
     /// [`Invalid`](ManageError::Invalid) if a field of `key` is not valid, [`Forbidden`](ManageError::Forbidden) if
     /// the caller may not create such a key; [`Store`](ManageError::Store), [`Randomness`](ManageError::Randomness).
     pub async fn create(&self, authority: &Authority, key: NewKey) -> Result<CreatedKey, ManageError> {
-        let mut attempt = self.begin(authority, KeyAction::Create, None)?;
+        let attempt = self.begin(authority, KeyAction::Create, None)?;
         attempt.caller_is_still_valid().await?;
         attempt.owner_has_room().await?;
         for _ in 0..MAX_ATTEMPTS {
-            let made = self.0.format().generate(authority.owner().mode).map_err(ManageError::Randomness)?;
-            let id = made
-                .id
-                .map_or_else(|| KeyId::random(self.0.id_prefix), Ok)
-                .map_err(ManageError::Randomness)?;
-            let digest = self.0.peppers.digest(made.secret.expose_secret());
-            let mut record = attempt.new_record(key.clone(), id, digest)?;
-            record.hint = self.0.format().hint(made.secret.expose_secret()).into();
+            let (record, secret) = self.make(&attempt, key.clone())?;
             let view = KeyView::new(&record, attempt.now);
             match self.0.store.insert(record).await {
-                Ok(()) => {
-                    attempt.key_id = Some(view.id);
-                    // A revocation of the caller's key with its descendants may have looked for them before this one was
-                    // stored. Its secret was not returned to anyone.
-                    if let Err(error) = attempt.caller_is_still_valid().await {
-                        self.0.store.delete(authority.owner(), &view.id).await?;
-                        return Err(error);
-                    }
-                    attempt.done();
-                    return Ok(CreatedKey { key: view, secret: made.secret });
-                }
+                Ok(()) => return self.made(attempt, view, secret).await,
                 // Short identifiers can collide.
                 Err(error) if error.kind() == StoreErrorKind::Conflict => {}
                 Err(error) => return Err(error.into()),

@@ -1552,6 +1552,36 @@ async fn the_status_is_that_of_the_reason_that_lasts_longest() {
     assert_eq!(status().await, KeyStatus::Revoked);
 }
 
+#[tokio::test]
+async fn a_prepared_key_is_a_key_once_the_application_has_stored_it() {
+    let world = World::new();
+    let dropped = world.manager.prepare(&operator(), new_key(&["a:b"])).await.unwrap();
+    assert!(format!("{dropped:?}").contains("secret: [redacted]"), "{dropped:?}");
+    drop(dropped);
+    let rolled_back = world.manager.prepare(&operator(), new_key(&["a:b"])).await.unwrap();
+    assert!(matches!(rolled_back.committed().await, Err(ManageError::NotFound)));
+    assert_eq!((world.store.len(), world.take_events().len()), (0, 0));
+
+    let prepared = world.manager.prepare(&operator(), new_key(&["a:b"])).await.unwrap();
+    world.store.insert(prepared.record().clone()).await.unwrap();
+    assert!(world.take_events().is_empty(), "not before it is committed");
+    let key = prepared.committed().await.unwrap();
+    assert!(world.verifies(key.secret.expose_secret()).await);
+    let event = world.take_events().pop().unwrap();
+    assert_eq!((event.action, event.key_id), (KeyAction::Create, Some(key.key.id)));
+
+    let caller = world.caller(|_| {}).await;
+    let prepared = world.manager.prepare(&caller, new_key(&[])).await.unwrap();
+    world.store.insert(prepared.record().clone()).await.unwrap();
+    let id = prepared.record().id;
+    let Actor::Key(own) = caller.actor() else { panic!("the caller is a key") };
+    world.manager.revoke(&operator(), &own).await.unwrap();
+    assert!(matches!(prepared.committed().await, Err(ManageError::Forbidden(Forbidden::Ended))));
+    assert_eq!(world.record(&id).await, None, "its maker had ended");
+    let beyond = world.manager.prepare(&caller, new_key(&["other:scope"])).await;
+    assert!(matches!(beyond, Err(ManageError::Forbidden(_))));
+}
+
 const FOREIGN: &str = "sk_live_oldsystem1.abc123def456ghi789jkl012mno345pq";
 
 #[tokio::test]

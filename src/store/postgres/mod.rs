@@ -163,6 +163,19 @@ impl PostgresStore {
         Self(Engine::new(pool))
     }
 
+    /// Stores a new key in a transaction of the application, on a connection to the database of the store: a key that was
+    /// [prepared](crate::manage::KeyManager::prepare). It is stored, and other processes are notified, when the transaction is
+    /// committed.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](StoreErrorKind::Conflict) if the identifier or a digest is already stored; roll back then. Those of every
+    /// method, without a time limit.
+    pub async fn insert_in(connection: &mut PgConnection, record: &KeyRecord) -> Result<(), StoreError> {
+        let query = bind_row(sqlx::query(INSERT), to_row(record)?).bind(digests(record));
+        query.execute(connection).await.map_err(failed).map(|_| ())
+    }
+
     /// Limits the time of a lookup, including the wait for a connection; default 1 second.
     ///
     /// After it the lookup is [`Unavailable`](StoreErrorKind::Unavailable) and its request gets a 503 response.

@@ -156,6 +156,20 @@ impl SqliteStore {
         Self { engine: Engine::new(pool), writer: Arc::default() }
     }
 
+    /// Stores a new key in a transaction of the application, on a connection to the database of the store: a key that was
+    /// [prepared](crate::manage::KeyManager::prepare). It is stored when the transaction is committed.
+    ///
+    /// Start the transaction with `BEGIN IMMEDIATE` if it reads first: otherwise SQLite may refuse to let it write.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](StoreErrorKind::Conflict) if the identifier or a digest is already stored; roll back then. Those of every
+    /// method, without a time limit.
+    pub async fn insert_in(connection: &mut SqliteConnection, record: &KeyRecord) -> Result<(), StoreError> {
+        let (row, digests) = (to_row(record)?, json(digests(record).iter()));
+        insert_row(connection, row, digests).await.map_err(failed)
+    }
+
     /// Limits the time of a lookup, including the wait for a connection; default 1 second.
     ///
     /// After it the lookup is [`Unavailable`](StoreErrorKind::Unavailable) and its request gets a 503 response.
@@ -250,11 +264,16 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> 
 }
 
 async fn insert(connection: &mut SqliteConnection, row: Row, digests: String) -> Result<(), sqlx::Error> {
-    let id = row.id.clone();
     let mut transaction = connection.begin_with(BEGIN).await?;
-    bind_row(sqlx::query(INSERT), row).execute(&mut *transaction).await?;
-    sqlx::query(ADD_DIGESTS).bind(id).bind(digests).execute(&mut *transaction).await?;
+    insert_row(&mut transaction, row, digests).await?;
     transaction.commit().await
+}
+
+async fn insert_row(connection: &mut SqliteConnection, row: Row, digests: String) -> Result<(), sqlx::Error> {
+    let id = row.id.clone();
+    bind_row(sqlx::query(INSERT), row).execute(&mut *connection).await?;
+    sqlx::query(ADD_DIGESTS).bind(id).bind(digests).execute(connection).await?;
+    Ok(())
 }
 
 /// Returns whether there was such a version to replace.
