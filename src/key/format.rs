@@ -291,7 +291,8 @@ impl KeyFormat {
     /// Whether a secret has only characters of this format, where it has other than letters and digits.
     #[cold]
     fn is_spelled(&self, secret: &str) -> bool {
-        secret.chars().all(|char| char.is_ascii_alphanumeric() || self.characters.contains(char))
+        !self.characters.is_empty()
+            && secret.chars().all(|char| char.is_ascii_alphanumeric() || self.characters.contains(char))
     }
 
     /// What a listing may show of `key`: prefix, mode mark and the last four characters, `sk_test_…x9Qz`. Only `…`

@@ -63,6 +63,8 @@
 //! - [`refresh`](KeyStore::refresh) calls `replace`. With the trait's default, a secret that
 //!   [waits for its first use](crate::manage::KeyManager::rotate_on_first_use) would wait forever, and an old
 //!   [pepper](crate::key::Peppers) would be needed forever.
+//! - [Imports](KeyAdministration::remember_import) are in a table of their own, without a reference to the keys: they outlast
+//!   them.
 //! - [`record_last_use`](KeyStore::record_last_use) sets one column and does not change the version.
 //!
 //! Every field has a text or a number that round-trips. A record starts with [`KeyRecord::new`]; set the other fields:

@@ -291,6 +291,11 @@ async fn who_has_read_the_hash_cannot_present_it() {
     for text in [hash.as_str(), &record.digest.to_string(), &format!("old_someone1.{}", hash.as_str())] {
         assert_eq!(world.send(text).await.0, 401, "{text}");
     }
+    // A hash that looks like a key of that identifier: what the record has for a digest must not be its digest.
+    let like_a_key = "old_someone2.hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh";
+    let (other, text) = ("someone2".parse().unwrap(), like_a_key.parse().unwrap());
+    world.keys.manager().import_hash(&operator(), NewKey::new("Other"), other, text, "").await.unwrap();
+    assert_eq!(send(&world.keys, like_a_key, "192.0.2.2").await, (401, "secret_mismatch"));
     let shown = format!("{record:?} {:?}", world.keys.manager().get(&operator(), &id()).await.unwrap());
     assert!(!shown.contains(hash.as_str()) && !shown.contains("slow"), "{shown}");
 }
