@@ -30,6 +30,17 @@ enum Stopped {
     Imported(Arc<KeyRecord>),
 }
 
+impl Stopped {
+    #[cold]
+    #[inline(never)]
+    fn into_flow(self, presented: PresentedKey) -> Flow {
+        match self {
+            Self::Rejected(rejection) => rejection.into(),
+            Self::Imported(record) => Flow::Waiting(Pending::Imported { presented, record }),
+        }
+    }
+}
+
 impl Checks {
     /// Goes on with the one credential of a request, well formed.
     #[inline]
@@ -92,8 +103,7 @@ impl Checks {
                     Caller::Principal(Verified::principal(record, presented.scheme, retired_until));
                 self.authenticated(facts, request)
             }
-            Err(Stopped::Rejected(rejection)) => rejection.into(),
-            Err(Stopped::Imported(record)) => Flow::Waiting(Pending::Imported { presented, record }),
+            Err(stopped) => stopped.into_flow(presented),
         }
     }
 
@@ -117,19 +127,30 @@ impl Checks {
         };
         let verified = match verify(found, presented, now.timestamp()) {
             Ok(verified) => verified,
-            Err(Unverified { reason: Reason::SecretMismatch, record: Some(record) })
-                if live_hash(&record, now.timestamp()).is_some() =>
-            {
-                return Err(Stopped::Imported(record));
-            }
-            Err(Unverified { reason, record }) => {
-                self.count_bad_credential(presented.counted, now);
-                return Err(rejected(reason, record.map(|record| record.id)));
-            }
+            Err(unverified) => return Err(self.stopped(unverified, presented, now)),
         };
         match check_address(&verified.record, client) {
             Ok(()) => Ok(verified),
             Err(reason) => Err(rejected(reason, Some(verified.record.id))),
+        }
+    }
+
+    /// A key that is not good is counted, unless another hash has to be looked at first.
+    #[cold]
+    #[inline(never)]
+    fn stopped(&self, unverified: Unverified, presented: &PresentedKey, now: Now) -> Stopped {
+        match unverified {
+            Unverified { reason: Reason::SecretMismatch, record: Some(record) }
+                if live_hash(&record, now.timestamp()).is_some() =>
+            {
+                Stopped::Imported(record)
+            }
+            Unverified { reason, record } => {
+                self.count_bad_credential(presented.counted, now);
+                let mut rejection = self.rejection(reason, Some(presented.scheme));
+                rejection.set_key_id(record.map(|record| record.id));
+                Stopped::Rejected(rejection)
+            }
         }
     }
 
