@@ -111,6 +111,8 @@ async fn send(keys: &ApiKeys, key: &str, from: &str) -> (u16, &'static str) {
 
 const GOOD: (u16, &str) = (200, "");
 
+type Change = fn(&mut KeyRecord);
+
 #[tokio::test]
 async fn a_key_imported_as_a_hash_is_verified_at_its_first_use_and_is_then_like_any_other() {
     for answers in [Answers::AtOnce, Answers::Later] {
@@ -170,7 +172,7 @@ async fn a_wrong_secret_is_a_bad_credential_and_the_throttle_stands_before_the_v
 
 #[tokio::test]
 async fn state_mode_and_addresses_count_as_they_do_for_any_key() {
-    let cases: [(&str, fn(&mut KeyRecord), (u16, &str)); 7] = [
+    let cases: [(&str, Change, (u16, &str)); 7] = [
         ("disabled", |key| key.state = KeyState::Disabled, (401, "key_disabled")),
         ("revoked", |key| key.state = KeyState::Revoked { at: START }, (401, "key_revoked")),
         ("expired", |key| key.expires_at = Some(START), (401, "key_expired")),

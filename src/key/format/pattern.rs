@@ -7,7 +7,7 @@ impl KeyFormat {
     /// A regular expression that finds keys of this family in text, for secret scanners.
     ///
     /// Valid for RE2 and its relatives, such as Go's `regexp`, which gitleaks uses, and the `regex` crate. Begins and
-    /// ends at a word boundary, where a key can begin and end with no other [characters](KeyFormatBuilder::other_characters).
+    /// ends at a word boundary, where a key can begin and end with no other [characters](crate::key::KeyFormatBuilder::other_characters).
     /// Does not check the checksum. For a format without a prefix it finds much that is no key.
     ///
     /// ```
