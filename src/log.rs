@@ -49,6 +49,10 @@ pub(crate) fn quota_not_given_back(category: &str, error: &dyn Error) {
     event!(warn, category, error = %error, source = error.source(), "unused units of a stored quota were not given back; it is tried again");
 }
 
+pub(crate) fn imported_hash_replaced(key_id: &dyn Display) {
+    event!(info, key_id = %key_id, "the key was used for the first time since it was imported: its digest has replaced its hash");
+}
+
 pub(crate) fn usage_sink_panicked() {
     event!(error, "the usage sink panicked: a call was not metered");
 }

@@ -67,4 +67,18 @@ mod tests {
         }
         assert!(formats.have_prefix("new_") && !formats.have_prefix("other_"));
     }
+
+    #[test]
+    fn a_format_without_a_prefix_claims_only_texts_of_its_shape() {
+        let uuids = KeyFormat::unprefixed().secret_length(36).other_characters("-").build().unwrap();
+        let formats = Formats::several(vec![KeyFormat::new("acme_").unwrap(), uuids]);
+        for (text, is_key) in [
+            ("acme_", true),
+            ("3f2504e0-4f89-11d3-9a0c-0305e82c3301", true),
+            ("3f2504e0-4f89-11d3-9a0c-0305e82c330", false),
+            ("eyJhbGciOiJIUzI1NiJ9.eyJhbGciOiJIUzI1NiJ9.x", false),
+        ] {
+            assert_eq!(formats.have_prefix(text), is_key, "{text}");
+        }
+    }
 }

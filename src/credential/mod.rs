@@ -26,6 +26,7 @@ mod companions;
 mod formats;
 mod function;
 mod header;
+mod imported_hashes;
 mod session_token;
 
 use std::fmt;
@@ -39,6 +40,7 @@ pub use function::from_fn;
 pub use header::HeaderKey;
 pub(crate) use header::single_value;
 use http::HeaderName;
+pub(crate) use imported_hashes::{ImportedHashes, Unverifiable};
 pub use session_token::SessionTokens;
 pub(crate) use session_token::{Bound, SessionToken};
 use thiserror::Error;

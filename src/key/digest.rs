@@ -2,6 +2,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use subtle::ConstantTimeEq;
 
 use crate::InvalidValue;
@@ -41,6 +43,41 @@ impl Digest {
     /// Combines the [id of the pepper](Self::pepper_id) and the bytes, for a store that keeps them in two columns.
     pub const fn from_parts(pepper_id: Option<u32>, bytes: [u8; 32]) -> Self {
         Self { pepper_id, bytes }
+    }
+
+    /// Reads the SHA-256 of a whole key as another system wrote it, without a salt or a pepper: 64 hexadecimal digits in
+    /// either case, base64, or base64url, padded or not.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidValue`] if it is anything else.
+    ///
+    /// ```
+    /// use tower_api_keys::key::{Digest, Peppers};
+    ///
+    /// let digest = Peppers::none().digest("abc");
+    /// for text in [
+    ///     "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD",
+    ///     "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=",
+    ///     "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0",
+    /// ] {
+    ///     assert!(Digest::from_sha256(text)?.ct_eq(&digest));
+    /// }
+    /// # Ok::<_, tower_api_keys::InvalidValue>(())
+    /// ```
+    pub fn from_sha256(text: &str) -> Result<Self, InvalidValue> {
+        if text.len() == 64 {
+            return decode_hex(&text.to_ascii_lowercase())
+                .map_err(|_| SHA256)
+                .map(|bytes| Self::from_parts(None, bytes));
+        }
+        let text = match text.len() {
+            44 => text.strip_suffix('=').ok_or(SHA256)?,
+            _ => text,
+        };
+        let bytes =
+            STANDARD_NO_PAD.decode(text).or_else(|_| URL_SAFE_NO_PAD.decode(text)).map_err(|_| SHA256)?;
+        Ok(Self::from_parts(None, bytes.try_into().map_err(|_| SHA256)?))
     }
 
     /// The id of the [pepper](super::Peppers) that the digest was made under; `None` for plain SHA-256.
@@ -166,6 +203,8 @@ impl<'de> serde::Deserialize<'de> for Digest {
 /// Also for a text that a later version of this crate wrote.
 const ALGORITHM: InvalidValue = invalid("a digest starts with sha256: or hmac-sha256:");
 const PEPPER_ID: InvalidValue = invalid("the pepper id of a digest is a number from 0 to 4294967295");
+const SHA256: InvalidValue =
+    invalid("a SHA-256 is 64 hexadecimal digits, or 32 bytes in base64 or base64url");
 const BYTES: InvalidValue = invalid("a digest ends in 64 lower-case hexadecimal digits");
 
 const fn invalid(reason: &'static str) -> InvalidValue {

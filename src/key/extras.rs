@@ -3,12 +3,12 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::{Deref, DerefMut};
 
-use super::{Metadata, NextSecret, PreviousSecret};
+use super::{ImportedHash, Metadata, NextSecret, PreviousSecret};
 use crate::address::Network;
 use crate::clock::Timestamp;
 
-/// Rarely used fields of a key, boxed to keep records small: rotation secrets, own limits, allowed networks, a start time
-/// and metadata.
+/// Rarely used fields of a key, boxed to keep records small: rotation secrets, own limits, allowed networks, a start
+/// time, metadata, and the hash of an imported key.
 ///
 /// ```
 /// use std::num::NonZeroU32;
@@ -39,6 +39,8 @@ pub struct Extras {
     pub allowed_addresses: Vec<Network>,
     /// Data of the application's own.
     pub metadata: Option<Metadata>,
+    /// What is known of the secret of an [imported key](crate::manage::KeyManager::import_hash) that was not used yet.
+    pub imported_hash: Option<ImportedHash>,
 }
 
 /// The [`Extras`] of a key. They take one pointer if none is set.
@@ -52,6 +54,7 @@ static NONE: Extras = Extras {
     limits: BTreeMap::new(),
     allowed_addresses: Vec::new(),
     metadata: None,
+    imported_hash: None,
 };
 
 impl Sparse {

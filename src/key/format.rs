@@ -1,3 +1,6 @@
+mod overlap;
+mod pattern;
+
 use std::fmt;
 use std::io;
 use std::ops::RangeInclusive;
@@ -23,7 +26,8 @@ use crate::InvalidValue;
 /// ```
 ///
 /// Prefix and secret are always present; [`KeyFormatBuilder`] chooses the rest. The secret consists of `A-Z a-z 0-9`,
-/// 5.95 bits per character.
+/// 5.95 bits per character. Keys of other systems may have [no prefix](KeyFormat::unprefixed) and [other
+/// characters](KeyFormatBuilder::other_characters).
 ///
 /// ```
 /// use tower_api_keys::key::{KeyFormat, MalformedKey, Mode};
@@ -48,6 +52,8 @@ pub struct KeyFormat {
     /// Lengths of accepted secrets, without the checksum.
     accepted: RangeInclusive<usize>,
     checksum: bool,
+    /// What accepted secrets have besides letters and digits.
+    characters: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,9 +65,9 @@ struct Modes {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PublicId {
-    /// Length of generated identifiers.
+    /// Length of generated identifiers, and of all if there is no separator.
     length: usize,
-    separator: char,
+    separator: Option<char>,
 }
 
 /// Builds a [`KeyFormat`]; returned by [`KeyFormat::builder`].
@@ -74,6 +80,8 @@ pub struct KeyFormatBuilder {
     secret: usize,
     accepted: Option<RangeInclusive<usize>>,
     checksum: bool,
+    characters: String,
+    is_unprefixed: bool,
 }
 
 /// Why a text is not a key of a [`KeyFormat`]. For logs and metrics: the client sees no difference.
@@ -92,7 +100,7 @@ pub enum MalformedKey {
     /// The secret is too short or too long, or the whole text is.
     #[error("the key has a wrong length")]
     Length,
-    /// The secret has characters other than letters and digits.
+    /// The secret has characters other than letters, digits and those that the format names.
     #[error("the key has characters that are not allowed")]
     Alphabet,
     /// The last six characters do not match the rest: a typing or copying mistake, or an invented key.
@@ -143,7 +151,31 @@ impl KeyFormat {
             secret: 32,
             accepted: None,
             checksum: false,
+            characters: String::new(),
+            is_unprefixed: false,
         }
+    }
+
+    /// Starts a format for keys of another system that have no prefix, such as plain UUIDs.
+    ///
+    /// Give new keys a prefix: secret scanners, logs and people recognize a key by it. So accept such keys
+    /// [beside](crate::ApiKeysBuilder::also_accept) those of a format with one, and
+    /// [import](crate::manage::KeyManager::import) those that exist.
+    ///
+    /// ```
+    /// use tower_api_keys::key::KeyFormat;
+    ///
+    /// let uuids = KeyFormat::unprefixed().secret_length(36).other_characters("-").build()?;
+    /// assert!(uuids.parse("3f2504e0-4f89-11d3-9a0c-0305e82c3301").is_ok());
+    ///
+    /// // `prefix.secret`, as djangorestframework-api-key makes them.
+    /// let django = KeyFormat::unprefixed().public_id(8, '.').build()?;
+    /// let key = django.parse("tN8qJz0b.1a2b3c4d5e6f7g8h9i0jklmnopqrstuv")?;
+    /// assert_eq!(key.id, Some("tN8qJz0b".parse()?));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn unprefixed() -> KeyFormatBuilder {
+        KeyFormatBuilder { is_unprefixed: true, ..Self::builder("") }
     }
 
     /// Generates a key, with a new identifier if the format has one. `mode` is written if the format has marks.
@@ -165,48 +197,26 @@ impl KeyFormat {
     ///
     /// # Errors
     ///
-    /// [`io::Error`] if the operating system provides no random bytes.
+    /// [`io::Error`] if the operating system provides no random bytes, or `id` is not as long as a [leading
+    /// identifier](KeyFormatBuilder::leading_id) has to be.
     pub fn generate_with_id(&self, mode: Mode, id: &KeyId) -> io::Result<GeneratedKey> {
         self.write(mode, Some(*id))
     }
 
-    /// Whether a text can be a key of both formats.
-    pub(crate) fn overlaps(&self, other: &Self) -> bool {
-        self.samples().any(|text| other.parse(&text).is_ok())
-            || other.samples().any(|text| self.parse(&text).is_ok())
-    }
-
-    /// One text of each accepted shape. Its checksum is right for any format that has one at this length.
-    fn samples(&self) -> impl Iterator<Item = String> + '_ {
-        let marks = self.modes.iter().flat_map(|modes| [&*modes.test, &*modes.live]);
-        let unmarked = self.modes.as_ref().is_none_or(|modes| !modes.required);
-        let marks: Vec<&str> = marks.chain(unmarked.then_some("")).collect();
-        marks.into_iter().flat_map(move |mark| {
-            self.accepted.clone().map(move |length| {
-                let mut text = format!("{}{mark}", self.prefix);
-                if let Some(public_id) = &self.public_id {
-                    text.extend(std::iter::repeat_n('x', public_id.length));
-                    text.push(public_id.separator);
-                }
-                text.extend(std::iter::repeat_n('x', length));
-                if self.checksum {
-                    let checksum = checksum::checksum(text.as_bytes());
-                    text.extend(checksum.map(char::from));
-                }
-                text
-            })
-        })
-    }
-
-    /// Whether `text` starts like a key of this family.
-    pub(crate) fn has_prefix(&self, text: &str) -> bool {
-        text.starts_with(&*self.prefix)
+    /// Whether the text of a key has its identifier.
+    pub(crate) fn has_ids(&self) -> bool {
+        self.public_id.is_some()
     }
 
     fn write(&self, mode: Mode, id: Option<KeyId>) -> io::Result<GeneratedKey> {
         // The buffer never grows: growing would leave an unwiped copy behind.
         let mut key = SecretString::new(String::with_capacity(Self::MAX_LENGTH));
         let id = id.filter(|_| self.public_id.is_some());
+        if let (Some(PublicId { length, separator: None }), Some(id)) = (&self.public_id, &id) {
+            if id.as_str().len() != *length {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the identifier has another length"));
+            }
+        }
         let text = key.as_mut_string();
         text.push_str(&self.prefix);
         if let Some(modes) = &self.modes {
@@ -214,7 +224,7 @@ impl KeyFormat {
         }
         if let (Some(public_id), Some(id)) = (&self.public_id, &id) {
             text.push_str(id.as_str());
-            text.push(public_id.separator);
+            text.extend(public_id.separator);
         }
         push_random(text, self.secret)?;
         if self.checksum {
@@ -246,7 +256,7 @@ impl KeyFormat {
             return Err(MalformedKey::Length);
         }
         // Without an early exit the loop is compiled to vector instructions.
-        if !rest.bytes().fold(true, |ok, byte| ok & byte.is_ascii_alphanumeric()) {
+        if !rest.bytes().fold(true, |ok, byte| ok & byte.is_ascii_alphanumeric()) && !self.is_spelled(rest) {
             return Err(MalformedKey::Alphabet);
         }
         if self.checksum {
@@ -270,36 +280,19 @@ impl KeyFormat {
 
     fn split_id<'k>(&self, rest: &'k str) -> Result<(Option<KeyId>, &'k str), MalformedKey> {
         let Some(public_id) = &self.public_id else { return Ok((None, rest)) };
-        let (id, rest) = rest.split_once(public_id.separator).ok_or(MalformedKey::PublicId)?;
+        let split = match public_id.separator {
+            Some(separator) => rest.split_once(separator),
+            None => rest.split_at_checked(public_id.length),
+        };
+        let (id, rest) = split.ok_or(MalformedKey::PublicId)?;
         Ok((Some(KeyId::read(id).ok_or(MalformedKey::PublicId)?), rest))
     }
 
-    /// A regular expression that finds keys of this family in text, for secret scanners.
-    ///
-    /// Valid for RE2 and its relatives, such as Go's `regexp`, which gitleaks uses, and the `regex` crate. Begins and
-    /// ends at a word boundary. Does not check the checksum.
-    ///
-    /// ```
-    /// use tower_api_keys::key::KeyFormat;
-    ///
-    /// let format = KeyFormat::builder("sk_").modes("test_", "live_").build()?;
-    /// assert_eq!(format.pattern(), r"\bsk_(?:test_|live_)[A-Za-z0-9]{32}\b");
-    /// # Ok::<_, tower_api_keys::InvalidValue>(())
-    /// ```
-    pub fn pattern(&self) -> String {
-        // Outside of brackets no character of prefix and marks has a special meaning.
-        let mut pattern = format!(r"\b{}", self.prefix);
-        if let Some(modes) = &self.modes {
-            let optional = if modes.required { "" } else { "?" };
-            pattern += &format!("(?:{}|{}){optional}", modes.test, modes.live);
-        }
-        if let Some(public_id) = &self.public_id {
-            pattern += &format!(r"[A-Za-z0-9_-]{{1,{}}}[{}]", KeyId::MAX_LENGTH, public_id.separator);
-        }
-        let checksum = if self.checksum { checksum::LENGTH } else { 0 };
-        let (shortest, longest) = (self.accepted.start() + checksum, self.accepted.end() + checksum);
-        let count = if shortest == longest { shortest.to_string() } else { format!("{shortest},{longest}") };
-        pattern + &format!(r"[A-Za-z0-9]{{{count}}}\b")
+    /// Whether a secret has only characters of this format, where it has other than letters and digits.
+    #[cold]
+    fn is_spelled(&self, secret: &str) -> bool {
+        !self.characters.is_empty()
+            && secret.chars().all(|char| char.is_ascii_alphanumeric() || self.characters.contains(char))
     }
 
     /// What a listing may show of `key`: prefix, mode mark and the last four characters, `sk_test_…x9Qz`. Only `…`
@@ -310,20 +303,22 @@ impl KeyFormat {
             (Some(modes), Some(mode)) => modes.mark(mode),
             _ => "",
         };
-        // A key that parsed ends in letters and digits.
+        // A key that parsed ends in ASCII.
         let last = key.get(key.len() - 4..).unwrap_or_default();
         format!("{}{mark}…{last}", self.prefix)
     }
 }
 
 impl Modes {
-    /// Whether the text of a key always shows its mode, or that it has none.
-    fn are_distinct(&self) -> bool {
+    /// Whether the text of a key, whose secret also has `characters`, always shows its mode, or that it has none.
+    fn are_distinct(&self, characters: &str) -> bool {
         let Self { test, live, required } = self;
         let are_words =
             is_word(test) && is_word(live) && !test.starts_with(&**live) && !live.starts_with(&**test);
-        // The secret of a key without a mark could start with a mark of letters and digits only.
-        let can_be_imitated = |mark: &String| mark.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        // The secret of a key without a mark could start with a mark that has only characters of secrets.
+        let can_be_imitated = |mark: &String| {
+            mark.chars().all(|char| char.is_ascii_alphanumeric() || characters.contains(char))
+        };
         are_words && (*required || ![test, live].into_iter().any(can_be_imitated))
     }
 
@@ -353,7 +348,23 @@ impl KeyFormatBuilder {
     ///
     /// Any [`KeyId`] is accepted as the identifier of a key.
     pub fn public_id(mut self, length: usize, separator: char) -> Self {
-        self.public_id = Some(PublicId { length, separator });
+        self.public_id = Some(PublicId { length, separator: Some(separator) });
+        self
+    }
+
+    /// Takes the first `length` characters behind prefix and mark for the public identifier, 8 to 32, without a separator:
+    /// for keys of systems that look keys up by their first characters, and show these. The secret is what follows.
+    ///
+    /// ```
+    /// use tower_api_keys::key::KeyFormat;
+    ///
+    /// let format = KeyFormat::builder("acme_").leading_id(8).secret_length(24).build()?;
+    /// let key = format.parse("acme_4f9aQ2zX0123456789abcdefghijklmn")?;
+    /// assert_eq!(key.id, Some("4f9aQ2zX".parse()?));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn leading_id(mut self, length: usize) -> Self {
+        self.public_id = Some(PublicId { length, separator: None });
         self
     }
 
@@ -370,6 +381,22 @@ impl KeyFormatBuilder {
         self
     }
 
+    /// Also accepts these characters in secrets, any of `- . _ ~ + / =`: for keys that other systems have made. Generated
+    /// secrets still have letters and digits only.
+    ///
+    /// | secrets | setting |
+    /// |---|---|
+    /// | hexadecimal | none: digits and letters |
+    /// | UUIDs with hyphens | `"-"`, length 36 |
+    /// | base64url of 32 bytes | `"-_"`, length 43 |
+    /// | base64 of 32 bytes | `"+/="`, length 44 |
+    ///
+    /// The strength of such keys is that of their system: 22 hexadecimal digits have 88 bits.
+    pub fn other_characters(mut self, characters: &str) -> Self {
+        self.characters = characters.to_owned();
+        self
+    }
+
     /// Ends each key with six characters computed from everything before them. A mistyped or invented key is rejected
     /// before any lookup; one in 4 294 967 296 such texts passes.
     pub fn checksum(mut self) -> Self {
@@ -383,7 +410,7 @@ impl KeyFormatBuilder {
     ///
     /// [`InvalidValue`] if a setting is out of its range, or two contradict each other.
     pub fn build(self) -> Result<KeyFormat, InvalidValue> {
-        let Self { prefix, modes, public_id, secret, accepted, checksum } = self;
+        let Self { prefix, modes, public_id, secret, accepted, checksum, characters, is_unprefixed } = self;
         let accepted = accepted.unwrap_or(secret..=secret);
 
         let marks = modes.as_ref().filter(|modes| modes.required && prefix.is_empty());
@@ -391,12 +418,17 @@ impl KeyFormatBuilder {
             Some(Modes { test, live, .. }) => [test, live],
             None => [&prefix; 2],
         };
-        if beginnings.iter().any(|text| !is_word(text) || text.starts_with(['_', '-'])) {
+        let is_beginning = |text: &str| is_word(text) && !text.starts_with(['_', '-']);
+        if !is_unprefixed && !beginnings.iter().all(|text| is_beginning(text)) {
             return Err(invalid(
                 "a prefix is letters, digits, _ and -, and a key starts with a letter or digit",
             ));
         }
-        if modes.as_ref().is_some_and(|modes| !modes.are_distinct()) {
+        if !characters.bytes().all(|byte| b"-._~+/=".contains(&byte)) {
+            // Others are not allowed in a bearer token (RFC 6750, section 2.1).
+            return Err(invalid("a secret has letters, digits, and others of - . _ ~ + / = only"));
+        }
+        if modes.as_ref().is_some_and(|modes| !modes.are_distinct(&characters)) {
             return Err(invalid("mode marks are letters, digits, _ and -, and none starts with the other"));
         }
         if let Some(PublicId { length, separator }) = public_id {
@@ -404,9 +436,12 @@ impl KeyFormatBuilder {
                 // At 8 characters, a million keys contain a collision with a probability of 1 in 440.
                 return Err(invalid("the length of a public id is 8 to 32"));
             }
-            if !matches!(separator, '.' | '~' | '+' | '/') {
+            if separator.is_some_and(|separator| !matches!(separator, '.' | '~' | '+' | '/')) {
                 // Others occur in identifiers, or are not allowed in a bearer token (RFC 6750, section 2.1).
                 return Err(invalid("the separator is one of . ~ + /"));
+            }
+            if separator.is_some_and(|separator| characters.contains(separator)) {
+                return Err(invalid("the separator is not one of the characters of secrets"));
             }
         }
         if secret < KeyFormat::MIN_SECRET_LENGTH || *accepted.start() < KeyFormat::MIN_SECRET_LENGTH {
@@ -425,7 +460,7 @@ impl KeyFormatBuilder {
         if longest.into_iter().fold(0, usize::saturating_add) > KeyFormat::MAX_LENGTH {
             return Err(invalid("a key has at most 255 bytes"));
         }
-        Ok(KeyFormat { prefix, modes, public_id, secret, accepted, checksum })
+        Ok(KeyFormat { prefix, modes, public_id, secret, accepted, checksum, characters })
     }
 }
 

@@ -26,6 +26,7 @@ mod format;
 mod generate;
 mod hmac;
 mod id;
+mod imported_hash;
 mod metadata;
 mod mode;
 mod owner;
@@ -43,6 +44,7 @@ pub use format::{KeyFormat, KeyFormatBuilder, MalformedKey, ParsedKey};
 pub use generate::GeneratedKey;
 pub(crate) use hmac::HmacSha256;
 pub use id::KeyId;
+pub use imported_hash::ImportedHash;
 pub use metadata::Metadata;
 #[cfg(feature = "json")]
 pub(crate) use metadata::read as read_metadata;

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Actor, Digest, Extras, KeyId, Owner, ShortText, Sparse};
+use super::{Actor, Digest, Extras, ImportedHash, KeyId, Owner, ShortText, Sparse};
 use crate::clock::Timestamp;
 use crate::scope::ScopeSet;
 
@@ -88,7 +88,7 @@ impl KeyRecord {
         self.creator = creator.map(Arc::new);
     }
 
-    /// The rarely used fields: rotation secrets, own limits, allowed networks, a start time and metadata.
+    /// The rarely used fields: rotation secrets, own limits, allowed networks and others.
     #[inline]
     pub fn extras(&self) -> &Extras {
         &self.extras
@@ -106,6 +106,23 @@ impl KeyRecord {
         [Some(self.digest), previous, next].into_iter().flatten()
     }
 
+    /// Replaces what stands for a secret that was imported as a hash by its digest, which its first use has shown.
+    pub(crate) fn learn_imported(&mut self, digest: Digest) {
+        let Some(hash) = self.extras.imported_hash.take() else { return };
+        let stand_in = hash.stand_in();
+        let previous = self.extras.previous.as_mut().map(|previous| &mut previous.digest);
+        let holders = [Some(&mut self.digest), previous].into_iter().flatten();
+        holders.filter(|held| **held == stand_in).for_each(|held| *held = digest);
+    }
+
+    /// Drops the hash of an imported secret that does not verify any more.
+    pub(crate) fn forget_imported(&mut self) {
+        let stand_in = self.extras.imported_hash.as_ref().map(ImportedHash::stand_in);
+        if stand_in.is_some_and(|stand_in| self.digests().all(|digest| digest != stand_in)) {
+            self.extras.imported_hash = None;
+        }
+    }
+
     /// Makes `secret` the one in use. The old one verifies for its `grace` more, or until the key expires.
     pub(crate) fn put_in_use(&mut self, secret: NextSecret, now: Timestamp) {
         let grace_end = now.saturating_add(secret.grace);
@@ -116,6 +133,7 @@ impl KeyRecord {
         self.digest = secret.digest;
         self.hint = secret.hint.into();
         self.secret_created_at = secret.created_at;
+        self.forget_imported();
     }
 }
 

@@ -53,6 +53,8 @@ pub enum KeyAction {
     Delete,
     /// Use a one-time key.
     Redeem,
+    /// Forget that a key was imported, so that it can be imported again.
+    ForgetImport,
 }
 
 /// Records events.
@@ -79,7 +81,8 @@ impl AuditEvent {
 }
 
 impl KeyAction {
-    /// `read`, `create`, `import`, `update`, `rotate`, `disable`, `enable`, `revoke`, `delete` or `redeem`.
+    /// `read`, `create`, `import`, `update`, `rotate`, `disable`, `enable`, `revoke`, `delete`, `redeem` or
+    /// `forget_import`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -92,6 +95,7 @@ impl KeyAction {
             Self::Revoke => "revoke",
             Self::Delete => "delete",
             Self::Redeem => "redeem",
+            Self::ForgetImport => "forget_import",
         }
     }
 }

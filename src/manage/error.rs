@@ -4,6 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::key::KeyId;
 use crate::rejection::{ErrorKind, FieldError};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::StoreError;
@@ -29,6 +30,10 @@ pub enum ManageError {
     /// each start treats this as success.
     #[error("the key already exists")]
     AlreadyExists,
+    /// This key was [imported](super::KeyManager::import), under this identifier, and deleted since. It stays deleted unless
+    /// the operator [forgets](super::KeyManager::forget_import) that.
+    #[error("the key was imported as {0} before, and deleted since")]
+    Deleted(KeyId),
     /// The key was changed since the version that [the change is for](super::KeyChange::if_version).
     #[error("the key was changed meanwhile")]
     Overtaken,
@@ -89,7 +94,7 @@ impl ManageError {
     /// | [`Forbidden`](Self::Forbidden) | 403 |
     /// | [`NotFound`](Self::NotFound) | 404 |
     /// | [`Invalid`](Self::Invalid) | 400 |
-    /// | [`AlreadyExists`](Self::AlreadyExists) | 409 |
+    /// | [`AlreadyExists`](Self::AlreadyExists), [`Deleted`](Self::Deleted) | 409 |
     /// | [`Overtaken`](Self::Overtaken) | 412 |
     /// | [`Store`](Self::Store), [`Randomness`](Self::Randomness) | 503 |
     pub fn kind(&self) -> ErrorKind {
@@ -99,7 +104,7 @@ impl ManageError {
             Self::Forbidden(_) => ErrorKind::Forbidden,
             Self::NotFound => ErrorKind::NotFound,
             Self::Invalid(_) => ErrorKind::Invalid,
-            Self::AlreadyExists => ErrorKind::AlreadyExists,
+            Self::AlreadyExists | Self::Deleted(_) => ErrorKind::AlreadyExists,
             Self::Overtaken => ErrorKind::Overtaken,
             Self::Store(_) | Self::Randomness(_) => ErrorKind::Unavailable,
         }

@@ -7,10 +7,11 @@ use super::settings::Settings;
 use super::{AuditEvent, Authority, CreatedKey, Forbidden, KeyAction, KeyView, ManageError, NewKey, rules};
 use crate::InvalidValue;
 use crate::clock::{Clock, SystemClock};
+use crate::credential::ImportedHashes;
 use crate::identity::SecretStatus;
 use crate::key::{KeyFormat, KeyId, KeyRecord, KeyState, KeyStatus, Mode, Owner, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
-use crate::store::{KeyAdministration, KeyQuery, KeySelector, Page, StoreError, StoreErrorKind};
+use crate::store::{KeyAdministration, KeyQuery, Page, StoreError, StoreErrorKind};
 
 /// Creates and manages keys.
 ///
@@ -36,19 +37,20 @@ impl KeyManager {
     /// Defaults: digests are plain SHA-256, the clock is the system's, every well-formed scope can be granted, a key
     /// may last forever, and callers need `api-keys:read` to read and `api-keys:write` to change keys.
     pub fn new(store: impl KeyAdministration, format: KeyFormat) -> Self {
-        Self::over(Arc::new(store), format, Peppers::none(), Arc::new(SystemClock))
+        Self::over(Arc::new(store), vec![format], Peppers::none(), Arc::new(SystemClock))
     }
 
+    /// `formats` has at least one.
     pub(crate) fn over(
         store: Arc<dyn KeyAdministration>,
-        format: KeyFormat,
+        formats: Vec<KeyFormat>,
         peppers: Peppers,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self(Arc::new(Settings {
             store,
             callers: None,
-            format,
+            formats,
             peppers,
             clock,
             grantable: None,
@@ -59,7 +61,12 @@ impl KeyManager {
             scopes: Vec::new(),
             audit: None,
             id_prefix: "",
+            imported_hashes: None,
         }))
+    }
+
+    pub(crate) fn with_imported_hashes(self, hashes: Option<Arc<ImportedHashes>>) -> Self {
+        self.change_settings(|to| to.imported_hashes = hashes)
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn KeyAdministration> {
@@ -178,31 +185,14 @@ impl KeyManager {
     /// [`Invalid`](ManageError::Invalid) if a field of `key` is not valid, [`Forbidden`](ManageError::Forbidden) if
     /// the caller may not create such a key; [`Store`](ManageError::Store), [`Randomness`](ManageError::Randomness).
     pub async fn create(&self, authority: &Authority, key: NewKey) -> Result<CreatedKey, ManageError> {
-        let mut attempt = self.begin(authority, KeyAction::Create, None)?;
+        let attempt = self.begin(authority, KeyAction::Create, None)?;
         attempt.caller_is_still_valid().await?;
         attempt.owner_has_room().await?;
         for _ in 0..MAX_ATTEMPTS {
-            let made = self.0.format.generate(authority.owner().mode).map_err(ManageError::Randomness)?;
-            let id = made
-                .id
-                .map_or_else(|| KeyId::random(self.0.id_prefix), Ok)
-                .map_err(ManageError::Randomness)?;
-            let digest = self.0.peppers.digest(made.secret.expose_secret());
-            let mut record = attempt.new_record(key.clone(), id, digest)?;
-            record.hint = self.0.format.hint(made.secret.expose_secret()).into();
+            let (record, secret) = self.make(&attempt, key.clone())?;
             let view = KeyView::new(&record, attempt.now);
             match self.0.store.insert(record).await {
-                Ok(()) => {
-                    attempt.key_id = Some(view.id);
-                    // A revocation of the caller's key with its descendants may have looked for them before this one was
-                    // stored. Its secret was not returned to anyone.
-                    if let Err(error) = attempt.caller_is_still_valid().await {
-                        self.0.store.delete(authority.owner(), &view.id).await?;
-                        return Err(error);
-                    }
-                    attempt.done();
-                    return Ok(CreatedKey { key: view, secret: made.secret });
-                }
+                Ok(()) => return self.made(attempt, view, secret).await,
                 // Short identifiers can collide.
                 Err(error) if error.kind() == StoreErrorKind::Conflict => {}
                 Err(error) => return Err(error.into()),
@@ -290,44 +280,6 @@ impl KeyManager {
         let attempt = self.begin(authority, KeyAction::Read, Some(*id))?;
         let record = self.0.store.get(authority.owner(), id).await?.ok_or(ManageError::NotFound)?;
         Ok(KeyView::new(&record, attempt.now))
-    }
-
-    /// The key with this identifier, whatever its owner and state: for the operator, who has it from a log. Never expose it
-    /// to callers.
-    ///
-    /// # Errors
-    ///
-    /// [`Store`](ManageError::Store).
-    pub async fn find_by_id(&self, id: &KeyId) -> Result<Option<KeyView>, ManageError> {
-        let now = self.0.clock.now().timestamp();
-        let found = self.0.store.find(KeySelector::Id(id)).await?;
-        Ok(found.map(|record| KeyView::new(&record, now)))
-    }
-
-    /// The key that this text is or was a secret of, whatever its owner and state: for the operator, to find a key that has
-    /// leaked. White space around it is ignored. Never expose it to callers.
-    ///
-    /// ```
-    /// # use tower_api_keys::manage::{Authority, KeyManager, ManageError};
-    /// # async fn leaked(manager: KeyManager, pasted: &str) -> Result<(), ManageError> {
-    /// if let Some(key) = manager.find_by_text(pasted).await? {
-    ///     manager.revoke_with_descendants(&Authority::operator(key.owner).by("ada"), &key.id).await?;
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// Of old secrets only the one before is stored, until the next rotation or revocation; one that was replaced without a
-    /// grace period is not. What is not stored is not found.
-    ///
-    /// # Errors
-    ///
-    /// [`Store`](ManageError::Store).
-    pub async fn find_by_text(&self, text: &str) -> Result<Option<KeyView>, ManageError> {
-        let now = self.0.clock.now().timestamp();
-        let digests = self.0.peppers.digests(text.trim());
-        let found = self.0.store.find(KeySelector::Digests(&digests)).await?;
-        Ok(found.map(|record| KeyView::new(&record, now)))
     }
 
     /// Disables a key until it is [enabled](Self::enable) again. Does nothing if it is already disabled.
@@ -418,7 +370,7 @@ impl KeyManager {
 
 impl fmt::Debug for KeyManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyManager").field("format", &self.0.format).finish_non_exhaustive()
+        f.debug_struct("KeyManager").field("formats", &self.0.formats).finish_non_exhaustive()
     }
 }
 

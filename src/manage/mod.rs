@@ -83,24 +83,40 @@
 //!
 //! A page for staff needs no handler for most of that: `KeyRoutes::for_staff`.
 //!
-//! # Keys from elsewhere, and links
-//!
-//! An existing key, for instance from an environment variable, is [imported](KeyManager::import).
-//!
 //! A one-time key, for instance in a link, is [redeemed](KeyManager::redeem).
 //!
 //! # Over HTTP
 //!
 //! With the feature `axum`, [`ApiKeys::key_routes`](crate::ApiKeys) serves the same over HTTP.
+//!
+//! # Keys of another system
+//!
+//! Clients keep their keys if the new system reads them as they are. First comes the [format](crate::KeyFormat): without a
+//! prefix, with other characters, with an identifier of its own; the assembly [accepts](crate::ApiKeysBuilder::also_accept) it
+//! beside the format of new keys. How a key is imported depends on what the other system has kept of it:
+//!
+//! | it has kept | import |
+//! |---|---|
+//! | the key, as in an environment variable | [`import`](KeyManager::import) |
+//! | the SHA-256 of the whole key, in hexadecimal or base64 | [`import_digest`](KeyManager::import_digest) of [`Digest::from_sha256`](crate::key::Digest::from_sha256) |
+//! | its HMAC-SHA-256 | `import_digest` of `hmac-sha256:<pepper id>:<hexadecimal digits>`, with that secret among the [`Peppers`](crate::key::Peppers) |
+//! | bcrypt, argon2, SHA-256 with a salt or of a part of the key; and an identifier or the first characters of the key | [`import_hash`](KeyManager::import_hash), with [`verify_imported`](crate::ApiKeysBuilder::verify_imported) |
+//! | the same, and nothing that is in the key's text | none: such a key can't be found without trying every hash |
+//!
+//! An import can be repeated at each start: the store remembers it. A key that was rotated since keeps its new secret
+//! ([`AlreadyExists`](ManageError::AlreadyExists)), and one that was deleted stays so ([`Deleted`](ManageError::Deleted))
+//! until the operator [forgets](KeyManager::forget_import) the import.
 
 mod attempt;
 mod audit;
 mod authority;
 mod error;
+mod find;
 mod import;
 mod key_change;
 mod manager;
 mod new_key;
+mod prepare;
 mod redeem;
 mod revoke;
 mod rotate;
@@ -118,6 +134,7 @@ pub use error::{Forbidden, ManageError};
 pub use key_change::KeyChange;
 pub use manager::KeyManager;
 pub use new_key::NewKey;
+pub use prepare::PreparedKey;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use routes::KeyRoutes;

@@ -42,7 +42,7 @@ impl KeyManager {
     pub async fn redeem(&self, secret: &str) -> Result<KeyView, ManageError> {
         let settings = self.settings();
         let now = settings.clock.now().timestamp();
-        let parsed = settings.format.parse(secret).map_err(|_| ManageError::NotFound)?;
+        let (_, parsed) = settings.parse(secret).map_err(|_| ManageError::NotFound)?;
         let digests = settings.peppers.candidates(secret);
         let selector = match &parsed.id {
             Some(id) => KeySelector::Id(id),

@@ -45,6 +45,7 @@ impl KeyManager {
         let wait = |record: &mut KeyRecord, secret, _| {
             record.extras.previous = None;
             record.extras.next = Some(Box::new(secret));
+            record.forget_imported();
         };
         self.rotate_with(authority, id, grace, wait).await
     }
@@ -64,11 +65,11 @@ impl KeyManager {
         let now = attempt.now;
         let made = self
             .settings()
-            .format
+            .format()
             .generate_with_id(authority.owner().mode, id)
             .map_err(ManageError::Randomness)?;
         let text = made.secret.expose_secret();
-        let (digest, hint) = (self.settings().peppers.digest(text), self.settings().format.hint(text));
+        let (digest, hint) = (self.settings().peppers.digest(text), self.settings().format().hint(text));
         let secret = NextSecret { digest, hint, created_at: now, grace };
         let key = attempt
             .change(|record| {

@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use super::{AuditEvent, AuditSink, KeyAction};
 use crate::clock::Clock;
-use crate::key::{KeyFormat, Peppers};
+use crate::credential::ImportedHashes;
+use crate::key::{KeyFormat, MalformedKey, ParsedKey, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::KeyAdministration;
 
@@ -13,7 +14,8 @@ pub(super) struct Settings {
     pub(super) store: Arc<dyn KeyAdministration>,
     /// The store of the callers' own keys, if it is not the managed one.
     pub(super) callers: Option<Arc<dyn KeyAdministration>>,
-    pub(super) format: KeyFormat,
+    /// At least one, the first that of new keys.
+    pub(super) formats: Vec<KeyFormat>,
     pub(super) peppers: Peppers,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) grantable: Option<ScopeSet>,
@@ -25,9 +27,29 @@ pub(super) struct Settings {
     pub(super) scopes: Vec<(KeyAction, ScopeRequirement)>,
     pub(super) audit: Option<Arc<AuditSink>>,
     pub(super) id_prefix: &'static str,
+    /// Verifies what was imported as a hash.
+    pub(super) imported_hashes: Option<Arc<ImportedHashes>>,
 }
 
 impl Settings {
+    /// The format of new keys.
+    pub(super) fn format(&self) -> &KeyFormat {
+        &self.formats[0]
+    }
+
+    /// The key in this text, and its format. If it is none, the error is that of the format whose prefix it has.
+    pub(super) fn parse<'k>(&self, text: &'k str) -> Result<(&KeyFormat, ParsedKey<'k>), MalformedKey> {
+        let mut fault = MalformedKey::Prefix;
+        for format in &self.formats {
+            match format.parse(text) {
+                Ok(parsed) => return Ok((format, parsed)),
+                Err(malformed) if fault == MalformedKey::Prefix => fault = malformed,
+                Err(_) => {}
+            }
+        }
+        Err(fault)
+    }
+
     pub(super) fn audit(&self, event: &AuditEvent) {
         event.log();
         if let Some(sink) = &self.audit {

@@ -14,6 +14,7 @@ use super::{ApiKeys, ApiKeysBuilder, ConfigError};
 use crate::InvalidValue;
 use crate::credential::{Challenge, CredentialExtractor};
 use crate::identity::{OrganizationRule, Selection};
+use crate::key::KeyFormat;
 use crate::limit::{MemoryRateLimiter, Quota, RateLimit, StoredLimiter, SubjectKind};
 use crate::manage::KeyManager;
 use crate::outcome::LastUse;
@@ -35,6 +36,7 @@ impl<F> ApiKeysBuilder<F> {
         self.check_sessions(&extractors);
         self.check_addresses();
         self.check_companions();
+        self.check_imported_hashes();
         let limits = std::mem::take(&mut self.limits);
         self.check_limits(&limits, access.as_ref());
         let companions =
@@ -52,12 +54,8 @@ impl<F> ApiKeysBuilder<F> {
             let limiter = MemoryRateLimiter::new("bad credentials", &[quota], self.clock.now());
             Arc::new(limiter.expect("one quota is not too many"))
         });
-        let manager = KeyManager::over(
-            self.store,
-            self.formats.swap_remove(0),
-            self.peppers.clone(),
-            self.clock.clone(),
-        );
+        let manager = KeyManager::over(self.store, self.formats, self.peppers.clone(), self.clock.clone());
+        let manager = manager.with_imported_hashes(self.imported_hashes.clone());
         let manager = match self.audit {
             Some(sink) => manager.with_audit(move |event| sink(event)),
             None => manager,
@@ -73,6 +71,7 @@ impl<F> ApiKeysBuilder<F> {
             lookups: self.lookups,
             sessions: self.sessions,
             peppers: self.peppers,
+            imported_hashes: self.imported_hashes,
             clock: self.clock,
             client_address: self.client_address,
             throttle,
@@ -262,6 +261,27 @@ impl<F> ApiKeysBuilder<F> {
             .is_some_and(|companions| companions.ask_for_tokens() && companions.tokens.is_none());
         if lacks_tokens {
             self.fault("companions", "a route needs a session token: add `Companions::with_session_tokens`");
+        }
+    }
+
+    fn check_imported_hashes(&mut self) {
+        if self.imported_hashes.is_none() {
+            return;
+        }
+        if self.throttle.is_none() {
+            self.fault(
+                "verify_imported",
+                "a guess at a key that was imported as a hash takes long: add `throttle_bad_credentials`",
+            );
+        }
+        if self.companions.is_some() {
+            self.fault("verify_imported", "a key that was imported as a hash can't have a companion");
+        }
+        if !self.formats.iter().any(KeyFormat::has_ids) {
+            self.fault(
+                "verify_imported",
+                "a key that was imported as a hash is found by its identifier, and no format has one",
+            );
         }
     }
 

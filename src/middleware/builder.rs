@@ -9,7 +9,7 @@ use super::location::Location;
 use super::lookups::Lookups;
 use crate::address::ClientAddressSource;
 use crate::clock::{Clock, SystemClock};
-use crate::credential::{Companions, CredentialExtractor};
+use crate::credential::{Companions, CredentialExtractor, ImportedHashes};
 use crate::identity::{OrganizationRule, SessionAuthenticator};
 use crate::key::{KeyFormat, Peppers};
 use crate::limit::{Quota, RateLimit, RateLimiter};
@@ -50,6 +50,7 @@ pub struct ApiKeysBuilder<F = ProblemDetails> {
     pub(super) realm: Option<String>,
     pub(super) challenges_clients: bool,
     pub(super) peppers: Peppers,
+    pub(super) imported_hashes: Option<Arc<ImportedHashes>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) records_last_use: bool,
     pub(super) usage: Option<Arc<UsageSink>>,
@@ -96,6 +97,7 @@ impl ApiKeysBuilder {
             realm: None,
             challenges_clients: true,
             peppers: Peppers::none(),
+            imported_hashes: None,
             clock: Arc::new(SystemClock),
             records_last_use: false,
             usage: None,
@@ -474,6 +476,7 @@ impl<F> ApiKeysBuilder<F> {
             realm: self.realm,
             challenges_clients: self.challenges_clients,
             peppers: self.peppers,
+            imported_hashes: self.imported_hashes,
             clock: self.clock,
             records_last_use: self.records_last_use,
             usage: self.usage,

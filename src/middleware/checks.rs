@@ -8,6 +8,7 @@ use super::limit_rule::LimitRule;
 use super::lookups::Lookups;
 use crate::address::ClientAddressSource;
 use crate::clock::Clock;
+use crate::credential::ImportedHashes;
 use crate::identity::{Selection, SessionAuthenticator};
 use crate::key::Peppers;
 use crate::limit::MemoryRateLimiter;
@@ -20,6 +21,8 @@ pub(super) struct Checks {
     pub(super) lookups: Lookups,
     pub(super) sessions: Option<Arc<dyn SessionAuthenticator>>,
     pub(super) peppers: Peppers,
+    /// Verifies what was imported as a hash.
+    pub(super) imported_hashes: Option<Arc<ImportedHashes>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) client_address: Option<ClientAddressSource>,
     /// Counts bad credentials.

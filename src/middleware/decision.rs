@@ -144,6 +144,12 @@ impl Checks {
                     Err(Panicked) => self.panicked(),
                 }
             }
+            Pending::Imported { presented, record } => {
+                match contain(self.check_imported(presented, record, facts, head)).await {
+                    Ok(flow) => flow,
+                    Err(Panicked) => self.panicked(),
+                }
+            }
             Pending::Pair(pair) => {
                 let ((key, other), presented, companion, client) = *pair;
                 let both = async { (key.await, other.await) };

@@ -7,6 +7,7 @@ use super::presented::{Pair, PresentedCompanion, PresentedKey, PresentedSession,
 use super::receipts::Receipts;
 use crate::clock::{Clock, Now};
 use crate::identity::{Authentication, Caller};
+use crate::key::KeyRecord;
 use crate::limit::{Decision, PendingDecision};
 use crate::rejection::{Reason, Rejection};
 use crate::scope::ScopeRequirement;
@@ -60,6 +61,10 @@ pub(super) enum Pending {
     Refresh {
         presented: PresentedKey,
         verified: Verified,
+    },
+    Imported {
+        presented: PresentedKey,
+        record: Arc<KeyRecord>,
     },
     Pair(Box<PendingPair>),
     RefreshPair(Box<(Pair, PresentedKey, PresentedCompanion)>),

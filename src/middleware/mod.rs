@@ -61,6 +61,7 @@ mod presented;
 mod receipts;
 mod service;
 mod stage;
+mod verify_imported;
 
 pub use api_keys::ApiKeys;
 pub use builder::ApiKeysBuilder;

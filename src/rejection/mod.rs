@@ -30,6 +30,7 @@
 //! |---|---|---|
 //! | 500 | `misconfigured` | the text of the reason: it names the setting or the layer to add. Without a connection, in tests for example, a [`PeerAddress`](crate::address::PeerAddress) has to be put into the request's extensions |
 //! | 503 | `store_failed`, `store_panicked` | the store; the cause is in the event's `source` |
+//! | 503 | `verifier_busy`, `verifier_panicked` | the application's [verifier](crate::ApiKeysBuilder::verify_imported) of imported hashes |
 //! | 503 | `limiter_failed` | the shared store of the limiter |
 //! | 401 for every key | `key_unknown`, `secret_mismatch` | whether the keys were made with the same [`Peppers`](crate::key::Peppers) |
 //! | 401 for every key | `credential_malformed` | whether the [`KeyFormat`](crate::KeyFormat) is the one that the keys were made with |

@@ -21,7 +21,7 @@ use crate::store::StoreError;
 /// | [`OrganizationMissing`](ErrorKind::OrganizationMissing), [`OrganizationMismatch`](ErrorKind::OrganizationMismatch), [`OrganizationNotFound`](ErrorKind::OrganizationNotFound) | `organization_missing`, `acting_mode_missing`, `organization_mismatch`, `acting_mode_mismatch`, `organization_not_found` |
 /// | [`Forbidden`](ErrorKind::Forbidden) | `address_not_allowed`, `scope_missing`, `tier_mismatch`, `role_too_low`, `route_not_covered`, `path_not_canonical` |
 /// | [`NotFound`](ErrorKind::NotFound) | `route_not_found` |
-/// | [`Unavailable`](ErrorKind::Unavailable) | `store_failed`, `store_panicked`, `limiter_failed` |
+/// | [`Unavailable`](ErrorKind::Unavailable) | `store_failed`, `store_panicked`, `verifier_busy`, `verifier_panicked`, `limiter_failed` |
 /// | [`Misconfigured`](ErrorKind::Misconfigured) | `misconfigured` |
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
@@ -115,6 +115,14 @@ pub enum Reason {
     /// The store or the session authenticator panicked, which is a bug. The panic's own message is in the log.
     #[error("the key store or the authenticator of sessions panicked")]
     StorePanicked,
+    /// As many keys that were imported as hashes wait to be [verified](crate::ApiKeysBuilder::verify_imported) as may: many
+    /// clients use theirs for the first time at once, or guess.
+    #[error("too many imported keys wait to be verified")]
+    VerifierBusy,
+    /// The application's [verifier](crate::ApiKeysBuilder::verify_imported) panicked, which is a bug. The panic's own
+    /// message is in the log.
+    #[error("the verifier of imported keys panicked")]
+    VerifierPanicked,
     /// The caller has exceeded a rate limit.
     #[error("the rate limit of category {} is exceeded", .0.category)]
     RateLimited(RateLimited),
@@ -188,6 +196,8 @@ impl Reason {
             Self::ActingModeMismatch => "acting_mode_mismatch",
             Self::StoreFailed(_) => "store_failed",
             Self::StorePanicked => "store_panicked",
+            Self::VerifierBusy => "verifier_busy",
+            Self::VerifierPanicked => "verifier_panicked",
             Self::RateLimited(limited) if limited.quota.is_concurrent() => "concurrency_limited",
             Self::RateLimited(RateLimited { retry_after: None, quota, .. }) => {
                 if quota.is_credits() {
@@ -243,7 +253,11 @@ impl Reason {
             | Self::RouteNotCovered
             | Self::PathNotCanonical => ErrorKind::Forbidden,
             Self::RouteNotFound => ErrorKind::NotFound,
-            Self::StoreFailed(_) | Self::StorePanicked | Self::LimiterFailed(_) => ErrorKind::Unavailable,
+            Self::StoreFailed(_)
+            | Self::StorePanicked
+            | Self::VerifierBusy
+            | Self::VerifierPanicked
+            | Self::LimiterFailed(_) => ErrorKind::Unavailable,
             Self::Misconfigured(_) => ErrorKind::Misconfigured,
         }
     }
@@ -263,7 +277,9 @@ impl Reason {
             | Self::CompanionMismatch
             | Self::SessionTokenInvalid
             | Self::StoreFailed(_)
-            | Self::StorePanicked => Check::Lookup,
+            | Self::StorePanicked
+            | Self::VerifierBusy
+            | Self::VerifierPanicked => Check::Lookup,
             Self::CompanionInvalid(reason) => return reason.check(),
             Self::ModeMismatch
             | Self::KeyRevoked
@@ -330,6 +346,8 @@ pub(super) mod tests {
             Reason::ActingModeMismatch,
             Reason::StoreFailed(StoreError::new(StoreErrorKind::Unavailable)),
             Reason::StorePanicked,
+            Reason::VerifierBusy,
+            Reason::VerifierPanicked,
             Reason::RateLimited(RateLimited { retry_after: Some(Duration::ZERO), ..limited.clone() }),
             Reason::RateLimited(limited),
             Reason::LimiterFailed("all".into()),

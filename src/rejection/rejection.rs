@@ -58,9 +58,11 @@ impl Rejection {
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.reason {
             Reason::RateLimited(limited) | Reason::Throttled(limited) => limited.retry_after,
-            Reason::StoreFailed(_) | Reason::StorePanicked | Reason::LimiterFailed(_) => {
-                Some(Duration::from_secs(1))
-            }
+            Reason::StoreFailed(_)
+            | Reason::StorePanicked
+            | Reason::VerifierBusy
+            | Reason::VerifierPanicked
+            | Reason::LimiterFailed(_) => Some(Duration::from_secs(1)),
             _ => None,
         }
     }

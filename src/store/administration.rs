@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{KeyStore, QuotaChange, QuotaRow, StoreError, StoreErrorKind};
 use crate::InvalidValue;
 use crate::clock::Timestamp;
-use crate::key::{Actor, KeyId, KeyRecord, KeyStatus, Mode, Owner};
+use crate::key::{Actor, Digest, KeyId, KeyRecord, KeyStatus, Mode, Owner};
 use crate::scope::Scope;
 
 /// The store operations that key management needs, in addition to the lookup.
@@ -96,6 +96,29 @@ pub trait KeyAdministration: KeyStore {
         let _ = (category, subject, change);
         Err(StoreError::new(StoreErrorKind::Other).with_source("this store keeps no quotas"))
     }
+
+    /// Remembers that the key `id` was imported with `digest`, also when the key has another one or is deleted. Changes
+    /// nothing if the digest is remembered already.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it could not be stored.
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError>;
+
+    /// The key that is [remembered](Self::remember_import) to have been imported with one of `digests`, whether or not it is
+    /// still stored.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot answer.
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError>;
+
+    /// Forgets all digests with which the key `id` was imported. `false` if there are none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if they could not be removed.
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError>;
 }
 
 #[async_trait]
@@ -135,6 +158,18 @@ impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
         change: &QuotaChange,
     ) -> Result<(QuotaRow, u64), StoreError> {
         (**self).change_quota(category, subject, change).await
+    }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        (**self).remember_import(id, digest).await
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        (**self).imported_as(digests).await
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        (**self).forget_import(id).await
     }
 }
 

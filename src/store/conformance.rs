@@ -17,7 +17,7 @@ use self::tools::{
     next_secret, parse, peppered, record,
 };
 use super::{KeyAdministration, KeyQuery, KeySelector, QuotaChange};
-use crate::key::{Actor, KeyRecord, KeyState, KeyStatus, Mode, NextSecret, Owner, PreviousSecret};
+use crate::key::{Actor, Digest, KeyRecord, KeyState, KeyStatus, Mode, NextSecret, Owner, PreviousSecret};
 use crate::scope::ScopeSet;
 
 /// Runs the whole suite, each part on an empty store from `new_store`.
@@ -37,6 +37,7 @@ pub async fn check<S: KeyAdministration>(new_store: impl AsyncFn() -> S) {
     refreshes_the_whole_record(&new_store().await).await;
     lets_no_refresh_undo_a_revocation(&new_store().await).await;
     forgets_what_was_deleted(&new_store().await).await;
+    remembers_imports_of_deleted_keys(&new_store().await).await;
     lists_page_by_page(&new_store().await).await;
     lists_what_a_query_matches(&new_store().await).await;
     keeps_the_latest_use_or_none(&new_store().await).await;
@@ -359,6 +360,44 @@ async fn forgets_what_was_deleted<S: KeyAdministration>(store: &S) {
     assert!(list(store, &key.owner, None, 10).await.0.is_empty(), "nor listed");
     conflicts(store.replace(key.clone()).await, "a replace must not bring a deleted key back");
     insert(store, &key).await;
+}
+
+async fn remembers_imports_of_deleted_keys<S: KeyAdministration>(store: &S) {
+    let (key, other) = (record("key", &acme(), 0), record("other", &acme(), 1));
+    let imported =
+        async |digests: &[Digest]| store.imported_as(digests).await.expect("to ask for an import must work");
+    let remember =
+        async |id, digest| store.remember_import(id, digest).await.expect("to remember an import must work");
+    insert(store, &key).await;
+    assert_eq!(imported(&[]).await, None, "no digest was imported as no key");
+    assert_eq!(imported(&[key.digest]).await, None, "what was inserted was not imported");
+    let peppered = peppered("key", 2);
+    remember(&key.id, &key.digest).await;
+    remember(&key.id, &peppered).await;
+    remember(&other.id, &key.digest).await;
+    for digests in [&[key.digest][..], &[peppered], &[other.digest, key.digest]] {
+        let id = imported(digests).await;
+        assert_eq!(id, Some(key.id), "the first import must be remembered, by each of its digests");
+    }
+    assert!(
+        store.delete(&key.owner, &key.id).await.expect("a delete must work"),
+        "a remembered key can be deleted"
+    );
+    assert_eq!(
+        imported(&[key.digest]).await,
+        Some(key.id),
+        "an import must be remembered, also when the key is deleted"
+    );
+    assert_eq!(find_id(store, &key.id).await, None, "a remembered key must not be found");
+    assert_eq!(find(store, &key.digest).await, None, "nor by its digest");
+    assert!(list(store, &key.owner, None, 10).await.0.is_empty(), "nor listed");
+    remember(&other.id, &other.digest).await;
+
+    let forget = async || store.forget_import(&key.id).await.expect("to forget an import must work");
+    assert!(forget().await, "to forget must return whether there was something to forget");
+    assert!(!forget().await, "to forget again must return false");
+    assert_eq!(imported(&[key.digest, peppered]).await, None, "a forgotten import must not be found");
+    assert_eq!(imported(&[other.digest]).await, Some(other.id), "nor must another one be forgotten");
 }
 
 async fn lists_page_by_page<S: KeyAdministration>(store: &S) {

@@ -44,6 +44,7 @@
 //! ```sql
 #![doc = include_str!("sqlite/schema_1.sql")]
 #![doc = include_str!("sqlite/schema_2.sql")]
+#![doc = include_str!("sqlite/schema_3.sql")]
 //! ```
 //!
 //! - Compare and order texts byte for byte: `Ab` and `aB` are two identifiers. This is SQLite's default,
@@ -62,6 +63,8 @@
 //! - [`refresh`](KeyStore::refresh) calls `replace`. With the trait's default, a secret that
 //!   [waits for its first use](crate::manage::KeyManager::rotate_on_first_use) would wait forever, and an old
 //!   [pepper](crate::key::Peppers) would be needed forever.
+//! - [Imports](KeyAdministration::remember_import) are in a table of their own, without a reference to the keys: they outlast
+//!   them.
 //! - [`record_last_use`](KeyStore::record_last_use) sets one column and does not change the version.
 //!
 //! Every field has a text or a number that round-trips. A record starts with [`KeyRecord::new`]; set the other fields:
@@ -82,6 +85,7 @@
 //! #     let (hint, grace) = ("wfk_…78rs".to_owned(), Duration::from_secs(60));
 //! #     record.extras_mut().next = Some(Box::new(NextSecret { digest: digest("after"), hint, created_at: at, grace }));
 //! #     record.state = KeyState::Revoked { at };
+//! #     record.extras_mut().imported_hash = Some("$2b$12$x".parse()?);
 //! #     (record.expires_at, record.last_used_at, record.version) = (Some(at), Some(at), u64::MAX);
 //! #     assert_eq!(to_record(to_row(&record)?)?, record);
 //! # }

@@ -5,7 +5,7 @@ use super::{
     StoreErrorKind,
 };
 use crate::clock::Timestamp;
-use crate::key::{KeyId, KeyRecord, Owner};
+use crate::key::{Digest, KeyId, KeyRecord, Owner};
 
 /// A store that only looks up keys, because they are managed elsewhere.
 ///
@@ -77,6 +77,18 @@ impl<S: KeyStore> KeyAdministration for ReadOnly<S> {
     async fn delete(&self, _: &Owner, _: &KeyId) -> Result<bool, StoreError> {
         Err(read_only_error())
     }
+
+    async fn remember_import(&self, _: &KeyId, _: &Digest) -> Result<(), StoreError> {
+        Err(read_only_error())
+    }
+
+    async fn imported_as(&self, _: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        Err(read_only_error())
+    }
+
+    async fn forget_import(&self, _: &KeyId) -> Result<bool, StoreError> {
+        Err(read_only_error())
+    }
 }
 
 #[cfg(test)]
@@ -104,6 +116,9 @@ mod tests {
         assert!(read_only.list(Some(&owner), &KeyQuery::default()).await.is_err());
         assert!(read_only.replace(record.clone()).await.is_err());
         assert!(read_only.delete(&owner, &record.id).await.is_err());
+        assert!(read_only.remember_import(&record.id, &record.digest).await.is_err());
+        assert!(read_only.imported_as(&[record.digest]).await.is_err());
+        assert!(read_only.forget_import(&record.id).await.is_err());
         assert_eq!(store.len(), 1);
     }
 }

@@ -338,6 +338,75 @@ async fn several_formats_are_accepted_in_one_field_and_new_keys_have_the_first()
     }
 }
 
+#[tokio::test]
+async fn keys_in_every_accepted_format_are_imported_and_found_by_their_text() {
+    let uuid = "3f2504e0-4f89-11d3-9a0c-0305e82c3301";
+    let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("new_").unwrap())
+        .header("x-api-key")
+        .also_accept(KeyFormat::unprefixed().secret_length(36).other_characters("-").build().unwrap())
+        .also_accept(KeyFormat::builder("old_").public_id(8, '.').build().unwrap())
+        .route("GET", "/", "a:b")
+        .build()
+        .unwrap();
+    let owner =
+        tower_api_keys::key::Owner::organization("org_1".parse().unwrap(), tower_api_keys::key::Mode::Live);
+    let operator = tower_api_keys::Authority::operator(owner);
+    let (new, old) = (format!("new_{}", "0".repeat(32)), format!("old_someone1.{}", "0".repeat(32)));
+    for (key, hint) in [(uuid, "…3301"), (&*new, "new_…0000"), (&old, "old_…0000")] {
+        let imported = keys
+            .manager()
+            .import(&operator, tower_api_keys::NewKey::new("Old").scope("a:b"), key.into())
+            .await
+            .unwrap();
+        assert_eq!(imported.hint, hint);
+        assert_eq!(keys.manager().find_by_text(&format!(" {key}\n")).await.unwrap().unwrap().id, imported.id);
+        let service = ServiceBuilder::new().layer(keys.layer()).service(service_fn(whoami));
+        let request = http::Request::get("/").header("x-api-key", key).body(()).unwrap();
+        assert_eq!(service.oneshot(request).await.unwrap().status(), StatusCode::OK, "{key}");
+    }
+    let of_no_format =
+        keys.manager().import(&operator, tower_api_keys::NewKey::new("Old"), uuid[1..].into()).await;
+    assert!(of_no_format.is_err());
+}
+
+#[test]
+fn formats_that_read_the_same_text_do_not_build() {
+    let uuid = || KeyFormat::unprefixed().secret_length(36).other_characters("-");
+    let django = || KeyFormat::unprefixed().public_id(8, '.');
+    for (name, first, second, is_fit) in [
+        ("UUIDs beside a prefix with an underscore", KeyFormat::builder("acme_"), uuid(), true),
+        ("UUIDs beside a prefix that they may have", KeyFormat::builder("acm-"), uuid(), false),
+        ("of different lengths", KeyFormat::builder("acme-"), uuid(), true),
+        (
+            "base64url may have any prefix",
+            KeyFormat::builder("a_").secret_length(41),
+            KeyFormat::unprefixed().secret_length(43).other_characters("-_"),
+            false,
+        ),
+        (
+            "an identifier may be of any length",
+            django(),
+            KeyFormat::unprefixed().secret_length(40).other_characters("."),
+            false,
+        ),
+        ("a dot tells them apart", django(), uuid(), true),
+        (
+            "a leading identifier may be a prefix",
+            KeyFormat::builder("acme_key"),
+            KeyFormat::unprefixed().leading_id(8),
+            false,
+        ),
+        ("two of one shape", uuid(), uuid(), false),
+    ] {
+        let built = ApiKeys::builder(MemoryStore::new(), first.build().unwrap())
+            .header("x-api-key")
+            .also_accept(second.build().unwrap())
+            .without_route_table()
+            .build();
+        assert_eq!(built.is_ok(), is_fit, "{name}");
+    }
+}
+
 #[test]
 fn a_valid_assembly_can_have_every_setting() {
     let tokens = SessionTokens::new("0123456789abcdef0123456789abcdef".into()).unwrap();

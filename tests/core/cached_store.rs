@@ -122,6 +122,18 @@ impl KeyAdministration for Scripted {
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
         self.write(self.keys.delete(owner, id)).await
     }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        self.keys.remember_import(id, digest).await
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        self.keys.imported_as(digests).await
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        self.keys.forget_import(id).await
+    }
 }
 
 /// One node: a cache, the store behind it, and one stored key.

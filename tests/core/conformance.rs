@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tower_api_keys::clock::Timestamp;
-use tower_api_keys::key::{KeyId, KeyRecord, Owner};
+use tower_api_keys::key::{Digest, KeyId, KeyRecord, Owner};
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
     KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, OwnedKeySelector, Page,
@@ -38,6 +38,12 @@ enum Fault {
     CountsAUseAsAChange,
     /// `… SET last_used_at = ?`, without comparing.
     KeepsTheUseThatCameLast,
+    /// `ON DELETE CASCADE`
+    ForgetsImportsOfDeletedKeys,
+    /// `INSERT OR REPLACE`
+    RemembersTheLastImport,
+    /// The column for the hash is missing.
+    IgnoresTheHash,
 }
 
 struct Faulty(MemoryStore, Fault, Arc<Mutex<HashMap<KeyId, Arc<KeyRecord>>>>);
@@ -138,6 +144,9 @@ impl KeyAdministration for Faulty {
         if self.is(Fault::IgnoresTheNext) {
             record.extras_mut().next = None;
         }
+        if self.is(Fault::IgnoresTheHash) {
+            record.extras_mut().imported_hash = None;
+        }
         if self.is(Fault::AllowsPreviousTwice)
             && let Some(previous) = record.extras().previous
             && self.0.find(KeySelector::Digests(&[previous.digest])).await?.is_some()
@@ -169,7 +178,27 @@ impl KeyAdministration for Faulty {
     }
 
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
+        if self.is(Fault::ForgetsImportsOfDeletedKeys) {
+            self.0.forget_import(id).await?;
+        }
         self.0.delete(owner, id).await
+    }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        if self.is(Fault::RemembersTheLastImport)
+            && let Some(first) = self.0.imported_as(&[*digest]).await?
+        {
+            self.0.forget_import(&first).await?;
+        }
+        self.0.remember_import(id, digest).await
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        self.0.imported_as(digests).await
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        self.0.forget_import(id).await
     }
 }
 
@@ -201,6 +230,9 @@ async fn a_store_with_one_fault_does_not_conform() {
         (Fault::FiltersAfterThePage, "a listing by age"),
         (Fault::CountsAUseAsAChange, "a use must change nothing else"),
         (Fault::KeepsTheUseThatCameLast, "the latest must be kept"),
+        (Fault::ForgetsImportsOfDeletedKeys, "also when the key is deleted"),
+        (Fault::RemembersTheLastImport, "the first import must be remembered"),
+        (Fault::IgnoresTheHash, "a lookup must return every field"),
     ] {
         let found = verdict(fault).await.expect_err(&format!("{fault:?} must be found"));
         assert!(found.contains(message), "{fault:?}: {found}");

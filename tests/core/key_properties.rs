@@ -18,6 +18,7 @@ fn formats() -> Vec<KeyFormat> {
         KeyFormat::builder("sk_").optional_modes("test_", "live_").public_id(16, '.'),
         KeyFormat::builder("acme_").modes("t", "l").public_id(8, '~').checksum(),
         KeyFormat::builder("x").public_id(32, '+').secret_lengths(30..=40).checksum(),
+        KeyFormat::builder("b64_").secret_length(44).other_characters("+/="),
     ]
     .into_iter()
     .map(|builder| builder.build().unwrap())
@@ -332,6 +333,8 @@ fn invalid_formats_do_not_build() {
     const MODE_MARK: &str = "mode marks are letters, digits, _ and -, and none starts with the other";
     const PUBLIC_ID_LENGTH: &str = "the length of a public id is 8 to 32";
     const SEPARATOR: &str = "the separator is one of . ~ + /";
+    const AMONG_SECRETS: &str = "the separator is not one of the characters of secrets";
+    const CHARACTERS: &str = "a secret has letters, digits, and others of - . _ ~ + / = only";
     const SECRET_LENGTH: &str = "the length of generated secrets is not among the accepted ones";
     let weak = format!("a secret has at least {} letters and digits", KeyFormat::MIN_SECRET_LENGTH);
     let too_long = format!("a key has at most {} bytes", KeyFormat::MAX_LENGTH);
@@ -357,6 +360,21 @@ fn invalid_formats_do_not_build() {
         ("id too long", KeyFormat::builder("sk_").public_id(33, '.'), PUBLIC_ID_LENGTH),
         ("separator of ids", KeyFormat::builder("sk_").public_id(8, '_'), SEPARATOR),
         ("separator of Basic", KeyFormat::builder("sk_").public_id(8, ':'), SEPARATOR),
+        (
+            "separator in secrets",
+            KeyFormat::builder("sk_").public_id(8, '.').other_characters("-."),
+            AMONG_SECRETS,
+        ),
+        ("leading id too short", KeyFormat::unprefixed().leading_id(7), PUBLIC_ID_LENGTH),
+        ("space in secrets", KeyFormat::builder("sk_").other_characters(" "), CHARACTERS),
+        ("colon in secrets", KeyFormat::builder("sk_").other_characters("-:"), CHARACTERS),
+        ("letter beyond ASCII in secrets", KeyFormat::builder("sk_").other_characters("é"), CHARACTERS),
+        (
+            "a mark that a secret can start with",
+            KeyFormat::builder("sk_").optional_modes("test_", "live_").other_characters("_"),
+            MODE_MARK,
+        ),
+        ("short UUID", KeyFormat::unprefixed().secret_length(21).other_characters("-"), &weak),
         ("short secret", KeyFormat::builder("sk_").secret_length(21), &weak),
         ("short ones read", KeyFormat::builder("sk_").secret_lengths(6..=64), &weak),
         ("32 not read", KeyFormat::builder("sk_").secret_lengths(40..=64), SECRET_LENGTH),
@@ -371,6 +389,81 @@ fn invalid_formats_do_not_build() {
     assert_eq!(KeyFormat::new(&long).unwrap_err().to_string(), too_long, "the short way");
     assert!(KeyFormat::new(&long[1..]).is_ok());
     assert!(KeyFormat::builder("sk_").secret_length(22).build().is_ok());
+}
+
+/// The formats of keys that other systems make, with one of their keys.
+fn foreign() -> [(&'static str, KeyFormat, &'static str); 6] {
+    [
+        (
+            "a UUID",
+            KeyFormat::unprefixed().secret_length(36).other_characters("-"),
+            "3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+        ),
+        (
+            "base64url",
+            KeyFormat::unprefixed().secret_length(43).other_characters("-_"),
+            "-_lPV6N9Qb3ZkY2xhc3NfYmFzZTY0dXJsX2tleV8wMT",
+        ),
+        (
+            "base64",
+            KeyFormat::builder("sk_").secret_length(44).other_characters("+/="),
+            "sk_+/lPV6N9Qb3ZkY2xhc3NfYmFzZTY0dXJsX2tleV8wMT=",
+        ),
+        (
+            "hexadecimal",
+            KeyFormat::unprefixed().secret_length(40),
+            "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+        ),
+        (
+            "an identifier and a dot",
+            KeyFormat::unprefixed().public_id(8, '.'),
+            "tN8qJz0b.1a2b3c4d5e6f7g8h9i0jklmnopqrstuv",
+        ),
+        (
+            "first characters as the identifier",
+            KeyFormat::builder("sk_live_").leading_id(8).other_characters("-_"),
+            "sk_live_AbCd_123xyz-0123456789abcdefghijklmn_--z",
+        ),
+    ]
+    .map(|(name, builder, key)| (name, builder.build().unwrap(), key))
+}
+
+#[test]
+fn keys_of_other_systems_parse_as_they_are() {
+    let ids = foreign().map(|(name, format, key)| {
+        let parsed = format.parse(key).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(parsed.secret, key, "{name}: the whole key is digested");
+        assert!(matches(&format, key), "{name}: {}", format.pattern());
+        assert!(format.hint(key).ends_with(&key[key.len() - 4..]), "{name}");
+        for text in [
+            &key[..key.len() - 1],
+            &format!("{key}0"),
+            &key.replace('0', " "),
+            &key.replace('0', "é"),
+            &key.replace('0', "\0"),
+        ] {
+            assert!(format.parse(text).is_err(), "{name}: {text:?}");
+        }
+        parsed.id.map(|id| id.to_string())
+    });
+    let [.., dotted, leading] = ids;
+    assert_eq!((dotted.as_deref(), leading.as_deref()), (Some("tN8qJz0b"), Some("AbCd_123")));
+}
+
+#[test]
+fn a_new_key_in_a_format_of_another_system_has_at_least_128_bits() {
+    for (name, format, _) in foreign() {
+        let made = format.generate(Mode::Live).unwrap();
+        let text = made.secret.expose_secret();
+        assert_eq!(format.parse(text).unwrap().id, made.id, "{name}");
+        let random = text.len() - format.hint(text).chars().count() + 5;
+        assert!(random >= KeyFormat::MIN_SECRET_LENGTH, "{name}: {random} of 62 letters and digits");
+    }
+    let leading = KeyFormat::builder("sk_").leading_id(8).build().unwrap();
+    let id = "of_another_length".parse().unwrap();
+    assert!(leading.generate_with_id(Mode::Live, &id).is_err(), "its key would be read as another's");
+    let weak = KeyFormat::unprefixed().secret_length(16).other_characters("-");
+    assert!(weak.build().is_err(), "16 characters have too few bits");
 }
 
 #[test]
@@ -428,6 +521,34 @@ fn the_whole_key_is_digested_as_sent() {
         for other in ["key ", " key", "KEY", "key\0", "ke", ""] {
             assert_ne!(peppers.digest(other), peppers.digest("key"), "{other:?}");
         }
+    }
+}
+
+#[test]
+fn a_sha256_of_another_system_is_read_in_each_spelling_and_kept_in_one() {
+    let digest = Peppers::none().digest("abc");
+    let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let base64 = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0";
+    let base64url = base64.replace('+', "-").replace('/', "_");
+    for text in
+        [hex, &hex.to_uppercase(), base64, &format!("{base64}="), &base64url, &format!("{base64url}=")]
+    {
+        let read = Digest::from_sha256(text).unwrap();
+        assert_eq!((read, read.to_string()), (digest, digest.to_string()), "{text}");
+    }
+    for text in [
+        "",
+        "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        &hex[1..],
+        &hex.replace('b', "g"),
+        &format!("{base64}=="),
+        &format!(" {base64}"),
+        &base64[1..],
+        &base64.replace('+', "-"),
+        &base64.replace("a0", "a1"),
+        &base64.replace("a0", "é"),
+    ] {
+        assert!(Digest::from_sha256(text).is_err(), "{text}");
     }
 }
 

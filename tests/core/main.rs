@@ -13,6 +13,7 @@ mod authorize;
 mod cached_store;
 mod companions;
 mod conformance;
+mod imports;
 mod key_properties;
 mod last_use;
 mod layers_agree;

@@ -18,7 +18,7 @@ use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
 use tower_api_keys::clock::{ManualClock, Timestamp};
 use tower_api_keys::identity::SecretStatus;
 use tower_api_keys::key::{
-    Actor, KeyFormat, KeyId, KeyRecord, KeyState, KeyStatus, Metadata, Mode, Owner, Peppers,
+    Actor, Digest, KeyFormat, KeyId, KeyRecord, KeyState, KeyStatus, Metadata, Mode, Owner, Peppers,
 };
 use tower_api_keys::manage::{
     AuditEvent, Authority, CreatedKey, Forbidden, KeyAction, KeyChange, KeyManager, ManageError, NewKey,
@@ -1073,6 +1073,18 @@ impl KeyAdministration for RevokesBeforeInserts {
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
         self.world.store.delete(owner, id).await
     }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        self.world.store.remember_import(id, digest).await
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        self.world.store.imported_as(digests).await
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        self.world.store.forget_import(id).await
+    }
 }
 
 #[cfg(feature = "json")]
@@ -1402,6 +1414,18 @@ impl KeyAdministration for Overtaken {
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
         self.store.delete(owner, id).await
     }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        self.store.remember_import(id, digest).await
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        self.store.imported_as(digests).await
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        self.store.forget_import(id).await
+    }
 }
 
 #[tokio::test]
@@ -1529,6 +1553,36 @@ async fn the_status_is_that_of_the_reason_that_lasts_longest() {
     assert_eq!(status().await, KeyStatus::Expired);
     world.manager.revoke(&operator(), &id).await.unwrap();
     assert_eq!(status().await, KeyStatus::Revoked);
+}
+
+#[tokio::test]
+async fn a_prepared_key_is_a_key_once_the_application_has_stored_it() {
+    let world = World::new();
+    let dropped = world.manager.prepare(&operator(), new_key(&["a:b"])).await.unwrap();
+    assert!(format!("{dropped:?}").contains("secret: [redacted]"), "{dropped:?}");
+    drop(dropped);
+    let rolled_back = world.manager.prepare(&operator(), new_key(&["a:b"])).await.unwrap();
+    assert!(matches!(rolled_back.committed().await, Err(ManageError::NotFound)));
+    assert_eq!((world.store.len(), world.take_events().len()), (0, 0));
+
+    let prepared = world.manager.prepare(&operator(), new_key(&["a:b"])).await.unwrap();
+    world.store.insert(prepared.record().clone()).await.unwrap();
+    assert!(world.take_events().is_empty(), "not before it is committed");
+    let key = prepared.committed().await.unwrap();
+    assert!(world.verifies(key.secret.expose_secret()).await);
+    let event = world.take_events().pop().unwrap();
+    assert_eq!((event.action, event.key_id), (KeyAction::Create, Some(key.key.id)));
+
+    let caller = world.caller(|_| {}).await;
+    let prepared = world.manager.prepare(&caller, new_key(&[])).await.unwrap();
+    world.store.insert(prepared.record().clone()).await.unwrap();
+    let id = prepared.record().id;
+    let Actor::Key(own) = caller.actor() else { panic!("the caller is a key") };
+    world.manager.revoke(&operator(), &own).await.unwrap();
+    assert!(matches!(prepared.committed().await, Err(ManageError::Forbidden(Forbidden::Ended))));
+    assert_eq!(world.record(&id).await, None, "its maker had ended");
+    let beyond = world.manager.prepare(&caller, new_key(&["other:scope"])).await;
+    assert!(matches!(beyond, Err(ManageError::Forbidden(_))));
 }
 
 const FOREIGN: &str = "sk_live_oldsystem1.abc123def456ghi789jkl012mno345pq";

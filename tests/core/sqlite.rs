@@ -18,7 +18,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoo
 use sqlx::{AssertSqlSafe, Connection, Row};
 use stores::{DAMAGE, digest, find, full_record, owner, record, revoked};
 use tokio::time::Instant;
-use tower_api_keys::key::{KeyId, KeyState};
+use tower_api_keys::key::{KeyFormat, KeyId, KeyState};
+use tower_api_keys::manage::{Authority, KeyManager, NewKey};
 use tower_api_keys::store::{
     KeyAdministration, KeySelector, KeyStore, SqliteStore, StoreErrorKind, conformance,
 };
@@ -147,6 +148,47 @@ async fn keys_of_the_first_schema_are_as_good_as_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_of_the_second_schema_are_as_good_as_before() {
+    let directory = Directory::new();
+    let options = directory.options().create_if_missing(true);
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    execute(&mut connection, include_str!("../../src/store/sqlite/schema_1.sql")).await;
+    execute(&mut connection, include_str!("../../src/store/sqlite/schema_2.sql")).await;
+    execute(&mut connection, stores::KEYS_OF_SCHEMA_2).await;
+    let store = SqliteStore::open(directory.file()).await.unwrap();
+    stores::keys_of_schema_2_are_as_good_as_before(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_stored_with_what_the_application_stores_or_not_at_all() {
+    let directory = Directory::new();
+    let store = SqliteStore::open(directory.file()).await.unwrap();
+    let mut connection = directory.connect().await;
+    execute(&mut connection, "CREATE TABLE organizations (name TEXT)").await;
+    let manager = KeyManager::new(store.clone(), KeyFormat::new("wfk_").unwrap());
+    let operator = Authority::operator(owner());
+    for commits in [false, true] {
+        let prepared = manager.prepare(&operator, NewKey::new("First key")).await.unwrap();
+        let mut transaction = connection.begin().await.unwrap();
+        sqlx::query("INSERT INTO organizations VALUES ('acme')").execute(&mut *transaction).await.unwrap();
+        SqliteStore::insert_in(&mut transaction, prepared.record()).await.unwrap();
+        let again = SqliteStore::insert_in(&mut transaction, prepared.record()).await.unwrap_err();
+        assert_eq!(again.kind(), StoreErrorKind::Conflict);
+        assert!(store.get(&owner(), &prepared.record().id).await.unwrap().is_none());
+        match commits {
+            true => transaction.commit().await.unwrap(),
+            false => transaction.rollback().await.unwrap(),
+        }
+        let digests = [prepared.record().digest];
+        assert_eq!(store.find(KeySelector::Digests(&digests)).await.unwrap().is_some(), commits);
+        assert_eq!(prepared.committed().await.is_ok(), commits);
+        let organizations =
+            sqlx::query("SELECT name FROM organizations").fetch_all(&mut connection).await.unwrap();
+        assert_eq!(organizations.len(), usize::from(commits));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn texts_stay_texts() {
     let directory = Directory::new();
     let store = SqliteStore::open(directory.file()).await.unwrap();
@@ -182,6 +224,7 @@ async fn statements_are_constant_and_each_uses_an_index() {
         }
         assert!(
             statement.contains("api_key_digests")
+                || statement.contains("api_key_imports")
                 || statement.contains("WHERE")
                 || statement.starts_with("INSERT")
         );

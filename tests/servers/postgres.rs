@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_api_keys::key::{KeyRecord, KeyState, Mode};
+use tower_api_keys::manage::{Authority, KeyManager, NewKey};
 use tower_api_keys::store::{
     CachedStore, Invalidation, InvalidationSource, KeyAdministration, KeySelector, KeyStore,
     PostgresInvalidations, PostgresStore, StoreErrorKind, conformance,
@@ -138,6 +139,44 @@ async fn keys_of_the_first_schema_are_as_good_as_before() {
     execute(&pool, include_str!("../../src/store/postgres/schema_1.sql")).await;
     execute(&pool, stores::KEYS_OF_SCHEMA_1).await;
     stores::keys_of_schema_1_are_as_good_as_before(&migrated(&pool).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_the_second_schema_are_as_good_as_before() {
+    let pool = Server::shared().database(10).await;
+    execute(&pool, include_str!("../../src/store/postgres/schema_1.sql")).await;
+    execute(&pool, include_str!("../../src/store/postgres/schema_2.sql")).await;
+    execute(&pool, stores::KEYS_OF_SCHEMA_2).await;
+    stores::keys_of_schema_2_are_as_good_as_before(&migrated(&pool).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_stored_with_what_the_application_stores_or_not_at_all() {
+    let (store, pool) = new_store().await;
+    execute(&pool, "CREATE TABLE organizations (name text)").await;
+    let manager = KeyManager::new(store.clone(), KeyFormat::new("wfk_").unwrap());
+    let operator = Authority::operator(owner());
+    for commits in [false, true] {
+        let prepared = manager.prepare(&operator, NewKey::new("First key")).await.unwrap();
+        let mut transaction = pool.begin().await.unwrap();
+        sqlx::query("INSERT INTO organizations VALUES ('acme')").execute(&mut *transaction).await.unwrap();
+        PostgresStore::insert_in(&mut transaction, prepared.record()).await.unwrap();
+        assert!(store.get(&owner(), &prepared.record().id).await.unwrap().is_none());
+        match commits {
+            true => transaction.commit().await.unwrap(),
+            false => transaction.rollback().await.unwrap(),
+        }
+        let digests = [prepared.record().digest];
+        assert_eq!(store.find(KeySelector::Digests(&digests)).await.unwrap().is_some(), commits);
+        assert_eq!(prepared.committed().await.is_ok(), commits);
+        let organizations = sqlx::query("SELECT name FROM organizations").fetch_all(&pool).await.unwrap();
+        assert_eq!(organizations.len(), usize::from(commits));
+    }
+    let prepared = manager.prepare(&operator, NewKey::new("Twice")).await.unwrap();
+    let mut transaction = pool.begin().await.unwrap();
+    PostgresStore::insert_in(&mut transaction, prepared.record()).await.unwrap();
+    let again = PostgresStore::insert_in(&mut transaction, prepared.record()).await.unwrap_err();
+    assert_eq!(again.kind(), StoreErrorKind::Conflict);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderName, Request, Response};
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::credential::HeaderKey;
-use tower_api_keys::key::{KeyId, KeyRecord, Mode, Owner, Peppers};
+use tower_api_keys::key::{Digest, KeyId, KeyRecord, Mode, Owner, Peppers};
 use tower_api_keys::rejection::Rejection;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
@@ -179,5 +179,17 @@ impl KeyAdministration for TestStore {
 
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
         self.keys.delete(owner, id).await
+    }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        self.keys.remember_import(id, digest).await
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        self.keys.imported_as(digests).await
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        self.keys.forget_import(id).await
     }
 }

@@ -211,10 +211,40 @@ pub const DAMAGE: &[(&str, &str)] = &[
     ("metadata", "''"),
     ("metadata", "'[]'"),
     ("metadata", "'plan'"),
+    ("imported_hash", "''"),
+    ("imported_hash", "'é'"),
 ];
 
 /// Keys as an earlier version of the crate wrote them.
 pub const KEYS_OF_SCHEMA_1: &str = include_str!("keys_of_schema_1.sql");
+
+/// Keys as the second version of the schema held them.
+pub const KEYS_OF_SCHEMA_2: &str = include_str!("keys_of_schema_2.sql");
+
+/// [`KEYS_OF_SCHEMA_2`] in a store that has migrated them: each is what it was, and was not imported.
+pub async fn keys_of_schema_2_are_as_good_as_before(store: &dyn KeyAdministration) {
+    let mut plain = KeyRecord::new("k_plain".parse().unwrap(), owner(), digest("plain"), START);
+    (plain.name, plain.hint) = ("Production".into(), "wfk_…ain".into());
+    plain.scopes = ScopeSet::parse_list(["runs:read"]).unwrap();
+    (plain.version, plain.last_used_at) = (1, Some(START));
+    plain.extras_mut().metadata = Some(Metadata::from_json(r#"{"plan":"pro"}"#).unwrap());
+    plain.set_created_by(Some("operator ada".parse().unwrap()));
+    let mut made = KeyRecord::new("k_made".parse().unwrap(), owner(), digest("made"), START);
+    (made.name, made.hint) = ("Made".into(), "wfk_…made".into());
+    made.set_created_by(Some("key k_plain".parse().unwrap()));
+    for (record, secret) in [(&plain, "plain"), (&made, "made")] {
+        assert_eq!(find(store, &record.id).await.as_ref(), Some(record));
+        let found = store.find(KeySelector::Digests(&[digest(secret)])).await.unwrap();
+        assert_eq!(found.as_deref(), Some(record), "{secret}");
+        assert_eq!(store.imported_as(&[digest(secret)]).await.unwrap(), None);
+    }
+    let page = store.list(Some(&owner()), &KeyQuery::default()).await.unwrap();
+    assert_eq!(page.keys.iter().map(|key| &**key).collect::<Vec<_>>(), [&made, &plain]);
+    plain.extras_mut().imported_hash = Some("$2b$12$x".parse().unwrap());
+    store.replace(plain.clone()).await.unwrap();
+    plain.version += 1;
+    assert_eq!(find(store, &plain.id).await, Some(plain));
+}
 
 /// [`KEYS_OF_SCHEMA_1`] in a store that has migrated them: each is what it was, and can be changed.
 pub async fn keys_of_schema_1_are_as_good_as_before(store: &dyn KeyAdministration) {
@@ -295,6 +325,9 @@ pub async fn use_everything(store: &dyn KeyAdministration, number: usize) {
     store.refresh(key.clone()).await.unwrap();
     store.record_last_use(&[(key.id, START)]).await.unwrap();
     assert!(store.delete(&key.owner, &key.id).await.unwrap());
+    store.remember_import(&key.id, &key.digest).await.unwrap();
+    assert_eq!(store.imported_as(&[digest("unknown"), key.digest]).await.unwrap(), Some(key.id));
+    assert!(store.forget_import(&key.id).await.unwrap());
 }
 
 /// All distinct statements that any store in this process has sent so far.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::ManualClock;
-use tower_api_keys::key::{KeyId, KeyRecord, Mode, Owner};
+use tower_api_keys::key::{Digest, KeyId, KeyRecord, Mode, Owner};
 use tower_api_keys::manage::{AuditEvent, CreatedKey, Forbidden, KeyManager, KeyRoutes};
 use tower_api_keys::rejection::{ApiError, ErrorKind, ProblemDetails, Success};
 use tower_api_keys::route::RouteMatching;
@@ -201,6 +201,18 @@ impl KeyAdministration for Failing {
 
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
         self.up()?.delete(owner, id).await
+    }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        self.up()?.remember_import(id, digest).await
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        self.up()?.imported_as(digests).await
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        self.up()?.forget_import(id).await
     }
 }
 

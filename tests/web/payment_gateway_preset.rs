@@ -22,7 +22,7 @@ use tower_api_keys::credential::{
 use tower_api_keys::identity::{
     OrganizationPrincipal, OrganizationRule, Role, Session, SessionAuthenticator, SystemPrincipal,
 };
-use tower_api_keys::key::{Actor, KeyId, KeyRecord, Mode, Owner, Peppers, SecretString};
+use tower_api_keys::key::{Actor, Digest, KeyId, KeyRecord, Mode, Owner, Peppers, SecretString};
 use tower_api_keys::manage::{AuditEvent, KeyAction, KeyManager, ManageError};
 use tower_api_keys::presets::payment_gateway::{self, ADMIN, EDITOR, VIEWER, key_format, payment_gateway};
 use tower_api_keys::rejection::{Reason, Rejection};
@@ -484,6 +484,18 @@ impl KeyAdministration for Slow {
 
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
         self.0.delete(owner, id).await
+    }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        self.0.remember_import(id, digest).await
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        self.0.imported_as(digests).await
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        self.0.forget_import(id).await
     }
 }
 

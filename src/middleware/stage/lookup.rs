@@ -8,7 +8,7 @@ use crate::address::ClientAddress;
 use crate::clock::{Now, Timestamp};
 use crate::credential::Credential;
 use crate::identity::{Caller, Principal};
-use crate::key::{Digest, KeyId, KeyRecord};
+use crate::key::{Digest, ImportedHash, KeyRecord};
 use crate::log;
 use crate::middleware::checks::Checks;
 use crate::middleware::facts::{Facts, Flow, Pending};
@@ -17,10 +17,28 @@ use crate::rejection::{Reason, Rejection};
 use crate::request::RequestView;
 use crate::store::{FindResult, StoreErrorKind};
 
-/// Why a key is not good, and its identifier if there is such a key.
+/// Why a key is not good, and its record if there is such a key.
 pub(super) struct Unverified {
     pub(super) reason: Reason,
-    pub(super) id: Option<KeyId>,
+    pub(super) record: Option<Arc<KeyRecord>>,
+}
+
+/// Why a request does not go on with the key that was found.
+enum Stopped {
+    Rejected(Rejection),
+    /// Its secret has to be verified against the hash of another system.
+    Imported(Arc<KeyRecord>),
+}
+
+impl Stopped {
+    #[cold]
+    #[inline(never)]
+    fn into_flow(self, presented: PresentedKey) -> Flow {
+        match self {
+            Self::Rejected(rejection) => rejection.into(),
+            Self::Imported(record) => Flow::Waiting(Pending::Imported { presented, record }),
+        }
+    }
 }
 
 impl Checks {
@@ -85,7 +103,7 @@ impl Checks {
                     Caller::Principal(Verified::principal(record, presented.scheme, retired_until));
                 self.authenticated(facts, request)
             }
-            Err(rejection) => rejection.into(),
+            Err(stopped) => stopped.into_flow(presented),
         }
     }
 
@@ -97,11 +115,11 @@ impl Checks {
         presented: &PresentedKey,
         now: Now,
         client: impl FnOnce() -> Client,
-    ) -> Result<Verified, Rejection> {
+    ) -> Result<Verified, Stopped> {
         let rejected = |reason, id| {
             let mut rejection = self.rejection(reason, Some(presented.scheme));
             rejection.set_key_id(id);
-            rejection
+            Stopped::Rejected(rejection)
         };
         let found = match found {
             Ok(found) => found,
@@ -109,14 +127,30 @@ impl Checks {
         };
         let verified = match verify(found, presented, now.timestamp()) {
             Ok(verified) => verified,
-            Err(Unverified { reason, id }) => {
-                self.count_bad_credential(presented.counted, now);
-                return Err(rejected(reason, id));
-            }
+            Err(unverified) => return Err(self.stopped(unverified, presented, now)),
         };
         match check_address(&verified.record, client) {
             Ok(()) => Ok(verified),
             Err(reason) => Err(rejected(reason, Some(verified.record.id))),
+        }
+    }
+
+    /// A key that is not good is counted, unless another hash has to be looked at first.
+    #[cold]
+    #[inline(never)]
+    fn stopped(&self, unverified: Unverified, presented: &PresentedKey, now: Now) -> Stopped {
+        match unverified {
+            Unverified { reason: Reason::SecretMismatch, record: Some(record) }
+                if live_hash(&record, now.timestamp()).is_some() =>
+            {
+                Stopped::Imported(record)
+            }
+            Unverified { reason, record } => {
+                self.count_bad_credential(presented.counted, now);
+                let mut rejection = self.rejection(reason, Some(presented.scheme));
+                rejection.set_key_id(record.map(|record| record.id));
+                Stopped::Rejected(rejection)
+            }
         }
     }
 
@@ -193,14 +227,14 @@ pub(super) fn verify(
             }
         }
     }
-    let Some(record) = found else { return Err(Unverified { reason: Reason::KeyUnknown, id: None }) };
-    let unverified = |reason| Err(Unverified { reason, id: Some(record.id) });
-    let Some((candidate, is_other)) = matched else { return unverified(Reason::SecretMismatch) };
+    let Some(record) = found else { return Err(Unverified { reason: Reason::KeyUnknown, record: None }) };
+    let unverified = |reason, record| Err(Unverified { reason, record: Some(record) });
+    let Some((candidate, is_other)) = matched else { return unverified(Reason::SecretMismatch, record) };
     if presented.mode.is_some_and(|mode| mode != record.owner.mode) {
-        return unverified(Reason::ModeMismatch);
+        return unverified(Reason::ModeMismatch, record);
     }
     if let Err(reason) = check_state(&record, now) {
-        return unverified(reason);
+        return unverified(reason, record);
     }
     let is_next = is_other && record.extras.next.is_some();
     let previous = record.extras.previous.filter(|_| is_other && !is_next);
@@ -217,6 +251,13 @@ pub(super) fn live_digests(record: &KeyRecord, now: Timestamp) -> [&Digest; 2] {
         _ => &NO_SECRET,
     };
     [&record.digest, other]
+}
+
+/// The hash of a secret that would verify now, if it were known.
+fn live_hash(record: &KeyRecord, now: Timestamp) -> Option<&ImportedHash> {
+    let hash = record.extras.imported_hash.as_ref()?;
+    let stand_in = hash.stand_in();
+    live_digests(record, now).into_iter().any(|digest| *digest == stand_in).then_some(hash)
 }
 
 fn same(candidate: &Digest, stored: &Digest) -> bool {

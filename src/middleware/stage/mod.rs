@@ -15,4 +15,5 @@ pub(super) mod state; // 5
 pub(super) mod throttle; // 3 // 9
 
 pub(super) mod companion;
+mod imported;
 pub(super) mod session;

@@ -26,7 +26,7 @@ use super::{
     StoreErrorKind, background,
 };
 use crate::clock::Timestamp;
-use crate::key::{KeyId, KeyRecord, Owner};
+use crate::key::{Digest, KeyId, KeyRecord, Owner};
 use crate::log;
 
 /// A cache in front of any store. Clones share their entries.
@@ -318,6 +318,18 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
         change: &QuotaChange,
     ) -> Result<(QuotaRow, u64), StoreError> {
         self.0.store.change_quota(category, subject, change).await
+    }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        self.0.store.remember_import(id, digest).await
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        self.0.store.imported_as(digests).await
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        self.0.store.forget_import(id).await
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) fn full_record() -> KeyRecord {
     record.extras.limits.insert("read".to_owned(), NonZeroU32::MAX);
     record.extras.metadata =
         Some(Metadata::from_json("{\"plan\":\"prö '\\\"--\"}").expect("it is an object"));
+    record.extras.imported_hash = Some(parse("$2b$12$quote'--\""));
     record.set_created_by(Some(parse("operator Ada 'ö' --")));
     record.extras.allowed_addresses = vec![parse("192.0.2.0/24"), parse("2001:db8::/32"), parse("0.0.0.0/0")];
     record

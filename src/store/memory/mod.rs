@@ -17,7 +17,7 @@ use super::{
     QuotaRow, StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
-use crate::key::{KeyId, KeyRecord, Owner};
+use crate::key::{Digest, KeyId, KeyRecord, Owner};
 
 /// Keys in the memory of one process. Clones share their keys, which are lost when the process ends.
 ///
@@ -46,6 +46,7 @@ struct Inner {
 struct Writing {
     listing: Listing,
     scopes: SharedScopes,
+    imports: HashMap<Digest, KeyId>,
 }
 
 impl MemoryStore {
@@ -251,6 +252,23 @@ impl KeyAdministration for MemoryStore {
         let (row, leased) = change.apply(quotas.get(&name).copied());
         quotas.insert(name, row);
         Ok((row, leased))
+    }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        self.0.lock().imports.entry(*digest).or_insert(*id);
+        Ok(())
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        let writing = self.0.lock();
+        Ok(digests.iter().find_map(|digest| writing.imports.get(digest)).copied())
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        let imports = &mut self.0.lock().imports;
+        let before = imports.len();
+        imports.retain(|_, key| key != id);
+        Ok(imports.len() < before)
     }
 }
 

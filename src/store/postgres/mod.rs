@@ -11,15 +11,16 @@ use tokio::time::Instant;
 use super::sql::engine::Engine;
 use super::sql::row::millis;
 use super::sql::{
-    COUNT, FIND_BY_ID, GET, Listing, QuotaName, WRITE_QUOTA, bind_key, bind_row, columns, digests, failed,
-    insert_key, owner_columns, pending, to_found, to_next_row, to_quota_row, to_row, update_key,
+    COUNT, FIND_BY_ID, FORGET_IMPORT, GET, Listing, QuotaName, WRITE_QUOTA, bind_key, bind_row, columns,
+    digests, failed, insert_key, owner_columns, pending, to_found, to_id, to_next_row, to_quota_row, to_row,
+    update_key,
 };
 use super::{
     FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, QuotaChange, QuotaRow,
     StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
-use crate::key::{KeyId, KeyRecord, Owner};
+use crate::key::{Digest, KeyId, KeyRecord, Owner};
 
 /// Keys in PostgreSQL (tested with version 15), shared by any number of processes.
 ///
@@ -65,6 +66,12 @@ use crate::key::{KeyId, KeyRecord, Owner};
 /// ```sql
 /// SELECT count(*) FROM api_key_digests WHERE digest LIKE 'hmac-sha256:1:%'
 /// ```
+///
+/// Counts the keys that were [imported as hashes](crate::manage::KeyManager::import_hash) and not used since:
+///
+/// ```sql
+/// SELECT count(*) FROM api_keys WHERE imported_hash IS NOT NULL
+/// ```
 #[derive(Clone, Debug)]
 pub struct PostgresStore(Engine<Postgres>);
 
@@ -84,24 +91,24 @@ const FIND_BY_DIGEST: &str = concat!(
      ORDER BY array_position($1, digest) LIMIT 1)"
 );
 
-/// `$26` is all digests.
+/// `$27` is all digests.
 const INSERT: &str = concat!(
     "WITH changed AS (",
     insert_key!(),
     " RETURNING id), added AS (\
      INSERT INTO api_key_digests (digest, key_id) SELECT given.digest, changed.id \
-     FROM changed, unnest($26) AS given (digest)) \
+     FROM changed, unnest($27) AS given (digest)) \
      SELECT pg_notify('tower_api_keys', id) FROM changed"
 );
 
-/// `$27` is all digests.
+/// `$28` is all digests.
 const REPLACE: &str = concat!(
     "WITH changed AS (",
     update_key!(),
     " RETURNING id), dropped AS (\
-     DELETE FROM api_key_digests USING changed WHERE key_id = changed.id AND digest <> ALL ($27)), added AS (\
+     DELETE FROM api_key_digests USING changed WHERE key_id = changed.id AND digest <> ALL ($28)), added AS (\
      INSERT INTO api_key_digests (digest, key_id) SELECT given.digest, changed.id \
-     FROM changed, unnest($27) AS given (digest) WHERE NOT EXISTS (\
+     FROM changed, unnest($28) AS given (digest) WHERE NOT EXISTS (\
      SELECT FROM api_key_digests AS own WHERE own.digest = given.digest AND own.key_id = changed.id)) \
      SELECT pg_notify('tower_api_keys', id) FROM changed"
 );
@@ -115,6 +122,12 @@ const ADD_QUOTA: &str = "INSERT INTO api_key_quotas (category, subject, period, 
 const DELETE: &str = "WITH changed AS (\
      DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3 RETURNING id) \
      SELECT pg_notify('tower_api_keys', id) FROM changed";
+
+const REMEMBER_IMPORT: &str =
+    "INSERT INTO api_key_imports (digest, key_id) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING";
+
+const IMPORTED_AS: &str =
+    "SELECT key_id FROM api_key_imports WHERE digest = ANY($1) ORDER BY array_position($1, digest) LIMIT 1";
 
 /// Locks rows in the same order in every process, so that two writers of the same keys cannot deadlock.
 const RECORD_LAST_USE: &str = "WITH uses AS (\
@@ -159,6 +172,19 @@ impl PostgresStore {
     /// (`test_before_acquire`), which costs each lookup a second round trip.
     pub fn new(pool: PgPool) -> Self {
         Self(Engine::new(pool))
+    }
+
+    /// Stores a new key in a transaction of the application, on a connection to the database of the store: a key that was
+    /// [prepared](crate::manage::KeyManager::prepare). It is stored, and other processes are notified, when the transaction is
+    /// committed.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](StoreErrorKind::Conflict) if the identifier or a digest is already stored; roll back then. Those of every
+    /// method, without a time limit.
+    pub async fn insert_in(connection: &mut PgConnection, record: &KeyRecord) -> Result<(), StoreError> {
+        let query = bind_row(sqlx::query(INSERT), to_row(record)?).bind(digests(record));
+        query.execute(connection).await.map_err(failed).map(|_| ())
     }
 
     /// Limits the time of a lookup, including the wait for a connection; default 1 second.
@@ -298,6 +324,23 @@ impl KeyAdministration for PostgresStore {
         let (name, change) = (QuotaName::new(category, subject), *change);
         // Requests wait for it.
         self.0.look_up(|to| Box::pin(change_quota(to, name, change))).await
+    }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        let query = sqlx::query(REMEMBER_IMPORT).bind(digest.to_string()).bind(id.to_string());
+        self.0.administer(|to| Box::pin(query.execute(to))).await.map(|_| ())
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        let digests: Vec<_> = digests.iter().map(ToString::to_string).collect();
+        let query = sqlx::query_scalar(IMPORTED_AS).bind(digests);
+        to_id(self.0.administer(|to| Box::pin(query.fetch_optional(to))).await?)
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        let query = sqlx::query(FORGET_IMPORT).bind(id.to_string());
+        let done = self.0.administer(|to| Box::pin(query.execute(to))).await?;
+        Ok(done.rows_affected() > 0)
     }
 }
 

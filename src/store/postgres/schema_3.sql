@@ -1,3 +1,13 @@
+ALTER TABLE api_keys ADD COLUMN imported_hash text; -- of another system; NULL: there is none, or the key was used
+
+-- Every digest that was imported, also of keys that were deleted.
+CREATE TABLE api_key_imports (
+    digest text COLLATE "C" PRIMARY KEY,
+    key_id text COLLATE "C" NOT NULL
+);
+
+CREATE INDEX api_key_imports_of_a_key ON api_key_imports (key_id);
+
 -- Stored quotas: what is counted for a subject in a category.
 CREATE TABLE api_key_quotas (
     category text COLLATE "C" NOT NULL,

@@ -16,14 +16,16 @@ use sqlx::query::{Query, QueryAs};
 use sqlx::{ColumnIndex, Database, Decode, Encode, FromRow, Type};
 
 use super::{Cursor, FindResult, KeyQuery, Page, StoreError, StoreErrorKind};
-use crate::key::{KeyRecord, Owner};
+use crate::InvalidValue;
+use crate::key::{KeyId, KeyRecord, Owner};
 
-/// The columns of a [`Row`], from `$1` to `$25`.
+/// The columns of a [`Row`], from `$1` to `$26`.
 macro_rules! columns {
     () => {
         "id, organization, mode, created_at, name, hint, scopes, limits, allowed_addresses, digest, secret_created_at, \
          previous_digest, previous_valid_until, next_digest, next_hint, next_created_at, next_grace, state, revoked_at, \
-         not_before, expires_at, version, last_used_at, created_by, metadata"
+         not_before, expires_at, version, last_used_at, created_by, metadata, \
+         imported_hash"
     };
 }
 
@@ -33,19 +35,19 @@ macro_rules! insert_key {
             "INSERT INTO api_keys (",
             $crate::store::sql::columns!(),
             ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
-             $22, $23, $24, $25)"
+             $22, $23, $24, $25, $26)"
         )
     };
 }
 
-/// Leaves the last use unchanged, since the record's value may be old. `$26` is the version to replace.
+/// Leaves the last use unchanged, since the record's value may be old. `$27` is the version to replace.
 macro_rules! update_key {
     () => {
         "UPDATE api_keys SET name = $5, hint = $6, scopes = $7, limits = $8, allowed_addresses = $9, digest = $10, \
          secret_created_at = $11, previous_digest = $12, previous_valid_until = $13, next_digest = $14, next_hint = $15, \
          next_created_at = $16, next_grace = $17, state = $18, revoked_at = $19, not_before = $20, expires_at = $21, \
-         version = $22, metadata = $25 WHERE id = $1 AND organization = $2 AND mode = $3 AND created_at = $4 AND \
-         version = $26"
+         version = $22, metadata = $25, imported_hash = $26 WHERE id = $1 AND organization = $2 AND mode = $3 AND created_at = $4 AND \
+         version = $27"
     };
 }
 
@@ -55,6 +57,8 @@ pub(super) const GET: &str =
     concat!("SELECT ", columns!(), " FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3");
 
 pub(super) const COUNT: &str = "SELECT count(*) FROM api_keys WHERE organization = $1 AND mode = $2";
+
+pub(super) const FORGET_IMPORT: &str = "DELETE FROM api_key_imports WHERE key_id = $1";
 
 /// A page of keys. `$7` to `$9` are organization, mode and creator, for the first condition; `$10` and `$11` are a
 /// [`KeyStatus`](crate::key::KeyStatus) and when; `$12` and `$13` are patterns of a scope and of its wildcard.
@@ -98,6 +102,10 @@ pub(super) fn to_next_row(mut record: KeyRecord) -> Result<(Row, i64), StoreErro
 
 pub(super) fn to_found(row: Option<Row>) -> FindResult {
     row.map(to_record).transpose()
+}
+
+pub(super) fn to_id(text: Option<String>) -> Result<Option<KeyId>, StoreError> {
+    text.map(|text| text.parse()).transpose().map_err(|error: InvalidValue| corrupt(error))
 }
 
 fn to_record(row: Row) -> Result<Arc<KeyRecord>, StoreError> {
@@ -253,6 +261,7 @@ where
         .bind(row.last_used_at)
         .bind(row.created_by)
         .bind(row.metadata)
+        .bind(row.imported_hash)
 }
 
 impl<'r, R: sqlx::Row> FromRow<'r, R> for Row
@@ -288,6 +297,7 @@ where
             last_used_at: row.try_get("last_used_at")?,
             created_by: row.try_get("created_by")?,
             metadata: row.try_get("metadata")?,
+            imported_hash: row.try_get("imported_hash")?,
         })
     }
 }

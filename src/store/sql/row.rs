@@ -32,6 +32,7 @@ pub(crate) struct Row {
     pub(crate) last_used_at: Option<i64>,
     pub(crate) created_by: Option<String>,
     pub(crate) metadata: Option<String>,
+    pub(crate) imported_hash: Option<String>,
 }
 
 /// The error is for [`StoreErrorKind::Other`](tower_api_keys::store::StoreErrorKind::Other).
@@ -79,6 +80,7 @@ pub(crate) fn to_row(record: &KeyRecord) -> Result<Row, Box<dyn Error + Send + S
         last_used_at: record.last_used_at.map(millis),
         created_by: record.created_by().map(ToString::to_string),
         metadata: extras.metadata.as_ref().map(|metadata| metadata.as_json().to_owned()),
+        imported_hash: extras.imported_hash.as_ref().map(|hash| hash.as_str().to_owned()),
     })
 }
 
@@ -125,6 +127,7 @@ pub(crate) fn to_record(row: Row) -> Result<KeyRecord, Box<dyn Error + Send + Sy
         _ => return Err("unknown key state".into()),
     };
     extras.not_before = row.not_before.map(timestamp).transpose()?;
+    extras.imported_hash = row.imported_hash.as_deref().map(str::parse).transpose()?;
     extras.metadata = row.metadata.as_deref().map(Metadata::from_json).transpose()?;
     if extras != Extras::default() {
         *record.extras_mut() = extras;

@@ -13,16 +13,16 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::sql::engine::{Engine, Work};
 use super::sql::row::millis;
 use super::sql::{
-    COUNT, FIND_BY_ID, GET, Listing, QuotaName, READ_QUOTA, Row, WRITE_QUOTA, bind_key, bind_row, columns,
-    digests, failed, insert_key, owner_columns, pending, to_found, to_next_row, to_quota_row, to_row,
-    update_key,
+    COUNT, FIND_BY_ID, FORGET_IMPORT, GET, Listing, QuotaName, READ_QUOTA, Row, WRITE_QUOTA, bind_key,
+    bind_row, columns, digests, failed, insert_key, owner_columns, pending, to_found, to_id, to_next_row,
+    to_quota_row, to_row, update_key,
 };
 use super::{
     FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, QuotaChange, QuotaRow,
     StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
-use crate::key::{KeyId, KeyRecord, Owner};
+use crate::key::{Digest, KeyId, KeyRecord, Owner};
 
 /// Keys in an SQLite file, which several processes on one machine may open.
 ///
@@ -72,6 +72,12 @@ use crate::key::{KeyId, KeyRecord, Owner};
 /// ```sql
 /// SELECT count(*) FROM api_key_digests WHERE digest LIKE 'hmac-sha256:1:%'
 /// ```
+///
+/// Counts the keys that were [imported as hashes](crate::manage::KeyManager::import_hash) and not used since:
+///
+/// ```sql
+/// SELECT count(*) FROM api_keys WHERE imported_hash IS NOT NULL
+/// ```
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     engine: Engine<Sqlite>,
@@ -102,6 +108,13 @@ const ADD_DIGESTS: &str = "INSERT INTO api_key_digests (digest, key_id) SELECT v
      NOT EXISTS (SELECT 1 FROM api_key_digests WHERE digest = value AND key_id = $1)";
 
 const DELETE: &str = "DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3";
+
+const REMEMBER_IMPORT: &str =
+    "INSERT INTO api_key_imports (digest, key_id) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING";
+
+/// `$1` is a JSON array of digests.
+const IMPORTED_AS: &str = "SELECT key_id FROM json_each($1) AS given \
+     CROSS JOIN api_key_imports ON digest = given.value ORDER BY given.key LIMIT 1";
 
 /// `$1` is a JSON array of pairs.
 const RECORD_LAST_USE: &str = "UPDATE api_keys SET last_used_at = at FROM (\
@@ -146,6 +159,20 @@ impl SqliteStore {
     /// new file to WAL, as SQLite then fails immediately, whatever the timeout.
     pub fn new(pool: SqlitePool) -> Self {
         Self { engine: Engine::new(pool), writer: Arc::default() }
+    }
+
+    /// Stores a new key in a transaction of the application, on a connection to the database of the store: a key that was
+    /// [prepared](crate::manage::KeyManager::prepare). It is stored when the transaction is committed.
+    ///
+    /// Start the transaction with `BEGIN IMMEDIATE` if it reads first: otherwise SQLite may refuse to let it write.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](StoreErrorKind::Conflict) if the identifier or a digest is already stored; roll back then. Those of every
+    /// method, without a time limit.
+    pub async fn insert_in(connection: &mut SqliteConnection, record: &KeyRecord) -> Result<(), StoreError> {
+        let (row, digests) = (to_row(record)?, json(digests(record).iter()));
+        insert_row(connection, row, digests).await.map_err(failed)
     }
 
     /// Limits the time of a lookup, including the wait for a connection; default 1 second.
@@ -242,11 +269,16 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> 
 }
 
 async fn insert(connection: &mut SqliteConnection, row: Row, digests: String) -> Result<(), sqlx::Error> {
-    let id = row.id.clone();
     let mut transaction = connection.begin_with(BEGIN).await?;
-    bind_row(sqlx::query(INSERT), row).execute(&mut *transaction).await?;
-    sqlx::query(ADD_DIGESTS).bind(id).bind(digests).execute(&mut *transaction).await?;
+    insert_row(&mut transaction, row, digests).await?;
     transaction.commit().await
+}
+
+async fn insert_row(connection: &mut SqliteConnection, row: Row, digests: String) -> Result<(), sqlx::Error> {
+    let id = row.id.clone();
+    bind_row(sqlx::query(INSERT), row).execute(&mut *connection).await?;
+    sqlx::query(ADD_DIGESTS).bind(id).bind(digests).execute(connection).await?;
+    Ok(())
 }
 
 /// Returns whether there was such a version to replace.
@@ -373,5 +405,21 @@ impl KeyAdministration for SqliteStore {
         let (name, change) = (QuotaName::new(category, subject), *change);
         // Requests wait for it.
         self.write(self.engine.lookup_timeout, |to| Box::pin(change_quota(to, name, change))).await
+    }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        let query = sqlx::query(REMEMBER_IMPORT).bind(digest.to_string()).bind(id.to_string());
+        self.write(self.engine.administration_timeout, |to| Box::pin(query.execute(to))).await.map(|_| ())
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        let query = sqlx::query_scalar(IMPORTED_AS).bind(json(digests.iter()));
+        to_id(self.engine.administer(|to| Box::pin(query.fetch_optional(to))).await?)
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        let query = sqlx::query(FORGET_IMPORT).bind(id.to_string());
+        let done = self.write(self.engine.administration_timeout, |to| Box::pin(query.execute(to))).await?;
+        Ok(done.rows_affected() > 0)
     }
 }
