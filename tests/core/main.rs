@@ -9,6 +9,7 @@ mod addresses;
 mod assembly;
 mod authenticate;
 mod authorize;
+mod browser_keys;
 #[cfg(feature = "cache")]
 mod cached_store;
 mod companions;
