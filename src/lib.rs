@@ -46,6 +46,7 @@
 //! | keep keys in a database, or write a store | [`store`] |
 //! | create, rotate, revoke and import keys, in code or over HTTP | [`manage`] |
 //! | see when a key was last used; meter calls | [`outcome`] |
+//! | end a stream or a WebSocket with its key | [`stream`] |
 //! | learn client addresses behind a proxy, slow down guessing | [`address`], [`throttle_bad_credentials`](ApiKeysBuilder::throttle_bad_credentials) |
 //! | write errors in your own format | [`errors`](ApiKeysBuilder::errors), [`rejection`] |
 //! | find out why a request was rejected | [finding out why](rejection#finding-out-why) |
@@ -99,6 +100,8 @@ pub mod limit;
 pub mod route;
 
 pub mod rejection;
+
+pub mod stream;
 
 pub mod manage;
 

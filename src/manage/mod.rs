@@ -62,6 +62,7 @@ mod manager;
 mod new_key;
 mod redeem;
 mod revoke;
+mod revoked;
 mod rotate;
 #[cfg(feature = "axum")]
 mod routes;

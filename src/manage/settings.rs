@@ -1,11 +1,12 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::{AuditEvent, AuditSink, KeyAction};
 use crate::clock::Clock;
-use crate::key::{KeyFormat, Peppers};
+use crate::key::{KeyFormat, KeyId, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::KeyAdministration;
+use crate::stream::Watch;
 
 /// The settings of a [`KeyManager`](super::KeyManager).
 #[derive(Clone)]
@@ -25,9 +26,26 @@ pub(super) struct Settings {
     pub(super) scopes: Vec<(KeyAction, ScopeRequirement)>,
     pub(super) audit: Option<Arc<AuditSink>>,
     pub(super) id_prefix: &'static str,
+    /// Made when it is first needed, of the settings above.
+    pub(super) watch: Arc<OnceLock<Arc<Watch>>>,
 }
 
 impl Settings {
+    /// The streams that wait for the end of callers' keys.
+    pub(super) fn watch(&self) -> &Arc<Watch> {
+        self.watch.get_or_init(|| {
+            let callers = self.callers.as_ref().unwrap_or(&self.store);
+            Arc::new(Watch::new(callers.clone(), self.clock.clone()))
+        })
+    }
+
+    /// Streams learn of a change at once that this process makes.
+    pub(super) fn changed(&self, id: &KeyId) {
+        if let Some(watch) = self.watch.get() {
+            watch.changed(id);
+        }
+    }
+
     pub(super) fn audit(&self, event: &AuditEvent) {
         event.log();
         if let Some(sink) = &self.audit {

@@ -27,4 +27,5 @@ mod scope_properties;
 mod several_schemes;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod streams;
 mod usage;

@@ -27,3 +27,4 @@ mod redis_invalidation;
 mod redis_processes;
 mod restart;
 mod revocation_latency;
+mod streams;
