@@ -52,6 +52,7 @@
 //! | let staff manage the keys of all organizations | [operator and staff](manage#operator-and-staff) |
 //! | take over keys of another system, hashed with bcrypt, argon2 or SHA-256 | [importing](manage#keys-of-another-system) |
 //! | see when a key was last used; meter calls | [`outcome`] |
+//! | end a stream or a WebSocket with its key | [`stream`] |
 //! | learn client addresses behind a proxy, slow down guessing | [`address`], [`throttle_bad_credentials`](ApiKeysBuilder::throttle_bad_credentials) |
 //! | write errors in your own format | [`errors`](ApiKeysBuilder::errors), [`rejection`] |
 //! | find out why a request was rejected | [finding out why](rejection#finding-out-why) |
@@ -106,6 +107,8 @@ pub mod limit;
 pub mod route;
 
 pub mod rejection;
+
+pub mod stream;
 
 pub mod manage;
 

@@ -57,6 +57,10 @@ pub(crate) fn usage_sink_panicked() {
     event!(error, "the usage sink panicked: a call was not metered");
 }
 
+pub(crate) fn watch_not_started(error: &dyn Error) {
+    event!(error, error = %error, "no thread can be started: streams do not learn that their key has ended until there is one");
+}
+
 pub(crate) fn background_task_panicked() {
     event!(error, "a background task panicked and has ended");
 }

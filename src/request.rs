@@ -1,12 +1,16 @@
 //! The view of a request that the checks see, and its identifier.
 
+use std::fmt;
+
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, request};
 use serde::{Serialize, Serializer};
 
 use crate::key::KeyId;
 
 /// The head of a request, borrowed: everything that an extractor, a limit or an error format may read.
-#[derive(Clone, Copy, Debug)]
+///
+/// `Debug` shows the path alone of the URI, as a query may hold a key.
+#[derive(Clone, Copy)]
 pub struct RequestView<'r> {
     /// The method.
     pub method: &'r Method,
@@ -43,6 +47,17 @@ impl<'r> RequestView<'r> {
     /// The identifier of the request, if [request ids](crate::ApiKeysBuilder::request_ids) are enabled.
     pub fn id(&self) -> Option<&'r RequestId> {
         self.extensions.get()
+    }
+}
+
+impl fmt::Debug for RequestView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestView")
+            .field("method", self.method)
+            .field("path", &self.uri.path())
+            .field("headers", self.headers)
+            .field("extensions", self.extensions)
+            .finish_non_exhaustive()
     }
 }
 
@@ -108,8 +123,8 @@ impl Serialize for RequestId {
     }
 }
 
-impl std::fmt::Display for RequestId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }

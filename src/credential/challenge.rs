@@ -36,10 +36,9 @@ impl Challenge {
         Self { scheme, parameters: Vec::new() }
     }
 
-    /// A challenge that names the header field in which a key is expected.
-    pub(super) fn api_key(header: &http::HeaderName) -> Self {
-        // A field name is a token, so it needs no check.
-        Self { scheme: "ApiKey", parameters: vec![("header", header.as_str().to_owned())] }
+    /// A challenge that names the `place` in which a key is expected: its `name` has visible ASCII and spaces only.
+    pub(super) fn api_key(place: &'static str, name: &str) -> Self {
+        Self { scheme: "ApiKey", parameters: vec![(place, name.to_owned())] }
     }
 
     /// Sets a parameter, which is written as a quoted string and replaces one of the same name.
@@ -128,7 +127,7 @@ mod tests {
     fn writes_quoted_strings() {
         let quoted = Challenge::new("Basic").unwrap().with_parameter("realm", r#"a "b" \c"#).unwrap();
         assert_eq!(quoted.to_header_value(), r#"Basic realm="a \"b\" \\c""#);
-        let two = Challenge::api_key(&http::HeaderName::from_static("x-api-key"));
+        let two = Challenge::api_key("header", "x-api-key");
         let two = two.with_parameter("realm", "r").unwrap();
         assert_eq!(two.to_header_value(), r#"ApiKey header="x-api-key", realm="r""#);
         let again = two.with_parameter("HEADER", "x-key").unwrap();

@@ -76,7 +76,7 @@ impl CredentialExtractor for HeaderKey {
     /// `ApiKey header="x-api-key"`. No scheme is registered for keys in their own field; this one is in wide use, and
     /// RFC 9110 section 11.6.1 requires a challenge on every 401.
     fn challenge(&self) -> Challenge {
-        Challenge::api_key(&self.name)
+        Challenge::api_key("header", self.name.as_str())
     }
 
     fn credential_headers(&self) -> Vec<HeaderName> {

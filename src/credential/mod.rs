@@ -14,6 +14,8 @@
 //! | [`HeaderKey`] | a key from its own header: `x-api-key: wfk_…` |
 //! | [`BearerKey`] | a key, or else a session, from `Authorization: Bearer sk_…` (RFC 6750) |
 //! | [`BasicKey`] | a key as the user name of `Authorization: Basic …` (RFC 7617), with an empty password |
+//! | [`WebSocketKey`] | a key from the subprotocols that a WebSocket client offers, for browsers |
+//! | [`QueryKey`] | a key from a parameter of the query, for clients that can do nothing else |
 //! | [`from_fn`] | what a closure finds |
 //!
 //! The trait can be implemented by any type.
@@ -27,7 +29,9 @@ mod formats;
 mod function;
 mod header;
 mod imported_hashes;
+mod query;
 mod session_token;
+mod web_socket;
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,9 +45,11 @@ pub use header::HeaderKey;
 pub(crate) use header::single_value;
 use http::HeaderName;
 pub(crate) use imported_hashes::{ImportedHashes, Unverifiable};
+pub use query::QueryKey;
 pub use session_token::SessionTokens;
 pub(crate) use session_token::{Bound, SessionToken};
 use thiserror::Error;
+pub use web_socket::WebSocketKey;
 
 use crate::key::{KeyId, MalformedKey, Mode, ParsedKey, SecretString};
 use crate::request::RequestView;
@@ -128,6 +134,12 @@ pub trait CredentialExtractor: Send + Sync + 'static {
         false
     }
 
+    /// Whether its [header fields](Self::credential_headers) also carry what is no credential. If not, one in which it finds
+    /// nothing holds a credential of another scheme. Called once.
+    fn shares_headers(&self) -> bool {
+        false
+    }
+
     /// The header fields that carry the credential.
     ///
     /// Called once, when the assembly is built. The fields are marked sensitive before anything else happens, so that
@@ -149,6 +161,10 @@ impl<E: CredentialExtractor + ?Sized> CredentialExtractor for Arc<E> {
 
     fn finds_sessions(&self) -> bool {
         (**self).finds_sessions()
+    }
+
+    fn shares_headers(&self) -> bool {
+        (**self).shares_headers()
     }
 
     fn credential_headers(&self) -> Vec<HeaderName> {
@@ -243,8 +259,8 @@ impl fmt::Debug for Secret<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum MalformedCredential {
-    /// The field was sent more than once (RFC 9110 section 5.3), so it is unclear which line counts.
-    #[error("the credential's header field was sent more than once")]
+    /// The field was sent more than once (RFC 9110 section 5.3), or the parameter, so it is unclear which one counts.
+    #[error("the credential was sent more than once")]
     Repeated,
     /// The field is empty.
     #[error("the credential is empty")]

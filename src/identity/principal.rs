@@ -18,6 +18,8 @@ use crate::scope::{Scope, ScopeSet};
 /// The layer attaches it to the request. Handlers get it with [`Principal::from_extensions`], or, with the feature
 /// `axum`, as an argument. Only this crate can create one or put one into a request's extensions.
 ///
+/// A response that lasts learns of the end of the key from [`KeyManager::revoked`](crate::manage::KeyManager::revoked).
+///
 /// Cheap to clone. `Debug` shows only identifiers and the owner.
 #[derive(Clone)]
 pub struct Principal {

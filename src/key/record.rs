@@ -123,6 +123,17 @@ impl KeyRecord {
         }
     }
 
+    /// The digest of the secret beside the one in use that verifies at this instant. There is one at most, of which the
+    /// next one comes first.
+    #[inline]
+    pub(crate) fn other_secret(&self, instant: Timestamp) -> Option<&Digest> {
+        match (&self.extras.next, &self.extras.previous) {
+            (Some(next), _) => Some(&next.digest),
+            (None, Some(previous)) if instant < previous.valid_until => Some(&previous.digest),
+            _ => None,
+        }
+    }
+
     /// Makes `secret` the one in use. The old one verifies for its `grace` more, or until the key expires.
     pub(crate) fn put_in_use(&mut self, secret: NextSecret, now: Timestamp) {
         let grace_end = now.saturating_add(secret.grace);

@@ -132,6 +132,7 @@ impl Attempt<'_> {
             let changed = changed_fields(&stored, &record);
             match self.settings.store.replace(record).await {
                 Ok(()) => {
+                    self.settings.changed(&id);
                     self.audit(Ok(()), changed);
                     return Ok(view);
                 }

@@ -62,6 +62,7 @@ impl KeyManager {
             audit: None,
             id_prefix: "",
             imported_hashes: None,
+            watch: Arc::default(),
         }))
     }
 
@@ -92,7 +93,10 @@ impl KeyManager {
     /// Sets the clock.
     #[must_use]
     pub fn with_clock(self, clock: impl Clock) -> Self {
-        self.change_settings(|to| to.clock = Arc::new(clock))
+        self.change_settings(|to| {
+            to.clock = Arc::new(clock);
+            to.watch = Arc::default();
+        })
     }
 
     /// Restricts the scopes of new keys to this catalog, for every caller and the operator.
@@ -148,7 +152,10 @@ impl KeyManager {
     /// Sets the store of the callers' own keys, if the managed keys are in another one, such as one-time links.
     #[must_use]
     pub fn with_callers_in(self, store: impl KeyAdministration) -> Self {
-        self.change_settings(|to| to.callers = Some(Arc::new(store)))
+        self.change_settings(|to| {
+            to.callers = Some(Arc::new(store));
+            to.watch = Arc::default();
+        })
     }
 
     /// Reports to `sink` every operation that is done, and every one that a caller was not allowed to do.
@@ -325,6 +332,7 @@ impl KeyManager {
         if !self.0.store.delete(authority.owner(), id).await? {
             return Err(ManageError::NotFound);
         }
+        self.0.changed(id);
         attempt.done();
         Ok(())
     }

@@ -119,6 +119,7 @@ mod new_key;
 mod prepare;
 mod redeem;
 mod revoke;
+mod revoked;
 mod rotate;
 #[cfg(feature = "axum")]
 mod routes;

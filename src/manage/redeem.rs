@@ -65,6 +65,7 @@ impl KeyManager {
             }
             // The key is already revoked. If the store fails now, it keeps a record that can no longer be used.
             let _ = settings.store.delete(&found.owner, &found.id).await;
+            settings.changed(&found.id);
             settings.audit(&AuditEvent {
                 action: KeyAction::Redeem,
                 outcome: Ok(()),

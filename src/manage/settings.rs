@@ -1,12 +1,13 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::{AuditEvent, AuditSink, KeyAction};
 use crate::clock::Clock;
 use crate::credential::ImportedHashes;
-use crate::key::{KeyFormat, MalformedKey, ParsedKey, Peppers};
+use crate::key::{KeyFormat, KeyId, MalformedKey, ParsedKey, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::KeyAdministration;
+use crate::stream::Watch;
 
 /// The settings of a [`KeyManager`](super::KeyManager).
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub(super) struct Settings {
     pub(super) id_prefix: &'static str,
     /// Verifies what was imported as a hash.
     pub(super) imported_hashes: Option<Arc<ImportedHashes>>,
+    /// Made when it is first needed, of the settings above.
+    pub(super) watch: Arc<OnceLock<Arc<Watch>>>,
 }
 
 impl Settings {
@@ -48,6 +51,21 @@ impl Settings {
             }
         }
         Err(fault)
+    }
+
+    /// The streams that wait for the end of callers' keys.
+    pub(super) fn watch(&self) -> &Arc<Watch> {
+        self.watch.get_or_init(|| {
+            let callers = self.callers.as_ref().unwrap_or(&self.store);
+            Arc::new(Watch::new(callers.clone(), self.clock.clone()))
+        })
+    }
+
+    /// Streams learn of a change at once that this process makes.
+    pub(super) fn changed(&self, id: &KeyId) {
+        if let Some(watch) = self.watch.get() {
+            watch.changed(id);
+        }
     }
 
     pub(super) fn audit(&self, event: &AuditEvent) {

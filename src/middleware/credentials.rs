@@ -19,6 +19,8 @@ pub(super) struct Credentials {
     pub(super) challenges: Challenges,
     /// The fields of all extractors and companions.
     fields: Vec<HeaderName>,
+    /// Those of them that hold nothing but credentials.
+    own_fields: Vec<HeaderName>,
     /// Whether a credential field with a scheme of none of the extractors counts as no credential.
     ignores_other_schemes: bool,
 }
@@ -40,7 +42,11 @@ impl Credentials {
     ) -> Self {
         let mut fields: Vec<HeaderName> =
             extractors.iter().flat_map(|one| one.credential_headers()).collect();
-        fields.extend(companions.iter().flat_map(Companions::credential_headers));
+        let own = extractors.iter().filter(|one| !one.shares_headers());
+        let mut own_fields: Vec<HeaderName> = own.flat_map(|one| one.credential_headers()).collect();
+        for fields in [&mut fields, &mut own_fields] {
+            fields.extend(companions.iter().flat_map(Companions::credential_headers));
+        }
         let has_companions = companions.is_some();
         let extractor = |extractor: Arc<dyn CredentialExtractor>| Extractor {
             scheme: extractor.challenge().scheme(),
@@ -48,7 +54,7 @@ impl Credentials {
             extractor,
         };
         let extractors = extractors.into_iter().map(extractor).collect();
-        Self { extractors, companions, challenges, fields, ignores_other_schemes }
+        Self { extractors, companions, challenges, fields, own_fields, ignores_other_schemes }
     }
 
     /// Keeps the values of credential fields out of `Debug` output and HPACK tables.
@@ -79,7 +85,7 @@ impl Credentials {
     pub(super) fn has_foreign_credential(&self, request: RequestView<'_>) -> bool {
         let is_filled =
             |name| request.headers.get_all(name).iter().any(|line| !line.as_bytes().trim_ascii().is_empty());
-        !self.ignores_other_schemes && self.fields.iter().any(is_filled)
+        !self.ignores_other_schemes && self.own_fields.iter().any(is_filled)
     }
 
     /// What comes with a key, of which `key` says whether it is there or what is wrong with it.

@@ -9,6 +9,7 @@ mod addresses;
 mod assembly;
 mod authenticate;
 mod authorize;
+mod browser_keys;
 #[cfg(feature = "cache")]
 mod cached_store;
 mod companions;
@@ -30,4 +31,5 @@ mod several_schemes;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod stored_quotas;
+mod streams;
 mod usage;

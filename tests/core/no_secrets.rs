@@ -10,7 +10,9 @@ use bytes::Bytes;
 use http::{HeaderName, Request, Response};
 use tower::{Layer, Service, ServiceBuilder, service_fn};
 use tower_api_keys::clock::{Clock, SystemClock};
-use tower_api_keys::credential::{Companions, CredentialExtractor, HeaderKey, Parts, SessionTokens};
+use tower_api_keys::credential::{
+    Companions, CredentialExtractor, HeaderKey, Parts, QueryKey, SessionTokens, WebSocketKey,
+};
 use tower_api_keys::identity::{OrganizationRule, Session, SessionAuthenticator};
 use tower_api_keys::key::{KeyFormat, KeyState, Mode, Peppers, SecretString};
 use tower_api_keys::manage::{Authority, KeyManager, NewKey};
@@ -82,6 +84,8 @@ fn requests_are_logged_with_key_and_reason_and_without_secrets() {
             let id = stored.id;
             let keys = store([stored]).await;
             let assembly = assembly(keys.clone())
+                .extractor(WebSocketKey::new(format()))
+                .extractor(QueryKey::new("api_key", format()))
                 .limit(RateLimit::per_key("all", Quota::per_minute(2).unwrap()))
                 .without_route_table()
                 .build()
@@ -102,6 +106,13 @@ fn requests_are_logged_with_key_and_reason_and_without_secrets() {
             let mut twice = with_key(&key);
             twice.headers_mut().append(X_API_KEY, key.parse().unwrap());
             assert_eq!(send(twice).await, 400);
+            for (parameter, status) in [("", 429), ("x", 401), ("%", 401), ("&api_key=", 400)] {
+                let request = Request::get(format!("/?api_key={key}{parameter}"));
+                assert_eq!(send(request.body(()).unwrap()).await, status);
+                let offered = format!("acme, key.{key}{}", parameter.replace("&api_key=", ", key."));
+                let request = Request::get("/").header("sec-websocket-protocol", offered);
+                assert_eq!(send(request.body(()).unwrap()).await, status);
+            }
             let mut revoked = record(&key, |_| {});
             revoked.state = KeyState::Revoked { at: START };
             keys.replace(revoked).await.unwrap();

@@ -13,3 +13,4 @@ mod justpaid;
 mod pasby;
 mod payment_gateway;
 mod paymongo;
+mod streams;

@@ -29,3 +29,4 @@ mod redis_processes;
 mod redis_rules;
 mod restart;
 mod revocation_latency;
+mod streams;

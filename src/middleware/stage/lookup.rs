@@ -242,15 +242,9 @@ pub(super) fn verify(
     Ok(Verified { record, candidate, is_next, retired_until })
 }
 
-/// The digests of the secrets that verify: the one in use, and one other at most, of which the next one comes first.
+/// The digests of the secrets that verify: the one in use, and one other at most.
 pub(super) fn live_digests(record: &KeyRecord, now: Timestamp) -> [&Digest; 2] {
-    let extras = &*record.extras;
-    let other = match (&extras.next, &extras.previous) {
-        (Some(next), _) => &next.digest,
-        (None, Some(previous)) if now < previous.valid_until => &previous.digest,
-        _ => &NO_SECRET,
-    };
-    [&record.digest, other]
+    [&record.digest, record.other_secret(now).unwrap_or(&NO_SECRET)]
 }
 
 /// The hash of a secret that would verify now, if it were known.
