@@ -1,4 +1,4 @@
--- Keys as version 2 of the schema held them, as the version of this crate that made it wrote them. Never to be changed.
+-- Keys as version 2 of the schema held them. Never to be changed.
 INSERT INTO api_keys (id, organization, mode, created_at, name, hint, scopes, limits, allowed_addresses, digest, secret_created_at, previous_digest, previous_valid_until, next_digest, next_hint, next_created_at, next_grace, state, revoked_at, not_before, expires_at, version, last_used_at, created_by, metadata)
 VALUES ('k_plain', 'acme', 'live', 1702531200000, 'Production', 'wfk_…ain', 'runs:read', '', '', 'sha256:a116c9ed46d6207734a43317d30fd88f52ac8634c37d904bbf4e41d865f90475', 1702531200000, NULL, NULL, NULL, NULL, NULL, NULL, 'active', NULL, NULL, NULL, 1, 1702531200000, 'operator ada', '{"plan":"pro"}');
 INSERT INTO api_keys (id, organization, mode, created_at, name, hint, scopes, limits, allowed_addresses, digest, secret_created_at, previous_digest, previous_valid_until, next_digest, next_hint, next_created_at, next_grace, state, revoked_at, not_before, expires_at, version, last_used_at, created_by, metadata)
