@@ -18,6 +18,7 @@ mod imports;
 mod key_properties;
 mod last_use;
 mod layers_agree;
+mod limit_properties;
 mod limit_rules;
 mod manage;
 mod no_secrets;
