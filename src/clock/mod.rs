@@ -18,7 +18,8 @@
 //!
 //! # Testing limits and expiry
 //!
-//! Give the clock to the [assembly](crate::ApiKeysBuilder::clock): its limits and its key manager use it, too.
+//! Give the clock to the [assembly](crate::ApiKeysBuilder::clock): its limits and its key manager use it, too. Advance it by
+//! what `Retry-After` says: a request counts for [up to a thirtieth longer](crate::limit::Algorithm) than the window.
 //!
 //! ```
 //! use std::time::Duration;

@@ -14,6 +14,9 @@ use crate::InvalidValue;
 
 /// What the application wants to know about a key: a plan, a customer number. A JSON object of at most 4 KiB.
 ///
+/// Whoever may create or change a key sets its metadata, a caller of the key routes included. What a customer must not choose,
+/// such as a plan, belongs elsewhere where customers manage keys.
+///
 /// The crate stores it and never reads it. Handlers do, as a type of their own, with `Principal::metadata` (feature
 /// `json`). `Debug` shows its length alone, as it may be about people.
 ///

@@ -13,6 +13,9 @@ use crate::clock::{Clock, Now};
 /// Before the response is ready they are in its fields, `Remaining` for instance; what is added later, while a body is
 /// streamed, counts at once. Clones charge for the same request.
 ///
+/// A request that no charged limit counts has none, and a handler that asks for one answers 500. Where that may be, on other
+/// routes or for some callers, it takes an `Option<Charge>`.
+///
 #[cfg_attr(feature = "axum", doc = "```")]
 #[cfg_attr(not(feature = "axum"), doc = "```text")]
 /// use axum::{Router, routing::post};

@@ -9,7 +9,7 @@ use super::{Permit, RateLimiter};
 /// moved into a streamed body.
 ///
 /// Without it a request is counted until its response is ready. It is given back on every path: an answer, an error, a panic, a
-/// client that hangs up.
+/// client that hangs up. Where no limit counts the request like this, there is none, and a handler takes an `Option<InFlight>`.
 ///
 #[cfg_attr(feature = "axum", doc = "```")]
 #[cfg_attr(not(feature = "axum"), doc = "```text")]

@@ -177,7 +177,7 @@ impl RateLimit {
         self
     }
 
-    /// Sets the cost of a request, in place of 1.
+    /// Sets the cost of a request, in place of 1. One that costs 0 is admitted unless more than the limit is counted.
     pub fn cost(mut self, cost: impl Fn(RequestView<'_>) -> u32 + Send + Sync + 'static) -> Self {
         self.cost = Some(Arc::new(cost));
         self
@@ -203,6 +203,9 @@ impl RateLimit {
     /// A limit [stored with a key](crate::key::Extras::limits) goes before it, where [each key](Self::per_key) is counted. The
     /// principal is `None` where it is not known: for an address, and for a person whose organization is found later. Asked on
     /// each request, so it must be quick.
+    ///
+    /// Callers that may create or change keys set the [metadata](crate::key::Metadata) of these keys, and so a plan in them. If
+    /// customers can, look the plan up by [organization](Principal::organization) instead.
     ///
     /// ```
     /// use std::num::NonZeroU32;
@@ -265,7 +268,8 @@ impl RateLimit {
     }
 
     /// Counts and decides, but rejects nothing: to try a limit before it bites. What it would have rejected is an event in the
-    /// log (feature `tracing`), with the code `rate_limit_would_reject`. It writes no fields.
+    /// log (feature `tracing`), with the code `rate_limit_would_reject`. It writes no fields, but is among
+    /// [what is left](crate::ApiKeys::limits_of).
     pub fn shadow(mut self) -> Self {
         self.is_shadow = true;
         self

@@ -65,7 +65,8 @@ impl KeyChange {
         Self { expires_at: Some(end.into()), ..self }
     }
 
-    /// Sets the key's own limit in one rate limit category, at least 1 request in a window; `None` removes it.
+    /// Sets the key's own limit in one rate limit category, at least 1 request in a window; `None` removes it. A category that
+    /// counts no single keys, or that there is none of, is stored and has no effect.
     pub fn limit(mut self, category: impl Into<String>, requests: impl Into<Option<u32>>) -> Self {
         self.limits.insert(category.into(), requests.into());
         self

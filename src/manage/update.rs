@@ -6,10 +6,11 @@ use crate::rejection::FieldError;
 impl KeyManager {
     /// Changes a key in place; its secret stays. The next request with the key is decided by the changed one.
     ///
-    /// A caller may always narrow a key: take scopes, end it sooner, lower a limit, restrict its addresses. To widen it, the
-    /// caller must hold every scope that the key gains, or all of the key's if it lasts longer, is valid sooner, has a higher
-    /// limit or more addresses; and the changed key must not have a later end, higher limits or more addresses than the
-    /// caller's own. A [maximum lifetime](Self::with_max_lifetime) counts from the creation of the key.
+    /// A caller may always narrow a key: take scopes, end it sooner, lower a limit, restrict its addresses. A limit where the key
+    /// had none of its own counts as a higher one, whatever that of the category. To widen it, the caller must hold every scope
+    /// that the key gains, or all of the key's if it lasts longer, is valid sooner, has a higher limit or more addresses; and
+    /// the changed key must not have a later end, higher limits or more addresses than the caller's own. A
+    /// [maximum lifetime](Self::with_max_lifetime) counts from the creation of the key.
     ///
     /// ```
     /// # use tower_api_keys::key::KeyId;

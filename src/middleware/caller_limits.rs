@@ -55,8 +55,12 @@ impl<F> ApiKeys<F> {
     /// # }
     /// ```
     ///
-    /// The balance counts with the limit of the quota, not with that of a [plan](crate::RateLimit::limit_for). Units that other
-    /// processes have leased and not used are not in it; they see a grant within a second.
+    /// The balance counts with the limit that this process last applied to the subject, or else with that of the quota. Units
+    /// that other processes have leased and not used are not in it; they see a grant within a second.
+    ///
+    /// How much of a grant was spent in a period is found with the limit of whoever asks first in the next one. Where
+    /// [plans](crate::RateLimit::limit_for) differ, give the quota itself the highest of their limits, and all callers of a
+    /// subject the same plan: with a lower limit, a grant that was not spent may be lost.
     ///
     /// # Errors
     ///
@@ -80,7 +84,8 @@ impl<F> ApiKeys<F> {
     }
 
     /// Counts nothing of what was counted for `subject` in any limit: its requests are admitted at once. Requests [at a
-    /// time](crate::Quota::concurrent) stay counted while they last, and credits stay spent: [grant](Self::grant) more.
+    /// time](crate::Quota::concurrent) stay counted while they last, and credits stay spent: [grant](Self::grant) more. A month
+    /// that an organization has used begins anew, too, and what was granted and spent in it is there again.
     ///
     /// In Redis, other processes see it within a second. A request that was counted before, and is refunded after, may take
     /// back as much of a later one.
@@ -137,8 +142,8 @@ mod route {
     use crate::request::RequestView;
 
     impl<F: ErrorFormat<Body>> ApiKeys<F> {
-        /// A route at which a caller sees [what is left of its limits](Self::limits_of), as an array of
-        /// [`LimitState`](crate::limit::LimitState)s. Goes inside of [`layer`](Self::layer), with a rule for it in the assembly.
+        /// A route at which a caller sees [what is left of its limits](Self::limits_of). Goes inside of
+        /// [`layer`](Self::layer), with a rule for it in the assembly.
         ///
         /// ```
         /// use axum::Router;
@@ -152,6 +157,23 @@ mod route {
         ///     .build()?;
         /// let app: Router = Router::new().route("/limits", keys.limits_route()).layer(keys.layer());
         /// # Ok::<_, Box<dyn std::error::Error>>(())
+        /// ```
+        ///
+        /// The answer is a listing of [`LimitState`](crate::limit::LimitState)s, unless the format of errors [writes it
+        /// otherwise](ErrorFormat::success):
+        ///
+        /// ```json
+        /// {"data":[{"category":"requests","limit":1000,"remaining":950,"resetAfter":12,"window":60}],"nextCursor":null}
+        /// ```
+        ///
+        /// It is counted like every request, and rejected once a limit is used up. Where callers should see then what is left, it
+        /// [costs](crate::RateLimit::cost) nothing:
+        ///
+        /// ```
+        /// # use tower_api_keys::{Quota, RateLimit};
+        /// let limit = RateLimit::per_key("requests", Quota::per_minute(1000)?)
+        ///     .cost(|request| if request.uri.path() == "/limits" { 0 } else { 1 });
+        /// # Ok::<_, tower_api_keys::InvalidValue>(())
         /// ```
         #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
         pub fn limits_route<S>(&self) -> MethodRouter<S>

@@ -60,7 +60,8 @@ pub trait ErrorFormat<B>: Send + Sync + 'static {
     /// The response to `error`, usually with the error's own [status](ApiError::status).
     fn error(&self, error: &ApiError<'_>) -> Response<B>;
 
-    /// The response to a successful key management call, or to a caller that asks who it is: [plain JSON](Success::to_json) by default.
+    /// The response to a successful key management call, or to a caller that asks
+    /// who it is or what is left of its limits: [plain JSON](Success::to_json) by default.
     #[cfg(feature = "json")]
     #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
     fn success(&self, success: &Success) -> Response<B>
@@ -80,7 +81,7 @@ where
     }
 }
 
-/// The result of a successful key management call, or of `ApiKeys::whoami_route`.
+/// The result of a successful key management call, or of `ApiKeys::whoami_route` or `limits_route`.
 #[cfg(feature = "json")]
 #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
 #[derive(Clone, Debug)]
@@ -88,7 +89,7 @@ where
 pub struct Success {
     /// 200, or 201 for a new key.
     pub status: http::StatusCode,
-    /// One key or caller as an object, or a listing as an array. The object of a new key has the secret in the member `key`:
+    /// One key or caller as an object, or a listing, of keys or limits, as an array. The object of a new key has the secret in the member `key`:
     /// send it only to the caller.
     pub data: serde_json::Value,
     /// Where a listing continues; `None` on the last page, and for results that are not listings.

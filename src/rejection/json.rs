@@ -22,6 +22,24 @@ use super::{ApiError, ErrorFormat, Success, json_response};
 ///     .build()?;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
+///
+/// The type of a closure has no name. Where one is needed, for the state of handlers say, give a function:
+///
+/// ```
+/// use serde_json::{Value, json};
+/// use tower_api_keys::rejection::ApiError;
+/// use tower_api_keys::{ApiKeys, JsonErrors};
+///
+/// type Errors = JsonErrors<fn(&ApiError<'_>) -> Value>;
+///
+/// fn errors() -> Errors {
+///     JsonErrors::new(|error| json!({ "code": error.code() }))
+/// }
+///
+/// struct Application {
+///     keys: ApiKeys<Errors>,
+/// }
+/// ```
 #[derive(Clone)]
 pub struct JsonErrors<E, S = fn(&Success) -> Value> {
     error: E,

@@ -65,6 +65,7 @@
 //! - Make the future once, before the loop, and await `&mut revoked`. One that is made anew for each event works, and takes
 //!   some 200 ns each time.
 //! - Only the end of the key is reported. A key that loses a scope, or an address, keeps its streams.
+//! - A server that stops gracefully waits for its streams. End them then, too, before [`flush`](crate::ApiKeys::flush).
 //! - A client that connects again with the key gets 401: `EventSource` then gives up.
 //! - A browser can set no header field for a WebSocket or an `EventSource`. It sends a key as a [subprotocol] or, with all that
 //!   speaks against it, in the [query].

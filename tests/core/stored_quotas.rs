@@ -184,6 +184,17 @@ async fn the_operator_resets_a_period() {
 }
 
 #[tokio::test]
+async fn a_reset_also_forgets_what_the_store_was_not_told_yet() {
+    let clock = ManualClock::starting_at(START);
+    let limit = RateLimit::per_key("day", Quota::per_day(1_000).unwrap()).charged();
+    let (keys, mut stack) = one_process(&clock, limit).await;
+    // More than the lease.
+    assert_eq!(fields(&call(&mut stack, "/900").await, THREE)[1], "100");
+    keys.forget(&subject()).await.unwrap();
+    assert_eq!(fields(&call(&mut stack, "/0").await, THREE)[1], "1000");
+}
+
+#[tokio::test]
 async fn a_plan_has_its_own_limit_and_a_change_of_plan_keeps_what_was_counted() {
     let clock = ManualClock::starting_at(START);
     let limit = RateLimit::per_key("day", Quota::per_day(1_000).unwrap());

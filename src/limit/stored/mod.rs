@@ -242,7 +242,9 @@ impl Limit for StoredLimiter {
                 return Ok(());
             }
             let limit = lock(&shared.account(&subject)).limit();
-            let forgotten = shared.change(&subject, limit, now, |change| change.forget = true).await;
+            // What is owed was counted before, too.
+            let forgotten =
+                shared.change(&subject, limit, now, |change| (change.forget, change.spend) = (true, 0)).await;
             forgotten.map(drop).map_err(|error| shared.failed(&error))
         })
     }

@@ -109,7 +109,27 @@ impl<F: ErrorFormat<Body>> KeyRoutes<F> {
     ///
     /// Callers need the scopes for managing keys, and are not bound by what they hold otherwise, as
     /// [`Authority::system`] says. They get no secrets: keys are neither made nor rotated here. Nest the routes where the
-    /// assembly wants callers [of the system](crate::route::Access::of_system).
+    /// assembly wants callers [of the system](crate::route::Access::of_system). A key of the other mode is 404 here, also one
+    /// that [`find_by_text`](KeyManager::find_by_text) finds.
+    ///
+    /// ```
+    /// use axum::Router;
+    /// use tower_api_keys::scope::ScopeRequirement;
+    /// use tower_api_keys::{Access, ApiKeys, KeyFormat, MemoryStore};
+    ///
+    /// const READ: ScopeRequirement = ScopeRequirement::from_static("api-keys:read");
+    /// const WRITE: ScopeRequirement = ScopeRequirement::from_static("api-keys:write");
+    ///
+    /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+    ///     .header("x-api-key")
+    ///     .route("GET", "/admin/keys", Access::from(READ).of_system())
+    ///     .route("PATCH", "/admin/keys/{id}", Access::from(WRITE).of_system())
+    ///     .route("POST", "/admin/keys/{id}/revoke", Access::from(WRITE).of_system())
+    ///     .build()?;
+    /// let staff = keys.key_routes_of(keys.manager().clone()).for_staff();
+    /// let app: Router = Router::new().nest("/admin/keys", staff.into_router()).layer(keys.layer());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
     pub fn for_staff(self) -> Self {
         Self { is_for_staff: true, ..self }
     }
