@@ -5,7 +5,7 @@
 #![cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "the events are empty"))]
 
 use std::error::Error;
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 
 /// The target that applications filter by.
 #[cfg(feature = "tracing")]
@@ -39,6 +39,14 @@ pub(crate) fn would_reject(category: &str, key_id: Option<&impl Display>) {
         key_id = key_id.map(tracing::field::display),
         "a shadow limit would have rejected this request"
     );
+}
+
+pub(crate) fn granted(category: &str, subject: &dyn Debug, units: i64) {
+    event!(info, category, ?subject, units, "more of a stored quota was granted");
+}
+
+pub(crate) fn forgotten(subject: &dyn Debug) {
+    event!(info, ?subject, "what limits had counted of a subject is forgotten");
 }
 
 pub(crate) fn quota_not_counted(category: &str, error: &dyn Error) {

@@ -14,8 +14,8 @@ use crate::InvalidValue;
 
 /// What the application wants to know about a key: a plan, a customer number. A JSON object of at most 4 KiB.
 ///
-/// Whoever may create or change a key sets its metadata, a caller of the key routes included. What a customer must not choose,
-/// such as a plan, belongs elsewhere where customers manage keys.
+/// The operator and staff set them. A key that another key makes has those of its maker, so a plan kept here is not the
+/// customer's choice, unless [callers set them](crate::manage::KeyManager::with_metadata_of_callers).
 ///
 /// The crate stores it and never reads it. Handlers do, as a type of their own, with `Principal::metadata` (feature
 /// `json`). `Debug` shows its length alone, as it may be about people.

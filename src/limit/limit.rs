@@ -39,7 +39,7 @@ pub trait Limit: fmt::Debug + Send + Sync + 'static {
     fn look(&self, subject: &Subject, limit_override: Option<NonZeroU32>, now: Now) -> Answering<Decision>;
 
     /// Counts nothing of what was counted so far.
-    fn forget(&self, subject: &Subject, now: Now) -> Answering<()>;
+    fn forget(&self, subject: &Subject) -> Answering<()>;
 }
 
 /// What a limiter answers, perhaps after it has asked elsewhere.
@@ -93,8 +93,8 @@ impl<L: Limit + ?Sized> Limit for Arc<L> {
         (**self).look(subject, limit_override, now)
     }
 
-    fn forget(&self, subject: &Subject, now: Now) -> Answering<()> {
-        (**self).forget(subject, now)
+    fn forget(&self, subject: &Subject) -> Answering<()> {
+        (**self).forget(subject)
     }
 }
 
@@ -120,7 +120,7 @@ impl Limit for MemoryRateLimiter {
         Box::pin(ready(Ok(self.peek(subject, limit_override, 0, now))))
     }
 
-    fn forget(&self, subject: &Subject, _: Now) -> Answering<()> {
+    fn forget(&self, subject: &Subject) -> Answering<()> {
         MemoryRateLimiter::forget(self, subject);
         Box::pin(ready(Ok(())))
     }

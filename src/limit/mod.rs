@@ -72,8 +72,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! A plan in metadata is safe while only the application makes and changes keys: a customer that
-//! [manages keys](crate::manage) sets their metadata, too.
+//! A plan in metadata is the application's choice: customers that manage keys do not set them
+//! ([unless they may](crate::manage::KeyManager::with_metadata_of_callers)), and a key has those of the key that makes it.
 //!
 //! They are asked one after the other. One that denies a request has those before it take it back, so for that moment two
 //! requests may deny each other; put the tightest limit first. The fields of the response tell the tightest limit.

@@ -38,7 +38,7 @@ pub struct RateLimit {
     pub(crate) categories: Vec<(Arc<str>, Vec<Quota>)>,
     pub(crate) counts_otherwise: bool,
     pub(crate) methods: Vec<(Method, Option<usize>)>,
-    pub(crate) routes: Vec<(Method, String, usize)>,
+    pub(crate) routes: Vec<(Method, String, Option<usize>)>,
     pub(crate) cost: Option<Arc<CostFn>>,
     pub(crate) refund: Option<Arc<RefundFn>>,
     pub(crate) limit_for: Option<Arc<LimitFn>>,
@@ -166,14 +166,20 @@ impl RateLimit {
         quota: impl Into<Vec<Quota>>,
     ) -> Self {
         let category = self.category(category.into(), quota.into());
-        self.route_of(method, pattern.into(), category);
+        self.route_of(method, pattern.into(), Some(category));
+        self
+    }
+
+    /// Does not count requests to this route: the one where callers see what is left, say.
+    pub fn without_route(mut self, method: impl TryInto<Method>, pattern: impl Into<String>) -> Self {
+        self.route_of(method, pattern.into(), None);
         self
     }
 
     /// Counts requests to this route and to other routes added like this, and nothing else.
     pub fn only_route(mut self, method: impl TryInto<Method>, pattern: impl Into<String>) -> Self {
         self.counts_otherwise = false;
-        self.route_of(method, pattern.into(), 0);
+        self.route_of(method, pattern.into(), Some(0));
         self
     }
 
@@ -204,8 +210,8 @@ impl RateLimit {
     /// principal is `None` where it is not known: for an address, and for a person whose organization is found later. Asked on
     /// each request, so it must be quick.
     ///
-    /// Callers that may create or change keys set the [metadata](crate::key::Metadata) of these keys, and so a plan in them. If
-    /// customers can, look the plan up by [organization](Principal::organization) instead.
+    /// A key that a person makes in a [session](crate::identity::Session) has no [metadata](crate::key::Metadata) of its own. Where
+    /// people do, look the plan up by [organization](Principal::organization) instead.
     ///
     /// ```
     /// use std::num::NonZeroU32;
@@ -310,7 +316,7 @@ impl RateLimit {
         }
     }
 
-    fn route_of(&mut self, method: impl TryInto<Method>, pattern: String, category: usize) {
+    fn route_of(&mut self, method: impl TryInto<Method>, pattern: String, category: Option<usize>) {
         match method.try_into() {
             Ok(method) => self.routes.push((method, pattern, category)),
             Err(_) => self.faults.push(format!("the method of route {pattern} is not valid")),

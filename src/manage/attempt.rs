@@ -1,7 +1,8 @@
 use super::settings::Settings;
 use super::{AuditEvent, Authority, Forbidden, KeyAction, KeyView, ManageError, NewKey, rules};
 use crate::clock::Timestamp;
-use crate::key::{Digest, Extras, KeyId, KeyRecord, KeyState, KeyStatus};
+use crate::identity::Principal;
+use crate::key::{Digest, Extras, KeyId, KeyRecord, KeyState, KeyStatus, Metadata};
 use crate::scope::ScopeSet;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -98,13 +99,29 @@ impl Attempt<'_> {
             limits: rules::inherited_limits(self.authority, &key.limits),
             allowed_addresses: rules::inherited_addresses(self.authority, key.allowed_addresses),
             not_before: key.not_before,
-            metadata: key.metadata,
+            metadata: self.metadata_of_new(key.metadata)?,
             ..Extras::default()
         };
         record.extras = extras.into();
         record.set_created_by(Some(self.authority.actor()));
         rules::may_hand_out(self.authority, &record).map_err(|forbidden| self.forbidden(forbidden))?;
         Ok(record)
+    }
+
+    /// The metadata of a new key: those asked for, or those of the key that makes it.
+    fn metadata_of_new(&self, requested: Option<Metadata>) -> Result<Option<Metadata>, ManageError> {
+        match requested {
+            Some(_) if !self.may_set_metadata() => Err(self.forbidden(Forbidden::Metadata)),
+            Some(requested) => Ok(Some(requested)),
+            None => {
+                let own = self.authority.bound().and_then(Principal::record);
+                Ok(own.and_then(|own| own.extras.metadata.clone()))
+            }
+        }
+    }
+
+    pub(super) fn may_set_metadata(&self) -> bool {
+        self.authority.bound().is_none() || self.settings.takes_metadata_of_callers
     }
 
     /// Changes a key that is not revoked, by compare-and-swap.

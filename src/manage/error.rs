@@ -72,6 +72,11 @@ pub enum Forbidden {
     /// The key could be used from addresses that the caller's own cannot be used from.
     #[error("the key could be used from more addresses than the caller's own")]
     Addresses,
+    /// The caller may not choose the metadata of keys: see [`KeyManager::with_metadata_of_callers`].
+    ///
+    /// [`KeyManager::with_metadata_of_callers`]: super::KeyManager::with_metadata_of_callers
+    #[error("the caller may not set the metadata of keys")]
+    Metadata,
     /// The owner has as many keys as [it can have](super::KeyManager::with_max_keys). Delete some.
     #[error("the owner has as many keys as it can have")]
     TooManyKeys,
@@ -82,7 +87,7 @@ pub enum Forbidden {
 }
 
 impl ManageError {
-    pub(super) fn invalid(field: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn invalid(field: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self::Invalid(vec![FieldError::new(field, message)])
     }
 
@@ -122,6 +127,7 @@ impl Forbidden {
             Self::Expiry => "expiry_exceeds_own",
             Self::Limits => "limits_exceed_own",
             Self::Addresses => "addresses_exceed_own",
+            Self::Metadata => "metadata_not_settable",
             Self::TooManyKeys => "too_many_keys",
             Self::OperatorOnly => "operator_only",
         }

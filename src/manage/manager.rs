@@ -56,6 +56,7 @@ impl KeyManager {
             grantable: None,
             max_lifetime: None,
             max_keys: Self::DEFAULT_MAX_KEYS,
+            takes_metadata_of_callers: false,
             read: ScopeRequirement::from_static("api-keys:read"),
             write: ScopeRequirement::from_static("api-keys:write"),
             scopes: Vec::new(),
@@ -118,6 +119,13 @@ impl KeyManager {
     #[must_use]
     pub fn with_max_keys(self, keys: u64) -> Self {
         self.change_settings(|to| to.max_keys = keys)
+    }
+
+    /// Lets callers set the [metadata](crate::key::Metadata) of the keys that they make and change. Otherwise only the operator
+    /// and staff do, and a new key has the metadata of the key that makes it: a plan kept there is not the customer's choice.
+    #[must_use]
+    pub fn with_metadata_of_callers(self) -> Self {
+        self.change_settings(|to| to.takes_metadata_of_callers = true)
     }
 
     /// Starts every new identifier with `prefix`, such as `app_`: 0 to 16 of `A-Z a-z 0-9 _ -`; 16 letters and digits

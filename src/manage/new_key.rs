@@ -12,11 +12,15 @@ use crate::scope::{Scope, ScopeSet};
 /// use std::time::{Duration, SystemTime};
 ///
 /// use tower_api_keys::clock::Timestamp;
+/// use tower_api_keys::key::Metadata;
 /// use tower_api_keys::NewKey;
 ///
-/// let ninety_days = Duration::from_secs(90 * 24 * 60 * 60);
-/// let mut key = NewKey::new("Nightly export").scopes(["runs:read", "runs:list"]);
-/// key.expires_at = Some(Timestamp::from(SystemTime::now()).saturating_add(ninety_days));
+/// let in_ninety_days = SystemTime::now() + Duration::from_secs(90 * 24 * 60 * 60);
+/// let key = NewKey::new("Nightly export")
+///     .scopes(["runs:read", "runs:list"])
+///     .expires_at(Timestamp::from(in_ninety_days))
+///     .metadata(Metadata::from_json(r#"{"plan":"pro"}"#)?);
+/// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -35,7 +39,8 @@ pub struct NewKey {
     /// The networks that it may be used from, at most 100. If empty, those of the key that creates this one; any
     /// address, if that key is not restricted.
     pub allowed_addresses: Vec<Network>,
-    /// Data of the application's own. Not inherited from the key that creates this one.
+    /// Data of the application's own; if `None`, those of the key that creates this one. A caller needs
+    /// [leave](super::KeyManager::with_metadata_of_callers) to set them.
     pub metadata: Option<Metadata>,
     /// Whether an invalid scope was added.
     pub(super) has_invalid_scope: bool,
@@ -75,5 +80,24 @@ impl NewKey {
         }
         self.scopes = all.into_iter().collect();
         self
+    }
+
+    /// Sets the first instant at which the key no longer verifies.
+    #[must_use]
+    pub fn expires_at(self, end: Timestamp) -> Self {
+        Self { expires_at: Some(end), ..self }
+    }
+
+    /// Sets the key's own limit in one rate limit category.
+    #[must_use]
+    pub fn limit(mut self, category: impl Into<String>, requests: NonZeroU32) -> Self {
+        self.limits.insert(category.into(), requests);
+        self
+    }
+
+    /// Sets the metadata.
+    #[must_use]
+    pub fn metadata(self, metadata: Metadata) -> Self {
+        Self { metadata: Some(metadata), ..self }
     }
 }

@@ -22,6 +22,7 @@ pub(super) struct Settings {
     pub(super) grantable: Option<ScopeSet>,
     pub(super) max_lifetime: Option<Duration>,
     pub(super) max_keys: u64,
+    pub(super) takes_metadata_of_callers: bool,
     pub(super) read: ScopeRequirement,
     pub(super) write: ScopeRequirement,
     /// In place of the two above.

@@ -10,7 +10,8 @@ impl KeyManager {
     /// had none of its own counts as a higher one, whatever that of the category. To widen it, the caller must hold every scope
     /// that the key gains, or all of the key's if it lasts longer, is valid sooner, has a higher limit or more addresses; and
     /// the changed key must not have a later end, higher limits or more addresses than the caller's own. A
-    /// [maximum lifetime](Self::with_max_lifetime) counts from the creation of the key.
+    /// [maximum lifetime](Self::with_max_lifetime) counts from the creation of the key. Metadata are the operator's, unless
+    /// [callers set them](Self::with_metadata_of_callers).
     ///
     /// ```
     /// # use tower_api_keys::key::KeyId;
@@ -53,6 +54,9 @@ impl KeyManager {
                     return Err(ManageError::Invalid(faults));
                 }
                 rules::may_change(authority, &before, record)?;
+                if record.extras.metadata != before.extras.metadata && !attempt.may_set_metadata() {
+                    return Err(Forbidden::Metadata.into());
+                }
                 Ok(if *record == before { Change::Nothing } else { Change::Store })
             })
             .await

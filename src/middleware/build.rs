@@ -320,7 +320,11 @@ impl<F> ApiKeysBuilder<F> {
             if let Some(table) = access.filter(|_| is_checked) {
                 let counted =
                     methods.iter().filter(|(_, category)| category.is_some()).map(|(method, _)| method);
-                let counted: Vec<&Method> = counted.chain(routes.iter().map(|(method, ..)| method)).collect();
+                let counted: Vec<&Method> = counted
+                    .chain(
+                        routes.iter().filter(|(.., category)| category.is_some()).map(|(method, ..)| method),
+                    )
+                    .collect();
                 for method in counted.into_iter().filter(|method| !table.has_method(method)) {
                     self.fault(
                         "limit",

@@ -4,7 +4,10 @@ use super::ApiKeys;
 use super::limit_rule::{LimitRule, Limiter};
 use super::stage::limit::of_organization;
 use crate::identity::Principal;
+use crate::key::{KeyId, Owner};
 use crate::limit::{LimitState, Subject, SubjectKind, Undecided};
+use crate::log;
+use crate::manage::ManageError;
 use crate::store::{StoreError, StoreErrorKind};
 
 impl<F> ApiKeys<F> {
@@ -28,7 +31,7 @@ impl<F> ApiKeys<F> {
         let checks = self.checks();
         let now = checks.clock.now();
         let mut states = Vec::new();
-        for rule in &checks.limits {
+        for rule in checks.limits.iter().filter(|rule| !rule.is_shadow) {
             let Some(subject) = subject_of(rule, principal) else { continue };
             for Limiter { category, counts, .. } in &rule.limiters {
                 let limit = rule.limit_of(&subject, Some(principal), &category.name);
@@ -37,6 +40,22 @@ impl<F> ApiKeys<F> {
             }
         }
         Ok(states)
+    }
+
+    /// [`limits_of`](Self::limits_of) a key, for the operator and staff: `None` if `owner` has no such key.
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](ManageError::Store) if the store, or a shared store of limits, does not answer.
+    pub async fn limits_of_key(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+    ) -> Result<Option<Vec<LimitState>>, ManageError> {
+        let Some(record) = self.manager().store().get(owner, id).await? else { return Ok(None) };
+        let states = self.limits_of(&Principal::new(record, "")).await;
+        let unavailable = |error: Undecided| StoreError::new(StoreErrorKind::Unavailable).with_source(error);
+        Ok(Some(states.map_err(unavailable)?))
     }
 
     /// Gives `subject` more of a [stored quota](crate::limit#stored-quotas) than its limit: a top-up. It is spent once the limit
@@ -58,34 +77,29 @@ impl<F> ApiKeys<F> {
     /// The balance counts with the limit that this process last applied to the subject, or else with that of the quota. Units
     /// that other processes have leased and not used are not in it; they see a grant within a second.
     ///
-    /// How much of a grant was spent in a period is found with the limit of whoever asks first in the next one. Where
-    /// [plans](crate::RateLimit::limit_for) differ, give the quota itself the highest of their limits, and all callers of a
-    /// subject the same plan: with a lower limit, a grant that was not spent may be lost.
-    ///
     /// # Errors
     ///
-    /// [`StoreError`] if the store does not answer, or if no stored quota has this category
-    /// ([`Other`](crate::store::StoreErrorKind::Other)).
+    /// [`Invalid`](ManageError::Invalid) if no stored quota has this category; [`Store`](ManageError::Store).
     pub async fn grant(
         &self,
         category: &str,
         subject: &Subject,
         units: i64,
-    ) -> Result<LimitState, StoreError> {
+    ) -> Result<LimitState, ManageError> {
         let checks = self.checks();
         let mut limiters = checks.limits.iter().chain(&checks.address_limits).flat_map(|rule| &rule.limiters);
         let found = limiters.find(|limiter| &*limiter.category.name == category);
         let Some(Limiter { category, stored: Some(stored), .. }) = found else {
-            let message = format!("no stored quota has the category {category:?}");
-            return Err(StoreError::new(StoreErrorKind::Other).with_source(message));
+            return Err(ManageError::invalid("category", "must be that of a stored quota"));
         };
         let decision = stored.grant(subject, units, checks.clock.now()).await?;
+        log::granted(&category.name, subject, units);
         Ok(LimitState::new(category.name.clone(), decision))
     }
 
-    /// Counts nothing of what was counted for `subject` in any limit: its requests are admitted at once. Requests [at a
-    /// time](crate::Quota::concurrent) stay counted while they last, and credits stay spent: [grant](Self::grant) more. A month
-    /// that an organization has used begins anew, too, and what was granted and spent in it is there again.
+    /// Counts nothing of what was counted for `subject` in any window: its requests are admitted at once. Requests [at a
+    /// time](crate::Quota::concurrent) stay counted while they last, and [stored quotas](crate::limit#stored-quotas) stay spent:
+    /// [grant](Self::grant) more.
     ///
     /// In Redis, other processes see it within a second. A request that was counted before, and is refunded after, may take
     /// back as much of a later one.
@@ -108,12 +122,12 @@ impl<F> ApiKeys<F> {
     /// [`Undecided`] if a shared store does not answer. Some limits may have forgotten already: try again.
     pub async fn forget(&self, subject: &Subject) -> Result<(), Undecided> {
         let checks = self.checks();
-        let now = checks.clock.now();
         for rule in checks.address_limits.iter().chain(&checks.limits) {
             for limiter in &rule.limiters {
-                limiter.counts.forget(subject, now).await?;
+                limiter.counts.forget(subject).await?;
             }
         }
+        log::forgotten(subject);
         Ok(())
     }
 }
@@ -166,13 +180,13 @@ mod route {
         /// {"data":[{"category":"requests","limit":1000,"remaining":950,"resetAfter":12,"window":60}],"nextCursor":null}
         /// ```
         ///
-        /// It is counted like every request, and rejected once a limit is used up. Where callers should see then what is left, it
-        /// [costs](crate::RateLimit::cost) nothing:
+        /// It is counted like every request, and rejected once a limit is used up, unless the limit is
+        /// [without it](crate::RateLimit::without_route):
         ///
         /// ```
         /// # use tower_api_keys::{Quota, RateLimit};
         /// let limit = RateLimit::per_key("requests", Quota::per_minute(1000)?)
-        ///     .cost(|request| if request.uri.path() == "/limits" { 0 } else { 1 });
+        ///     .without_route("GET", "/limits");
         /// # Ok::<_, tower_api_keys::InvalidValue>(())
         /// ```
         #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]

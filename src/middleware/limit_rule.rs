@@ -13,7 +13,7 @@ pub(super) struct LimitRule {
     pub(super) subject: SubjectKind,
     pub(super) limiters: Vec<Limiter>,
     /// Which of the limiters counts a request: by its route, else by its method, else the first.
-    pub(super) routes: RouteTable<usize>,
+    pub(super) routes: RouteTable<Option<usize>>,
     pub(super) methods: Vec<(Method, Option<usize>)>,
     pub(super) otherwise: Option<usize>,
     pub(super) cost: Option<Arc<CostFn>>,
@@ -47,7 +47,7 @@ impl LimitRule {
     pub(super) fn limiter(&self, request: RequestView<'_>) -> Option<usize> {
         if self.routes.has_method(request.method) {
             if let Some(limiter) = self.routes.find_as_written(request) {
-                return Some(*limiter);
+                return *limiter;
             }
         }
         let method = if request.method == Method::HEAD { &Method::GET } else { request.method };

@@ -72,7 +72,6 @@ async fn counts_quotas_as_one_change_each<S: KeyAdministration>(store: &S) {
         QuotaChange { grant: -999_999_999_900, ..lease },
         QuotaChange::new(START.saturating_add(Duration::from_secs(60)), 100),
         QuotaChange { give_back: 5, ..lease },
-        QuotaChange { forget: true, ..lease },
     ] {
         let after = change.apply(expected);
         let found = store.change_quota("day", "key:a", &change).await.expect("a change of a quota must work");

@@ -7,6 +7,8 @@ pub struct QuotaRow {
     pub period: Timestamp,
     /// The cost counted in that period, what was leased included.
     pub used: u64,
+    /// The highest limit that applied in that period: what was used beyond it came from what was granted.
+    pub limit: u64,
     /// What was granted beyond the limit and is not spent. It outlasts the period.
     pub granted: u64,
 }
@@ -25,8 +27,6 @@ pub struct QuotaChange {
     pub give_back: u64,
     /// To add to what was granted; taken from it, as far as there is any, if negative.
     pub grant: i64,
-    /// Whether nothing of this period counts any more.
-    pub forget: bool,
     /// The least to lease; zero to lease nothing.
     pub least: u64,
     /// The most to lease.
@@ -35,7 +35,7 @@ pub struct QuotaChange {
 
 impl QuotaChange {
     pub(crate) fn new(period: Timestamp, limit: u64) -> Self {
-        Self { period, limit, spend: 0, give_back: 0, grant: 0, forget: false, least: 0, most: 0 }
+        Self { period, limit, spend: 0, give_back: 0, grant: 0, least: 0, most: 0 }
     }
 
     /// The row after this change of `row`, and how much of it is leased: nothing, or from [`least`](Self::least) to
@@ -44,16 +44,14 @@ impl QuotaChange {
     /// A store reads the row, calls this, and writes the result, all under one lock. A clock that is behind changes no
     /// period.
     pub fn apply(&self, row: Option<QuotaRow>) -> (QuotaRow, u64) {
-        let mut row = row.unwrap_or(QuotaRow { period: self.period, used: 0, granted: 0 });
+        let mut row = row.unwrap_or(QuotaRow { period: self.period, used: 0, limit: 0, granted: 0 });
         if row.period == self.period {
             row.used = row.used.saturating_sub(self.give_back);
         } else if row.period < self.period {
-            row.granted = row.granted.saturating_sub(row.used.saturating_sub(self.limit));
-            (row.period, row.used) = (self.period, 0);
+            row.granted = row.granted.saturating_sub(row.used.saturating_sub(row.limit));
+            (row.period, row.used, row.limit) = (self.period, 0, 0);
         }
-        if self.forget {
-            row.used = 0;
-        }
+        row.limit = row.limit.max(self.limit);
         row.used = row.used.saturating_add(self.spend).min(HIGHEST);
         row.granted = row.granted.saturating_add_signed(self.grant).min(HIGHEST);
         let left = row.left(self.limit);
@@ -84,7 +82,7 @@ mod tests {
     }
 
     fn row(period: u64, used: u64, granted: u64) -> QuotaRow {
-        QuotaRow { period: at(period), used, granted }
+        QuotaRow { period: at(period), used, limit: 1_000, granted }
     }
 
     #[test]

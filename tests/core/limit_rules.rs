@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tower::util::BoxCloneService;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::clock::ManualClock;
-use tower_api_keys::key::{KeyRecord, Mode};
+use tower_api_keys::key::{KeyRecord, Mode, Owner};
 use tower_api_keys::limit::{InFlight, Subject};
 use tower_api_keys::{ApiKeys, ApiKeysBuilder, Charge, Principal, Quota, RateLimit};
 
@@ -405,6 +405,36 @@ async fn the_operator_lets_a_caller_in_at_once() {
         }
         assert_eq!([status(&mut stack, "/").await, status(&mut stack, "/").await], want, "{forgotten:?}");
     }
+}
+
+#[tokio::test]
+async fn a_route_without_a_limit_is_not_counted() {
+    let clock = ManualClock::starting_at(START);
+    let rule = RateLimit::per_key("all", per_minute(1)).without_route("GET", "/limits");
+    let keys = keys(&clock, |keys| keys.limit(rule)).await;
+    let mut stack = stack(&keys, OK);
+    for (path, want) in [("/limits", 200), ("/", 200), ("/", 429), ("/limits", 200), ("/limits/", 429)] {
+        assert_eq!(status(&mut stack, path).await, want, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn staff_see_what_is_left_to_a_key() {
+    let clock = ManualClock::starting_at(START);
+    let rules = [
+        RateLimit::per_key("all", per_minute(5)),
+        RateLimit::per_organization("month", Quota::per_month(100).unwrap()),
+        RateLimit::per_key("trial", per_minute(1)).shadow(),
+    ];
+    let keys = keys(&clock, |keys| keys.limits(rules)).await;
+    assert_eq!(status(&mut stack(&keys, OK), "/").await, 200);
+    let left = async |owner| {
+        let id = record(KEY, LIVE).id;
+        let states = keys.limits_of_key(&owner, &id).await.unwrap();
+        states.map(|states| states.iter().map(|state| state.remaining()).collect::<Vec<_>>())
+    };
+    assert_eq!(left(acme()).await, Some(vec![4, 99]));
+    assert_eq!(left(Owner::system(Mode::Live)).await, None);
 }
 
 #[tokio::test]

@@ -1089,6 +1089,35 @@ impl KeyAdministration for RevokesBeforeInserts {
 
 #[cfg(feature = "json")]
 #[tokio::test]
+async fn metadata_are_the_operators_unless_callers_set_them() {
+    for callers_set_them in [false, true] {
+        let world = World::new();
+        let manager = match callers_set_them {
+            true => world.manager.clone().with_metadata_of_callers(),
+            false => world.manager.clone(),
+        };
+        let pro = Metadata::from_json(r#"{"plan":"pro"}"#).unwrap();
+        let vip = Metadata::from_json(r#"{"plan":"vip"}"#).unwrap();
+        let caller = world.caller(|key| key.metadata = Some(pro.clone())).await;
+
+        let new = || NewKey::new("child").scope("api-keys:read");
+        let child = manager.create(&caller, new()).await.unwrap().key;
+        assert_eq!(child.metadata, Some(pro), "a key has the metadata of its maker");
+        let made = manager.create(&caller, new().metadata(vip.clone())).await;
+        let changed = manager.update(&caller, &child.id, KeyChange::new().metadata(vip.clone())).await;
+        let removed = manager.update(&caller, &child.id, KeyChange::new().metadata(None)).await;
+        for (outcome, name) in
+            [(made.map(drop), "made"), (changed.map(drop), "changed"), (removed.map(drop), "removed")]
+        {
+            let is_forbidden = matches!(outcome, Err(ManageError::Forbidden(Forbidden::Metadata)));
+            assert_eq!(is_forbidden, !callers_set_them, "{name}: {outcome:?}");
+        }
+        let renamed = manager.update(&caller, &child.id, KeyChange::new().name("other")).await;
+        assert_eq!(renamed.unwrap().name, "other");
+    }
+}
+
+#[tokio::test]
 async fn a_handler_reads_the_metadata_of_the_key_as_a_type_of_its_own() {
     #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
     struct Plan {

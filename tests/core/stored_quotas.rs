@@ -11,9 +11,9 @@ use proptest::prelude::*;
 use tower::util::BoxCloneService;
 use tower::{Service, ServiceBuilder, service_fn};
 use tower_api_keys::clock::{Clock, ManualClock};
-use tower_api_keys::key::KeyId;
+use tower_api_keys::key::{KeyId, Mode};
 use tower_api_keys::limit::Subject;
-use tower_api_keys::store::StoreErrorKind;
+use tower_api_keys::rejection::ErrorKind;
 use tower_api_keys::{ApiKeys, Charge, MemoryStore, Quota, RateLimit};
 
 use crate::support::*;
@@ -112,11 +112,8 @@ async fn credits_are_spent_for_good_and_waiting_does_not_help() {
     assert_eq!((balance.remaining(), balance.quota().limit().get()), (10, 12));
     assert_eq!(fields(&call(&mut stack, "/0").await, THREE), ["12", "9", "-"]);
     assert_eq!(keys.grant("credits", &subject(), -4).await.unwrap().remaining(), 5);
-    // A reset is no gift.
-    keys.forget(&subject()).await.unwrap();
-    assert_eq!(keys.grant("credits", &subject(), 0).await.unwrap().remaining(), 5);
     let error = keys.grant("credit", &subject(), 1).await.unwrap_err();
-    assert_eq!(error.kind(), StoreErrorKind::Other);
+    assert_eq!(error.kind(), ErrorKind::Invalid);
 }
 
 #[tokio::test]
@@ -174,24 +171,29 @@ async fn processes_share_a_quota_and_give_back_what_they_do_not_use() {
 }
 
 #[tokio::test]
-async fn the_operator_resets_a_period() {
+async fn a_reset_of_rates_gives_back_no_month() {
     let clock = ManualClock::starting_at(START);
     let limit = RateLimit::per_key("day", Quota::per_day(1).unwrap());
     let (keys, mut stack) = one_process(&clock, limit).await;
     assert_eq!([status(&mut stack).await, status(&mut stack).await], [200, 429]);
     keys.forget(&subject()).await.unwrap();
-    assert_eq!([status(&mut stack).await, status(&mut stack).await], [200, 429]);
+    assert_eq!(status(&mut stack).await, 429);
 }
 
 #[tokio::test]
-async fn a_reset_also_forgets_what_the_store_was_not_told_yet() {
+async fn what_was_granted_outlasts_the_period_whoever_asks_first_in_the_next() {
     let clock = ManualClock::starting_at(START);
-    let limit = RateLimit::per_key("day", Quota::per_day(1_000).unwrap()).charged();
-    let (keys, mut stack) = one_process(&clock, limit).await;
-    // More than the lease.
-    assert_eq!(fields(&call(&mut stack, "/900").await, THREE)[1], "100");
-    keys.forget(&subject()).await.unwrap();
-    assert_eq!(fields(&call(&mut stack, "/0").await, THREE)[1], "1000");
+    let store = Arc::new(store([record(KEY, |_| {})]).await);
+    let rule = RateLimit::per_organization("day", Quota::per_day(1_000).unwrap()).charged();
+    let vip = rule.clone().limit_for(|_, _| NonZeroU32::new(5_000));
+    let (vip_keys, mut of_vip) = process(&store, &clock, vip);
+    let (_, mut of_free) = process(&store, &clock, rule);
+    let acme = Subject::organization(&"acme".parse().unwrap(), Mode::Live);
+    vip_keys.grant("day", &acme, 500).await.unwrap();
+    assert_eq!(fields(&call(&mut of_vip, "/3000").await, THREE)[..2], ["5500", "2500"]);
+    vip_keys.flush().await.unwrap();
+    clock.advance(Duration::from_secs(24 * 60 * 60));
+    assert_eq!(fields(&call(&mut of_free, "/0").await, THREE)[..2], ["1500", "1500"]);
 }
 
 #[tokio::test]

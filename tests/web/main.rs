@@ -12,6 +12,7 @@ mod axum_extractors;
 mod bodies;
 mod grpc;
 mod justpaid_preset;
+mod limits_route;
 mod manage_routes;
 mod pasby_preset;
 mod payment_gateway_preset;

@@ -54,6 +54,7 @@ impl World {
         let sink = events.clone();
         let manager = KeyManager::new(Failing(store.clone(), store_is_down.clone()), format())
             .with_clock(clock.clone())
+            .with_metadata_of_callers()
             .with_audit(move |event: &AuditEvent| sink.lock().unwrap().push(event.clone()));
         let keys = assembly(store.clone())
             .clock(clock.clone())

@@ -249,7 +249,7 @@ impl Limit for RedisConcurrency {
         })
     }
 
-    fn forget(&self, _: &Subject, _: Now) -> Answering<()> {
+    fn forget(&self, _: &Subject) -> Answering<()> {
         // What is under way is still under way.
         Box::pin(std::future::ready(Ok(())))
     }

@@ -265,7 +265,7 @@ impl Limit for RedisRateLimiter {
         Box::pin(async move { shared.look(Request { subject: &subject, demand }).await })
     }
 
-    fn forget(&self, subject: &Subject, _: Now) -> Answering<()> {
+    fn forget(&self, subject: &Subject) -> Answering<()> {
         let (shared, subject) = (self.shared.clone(), subject.clone());
         Box::pin(async move { shared.forget(&subject).await })
     }

@@ -4,7 +4,7 @@ mod account;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::Poll;
@@ -235,18 +235,9 @@ impl Limit for StoredLimiter {
         })
     }
 
-    fn forget(&self, subject: &Subject, now: Now) -> Answering<()> {
-        let (shared, subject) = (self.0.clone(), subject.clone());
-        Box::pin(async move {
-            if shared.calendar.is_ever() {
-                return Ok(());
-            }
-            let limit = lock(&shared.account(&subject)).limit();
-            // What is owed was counted before, too.
-            let forgotten =
-                shared.change(&subject, limit, now, |change| (change.forget, change.spend) = (true, 0)).await;
-            forgotten.map(drop).map_err(|error| shared.failed(&error))
-        })
+    fn forget(&self, _: &Subject) -> Answering<()> {
+        // What was bought is no rate: more of it is granted.
+        Box::pin(ready(Ok(())))
     }
 }
 

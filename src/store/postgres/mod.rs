@@ -113,11 +113,10 @@ const REPLACE: &str = concat!(
      SELECT pg_notify('tower_api_keys', id) FROM changed"
 );
 
-const LOCK_QUOTA: &str =
-    "SELECT period, used, granted FROM api_key_quotas WHERE category = $1 AND subject = $2 FOR UPDATE";
+const LOCK_QUOTA: &str = "SELECT period, used, highest_limit, granted FROM api_key_quotas WHERE category = $1 AND subject = $2 FOR UPDATE";
 
-const ADD_QUOTA: &str = "INSERT INTO api_key_quotas (category, subject, period, used, granted) \
-     VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
+const ADD_QUOTA: &str = "INSERT INTO api_key_quotas (category, subject, period, used, highest_limit, granted) \
+     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
 
 const DELETE: &str = "WITH changed AS (\
      DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3 RETURNING id) \
@@ -353,7 +352,7 @@ async fn change_quota(
     let mut row = name.bind(sqlx::query_as(LOCK_QUOTA)).fetch_optional(&mut *transaction).await?;
     if row.is_none() {
         // Another process may do so at the same time, and only one of them.
-        let empty = QuotaRow { period: change.period, used: 0, granted: 0 };
+        let empty = QuotaRow { period: change.period, used: 0, limit: 0, granted: 0 };
         name.bind_row(sqlx::query(ADD_QUOTA), empty).execute(&mut *transaction).await?;
         row = name.bind(sqlx::query_as(LOCK_QUOTA)).fetch_optional(&mut *transaction).await?;
     }

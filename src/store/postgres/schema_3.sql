@@ -14,6 +14,7 @@ CREATE TABLE api_key_quotas (
     subject text COLLATE "C" NOT NULL, -- key:<id>, address:<address>, other:<name>; an organization is other:<mode>:<name>
     period bigint NOT NULL,            -- the beginning of the period; 0 for credits
     used bigint NOT NULL,              -- in that period, with what processes have leased
+    highest_limit bigint NOT NULL, -- that applied in that period
     granted bigint NOT NULL,           -- beyond the limit, for any period
     PRIMARY KEY (category, subject)
 );

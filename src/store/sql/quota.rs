@@ -7,8 +7,8 @@ use super::row::millis;
 use crate::clock::Timestamp;
 use crate::store::QuotaRow;
 
-/// Period, used, granted.
-pub(crate) type Columns = (i64, i64, i64);
+/// Period, used, highest limit, granted.
+pub(crate) type Columns = (i64, i64, i64, i64);
 
 /// Which row.
 pub(crate) struct QuotaName {
@@ -45,16 +45,18 @@ impl QuotaName {
             .bind(self.subject.clone())
             .bind(millis(row.period))
             .bind(integer(row.used))
+            .bind(integer(row.limit))
             .bind(integer(row.granted))
     }
 }
 
-pub(crate) fn to_quota_row((period, used, granted): Columns) -> QuotaRow {
+pub(crate) fn to_quota_row((period, used, limit, granted): Columns) -> QuotaRow {
     // A number below zero, written by hand, is none.
     let number = |number: i64| u64::try_from(number).unwrap_or(0);
     QuotaRow {
         period: Timestamp::from_unix_millis(number(period)),
         used: number(used),
+        limit: number(limit),
         granted: number(granted),
     }
 }
@@ -64,8 +66,8 @@ fn integer(number: u64) -> i64 {
 }
 
 pub(crate) const READ_QUOTA: &str =
-    "SELECT period, used, granted FROM api_key_quotas WHERE category = $1 AND subject = $2";
+    "SELECT period, used, highest_limit, granted FROM api_key_quotas WHERE category = $1 AND subject = $2";
 
-pub(crate) const WRITE_QUOTA: &str = "INSERT INTO api_key_quotas (category, subject, period, used, granted) \
-     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (category, subject) DO UPDATE SET period = excluded.period, \
-     used = excluded.used, granted = excluded.granted";
+pub(crate) const WRITE_QUOTA: &str = "INSERT INTO api_key_quotas (category, subject, period, used, highest_limit, granted) \
+     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (category, subject) DO UPDATE SET period = excluded.period, \
+     used = excluded.used, highest_limit = excluded.highest_limit, granted = excluded.granted";

@@ -14,6 +14,7 @@ CREATE TABLE api_key_quotas (
     subject TEXT NOT NULL,       -- key:<id>, address:<address>, other:<name>; an organization is other:<mode>:<name>
     period INTEGER NOT NULL,     -- the beginning of the period; 0 for credits
     used INTEGER NOT NULL,       -- in that period, with what processes have leased
+    highest_limit INTEGER NOT NULL, -- that applied in that period
     granted INTEGER NOT NULL,    -- beyond the limit, for any period
     PRIMARY KEY (category, subject)
 ) STRICT, WITHOUT ROWID;
