@@ -13,6 +13,8 @@
 pub(crate) mod honest;
 pub(crate) mod ideal;
 #[cfg(feature = "presets")]
+pub(crate) mod limits;
+#[cfg(feature = "presets")]
 pub(crate) mod own;
 pub(crate) mod typical;
 

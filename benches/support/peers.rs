@@ -25,6 +25,7 @@ use crate::support::{self, ASSEMBLED, Inner, KEYS, Request, Stack, X_API_KEY, go
 #[allow(dead_code, reason = "the bench `loopback` has routers in their place")]
 pub(crate) fn all(limit: u32) -> Vec<Stack> {
     let mut stacks = support::stacks(limit);
+    stacks.extend(support::limits::stacks(limit));
     stacks.extend(self::stacks());
     stacks
 }
