@@ -227,6 +227,72 @@ fn at_a_time() -> String {
     format!("acme:1:at%20a%20time:concurrent:0:key={}", record(KEY, |_| {}).id)
 }
 
+/// Holds calls whose arguments have a text, each until there is a permit for it.
+#[derive(Clone)]
+struct Holding {
+    connection: MultiplexedConnection,
+    text: &'static [u8],
+    held: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
+}
+
+impl Holding {
+    async fn open(server: &RedisServer, text: &'static str) -> Self {
+        let client = redis::Client::open(server.url()).unwrap();
+        let connection = client.get_multiplexed_async_connection().await.unwrap();
+        let none = || Arc::new(Semaphore::new(0));
+        Self { connection, text: text.as_bytes(), held: none(), permits: none() }
+    }
+}
+
+impl ConnectionLike for Holding {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(async move {
+            let packed = command.get_packed_command();
+            if packed.windows(self.text.len()).any(|part| part == self.text) {
+                self.held.add_permits(1);
+                self.permits.acquire().await.unwrap().forget();
+            }
+            self.connection.req_packed_command(command).await
+        })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        _: &'a Pipeline,
+        _: usize,
+        _: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        panic!("no limiter sends a pipeline")
+    }
+
+    fn get_db(&self) -> i64 {
+        0
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_while_another_limit_is_asked_gives_back_what_was_counted() {
+    let server = RedisServer::start();
+    let limits = [
+        RateLimit::per_key("at a time", Quota::concurrent(1).unwrap()),
+        RateLimit::per_key("late", per_minute(100)),
+    ];
+    let holding = Holding::open(&server, "late").await;
+    let (_, stack) = process(RedisConnection::from_connection(holding.clone()), limits).await;
+    let processes = async || server.run::<Vec<String>>(&["HKEYS", &at_a_time()]).len();
+    let mut caller = stack.clone();
+    let gone = tokio::spawn(async move { status(&mut caller).await });
+    holding.held.acquire().await.unwrap().forget();
+    soon(async || processes().await == 1).await;
+    // The answer has arrived, too.
+    sleep(Duration::from_millis(50)).await;
+    gone.abort();
+    soon(async || processes().await == 0).await;
+    holding.permits.add_permits(10);
+    assert_eq!(status(&mut stack.clone()).await, 200);
+}
+
 #[tokio::test]
 async fn processes_share_what_is_under_way() {
     let server = RedisServer::start();
