@@ -9,12 +9,12 @@ use std::task::Poll;
 use http::request;
 
 use super::checks::Checks;
-use super::facts::{Facts, Flow, LimiterCall, Pending, Position, Stages};
+use super::facts::{Facts, Flow, LimiterCall, Pending, PendingLimits, Position, Stages};
 use super::presented::Verified;
 use super::stage::access;
+use super::stage::limit::Decided;
 use super::stage::preflight::is_preflight;
 use crate::identity::{Authentication, Caller, SessionAuthenticator};
-use crate::limit::{Outcome, PendingDecision};
 use crate::rejection::{Reason, Rejection};
 use crate::request::RequestView;
 use crate::store::FindResult;
@@ -177,11 +177,37 @@ impl Checks {
                     Err(Panicked) => self.panicked(),
                 }
             }
-            Pending::Limits(position, calls) => {
-                let decided = join(*calls).await;
-                self.limits_decided(position, decided, facts, RequestView::of_parts(head))
-            }
+            Pending::Limits(position, calls) => match contain(self.join_limits(*calls, facts, head)).await {
+                Ok(decided) => self.limits_decided(position, decided, facts, RequestView::of_parts(head)),
+                Err(Panicked) => {
+                    facts.counted.receipts.take_back(position);
+                    self.panicked()
+                }
+            },
         }
+    }
+
+    /// Waits for all limiters at once, so that what they ask of one server goes there together. What one of them has counted
+    /// is kept in the facts from then on: the client may hang up while another is waited for.
+    async fn join_limits(
+        &self,
+        mut calls: PendingLimits,
+        facts: &mut Facts,
+        head: &request::Parts,
+    ) -> Vec<(LimiterCall, Decided)> {
+        let mut decided = Vec::with_capacity(calls.len());
+        poll_fn(|context| {
+            calls.retain_mut(|(call, decide)| match decide.as_mut().poll(context) {
+                Poll::Ready(outcome) => {
+                    decided.push((*call, self.keep(outcome, call, facts, RequestView::of_parts(head))));
+                    false
+                }
+                Poll::Pending => true,
+            });
+            if calls.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        decided
     }
 
     fn panicked(&self) -> Flow {
@@ -193,23 +219,6 @@ impl Checks {
     pub(crate) fn is_matched_by_router(&self) -> bool {
         self.no_routes.is_matched_by_router()
     }
-}
-
-/// Waits for all limiters at once, so that what they ask of one server goes there together.
-async fn join(mut calls: Vec<(LimiterCall, PendingDecision)>) -> Vec<(LimiterCall, Outcome)> {
-    let mut decided = Vec::with_capacity(calls.len());
-    poll_fn(|context| {
-        calls.retain_mut(|(call, decide)| match decide.as_mut().poll(context) {
-            Poll::Ready(outcome) => {
-                decided.push((*call, outcome));
-                false
-            }
-            Poll::Pending => true,
-        });
-        if calls.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    decided
 }
 
 struct Panicked;

@@ -226,6 +226,46 @@ async fn a_store_without_quotas_is_refused() {
     assert!(error.to_string().contains(r#"the store keeps no quotas such as that of "month""#), "{error}");
 }
 
+/// Of a store that keeps quotas like this.
+async fn process_of_a_store(quotas: Answers, limit: RateLimit) -> (ApiKeys, Stack) {
+    let mut store = TestStore::new(store([record(KEY, |_| {})]).await, Answers::AtOnce);
+    store.quotas = Some(quotas);
+    let keys = assembly(store).without_route_table().limit(limit).build().unwrap();
+    let handler = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Bytes::new())));
+    let stack = BoxCloneService::new(ServiceBuilder::new().layer(keys.layer()).service(handler));
+    (keys, stack)
+}
+
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+#[tokio::test]
+async fn a_client_that_hangs_up_costs_its_request_and_no_lease() {
+    let limit = RateLimit::per_key("day", Quota::per_day(1_000).unwrap());
+    let (keys, stack) = process_of_a_store(Answers::Later, limit).await;
+    let principal = principal(&keys).await;
+    for _ in 0..50 {
+        let mut caller = stack.clone();
+        let gone = tokio::spawn(async move { status(&mut caller).await });
+        tokio::task::yield_now().await;
+        gone.abort();
+        let _ = gone.await;
+    }
+    let left = keys.limits_of(&principal).await.unwrap()[0].remaining();
+    assert!((950..=1_000).contains(&left), "{left}");
+}
+
+#[tokio::test]
+async fn a_store_that_panics_is_one_that_fails() {
+    let limit = RateLimit::per_key("day", Quota::per_day(1_000).unwrap());
+    let (_, mut stack) = process_of_a_store(Answers::WithAPanic, limit).await;
+    for _ in 0..2 {
+        let response = call(&mut stack, "/0").await;
+        assert_eq!(
+            (response.status().as_u16(), rejection(&response).reason().code()),
+            (503, "store_panicked")
+        );
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     /// A request of a process, with its charge.

@@ -14,7 +14,8 @@ use tower_api_keys::key::{Digest, KeyId, KeyRecord, Mode, Owner, Peppers};
 use tower_api_keys::rejection::Rejection;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
-    KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, StoreError, StoreErrorKind,
+    KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, QuotaChange, QuotaRow, StoreError,
+    StoreErrorKind,
 };
 use tower_api_keys::{ApiKeys, ApiKeysBuilder, KeyFormat, MemoryStore, Principal};
 
@@ -114,11 +115,13 @@ pub struct TestStore {
     pub answers: Answers,
     pub lookups: Arc<AtomicUsize>,
     pub refreshed: Arc<AtomicUsize>,
+    /// How it changes quotas, if it keeps any. Later: once it has changed them.
+    pub quotas: Option<Answers>,
 }
 
 impl TestStore {
     pub fn new(keys: MemoryStore, answers: Answers) -> Self {
-        Self { keys, answers, lookups: Arc::default(), refreshed: Arc::default() }
+        Self { keys, answers, lookups: Arc::default(), refreshed: Arc::default(), quotas: None }
     }
 
     pub fn lookups(&self) -> usize {
@@ -179,6 +182,24 @@ impl KeyAdministration for TestStore {
 
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
         self.keys.delete(owner, id).await
+    }
+
+    fn keeps_quotas(&self) -> bool {
+        self.quotas.is_some()
+    }
+
+    async fn change_quota(
+        &self,
+        category: &str,
+        subject: &str,
+        change: &QuotaChange,
+    ) -> Result<(QuotaRow, u64), StoreError> {
+        assert!(self.quotas != Some(Answers::WithAPanic), "the store has a bug");
+        let changed = self.keys.change_quota(category, subject, change).await;
+        if self.quotas == Some(Answers::Later) {
+            tokio::task::yield_now().await;
+        }
+        changed
     }
 
     async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {

@@ -136,33 +136,39 @@ impl Account {
 }
 
 /// The right to ask the store about an account, with what it has to be told. Held by one request at a time.
-pub(super) struct Grasp<'a> {
-    account: &'a Mutex<Account>,
+pub(super) struct Grasp {
+    account: Arc<Mutex<Account>>,
     pub(super) units: u64,
     pub(super) owed: u64,
     is_done: bool,
 }
 
-impl<'a> Grasp<'a> {
+impl Grasp {
     /// As soon as nobody else has it.
-    pub(super) async fn of(account: &'a Mutex<Account>, period: Period) -> Self {
+    pub(super) async fn of(account: &Arc<Mutex<Account>>, period: Period) -> Self {
         poll_fn(|context| Self::poll(account, lock(account), period, context)).await
     }
 
     pub(super) fn poll(
-        account: &'a Mutex<Account>,
+        account: &Arc<Mutex<Account>>,
         mut state: MutexGuard<'_, Account>,
         period: Period,
         context: &Context<'_>,
     ) -> Poll<Self> {
         if state.is_grasped {
-            state.waiting.push(context.waker().clone());
+            if !state.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+                state.waiting.push(context.waker().clone());
+            }
             return Poll::Pending;
         }
         state.enter(period);
         state.is_grasped = true;
         let (units, owed) = (std::mem::take(&mut state.units), std::mem::take(&mut state.owed));
-        Poll::Ready(Self { account, units, owed, is_done: false })
+        Poll::Ready(Self { account: account.clone(), units, owed, is_done: false })
+    }
+
+    pub(super) fn account(&self) -> MutexGuard<'_, Account> {
+        lock(&self.account)
     }
 
     /// The store has been told.
@@ -173,9 +179,9 @@ impl<'a> Grasp<'a> {
 
 /// Without an answer the store may have been told or not. What is owed is told again, and what was leased is given up: that
 /// can only count too much.
-impl Drop for Grasp<'_> {
+impl Drop for Grasp {
     fn drop(&mut self) {
-        let mut state = lock(self.account);
+        let mut state = lock(&self.account);
         if !self.is_done {
             state.owed = state.owed.saturating_add(self.owed);
         }

@@ -4,7 +4,7 @@ mod account;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::future::{poll_fn, ready};
+use std::future::{Future, poll_fn, ready};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::Poll;
@@ -17,7 +17,7 @@ use super::limit::{Answering, Deciding, Demand, Limit, Outcome, Undecided};
 use super::{Decision, Permit, Quota, Subject, Verdict};
 use crate::clock::{Clock, Now};
 use crate::log;
-use crate::store::{KeyAdministration, QuotaChange, StoreError};
+use crate::store::{KeyAdministration, QuotaChange, QuotaRow, StoreError, StoreErrorKind};
 use crate::timer::sleep;
 
 /// Counts one category in the store. Each process takes leases: units that are already counted there, and that it may use by
@@ -100,65 +100,66 @@ impl Shared {
 
     /// Decides here as soon as it can, after asking the store if it must: one request of a subject at a time, since its lease
     /// may serve the others.
-    async fn ask(&self, subject: &Subject, account: &Mutex<Account>, demand: Demand) -> Outcome {
+    async fn ask(self: Arc<Self>, subject: Subject, account: Arc<Mutex<Account>>, demand: Demand) -> Outcome {
         let (quota, period) = (self.quota(demand.limit_override), self.period(demand.now));
         let asking = poll_fn(|context| {
-            let mut state = lock(account);
+            let mut state = lock(&account);
             match state.decide(quota, period, demand) {
                 Some(decision) => Poll::Ready(Err(decision)),
-                None => Grasp::poll(account, state, period, context).map(Ok),
+                None => Grasp::poll(&account, state, period, context).map(Ok),
             }
         });
         let grasp = match asking.await {
             Ok(grasp) => grasp,
-            Err(decision) => return Ok(outcome(decision, subject, period, demand)),
+            Err(decision) => return Ok(outcome(decision, &subject, period, demand)),
         };
         let limit = u64::from(quota.limit().get());
         let change = QuotaChange {
             least: demand.cost.into(),
             most: (limit / LEASES).max(demand.cost.into()),
-            ..self.change_of(&grasp, quota, period)
+            ..change_of(&grasp, quota, period)
         };
-        let (row, leased) = self
-            .store
-            .change_quota(&self.category.name, &name(subject), &change)
-            .await
-            .map_err(|error| self.failed(&error))?;
-        let mut state = lock(account);
-        state.learn(row, leased, quota, demand);
-        let decision = state.decide(quota, period, demand);
-        let decision = decision.unwrap_or_else(|| state.deny(quota, period, demand));
-        drop(state);
-        grasp.done();
-        Ok(outcome(decision, subject, period, demand))
+        let telling = async move {
+            let (row, leased) = self.tell(&subject, &change).await.map_err(|error| self.failed(&error))?;
+            let mut state = grasp.account();
+            state.learn(row, leased, quota, demand);
+            let decision = state.decide(quota, period, demand);
+            let decision = decision.unwrap_or_else(|| state.deny(quota, period, demand));
+            drop(state);
+            grasp.done();
+            Ok(outcome(decision, &subject, period, demand))
+        };
+        finish(telling).await.unwrap_or(Err(Undecided))
     }
 
     /// Makes a change for a subject, with what its account has to tell, and says what is left.
     async fn change(
-        &self,
+        self: &Arc<Self>,
         subject: &Subject,
         limit_override: Option<NonZeroU32>,
         now: Now,
         set: impl FnOnce(&mut QuotaChange),
     ) -> Result<Decision, StoreError> {
         let (quota, period) = (self.quota(limit_override), self.period(now));
-        let account = self.account(subject);
-        let grasp = Grasp::of(&account, period).await;
-        let mut change = self.change_of(&grasp, quota, period);
+        let grasp = Grasp::of(&self.account(subject), period).await;
+        let mut change = change_of(&grasp, quota, period);
         set(&mut change);
-        let (row, _) = self.store.change_quota(&self.category.name, &name(subject), &change).await?;
-        let nothing = Demand { limit_override, cost: 0, now, refundable: false };
-        let mut state = lock(&account);
-        state.learn(row, 0, quota, nothing);
-        let decision = state.report(quota, period, now, Verdict::Admitted);
-        drop(state);
-        grasp.done();
-        Ok(decision)
+        let (shared, subject) = (self.clone(), subject.clone());
+        let telling = async move {
+            let (row, _) = shared.tell(&subject, &change).await?;
+            let nothing = Demand { limit_override, cost: 0, now, refundable: false };
+            let mut state = grasp.account();
+            state.learn(row, 0, quota, nothing);
+            let decision = state.report(quota, period, now, Verdict::Admitted);
+            drop(state);
+            grasp.done();
+            Ok(decision)
+        };
+        finish(telling).await.unwrap_or_else(|| Err(StoreError::new(StoreErrorKind::Unavailable)))
     }
 
-    fn change_of(&self, grasp: &Grasp<'_>, quota: Quota, period: Period) -> QuotaChange {
-        let (spend, give_back) = (grasp.owed, grasp.units);
-        QuotaChange { spend, give_back, ..QuotaChange::new(period.start, quota.limit().get().into()) }
+    async fn tell(&self, subject: &Subject, change: &QuotaChange) -> Result<(QuotaRow, u64), StoreError> {
+        self.store.change_quota(&self.category.name, &name(subject), change).await
     }
 
     fn period(&self, now: Now) -> Period {
@@ -166,7 +167,11 @@ impl Shared {
     }
 
     /// Gives back the leases of accounts that are due.
-    async fn give_back(&self, now: Now, is_due: impl Fn(&Account) -> bool) -> Result<(), StoreError> {
+    async fn give_back(
+        self: &Arc<Self>,
+        now: Now,
+        is_due: impl Fn(&Account) -> bool,
+    ) -> Result<(), StoreError> {
         let due: Vec<_> = {
             let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
             // One that nobody else has now is nobody's later.
@@ -177,16 +182,39 @@ impl Shared {
                 .map(|(subject, account)| (subject.clone(), account.limit()))
                 .collect()
         };
+        // One that fails is in nobody else's way.
+        let mut result = Ok(());
         for (subject, limit) in due {
-            self.change(&subject, limit, now, |_| {}).await?;
+            result = result.and(self.change(&subject, limit, now, |_| {}).await.map(drop));
         }
-        Ok(())
+        result
     }
 
     fn failed(&self, error: &StoreError) -> Undecided {
         log::quota_not_counted(&self.category.name, error);
         Undecided
     }
+}
+
+fn change_of(grasp: &Grasp, quota: Quota, period: Period) -> QuotaChange {
+    let (spend, give_back) = (grasp.owed, grasp.units);
+    QuotaChange { spend, give_back, ..QuotaChange::new(period.start, quota.limit().get().into()) }
+}
+
+/// Ends also if whoever waits for it is dropped: a client that hangs up while the store is asked would cost a lease. Needs
+/// tokio's runtime for that. `None` if the runtime shuts down.
+async fn finish<T: Send + 'static>(telling: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        return match runtime.spawn(telling).await {
+            Ok(told) => Some(told),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => None,
+            },
+        };
+    }
+    Some(telling.await)
 }
 
 fn outcome(
@@ -212,7 +240,7 @@ impl Limit for StoredLimiter {
             return Deciding::Ready(Ok(outcome(decision, subject, period, demand)));
         }
         let (shared, subject) = (self.0.clone(), subject.clone());
-        Deciding::Pending(Box::pin(async move { shared.ask(&subject, &account, demand).await }))
+        Deciding::Pending(Box::pin(async move { shared.ask(subject, account, demand).await }))
     }
 
     fn take_back(&self, permit: Box<Permit>) {

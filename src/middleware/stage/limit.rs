@@ -21,6 +21,9 @@ use crate::middleware::limit_rule::{LimitRule, Limiter};
 use crate::rejection::{RateLimited, Reason, Rejection};
 use crate::request::RequestView;
 
+/// What a limiter has decided, once what it has counted is kept.
+pub(crate) type Decided = Result<Decision, Undecided>;
+
 impl Checks {
     /// Decides about the limits of `position`.
     #[inline]
@@ -58,7 +61,8 @@ impl Checks {
             let call = LimiterCall { position, rule: index, limiter, cost };
             match deciding {
                 Deciding::Ready(outcome) => {
-                    if let Some(rejected) = self.count(outcome, call, facts, request) {
+                    let decided = self.keep(outcome, &call, facts, request);
+                    if let Some(rejected) = self.count(decided, call, facts) {
                         return rejected;
                     }
                 }
@@ -88,41 +92,50 @@ impl Checks {
     pub(crate) fn limits_decided(
         self: &Arc<Self>,
         position: Position,
-        mut decided: Vec<(LimiterCall, Outcome)>,
+        mut decided: Vec<(LimiterCall, Decided)>,
         facts: &mut Facts,
         request: RequestView<'_>,
     ) -> Flow {
         // What was admitted first: a denial takes it back.
-        decided.sort_by_key(|(call, outcome)| {
-            (!outcome.as_ref().is_ok_and(|(decision, _)| decision.is_admitted()), call.rule)
+        decided.sort_by_key(|(call, decided)| {
+            (!decided.is_ok_and(|decision| decision.is_admitted()), call.rule)
         });
-        for (call, outcome) in decided {
-            if let Some(rejected) = self.count(outcome, call, facts, request) {
+        for (call, decided) in decided {
+            if let Some(rejected) = self.count(decided, call, facts) {
                 return rejected;
             }
         }
         self.after_limits_of(position, facts, request)
     }
 
-    /// Takes note of a decision; the rejection if it is one.
+    /// Keeps what a limiter has counted, until the response says what becomes of it.
     #[inline]
-    fn count(
+    pub(crate) fn keep(
         &self,
         outcome: Outcome,
-        call: LimiterCall,
+        call: &LimiterCall,
         facts: &mut Facts,
         request: RequestView<'_>,
-    ) -> Option<Flow> {
-        let LimiterCall { position, rule, limiter, cost } = call;
-        let LimitRule { limiters, settlement, is_shadow, .. } = &self.limits(position)[rule];
-        let Limiter { category, counts, .. } = &limiters[limiter];
-        match outcome {
-            Ok((decision, permit)) if decision.is_admitted() => {
-                if let Some(permit) = permit {
-                    let context = (&self.clock, request.extensions);
-                    let receipts = &mut facts.counted.receipts;
-                    receipts.add(permit, position, counts.clone(), cost, settlement.clone(), context);
-                }
+    ) -> Decided {
+        let (decision, permit) = outcome?;
+        if let Some(permit) = permit {
+            let LimitRule { limiters, settlement, .. } = &self.limits(call.position)[call.rule];
+            let (counts, context) =
+                (limiters[call.limiter].counts.clone(), (&self.clock, request.extensions));
+            let receipts = &mut facts.counted.receipts;
+            receipts.add(permit, call.position, counts, call.cost, settlement.clone(), context);
+        }
+        Ok(decision)
+    }
+
+    /// Takes note of a decision; the rejection if it is one.
+    #[inline]
+    fn count(&self, decided: Decided, call: LimiterCall, facts: &mut Facts) -> Option<Flow> {
+        let LimiterCall { position, rule, limiter, .. } = call;
+        let LimitRule { limiters, is_shadow, .. } = &self.limits(position)[rule];
+        let Limiter { category, .. } = &limiters[limiter];
+        match decided {
+            Ok(decision) if decision.is_admitted() => {
                 if !is_shadow {
                     facts.counted.report(Reported { decision, position, rule, limiter });
                 }
@@ -132,7 +145,7 @@ impl Checks {
                 log::would_reject(&category.name, facts.caller.id());
                 None
             }
-            Ok((decision, _)) => {
+            Ok(decision) => {
                 let reason = Reason::RateLimited(over_limit(category, decision));
                 facts.counted.reported = Some(Reported { decision, position, rule, limiter });
                 Some(reject(reason, position, facts))
