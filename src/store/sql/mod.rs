@@ -9,7 +9,7 @@ mod schema;
 use std::sync::Arc;
 
 pub(super) use error::{corrupt, failed};
-pub(super) use quota::{QuotaName, READ_QUOTA, WRITE_QUOTA, to_quota_row};
+pub(super) use quota::{QuotaName, WRITE_QUOTA, to_quota_row};
 pub(super) use row::Row;
 pub(super) use schema::pending;
 use sqlx::query::{Query, QueryAs};

@@ -65,9 +65,6 @@ fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-pub(crate) const READ_QUOTA: &str =
-    "SELECT period, used, highest_limit, granted FROM api_key_quotas WHERE category = $1 AND subject = $2";
-
 pub(crate) const WRITE_QUOTA: &str = "INSERT INTO api_key_quotas (category, subject, period, used, highest_limit, granted) \
      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (category, subject) DO UPDATE SET period = excluded.period, \
      used = excluded.used, highest_limit = excluded.highest_limit, granted = excluded.granted";

@@ -13,9 +13,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::sql::engine::{Engine, Work};
 use super::sql::row::millis;
 use super::sql::{
-    COUNT, FIND_BY_ID, FORGET_IMPORT, GET, Listing, QuotaName, READ_QUOTA, Row, WRITE_QUOTA, bind_key,
-    bind_row, columns, digests, failed, insert_key, owner_columns, pending, to_found, to_id, to_next_row,
-    to_quota_row, to_row, update_key,
+    COUNT, FIND_BY_ID, FORGET_IMPORT, GET, Listing, QuotaName, Row, WRITE_QUOTA, bind_key, bind_row, columns,
+    digests, failed, insert_key, owner_columns, pending, to_found, to_id, to_next_row, to_quota_row, to_row,
+    update_key,
 };
 use super::{
     FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, QuotaChange, QuotaRow,
@@ -106,6 +106,9 @@ const DROP_DIGESTS: &str =
 
 const ADD_DIGESTS: &str = "INSERT INTO api_key_digests (digest, key_id) SELECT value, $1 FROM json_each($2) WHERE \
      NOT EXISTS (SELECT 1 FROM api_key_digests WHERE digest = value AND key_id = $1)";
+
+const READ_QUOTA: &str =
+    "SELECT period, used, highest_limit, granted FROM api_key_quotas WHERE category = $1 AND subject = $2";
 
 const DELETE: &str = "DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3";
 
