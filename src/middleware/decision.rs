@@ -177,15 +177,13 @@ impl Checks {
                     Err(Panicked) => self.panicked(),
                 }
             }
-            Pending::Limits(position, calls) => {
-                match contain(self.join_limits(*calls, facts, head)).await {
-                    Ok(decided) => self.limits_decided(position, decided, facts, RequestView::of_parts(head)),
-                    Err(Panicked) => {
-                        facts.counted.receipts.take_back(position);
-                        self.panicked()
-                    }
+            Pending::Limits(position, calls) => match contain(self.join_limits(*calls, facts, head)).await {
+                Ok(decided) => self.limits_decided(position, decided, facts, RequestView::of_parts(head)),
+                Err(Panicked) => {
+                    facts.counted.receipts.take_back(position);
+                    self.panicked()
                 }
-            }
+            },
         }
     }
 

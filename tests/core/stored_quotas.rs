@@ -246,7 +246,10 @@ async fn a_store_that_panics_is_one_that_fails() {
     let (_, mut stack) = process_of_a_store(Answers::WithAPanic, limit).await;
     for _ in 0..2 {
         let response = call(&mut stack, "/0").await;
-        assert_eq!((response.status().as_u16(), rejection(&response).reason().code()), (503, "store_panicked"));
+        assert_eq!(
+            (response.status().as_u16(), rejection(&response).reason().code()),
+            (503, "store_panicked")
+        );
     }
 }
 

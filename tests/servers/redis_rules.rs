@@ -1,14 +1,15 @@
 //! Several limits of a request, charges, resets and requests at a time, counted by a Redis that the tests start.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, Pipeline, RedisFuture, Value};
-use tokio::sync::{Barrier, Semaphore};
+use tokio::sync::{Barrier, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 use tower::util::BoxCloneService;
 use tower::{Service, ServiceBuilder, service_fn};
@@ -208,6 +209,78 @@ async fn no_charge_is_lost_while_redis_is_away() {
     soon(async || left().await == Some(993)).await;
 }
 
+#[test]
+fn a_charge_outlives_the_runtime_that_it_was_to_be_sent_in() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = runtime().block_on(async { RedisServer::start() });
+    let limits = [RateLimit::per_key("tokens", per_minute(1_000)).charged()];
+    let first = runtime();
+    let (keys, mut stack) = first.block_on(process(open(&server), limits));
+    // Its task has had no turn yet.
+    first.block_on(async { assert_eq!(told(&mut stack, "/300").await, (200, "700".into())) });
+    drop(first);
+    runtime().block_on(async {
+        // The connection has ended with its runtime, too.
+        soon(async || status(&mut stack).await == 200).await;
+        assert_eq!(call(&mut stack, "/100").await.status(), 200);
+        let principal = principal(&keys).await;
+        soon(async || keys.limits_of(&principal).await.unwrap()[0].remaining() == 600).await;
+    });
+}
+
+#[tokio::test]
+async fn a_slow_server_counts_a_charge_once() {
+    let server = RedisServer::start();
+    let slow = Slow { connection: Holding::open(&server, "").await.connection, calls: Arc::default() };
+    let limits = [RateLimit::per_key("tokens", per_minute(1_000)).charged()];
+    let keys = assembly(store([record(KEY, |_| {})]).await).without_route_table().limits(limits);
+    let keys = keys.shared_limits(RedisConnection::from_connection(slow.clone()), "acme").build().unwrap();
+    let handler = service_fn(async |request: Request<()>| {
+        Charge::from_extensions(request.extensions()).unwrap().add(7);
+        Ok::<_, Infallible>(Response::new(Bytes::new()))
+    });
+    let mut stack = BoxCloneService::new(ServiceBuilder::new().layer(keys.layer()).service(handler));
+    assert_eq!(status(&mut stack).await, 200);
+    soon(async || slow.calls.load(Ordering::SeqCst) >= 2).await;
+    // Longer than the pause before it would be sent again.
+    sleep(Duration::from_millis(1_500)).await;
+    let calls = slow.calls.load(Ordering::SeqCst);
+    assert_eq!(calls, 2, "one for the request, and one for its charge");
+}
+
+/// Answers later than a request waits for it. Counts what it has done.
+#[derive(Clone)]
+struct Slow {
+    connection: MultiplexedConnection,
+    calls: Arc<AtomicUsize>,
+}
+
+impl ConnectionLike for Slow {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(async move {
+            let answer = self.connection.req_packed_command(command).await;
+            if answer.as_ref().is_ok_and(|answer| !matches!(answer, Value::ServerError(_))) {
+                self.calls.fetch_add(1, Ordering::SeqCst);
+                sleep(Duration::from_millis(200)).await;
+            }
+            answer
+        })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        _: &'a Pipeline,
+        _: usize,
+        _: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        panic!("no limiter sends a pipeline")
+    }
+
+    fn get_db(&self) -> i64 {
+        0
+    }
+}
+
 #[tokio::test]
 async fn a_key_deleted_by_hand_counts_within_a_second() {
     let server = RedisServer::start();
@@ -227,21 +300,34 @@ fn at_a_time() -> String {
     format!("acme:1:at%20a%20time:concurrent:0:key={}", record(KEY, |_| {}).id)
 }
 
-/// Holds calls whose arguments have a text, each until there is a permit for it.
+/// Holds calls whose arguments have a text.
 #[derive(Clone)]
 struct Holding {
     connection: MultiplexedConnection,
     text: &'static [u8],
+    /// Has a permit for each one.
     held: Arc<Semaphore>,
-    permits: Arc<Semaphore>,
+    /// `None` once it holds no more.
+    waiting: Arc<Mutex<Option<Vec<oneshot::Sender<()>>>>>,
 }
 
 impl Holding {
     async fn open(server: &RedisServer, text: &'static str) -> Self {
         let client = redis::Client::open(server.url()).unwrap();
         let connection = client.get_multiplexed_async_connection().await.unwrap();
-        let none = || Arc::new(Semaphore::new(0));
-        Self { connection, text: text.as_bytes(), held: none(), permits: none() }
+        let (held, waiting) = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(Some(Vec::new()))));
+        Self { connection, text: text.as_bytes(), held, waiting }
+    }
+
+    fn let_last_go(&self) {
+        self.waiting.lock().unwrap().as_mut().unwrap().pop().unwrap().send(()).unwrap();
+    }
+
+    /// Also those that come later.
+    fn let_all_go(&self) {
+        for one in self.waiting.lock().unwrap().take().unwrap() {
+            let _ = one.send(());
+        }
     }
 }
 
@@ -250,8 +336,13 @@ impl ConnectionLike for Holding {
         Box::pin(async move {
             let packed = command.get_packed_command();
             if packed.windows(self.text.len()).any(|part| part == self.text) {
+                let (go, goes) = oneshot::channel();
+                match self.waiting.lock().unwrap().as_mut() {
+                    Some(waiting) => waiting.push(go),
+                    None => drop(go),
+                }
                 self.held.add_permits(1);
-                self.permits.acquire().await.unwrap().forget();
+                let _ = goes.await;
             }
             self.connection.req_packed_command(command).await
         })
@@ -278,7 +369,7 @@ async fn a_client_that_hangs_up_while_another_limit_is_asked_gives_back_what_was
         RateLimit::per_key("at a time", Quota::concurrent(1).unwrap()),
         RateLimit::per_key("late", per_minute(100)),
     ];
-    let holding = Holding::open(&server, "late").await;
+    let holding = Holding::open(&server, ":late:").await;
     let (_, stack) = process(RedisConnection::from_connection(holding.clone()), limits).await;
     let processes = async || server.run::<Vec<String>>(&["HKEYS", &at_a_time()]).len();
     let mut caller = stack.clone();
@@ -289,8 +380,34 @@ async fn a_client_that_hangs_up_while_another_limit_is_asked_gives_back_what_was
     sleep(Duration::from_millis(50)).await;
     gone.abort();
     soon(async || processes().await == 0).await;
-    holding.permits.add_permits(10);
+    holding.let_all_go();
     assert_eq!(status(&mut stack.clone()).await, 200);
+}
+
+#[tokio::test]
+async fn a_call_that_is_overtaken_takes_nothing_from_what_a_later_one_has_told() {
+    let server = RedisServer::start();
+    let limits = || [RateLimit::per_key("at a time", Quota::concurrent(2).unwrap())];
+    let holding = Holding::open(&server, "EVALSHA").await;
+    let (_, stack) = process(RedisConnection::from_connection(holding.clone()), limits()).await;
+    let (_, mut there) = process(open(&server), limits()).await;
+    let wait = |mut stack: Stack| tokio::spawn(async move { call(&mut stack, "/wait").await });
+    // The second call overtakes the first.
+    let first = wait(stack.clone());
+    holding.held.acquire().await.unwrap().forget();
+    let second = wait(stack.clone());
+    holding.held.acquire().await.unwrap().forget();
+    holding.let_last_go();
+    let has = async || server.run::<Vec<String>>(&["HVALS", &at_a_time()]);
+    soon(async || has().await.first().is_some_and(|has| has.starts_with("2:"))).await;
+    holding.let_all_go();
+    sleep(Duration::from_millis(50)).await;
+    assert!(has().await[0].starts_with("2:"), "{:?}", has().await);
+    assert_eq!(status(&mut there).await, 429);
+    for waiting in [first, second] {
+        waiting.abort();
+    }
+    soon(async || has().await.is_empty()).await;
 }
 
 #[tokio::test]

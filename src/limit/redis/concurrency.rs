@@ -40,7 +40,16 @@ struct Shared {
 #[derive(Default)]
 struct Held {
     by_subject: HashMap<Subject, u32>,
+    /// How often Redis was told. One call may overtake another, and the one that knows more counts.
+    calls: u64,
     is_renewing: bool,
+}
+
+/// What Redis is told: how much this process has under way, or asks for already, as of a call.
+#[derive(Clone, Copy)]
+struct Report {
+    has: u32,
+    call: u64,
 }
 
 impl RedisConcurrency {
@@ -81,22 +90,23 @@ impl Shared {
         if !here.is_admitted() {
             return Ok((here, None));
         }
-        let has = self.has(&subject);
-        let mut asking = Asking { permit: Some(self.hold(&subject, cost, now)), shared: &self };
+        let (report, permit) = {
+            let mut held = self.held();
+            (held.report(&subject), self.hold(&mut held, &subject, cost, now))
+        };
+        let mut asking = Asking { permit: Some(permit), shared: &self };
         let limit = quota.limit().get();
-        match self.call(&subject, [has, cost, limit]).await {
-            Ok((is_admitted, total)) => {
-                let permit = asking.permit.take();
+        match self.call(&subject, report, [cost, limit]).await {
+            Ok(Answer { is_admitted, is_counted, total }) => {
                 let verdict = if is_admitted { Verdict::Admitted } else { Verdict::Denied };
                 let decision = Decision { verdict, quota, remaining: limit.saturating_sub(total), ..here };
-                match permit {
-                    Some(permit) if is_admitted => Ok((decision, Some(Box::new(permit)))),
-                    // Redis has counted nothing for it.
-                    denied => {
-                        denied.into_iter().for_each(|permit| self.release(permit));
-                        Ok((decision, None))
-                    }
+                if is_admitted {
+                    return Ok((decision, asking.permit.take().map(Box::new)));
                 }
+                if !is_counted {
+                    asking.permit.take().into_iter().for_each(|permit| self.release(permit));
+                }
+                Ok((decision, None))
             }
             Err(error) => {
                 log::redis_failed(&self.category.name, &error, "requests at a time", 0);
@@ -114,29 +124,25 @@ impl Shared {
             return Err(Undecided);
         }
         let limit = part(self.limit(limit_override).limit(), settings.processes);
+        // Under the lock, so that no other is counted between.
+        let mut held = self.held();
         let here = self.local.peek(subject, Some(limit), cost, now);
         let is_admitted = here.is_admitted() || settings.on_failure == OnFailure::Open;
         let verdict = if is_admitted { Verdict::Admitted } else { here.verdict };
         let decision = Decision { verdict, degraded: true, ..here };
-        Ok((decision, is_admitted.then(|| Box::new(self.hold(subject, cost, now)))))
-    }
-
-    /// How much this process has under way, or asks for.
-    fn has(&self, subject: &Subject) -> u32 {
-        self.held().by_subject.get(subject).copied().unwrap_or(0)
+        Ok((decision, is_admitted.then(|| Box::new(self.hold(&mut held, subject, cost, now)))))
     }
 
     /// Counts in this process, which renews its lease as long as it holds something.
-    fn hold(self: &Arc<Self>, subject: &Subject, cost: u32, now: Now) -> Permit {
-        let mut held = self.held();
-        *held.by_subject.entry(subject.clone()).or_default() += cost;
+    fn hold(self: &Arc<Self>, held: &mut Held, subject: &Subject, cost: u32, now: Now) -> Permit {
+        let count = held.by_subject.entry(subject.clone()).or_default();
+        *count = count.saturating_add(cost);
         if !held.is_renewing {
             if let Ok(runtime) = Handle::try_current() {
                 held.is_renewing = true;
-                runtime.spawn(self.clone().renew());
+                runtime.spawn(Renewing { shared: self.clone(), is_done: false }.run());
             }
         }
-        drop(held);
         self.local.record(subject, cost, now)
     }
 
@@ -160,38 +166,77 @@ impl Shared {
         let shared = self.clone();
         runtime.spawn(async move {
             // Without an answer, the next call tells it, or the lease ends.
-            let _ = shared.call(&subject, [shared.has(&subject), 0, 0]).await;
+            let _ = shared.tell(&subject).await;
         });
     }
 
-    async fn renew(self: Arc<Self>) {
-        loop {
-            sleep(LEASE / 3).await;
-            let all = {
-                let mut held = self.held();
-                held.is_renewing = !held.by_subject.is_empty();
-                if !held.is_renewing {
-                    return;
-                }
-                held.by_subject.keys().cloned().collect::<Vec<_>>()
-            };
-            for subject in all {
-                if let Err(error) = self.call(&subject, [self.has(&subject), 0, 0]).await {
-                    log::redis_failed(&self.category.name, &error, "requests at a time", 0);
-                }
-            }
-        }
+    /// Tells Redis how much this process has.
+    async fn tell(&self, subject: &Subject) -> Result<Answer, CallError> {
+        let report = self.held().report(subject);
+        self.call(subject, report, [0, 0]).await
     }
 
-    /// Tells how much this process has, and asks for more within a limit. Whether that was admitted, and how much is under
-    /// way in all processes.
-    async fn call(&self, subject: &Subject, request: [u32; 3]) -> Result<(bool, u32), CallError> {
-        let [has, more, limit] = request.map(u64::from);
-        let arguments = [self.process, LEASE.as_micros() as u64, has, more, limit];
+    /// Tells how much this process has, and asks for more within a limit.
+    async fn call(&self, subject: &Subject, report: Report, request: [u32; 2]) -> Result<Answer, CallError> {
+        let [more, limit] = request.map(u64::from);
+        let Report { has, call } = report;
+        let arguments = [self.process, LEASE.as_micros() as u64, has.into(), more, limit, call];
         let key = subject_key(&self.key_prefix, subject);
         let call = Call { script: &self.script, text: SCRIPT, key: &key, arguments: &arguments };
         self.connection.call(&call, parse, Instant::now() + self.connection.settings.deadline).await
     }
+}
+
+impl Held {
+    fn report(&mut self, subject: &Subject) -> Report {
+        self.calls += 1;
+        Report { has: self.by_subject.get(subject).copied().unwrap_or(0), call: self.calls }
+    }
+}
+
+/// Renews leases as long as there is something under way. With its runtime it ends early, and the next request begins
+/// another.
+struct Renewing {
+    shared: Arc<Shared>,
+    is_done: bool,
+}
+
+impl Renewing {
+    async fn run(mut self) {
+        loop {
+            sleep(LEASE / 3).await;
+            let all = {
+                let mut held = self.shared.held();
+                held.is_renewing = !held.by_subject.is_empty();
+                self.is_done = !held.is_renewing;
+                held.by_subject.keys().cloned().collect::<Vec<_>>()
+            };
+            if self.is_done {
+                return;
+            }
+            for subject in all {
+                if let Err(error) = self.shared.tell(&subject).await {
+                    log::redis_failed(&self.shared.category.name, &error, "requests at a time", 0);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Renewing {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.shared.held().is_renewing = false;
+        }
+    }
+}
+
+struct Answer {
+    is_admitted: bool,
+    /// Whether it is counted although it was not admitted: by a call that came later, and was faster.
+    is_counted: bool,
+    /// Under way in all processes.
+    total: u32,
 }
 
 /// A request that Redis may have counted or not, if it is dropped: its client has gone meanwhile, or Redis is late.
@@ -208,9 +253,9 @@ impl Drop for Asking<'_> {
     }
 }
 
-fn parse(answer: Value) -> Option<(bool, u32)> {
+fn parse(answer: Value) -> Option<Answer> {
     let (done, total): (i64, u32) = redis::from_redis_value(answer).ok()?;
-    Some((done == 1, total))
+    Some(Answer { is_admitted: done == 1, is_counted: done == -1, total })
 }
 
 impl Limit for RedisConcurrency {
@@ -239,8 +284,8 @@ impl Limit for RedisConcurrency {
         Box::pin(async move {
             let quota = shared.limit(limit_override);
             let here = shared.local.peek(&subject, limit_override, 0, now);
-            match shared.call(&subject, [shared.has(&subject), 0, 0]).await {
-                Ok((_, total)) => {
+            match shared.tell(&subject).await {
+                Ok(Answer { total, .. }) => {
                     Ok(Decision { quota, remaining: quota.limit().get().saturating_sub(total), ..here })
                 }
                 Err(_) if shared.connection.settings.on_failure == OnFailure::Closed => Err(Undecided),

@@ -167,7 +167,11 @@ impl Shared {
     }
 
     /// Gives back the leases of accounts that are due.
-    async fn give_back(self: &Arc<Self>, now: Now, is_due: impl Fn(&Account) -> bool) -> Result<(), StoreError> {
+    async fn give_back(
+        self: &Arc<Self>,
+        now: Now,
+        is_due: impl Fn(&Account) -> bool,
+    ) -> Result<(), StoreError> {
         let due: Vec<_> = {
             let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
             // One that nobody else has now is nobody's later.

@@ -97,7 +97,9 @@ impl Checks {
         request: RequestView<'_>,
     ) -> Flow {
         // What was admitted first: a denial takes it back.
-        decided.sort_by_key(|(call, decided)| (!decided.is_ok_and(|decision| decision.is_admitted()), call.rule));
+        decided.sort_by_key(|(call, decided)| {
+            (!decided.is_ok_and(|decision| decision.is_admitted()), call.rule)
+        });
         for (call, decided) in decided {
             if let Some(rejected) = self.count(decided, call, facts) {
                 return rejected;
@@ -118,7 +120,8 @@ impl Checks {
         let (decision, permit) = outcome?;
         if let Some(permit) = permit {
             let LimitRule { limiters, settlement, .. } = &self.limits(call.position)[call.rule];
-            let (counts, context) = (limiters[call.limiter].counts.clone(), (&self.clock, request.extensions));
+            let (counts, context) =
+                (limiters[call.limiter].counts.clone(), (&self.clock, request.extensions));
             let receipts = &mut facts.counted.receipts;
             receipts.add(permit, call.position, counts, call.cost, settlement.clone(), context);
         }
