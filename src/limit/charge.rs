@@ -39,6 +39,8 @@ pub struct Charge(Arc<Shared>);
 struct Shared {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
+    /// That of a layer outside, for the same request.
+    outside: Option<Charge>,
 }
 
 enum State {
@@ -55,8 +57,8 @@ pub(crate) struct Account {
 }
 
 impl Charge {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Shared { clock, state: Mutex::new(State::Open(0)) }))
+    pub(crate) fn new(clock: Arc<dyn Clock>, outside: Option<Self>) -> Self {
+        Self(Arc::new(Shared { clock, state: Mutex::new(State::Open(0)), outside }))
     }
 
     /// The one of a request; `None` if no limit that counts it is [`charged`](crate::RateLimit::charged).
@@ -66,6 +68,9 @@ impl Charge {
 
     /// Adds to the cost of the request.
     pub fn add(&self, cost: u64) {
+        if let Some(outside) = &self.0.outside {
+            outside.add(cost);
+        }
         match &mut *self.state() {
             State::Open(added) => *added = added.saturating_add(cost),
             State::Closed(accounts) => {

@@ -20,6 +20,14 @@ struct Receipt {
     cost: u32,
     settlement: Option<Arc<Settlement>>,
     kept: Kept,
+    due: Due,
+}
+
+/// What the application's closures say about a response.
+#[derive(Clone, Copy, Default)]
+struct Due {
+    is_refunded: bool,
+    charge: u64,
 }
 
 enum Kept {
@@ -52,7 +60,8 @@ impl Receipts {
         let kept = match settlement.as_deref() {
             Some(Settlement { is_charged: true, .. }) => {
                 let charge = self.0.iter().find_map(Receipt::charge).cloned();
-                Kept::Charged(permit, charge.unwrap_or_else(|| Charge::new(clock.clone())))
+                let outside = || Charge::from_extensions(extensions).cloned();
+                Kept::Charged(permit, charge.unwrap_or_else(|| Charge::new(clock.clone(), outside())))
             }
             Some(Settlement { is_in_flight: true, .. }) => {
                 let before = self.0.iter().rev().find_map(Receipt::in_flight);
@@ -61,7 +70,7 @@ impl Receipts {
             }
             _ => Kept::Permit(permit),
         };
-        self.0.push(Receipt { position, counts, cost, settlement, kept });
+        self.0.push(Receipt { position, counts, cost, settlement, kept, due: Due::default() });
     }
 
     /// Tells the handler what it can charge and keep.
@@ -92,9 +101,11 @@ impl Receipts {
         now: Now,
         mut reported: Option<(&mut Decision, &Arc<dyn RateLimiter>)>,
     ) {
+        // A closure that panics leaves everything as it would be without a response.
+        self.0.iter_mut().for_each(|receipt| receipt.ask(status, headers));
         let added = self.close_charge();
         for receipt in self.0.drain(..) {
-            let cost = receipt.cost_after(status, headers, added);
+            let cost = receipt.cost_after(added);
             if let Some((decision, counts)) = &mut reported {
                 if Arc::ptr_eq(&receipt.counts, counts) {
                     decision.change_cost(receipt.cost, cost);
@@ -163,17 +174,20 @@ impl Receipt {
         }
     }
 
+    fn ask(&mut self, status: StatusCode, headers: &HeaderMap) {
+        let Some(settlement) = &self.settlement else { return };
+        let is_refunded = settlement.refund.as_ref().is_some_and(|is_due| is_due(status));
+        let charge = settlement.charge.as_ref().filter(|_| !is_refunded);
+        self.due = Due { is_refunded, charge: charge.map_or(0, |charge| charge(status, headers)) };
+    }
+
     /// What the request costs once its response is known.
-    fn cost_after(&self, status: StatusCode, headers: &HeaderMap, added: u64) -> u32 {
-        let Some(settlement) = &self.settlement else { return self.cost };
-        if settlement.refund.as_ref().is_some_and(|is_due| is_due(status)) {
-            return 0;
+    fn cost_after(&self, added: u64) -> u32 {
+        match &self.settlement {
+            _ if self.due.is_refunded => 0,
+            Some(settlement) if settlement.is_charged => clamp(added.saturating_add(self.due.charge)),
+            _ => self.cost,
         }
-        if !settlement.is_charged {
-            return self.cost;
-        }
-        let by_response = settlement.charge.as_ref().map_or(0, |charge| charge(status, headers));
-        clamp(added.saturating_add(by_response))
     }
 
     fn settle(self, cost: u32, now: Now) {

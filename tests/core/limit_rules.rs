@@ -304,6 +304,43 @@ async fn a_charge_is_not_lost_with_its_request() {
 }
 
 #[tokio::test]
+async fn a_charge_is_not_lost_with_a_closure_that_panics() {
+    let clock = ManualClock::starting_at(START);
+    let rule = || RateLimit::per_key("tokens", per_minute(1_000));
+    for rule in [
+        rule().charge(|_, _| panic!("a defect of the application")),
+        rule().charged().refund(|_| panic!("a defect of the application")),
+    ] {
+        let other = RateLimit::per_organization("all", per_minute(1_000)).charged();
+        let keys = keys(&clock, |keys| keys.limit(other).limit(rule)).await;
+        let principal = principal_of(&keys).await;
+        let mut stack = stack(&keys, CHARGING);
+        assert!(tokio::spawn(stack.call(send("/300", KEY))).await.is_err());
+        let left = keys.limits_of(&principal).await.unwrap();
+        assert_eq!([left[0].remaining(), left[1].remaining()], [700, 700]);
+    }
+}
+
+#[tokio::test]
+async fn a_charge_reaches_the_limits_of_every_layer() {
+    let clock = ManualClock::starting_at(START);
+    let rule = RateLimit::per_key("tokens", per_minute(1_000)).charged();
+    let outer = keys(&clock, |keys| keys.limit(rule.clone())).await;
+    let inner = keys(&clock, |keys| keys.limit(rule)).await;
+    let handler = service_fn(|request| {
+        let answer = CHARGING(request);
+        async { Ok::<_, Infallible>(answer.await) }
+    });
+    let layers = ServiceBuilder::new().layer(outer.layer()).layer(inner.layer());
+    let mut stack: Stack = BoxCloneService::new(layers.service(handler));
+    assert_eq!(status(&mut stack, "/300").await, 200);
+    for keys in [outer, inner] {
+        let principal = principal_of(&keys).await;
+        assert_eq!(keys.limits_of(&principal).await.unwrap()[0].remaining(), 700);
+    }
+}
+
+#[tokio::test]
 async fn requests_at_a_time_are_given_back_on_every_path() {
     static DONE: Semaphore = Semaphore::const_new(0);
 
