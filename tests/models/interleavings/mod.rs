@@ -167,3 +167,46 @@ fn a_slow_reclaim_leaves_a_newer_count_alone() {
         assert!(!window.check(3, 1, 1).admitted || !(newer || newest), "more than the limit in one window");
     });
 }
+
+/// Concurrently: an operator who forgets, and a request in the tick in which what is forgotten expires.
+#[test]
+fn what_is_forgotten_while_it_expires_is_freed_once() {
+    explore(|| {
+        let window = std::sync::Arc::new(Sliding::new(1, 0));
+        assert!(window.check(0, 2, 2).admitted);
+        let forgets = {
+            let window = window.clone();
+            loom::thread::spawn(move || window.forget())
+        };
+        // Denied if what is taken out of a cell is not freed yet.
+        let next = window.check(2, 2, 1);
+        forgets.join().unwrap();
+        let used = window.peek(2, 2, 0).used;
+        assert!(used <= u32::from(next.admitted), "{used}");
+        let room = (0..3).filter(|_| window.check(2, 2, 1).admitted).count();
+        assert_eq!(room as u32, 2 - used, "neither freed twice");
+        assert!(window.is_idle(4));
+    });
+}
+
+/// Concurrently: an operator who forgets, a refund, and a request.
+#[test]
+fn what_is_forgotten_and_refunded_is_freed_once() {
+    explore(|| {
+        let window = std::sync::Arc::new(Sliding::new(1, 0));
+        let first = window.check(0, 2, 1);
+        assert!(first.admitted && window.check(0, 2, 1).admitted);
+        let [forgets, refunds] = [true, false].map(|forgets| {
+            let window = window.clone();
+            loom::thread::spawn(move || if forgets { window.forget() } else { window.refund(first.tick, 1) })
+        });
+        let next = window.check(0, 2, 2);
+        forgets.join().unwrap();
+        refunds.join().unwrap();
+        let used = window.peek(0, 2, 0).used;
+        assert!(used <= if next.admitted { 2 } else { 0 }, "{used}");
+        let room = (0..3).filter(|_| window.check(0, 2, 1).admitted).count();
+        assert_eq!(room as u32, 2 - used, "nothing is freed twice");
+        assert!(window.is_idle(2));
+    });
+}
