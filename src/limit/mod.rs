@@ -117,7 +117,8 @@
 //! hundredth of the limit at most and less as the limit comes near, and counts it down by itself.
 //!
 //! - All processes together never admit more than the limit. Their clocks decide when a period begins; one that is behind
-//!   counts in the period that another has begun.
+//!   counts in the period that another has begun, and one that is ahead begins it for all. A row whose period lies in the
+//!   future is from such a clock, and can be deleted.
 //! - A process that is killed loses what is left of its lease, one for each subject, and what was
 //!   [charged](RateLimit::charged) and not told to the store yet.
 //! - [`ApiKeys::background`](crate::ApiKeys::background) gives back a lease that is not used for a minute,

@@ -74,7 +74,8 @@ impl<F> ApiKeys<F> {
     /// # }
     /// ```
     ///
-    /// The balance counts with the limit that this process last applied to the subject, or else with that of the quota. Units
+    /// The balance counts with the limit of the subject's last request in this process, or else with the highest that applied in
+    /// the period, or else with that of the quota. Units
     /// that other processes have leased and not used are not in it; they see a grant within a second.
     ///
     /// # Errors

@@ -46,7 +46,7 @@ pub async fn check<S: KeyAdministration>(new_store: impl AsyncFn() -> S) {
 
 /// If the store keeps quotas.
 async fn counts_quotas_as_one_change_each<S: KeyAdministration>(store: &S) {
-    let lease = QuotaChange { least: 1, most: 7, ..QuotaChange::new(START, 100) };
+    let lease = QuotaChange { least: 1, most: 7, ..QuotaChange::new(START, Some(100)) };
     if !store.keeps_quotas() {
         let refused = store.change_quota("month", "other:a", &lease).await;
         assert!(refused.is_err(), "a store that keeps no quotas must not seem to");
@@ -67,10 +67,10 @@ async fn counts_quotas_as_one_change_each<S: KeyAdministration>(store: &S) {
     // As one row, changed in the order of the changes.
     let mut expected = None;
     for change in [
-        QuotaChange { spend: 250, ..QuotaChange::new(START, 100) },
+        QuotaChange { spend: 250, ..QuotaChange::new(START, Some(100)) },
         QuotaChange { give_back: 20, grant: 1_000_000_000_000, ..lease },
         QuotaChange { grant: -999_999_999_900, ..lease },
-        QuotaChange::new(START.saturating_add(Duration::from_secs(60)), 100),
+        QuotaChange::new(START.saturating_add(Duration::from_secs(60)), None),
         QuotaChange { give_back: 5, ..lease },
     ] {
         let after = change.apply(expected);

@@ -19,8 +19,8 @@ pub struct QuotaRow {
 pub struct QuotaChange {
     /// The beginning of the present period.
     pub period: Timestamp,
-    /// The limit that applies to the subject in this period.
-    pub limit: u64,
+    /// The limit that applies to the subject in this period, if it is known to whoever asks.
+    pub limit: Option<u64>,
     /// Cost to count in any case.
     pub spend: u64,
     /// Leased in this period and not used.
@@ -34,7 +34,7 @@ pub struct QuotaChange {
 }
 
 impl QuotaChange {
-    pub(crate) fn new(period: Timestamp, limit: u64) -> Self {
+    pub(crate) fn new(period: Timestamp, limit: Option<u64>) -> Self {
         Self { period, limit, spend: 0, give_back: 0, grant: 0, least: 0, most: 0 }
     }
 
@@ -48,13 +48,15 @@ impl QuotaChange {
         if row.period == self.period {
             row.used = row.used.saturating_sub(self.give_back);
         } else if row.period < self.period {
-            row.granted = row.granted.saturating_sub(row.used.saturating_sub(row.limit));
+            // Without a limit it is not known what was spent of it.
+            let beyond = if row.limit > 0 { row.used.saturating_sub(row.limit) } else { 0 };
+            row.granted = row.granted.saturating_sub(beyond);
             (row.period, row.used, row.limit) = (self.period, 0, 0);
         }
-        row.limit = row.limit.max(self.limit);
+        row.limit = row.limit.max(self.limit.unwrap_or(0));
         row.used = row.used.saturating_add(self.spend).min(HIGHEST);
         row.granted = row.granted.saturating_add_signed(self.grant).min(HIGHEST);
-        let left = row.left(self.limit);
+        let left = row.left(self.limit.unwrap_or(row.limit));
         let leased = if self.least <= left { (left / SHARE).max(self.least).min(self.most) } else { 0 };
         row.used += leased;
         (row, leased)
@@ -100,7 +102,7 @@ mod tests {
             (0, 1_001, 2_000, 0),
             (0, 0, 0, 0),
         ] {
-            let change = QuotaChange { least, most, ..QuotaChange::new(at(7), 1_000) };
+            let change = QuotaChange { least, most, ..QuotaChange::new(at(7), Some(1_000)) };
             let (after, found) = change.apply(Some(row(7, used, 0)));
             assert_eq!((found, after.used), (leased, used + leased), "{used} used, {least} to {most}");
         }
@@ -116,13 +118,13 @@ mod tests {
             // A process whose clock is behind counts in the period that others have begun.
             (row(7, 400, 50), 6, row(7, 400, 50)),
         ] {
-            assert_eq!(QuotaChange::new(at(period), 1_000).apply(Some(before)).0, after, "{before:?}");
+            assert_eq!(QuotaChange::new(at(period), Some(1_000)).apply(Some(before)).0, after, "{before:?}");
         }
     }
 
     #[test]
     fn what_is_given_back_belongs_to_its_period() {
-        let give_back = QuotaChange { give_back: 100, ..QuotaChange::new(at(7), 1_000) };
+        let give_back = QuotaChange { give_back: 100, ..QuotaChange::new(at(7), Some(1_000)) };
         for (before, used) in
             [(row(7, 400, 0), 300), (row(7, 50, 0), 0), (row(6, 400, 0), 0), (row(8, 400, 0), 400)]
         {
@@ -133,11 +135,11 @@ mod tests {
     #[test]
     fn grants_add_to_the_limit_and_numbers_end_somewhere() {
         let grant =
-            |grant| QuotaChange { grant, least: 1_200, most: 1_200, ..QuotaChange::new(at(7), 1_000) };
+            |grant| QuotaChange { grant, least: 1_200, most: 1_200, ..QuotaChange::new(at(7), Some(1_000)) };
         assert_eq!(grant(199).apply(None), (row(7, 0, 199), 0));
         assert_eq!(grant(200).apply(None), (row(7, 1_200, 200), 1_200));
         assert_eq!(grant(-500).apply(Some(row(7, 0, 300))).0.granted, 0);
-        let all = QuotaChange { spend: u64::MAX, grant: i64::MAX, ..QuotaChange::new(at(7), 1_000) };
+        let all = QuotaChange { spend: u64::MAX, grant: i64::MAX, ..QuotaChange::new(at(7), Some(1_000)) };
         let (full, _) = all.apply(Some(row(7, 5, 5)));
         assert_eq!((full.used, full.granted), (HIGHEST, HIGHEST));
         assert_eq!(all.apply(Some(full)).0, full);

@@ -131,6 +131,29 @@ async fn what_is_granted_is_spent_after_the_limit_and_outlasts_the_period() {
 }
 
 #[tokio::test]
+async fn a_process_that_does_not_know_the_plan_spends_nothing_of_what_was_granted() {
+    for (plan, quota, granted, spent, left) in
+        [(1_000, 10, 500, 600, "1501"), (10, 1_000, 5, 12, "14"), (10, 10, 5, 12, "14")]
+    {
+        let clock = ManualClock::starting_at("2026-02-28T12:00:00Z".parse().unwrap());
+        let limit = RateLimit::per_key("day", Quota::per_day(quota).unwrap()).charged();
+        let limit = limit.limit_for(move |_, _| NonZeroU32::new(plan));
+        let store = Arc::new(store([record(KEY, |_| {})]).await);
+        let (keys, mut stack) = process(&store, &clock, limit.clone());
+        keys.grant("day", &subject(), granted).await.unwrap();
+        assert_eq!(call(&mut stack, &format!("/{spent}")).await.status(), 200);
+        keys.flush().await.unwrap();
+        clock.advance(Duration::from_secs(24 * 60 * 60));
+        // Another process, where the operator grants and resets, and no request comes.
+        let (operator, _) = process(&store, &clock, limit);
+        operator.forget(&subject()).await.unwrap();
+        operator.grant("day", &subject(), 1).await.unwrap();
+        operator.flush().await.unwrap();
+        assert_eq!(fields(&call(&mut stack, "/0").await, THREE)[1], left, "plan {plan}, quota {quota}");
+    }
+}
+
+#[tokio::test]
 async fn a_charge_counts_past_the_limit() {
     let clock = ManualClock::starting_at(START);
     let limit = RateLimit::per_key("day", Quota::per_day(1_000).unwrap()).charged();

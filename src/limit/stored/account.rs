@@ -72,12 +72,19 @@ impl Account {
     }
 
     /// Takes note of what the store has answered, with what it leased.
-    pub(super) fn learn(&mut self, row: QuotaRow, leased: u64, quota: Quota, demand: Demand) {
+    pub(super) fn learn(
+        &mut self,
+        row: QuotaRow,
+        leased: u64,
+        quota: Quota,
+        limit: Option<NonZeroU32>,
+        demand: Demand,
+    ) {
         if self.period != Some(row.period) {
             (self.units, self.period) = (0, Some(row.period));
         }
         self.units = self.units.saturating_add(leased);
-        self.limit = Some(quota.limit());
+        self.limit = limit;
         self.left = row.left(quota.limit().get().into());
         self.granted = row.granted;
         let is_denied = self.units < demand.cost.into();

@@ -117,12 +117,12 @@ impl Shared {
         let change = QuotaChange {
             least: demand.cost.into(),
             most: (limit / LEASES).max(demand.cost.into()),
-            ..change_of(&grasp, quota, period)
+            ..change_of(&grasp, Some(quota.limit()), period)
         };
         let telling = async move {
             let (row, leased) = self.tell(&subject, &change).await.map_err(|error| self.failed(&error))?;
             let mut state = grasp.account();
-            state.learn(row, leased, quota, demand);
+            state.learn(row, leased, quota, Some(quota.limit()), demand);
             let decision = state.decide(quota, period, demand);
             let decision = decision.unwrap_or_else(|| state.deny(quota, period, demand));
             drop(state);
@@ -132,24 +132,26 @@ impl Shared {
         finish(telling).await.unwrap_or(Err(Undecided))
     }
 
-    /// Makes a change for a subject, with what its account has to tell, and says what is left.
+    /// Makes a change for a subject, with what its account has to tell, and says what is left. The limit is that of its last
+    /// request, if there was one here.
     async fn change(
         self: &Arc<Self>,
         subject: &Subject,
-        limit_override: Option<NonZeroU32>,
+        limit: Option<NonZeroU32>,
         now: Now,
         set: impl FnOnce(&mut QuotaChange),
     ) -> Result<Decision, StoreError> {
-        let (quota, period) = (self.quota(limit_override), self.period(now));
+        let period = self.period(now);
         let grasp = Grasp::of(&self.account(subject), period).await;
-        let mut change = change_of(&grasp, quota, period);
+        let mut change = change_of(&grasp, limit, period);
         set(&mut change);
         let (shared, subject) = (self.clone(), subject.clone());
         let telling = async move {
             let (row, _) = shared.tell(&subject, &change).await?;
-            let nothing = Demand { limit_override, cost: 0, now, refundable: false };
+            let nothing = Demand { limit_override: limit, cost: 0, now, refundable: false };
+            let quota = shared.quota(limit.or_else(|| last_limit(row)));
             let mut state = grasp.account();
-            state.learn(row, 0, quota, nothing);
+            state.learn(row, 0, quota, limit, nothing);
             let decision = state.report(quota, period, now, Verdict::Admitted);
             drop(state);
             grasp.done();
@@ -196,9 +198,15 @@ impl Shared {
     }
 }
 
-fn change_of(grasp: &Grasp, quota: Quota, period: Period) -> QuotaChange {
+fn change_of(grasp: &Grasp, limit: Option<NonZeroU32>, period: Period) -> QuotaChange {
     let (spend, give_back) = (grasp.owed, grasp.units);
-    QuotaChange { spend, give_back, ..QuotaChange::new(period.start, quota.limit().get().into()) }
+    let limit = limit.map(|limit| limit.get().into());
+    QuotaChange { spend, give_back, ..QuotaChange::new(period.start, limit) }
+}
+
+/// The highest limit that applied in the row's period, if one is known.
+fn last_limit(row: QuotaRow) -> Option<NonZeroU32> {
+    NonZeroU32::new(u32::try_from(row.limit).unwrap_or(u32::MAX))
 }
 
 /// Ends also if whoever waits for it is dropped: a client that hangs up while the store is asked would cost a lease. Needs
@@ -258,7 +266,8 @@ impl Limit for StoredLimiter {
     fn look(&self, subject: &Subject, limit_override: Option<NonZeroU32>, now: Now) -> Answering<Decision> {
         let (shared, subject) = (self.0.clone(), subject.clone());
         Box::pin(async move {
-            let looked = shared.change(&subject, limit_override, now, |_| {}).await;
+            let limit = shared.quota(limit_override).limit();
+            let looked = shared.change(&subject, Some(limit), now, |_| {}).await;
             looked.map_err(|error| shared.failed(&error))
         })
     }
