@@ -144,4 +144,32 @@ mod tests {
         assert_eq!((full.used, full.granted), (HIGHEST, HIGHEST));
         assert_eq!(all.apply(Some(full)).0, full);
     }
+
+    /// How often the store is asked for 1000 requests, when several processes in turn use up a quota.
+    #[test]
+    fn leases_are_few() {
+        for (limit, processes, asked) in [
+            (1_000, 1, 144),
+            (1_000, 8, 144),
+            (10_000, 1, 18),
+            (10_000, 8, 18),
+            (100_000, 1, 2),
+            (100_000, 8, 2),
+        ] {
+            let (mut row, mut units, mut times) = (None, vec![0; processes], 0);
+            for process in (0..limit).map(|request| request as usize % processes) {
+                if units[process] == 0 {
+                    let change =
+                        QuotaChange { least: 1, most: limit / 100, ..QuotaChange::new(at(7), Some(limit)) };
+                    let (after, leased) = change.apply(row);
+                    (row, units[process], times) = (Some(after), leased, times + 1);
+                    if leased == 0 {
+                        break;
+                    }
+                }
+                units[process] -= 1;
+            }
+            assert_eq!(times * 1_000 / limit, asked, "{processes} processes at a limit of {limit}");
+        }
+    }
 }
