@@ -72,6 +72,15 @@ impl Decision {
         self.remaining = self.remaining.saturating_add(from).saturating_sub(to).min(self.limit());
     }
 
+    /// Whether less is left of this limit, in proportion. What is under way ends soon, so it comes last.
+    pub(crate) fn is_tighter_than(&self, other: &Self) -> bool {
+        if self.quota.is_concurrent() != other.quota.is_concurrent() {
+            return other.quota.is_concurrent();
+        }
+        let share = |one: &Self, whole: &Self| u64::from(one.remaining) * u64::from(whole.limit());
+        share(self, other) < share(other, self)
+    }
+
     /// Picks the decision that matters most: a denial before an admission, the longer wait of two denials, the
     /// smaller rest of two admissions.
     pub(crate) fn weightier(self, other: Self) -> Self {

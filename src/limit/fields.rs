@@ -34,6 +34,8 @@ pub(crate) struct Fields<'a> {
     pub(crate) category: &'a Category,
     /// Whether the draft's fields are sent as well.
     pub(crate) ietf: bool,
+    /// Further limits that the draft's fields list.
+    pub(crate) others: Vec<(&'a Decision, &'a Category)>,
 }
 
 impl Fields<'_> {
@@ -56,10 +58,26 @@ impl Fields<'_> {
             headers.remove(IETF_POLICY);
             headers.remove(IETF_STATE);
         }
-        if self.ietf {
+        if self.ietf && self.others.is_empty() {
             headers.insert(IETF_POLICY, self.policy());
             headers.insert(IETF_STATE, self.state());
+        } else if self.ietf {
+            self.write_all(headers);
         }
+    }
+
+    /// The draft's fields with an item for each limit, the tightest first.
+    #[cold]
+    fn write_all(&self, headers: &mut HeaderMap) {
+        let other = |&(decision, category)| Fields { decision, category, others: Vec::new(), ..*self };
+        let others = self.others.iter().map(other);
+        let (mut policies, mut states) = (vec![self.policy()], vec![self.state()]);
+        for fields in others {
+            policies.push(fields.policy());
+            states.push(fields.state());
+        }
+        headers.insert(IETF_POLICY, list(&policies));
+        headers.insert(IETF_STATE, list(&states));
     }
 
     fn limit(&self) -> HeaderValue {
@@ -94,6 +112,12 @@ impl Fields<'_> {
         let (r, t) = (r.format(self.decision.remaining), t.format(reset_after));
         value([&self.category.quoted, ";r=", r, ";t=", t].concat())
     }
+}
+
+/// A List of structured fields (RFC 9651 section 3.1).
+fn list(items: &[HeaderValue]) -> HeaderValue {
+    HeaderValue::from_bytes(&items.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b", "[..]))
+        .expect("items and commas are visible ASCII and spaces")
 }
 
 const SECOND: u64 = 1_000_000_000;

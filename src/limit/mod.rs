@@ -76,7 +76,8 @@
 //! ([unless they may](crate::manage::KeyManager::with_metadata_of_callers)), and a key has those of the key that makes it.
 //!
 //! They are asked one after the other. One that denies a request has those before it take it back, so for that moment two
-//! requests may deny each other; put the tightest limit first. The fields of the response tell the tightest limit.
+//! requests may deny each other; put the tightest limit first. The three fields of the response tell the limit of which
+//! least is left, in proportion, once charges are settled (requests at a time last); those of the IETF list all.
 //!
 //! # Charging for the answer
 //!

@@ -141,6 +141,8 @@ pub(super) enum Position {
 #[derive(Default)]
 pub(super) struct LimitResults {
     pub(super) reported: Option<Reported>,
+    /// What else was decided at the same position.
+    pub(super) others: Vec<Reported>,
     /// What was counted and may have to be taken back.
     pub(super) receipts: Receipts,
 }
@@ -163,15 +165,30 @@ pub(super) struct LimiterCall {
 }
 
 impl LimitResults {
-    /// Callers' limits are reported before those of addresses; among several, the tightest.
+    /// Callers' limits are told, and else those of addresses, which a layer of their own may have.
     #[inline]
     pub(super) fn report(&mut self, new: Reported) {
-        let is_looser = self.reported.as_ref().is_some_and(|reported| {
-            reported.position == new.position
-                && reported.decision.weightier(new.decision) == reported.decision
-        });
-        if !is_looser {
-            self.reported = Some(new);
+        match &self.reported {
+            Some(reported) if reported.position == new.position => self.others.push(new),
+            Some(_) => {
+                self.others.clear();
+                self.reported = Some(new);
+            }
+            None => self.reported = Some(new),
         }
+    }
+
+    /// Once what each has counted is settled. The others stay in their order.
+    #[cold]
+    pub(super) fn put_tightest_first(&mut self) {
+        let Some(first) = self.reported.take() else { return };
+        self.others.insert(0, first);
+        let mut tightest = 0;
+        for (index, other) in self.others.iter().enumerate() {
+            if other.decision.is_tighter_than(&self.others[tightest].decision) {
+                tightest = index;
+            }
+        }
+        self.reported = Some(self.others.remove(tightest));
     }
 }

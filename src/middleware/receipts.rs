@@ -7,7 +7,7 @@ use http::{Extensions, HeaderMap, StatusCode};
 use super::facts::Position;
 use super::limit_rule::Settlement;
 use crate::clock::{Clock, Now};
-use crate::limit::{Account, Charge, Decision, InFlight, Permit, RateLimiter};
+use crate::limit::{Account, Charge, InFlight, Permit, RateLimiter};
 
 /// What may have to be taken back, or charged.
 #[derive(Default)]
@@ -92,25 +92,21 @@ impl Receipts {
         here.into_iter().for_each(Receipt::take_back);
     }
 
-    /// Takes back and charges what the response says, and changes the decision that is reported accordingly.
+    /// Takes back and charges what the response says. `report` learns which cost has become which.
     #[cold]
     pub(super) fn settle(
         &mut self,
         status: StatusCode,
         headers: &HeaderMap,
         now: Now,
-        mut reported: Option<(&mut Decision, &Arc<dyn RateLimiter>)>,
+        mut report: impl FnMut(&Arc<dyn RateLimiter>, u32, u32),
     ) {
         // A closure that panics leaves everything as it would be without a response.
         self.0.iter_mut().for_each(|receipt| receipt.ask(status, headers));
         let added = self.close_charge();
         for receipt in self.0.drain(..) {
             let cost = receipt.cost_after(added);
-            if let Some((decision, counts)) = &mut reported {
-                if Arc::ptr_eq(&receipt.counts, counts) {
-                    decision.change_cost(receipt.cost, cost);
-                }
-            }
+            report(&receipt.counts, receipt.cost, cost);
             receipt.settle(cost, now);
         }
     }

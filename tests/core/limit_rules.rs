@@ -445,6 +445,37 @@ async fn the_operator_lets_a_caller_in_at_once() {
 }
 
 #[tokio::test]
+async fn the_three_fields_tell_the_tightest_limit_and_those_of_the_ietf_all() {
+    let clock = ManualClock::starting_at(START);
+    let rules = [
+        RateLimit::per_key("requests", per_minute(1_000)),
+        RateLimit::per_organization("tokens", per_minute(100_000)).charged(),
+        RateLimit::per_key("at a time", Quota::concurrent(5).unwrap()),
+        RateLimit::per_key("trial", per_minute(1)).shadow(),
+    ];
+    let keys = keys(&clock, |keys| keys.limits(rules).ietf_rate_limit_fields()).await;
+    let mut stack = stack(&keys, CHARGING);
+    for (path, limit, remaining, states) in [
+        ("/50000", "100000", "50000", r#""tokens";r=50000;t=61, "requests";r=999;t=61, "at a time";r=4"#),
+        ("/49990", "100000", "10", r#""tokens";r=10;t=61, "requests";r=998;t=61, "at a time";r=4"#),
+        // One that is denied is told alone: the others have taken it back.
+        ("/10", "100000", "0", r#""tokens";r=0;t=61, "requests";r=997;t=61, "at a time";r=4"#),
+        ("/0", "100000", "0", r#""tokens";r=0;t=61"#),
+    ] {
+        let response = stack.call(send(path, KEY)).await.unwrap();
+        let fields = ["x-ratelimit-limit", "x-ratelimit-remaining", "ratelimit"];
+        let fields = fields.map(|name| response.headers()[name].to_str().unwrap().to_owned());
+        assert_eq!(fields, [limit, remaining, states], "{path}");
+    }
+    clock.advance(Duration::from_secs(61));
+    let response = stack.call(send("/0", KEY)).await.unwrap();
+    assert_eq!(
+        response.headers()["ratelimit-policy"],
+        r#""requests";q=1000;w=60, "tokens";q=100000;w=60, "at a time";q=5;qu="concurrent-requests""#
+    );
+}
+
+#[tokio::test]
 async fn a_route_without_a_limit_is_not_counted() {
     let clock = ManualClock::starting_at(START);
     let rule = RateLimit::per_key("all", per_minute(1)).without_route("GET", "/limits");

@@ -337,9 +337,10 @@ impl ConnectionLike for Holding {
             let packed = command.get_packed_command();
             if packed.windows(self.text.len()).any(|part| part == self.text) {
                 let (go, goes) = oneshot::channel();
-                // Dropped, it lets the call go.
-                if let Some(waiting) = self.waiting.lock().unwrap().as_mut() {
-                    waiting.push(go);
+                match self.waiting.lock().unwrap().as_mut() {
+                    Some(waiting) => waiting.push(go),
+                    // It lets the call go.
+                    None => drop(go),
                 }
                 self.held.add_permits(1);
                 let _ = goes.await;

@@ -148,6 +148,7 @@ impl Checks {
             Ok(decision) => {
                 let reason = Reason::RateLimited(over_limit(category, decision));
                 facts.counted.reported = Some(Reported { decision, position, rule, limiter });
+                facts.counted.others.clear();
                 Some(reject(reason, position, facts))
             }
             Err(Undecided) => Some(reject(Reason::LimiterFailed(category.name.clone()), position, facts)),
@@ -196,19 +197,31 @@ impl Checks {
         status: StatusCode,
         headers: &HeaderMap,
     ) -> Option<Fields<'a>> {
-        let LimitResults { reported, receipts } = counted;
         let now = now?;
-        let Some(Reported { decision, position, rule, limiter }) = reported.as_mut() else {
-            if !receipts.is_empty() {
-                receipts.settle(status, headers, now, None);
-            }
-            return None;
-        };
-        let Limiter { category, counts, .. } = &self.limits(*position)[*rule].limiters[*limiter];
-        if !receipts.is_empty() {
-            receipts.settle(status, headers, now, Some((decision, counts)));
+        if !counted.receipts.is_empty() {
+            let LimitResults { reported, others, receipts } = counted;
+            receipts.settle(status, headers, now, |counts, from, to| {
+                let all = reported.iter_mut().chain(others.iter_mut());
+                for Reported { decision, position, rule, limiter } in all {
+                    if Arc::ptr_eq(&self.limits(*position)[*rule].limiters[*limiter].counts, counts) {
+                        decision.change_cost(from, to);
+                    }
+                }
+            });
         }
-        Some(Fields { decision, now, category, ietf: self.ietf_fields })
+        if !counted.others.is_empty() {
+            counted.put_tightest_first();
+        }
+        let LimitResults { reported, others, .. } = counted;
+        let (decision, category) = self.told(reported.as_ref()?);
+        let others = others.iter().filter(|_| self.ietf_fields).map(|other| self.told(other)).collect();
+        Some(Fields { decision, now, category, ietf: self.ietf_fields, others })
+    }
+
+    #[inline]
+    fn told<'a>(&'a self, reported: &'a Reported) -> (&'a Decision, &'a Category) {
+        let Reported { decision, position, rule, limiter } = reported;
+        (decision, &self.limits(*position)[*rule].limiters[*limiter].category)
     }
 }
 
