@@ -9,7 +9,8 @@ use std::task::Poll;
 use http::request;
 
 use super::checks::Checks;
-use super::facts::{Facts, Flow, LimiterCall, Pending, PendingLimits, Position, Stages};
+use super::facts::{Facts, Flow, LimiterCall, Pending, PendingLimits, Stages};
+use super::limit_rule::Position;
 use super::presented::Verified;
 use super::stage::access;
 use super::stage::limit::Decided;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::limit_rule::Position;
 use super::presented::{Pair, PresentedCompanion, PresentedKey, PresentedSession, Verified};
 use super::receipts::Receipts;
 use crate::clock::{Clock, Now};
@@ -126,15 +127,6 @@ impl From<Rejection> for Flow {
     fn from(rejection: Rejection) -> Self {
         Self::Rejected(rejection)
     }
-}
-
-/// Where the limits of a request stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Position {
-    /// By client address, before authentication.
-    Before,
-    /// By caller, after it.
-    After,
 }
 
 /// What the limits have decided about a request so far.

@@ -8,6 +8,15 @@ use crate::limit::{Category, ChargeFn, CostFn, LimitFn, RateLimiter, RefundFn, S
 use crate::request::RequestView;
 use crate::route::RouteTable;
 
+/// Where the limits of a request stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Position {
+    /// By client address, before authentication.
+    Before,
+    /// By caller, after it.
+    After,
+}
+
 /// A [`RateLimit`](crate::RateLimit) with its limiters.
 pub(super) struct LimitRule {
     pub(super) subject: SubjectKind,

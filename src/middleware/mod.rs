@@ -55,6 +55,7 @@ mod failed_extraction;
 mod future;
 mod layer;
 mod limit_rule;
+mod limit_settings;
 mod location;
 mod lookups;
 mod presented;

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use http::{Extensions, HeaderMap, StatusCode};
 
-use super::facts::Position;
-use super::limit_rule::Settlement;
+use super::limit_rule::{Position, Settlement};
 use crate::clock::{Clock, Now};
 use crate::limit::{Account, Charge, InFlight, Permit, RateLimiter};
 

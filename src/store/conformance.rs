@@ -8,16 +8,20 @@
 //! # });
 //! ```
 
+mod imports;
+mod quotas;
 mod tools;
 
 use std::time::Duration;
 
+use self::imports::remembers_imports_of_deleted_keys;
+use self::quotas::counts_quotas_as_one_change_each;
 use self::tools::{
     START, acme, conflicts, digest, find, find_id, full_record, get, globex, insert, join_all, list,
     next_secret, parse, peppered, record,
 };
-use super::{KeyAdministration, KeyQuery, KeySelector, QuotaChange};
-use crate::key::{Actor, Digest, KeyRecord, KeyState, KeyStatus, Mode, NextSecret, Owner, PreviousSecret};
+use super::{KeyAdministration, KeyQuery, KeySelector};
+use crate::key::{Actor, KeyRecord, KeyState, KeyStatus, Mode, NextSecret, Owner, PreviousSecret};
 use crate::scope::ScopeSet;
 
 /// Runs the whole suite, each part on an empty store from `new_store`.
@@ -42,52 +46,6 @@ pub async fn check<S: KeyAdministration>(new_store: impl AsyncFn() -> S) {
     lists_what_a_query_matches(&new_store().await).await;
     keeps_the_latest_use_or_none(&new_store().await).await;
     counts_quotas_as_one_change_each(&new_store().await).await;
-}
-
-/// If the store keeps quotas.
-async fn counts_quotas_as_one_change_each<S: KeyAdministration>(store: &S) {
-    let lease = QuotaChange { least: 1, most: 7, ..QuotaChange::new(START, Some(100)) };
-    if !store.keeps_quotas() {
-        let refused = store.change_quota("month", "other:a", &lease).await;
-        assert!(refused.is_err(), "a store that keeps no quotas must not seem to");
-        return;
-    }
-    // At once, from none.
-    let names = [("month", "other:a"), ("month", "other:A"), ("mönth '\"", "other:a"), ("", "")];
-    for (category, subject) in names {
-        let leases = join_all((0..40).map(|_| store.change_quota(category, subject, &lease)).collect()).await;
-        let leases = leases.into_iter().map(|lease| lease.expect("a change of a quota must work").1);
-        let leased: u64 = leases.sum();
-        assert_eq!(
-            leased,
-            expected_leases(&lease, 40),
-            "changes of a quota must not be lost, nor made twice"
-        );
-    }
-    // As one row, changed in the order of the changes.
-    let mut expected = None;
-    for change in [
-        QuotaChange { spend: 250, ..QuotaChange::new(START, Some(100)) },
-        QuotaChange { give_back: 20, grant: 1_000_000_000_000, ..lease },
-        QuotaChange { grant: -999_999_999_900, ..lease },
-        QuotaChange::new(START.saturating_add(Duration::from_secs(60)), None),
-        QuotaChange { give_back: 5, ..lease },
-    ] {
-        let after = change.apply(expected);
-        let found = store.change_quota("day", "key:a", &change).await.expect("a change of a quota must work");
-        assert_eq!(found, after, "a change must be that of `QuotaChange::apply`: {change:?}");
-        expected = Some(after.0);
-    }
-}
-
-/// The sum of what `times` changes lease, one after the other.
-fn expected_leases(change: &QuotaChange, times: usize) -> u64 {
-    let (mut row, mut sum) = (None, 0);
-    for _ in 0..times {
-        let (after, leased) = change.apply(row);
-        (row, sum) = (Some(after), sum + leased);
-    }
-    sum
 }
 
 async fn finds_what_was_inserted<S: KeyAdministration>(store: &S) {
@@ -359,44 +317,6 @@ async fn forgets_what_was_deleted<S: KeyAdministration>(store: &S) {
     assert!(list(store, &key.owner, None, 10).await.0.is_empty(), "nor listed");
     conflicts(store.replace(key.clone()).await, "a replace must not bring a deleted key back");
     insert(store, &key).await;
-}
-
-async fn remembers_imports_of_deleted_keys<S: KeyAdministration>(store: &S) {
-    let (key, other) = (record("key", &acme(), 0), record("other", &acme(), 1));
-    let imported =
-        async |digests: &[Digest]| store.imported_as(digests).await.expect("to ask for an import must work");
-    let remember =
-        async |id, digest| store.remember_import(id, digest).await.expect("to remember an import must work");
-    insert(store, &key).await;
-    assert_eq!(imported(&[]).await, None, "no digest was imported as no key");
-    assert_eq!(imported(&[key.digest]).await, None, "what was inserted was not imported");
-    let peppered = peppered("key", 2);
-    remember(&key.id, &key.digest).await;
-    remember(&key.id, &peppered).await;
-    remember(&other.id, &key.digest).await;
-    for digests in [&[key.digest][..], &[peppered], &[other.digest, key.digest]] {
-        let id = imported(digests).await;
-        assert_eq!(id, Some(key.id), "the first import must be remembered, by each of its digests");
-    }
-    assert!(
-        store.delete(&key.owner, &key.id).await.expect("a delete must work"),
-        "a remembered key can be deleted"
-    );
-    assert_eq!(
-        imported(&[key.digest]).await,
-        Some(key.id),
-        "an import must be remembered, also when the key is deleted"
-    );
-    assert_eq!(find_id(store, &key.id).await, None, "a remembered key must not be found");
-    assert_eq!(find(store, &key.digest).await, None, "nor by its digest");
-    assert!(list(store, &key.owner, None, 10).await.0.is_empty(), "nor listed");
-    remember(&other.id, &other.digest).await;
-
-    let forget = async || store.forget_import(&key.id).await.expect("to forget an import must work");
-    assert!(forget().await, "to forget must return whether there was something to forget");
-    assert!(!forget().await, "to forget again must return false");
-    assert_eq!(imported(&[key.digest, peppered]).await, None, "a forgotten import must not be found");
-    assert_eq!(imported(&[other.digest]).await, Some(other.id), "nor must another one be forgotten");
 }
 
 async fn lists_page_by_page<S: KeyAdministration>(store: &S) {

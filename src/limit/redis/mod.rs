@@ -6,6 +6,7 @@ mod connection;
 mod limiter;
 mod owed;
 mod script;
+mod sending;
 mod settings;
 mod shared;
 mod subject_cache;

@@ -14,10 +14,8 @@ use crate::limit::{
 };
 use crate::log;
 use crate::middleware::checks::Checks;
-use crate::middleware::facts::{
-    Facts, Flow, LimitResults, LimiterCall, Pending, PendingLimits, Position, Reported,
-};
-use crate::middleware::limit_rule::{LimitRule, Limiter};
+use crate::middleware::facts::{Facts, Flow, LimitResults, LimiterCall, Pending, PendingLimits, Reported};
+use crate::middleware::limit_rule::{LimitRule, Limiter, Position};
 use crate::rejection::{RateLimited, Reason, Rejection};
 use crate::request::RequestView;
 
