@@ -306,6 +306,31 @@ async fn a_key_is_revoked_with_what_was_made_with_it_on_demand() {
 }
 
 #[tokio::test]
+async fn a_new_key_has_the_limits_and_the_start_that_are_asked_for() {
+    let world = World::new();
+    let mut new = NewKey::new("caller").scopes(["api-keys:read", "api-keys:write"]);
+    new.limits.insert("read".into(), 100.try_into().unwrap());
+    let caller = world.manager.create(&Authority::operator(acme()), new).await.unwrap();
+    let caller = caller.secret.expose_secret();
+    for (limits, status, want) in [
+        (json!({"read": 50}), 201, json!({"read": 50})),
+        (json!({"read": 100}), 201, json!({"read": 100})),
+        (json!({"read": null}), 201, json!({"read": 100})),
+        (json!(null), 201, json!({"read": 100})),
+        (json!({"read": 101}), 403, Value::Null),
+        (json!({"write": 1}), 403, Value::Null),
+    ] {
+        let start = "2024-01-01T00:00:00Z";
+        let body = json!({"name": "CI", "scopes": [], "limits": limits.clone(), "notBefore": start});
+        let made = world.post(caller, body).await;
+        assert_eq!(made.status, status, "{limits}");
+        let made = made.json();
+        assert_eq!(made["limits"], want, "{limits}");
+        assert_eq!(made["notBefore"] == json!(start), status == 201, "{made}");
+    }
+}
+
+#[tokio::test]
 async fn a_key_is_made_listed_used_and_revoked() {
     let world = World::new();
     let caller = world.caller().await;
@@ -505,7 +530,8 @@ async fn bad_bodies_are_400_with_every_fault_and_nothing_is_stored() {
         (r#"{"name":"CI","scopes":[],"allowed_addresses":["::1"]}"#, &["allowed_addresses"]),
         (r#"{"name":"CI","scopes":[],"id":"k1"}"#, &["id"]),
         (r#"{"name":"CI","scopes":[],"mode":"live","owner":"globex"}"#, &["mode", "owner"]),
-        (r#"{"name":"CI","scopes":[],"limits":{"read":9},"key":"wfk_x"}"#, &["limits", "key"]),
+        (r#"{"name":"CI","scopes":[],"limits":{"read":0},"key":"wfk_x"}"#, &["key", "limits"]),
+        (r#"{"name":"CI","scopes":[],"notBefore":"soon"}"#, &["notBefore"]),
         (r#"{"name":"CI","scopes":[],"metadata":"pro"}"#, &["metadata"]),
         (r#"{"name":"CI","scopes":[],"Name":"CI","expires_at":null}"#, &["Name", "expires_at"]),
         (r#"{"name":7,"scopes":[],"status":"active"}"#, &["status", "name"]),

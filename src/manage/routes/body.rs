@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -111,16 +112,13 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// The members of a new key.
-const OF_A_NEW_KEY: [&str; 5] = ["name", "scopes", "expiresAt", "allowedAddresses", "metadata"];
-
-/// The members that an update can change.
-const CHANGEABLE: [&str; 7] =
+/// The members of a new key, which an update can change.
+const MEMBERS: [&str; 7] =
     ["name", "scopes", "expiresAt", "notBefore", "limits", "allowedAddresses", "metadata"];
 
 /// Reads every member, so that the client learns of all faults together.
 fn parse(members: &[(String, Value)]) -> Result<NewKey, Vec<FieldError>> {
-    let mut faults = unexpected(members, "is not a member of a new key", &OF_A_NEW_KEY);
+    let mut faults = unexpected(members, "is not a member of a new key", &MEMBERS);
     for required in ["name", "scopes"] {
         if !members.iter().any(|(name, _)| name == required) {
             faults.push(FieldError::new(required, "is required"));
@@ -132,6 +130,8 @@ fn parse(members: &[(String, Value)]) -> Result<NewKey, Vec<FieldError>> {
             "name" => text(value).map(|name| key.name = name.to_owned()),
             "scopes" => scopes(value).map(|scopes| key.scopes = scopes),
             "expiresAt" => instant(value).map(|end| key.expires_at = end),
+            "notBefore" => instant(value).map(|start| key.not_before = start),
+            "limits" => new_limits(value).map(|limits| key.limits = limits),
             "allowedAddresses" => networks(value).map(|networks| key.allowed_addresses = networks),
             "metadata" => metadata(value).map(|metadata| key.metadata = metadata),
             _ => Ok(()),
@@ -142,7 +142,7 @@ fn parse(members: &[(String, Value)]) -> Result<NewKey, Vec<FieldError>> {
 }
 
 fn parse_change(members: &[(String, Value)]) -> Result<KeyChange, Vec<FieldError>> {
-    let mut faults = unexpected(members, "is not a member that can be changed", &CHANGEABLE);
+    let mut faults = unexpected(members, "is not a member that can be changed", &MEMBERS);
     let mut change = KeyChange::new();
     for (name, value) in members {
         let read = match name.as_str() {
@@ -247,6 +247,12 @@ fn scopes(value: &Value) -> Result<ScopeSet, &'static str> {
 
 /// Limits by category; `None` for one that is not to be, or in place of all of them.
 type Limits = BTreeMap<String, Option<u32>>;
+
+/// Those of a new key, which has none to remove.
+fn new_limits(value: &Value) -> Result<BTreeMap<String, NonZeroU32>, &'static str> {
+    let limits = limits(value)?.unwrap_or_default().into_iter();
+    Ok(limits.filter_map(|(category, limit)| Some((category, NonZeroU32::new(limit?)?))).collect())
+}
 
 fn limits(value: &Value) -> Result<Option<Limits>, &'static str> {
     let limit = |(category, limit): (&String, &Value)| {

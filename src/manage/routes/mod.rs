@@ -31,7 +31,7 @@ use crate::request::RequestView;
 /// | route | does | action |
 /// |---|---|---|
 /// | `GET /?limit=&cursor=&olderThanDays=&expiresWithinDays=&unusedForDays=&createdBy=&status=&scope=&namePrefix=` | lists keys, oldest first, 100 at a time | [`Read`](KeyAction::Read) |
-/// | `POST /` with `{"name": …, "scopes": […], "expiresAt": …, "allowedAddresses": […], "metadata": {…}}` | creates a key; 201, with `key` | [`Create`](KeyAction::Create) |
+/// | `POST /` with `{"name": …, "scopes": […], "expiresAt": …, "notBefore": …, "limits": {…}, "allowedAddresses": […], "metadata": {…}}` | creates a key; 201, with `key` | [`Create`](KeyAction::Create) |
 /// | `GET /{id}` | one key, also a revoked one | [`Read`](KeyAction::Read) |
 /// | `PATCH /{id}` with what changes of `name`, `scopes`, `expiresAt`, `notBefore`, `limits`, `allowedAddresses`, `metadata` | [updates](KeyManager::update) a key | [`Update`](KeyAction::Update) |
 /// | `POST /{id}/rotate` | gives a key a new secret; 200, with `key` | [`Rotate`](KeyAction::Rotate) |
@@ -58,16 +58,15 @@ use crate::request::RequestView;
 /// 3. An identifier that is malformed, unknown, or of another owner gets the same 404. So does a revoked key, unless
 ///    it is to be deleted.
 /// 4. A body is one JSON object of at most 16 KiB, sent as `application/json`. For a new key `name` and `scopes` are
-///    required; `expiresAt` (RFC 3339), `allowedAddresses` (networks, such as `192.0.2.0/24`) and `metadata` (an object
-///    of at most 4 KiB) are optional. An unknown or repeated member, or one of a wrong type, gets a 400 that lists every
+///    required; `expiresAt` and `notBefore` (RFC 3339), `limits` (requests in a window, by category), `allowedAddresses`
+///    (networks, such as `192.0.2.0/24`) and `metadata` (an object of at most 4 KiB) are optional. An unknown or repeated member, or one of a wrong type, gets a 400 that lists every
 ///    fault, and nothing is stored.
 /// 5. A caller whose key expires or is revoked while the body is being sent gets no new key: 403.
 /// 6. `allowedAddresses` is `null` for a key that may be used from any address. A new key without it gets those of
 ///    the caller's key.
 /// 7. No response may be cached.
-/// 8. `PATCH` takes a merge patch (RFC 7396), also as `application/merge-patch+json`. Beside the members of a new key it
-///    may have `notBefore` and `limits` (requests in a window, by category). What it does not name stays;
-///    `null` removes an instant, a limit, all limits, all restrictions to addresses, or metadata, whole or a member;
+/// 8. `PATCH` takes a merge patch (RFC 7396), also as `application/merge-patch+json`, with the members of a new key. What it
+///    does not name stays; `null` removes an instant, a limit, all limits, all restrictions to addresses, or metadata, whole or a member;
 ///    scopes and networks are replaced as a whole.
 /// 9. `GET` and `PATCH` of one key send its version as `ETag`. `PATCH` with `If-Match` (RFC 9110 section 13.1.1), one
 ///    tag, gets 412 if the key was changed meanwhile.
