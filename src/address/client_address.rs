@@ -40,8 +40,9 @@ impl fmt::Debug for ClientAddress {
 /// 1. It is the address of the connection's peer, unless the peer is a configured proxy. By default there is none, so
 ///    no header field is read.
 /// 2. Behind a proxy, `X-Forwarded-For` is read from its right end, where the nearest proxy wrote: the first address
-///    that is not a proxy's is the client's. Text written by the client is further left. If so configured, one field
-///    with one address is read instead, which the proxy must overwrite; or the first existing one of several fields.
+///    that is not a proxy's is the client's. Text written by the client is further left. If so configured, `Forwarded`
+///    (RFC 7239) is read in the same way instead; or one field with one address, which the proxy must overwrite; or the
+///    first existing one of several fields.
 /// 3. If the field is missing, has no client, or cannot be parsed up to the client, the client is unknown. For
 ///    [counting](Self::find), the peer's address then stands for all of its clients: they share a limit, and none
 ///    escapes it. Checks that need the [exact](Self::find_exact) address get none.
@@ -83,10 +84,12 @@ pub struct ClientAddressSource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Field {
     ForwardedFor,
+    Forwarded,
     Single(HeaderName),
 }
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static FORWARDED: HeaderName = http::header::FORWARDED;
 
 impl ClientAddressSource {
     /// Uses the address of the connection's peer, a [`PeerAddress`](super::PeerAddress). No header field is read.
@@ -109,6 +112,26 @@ impl ClientAddressSource {
             }
         }
         source
+    }
+
+    /// Uses the `for` of `Forwarded` (RFC 7239), from its right end, if the peer is one of `proxies`. A client that a proxy
+    /// does not name (`unknown`, `_hidden`) is unknown.
+    ///
+    /// ```
+    /// use http::HeaderMap;
+    /// use tower_api_keys::address::ClientAddressSource;
+    ///
+    /// let source = ClientAddressSource::forwarded(["10.0.0.0/8"]);
+    /// let mut headers = HeaderMap::new();
+    /// headers.insert("forwarded", r#"for=1.1.1.1, for="[2001:db8::5]:4711";proto=https, for=10.0.0.2"#.parse()?);
+    /// assert_eq!(source.find_exact("10.0.0.1".parse()?, &headers), Some("2001:db8::5".parse()?));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn forwarded<P>(proxies: P) -> Self
+    where
+        P: IntoIterator<Item: AsRef<str>>,
+    {
+        Self { fields: vec![Field::Forwarded], ..Self::forwarded_for(proxies) }
     }
 
     /// Uses a field with one address, such as `x-real-ip` or `cf-connecting-ip`, if the peer is one of `proxies`. The
@@ -227,7 +250,8 @@ impl ClientAddressSource {
 
     fn behind_proxy(&self, headers: &HeaderMap) -> Option<IpAddr> {
         match self.fields.iter().find(|field| headers.contains_key(field.name()))? {
-            Field::ForwardedFor => self.rightmost_client(headers),
+            Field::ForwardedFor => self.rightmost_client(headers, &FORWARDED_FOR, address),
+            Field::Forwarded => self.rightmost_client(headers, &FORWARDED, forwarded_for),
             Field::Single(name) => {
                 let mut values = headers.get_all(name).iter();
                 let only = values.next().filter(|_| values.next().is_none())?;
@@ -236,8 +260,14 @@ impl ClientAddressSource {
         }
     }
 
-    fn rightmost_client(&self, headers: &HeaderMap) -> Option<IpAddr> {
-        for line in headers.get_all(&FORWARDED_FOR).iter().rev() {
+    fn rightmost_client(
+        &self,
+        headers: &HeaderMap,
+        name: &HeaderName,
+        address: fn(&str) -> Option<IpAddr>,
+    ) -> Option<IpAddr> {
+        for line in headers.get_all(name).iter().rev() {
+            // A comma in quotes is taken for the end of an element, too: neither part of one parses then.
             for element in text(line)?.rsplit(',') {
                 let address = address(element)?;
                 if !self.is_proxy(address) {
@@ -268,6 +298,7 @@ impl Field {
     fn name(&self) -> &HeaderName {
         match self {
             Self::ForwardedFor => &FORWARDED_FOR,
+            Self::Forwarded => &FORWARDED,
             Self::Single(name) => name,
         }
     }
@@ -293,4 +324,84 @@ fn address(element: &str) -> Option<IpAddr> {
         .ok()
         .or_else(|| element.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
         .or_else(unbracketed)
+}
+
+/// The node of the only `for` in an element such as `for="[2001:db8::1]:80";proto=https` (RFC 7239 section 4).
+fn forwarded_for(element: &str) -> Option<IpAddr> {
+    let mut node = None;
+    for pair in element.split(';') {
+        let (name, value) = pair.trim_matches([' ', '\t']).split_once('=')?;
+        let value = match value.strip_prefix('"') {
+            Some(quoted) => quoted.strip_suffix('"').filter(|text| !text.contains(['"', '\\']))?,
+            None => Some(value).filter(|token| !token.is_empty() && token.bytes().all(is_token))?,
+        };
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return None;
+        }
+        if name.eq_ignore_ascii_case("for") && node.replace(value).is_some() {
+            return None;
+        }
+    }
+    // An IPv6 address without brackets is not one here.
+    node.filter(|node| node.starts_with('[') || node.matches(':').count() < 2).and_then(address)
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_of_an_element_of_forwarded_is_its_only_node() {
+        for (element, want) in [
+            ("for=192.0.2.43", Some("192.0.2.43")),
+            (" For=192.0.2.43;proto=https; by=203.0.113.43 ", Some("192.0.2.43")),
+            (r#"for="192.0.2.43:47011""#, Some("192.0.2.43")),
+            (r#"proto=http;for="[2001:db8:cafe::17]""#, Some("2001:db8:cafe::17")),
+            (r#"for="[2001:db8:cafe::17]:4711""#, Some("2001:db8:cafe::17")),
+            ("for=unknown", None),
+            (r#"for="_gazonk""#, None),
+            ("for=192.0.2.43;for=192.0.2.44", None),
+            ("proto=https", None),
+            ("192.0.2.43", None),
+            ("for=", None),
+            (r#"for="192.0.2.43"#, None),
+            (r#"for=192.0.2.43""#, None),
+            (r#"for="192.0.2.43\"""#, None),
+            (r#"for=192.0.2.43;b=\"""#, None),
+            ("for=192.0.2.43;", None),
+            ("for=2001:db8::1", None),
+            (r#"for="2001:db8::1""#, None),
+            (r#"for="[192.0.2.43]""#, None),
+            ("for =192.0.2.43", None),
+            ("", None),
+        ] {
+            assert_eq!(forwarded_for(element), want.map(|address| address.parse().unwrap()), "{element}");
+        }
+    }
+
+    #[test]
+    fn no_text_of_a_client_in_forwarded_becomes_its_address() {
+        let source = ClientAddressSource::forwarded(["10.0.0.0/8"]);
+        for (line, want) in [
+            ("for=6.6.6.6, for=203.0.113.9", Some("203.0.113.9")),
+            (r#"for="6.6.6.6, for=203.0.113.9"#, Some("203.0.113.9")),
+            (r#"for=203.0.113.9;host="a, for=6.6.6.6""#, None),
+            (r#"for=203.0.113.9;host="a, for=6.6.6.6;b=c""#, None),
+            (r#"for=203.0.113.9;host="a, for=6.6.6.6;b=\"""#, None),
+            ("for=203.0.113.9, for=10.0.0.3", Some("203.0.113.9")),
+            ("for=203.0.113.9, for=unknown", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("forwarded", line.parse().unwrap());
+            // Not read: it is another field's turn.
+            headers.insert("x-forwarded-for", "7.7.7.7".parse().unwrap());
+            let client = source.find_exact("10.0.0.1".parse().unwrap(), &headers);
+            assert_eq!(client, want.map(|address| address.parse().unwrap()), "{line}");
+        }
+    }
 }
