@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use super::{Credential, MalformedCredential};
+use super::MalformedCredential;
 
 /// The credential after `scheme` in the field `Authorization`; `None` if the field is missing or has another scheme.
 ///
@@ -12,6 +12,7 @@ use super::{Credential, MalformedCredential};
 pub(super) fn credential<'r>(
     headers: &'r HeaderMap,
     scheme: &str,
+    max_length: usize,
 ) -> Result<Option<&'r str>, MalformedCredential> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -30,7 +31,7 @@ pub(super) fn credential<'r>(
         Some(b'\t') => return Err(MalformedCredential::Scheme),
         Some(_) => return Ok(None),
     }
-    if value.len() > Credential::MAX_LENGTH {
+    if value.len() > max_length {
         return Err(MalformedCredential::TooLong);
     }
     let credential = rest.trim_ascii_start();
@@ -48,13 +49,14 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::credential::Credential;
 
     fn basic(values: &[&[u8]]) -> Result<Option<String>, MalformedCredential> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
         }
-        credential(&headers, "Basic").map(|found| found.map(str::to_owned))
+        credential(&headers, "Basic", Credential::MAX_LENGTH).map(|found| found.map(str::to_owned))
     }
 
     #[test]

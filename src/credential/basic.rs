@@ -119,7 +119,7 @@ impl BasicKey {
 
 impl CredentialExtractor for BasicKey {
     fn extract<'r>(&self, request: RequestView<'r>) -> Extracted<'r> {
-        match credential(request.headers, "Basic") {
+        match credential(request.headers, "Basic", Credential::MAX_LENGTH) {
             Ok(None) => Extracted::Absent,
             Ok(Some(encoded)) => match self.read(encoded) {
                 Ok(credential) => Extracted::Found(credential),

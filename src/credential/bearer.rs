@@ -30,12 +30,13 @@ use crate::key::KeyFormat;
 pub struct BearerKey {
     formats: Formats,
     or_session: bool,
+    max_length: usize,
 }
 
 impl BearerKey {
     /// Accepts keys of `format`.
     pub fn new(format: KeyFormat) -> Self {
-        Self { formats: Formats::one(format), or_session: false }
+        Self { formats: Formats::one(format), or_session: false, max_length: Credential::MAX_LENGTH }
     }
 
     /// Treats every bearer token without a key prefix as a [session](crate::identity) token.
@@ -47,6 +48,13 @@ impl BearerKey {
         Self { or_session: true, ..self }
     }
 
+    /// Accepts session tokens of so many bytes, with the scheme before them, in place of [4096](Credential::MAX_LENGTH): those
+    /// of identity providers have up to some 10 000. The server has to accept such fields, too.
+    #[must_use]
+    pub fn with_max_length(self, bytes: usize) -> Self {
+        Self { max_length: bytes, ..self }
+    }
+
     /// Also accepts keys of this format, such as a previous one. No text may be a key of both formats.
     #[must_use]
     pub fn or_format(mut self, format: KeyFormat) -> Self {
@@ -56,7 +64,7 @@ impl BearerKey {
 
     /// `formats` has at least one.
     pub(crate) fn accepting(formats: Vec<KeyFormat>) -> Self {
-        Self { formats: Formats::several(formats), or_session: false }
+        Self { formats: Formats::several(formats), or_session: false, max_length: Credential::MAX_LENGTH }
     }
 
     fn read<'r>(&self, token: &'r str) -> Result<Credential<'r>, MalformedCredential> {
@@ -73,7 +81,7 @@ impl BearerKey {
 
 impl CredentialExtractor for BearerKey {
     fn extract<'r>(&self, request: RequestView<'r>) -> Extracted<'r> {
-        match credential(request.headers, "Bearer") {
+        match credential(request.headers, "Bearer", self.max_length) {
             Ok(None) => Extracted::Absent,
             Ok(Some(token)) => match self.read(token) {
                 Ok(credential) => Extracted::Found(credential),
@@ -146,6 +154,24 @@ mod tests {
         ] {
             assert_eq!(read(&keys, token), of_keys, "{token}");
             assert_eq!(read(&both, token), of_both, "{token}");
+        }
+    }
+
+    #[test]
+    fn only_sessions_can_be_longer_where_that_is_set() {
+        let usual = BearerKey::new(KeyFormat::new("sk_").unwrap()).or_session();
+        let long = usual.clone().with_max_length(10_000);
+        for (length, of_usual, of_long) in [
+            (4_089, "session", "session"),
+            (4_090, "TooLong", "session"),
+            (9_993, "TooLong", "session"),
+            (9_994, "TooLong", "TooLong"),
+        ] {
+            let token = "x".repeat(length);
+            for (extractor, want) in [(&usual, of_usual), (&long, of_long)] {
+                assert!(read(extractor, &token).starts_with(want), "{length}");
+            }
+            assert_ne!(&read(&long, &format!("sk_{token}"))[..3], "key", "{length}");
         }
     }
 }

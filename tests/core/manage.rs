@@ -1087,7 +1087,6 @@ impl KeyAdministration for RevokesBeforeInserts {
     }
 }
 
-#[cfg(feature = "json")]
 #[tokio::test]
 async fn metadata_are_the_operators_unless_callers_set_them() {
     for callers_set_them in [false, true] {
@@ -1117,6 +1116,7 @@ async fn metadata_are_the_operators_unless_callers_set_them() {
     }
 }
 
+#[cfg(feature = "json")]
 #[tokio::test]
 async fn a_handler_reads_the_metadata_of_the_key_as_a_type_of_its_own() {
     #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
