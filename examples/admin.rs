@@ -13,7 +13,7 @@
 #![allow(clippy::print_stdout, reason = "an example writes to standard output")]
 mod support;
 
-use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
+use axum::{Json, Router, extract::State, routing::post};
 use support::{close, listen, open_store, stopped};
 use tower_api_keys::identity::{OrganizationRule, Role, Session, SystemPrincipal};
 use tower_api_keys::key::{Mode, Owner, Peppers, SecretString};
@@ -63,8 +63,7 @@ async fn leaked(
     ada: SystemPrincipal,
     State(keys): State<KeyManager>,
     text: String,
-) -> Result<Json<Vec<KeyView>>, StatusCode> {
-    let failed = |error: ManageError| error.kind().status();
-    let key = keys.find_by_text(&text).await.map_err(failed)?.ok_or(StatusCode::NOT_FOUND)?;
-    keys.revoke_with_descendants(&Authority::system(&ada, key.owner), &key.id).await.map(Json).map_err(failed)
+) -> Result<Json<Vec<KeyView>>, ManageError> {
+    let key = keys.find_by_text(&text).await?.ok_or(ManageError::NotFound)?;
+    keys.revoke_with_descendants(&Authority::system(&ada, key.owner), &key.id).await.map(Json)
 }

@@ -2,17 +2,19 @@
 //! [`InFlight`].
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
 use http::request::Parts;
+use http::{Request, StatusCode};
 
 use crate::identity::{Authentication, Caller, OrganizationPrincipal, Principal, SystemPrincipal};
 use crate::limit::{Charge, InFlight};
+use crate::manage::{FailedCall, ManageError};
 use crate::middleware::FailedExtraction;
-use crate::rejection::{ErrorKind, ProblemDetails, Reason, Rejection, reject};
+use crate::rejection::{ErrorFormat, ErrorKind, ProblemDetails, Reason, Rejection, reject};
 use crate::request::RequestView;
 
 /// There is no [`Principal`], [`Charge`] or [`InFlight`] for a handler. The response has the assembly's format of errors: 500 if the layers do
@@ -54,6 +56,36 @@ impl IntoResponse for ArgumentRejection {
             failed.rejection.kind().status().into_response()
         };
         response.extensions_mut().insert(failed);
+        response
+    }
+}
+
+impl IntoResponse for ManageError {
+    /// A handler can return it. The response is that of the assembly's format, where [`ApiKeys::layer`] stands outside, and else
+    /// problem details. The request that the format sees has its identifier, and nothing else of the head.
+    ///
+    /// ```
+    /// use axum::Json;
+    /// use axum::extract::{Path, State};
+    /// use tower_api_keys::key::KeyId;
+    /// use tower_api_keys::manage::{Authority, KeyManager, KeyView, ManageError};
+    /// use tower_api_keys::Principal;
+    ///
+    /// async fn revoke(
+    ///     caller: Principal,
+    ///     State(keys): State<KeyManager>,
+    ///     Path(id): Path<KeyId>,
+    /// ) -> Result<Json<KeyView>, ManageError> {
+    ///     keys.revoke(&Authority::principal(&caller), &id).await.map(Json)
+    /// }
+    /// ```
+    ///
+    /// [`ApiKeys::layer`]: crate::ApiKeys::layer
+    fn into_response(self) -> Response {
+        let request = Request::new(());
+        let mut response: Response<Body> =
+            ProblemDetails.error(&self.to_api_error(RequestView::of(&request)));
+        response.extensions_mut().insert(FailedCall(Arc::new(self)));
         response
     }
 }

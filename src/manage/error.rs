@@ -1,11 +1,17 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
+#[cfg(feature = "axum")]
+use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::key::KeyId;
+#[cfg(feature = "axum")]
+use crate::rejection::ApiError;
 use crate::rejection::{ErrorKind, FieldError};
+#[cfg(feature = "axum")]
+use crate::request::RequestView;
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::StoreError;
 
@@ -115,6 +121,32 @@ impl ManageError {
         }
     }
 }
+
+#[cfg(feature = "axum")]
+impl ManageError {
+    /// What clients learn of it.
+    pub(crate) fn to_api_error<'e>(&'e self, request: RequestView<'e>) -> ApiError<'e> {
+        let kind = self.kind();
+        let fields: &[FieldError] = match self {
+            Self::Invalid(fields) => fields,
+            _ => &[],
+        };
+        let (code, message) = match self {
+            Self::Forbidden(forbidden) => (forbidden.code(), format!("Not allowed: {forbidden}.").into()),
+            Self::NotFound => (kind.code(), "There is no such key.".into()),
+            Self::Store(_) | Self::Randomness(_) => {
+                (kind.code(), "Keys can't be managed right now. Try again.".into())
+            }
+            _ => (kind.code(), Cow::Borrowed(kind.message())),
+        };
+        ApiError::new(kind, code, message, fields, request)
+    }
+}
+
+/// A call of a handler that failed, on its way to the error format: in the extensions of the handler's response.
+#[cfg(feature = "axum")]
+#[derive(Clone, Debug)]
+pub(crate) struct FailedCall(pub(crate) Arc<ManageError>);
 
 impl Forbidden {
     /// A stable text, such as `scopes_exceed_own`: lower-case letters and `_`.

@@ -131,6 +131,8 @@ mod view;
 pub(crate) use audit::AuditSink;
 pub use audit::{AuditEvent, KeyAction};
 pub use authority::Authority;
+#[cfg(feature = "axum")]
+pub(crate) use error::FailedCall;
 pub use error::{Forbidden, ManageError};
 pub use key_change::KeyChange;
 pub use manager::KeyManager;

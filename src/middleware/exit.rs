@@ -10,6 +10,10 @@ use super::facts::{Facts, LimitResults};
 use super::failed_extraction::FailedExtraction;
 use crate::clock::Now;
 use crate::identity::Principal;
+#[cfg(feature = "axum")]
+use crate::manage::ManageError;
+#[cfg(feature = "axum")]
+use crate::number::{number, whole_seconds};
 use crate::outcome::Metered;
 use crate::rejection::{ErrorFormat, Rejection, reject as response_to};
 use crate::request::{RequestId, RequestView, X_REQUEST_ID};
@@ -75,6 +79,11 @@ impl<F> Exit<F> {
                 response.extensions_mut().insert(failed.rejection);
             }
         }
+        #[cfg(feature = "axum")]
+        if let Some(failed) = FailedExtraction::take_call(response) {
+            let id = self.extras.as_ref().and_then(|extras| extras.request_id.as_ref());
+            *response = failed_call(&failed, errors, id);
+        }
         let status = response.status();
         if let Some(fields) = checks.settle(&mut self.counted, self.now, status, response.headers()) {
             fields.write(response.headers_mut(), self.is_outer);
@@ -103,6 +112,27 @@ impl<F> Exit<F> {
             }
         }
     }
+}
+
+/// The response to a handler that returned the error of a management call.
+#[cfg(feature = "axum")]
+#[cold]
+fn failed_call<F, B>(error: &ManageError, errors: &F, id: Option<&RequestId>) -> Response<B>
+where
+    F: ErrorFormat<B>,
+{
+    let mut request = http::Request::new(());
+    if let Some(id) = id {
+        request.extensions_mut().insert(id.clone());
+    }
+    let error = error.to_api_error(RequestView::of(&request));
+    let mut response = errors.error(&error);
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(delay) = error.retry_after() {
+        headers.insert(http::header::RETRY_AFTER, number(whole_seconds(delay)));
+    }
+    response
 }
 
 impl Extras {

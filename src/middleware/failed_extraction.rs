@@ -6,6 +6,8 @@ use http::{Extensions, HeaderMap, Method, Response, Uri};
 
 #[cfg(feature = "axum")]
 use crate::identity::Authentication;
+#[cfg(feature = "axum")]
+use crate::manage::{FailedCall, ManageError};
 use crate::rejection::Rejection;
 use crate::request::RequestView;
 
@@ -49,6 +51,16 @@ impl FailedExtraction {
             return None;
         }
         response.extensions_mut().remove()
+    }
+
+    /// The failed management call that a handler has returned.
+    #[cfg(feature = "axum")]
+    #[inline]
+    pub(super) fn take_call<B>(response: &mut Response<B>) -> Option<Arc<ManageError>> {
+        if response.extensions().is_empty() {
+            return None;
+        }
+        response.extensions_mut().remove().map(|FailedCall(error)| error)
     }
 
     pub(crate) fn request(&self) -> RequestView<'_> {

@@ -22,7 +22,7 @@ pub(crate) use self::whoami::whoami;
 use super::{Authority, Forbidden, KeyAction, KeyManager, KeyView, ManageError};
 use crate::identity::{Authentication, Principal, SystemPrincipal};
 use crate::key::{KeyId, Owner};
-use crate::rejection::{ApiError, ErrorFormat, FieldError, Reason, Rejection, Success, log};
+use crate::rejection::{ErrorFormat, Reason, Rejection, Success, log};
 use crate::request::RequestView;
 
 /// Serves a [`KeyManager`] over HTTP. [`ApiKeys::key_routes`](crate::ApiKeys::key_routes) makes the routes of an
@@ -193,23 +193,7 @@ impl<F: ErrorFormat<Body>> Routes<F> {
     }
 
     fn fail(&self, head: &Head, error: &ManageError) -> Response {
-        let request = RequestView::of_parts(head);
-        let kind = error.kind();
-        let fields: &[FieldError] = match error {
-            ManageError::Invalid(fields) => fields,
-            _ => &[],
-        };
-        let (code, message) = match error {
-            ManageError::Forbidden(forbidden) => {
-                (forbidden.code(), format!("Not allowed: {forbidden}.").into())
-            }
-            ManageError::NotFound => (kind.code(), "There is no such key.".into()),
-            ManageError::Store(_) | ManageError::Randomness(_) => {
-                (kind.code(), "Keys can't be managed right now. Try again.".into())
-            }
-            _ => (kind.code(), std::borrow::Cow::Borrowed(kind.message())),
-        };
-        self.errors.error(&ApiError::new(kind, code, message, fields, request))
+        self.errors.error(&error.to_api_error(RequestView::of_parts(head)))
     }
 
     /// The caller's authority: over the keys of the owner that it acts for, or, for staff, over those of the system.
