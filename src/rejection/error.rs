@@ -27,6 +27,7 @@ impl<'e> ApiError<'e> {
             Reason::RateLimited(_) => match reason.code() {
                 code @ "cost_exceeds_limit" => (code, COST_EXCEEDS_LIMIT),
                 code @ "credits_used_up" => (code, CREDITS_USED_UP),
+                code @ "quota_used_up" => (code, QUOTA_USED_UP),
                 code @ "concurrency_limited" => (code, CONCURRENCY_LIMITED),
                 code => (code, kind.message()),
             },
@@ -123,6 +124,7 @@ impl<'e> ApiError<'e> {
 
 const COST_EXCEEDS_LIMIT: &str =
     "The request costs more than the rate limit allows at all. Waiting does not help.";
+const QUOTA_USED_UP: &str = "The quota of this period is used up. Try again after the time in Retry-After.";
 const CREDITS_USED_UP: &str = "The credits are used up. Waiting does not help.";
 const CONCURRENCY_LIMITED: &str = "Too many requests at a time. Try again when another one is answered.";
 

@@ -91,6 +91,12 @@ fn body(error: &ApiError<'_>) -> &'static str {
             "cost_exceeds_limit",
             "The request costs more than the rate limit allows at all. Waiting does not help."
         ),
+        (ErrorKind::RateLimited, "quota_used_up") => problem!(
+            "Too Many Requests",
+            429,
+            "quota_used_up",
+            "The quota of this period is used up. Try again after the time in Retry-After."
+        ),
         (ErrorKind::RateLimited, "credits_used_up") => problem!(
             "Too Many Requests",
             429,

@@ -17,7 +17,7 @@ use crate::store::StoreError;
 /// |---|---|
 /// | [`Unauthenticated`](ErrorKind::Unauthenticated) | `credential_missing`, `credential_malformed`, `key_unknown`, `secret_mismatch`, `mode_mismatch`, `key_revoked`, `key_disabled`, `key_not_yet_valid`, `key_expired`, `companion_missing`, `companion_invalid`, `companion_mismatch`, `session_token_missing`, `session_token_invalid`, `session_token_expired`, `session_unknown`, `session_expired` |
 /// | [`AmbiguousCredentials`](ErrorKind::AmbiguousCredentials) | `credential_conflict`, `credential_malformed` |
-/// | [`RateLimited`](ErrorKind::RateLimited) | `rate_limited`, `concurrency_limited`, `cost_exceeds_limit` and `credits_used_up` (waiting does not help), `throttled` |
+/// | [`RateLimited`](ErrorKind::RateLimited) | `rate_limited`, `quota_used_up` (of a day or a month), `concurrency_limited`, `cost_exceeds_limit` and `credits_used_up` (waiting does not help), `throttled` |
 /// | [`OrganizationMissing`](ErrorKind::OrganizationMissing), [`OrganizationMismatch`](ErrorKind::OrganizationMismatch), [`OrganizationNotFound`](ErrorKind::OrganizationNotFound) | `organization_missing`, `acting_mode_missing`, `organization_mismatch`, `acting_mode_mismatch`, `organization_not_found` |
 /// | [`Forbidden`](ErrorKind::Forbidden) | `address_not_allowed`, `scope_missing`, `tier_mismatch`, `role_too_low`, `route_not_covered`, `path_not_canonical` |
 /// | [`NotFound`](ErrorKind::NotFound) | `route_not_found` |
@@ -206,6 +206,7 @@ impl Reason {
                     "cost_exceeds_limit"
                 }
             }
+            Self::RateLimited(limited) if limited.quota.calendar().is_some() => "quota_used_up",
             Self::RateLimited(_) => "rate_limited",
             Self::LimiterFailed(_) => "limiter_failed",
             Self::ScopeMissing(_) => "scope_missing",

@@ -73,7 +73,7 @@ async fn a_month_begins_anew_at_its_first_midnight() {
         assert_eq!(fields(&response, THREE), ["3", remaining, "1772323200"]);
     }
     let denied = call(&mut stack, "/0").await;
-    assert_eq!((denied.status().as_u16(), rejection(&denied).reason().code()), (429, "rate_limited"));
+    assert_eq!((denied.status().as_u16(), rejection(&denied).reason().code()), (429, "quota_used_up"));
     assert_eq!(fields(&denied, THREE), ["3", "0", "1772323200"]);
     assert_eq!(fields(&denied, IETF), [r#""month";q=3;w=2678400"#, r#""month";r=0;t=43200"#, "43200"]);
     clock.advance(Duration::from_secs(43_199));
