@@ -578,7 +578,7 @@ fn managing_keys_gains_nothing() {
         ("the system", with(json!({ "tier": "system" })), 400),
         ("another mode", with(json!({ "mode": "test" })), 400),
         ("a secret of its own", with(json!({ "key": "sk_live_x" })), 400),
-        ("limits", with(json!({ "limits": { "api": 100_000 } })), 400),
+        ("limits", with(json!({ "limits": { "api": 100_000 } })), 403),
         ("an owner", with(json!({ "owner": { "tenant": "system" } })), 400),
         ("no name", json!({ "scopes": [] }), 400),
         ("no body", json!(null), 400),
