@@ -50,6 +50,7 @@ impl<F> ApiKeysBuilder<F> {
 
         let (address_limits, limits): (Vec<_>, Vec<_>) =
             rules.into_iter().partition(|rule| matches!(rule.subject, SubjectKind::Address));
+        let keeps_decisions = self.ietf_fields || limits.iter().any(LimitRule::can_change_cost);
         let throttle = self.throttle.map(|quota| {
             let limiter = MemoryRateLimiter::new("bad credentials", &[quota], self.clock.now());
             Arc::new(limiter.expect("one quota is not too many"))
@@ -77,6 +78,7 @@ impl<F> ApiKeysBuilder<F> {
             throttle,
             address_limits,
             limits,
+            keeps_decisions,
             ietf_fields: self.ietf_fields,
             organization: self.organization.map(|rule| rule.selection),
             access,

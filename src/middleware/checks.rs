@@ -30,6 +30,8 @@ pub(super) struct Checks {
     pub(super) address_limits: Vec<LimitRule>,
     pub(super) limits: Vec<LimitRule>,
     pub(super) ietf_fields: bool,
+    /// Whether all decisions about a request are kept, and not only the tightest: fields list them, or a response changes them.
+    pub(super) keeps_decisions: bool,
     pub(super) organization: Option<Selection>,
     pub(super) access: Option<RouteTable<Access>>,
     /// Whether a rule of the table is for requests without a credential.

@@ -134,10 +134,14 @@ impl From<Rejection> for Flow {
 pub(super) struct LimitResults {
     pub(super) reported: Option<Reported>,
     /// What else was decided at the same position.
-    pub(super) others: Vec<Reported>,
+    pub(super) others: Option<Box<Others>>,
     /// What was counted and may have to be taken back.
     pub(super) receipts: Receipts,
 }
+
+/// In the order in which they were decided.
+#[derive(Default)]
+pub(super) struct Others(pub(super) Vec<Reported>);
 
 /// The decision to report, and which limiter of which rule made it.
 pub(super) struct Reported {
@@ -158,29 +162,37 @@ pub(super) struct LimiterCall {
 
 impl LimitResults {
     /// Callers' limits are told, and else those of addresses, which a layer of their own may have.
+    ///
+    /// `keeps_others` if they are listed, or if what is left of one can still change.
     #[inline]
-    pub(super) fn report(&mut self, new: Reported) {
+    pub(super) fn report(&mut self, new: Reported, keeps_others: bool) {
         match &self.reported {
-            Some(reported) if reported.position == new.position => self.others.push(new),
-            Some(_) => {
-                self.others.clear();
+            Some(reported) if reported.position == new.position => {
+                if keeps_others {
+                    self.others.get_or_insert_default().0.push(new);
+                } else if new.decision.is_tighter_than(&reported.decision) {
+                    self.reported = Some(new);
+                }
+            }
+            _ => {
+                self.others = None;
                 self.reported = Some(new);
             }
-            None => self.reported = Some(new),
         }
     }
 
     /// Once what each has counted is settled. The others stay in their order.
     #[cold]
     pub(super) fn put_tightest_first(&mut self) {
-        let Some(first) = self.reported.take() else { return };
-        self.others.insert(0, first);
+        let (Some(first), Some(others)) = (self.reported.take(), &mut self.others) else { return };
+        let Others(all) = &mut **others;
+        all.insert(0, first);
         let mut tightest = 0;
-        for (index, other) in self.others.iter().enumerate() {
-            if other.decision.is_tighter_than(&self.others[tightest].decision) {
+        for (index, other) in all.iter().enumerate() {
+            if other.decision.is_tighter_than(&all[tightest].decision) {
                 tightest = index;
             }
         }
-        self.reported = Some(self.others.remove(tightest));
+        self.reported = Some(all.remove(tightest));
     }
 }

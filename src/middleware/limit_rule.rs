@@ -51,6 +51,13 @@ pub(super) struct Limiter {
 }
 
 impl LimitRule {
+    /// Whether a response can change what a request has cost.
+    pub(super) fn can_change_cost(&self) -> bool {
+        self.settlement
+            .as_ref()
+            .is_some_and(|settlement| settlement.is_charged || settlement.refund.is_some())
+    }
+
     /// A route's limiter before a method's, before the one for the rest.
     #[inline]
     pub(super) fn limiter(&self, request: RequestView<'_>) -> Option<usize> {

@@ -135,7 +135,9 @@ impl Checks {
         match decided {
             Ok(decision) if decision.is_admitted() => {
                 if !is_shadow {
-                    facts.counted.report(Reported { decision, position, rule, limiter });
+                    facts
+                        .counted
+                        .report(Reported { decision, position, rule, limiter }, self.keeps_decisions);
                 }
                 None
             }
@@ -146,7 +148,7 @@ impl Checks {
             Ok(decision) => {
                 let reason = Reason::RateLimited(over_limit(category, decision));
                 facts.counted.reported = Some(Reported { decision, position, rule, limiter });
-                facts.counted.others.clear();
+                facts.counted.others = None;
                 Some(reject(reason, position, facts))
             }
             Err(Undecided) => Some(reject(Reason::LimiterFailed(category.name.clone()), position, facts)),
@@ -199,7 +201,8 @@ impl Checks {
         if !counted.receipts.is_empty() {
             let LimitResults { reported, others, receipts } = counted;
             receipts.settle(status, headers, now, |counts, from, to| {
-                let all = reported.iter_mut().chain(others.iter_mut());
+                let others = others.iter_mut().flat_map(|others| &mut others.0);
+                let all = reported.iter_mut().chain(others);
                 for Reported { decision, position, rule, limiter } in all {
                     if Arc::ptr_eq(&self.limits(*position)[*rule].limiters[*limiter].counts, counts) {
                         decision.change_cost(from, to);
@@ -207,12 +210,15 @@ impl Checks {
                 }
             });
         }
-        if !counted.others.is_empty() {
+        if counted.others.is_some() {
             counted.put_tightest_first();
         }
         let LimitResults { reported, others, .. } = counted;
         let (decision, category) = self.told(reported.as_ref()?);
-        let others = others.iter().filter(|_| self.ietf_fields).map(|other| self.told(other)).collect();
+        let others = match others {
+            Some(others) if self.ietf_fields => others.0.iter().map(|other| self.told(other)).collect(),
+            _ => Vec::new(),
+        };
         Some(Fields { decision, now, category, ietf: self.ietf_fields, others })
     }
 
