@@ -34,9 +34,7 @@ enum Kept {
     /// Its cost is replaced by what the request is charged for.
     Charged(Box<Permit>, Charge),
     /// Given back when it is dropped.
-    InFlight {
-        _held: InFlight,
-    },
+    InFlight(InFlight),
 }
 
 impl Receipts {
@@ -65,7 +63,7 @@ impl Receipts {
             Some(Settlement { is_in_flight: true, .. }) => {
                 let before = self.0.iter().rev().find_map(Receipt::in_flight);
                 let also = before.or_else(|| InFlight::from_extensions(extensions)).cloned();
-                Kept::InFlight { _held: InFlight::new(counts.clone(), permit, also) }
+                Kept::InFlight(InFlight::new(counts.clone(), permit, also))
             }
             _ => Kept::Permit(permit),
         };
@@ -157,7 +155,7 @@ impl Receipt {
 
     fn in_flight(&self) -> Option<&InFlight> {
         match &self.kept {
-            Kept::InFlight { _held } => Some(_held),
+            Kept::InFlight(in_flight) => Some(in_flight),
             _ => None,
         }
     }
@@ -165,7 +163,7 @@ impl Receipt {
     fn take_back(self) {
         match self.kept {
             Kept::Permit(permit) | Kept::Charged(permit, _) => self.counts.take_back(permit),
-            Kept::InFlight { .. } => {}
+            Kept::InFlight(_) => {}
         }
     }
 
@@ -195,7 +193,7 @@ impl Receipt {
                     self.counts.take_back(permit);
                 }
             }
-            Kept::InFlight { .. } => {}
+            Kept::InFlight(_) => {}
         }
     }
 }

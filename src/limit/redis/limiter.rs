@@ -113,7 +113,7 @@ pub struct RedisStatus {
     pub failures: u64,
     /// Requests that this process decided by itself, because this call or recent ones had no reply.
     pub decided_alone: u64,
-    /// Requests that were denied without a call, until the instant that Redis had reported for an earlier one.
+    /// Requests that were denied without a call, for at most a second after Redis had denied an earlier one.
     pub denied_from_memory: u64,
     /// Requests that were admitted without a call, from a lease.
     pub admitted_from_lease: u64,

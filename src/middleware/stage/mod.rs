@@ -3,7 +3,7 @@
 //! Each stage decides at once if it can, and else says what to [wait for](super::facts::Pending); what it learns goes
 //! into the [`Facts`](super::facts::Facts) of the request.
 
-pub(super) mod access;
+pub(super) mod access; // 9
 pub(super) mod address; // 6
 pub(super) mod extraction; // 1, 2
 pub(super) mod limit; // 7, and by address before 1
@@ -12,7 +12,7 @@ pub(super) mod organization; // 8
 pub(super) mod preflight; // 0
 mod selected;
 pub(super) mod state; // 5
-pub(super) mod throttle; // 3 // 9
+pub(super) mod throttle; // 3
 
 pub(super) mod companion;
 mod imported;

@@ -205,7 +205,6 @@ impl PostgresStore {
     /// Creates the tables, or upgrades them from the version of an earlier release.
     ///
     /// Does nothing if they are up to date. Any number of processes may call it at the same time.
-    /// Does nothing where that has been done. Any number of processes may call it at the same time.
     ///
     /// # Errors
     ///
