@@ -20,6 +20,11 @@ pub(crate) fn number(number: u64) -> HeaderValue {
     HeaderValue::from_static(&FOUR_DIGITS[end - length..end])
 }
 
+/// As a `u32`, or the largest there is.
+pub(crate) fn saturated(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 /// Seconds, rounded up, so that a client never waits too short.
 pub(crate) fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))

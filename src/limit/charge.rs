@@ -5,6 +5,7 @@ use http::Extensions;
 
 use super::{RateLimiter, Subject};
 use crate::clock::{Clock, Now};
+use crate::number::saturated;
 
 /// Charges the caller for what its request turns out to cost: a handler's argument where a limit is
 /// [`charged`](crate::RateLimit::charged).
@@ -78,7 +79,7 @@ impl Charge {
             State::Open(added) => *added = added.saturating_add(cost),
             State::Closed(accounts) => {
                 let now = self.now();
-                let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+                let cost = saturated(cost);
                 for Account { counts, subject } in accounts {
                     counts.record(subject, cost, now);
                 }

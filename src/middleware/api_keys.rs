@@ -177,9 +177,7 @@ impl<F> ApiKeys<F> {
     }
 
     fn stored_limiters(&self) -> Vec<StoredLimiter> {
-        let checks = &self.0.checks;
-        let limiters = checks.limits.iter().chain(&checks.address_limits).flat_map(|rule| &rule.limiters);
-        limiters.filter_map(|limiter| limiter.stored.clone()).collect()
+        self.0.checks.limiters().filter_map(|limiter| limiter.stored.clone()).collect()
     }
 
     /// Those of the application's `routes` that no rule covers: forgotten ones. Without

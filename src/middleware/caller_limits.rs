@@ -88,8 +88,7 @@ impl<F> ApiKeys<F> {
         units: i64,
     ) -> Result<LimitState, ManageError> {
         let checks = self.checks();
-        let mut limiters = checks.limits.iter().chain(&checks.address_limits).flat_map(|rule| &rule.limiters);
-        let found = limiters.find(|limiter| &*limiter.category.name == category);
+        let found = checks.limiters().find(|limiter| &*limiter.category.name == category);
         let Some(Limiter { category, stored: Some(stored), .. }) = found else {
             return Err(ManageError::invalid("category", "must be that of a stored quota"));
         };
@@ -122,11 +121,8 @@ impl<F> ApiKeys<F> {
     ///
     /// [`Undecided`] if a shared store does not answer. Some limits may have forgotten already: try again.
     pub async fn forget(&self, subject: &Subject) -> Result<(), Undecided> {
-        let checks = self.checks();
-        for rule in checks.address_limits.iter().chain(&checks.limits) {
-            for limiter in &rule.limiters {
-                limiter.counts.forget(subject).await?;
-            }
+        for limiter in self.checks().limiters() {
+            limiter.counts.forget(subject).await?;
         }
         log::forgotten(subject);
         Ok(())

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::credentials::Credentials;
-use super::limit_rule::LimitRule;
+use super::limit_rule::{LimitRule, Limiter};
 use super::lookups::Lookups;
 use crate::address::ClientAddressSource;
 use crate::clock::Clock;
@@ -41,6 +41,13 @@ pub(super) struct Checks {
     pub(super) allows_anonymous: bool,
     pub(super) passes_cors_preflight: bool,
     pub(super) last_use: Option<LastUse>,
+}
+
+impl Checks {
+    /// Those of all limits, in any order.
+    pub(super) fn limiters(&self) -> impl Iterator<Item = &Limiter> {
+        self.limits.iter().chain(&self.address_limits).flat_map(|rule| &rule.limiters)
+    }
 }
 
 impl fmt::Debug for Checks {

@@ -7,6 +7,7 @@ use http::{Extensions, HeaderMap, StatusCode};
 use super::limit_rule::{Position, Settlement};
 use crate::clock::{Clock, Now};
 use crate::limit::{Account, Charge, InFlight, Permit, RateLimiter};
+use crate::number::saturated;
 
 /// What may have to be taken back, or charged.
 #[derive(Default)]
@@ -139,7 +140,7 @@ impl Receipts {
         for receipt in self.0.drain(..) {
             if let Kept::Charged(permit, charge) = &receipt.kept {
                 let beyond = added.saturating_sub(receipt.cost.into());
-                receipt.counts.record(permit.subject(), clamp(beyond), charge.now());
+                receipt.counts.record(permit.subject(), saturated(beyond), charge.now());
             }
         }
     }
@@ -178,7 +179,7 @@ impl Receipt {
     fn cost_after(&self, added: u64) -> u32 {
         match &self.settlement {
             _ if self.due.is_refunded => 0,
-            Some(settlement) if settlement.is_charged => clamp(added.saturating_add(self.due.charge)),
+            Some(settlement) if settlement.is_charged => saturated(added.saturating_add(self.due.charge)),
             _ => self.cost,
         }
     }
@@ -196,8 +197,4 @@ impl Receipt {
             Kept::InFlight(_) => {}
         }
     }
-}
-
-fn clamp(cost: u64) -> u32 {
-    u32::try_from(cost).unwrap_or(u32::MAX)
 }

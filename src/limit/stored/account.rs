@@ -10,6 +10,7 @@ use crate::clock::{Now, Timestamp, nanos};
 use crate::limit::calendar::Period;
 use crate::limit::limit::Demand;
 use crate::limit::{Decision, Permit, Quota, Subject, Verdict};
+use crate::number::saturated;
 use crate::store::QuotaRow;
 
 #[derive(Default)]
@@ -59,13 +60,13 @@ impl Account {
     /// What is told about a request. The limit includes what was granted.
     pub(super) fn report(&self, quota: Quota, period: Period, now: Now, verdict: Verdict) -> Decision {
         let most = u64::from(quota.limit().get()).saturating_add(self.granted);
-        let most = NonZeroU32::new(clamp(most)).unwrap_or(quota.limit());
+        let most = NonZeroU32::new(saturated(most)).unwrap_or(quota.limit());
         let left = self.left.saturating_add(self.units).saturating_sub(self.owed);
         let until_end = period.end.map_or(Duration::ZERO, |end| end.saturating_since(now.timestamp()));
         Decision {
             verdict,
             quota: quota.with_limit(most),
-            remaining: clamp(left),
+            remaining: saturated(left),
             reset: nanos(until_end),
             degraded: false,
         }
@@ -210,10 +211,6 @@ pub(super) fn name(subject: &Subject) -> Arc<str> {
         Subject::Address(address) => format!("address:{}", address.ip()).into(),
         Subject::Other(name) => format!("other:{name}").into(),
     }
-}
-
-fn clamp(units: u64) -> u32 {
-    u32::try_from(units).unwrap_or(u32::MAX)
 }
 
 /// In nanoseconds. What another process gives back, or the operator grants there, is seen that much later.

@@ -17,6 +17,7 @@ use super::limit::{Answering, Deciding, Demand, Limit, Outcome, Undecided};
 use super::{Decision, Permit, Quota, Subject, Verdict};
 use crate::clock::{Clock, Now};
 use crate::log;
+use crate::number::saturated;
 use crate::store::{KeyAdministration, QuotaChange, QuotaRow, StoreError, StoreErrorKind};
 use crate::timer::sleep;
 
@@ -206,7 +207,7 @@ fn change_of(grasp: &Grasp, limit: Option<NonZeroU32>, period: Period) -> QuotaC
 
 /// The highest limit that applied in the row's period, if one is known.
 fn last_limit(row: QuotaRow) -> Option<NonZeroU32> {
-    NonZeroU32::new(u32::try_from(row.limit).unwrap_or(u32::MAX))
+    NonZeroU32::new(saturated(row.limit))
 }
 
 /// Ends also if whoever waits for it is dropped: a client that hangs up while the store is asked would cost a lease. Needs
