@@ -86,11 +86,13 @@
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 extern crate self as tower_api_keys;
 
+mod breaker;
 mod invalid_value;
 mod log;
 mod number;
 mod text;
 mod timer;
+mod wakers;
 
 pub mod request;
 

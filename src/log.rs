@@ -26,6 +26,21 @@ macro_rules! event {
 #[cfg(feature = "tracing")]
 pub(crate) use event;
 
+pub(crate) fn store_does_not_answer(store: &str, calls: &str, error: Option<&dyn Error>) {
+    event!(
+        error,
+        store,
+        calls,
+        error = error.map(tracing::field::display),
+        source = error.and_then(Error::source),
+        "the store does not answer: all but one call a second are refused"
+    );
+}
+
+pub(crate) fn store_answers_again(store: &str, calls: &str, refused: u64) {
+    event!(info, store, calls, refused, "the store answers again");
+}
+
 pub(crate) fn key_not_refreshed(key_id: &dyn Display, error: &dyn Error) {
     event!(warn, key_id = %key_id, error = %error, "the key's new digest or new secret was not stored; a later use tries again");
 }

@@ -17,7 +17,7 @@ use crate::manage::{AuditEvent, AuditSink, KeyManager};
 use crate::outcome::{Call, UsageSink};
 use crate::rejection::ProblemDetails;
 use crate::route::{Access, RouteMatching};
-use crate::store::{KeyAdministration, KeyStore, MemoryStore};
+use crate::store::{GuardedStore, KeyAdministration, KeyStore, MemoryStore};
 
 /// Sets up an [`ApiKeys`](super::ApiKeys).
 ///
@@ -67,10 +67,12 @@ pub(super) type Limiters = dyn Fn(&str, &[Quota]) -> Arc<dyn RateLimiter> + Send
 impl ApiKeysBuilder {
     pub(super) fn new(store: impl KeyAdministration, format: KeyFormat) -> Self {
         let memory = (&store as &dyn Any).downcast_ref::<MemoryStore>().cloned();
-        let store = Arc::new(store);
-        let lookups = match memory {
-            Some(store) => Lookups::Memory(store),
-            None => Lookups::Other(store.clone() as Arc<dyn KeyStore>),
+        let (store, lookups): (Arc<dyn KeyAdministration>, _) = match memory {
+            Some(memory) => (Arc::new(store), Lookups::Memory(memory)),
+            None => {
+                let guarded = Arc::new(GuardedStore::new(store));
+                (guarded.clone(), Lookups::Other(guarded as Arc<dyn KeyStore>))
+            }
         };
         Self {
             store,

@@ -58,8 +58,9 @@
 //!   constraint is a `Conflict`, too.
 //! - [`list`](KeyAdministration::list) reads one row more than the limit to see whether there is a next page.
 //! - [`find`](KeyStore::find) returns revoked and expired keys as well.
-//! - A lookup that hangs keeps its request waiting: the service has no timer. Give up after the store's own time limit
-//!   with [`Unavailable`](StoreErrorKind::Unavailable), which leads to a 503 response.
+//! - A lookup that hangs is given up after a second, and a store that does not answer is spared: see [`GuardedStore`]. What
+//!   key management calls needs a time limit of the store's own. Fail with [`Unavailable`](StoreErrorKind::Unavailable)
+//!   after it, which leads to a 503 response.
 //! - [`refresh`](KeyStore::refresh) calls `replace`. With the trait's default, a secret that
 //!   [waits for its first use](crate::manage::KeyManager::rotate_on_first_use) would wait forever, and an old
 //!   [pepper](crate::key::Peppers) would be needed forever.
@@ -98,6 +99,8 @@ pub(crate) mod background;
 mod cached;
 pub mod conformance;
 mod error;
+pub(crate) mod guard;
+mod guarded;
 mod invalidation;
 mod lookup;
 mod memory;
@@ -123,6 +126,7 @@ use async_trait::async_trait;
 #[cfg(feature = "cache")]
 pub use cached::{CachedStore, CachedStoreBuilder};
 pub use error::{StoreError, StoreErrorKind};
+pub use guarded::GuardedStore;
 pub use invalidation::{Invalidation, InvalidationSink, InvalidationSource};
 pub(crate) use lookup::{FindResult, PendingLookup};
 pub use lookup::{KeySelector, Lookup, OwnedKeySelector};
@@ -180,6 +184,12 @@ pub trait KeyStore: Send + Sync + 'static {
     fn background(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
         None
     }
+
+    /// Whether an assembly or a cache guards its calls as [`GuardedStore`] says. By default it does; `false` for a store that
+    /// never waits, or that guards what it waits for.
+    fn needs_guard(&self) -> bool {
+        true
+    }
 }
 
 /// A future that runs beside requests and does not end while it is needed.
@@ -201,5 +211,9 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
 
     fn background(&self) -> Option<BackgroundTask> {
         (**self).background()
+    }
+
+    fn needs_guard(&self) -> bool {
+        (**self).needs_guard()
     }
 }

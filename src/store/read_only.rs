@@ -54,6 +54,10 @@ impl<S: KeyStore> KeyStore for ReadOnly<S> {
     fn background(&self) -> Option<BackgroundTask> {
         self.0.background()
     }
+
+    fn needs_guard(&self) -> bool {
+        self.0.needs_guard()
+    }
 }
 
 #[async_trait]

@@ -14,6 +14,7 @@ mod browser_keys;
 mod cached_store;
 mod companions;
 mod conformance;
+mod guarded_store;
 mod imports;
 mod key_properties;
 mod last_use;

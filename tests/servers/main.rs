@@ -29,4 +29,5 @@ mod redis_processes;
 mod redis_rules;
 mod restart;
 mod revocation_latency;
+mod store_outage;
 mod streams;

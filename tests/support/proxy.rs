@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,6 +18,7 @@ use tokio::time::sleep;
 pub struct Proxy {
     address: SocketAddr,
     orders: watch::Sender<Orders>,
+    accepted: Arc<AtomicUsize>,
     accepting: JoinHandle<()>,
 }
 
@@ -44,17 +47,25 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let (orders, observed) = watch::channel(Orders { server, passage: Passage::Open, generation: 0 });
+        let accepted = Arc::<AtomicUsize>::default();
+        let counted = accepted.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(serve(client, observed.clone()));
             }
         });
-        Self { address, orders, accepting }
+        Self { address, orders, accepted, accepting }
     }
 
     /// Where clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The connections that clients have opened so far.
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
     }
 
     /// Repairs the network. Swallowed bytes arrive now, as with TCP.

@@ -13,9 +13,9 @@ use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
 use super::OnFailure;
-use super::breaker::Breaker;
 use super::settings::Settings;
 use crate::InvalidValue;
+use crate::breaker::Breaker;
 use crate::store::redis_url;
 
 /// The time limit for connecting. No request waits longer than its own deadline.

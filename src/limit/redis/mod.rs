@@ -1,6 +1,5 @@
 //! Limits that several processes share, counted by Redis or Valkey.
 
-mod breaker;
 mod concurrency;
 mod connection;
 mod limiter;

@@ -6,7 +6,7 @@ use super::entries::{Ages, Entries};
 use super::load::Loads;
 use super::{CachedStore, Shared};
 use crate::clock::{Clock, SystemClock};
-use crate::store::{InvalidationSink, InvalidationSource};
+use crate::store::{GuardedStore, InvalidationSink, InvalidationSource};
 
 /// Records that were read longer ago are not used during an outage.
 const MAX_OUTAGE: Duration = Duration::from_secs(30);
@@ -111,7 +111,7 @@ impl<S> CachedStoreBuilder<S> {
     #[must_use]
     pub fn build(self) -> CachedStore<S> {
         CachedStore(Arc::new(Shared {
-            store: self.store,
+            store: GuardedStore::new(self.store),
             entries: Arc::new(Entries::new(self.capacity, self.absent_capacity, self.ages, self.clock)),
             loads: Arc::new(Loads::default()),
             sink: self.sink,

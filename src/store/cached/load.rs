@@ -1,15 +1,15 @@
 //! Shares one store call among all requests that ask for the same key at the same time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
-use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use crate::store::{FindResult, OwnedKeySelector, StoreError, StoreErrorKind};
+use crate::wakers::Wakers;
 
 /// The store's own future.
 pub(super) type Call = Pin<Box<dyn Future<Output = FindResult> + Send>>;
@@ -133,42 +133,6 @@ impl Drop for Waiting {
     }
 }
 
-/// The waiting requests, by number. A request that is woken registers again.
-#[derive(Default)]
-struct Wakers(Mutex<(u64, BTreeMap<u64, Waker>)>);
-
-impl Wakers {
-    fn number(&self) -> u64 {
-        let (next, _) = &mut *lock(&self.0);
-        *next += 1;
-        *next
-    }
-
-    fn register(&self, number: u64, waker: &Waker) {
-        lock(&self.0).1.insert(number, waker.clone());
-    }
-
-    fn forget(&self, number: u64) {
-        let waker = lock(&self.0).1.remove(&number);
-        drop(waker);
-    }
-
-    fn wake_all(&self) {
-        let wakers = mem::take(&mut lock(&self.0).1);
-        wakers.into_values().for_each(Waker::wake);
-    }
-}
-
-impl Wake for Wakers {
-    fn wake(self: Arc<Self>) {
-        self.wake_all();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.wake_all();
-    }
-}
-
 /// A panic leaves nothing that is locked here half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -177,6 +141,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::task::Wake;
 
     use super::*;
 

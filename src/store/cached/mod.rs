@@ -21,9 +21,9 @@ pub use self::builder::CachedStoreBuilder;
 use self::entries::{Entries, Name};
 use self::load::Loads;
 use super::{
-    BackgroundTask, FindResult, Invalidation, InvalidationSink, InvalidationSource, KeyAdministration,
-    KeyQuery, KeySelector, KeyStore, Lookup, OwnedKeySelector, Page, QuotaChange, QuotaRow, StoreError,
-    StoreErrorKind, background,
+    BackgroundTask, FindResult, GuardedStore, Invalidation, InvalidationSink, InvalidationSource,
+    KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, OwnedKeySelector, Page, QuotaChange,
+    QuotaRow, StoreError, StoreErrorKind, background,
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, Owner};
@@ -98,7 +98,7 @@ use crate::log;
 pub struct CachedStore<S>(Arc<Shared<S>>);
 
 struct Shared<S> {
-    store: S,
+    store: GuardedStore<S>,
     entries: Arc<Entries>,
     loads: Arc<Loads>,
     sink: Option<Arc<dyn InvalidationSink>>,
@@ -255,6 +255,10 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
             return Lookup::ready(Ok(found));
         }
         Lookup::pending(self.0.clone().load(selector.to_owned()))
+    }
+
+    fn needs_guard(&self) -> bool {
+        false
     }
 
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {

@@ -149,6 +149,10 @@ impl KeyStore for MemoryStore {
         Lookup::ready(Ok(self.0.find(selector)))
     }
 
+    fn needs_guard(&self) -> bool {
+        false
+    }
+
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
         self.replace(record).await
     }

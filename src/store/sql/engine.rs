@@ -4,6 +4,7 @@ use std::time::Duration;
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Database, Pool};
 use tokio::runtime::Handle;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::failed;
@@ -42,21 +43,17 @@ impl<DB: Database> Engine<DB> {
         self.run(Instant::now() + self.administration_timeout, work).await
     }
 
-    /// Runs `work`, or gives up at `deadline`.
+    /// Runs `work`, or gives up at `deadline`. The caller may give up before.
     pub(crate) async fn run<T>(
         &self,
         deadline: Instant,
         work: impl for<'c> FnOnce(&'c mut DB::Connection) -> Work<'c, T>,
     ) -> Result<T, StoreError> {
-        let Ok(acquired) = timeout_at(deadline, self.pool.acquire()).await else {
-            self.probe_idle_connections();
-            return Err(too_late());
-        };
+        let mut unanswered = Unanswered(Some(self));
+        let acquired = timeout_at(deadline, self.pool.acquire()).await.map_err(too_late)?;
         let mut lease = Lease(Some(acquired.map_err(failed)?));
-        let Ok(result) = timeout_at(deadline, work(lease.connection())).await else {
-            self.probe_idle_connections();
-            return Err(too_late());
-        };
+        let result = timeout_at(deadline, work(lease.connection())).await.map_err(too_late)?;
+        unanswered.0 = None;
         let failure = matches!(&result, Err(sqlx::Error::Database(_)));
         let result = result.map_err(failed);
         if failure && !matches!(&result, Err(error) if error.kind() == StoreErrorKind::Conflict) {
@@ -82,8 +79,19 @@ impl<DB: Database> Clone for Engine<DB> {
     }
 }
 
-fn too_late() -> StoreError {
+fn too_late(_: Elapsed) -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable).with_source("no answer in time")
+}
+
+/// Work that had no answer when it is dropped.
+struct Unanswered<'e, DB: Database>(Option<&'e Engine<DB>>);
+
+impl<DB: Database> Drop for Unanswered<'_, DB> {
+    fn drop(&mut self) {
+        if let Some(engine) = self.0 {
+            engine.probe_idle_connections();
+        }
+    }
 }
 
 /// A connection of the pool. If its work was cancelled or timed out, it is not simply returned: the pool would wait

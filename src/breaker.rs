@@ -1,3 +1,6 @@
+//! Spares a server that does not answer.
+#![cfg_attr(not(feature = "redis"), allow(dead_code, reason = "stores need a part of it"))]
+
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,7 +14,7 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// While closed, every call is admitted. After [`FAILURES`] in a row it is open, and one call each [`PROBE_INTERVAL`]
 /// tests whether the server is back; the first success closes it.
 #[derive(Debug)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     origin: Instant,
     /// Since the last success; at most [`FAILURES`].
     failures: AtomicU32,
@@ -22,7 +25,7 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             origin: Instant::now(),
             failures: AtomicU32::new(0),
@@ -31,17 +34,17 @@ impl Breaker {
         }
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.failures.load(Ordering::Acquire) >= FAILURES
     }
 
     /// Whether [`admit`](Self::admit) could admit a call.
-    pub(super) fn could_admit(&self, now: Instant) -> bool {
+    pub(crate) fn could_admit(&self, now: Instant) -> bool {
         !self.is_open() || self.nanos(now) >= self.next_probe.load(Ordering::Acquire)
     }
 
     /// Whether to make a call; follow it with its [`success`](Self::success) or [`failure`](Self::failure).
-    pub(super) fn admit(&self, now: Instant) -> bool {
+    pub(crate) fn admit(&self, now: Instant) -> bool {
         if !self.is_open() {
             return true;
         }
@@ -51,26 +54,37 @@ impl Breaker {
     }
 
     /// Records a success; returns whether it closed the breaker.
-    pub(super) fn success(&self) -> bool {
+    pub(crate) fn success(&self) -> bool {
         self.failures.load(Ordering::Acquire) > 0 && self.failures.swap(0, Ordering::AcqRel) >= FAILURES
     }
 
     /// Records a failure; returns whether the breaker is open now.
-    pub(super) fn failure(&self, now: Instant) -> bool {
+    pub(crate) fn failure(&self, now: Instant) -> bool {
         let now = self.nanos(now);
         self.last_failure.fetch_max(now, Ordering::AcqRel);
         let count = |failures: u32| (failures < FAILURES).then_some(failures + 1);
-        if let Ok(failures) = self.failures.fetch_update(Ordering::AcqRel, Ordering::Acquire, count)
-            && failures + 1 == FAILURES
-        {
-            let next = now.saturating_add(PROBE_INTERVAL.as_nanos() as u64);
-            self.next_probe.fetch_max(next, Ordering::AcqRel);
+        let before = self.failures.fetch_update(Ordering::AcqRel, Ordering::Acquire, count);
+        if before == Ok(FAILURES - 1) {
+            self.wait_to_probe(now);
         }
         self.is_open()
     }
 
+    /// Opens the breaker before as many calls have failed; returns whether it was closed.
+    pub(crate) fn open(&self, now: Instant) -> bool {
+        let was_closed = self.failures.swap(FAILURES, Ordering::AcqRel) < FAILURES;
+        if was_closed {
+            self.wait_to_probe(self.nanos(now));
+        }
+        was_closed
+    }
+
+    fn wait_to_probe(&self, now: u64) {
+        self.next_probe.fetch_max(now.saturating_add(PROBE_INTERVAL.as_nanos() as u64), Ordering::AcqRel);
+    }
+
     /// Whether a call failed within this time.
-    pub(super) fn failed_within(&self, span: Duration, now: Instant) -> bool {
+    pub(crate) fn failed_within(&self, span: Duration, now: Instant) -> bool {
         let last = self.last_failure.load(Ordering::Acquire);
         last > 0 && u128::from(self.nanos(now).saturating_sub(last)) <= span.as_nanos()
     }
@@ -104,6 +118,15 @@ mod tests {
         assert!(!breaker.could_admit(now));
         assert!(breaker.success());
         assert!(breaker.admit(now));
+    }
+
+    #[test]
+    fn it_can_be_opened_at_once() {
+        let (breaker, now) = (Breaker::new(), Instant::now());
+        assert!(breaker.open(now));
+        assert!(!breaker.open(now));
+        assert!(!breaker.admit(now));
+        assert!(breaker.admit(now + SECOND));
     }
 
     #[test]

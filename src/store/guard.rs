@@ -1,0 +1,234 @@
+//! Keeps a store that does not answer from holding up requests.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use super::{StoreError, StoreErrorKind};
+use crate::breaker::Breaker;
+use crate::log;
+use crate::timer::sleep;
+use crate::wakers::Wakers;
+
+/// Calls that requests wait for: bounded in time and number, and refused while nothing answers.
+#[derive(Clone)]
+pub(crate) struct Guard(Arc<Shared>);
+
+struct Shared {
+    /// The type of the store, and which calls of it, for the log.
+    store: &'static str,
+    name: &'static str,
+    deadline: Duration,
+    max_calls: usize,
+    calls: AtomicUsize,
+    breaker: Breaker,
+    origin: Instant,
+    /// Nanoseconds since `origin`: the last answer, or the beginning of a call when there was no other.
+    last_sign: AtomicU64,
+    waiting: Wakers,
+    /// How often the breaker has opened.
+    openings: AtomicU64,
+    /// Calls that were refused since the breaker opened.
+    refused: AtomicU64,
+    /// Nanoseconds since `origin`: when it was last logged that the breaker has opened.
+    logged: AtomicU64,
+}
+
+/// The time limit of a call.
+pub(super) const DEADLINE: Duration = Duration::from_secs(1);
+/// The number of calls at a time.
+pub(super) const MAX_CALLS: usize = 256;
+
+const NOT_ANSWERING: &str = "the store does not answer: one call a second tries it";
+
+/// The least time between two events in the log that the breaker has opened, in nanoseconds.
+const LOG_INTERVAL: u64 = 1_000_000_000;
+
+impl Guard {
+    pub(crate) fn new(store: &'static str, name: &'static str, deadline: Duration, max_calls: usize) -> Self {
+        Self(Arc::new(Shared {
+            store,
+            name,
+            deadline,
+            max_calls,
+            calls: AtomicUsize::new(0),
+            breaker: Breaker::new(),
+            origin: Instant::now(),
+            last_sign: AtomicU64::new(0),
+            waiting: Wakers::default(),
+            openings: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            logged: AtomicU64::new(0),
+        }))
+    }
+
+    /// The same with another time limit, and nothing seen yet.
+    pub(super) fn with_deadline(&self, deadline: Duration) -> Self {
+        Self::new(self.0.store, self.0.name, deadline, self.0.max_calls)
+    }
+
+    /// The same with another number of calls, and nothing seen yet.
+    pub(super) fn with_max_calls(&self, calls: usize) -> Self {
+        Self::new(self.0.store, self.0.name, self.0.deadline, calls)
+    }
+
+    /// Makes a call, unless there are too many or the store does not answer. Gives up after the deadline.
+    pub(crate) async fn call<T>(
+        self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let place = self.0.enter()?;
+        let (mut call, mut deadline) = (pin!(call), pin!(sleep(self.0.deadline)));
+        let ended = poll_fn(|context| {
+            // Registered first, so that no wake-up is missed.
+            self.0.waiting.register(place.number, context.waker());
+            // Before the call goes on: it might take the connection that another has just given up, to connect anew.
+            if place.is_given_up() {
+                return Poll::Ready(Err(NOT_ANSWERING));
+            }
+            if let Poll::Ready(answer) = call.as_mut().poll(context) {
+                return Poll::Ready(Ok(answer));
+            }
+            deadline.as_mut().poll(context).map(|()| Ok(Err(unavailable("no answer in time"))))
+        });
+        match ended.await {
+            Ok(answer) => {
+                place.leave(answer.as_ref().err());
+                answer
+            }
+            Err(why) => Err(self.0.refuse(why)),
+        }
+    }
+}
+
+impl Shared {
+    fn enter(&self) -> Result<Place<'_>, StoreError> {
+        let now = Instant::now();
+        let openings = self.openings.load(Ordering::Acquire);
+        let is_closed = !self.breaker.is_open();
+        if !is_closed && !self.breaker.admit(now) {
+            return Err(self.refuse(NOT_ANSWERING));
+        }
+        let before = self.calls.fetch_add(1, Ordering::AcqRel);
+        let place = Place { guard: self, number: self.waiting.number(), openings };
+        if before == 0 {
+            self.sign(now);
+        } else if is_closed && self.is_silent(now) && self.breaker.open(now) {
+            self.opened(None, now);
+            return Err(self.refuse(NOT_ANSWERING));
+        }
+        if before >= self.max_calls {
+            return Err(self.refuse("as many calls wait for the store as may"));
+        }
+        Ok(place)
+    }
+
+    #[cold]
+    fn refuse(&self, why: &'static str) -> StoreError {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        unavailable(why)
+    }
+
+    /// Nothing has answered for as long as a call may take, although there are calls.
+    fn is_silent(&self, now: Instant) -> bool {
+        let silence = self.nanos(now).saturating_sub(self.last_sign.load(Ordering::Acquire));
+        u128::from(silence) >= self.deadline.as_nanos()
+    }
+
+    fn sign(&self, now: Instant) {
+        self.last_sign.fetch_max(self.nanos(now), Ordering::AcqRel);
+    }
+
+    fn failed(&self, error: Option<&StoreError>) {
+        let now = Instant::now();
+        let was_closed = !self.breaker.is_open();
+        let is_open = self.breaker.failure(now) || (self.is_silent(now) && self.breaker.open(now));
+        if was_closed && is_open {
+            self.opened(error, now);
+        }
+    }
+
+    fn answered(&self) {
+        let now = Instant::now();
+        self.sign(now);
+        if self.breaker.success() {
+            let refused = self.refused.swap(0, Ordering::Relaxed);
+            if self.logged.load(Ordering::Acquire) > 0 {
+                log::store_answers_again(self.store, self.name, refused);
+            }
+        }
+    }
+
+    /// Ends the calls that wait: where one gives up, another would take its connection and connect anew, and none would be
+    /// answered. Logged once a second at most: a store may fail and answer in turns.
+    fn opened(&self, error: Option<&StoreError>, now: Instant) {
+        self.openings.fetch_add(1, Ordering::AcqRel);
+        self.waiting.wake_all();
+        let (now, last) = (self.nanos(now), self.logged.load(Ordering::Acquire));
+        let is_due = last == 0 || now.saturating_sub(last) >= LOG_INTERVAL;
+        if is_due && self.logged.compare_exchange(last, now, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            log::store_does_not_answer(self.store, self.name, error.map(|error| error as _));
+        }
+    }
+
+    /// At least one, as zero means never.
+    fn nanos(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+/// One of the calls at a time, until it is dropped.
+struct Place<'g> {
+    guard: &'g Shared,
+    /// In the list of those that wait.
+    number: u64,
+    /// Before this one.
+    openings: u64,
+}
+
+impl Place<'_> {
+    fn is_given_up(&self) -> bool {
+        self.guard.openings.load(Ordering::Acquire) != self.openings
+    }
+
+    /// What was found, and what cannot be parsed, is an answer.
+    fn leave(self, error: Option<&StoreError>) {
+        match error {
+            Some(error) if matches!(error.kind(), StoreErrorKind::Unavailable | StoreErrorKind::Other) => {
+                self.guard.failed(Some(error));
+            }
+            _ => self.guard.answered(),
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.guard.waiting.forget(self.number);
+        self.guard.calls.fetch_sub(1, Ordering::AcqRel);
+        // The store panicked.
+        if std::thread::panicking() {
+            self.guard.failed(None);
+        }
+    }
+}
+
+fn unavailable(why: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable).with_source(why)
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { deadline, max_calls, calls, breaker, .. } = &*self.0;
+        f.debug_struct("Guard")
+            .field("deadline", deadline)
+            .field("max_calls", max_calls)
+            .field("calls", calls)
+            .field("is_open", &breaker.is_open())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,163 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::guard::{DEADLINE, Guard, MAX_CALLS};
+use super::{
+    BackgroundTask, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page,
+    QuotaChange, QuotaRow, StoreError,
+};
+use crate::clock::Timestamp;
+use crate::key::{Digest, KeyId, KeyRecord, Owner};
+
+/// A guard in front of a store: requests that wait for it are bounded in time and number.
+///
+/// An [assembly](crate::ApiKeys) puts one in front of every store that may wait, and so does a `CachedStore` in front of
+/// the store behind it. Make one yourself to set other limits:
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_api_keys::store::{GuardedStore, KeyAdministration};
+///
+/// # fn example(database: impl KeyAdministration) -> impl KeyAdministration {
+/// GuardedStore::new(database).with_deadline(Duration::from_millis(300)).with_max_lookups(1_000)
+/// # }
+/// ```
+///
+/// - A lookup that has no answer after the deadline, 1 second, is
+///   [`Unavailable`](super::StoreErrorKind::Unavailable): its request gets a 503 response. The store's future is dropped.
+/// - While 256 lookups wait, others are rejected at once in the same way.
+/// - After five failures in a row, or when nothing was answered for as long as the deadline, lookups are rejected at once,
+///   but for one a second that tries the store. Its first answer ends this. The log has one event when it begins, and one
+///   when it ends.
+///
+/// A failure is an error that is `Unavailable` or [`Other`](super::StoreErrorKind::Other), or a panic. A record that
+/// [cannot be parsed](super::StoreErrorKind::Corrupt) is an answer.
+///
+/// Lookups that are [ready](Lookup::ready) pass: what a store has in memory is found whatever happens behind it. What else
+/// requests wait for is guarded too: [`refresh`](KeyStore::refresh) and
+/// [`change_quota`](KeyAdministration::change_quota). Key management is not: a store should have a time limit for it.
+#[derive(Clone, Debug)]
+pub struct GuardedStore<S> {
+    store: S,
+    lookups: Guard,
+    /// Apart from lookups: a disk may be full, and its files readable.
+    changes: Guard,
+}
+
+impl<S> GuardedStore<S> {
+    /// Guards `store`.
+    pub fn new(store: S) -> Self {
+        let guard = |calls| Guard::new(name_of::<S>(), calls, DEADLINE, MAX_CALLS);
+        Self { store, lookups: guard("lookups"), changes: guard("changes") }
+    }
+
+    /// Limits the time of a lookup; default 1 second. A store may have a shorter limit of its own.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        self.with_limits(|guard| guard.with_deadline(deadline))
+    }
+
+    /// Limits how many lookups wait for the store at the same time; default 256. A cache joins those of one key.
+    #[must_use]
+    pub fn with_max_lookups(self, lookups: usize) -> Self {
+        self.with_limits(|guard| guard.with_max_calls(lookups))
+    }
+
+    fn with_limits(self, change: impl Fn(&Guard) -> Guard) -> Self {
+        Self { lookups: change(&self.lookups), changes: change(&self.changes), store: self.store }
+    }
+}
+
+impl<S: KeyStore> GuardedStore<S> {
+    async fn change<T>(&self, change: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        if self.store.needs_guard() { self.changes.clone().call(change).await } else { change.await }
+    }
+}
+
+/// The last name of a type's path, without its parameters.
+fn name_of<S>() -> &'static str {
+    let path = std::any::type_name::<S>();
+    let path = path.split('<').next().unwrap_or(path);
+    path.rsplit("::").next().unwrap_or(path)
+}
+
+#[async_trait]
+impl<S: KeyStore> KeyStore for GuardedStore<S> {
+    #[inline]
+    fn find(&self, selector: KeySelector<'_>) -> Lookup {
+        match self.store.find(selector).split() {
+            Ok(found) => Lookup::ready(found),
+            Err(find) if self.store.needs_guard() => Lookup::pending(self.lookups.clone().call(find)),
+            Err(find) => Lookup::of(Err(find)),
+        }
+    }
+
+    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
+        self.change(self.store.refresh(record)).await
+    }
+
+    async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+        self.store.record_last_use(uses).await
+    }
+
+    fn background(&self) -> Option<BackgroundTask> {
+        self.store.background()
+    }
+
+    fn needs_guard(&self) -> bool {
+        false
+    }
+}
+
+#[async_trait]
+impl<S: KeyAdministration> KeyAdministration for GuardedStore<S> {
+    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
+        self.store.insert(record).await
+    }
+
+    async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
+        self.store.get(owner, id).await
+    }
+
+    async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
+        self.store.list(owner, query).await
+    }
+
+    async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
+        self.store.count(owner).await
+    }
+
+    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
+        self.store.replace(record).await
+    }
+
+    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
+        self.store.delete(owner, id).await
+    }
+
+    fn keeps_quotas(&self) -> bool {
+        self.store.keeps_quotas()
+    }
+
+    async fn change_quota(
+        &self,
+        category: &str,
+        subject: &str,
+        change: &QuotaChange,
+    ) -> Result<(QuotaRow, u64), StoreError> {
+        self.change(self.store.change_quota(category, subject, change)).await
+    }
+
+    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
+        self.store.remember_import(id, digest).await
+    }
+
+    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
+        self.store.imported_as(digests).await
+    }
+
+    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
+        self.store.forget_import(id).await
+    }
+}
