@@ -108,6 +108,24 @@ pub(crate) fn invalidation_not_published(key_id: &dyn Display, error: &dyn Error
 }
 
 #[cfg(feature = "cache")]
+pub(crate) fn revocation_forgotten(key_id: &dyn Display) {
+    event!(error, key_id = %key_id, "the store has forgotten that this key is revoked; it stays revoked here");
+}
+
+#[cfg(feature = "cache")]
+pub(crate) fn store_went_back() {
+    event!(
+        error,
+        "the store is not where it was: it has failed over, or was restored; changes may be lost, revocations among them"
+    );
+}
+
+#[cfg(feature = "cache")]
+pub(crate) fn changes_not_read(error: &dyn Error) {
+    event!(warn, error = %error, source = error.source(), "the store does not say what has changed; cached keys are read again more often");
+}
+
+#[cfg(feature = "cache")]
 pub(crate) fn invalidations_connected() {
     event!(info, "changes on other nodes are reported; cached keys are read again");
 }

@@ -8,12 +8,14 @@
 //! # });
 //! ```
 
+mod changes;
 mod imports;
 mod quotas;
 mod tools;
 
 use std::time::Duration;
 
+use self::changes::says_what_has_changed;
 use self::imports::remembers_imports_of_deleted_keys;
 use self::quotas::counts_quotas_as_one_change_each;
 use self::tools::{
@@ -46,6 +48,7 @@ pub async fn check<S: KeyAdministration>(new_store: impl AsyncFn() -> S) {
     lists_what_a_query_matches(&new_store().await).await;
     keeps_the_latest_use_or_none(&new_store().await).await;
     counts_quotas_as_one_change_each(&new_store().await).await;
+    says_what_has_changed(&new_store().await).await;
 }
 
 async fn finds_what_was_inserted<S: KeyAdministration>(store: &S) {

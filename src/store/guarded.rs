@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use super::guard::{DEADLINE, Guard, MAX_CALLS};
 use super::{
-    BackgroundTask, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page,
-    QuotaChange, QuotaRow, StoreError,
+    BackgroundTask, ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore,
+    Lookup, Page, QuotaChange, QuotaRow, StoreError,
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, Owner};
@@ -99,6 +99,11 @@ impl<S: KeyStore> KeyStore for GuardedStore<S> {
 
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
         self.store.record_last_use(uses).await
+    }
+
+    async fn changes(&self, since: Option<ChangeMark>) -> Result<Option<Changes>, StoreError> {
+        let changes = self.store.changes(since);
+        if self.store.needs_guard() { self.lookups.clone().call(changes).await } else { changes.await }
     }
 
     fn background(&self) -> Option<BackgroundTask> {

@@ -45,6 +45,7 @@
 #![doc = include_str!("sqlite/schema_1.sql")]
 #![doc = include_str!("sqlite/schema_2.sql")]
 #![doc = include_str!("sqlite/schema_3.sql")]
+#![doc = include_str!("sqlite/schema_4.sql")]
 //! ```
 //!
 //! - Compare and order texts byte for byte: `Ab` and `aB` are two identifiers. This is SQLite's default,
@@ -97,6 +98,7 @@ mod administration;
 pub(crate) mod background;
 #[cfg(feature = "cache")]
 mod cached;
+mod changes;
 pub mod conformance;
 mod error;
 pub(crate) mod guard;
@@ -125,6 +127,7 @@ pub use administration::{Cursor, KeyAdministration, KeyQuery, Page};
 use async_trait::async_trait;
 #[cfg(feature = "cache")]
 pub use cached::{CachedStore, CachedStoreBuilder};
+pub use changes::{ChangeMark, Changes};
 pub use error::{StoreError, StoreErrorKind};
 pub use guarded::GuardedStore;
 pub use invalidation::{Invalidation, InvalidationSink, InvalidationSource};
@@ -179,6 +182,21 @@ pub trait KeyStore: Send + Sync + 'static {
         Ok(())
     }
 
+    /// What has changed since `mark`, by whomever: a cache asks once a second, and trusts what it holds for as long as it gets
+    /// answers. `None`, the default, if the store does not know: a cache then reads each key again after its
+    /// `max_age`.
+    ///
+    /// A change is in the answer of the first call that begins after the change was made. A lookup that begins after the
+    /// answer sees it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot answer.
+    async fn changes(&self, since: Option<ChangeMark>) -> Result<Option<Changes>, StoreError> {
+        let _ = since;
+        Ok(None)
+    }
+
     /// Work of the store outside of requests, such as following the changes of other nodes. Run by
     /// [`ApiKeys::background`](crate::ApiKeys::background); the future does not end while it is needed.
     fn background(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
@@ -207,6 +225,10 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
 
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
         (**self).record_last_use(uses).await
+    }
+
+    async fn changes(&self, since: Option<ChangeMark>) -> Result<Option<Changes>, StoreError> {
+        (**self).changes(since).await
     }
 
     fn background(&self) -> Option<BackgroundTask> {

@@ -1,8 +1,8 @@
 use async_trait::async_trait;
 
 use super::{
-    BackgroundTask, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, StoreError,
-    StoreErrorKind,
+    BackgroundTask, ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore,
+    Lookup, Page, StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, Owner};
@@ -49,6 +49,10 @@ impl<S: KeyStore> KeyStore for ReadOnly<S> {
 
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
         self.0.record_last_use(uses).await
+    }
+
+    async fn changes(&self, since: Option<ChangeMark>) -> Result<Option<Changes>, StoreError> {
+        self.0.changes(since).await
     }
 
     fn background(&self) -> Option<BackgroundTask> {

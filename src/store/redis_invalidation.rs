@@ -28,9 +28,9 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// For stores that do not report changes themselves. The changing node publishes after the change is made. A node
 /// that is not subscribed at that moment misses the message, but its [source](Self::source) has reported
 /// [`Disconnected`](Invalidation::Disconnected). A dead connection is noticed within two seconds. If the changing
-/// node dies between the change and the message, no node is notified; a record is then valid for its
-/// `max_age_while_connected` at most.
-/// `max_age_while_connected` at most.
+/// node cannot publish, or dies before it does, no node is notified: they see the change when they next [ask the
+/// store](super::KeyStore::changes), or after the cache's `max_age`.
+///
 /// Nodes trust the messages on the channel: a client that can publish there can make caches read again, and nothing
 /// worse. Needs Redis 6 or later, or Valkey.
 ///

@@ -519,13 +519,10 @@ async fn a_load_that_began_before_a_revocation_is_not_kept_and_not_joined_afterw
         ("channel back", Some(Invalidation::Connected)),
     ] {
         for late_first in [false, true] {
-            let node = Node::new().await;
-            let mut followed = Followed::new(&node.cache);
-            for selector in node.selectors() {
-                node.store.keys.delete(&acme(), &node.key.id).await.unwrap();
-                node.store.keys.insert(node.key.clone()).await.unwrap();
-                followed.send(Invalidation::Connected);
-
+            for by in 0..2 {
+                let node = Node::new().await;
+                let selector = node.selectors()[by];
+                let mut followed = Followed::new(&node.cache);
                 node.store.hold(true);
                 let mut early = node.cache.find(selector);
                 assert!(poll(&mut early).is_pending());
@@ -735,7 +732,8 @@ async fn a_revocation_on_another_node_is_visible_after_the_maximum_age() {
         assert_eq!(node.cache.is_connected(), connected);
         node.warm().await;
         node.revoke_elsewhere().await;
-        let age = Duration::from_secs(if connected { 60 } else { 5 });
+        // A channel makes it faster. It can be cut elsewhere, so it does not make records valid for longer.
+        let age = Duration::from_secs(5);
         node.clock.advance(age - MILLI);
         // A step of the calendar changes nothing.
         node.clock.step_calendar(START);
@@ -821,8 +819,6 @@ async fn a_lost_channel_is_noticed_and_invalidates_all_entries() {
             assert_eq!(held(&node.cache, selector), None, "{name}");
             assert_eq!(state(node.cache.find(selector).await), REVOKED, "{name}");
         }
-        node.clock.advance(Duration::from_secs(5));
-        assert_eq!(held(&node.cache, node.by_id()), None, "{name}: as without a channel");
     }
 }
 
@@ -840,7 +836,6 @@ async fn a_reconnected_channel_invalidates_all_entries() {
         assert_eq!(held(&node.cache, selector), None);
         assert_eq!(state(node.cache.find(selector).await), REVOKED);
     }
-    node.clock.advance(Duration::from_secs(59));
     assert_eq!(held(&node.cache, node.by_id()), Some(Some(REVOKED)));
 }
 
@@ -931,10 +926,7 @@ async fn during_an_outage_known_changes_apply() {
         }),
     ];
     for (name, used, happens) in events {
-        let node = Node::with(|builder| {
-            builder.use_during_outage(HALF_MINUTE).max_age_while_connected(Duration::from_secs(1))
-        })
-        .await;
+        let node = Node::with(|builder| builder.use_during_outage(HALF_MINUTE)).await;
         let mut followed = Followed::new(&node.cache);
         node.warm().await;
         happens(&node, &mut followed);

@@ -12,6 +12,8 @@ mod authorize;
 mod browser_keys;
 #[cfg(feature = "cache")]
 mod cached_store;
+#[cfg(feature = "cache")]
+mod changes;
 mod companions;
 mod conformance;
 mod guarded_store;

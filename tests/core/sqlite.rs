@@ -18,6 +18,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoo
 use sqlx::{AssertSqlSafe, Connection, Row};
 use stores::{DAMAGE, digest, find, full_record, owner, record, revoked};
 use tokio::time::Instant;
+use tower_api_keys::clock::{Clock, SystemClock};
 use tower_api_keys::key::{KeyFormat, KeyId, KeyState};
 use tower_api_keys::manage::{Authority, KeyManager, NewKey};
 use tower_api_keys::store::{
@@ -127,13 +128,13 @@ async fn many_may_open_a_new_file_concurrently_and_a_newer_schema_is_an_error() 
     let mut connection = directory.connect().await;
     let versions =
         sqlx::query("SELECT version FROM api_key_schema").fetch_all(&mut connection).await.unwrap();
-    assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i64>>(), [3]);
+    assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i64>>(), [4]);
 
     execute(&mut connection, "UPDATE api_key_schema SET version = 99").await;
     let newer = SqliteStore::open(directory.file()).await.unwrap_err();
     assert_eq!(newer.kind(), StoreErrorKind::Other);
     let reason = std::error::Error::source(&newer).unwrap().to_string();
-    assert!(reason.contains("version 99") && reason.contains("up to 3"), "{reason}");
+    assert!(reason.contains("version 99") && reason.contains("up to 4"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,10 +233,36 @@ async fn statements_are_constant_and_each_uses_an_index() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_by_hand_has_a_version_and_a_time_and_must_be_one() {
+    let directory = Directory::new();
+    let store = SqliteStore::open(directory.file()).await.unwrap();
+    let key = record("k1");
+    store.insert(key.clone()).await.unwrap();
+    let mut connection = directory.connect().await;
+    for change in ["state = 'bogus'", "organization = ''", "tier = 'system'", "tier = ''"] {
+        let change = format!("UPDATE api_keys SET {change}");
+        sqlx::raw_sql(AssertSqlSafe(change)).execute(&mut connection).await.unwrap_err();
+    }
+    let mark = store.changes(None).await.unwrap().unwrap().mark;
+    execute(&mut connection, "UPDATE api_keys SET state = 'revoked'").await;
+    let changed = find(&store, &key.id).await.unwrap();
+    assert_eq!(changed.version, key.version + 1);
+    let KeyState::Revoked { at } = changed.state else { panic!("it is revoked") };
+    let now = SystemClock.now().timestamp().as_unix_millis();
+    assert!(now.abs_diff(at.as_unix_millis()) < 60_000, "{at}");
+    let changes = store.changes(Some(mark)).await.unwrap().unwrap();
+    assert!(changes.keys.unwrap().contains(&key.id));
+    store.record_last_use(&[(key.id, at)]).await.unwrap();
+    let after_use = store.changes(Some(changes.mark)).await.unwrap().unwrap();
+    assert_eq!(after_use.keys, Some(Vec::new()), "a use is no change");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_row_is_an_error_and_no_panic() {
     let directory = Directory::new();
     let store = SqliteStore::open(directory.file()).await.unwrap();
     let mut connection = directory.connect().await;
+    execute(&mut connection, "DROP TRIGGER api_keys_check; DROP TRIGGER api_keys_updated").await;
     for (number, (column, value)) in DAMAGE.iter().enumerate() {
         let key = full_record(&format!("k{number}"));
         store.insert(key.clone()).await.unwrap();

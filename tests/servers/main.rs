@@ -18,7 +18,9 @@ mod stores;
 mod support;
 
 mod distributed;
+mod failover;
 mod layers_agree;
+mod pooler;
 mod postgres;
 mod preset_limiters;
 mod quota_processes;

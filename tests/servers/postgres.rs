@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tower::{Layer, ServiceExt, service_fn};
+use tower_api_keys::clock::{Clock, SystemClock};
 use tower_api_keys::key::{KeyRecord, KeyState, Mode};
 use tower_api_keys::manage::{Authority, KeyManager, NewKey};
 use tower_api_keys::store::{
@@ -124,13 +125,13 @@ async fn many_may_migrate_concurrently_and_a_newer_schema_is_an_error() {
     }
     let store = migrated(&pool).await;
     let versions = sqlx::query("SELECT version FROM api_key_schema").fetch_all(&pool).await.unwrap();
-    assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [3]);
+    assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [4]);
 
     execute(&pool, "UPDATE api_key_schema SET version = 99").await;
     let newer = store.migrate().await.unwrap_err();
     assert_eq!(newer.kind(), StoreErrorKind::Other);
     let reason = std::error::Error::source(&newer).unwrap().to_string();
-    assert!(reason.contains("version 99") && reason.contains("up to 3"), "{reason}");
+    assert!(reason.contains("version 99") && reason.contains("up to 4"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,6 +188,9 @@ async fn texts_stay_texts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_row_is_an_error_and_no_panic() {
     let (store, pool) = new_store().await;
+    execute(&pool, "ALTER TABLE api_keys DROP CONSTRAINT api_keys_state, DROP CONSTRAINT api_keys_tier")
+        .await;
+    execute(&pool, "ALTER TABLE api_keys DISABLE TRIGGER api_keys_update").await;
     for (number, (column, value)) in DAMAGE.iter().enumerate() {
         let key = full_record(&format!("k{number}"));
         store.insert(key.clone()).await.unwrap();
@@ -293,7 +297,7 @@ async fn a_revocation_reaches_the_cache_of_another_node() {
     let time = Duration::from_millis(500);
     let node = |pool: PgPool| {
         let database = PostgresStore::new(pool.clone()).with_lookup_timeout(time);
-        let store = CachedStore::builder(database).max_age_while_connected(Duration::from_secs(600)).build();
+        let store = CachedStore::new(database);
         (store.clone(), tokio::spawn(store.follow(PostgresInvalidations::new(&pool))))
     };
     migrated(&pool).await;
@@ -337,6 +341,78 @@ async fn a_revocation_reaches_the_cache_of_another_node() {
     assert!(lag < SOON, "{lag:?}");
     follower.abort();
     other_follower.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_by_hand_is_heard_like_one_of_ours() {
+    let (store, pool) = new_store().await;
+    let keys: Vec<_> = (0..20).map(|number| record(&format!("k{number}"))).collect();
+    for key in &keys {
+        store.insert(key.clone()).await.unwrap();
+    }
+    let nodes = [(); 2].map(|()| PostgresStore::new(second_pool(&pool)).cached());
+    let background = nodes.each_ref().map(|node| tokio::spawn(node.background().unwrap()));
+    for node in &nodes {
+        while !node.is_connected() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+    for (number, key) in keys.iter().enumerate() {
+        for node in &nodes {
+            assert_eq!(node.find(KeySelector::Id(&key.id)).await.unwrap().unwrap().state, KeyState::Active);
+        }
+        let change = match number % 3 {
+            0 => format!("UPDATE api_keys SET state = 'revoked' WHERE id = '{}'", key.id),
+            1 => format!("DELETE FROM api_keys WHERE id = '{}'", key.id),
+            _ => format!(
+                "UPDATE api_keys SET state = 'disabled', version = version + 1 WHERE id = '{}'",
+                key.id
+            ),
+        };
+        execute(&pool, &change).await;
+        let began = Instant::now();
+        for node in &nodes {
+            while node
+                .find(KeySelector::Id(&key.id))
+                .await
+                .unwrap()
+                .is_some_and(|key| key.state == KeyState::Active)
+            {
+                assert!(began.elapsed() < Duration::from_millis(100), "{change}");
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+    let count = "SELECT count(*) FROM api_key_changes";
+    let noted: i64 = sqlx::query_scalar(count).fetch_one(&pool).await.unwrap();
+    store.record_last_use(&[(keys[0].id, support::START)]).await.unwrap();
+    assert_eq!(
+        sqlx::query_scalar::<_, i64>(count).fetch_one(&pool).await.unwrap(),
+        noted,
+        "a use is no change"
+    );
+    let changed = find(&store, &keys[0].id).await.unwrap();
+    assert_eq!(changed.version, keys[0].version + 1, "each change has a version");
+    let KeyState::Revoked { at } = changed.state else { panic!("it is revoked") };
+    let now = SystemClock.now().timestamp().as_unix_millis();
+    assert!(now.abs_diff(at.as_unix_millis()) < 60_000, "a revocation has its time: {at}");
+    execute(&pool, "TRUNCATE api_keys CASCADE").await;
+    sleep(Duration::from_millis(100)).await;
+    assert!(nodes[0].find(KeySelector::Id(&keys[2].id)).await.unwrap().is_none());
+    background.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_or_an_owner_that_is_none_is_not_stored() {
+    let (store, pool) = new_store().await;
+    store.insert(record("k")).await.unwrap();
+    for change in
+        ["state = 'bogus'", "state = 'Revoked'", "organization = ''", "tier = 'system'", "tier = ''"]
+    {
+        let refused =
+            sqlx::raw_sql(AssertSqlSafe(format!("UPDATE api_keys SET {change}"))).execute(&pool).await;
+        assert!(refused.is_err(), "{change}");
+    }
 }
 
 /// Counted in the server's own log, which has the statements of only this test's connections.

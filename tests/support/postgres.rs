@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -54,6 +54,45 @@ impl Server {
 
     /// A server that a test may kill or freeze.
     pub fn start() -> Self {
+        Self::start_in(|directory| {
+            // English sorts `aB` before `Ba`, which bytes do not. Before version 15 there is no such choice everywhere.
+            let english: &[&str] = &["--locale-provider=icu", "--icu-locale=en-US"];
+            let mut made = initdb(directory, english);
+            if !made.status.success() {
+                made = initdb(directory, &[]);
+            }
+            assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        })
+    }
+
+    /// A standby that follows the server at `primary`.
+    pub fn start_standby(primary: SocketAddr) -> Self {
+        Self::start_in(|directory| {
+            let copied = program("pg_basebackup", directory)
+                .args([
+                    "--write-recovery-conf",
+                    "--checkpoint=fast",
+                    "--no-sync",
+                    "--username=postgres",
+                    "--host",
+                ])
+                .arg(primary.ip().to_string())
+                .args(["--port", &primary.port().to_string(), "--pgdata"])
+                .arg(directory.join("data"))
+                .output()
+                .expect("pg_basebackup runs");
+            assert!(copied.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
+        })
+    }
+
+    /// Ends following: from now on the standby takes changes.
+    pub fn promote(&self) {
+        let data = self.directory.join("data");
+        let promoted = program("pg_ctl", &self.directory).args(["promote", "-w", "-D"]).arg(data).output();
+        assert!(promoted.expect("pg_ctl runs").status.success(), "{}", self.log());
+    }
+
+    fn start_in(make: impl FnOnce(&Path)) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = env::temp_dir().join(format!("api-keys-postgres-{}-{number}", process::id()));
@@ -71,13 +110,7 @@ impl Server {
             chown(&directory, Some(UNPRIVILEGED), Some(UNPRIVILEGED))
                 .expect("root can give a directory away");
         }
-        // English sorts `aB` before `Ba`, which bytes do not. Before version 15 there is no such choice everywhere.
-        let english: &[&str] = &["--locale-provider=icu", "--icu-locale=en-US"];
-        let mut made = initdb(&directory, english);
-        if !made.status.success() {
-            made = initdb(&directory, &[]);
-        }
-        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        make(&directory);
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let port = port.expect("there is a free port").port();
         let process = Mutex::new(spawn(&directory, port));
@@ -92,6 +125,15 @@ impl Server {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// A program that is not to run as root, in a directory of its own that goes with the server.
+    pub fn program_beside(&self, name: &str) -> (Command, &Path) {
+        (program(name, &self.directory), &self.directory)
     }
 
     /// An empty database, and a pool of connections to it.

@@ -31,7 +31,7 @@ impl<S> CachedStoreBuilder<S> {
             absent_capacity: 10_000,
             ages: Ages {
                 alone: Duration::from_secs(5),
-                connected: Duration::from_secs(60),
+                confirmed: Duration::from_secs(60),
                 absent: Duration::from_secs(1),
                 outage: Duration::ZERO,
             },
@@ -56,16 +56,17 @@ impl<S> CachedStoreBuilder<S> {
         Self { absent_capacity: names, ..self }
     }
 
-    /// How long a record is valid without a channel that reports changes; default 5 seconds. It counts from the start
-    /// of the store lookup. Zero asks the store each time.
+    /// How long a record is valid since it was read, or since the store last said [what has
+    /// changed](crate::store::KeyStore::changes); default 5 seconds. It counts from the start of the store's call. Zero asks
+    /// the store each time. A change takes effect within this time, whatever else fails.
     pub fn max_age(self, age: Duration) -> Self {
         Self { ages: Ages { alone: age, ..self.ages }, ..self }
     }
 
-    /// How long a record is valid while a channel is connected; default 60 seconds. This limit applies if the channel
-    /// loses a report or fails unnoticed.
-    pub fn max_age_while_connected(self, age: Duration) -> Self {
-        Self { ages: Ages { connected: age, ..self.ages }, ..self }
+    /// How long a record is valid at most while the store says each second [what has
+    /// changed](crate::store::KeyStore::changes); default 60 seconds.
+    pub fn max_age_while_confirmed(self, age: Duration) -> Self {
+        Self { ages: Ages { confirmed: age, ..self.ages }, ..self }
     }
 
     /// How long an unknown key stays unknown; default 1 second, and never longer than a record is valid. A key that

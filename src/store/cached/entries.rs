@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache;
 
 use super::generations::Generations;
-use crate::clock::Clock;
-use crate::key::{Digest, KeyId, KeyRecord};
+use crate::clock::{Clock, Timestamp};
+use crate::key::{Digest, KeyId, KeyRecord, KeyState};
+use crate::log;
 use crate::store::KeySelector;
 
 /// A key of the cache: an identifier, or a digest with its algorithm.
@@ -25,7 +26,7 @@ pub(super) enum Name {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ages {
     pub(super) alone: Duration,
-    pub(super) connected: Duration,
+    pub(super) confirmed: Duration,
     pub(super) absent: Duration,
     pub(super) outage: Duration,
 }
@@ -53,9 +54,22 @@ pub(super) struct Entries {
     absent: Map<Mark>,
     generations: Generations,
     is_connected: AtomicBool,
+    /// Until when every change of the store is known here, and one nanosecond; zero for never.
+    confirmed: AtomicU64,
+    /// Keys that were seen to be revoked. A revocation is for good.
+    revoked: Cache<KeyId, Revocation, UnitWeighter, RandomState>,
     ages: Ages,
     clock: Arc<dyn Clock>,
     hasher: RandomState,
+}
+
+/// When a key was revoked, and when it was made: a key that was deleted can be imported again.
+#[derive(Clone, Copy)]
+struct Revocation {
+    at: Timestamp,
+    created_at: Timestamp,
+    /// When this was seen, in nanoseconds of the monotonic clock.
+    seen: u64,
 }
 
 /// 32 KiB. With 10 000 keys held, a change makes two or three others be read again.
@@ -70,6 +84,8 @@ impl Entries {
             absent: map(absent_capacity, hasher.clone()),
             generations: Generations::new(SLOTS),
             is_connected: AtomicBool::new(false),
+            confirmed: AtomicU64::new(0),
+            revoked: Cache::with(capacity, capacity as u64, UnitWeighter, hasher.clone(), Default::default()),
             ages,
             clock,
             hasher,
@@ -80,8 +96,8 @@ impl Entries {
     /// moment counts as missing.
     pub(super) fn look_up(&self, selector: KeySelector<'_>) -> Poll<Option<Arc<KeyRecord>>> {
         let now = self.now();
-        // Read before the generations: if the channel is seen connected, its invalidations are seen too.
-        let max_age = if self.is_connected() { self.ages.connected } else { self.ages.alone };
+        // Read before the generations: if changes are known up to an instant, their invalidations are seen too.
+        let max_age = if self.is_confirmed(now) { self.ages.confirmed } else { self.ages.alone };
         let is_good = |mark: &Mark, max_age| {
             mark.start.is_younger_than(max_age, now)
                 && self.generations.is_current(mark.slot, mark.start.generation)
@@ -135,6 +151,58 @@ impl Entries {
         self.generations.change(self.slot(name));
     }
 
+    pub(super) fn change_key(&self, id: KeyId) {
+        self.change(Name::Id(id));
+    }
+
+    /// From now on every change that was made before `until` is known here.
+    pub(super) fn confirm(&self, until: u64) {
+        self.confirmed.fetch_max(until.saturating_add(1), Ordering::AcqRel);
+    }
+
+    /// Whether all changes are known, but for those of the last moments: as long as an entry may be held alone.
+    fn is_confirmed(&self, now: u64) -> bool {
+        let until = self.confirmed.load(Ordering::Acquire).checked_sub(1);
+        until.is_some_and(|until| Duration::from_nanos(now.saturating_sub(until)) < self.ages.alone)
+    }
+
+    /// Any key may have changed.
+    pub(super) fn change_all(&self) {
+        self.generations.connect();
+    }
+
+    /// The record as the store has it, or revoked if this process knows it to be: a store that was restored from a backup, or
+    /// has failed over, may have forgotten that.
+    pub(super) fn keep_revoked(&self, record: Arc<KeyRecord>, start: ReadStart) -> Arc<KeyRecord> {
+        if matches!(record.state, KeyState::Revoked { .. }) {
+            self.note_revoked(&record);
+            return record;
+        }
+        match self.revoked.get(&record.id) {
+            // A read that began before may be of a record from before.
+            Some(Revocation { at, created_at, seen })
+                if created_at == record.created_at && start.at > seen =>
+            {
+                log::revocation_forgotten(&record.id);
+                let mut record = KeyRecord::clone(&record);
+                record.state = KeyState::Revoked { at };
+                Arc::new(record)
+            }
+            _ => record,
+        }
+    }
+
+    pub(super) fn note_revoked(&self, record: &KeyRecord) {
+        if let KeyState::Revoked { at } = record.state {
+            self.revoked
+                .insert(record.id, Revocation { at, created_at: record.created_at, seen: self.now() });
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.is_empty() && self.absent.is_empty()
+    }
+
     pub(super) fn is_connected(&self) -> bool {
         self.is_connected.load(Ordering::Acquire)
     }
@@ -153,7 +221,7 @@ impl Entries {
         self.generations.slot(self.hasher.hash_one(name))
     }
 
-    fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> u64 {
         self.clock.now().monotonic_nanos()
     }
 }
@@ -188,13 +256,13 @@ fn map<T: Clone>(capacity: usize, hasher: RandomState) -> Map<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{SystemClock, Timestamp};
+    use crate::clock::SystemClock;
     use crate::key::{Mode, Owner, Peppers};
 
     #[test]
     fn each_kind_of_entry_is_bounded() {
         let hour = Duration::from_secs(3600);
-        let ages = Ages { alone: hour, connected: hour, absent: hour, outage: hour };
+        let ages = Ages { alone: hour, confirmed: hour, absent: hour, outage: hour };
         for capacity in [0, 1, 10, 1000] {
             let entries = Entries::new(capacity, capacity, ages, Arc::new(SystemClock));
             for n in 0..3 * capacity + 10 {

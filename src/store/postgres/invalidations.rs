@@ -10,16 +10,12 @@ use crate::store::{Invalidation, InvalidationSource};
 
 /// Receives the changes of other processes to a [`PostgresStore`](super::PostgresStore), over its own connection.
 ///
-/// Each insert, replace and delete sends a notification (`NOTIFY`) on the channel `tower_api_keys` in its
-/// transaction. So the notification comes when the change is visible, and never for one that was rolled back. The
-/// payload is the key's identifier. If you change keys by hand, send a notification as well and increment the
-/// version: a process that read the key before, and is about to write it, then detects the conflict.
+/// Triggers of the schema send a notification (`NOTIFY`) on the channel `tower_api_keys` in the transaction of each change,
+/// whether this crate makes it or a statement of yours. So it comes when the change is visible, and never for one that was
+/// rolled back. The payload is the key's identifier, or empty if any key may have changed.
 ///
 /// ```sql
-/// BEGIN;
-/// UPDATE api_keys SET state = 'revoked', revoked_at = 1702531200000, version = version + 1 WHERE id = 'k7Jc0qWv';
-/// SELECT pg_notify('tower_api_keys', 'k7Jc0qWv');
-/// COMMIT;
+/// UPDATE api_keys SET state = 'revoked' WHERE id = 'k7Jc0qWv';
 /// ```
 ///
 /// 1. The connection is lost when it ends, or when a ping, sent every second, is unanswered for another second. So a
@@ -29,8 +25,8 @@ use crate::store::{Invalidation, InvalidationSource};
 /// 3. [`Connected`](Invalidation::Connected) means that this source listens from now on. It says nothing about the
 ///    time before.
 ///
-/// `LISTEN` does not work through a pooler that shares connections between transactions, such as PgBouncer in its
-/// `transaction` mode; use [`connecting_with`](Self::connecting_with) to bypass it.
+/// `LISTEN` does not work through a [pooler](super::PostgresStore#behind-a-pooler) that shares connections between
+/// transactions; use [`connecting_with`](Self::connecting_with) to bypass it.
 pub struct PostgresInvalidations {
     options: PgConnectOptions,
     state: State,

@@ -4,25 +4,26 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 pub use invalidations::PostgresInvalidations;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, PgConnection, PgPool, Postgres};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
+use sqlx::query::{Query, QueryAs};
+use sqlx::{Connection, FromRow, PgConnection, PgPool, Postgres};
 use tokio::time::Instant;
 
-use super::sql::engine::Engine;
+use super::sql::engine::{Engine, Work};
 use super::sql::row::millis;
 use super::sql::{
     COUNT, FIND_BY_ID, FORGET_IMPORT, GET, Listing, QuotaName, WRITE_QUOTA, bind_key, bind_row, columns,
-    digests, failed, insert_key, owner_columns, pending, to_found, to_id, to_next_row, to_quota_row, to_row,
-    update_key,
+    digests, failed, insert_key, owner_columns, pending, to_changed, to_found, to_id, to_next_row,
+    to_quota_row, to_row, update_key,
 };
 use super::{
-    FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, QuotaChange, QuotaRow,
-    StoreError, StoreErrorKind,
+    ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page,
+    QuotaChange, QuotaRow, StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, Owner};
 
-/// Keys in PostgreSQL (tested with version 15), shared by any number of processes.
+/// Keys in PostgreSQL 13 or later (tested with version 15), shared by any number of processes.
 ///
 /// ```no_run
 /// use tower_api_keys::store::PostgresStore;
@@ -42,24 +43,25 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 ///   A change that was [`Unavailable`](StoreErrorKind::Unavailable) may still have been made.
 /// - Concurrent changes expect `READ COMMITTED`, PostgreSQL's default. With a stricter
 ///   `default_transaction_isolation` the later one is a [`Conflict`](StoreErrorKind::Conflict), also for a deletion.
-/// - Every change notifies the other processes: see [`PostgresInvalidations`].
+/// - Every change notifies the other processes, also one by hand: see [`PostgresInvalidations`].
 ///
 /// # Schema
 ///
 /// [`migrate`](Self::migrate) creates the tables, in the first schema of the connection's `search_path`. To create
-/// them with another tool, use version 1, 2 and 3, one after the other:
+/// them with another tool, use these versions, one after the other:
 ///
 /// ```sql
 #[doc = include_str!("schema_1.sql")]
 #[doc = include_str!("schema_2.sql")]
 #[doc = include_str!("schema_3.sql")]
+#[doc = include_str!("schema_4.sql")]
 /// ```
 ///
 /// Rows of stored quotas stay when their subject is gone. Those of periods that have ended, with nothing granted, can be
 /// deleted.
 ///
-/// If you change a key by hand, increment its version (`version = version + 1`). Otherwise a process that has read the
-/// key before may write it back unchanged, for instance to move it to a new pepper.
+/// A key can be changed by hand: `UPDATE api_keys SET state = 'revoked' WHERE id = 'k7Jc0qWv'`. Triggers count its version, note
+/// the time of a revocation, and tell the caches of all processes. A system key has `tier = 'system'` and an empty organization.
 ///
 /// Counts the secrets still digested with pepper 1, which can be removed when there are none:
 ///
@@ -72,11 +74,23 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 /// ```sql
 /// SELECT count(*) FROM api_keys WHERE imported_hash IS NOT NULL
 /// ```
+/// # Behind a pooler
+///
+/// A pooler that shares connections between transactions, such as PgBouncer in its `transaction` mode, forgets prepared
+/// statements: tell the store with [`behind_pooler`](Self::behind_pooler). Caches of other processes still learn of a change
+/// within a second, since they [ask](KeyStore::changes); to be faster, give [`PostgresInvalidations`] the server's own address.
 #[derive(Clone, Debug)]
-pub struct PostgresStore(Engine<Postgres>);
+pub struct PostgresStore {
+    engine: Engine<Postgres>,
+    is_pooled: bool,
+}
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
 /// How long a migration may take, including the wait for another process.
 const MIGRATION_TIME: Duration = Duration::from_secs(60);
@@ -91,26 +105,26 @@ const FIND_BY_DIGEST: &str = concat!(
      ORDER BY array_position($1, digest) LIMIT 1)"
 );
 
-/// `$27` is all digests.
+/// `$28` is all digests.
 const INSERT: &str = concat!(
     "WITH changed AS (",
     insert_key!(),
     " RETURNING id), added AS (\
      INSERT INTO api_key_digests (digest, key_id) SELECT given.digest, changed.id \
-     FROM changed, unnest($27) AS given (digest)) \
-     SELECT pg_notify('tower_api_keys', id) FROM changed"
+     FROM changed, unnest($28) AS given (digest)) \
+     SELECT FROM changed"
 );
 
-/// `$28` is all digests.
+/// `$29` is all digests.
 const REPLACE: &str = concat!(
     "WITH changed AS (",
     update_key!(),
     " RETURNING id), dropped AS (\
-     DELETE FROM api_key_digests USING changed WHERE key_id = changed.id AND digest <> ALL ($28)), added AS (\
+     DELETE FROM api_key_digests USING changed WHERE key_id = changed.id AND digest <> ALL ($29)), added AS (\
      INSERT INTO api_key_digests (digest, key_id) SELECT given.digest, changed.id \
-     FROM changed, unnest($28) AS given (digest) WHERE NOT EXISTS (\
+     FROM changed, unnest($29) AS given (digest) WHERE NOT EXISTS (\
      SELECT FROM api_key_digests AS own WHERE own.digest = given.digest AND own.key_id = changed.id)) \
-     SELECT pg_notify('tower_api_keys', id) FROM changed"
+     SELECT FROM changed"
 );
 
 const LOCK_QUOTA: &str = "SELECT period, used, highest_limit, granted FROM api_key_quotas WHERE category = $1 AND subject = $2 FOR UPDATE";
@@ -118,9 +132,14 @@ const LOCK_QUOTA: &str = "SELECT period, used, highest_limit, granted FROM api_k
 const ADD_QUOTA: &str = "INSERT INTO api_key_quotas (category, subject, period, used, highest_limit, granted) \
      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
 
-const DELETE: &str = "WITH changed AS (\
-     DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3 RETURNING id) \
-     SELECT pg_notify('tower_api_keys', id) FROM changed";
+const DELETE: &str = "DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3";
+
+/// What transactions have changed since the oldest of those that ran at `$1`; one more than [`MAX_CHANGES`].
+const CHANGES: &str = "SELECT api_key_timeline(), pg_snapshot_xmin(pg_current_snapshot())::text::bigint, ARRAY(\
+     SELECT DISTINCT key_id FROM api_key_changes WHERE transaction >= $1::text::xid8 LIMIT 1001)";
+
+/// After more changes than these a cache reads everything anew.
+const MAX_CHANGES: usize = 1000;
 
 const REMEMBER_IMPORT: &str =
     "INSERT INTO api_key_imports (digest, key_id) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING";
@@ -149,6 +168,7 @@ impl PostgresStore {
                 .with_source("not a URL such as postgres://user@host/database")
         })?;
         // A pool would retry for half a minute, and not report why it failed.
+        let options = options.extra_float_digits(None);
         let connected = PgConnection::connect_with(&options).await;
         connected.map_err(failed)?.close().await.map_err(failed)?;
         let store = Self::new(PgPool::connect_lazy_with(options));
@@ -161,7 +181,7 @@ impl PostgresStore {
     #[cfg(feature = "cache")]
     #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
     pub fn cached(self) -> super::CachedStore<Self> {
-        let source = PostgresInvalidations::new(&self.0.pool);
+        let source = PostgresInvalidations::new(&self.engine.pool);
         super::CachedStore::builder(self).follow(source).build()
     }
 
@@ -170,7 +190,7 @@ impl PostgresStore {
     /// The pool decides how many connections there are, and whether a connection is tested before each use
     /// (`test_before_acquire`), which costs each lookup a second round trip.
     pub fn new(pool: PgPool) -> Self {
-        Self(Engine::new(pool))
+        Self { engine: Engine::new(pool), is_pooled: false }
     }
 
     /// Stores a new key in a transaction of the application, on a connection to the database of the store: a key that was
@@ -182,8 +202,18 @@ impl PostgresStore {
     /// [`Conflict`](StoreErrorKind::Conflict) if the identifier or a digest is already stored; roll back then. Those of every
     /// method, without a time limit.
     pub async fn insert_in(connection: &mut PgConnection, record: &KeyRecord) -> Result<(), StoreError> {
-        let query = bind_row(sqlx::query(INSERT), to_row(record)?).bind(digests(record));
+        let query = bind_row(once(INSERT), to_row(record)?).bind(digests(record));
         query.execute(connection).await.map_err(failed).map(|_| ())
+    }
+
+    /// Makes each call a transaction of its own, without prepared statements: for a pooler that shares connections between
+    /// transactions. A call then takes four round trips to the pooler in place of one.
+    ///
+    /// PgBouncer has to accept sqlx's connections: either with `ignore_startup_parameters = extra_float_digits`, or with a pool
+    /// whose options have `extra_float_digits(None)`, as [`connect`](Self::connect) sets.
+    #[must_use]
+    pub fn behind_pooler(self) -> Self {
+        Self { is_pooled: true, ..self }
     }
 
     /// Limits the time of a lookup, including the wait for a connection; default 1 second.
@@ -191,14 +221,14 @@ impl PostgresStore {
     /// After it the lookup is [`Unavailable`](StoreErrorKind::Unavailable) and its request gets a 503 response.
     #[must_use]
     pub fn with_lookup_timeout(mut self, timeout: Duration) -> Self {
-        self.0.lookup_timeout = timeout;
+        self.engine.lookup_timeout = timeout;
         self
     }
 
     /// Limits the time of all other operations; default 5 seconds.
     #[must_use]
     pub fn with_administration_timeout(mut self, timeout: Duration) -> Self {
-        self.0.administration_timeout = timeout;
+        self.engine.administration_timeout = timeout;
         self
     }
 
@@ -211,15 +241,53 @@ impl PostgresStore {
     /// [`Other`](StoreErrorKind::Other) if the tables have a version that this release does not know, made by a later
     /// one. Otherwise the errors of every method; gives up after a minute.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let version = self.0.run(Instant::now() + MIGRATION_TIME, |to| Box::pin(migrate(to))).await?;
+        let version = self.engine.run(Instant::now() + MIGRATION_TIME, |to| Box::pin(migrate(to))).await?;
         pending(version, MIGRATIONS).map(|_| ())
+    }
+
+    /// Runs `work`, or gives up after `time`.
+    async fn run<T: Send + 'static>(
+        &self,
+        time: Duration,
+        work: impl for<'c> FnOnce(&'c mut PgConnection) -> Work<'c, T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let deadline = Instant::now() + time;
+        if self.is_pooled {
+            return self.engine.run(deadline, |to| Box::pin(in_transaction(to, work))).await;
+        }
+        self.engine.run(deadline, work).await
+    }
+
+    async fn look_up<T: Send + 'static>(
+        &self,
+        work: impl for<'c> FnOnce(&'c mut PgConnection) -> Work<'c, T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.run(self.engine.lookup_timeout, work).await
+    }
+
+    async fn administer<T: Send + 'static>(
+        &self,
+        work: impl for<'c> FnOnce(&'c mut PgConnection) -> Work<'c, T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.run(self.engine.administration_timeout, work).await
+    }
+
+    fn query(&self, sql: &'static str) -> Query<'static, Postgres, PgArguments> {
+        sqlx::query(sql).persistent(!self.is_pooled)
+    }
+
+    fn query_as<T>(&self, sql: &'static str) -> QueryAs<'static, Postgres, T, PgArguments>
+    where
+        T: for<'r> FromRow<'r, PgRow>,
+    {
+        sqlx::query_as(sql).persistent(!self.is_pooled)
     }
 
     async fn replace_within(&self, time: Duration, record: KeyRecord) -> Result<(), StoreError> {
         let digests = digests(&record);
         let (row, replaced) = to_next_row(record)?;
-        let query = bind_row(sqlx::query(REPLACE), row).bind(replaced).bind(digests);
-        let done = self.0.run(Instant::now() + time, |to| Box::pin(query.execute(to))).await?;
+        let query = bind_row(self.query(REPLACE), row).bind(replaced).bind(digests);
+        let done = self.run(time, move |to| Box::pin(query.execute(to))).await?;
         if done.rows_affected() == 0 {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         }
@@ -227,14 +295,29 @@ impl PostgresStore {
     }
 }
 
+/// A statement that is not prepared under a name.
+fn once(sql: &'static str) -> Query<'static, Postgres, PgArguments> {
+    sqlx::query(sql).persistent(false)
+}
+
+async fn in_transaction<T>(
+    connection: &mut PgConnection,
+    work: impl for<'c> FnOnce(&'c mut PgConnection) -> Work<'c, T>,
+) -> Result<T, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    let done = work(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(done)
+}
+
 /// Applies pending migrations, and returns the resulting version.
 async fn migrate(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *transaction).await?;
-    let table = sqlx::query_scalar("SELECT to_regclass('api_key_schema') IS NOT NULL");
+    once("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *transaction).await?;
+    let table = sqlx::query_scalar("SELECT to_regclass('api_key_schema') IS NOT NULL").persistent(false);
     let mut version = 0;
     if table.fetch_one(&mut *transaction).await? {
-        let stored = sqlx::query_scalar("SELECT version::bigint FROM api_key_schema");
+        let stored = sqlx::query_scalar("SELECT version::bigint FROM api_key_schema").persistent(false);
         version = stored.fetch_one(&mut *transaction).await?;
     }
     for migration in pending(version, MIGRATIONS).unwrap_or_default() {
@@ -249,63 +332,74 @@ async fn migrate(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
 impl KeyStore for PostgresStore {
     fn find(&self, selector: KeySelector<'_>) -> Lookup {
         let query = match selector {
-            KeySelector::Id(id) => sqlx::query_as(FIND_BY_ID).bind(id.to_string()),
+            KeySelector::Id(id) => self.query_as(FIND_BY_ID).bind(id.to_string()),
             KeySelector::Digests(digests) => {
                 let digests: Vec<_> = digests.iter().map(ToString::to_string).collect();
-                sqlx::query_as(FIND_BY_DIGEST).bind(digests)
+                self.query_as(FIND_BY_DIGEST).bind(digests)
             }
         };
-        let engine = self.0.clone();
-        Lookup::pending(
-            async move { to_found(engine.look_up(|to| Box::pin(query.fetch_optional(to))).await?) },
-        )
+        let store = self.clone();
+        Lookup::pending(async move {
+            to_found(store.look_up(move |to| Box::pin(query.fetch_optional(to))).await?)
+        })
     }
 
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.replace_within(self.0.lookup_timeout, record).await
+        self.replace_within(self.engine.lookup_timeout, record).await
+    }
+
+    async fn changes(&self, since: Option<ChangeMark>) -> Result<Option<Changes>, StoreError> {
+        // No transaction has the highest number yet.
+        let first = since.map_or(i64::MAX as u64, |mark| mark.position).to_string();
+        let query = self.query_as(CHANGES).bind(first);
+        let (history, position, ids): (i64, i64, Vec<String>) =
+            self.look_up(move |to| Box::pin(query.fetch_one(to))).await?;
+        let mark = ChangeMark { history: history.unsigned_abs(), position: position.unsigned_abs() };
+        let keys = since.filter(|_| ids.len() <= MAX_CHANGES).and_then(|_| to_changed(ids));
+        Ok(Some(Changes { mark, keys }))
     }
 
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
         let (ids, instants): (Vec<_>, Vec<_>) =
             uses.iter().map(|(id, at)| (id.to_string(), millis(*at))).unzip();
-        let query = sqlx::query(RECORD_LAST_USE).bind(ids).bind(instants);
-        self.0.administer(|to| Box::pin(query.execute(to))).await.map(|_| ())
+        let query = self.query(RECORD_LAST_USE).bind(ids).bind(instants);
+        self.administer(move |to| Box::pin(query.execute(to))).await.map(|_| ())
     }
 }
 
 #[async_trait]
 impl KeyAdministration for PostgresStore {
     async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
-        let query = bind_row(sqlx::query(INSERT), to_row(&record)?).bind(digests(&record));
-        self.0.administer(|to| Box::pin(query.execute(to))).await.map(|_| ())
+        let query = bind_row(self.query(INSERT), to_row(&record)?).bind(digests(&record));
+        self.administer(move |to| Box::pin(query.execute(to))).await.map(|_| ())
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
-        let query = bind_key!(sqlx::query_as(GET), owner, id);
-        to_found(self.0.administer(|to| Box::pin(query.fetch_optional(to))).await?)
+        let query = bind_key!(self.query_as(GET), owner, id);
+        to_found(self.administer(move |to| Box::pin(query.fetch_optional(to))).await?)
     }
 
     async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
         let listing = Listing::new(owner, query);
-        let query = listing.query();
-        let rows = self.0.administer(|to| Box::pin(query.fetch_all(to))).await?;
+        let query = listing.query().persistent(!self.is_pooled);
+        let rows = self.administer(move |to| Box::pin(query.fetch_all(to))).await?;
         listing.page(rows)
     }
 
     async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
         let (organization, mode) = owner_columns(owner);
-        let query = sqlx::query_scalar::<_, i64>(COUNT).bind(organization).bind(mode);
-        let count = self.0.administer(|to| Box::pin(query.fetch_one(to))).await?;
-        Ok(count.unsigned_abs())
+        let query = self.query_as::<(i64,)>(COUNT).bind(organization).bind(mode);
+        let count = self.administer(move |to| Box::pin(query.fetch_one(to))).await?;
+        Ok(count.0.unsigned_abs())
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.replace_within(self.0.administration_timeout, record).await
+        self.replace_within(self.engine.administration_timeout, record).await
     }
 
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
-        let query = bind_key!(sqlx::query(DELETE), owner, id);
-        let done = self.0.administer(|to| Box::pin(query.execute(to))).await?;
+        let query = bind_key!(self.query(DELETE), owner, id);
+        let done = self.administer(move |to| Box::pin(query.execute(to))).await?;
         Ok(done.rows_affected() > 0)
     }
 
@@ -321,23 +415,26 @@ impl KeyAdministration for PostgresStore {
     ) -> Result<(QuotaRow, u64), StoreError> {
         let (name, change) = (QuotaName::new(category, subject), *change);
         // Requests wait for it.
-        self.0.look_up(|to| Box::pin(change_quota(to, name, change))).await
+        let persistent = !self.is_pooled;
+        let deadline = Instant::now() + self.engine.lookup_timeout;
+        self.engine.run(deadline, |to| Box::pin(change_quota(to, name, change, persistent))).await
     }
 
     async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
-        let query = sqlx::query(REMEMBER_IMPORT).bind(digest.to_string()).bind(id.to_string());
-        self.0.administer(|to| Box::pin(query.execute(to))).await.map(|_| ())
+        let query = self.query(REMEMBER_IMPORT).bind(digest.to_string()).bind(id.to_string());
+        self.administer(move |to| Box::pin(query.execute(to))).await.map(|_| ())
     }
 
     async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
         let digests: Vec<_> = digests.iter().map(ToString::to_string).collect();
-        let query = sqlx::query_scalar(IMPORTED_AS).bind(digests);
-        to_id(self.0.administer(|to| Box::pin(query.fetch_optional(to))).await?)
+        let query = self.query_as::<(String,)>(IMPORTED_AS).bind(digests);
+        let id = self.administer(move |to| Box::pin(query.fetch_optional(to))).await?;
+        to_id(id.map(|(id,)| id))
     }
 
     async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
-        let query = sqlx::query(FORGET_IMPORT).bind(id.to_string());
-        let done = self.0.administer(|to| Box::pin(query.execute(to))).await?;
+        let query = self.query(FORGET_IMPORT).bind(id.to_string());
+        let done = self.administer(move |to| Box::pin(query.execute(to))).await?;
         Ok(done.rows_affected() > 0)
     }
 }
@@ -346,17 +443,26 @@ async fn change_quota(
     connection: &mut PgConnection,
     name: QuotaName,
     change: QuotaChange,
+    persistent: bool,
 ) -> Result<(QuotaRow, u64), sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    let mut row = name.bind(sqlx::query_as(LOCK_QUOTA)).fetch_optional(&mut *transaction).await?;
+    let mut row = name
+        .bind(sqlx::query_as(LOCK_QUOTA).persistent(persistent))
+        .fetch_optional(&mut *transaction)
+        .await?;
     if row.is_none() {
         // Another process may do so at the same time, and only one of them.
         let empty = QuotaRow { period: change.period, used: 0, limit: 0, granted: 0 };
-        name.bind_row(sqlx::query(ADD_QUOTA), empty).execute(&mut *transaction).await?;
-        row = name.bind(sqlx::query_as(LOCK_QUOTA)).fetch_optional(&mut *transaction).await?;
+        name.bind_row(sqlx::query(ADD_QUOTA).persistent(persistent), empty)
+            .execute(&mut *transaction)
+            .await?;
+        row = name
+            .bind(sqlx::query_as(LOCK_QUOTA).persistent(persistent))
+            .fetch_optional(&mut *transaction)
+            .await?;
     }
     let (row, leased) = change.apply(row.map(to_quota_row));
-    name.bind_row(sqlx::query(WRITE_QUOTA), row).execute(&mut *transaction).await?;
+    name.bind_row(sqlx::query(WRITE_QUOTA).persistent(persistent), row).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok((row, leased))
 }

@@ -19,13 +19,13 @@ use super::{Cursor, FindResult, KeyQuery, Page, StoreError, StoreErrorKind};
 use crate::InvalidValue;
 use crate::key::{KeyId, KeyRecord, Owner};
 
-/// The columns of a [`Row`], from `$1` to `$26`.
+/// The columns of a [`Row`], from `$1` to `$27`.
 macro_rules! columns {
     () => {
         "id, organization, mode, created_at, name, hint, scopes, limits, allowed_addresses, digest, secret_created_at, \
          previous_digest, previous_valid_until, next_digest, next_hint, next_created_at, next_grace, state, revoked_at, \
          not_before, expires_at, version, last_used_at, created_by, metadata, \
-         imported_hash"
+         imported_hash, tier"
     };
 }
 
@@ -35,19 +35,19 @@ macro_rules! insert_key {
             "INSERT INTO api_keys (",
             $crate::store::sql::columns!(),
             ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
-             $22, $23, $24, $25, $26)"
+             $22, $23, $24, $25, $26, $27)"
         )
     };
 }
 
-/// Leaves the last use unchanged, since the record's value may be old. `$27` is the version to replace.
+/// Leaves the last use unchanged, since the record's value may be old. `$28` is the version to replace.
 macro_rules! update_key {
     () => {
         "UPDATE api_keys SET name = $5, hint = $6, scopes = $7, limits = $8, allowed_addresses = $9, digest = $10, \
          secret_created_at = $11, previous_digest = $12, previous_valid_until = $13, next_digest = $14, next_hint = $15, \
          next_created_at = $16, next_grace = $17, state = $18, revoked_at = $19, not_before = $20, expires_at = $21, \
          version = $22, metadata = $25, imported_hash = $26 WHERE id = $1 AND organization = $2 AND mode = $3 AND created_at = $4 AND \
-         version = $27"
+         version = $28"
     };
 }
 
@@ -110,6 +110,11 @@ pub(super) fn to_id(text: Option<String>) -> Result<Option<KeyId>, StoreError> {
 
 fn to_record(row: Row) -> Result<Arc<KeyRecord>, StoreError> {
     row::to_record(row).map(Arc::new).map_err(corrupt)
+}
+
+/// The keys of a list of changes, unless one is not a key's.
+pub(super) fn to_changed(ids: Vec<String>) -> Option<Vec<KeyId>> {
+    ids.into_iter().map(|id| id.parse().ok()).collect()
 }
 
 /// The texts of a record's digests, without duplicates.
@@ -262,6 +267,7 @@ where
         .bind(row.created_by)
         .bind(row.metadata)
         .bind(row.imported_hash)
+        .bind(row.tier)
 }
 
 impl<'r, R: sqlx::Row> FromRow<'r, R> for Row
@@ -298,6 +304,7 @@ where
             created_by: row.try_get("created_by")?,
             metadata: row.try_get("metadata")?,
             imported_hash: row.try_get("imported_hash")?,
+            tier: row.try_get("tier")?,
         })
     }
 }

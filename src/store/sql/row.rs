@@ -33,6 +33,7 @@ pub(crate) struct Row {
     pub(crate) created_by: Option<String>,
     pub(crate) metadata: Option<String>,
     pub(crate) imported_hash: Option<String>,
+    pub(crate) tier: String,
 }
 
 /// The error is for [`StoreErrorKind::Other`](tower_api_keys::store::StoreErrorKind::Other).
@@ -81,15 +82,20 @@ pub(crate) fn to_row(record: &KeyRecord) -> Result<Row, Box<dyn Error + Send + S
         created_by: record.created_by().map(ToString::to_string),
         metadata: extras.metadata.as_ref().map(|metadata| metadata.as_json().to_owned()),
         imported_hash: extras.imported_hash.as_ref().map(|hash| hash.as_str().to_owned()),
+        tier: match record.owner.tenant {
+            Tenant::Organization(_) => "organization".to_owned(),
+            Tenant::System => "system".to_owned(),
+        },
     })
 }
 
 /// The error is for [`StoreErrorKind::Corrupt`](tower_api_keys::store::StoreErrorKind::Corrupt).
 pub(crate) fn to_record(row: Row) -> Result<KeyRecord, Box<dyn Error + Send + Sync>> {
     let mode = row.mode.parse()?;
-    let owner = match row.organization.as_str() {
-        "" => Owner::system(mode),
-        organization => Owner::organization(organization.parse()?, mode),
+    let owner = match (row.tier.as_str(), row.organization.as_str()) {
+        ("system", "") => Owner::system(mode),
+        ("organization", organization) => Owner::organization(organization.parse()?, mode),
+        _ => return Err("neither a key of an organization nor one of the system".into()),
     };
     let mut record = KeyRecord::new(row.id.parse()?, owner, row.digest.parse()?, timestamp(row.created_at)?);
     record.name = row.name.into();
@@ -139,7 +145,7 @@ pub(crate) fn to_record(row: Row) -> Result<KeyRecord, Box<dyn Error + Send + Sy
     Ok(record)
 }
 
-/// The empty text, which is no organization, stands for the system: unlike `NULL` it is found with `=`.
+/// The empty text, which is no organization, for a key of the system: unlike `NULL` it is found with `=`.
 pub(crate) fn organization(owner: &Owner) -> String {
     match &owner.tenant {
         Tenant::Organization(organization) => organization.to_string(),

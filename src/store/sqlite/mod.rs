@@ -14,12 +14,12 @@ use super::sql::engine::{Engine, Work};
 use super::sql::row::millis;
 use super::sql::{
     COUNT, FIND_BY_ID, FORGET_IMPORT, GET, Listing, QuotaName, Row, WRITE_QUOTA, bind_key, bind_row, columns,
-    digests, failed, insert_key, owner_columns, pending, to_found, to_id, to_next_row, to_quota_row, to_row,
-    update_key,
+    digests, failed, insert_key, owner_columns, pending, to_changed, to_found, to_id, to_next_row,
+    to_quota_row, to_row, update_key,
 };
 use super::{
-    FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, QuotaChange, QuotaRow,
-    StoreError, StoreErrorKind,
+    ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page,
+    QuotaChange, QuotaRow, StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, Owner};
@@ -53,19 +53,20 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 /// # Schema
 ///
 /// [`open`](Self::open) and [`migrate`](Self::migrate) create the tables. To create them with another tool, use
-/// version 1, 2 and 3, one after the other, for SQLite 3.39 or later:
+/// these versions, one after the other, for SQLite 3.39 or later:
 ///
 /// ```sql
 #[doc = include_str!("schema_1.sql")]
 #[doc = include_str!("schema_2.sql")]
 #[doc = include_str!("schema_3.sql")]
+#[doc = include_str!("schema_4.sql")]
 /// ```
 ///
 /// Rows of stored quotas stay when their subject is gone. Those of periods that have ended, with nothing granted, can be
 /// deleted.
 ///
-/// If you change a key by hand, increment its version (`version = version + 1`). Otherwise a process that has read the
-/// key before may write it back unchanged, for instance to move it to a new pepper.
+/// A key can be changed by hand: `UPDATE api_keys SET state = 'revoked' WHERE id = 'k7Jc0qWv'`. Triggers count its version, note
+/// the time of a revocation, and tell the caches of all processes. A system key has `tier = 'system'` and an empty organization.
 ///
 /// Counts the secrets still digested with pepper 1, which can be removed when there are none:
 ///
@@ -85,8 +86,12 @@ pub struct SqliteStore {
     writer: Arc<Mutex<()>>,
 }
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
 /// `$1` is a JSON array of digests.
 const FIND_BY_DIGEST: &str = concat!(
@@ -111,6 +116,16 @@ const READ_QUOTA: &str =
     "SELECT period, used, highest_limit, granted FROM api_key_quotas WHERE category = $1 AND subject = $2";
 
 const DELETE: &str = "DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3";
+
+/// The number of the last change.
+const LAST_CHANGE: &str = "SELECT coalesce(max(number), 0) FROM api_key_changes";
+
+/// The changes after `$1`; one more than [`MAX_CHANGES`].
+const CHANGES: &str =
+    "SELECT number, key_id FROM api_key_changes WHERE number > $1 ORDER BY number LIMIT 1001";
+
+/// After more changes than these a cache reads everything anew.
+const MAX_CHANGES: usize = 1000;
 
 const REMEMBER_IMPORT: &str =
     "INSERT INTO api_key_imports (digest, key_id) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING";
@@ -317,6 +332,19 @@ async fn delete(connection: &mut SqliteConnection, owner: Owner, id: KeyId) -> R
     Ok(true)
 }
 
+/// The number of the last change, and those after a number.
+async fn changes(
+    connection: &mut SqliteConnection,
+    after: i64,
+) -> Result<(i64, Vec<(i64, String)>), sqlx::Error> {
+    // Read together, so that none is between them.
+    let mut transaction = connection.begin().await?;
+    let last = sqlx::query_scalar(LAST_CHANGE).fetch_one(&mut *transaction).await?;
+    let changes = sqlx::query_as(CHANGES).bind(after).fetch_all(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok((last, changes))
+}
+
 async fn change_quota(
     connection: &mut SqliteConnection,
     name: QuotaName,
@@ -351,6 +379,17 @@ impl KeyStore for SqliteStore {
 
     async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
         self.replace_within(self.engine.lookup_timeout, record).await
+    }
+
+    async fn changes(&self, since: Option<ChangeMark>) -> Result<Option<Changes>, StoreError> {
+        let after = since.map_or(i64::MAX, |mark| i64::try_from(mark.position).unwrap_or(i64::MAX));
+        let (last, changes) = self.engine.look_up(|to| Box::pin(changes(to, after))).await?;
+        let mark = ChangeMark { history: 0, position: last.unsigned_abs() };
+        // Without a gap, the first is the next one.
+        let is_complete = changes.first().is_none_or(|(number, _)| *number == after.saturating_add(1));
+        let ids = changes.into_iter().map(|(_, id)| id).collect::<Vec<_>>();
+        let keys = since.filter(|_| is_complete && ids.len() <= MAX_CHANGES).and_then(|_| to_changed(ids));
+        Ok(Some(Changes { mark, keys }))
     }
 
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {

@@ -1,0 +1,50 @@
+//! Asks the store what has changed, whichever other way there is to learn of it.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use super::Shared;
+use crate::log;
+use crate::store::{Changes, KeyStore};
+use crate::timer::sleep;
+
+/// The time between two questions.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// A store remembers changes for longer than this.
+const MEMORY: Duration = Duration::from_secs(600);
+
+/// Asks once a second, as long as there are entries and a store that keeps its changes.
+///
+/// A channel is faster, and can be cut without anybody noticing: on the side of the node that changes a key, where this one
+/// hears nothing wrong. So what is held is trusted as long as the store itself says what has changed.
+pub(super) async fn keep_confirming<S: KeyStore>(shared: Weak<Shared<S>>) {
+    let mut last = None;
+    loop {
+        sleep(INTERVAL).await;
+        let Some(shared) = shared.upgrade() else { return };
+        let entries = &shared.entries;
+        if entries.is_empty() {
+            continue;
+        }
+        let began = entries.now();
+        let since = last.filter(|(_, at)| Duration::from_nanos(began.saturating_sub(*at)) < MEMORY);
+        match shared.store.changes(since.map(|(mark, _)| mark)).await {
+            Ok(None) => return,
+            Ok(Some(Changes { mark, keys })) => {
+                let is_back = last.is_some_and(|(earlier, _)| mark.is_back_from(&earlier));
+                match keys.filter(|_| !is_back) {
+                    Some(keys) => keys.into_iter().for_each(|id| entries.change_key(id)),
+                    None => entries.change_all(),
+                }
+                if is_back {
+                    log::store_went_back();
+                }
+                entries.confirm(began);
+                last = Some((mark, began));
+            }
+            // What is held is trusted a little longer, and is then read again.
+            Err(error) => log::changes_not_read(&error),
+        }
+    }
+}
