@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "some tests have figures for who asks for them")]
 
+#[path = "../support/certificates.rs"]
+mod certificates;
 #[path = "../support/faults.rs"]
 mod faults;
 #[path = "../support/postgres.rs"]
@@ -30,3 +32,4 @@ mod redis_rules;
 mod restart;
 mod revocation_latency;
 mod streams;
+mod tls;

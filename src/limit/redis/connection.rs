@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
@@ -16,7 +16,7 @@ use super::OnFailure;
 use super::breaker::Breaker;
 use super::settings::Settings;
 use crate::InvalidValue;
-use crate::store::redis_url;
+use crate::store::redis_server::RedisServer;
 
 /// The time limit for connecting. No request waits longer than its own deadline.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -66,7 +66,7 @@ enum Source {
 
 /// A connection that is opened when first needed, and replaced when broken.
 struct Own {
-    client: Client,
+    server: RedisServer,
     /// The result of the last attempt; `None` if there was none, or if its connection has broken.
     current: Mutex<Option<RedisResult<MultiplexedConnection>>>,
     connecting: AtomicBool,
@@ -85,9 +85,8 @@ impl RedisConnection {
     ///
     /// [`InvalidValue`] if `url` cannot be parsed.
     pub fn open(url: &str) -> Result<Self, InvalidValue> {
-        let client = redis_url::open(url)?;
         let own = Own {
-            client,
+            server: RedisServer::parse(url)?,
             current: Mutex::new(None),
             connecting: AtomicBool::new(false),
             changed: Notify::new(),
@@ -250,7 +249,7 @@ impl Own {
             let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(CONNECT_TIMEOUT))
                 .set_response_timeout(None);
-            let connecting = own.client.get_multiplexed_async_connection_with_config(&config);
+            let connecting = own.server.connect(&config);
             // The time-out above does not cover the handshake, to which a stopped server does not reply.
             let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
             let silent = |_| Err((ErrorKind::Io, "the server does not answer").into());
