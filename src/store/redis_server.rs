@@ -198,7 +198,7 @@ mod tls {
         client.map(|client| client.get_connection_info().clone()).map_err(|_| INVALID_FILES)
     }
 
-    const INVALID_FILES: InvalidValue = InvalidValue::new(
+    pub(super) const INVALID_FILES: InvalidValue = InvalidValue::new(
         "Redis URL",
         "`sslrootcert` names a file of certificates in PEM that can be read; so do `sslcert` and `sslkey`, which come together",
     );
@@ -216,3 +216,85 @@ const NOT_ENCRYPTED: InvalidValue =
     InvalidValue::new("Redis URL", "`sslrootcert`, `sslcert` and `sslkey` are for `rediss://`");
 const INSECURE: InvalidValue =
     InvalidValue::new("Redis URL", "`#insecure` is refused: certificates are always checked");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(url: &str) -> Option<InvalidValue> {
+        RedisServer::parse(url).err()
+    }
+
+    #[test]
+    fn a_url_is_one_of_a_server_or_of_sentinels() {
+        for url in [
+            "redis://127.0.0.1",
+            "valkey://user:password@host:7000/3",
+            "redis+sentinel://host/master",
+            "redis+sentinel://user:password@one:7000,[::1],[::1]:7000/master/3?sentinel_password=p",
+        ] {
+            assert_eq!(refusal(url), None, "{url}");
+        }
+        for (url, refused) in [
+            ("", INVALID),
+            ("host:6379", INVALID),
+            ("http://host", INVALID),
+            ("redis://", INVALID),
+            ("redis://host/database", INVALID),
+            ("redis+sentinel://host", INVALID_SENTINELS),
+            ("redis+sentinel://host/", INVALID_SENTINELS),
+            ("redis+sentinel://host//3", INVALID_SENTINELS),
+            ("redis+sentinel://host,/master", INVALID),
+            ("http+sentinel://host/master", INVALID),
+            ("redis://host?sslrootcert=ca.pem", NOT_ENCRYPTED),
+            ("redis+sentinel://host/master?sslkey=key.pem", NOT_ENCRYPTED),
+        ] {
+            assert_eq!(refusal(url), Some(refused), "{url}");
+        }
+    }
+
+    #[test]
+    fn user_and_password_are_the_masters_and_sentinels_have_their_own() {
+        let url = "redis+sentinel://ada:one%40@a,b:7000/main/3?sentinel_username=bob&sentinel_password=two";
+        let server = RedisServer::parse(url).unwrap();
+        let sentinels = server.sentinels.unwrap();
+        assert_eq!(&*sentinels.master, "main");
+        let settings = |information: &ConnectionInfo| {
+            let settings = information.redis_settings();
+            let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+            (text(settings.username()), text(settings.password()), settings.db())
+        };
+        assert_eq!(settings(&server.information), ("ada".into(), "one@".into(), 3));
+        let addresses =
+            [("a", 26379), ("b", 7000)].map(|(host, port)| ConnectionAddr::Tcp(host.into(), port));
+        for (sentinel, address) in sentinels.each.iter().zip(&addresses) {
+            assert_eq!(settings(sentinel), ("bob".into(), "two".into(), 0));
+            assert_eq!(sentinel.addr(), address);
+        }
+        assert_eq!(sentinels.each.len(), addresses.len());
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn encryption_needs_the_feature_tls() {
+        for url in ["rediss://host", "valkeys://host", "rediss+sentinel://host/master"] {
+            assert_eq!(refusal(url), Some(NEEDS_TLS), "{url}");
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn certificates_are_checked_and_come_from_files_that_are_right() {
+        let not_pem = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        assert_eq!(refusal("rediss://host"), None);
+        assert_eq!(refusal("rediss+sentinel://host/master"), None);
+        assert_eq!(refusal("rediss://host/#insecure"), Some(INSECURE));
+        for query in
+            ["sslrootcert=/nowhere".to_owned(), format!("sslrootcert={not_pem}"), format!("sslkey={not_pem}")]
+        {
+            for url in ["rediss://host/", "rediss+sentinel://host/master"] {
+                assert_eq!(refusal(&format!("{url}?{query}")), Some(tls::INVALID_FILES), "{query}");
+            }
+        }
+    }
+}

@@ -377,3 +377,17 @@ async fn change_quota(
     transaction.commit().await?;
     Ok((row, leased))
 }
+
+#[cfg(all(test, not(feature = "tls")))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn encryption_needs_the_feature_tls() {
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let url = format!("postgres://user:password@127.0.0.1:1/database?sslmode={mode}");
+            let error = format!("{:?}", PostgresStore::connect(&url).await.unwrap_err());
+            assert!(error.contains("needs the feature `tls`"), "{error}");
+        }
+    }
+}
