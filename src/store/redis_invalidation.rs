@@ -30,7 +30,8 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// `max_age_while_connected` at most.
 ///
 /// Nodes trust the messages on the channel: a client that can publish there can make caches read again, and nothing
-/// worse. Needs Redis 6 or later, or Valkey.
+/// worse. Needs Redis 6 or later, or Valkey, and there `PUBLISH`, `SUBSCRIBE` and `PING`: see the [user that limiters and
+/// the channel share](crate::limit::RedisRateLimiter#a-user-of-its-own). In a Redis Cluster any node will do.
 ///
 /// ```no_run
 /// # #[cfg(feature = "cache")]
@@ -68,11 +69,12 @@ impl RedisInvalidation {
     /// The default name of the channel.
     pub const DEFAULT_CHANNEL: &str = "changed_keys";
 
-    /// Uses the server at `url`, `redis://[user:password@]host[:port]`. Does not connect yet.
+    /// Uses the server at `url`, `redis://[user:password@]host[:port]`, or another one that
+    /// [`RedisConnection::open`](crate::limit::RedisConnection::open) takes: encrypted, or by Sentinels. Does not connect yet.
     ///
     /// # Errors
     ///
-    /// [`InvalidValue`] if `url` cannot be parsed.
+    /// Those of `RedisConnection::open`.
     pub fn open(url: &str) -> Result<Self, InvalidValue> {
         let server = RedisServer::parse(url)?;
         Ok(Self { server, channel: Self::DEFAULT_CHANNEL.into(), connection: Arc::default() })

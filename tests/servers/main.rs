@@ -12,6 +12,8 @@ mod postgres_server;
 mod proxy;
 #[path = "../support/redis.rs"]
 mod redis_server;
+#[path = "../support/sentinels.rs"]
+mod sentinels;
 #[path = "../support/server.rs"]
 mod server;
 #[path = "../support/stores.rs"]
@@ -25,10 +27,12 @@ mod postgres;
 mod preset_limiters;
 mod quota_processes;
 mod redis;
+mod redis_acl;
 mod redis_faults;
 mod redis_invalidation;
 mod redis_processes;
 mod redis_rules;
+mod redis_sentinel;
 mod restart;
 mod revocation_latency;
 mod streams;

@@ -51,6 +51,8 @@ pub(super) enum CallError {
     Failed(RedisError),
     #[error("an unexpected reply")]
     UnexpectedReply,
+    #[error("the server is part of a Redis Cluster: `from_connection` takes a `ClusterConnection`")]
+    InCluster,
 }
 
 struct Shared {
@@ -75,15 +77,23 @@ struct Own {
 }
 
 impl RedisConnection {
-    /// A connection to the server at `url`, `redis://[user:password@]host[:port][/database]`; or `rediss://`, if the
-    /// application enables one of the TLS features of the crate `redis`.
+    /// A connection to the server at `url`, `redis://[user:password@]host[:port][/database]`.
+    ///
+    /// - `rediss://` (feature `tls`) encrypts the connection, and checks the server's certificate and its name. The
+    ///   authorities of the operating system are trusted or, with `?sslrootcert=/etc/ca.pem`, those in that file instead.
+    ///   If the server asks for a certificate: `&sslcert=/etc/app.pem&sslkey=/etc/app.key`. The files are read now.
+    /// - `redis+sentinel://[user:password@]host[:port][,host[:port]…]/master[/database]` follows the master that the
+    ///   Sentinels at these addresses (port 26379) know by this name. User and password are those of the master. Those of
+    ///   the Sentinels, if any, are `?sentinel_username=user&sentinel_password=password`. With `rediss+sentinel://`
+    ///   certificates are for the addresses that Sentinels name: host names need `sentinel resolve-hostnames yes`.
     ///
     /// Does not connect yet: the first request does, and needs tokio's runtime. A connection that breaks, or no
     /// longer answers, is replaced; the name in the URL is then resolved again.
     ///
     /// # Errors
     ///
-    /// [`InvalidValue`] if `url` cannot be parsed.
+    /// [`InvalidValue`] if `url` cannot be parsed, if it needs the feature `tls`, or if a file that it names cannot be
+    /// read.
     pub fn open(url: &str) -> Result<Self, InvalidValue> {
         let own = Own {
             server: RedisServer::parse(url)?,
@@ -94,7 +104,7 @@ impl RedisConnection {
         Ok(Self::from_source(Source::Own(Arc::new(own))))
     }
 
-    /// Uses the application's own connection: a `MultiplexedConnection`, a `ConnectionManager` or a
+    /// Uses the application's own connection: a `MultiplexedConnection`, a `ConnectionManager` or, for Redis Cluster, a
     /// `ClusterConnection` of the crate `redis` 1.x. Reconnecting is then the application's responsibility.
     pub fn from_connection<C>(connection: C) -> Self
     where
@@ -129,6 +139,9 @@ impl RedisConnection {
         }
         let answer = match timeout_at(deadline.into(), self.run(script)).await {
             Ok(Ok(value)) => parse(value).ok_or(CallError::UnexpectedReply),
+            Ok(Err(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::Moved) => {
+                Err(CallError::InCluster)
+            }
             Ok(Err(error)) => Err(CallError::Failed(error)),
             Err(_) => Err(CallError::Late),
         };
@@ -277,7 +290,7 @@ impl CallError {
                     || error.is_io_error()
                     || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
             }
-            Self::UnexpectedReply | Self::Late | Self::Suspended => false,
+            Self::UnexpectedReply | Self::InCluster | Self::Late | Self::Suspended => false,
         }
     }
 }
