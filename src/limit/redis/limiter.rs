@@ -69,9 +69,9 @@ use crate::limit::{Decision, MemoryRateLimiter, Permit, Quota, Subject};
 /// does [when Redis does not answer](#when-redis-does-not-answer). A master that is cut off from its replicas counts on
 /// alone for those who reach it, unless `min-replicas-to-write 1` is set there.
 ///
-/// For Redis Cluster give [`from_connection`](super::RedisConnection::from_connection) a `ClusterConnection`. The limits of
-/// a request may be on different nodes: each is asked by a call of its own, also with one server. A call that one node does
-/// not answer counts as a failure of all.
+/// For Redis Cluster give [`from_connection`](super::RedisConnection::from_connection) a `ClusterConnection`. Each limit of a
+/// request is asked by a call of its own, so they may be on different nodes. While a node is down, subjects on the others
+/// are counted there; but after five failures in a row calls are suspended for all.
 ///
 /// # Leases
 ///
