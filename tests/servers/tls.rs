@@ -19,6 +19,7 @@ use tracing::level_filters::LevelFilter;
 use crate::certificates::{Authority, text};
 use crate::postgres_server::Server;
 use crate::redis_server::{RedisServer, free_port};
+use crate::sentinels::Sentinel;
 use crate::support::in_own_process;
 
 const USER: &str = "app";
@@ -104,22 +105,50 @@ fn redis_is_spoken_to_if_its_certificate_is_right() {
     });
 }
 
-/// A server that takes encrypted connections as well, on the port returned, and asks for no certificate.
+/// A server that takes encrypted connections as well, on the port returned.
 fn redis(authority: &Authority) -> (RedisServer, u16) {
+    let (options, port) = encryption(authority);
+    let options =
+        options.iter().flat_map(|(name, value)| [format!("--{name}"), value.clone()]).collect::<Vec<_>>();
+    (RedisServer::start_with(&options.iter().map(String::as_str).collect::<Vec<_>>()), port)
+}
+
+/// The settings of a server or Sentinel that is `localhost`, on the port returned, and asks for no certificate.
+fn encryption(authority: &Authority) -> ([(&'static str, String); 5], u16) {
     let (certificate, port) = (authority.issue("localhost"), free_port());
-    let server = RedisServer::start_with(&[
-        "--tls-port",
-        &port.to_string(),
-        "--tls-cert-file",
-        text(&certificate.certificate),
-        "--tls-key-file",
-        text(&certificate.key),
-        "--tls-ca-cert-file",
-        text(&authority.certificate()),
-        "--tls-auth-clients",
-        "no",
-    ]);
-    (server, port)
+    let settings = [
+        ("tls-port", port.to_string()),
+        ("tls-cert-file", text(&certificate.certificate).to_owned()),
+        ("tls-key-file", text(&certificate.key).to_owned()),
+        ("tls-ca-cert-file", text(&authority.certificate()).to_owned()),
+        ("tls-auth-clients", "no".to_owned()),
+    ];
+    (settings, port)
+}
+
+#[test]
+fn sentinels_and_their_master_are_spoken_to_if_their_certificates_are_right() {
+    in_own_process(|| {
+        let (authority, other) = (Authority::new(), Authority::new());
+        let (_server, master) = redis(&authority);
+        let (settings, port) = encryption(&authority);
+        let mut settings: String = settings.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
+        settings += &format!("requirepass {PASSWORD}\n");
+        settings += "tls-replication yes\nsentinel resolve-hostnames yes\nsentinel announce-hostnames yes\n";
+        let _sentinel = Sentinel::start(&format!("{settings}sentinel monitor main localhost {master} 1\n"));
+        without_a_secret(async {
+            let mut errors = String::new();
+            for (authority, password, is_accepted) in
+                [(&authority, IN_URL, true), (&other, IN_URL, false), (&authority, WRONG_PASSWORD, false)]
+            {
+                let root = authority.certificate();
+                let query = format!("sslrootcert={}&sentinel_password={password}", text(&root));
+                let url = format!("rediss+sentinel://localhost:{port}/main?{query}");
+                errors += &try_redis(&url, is_accepted).await.unwrap();
+            }
+            errors
+        });
+    });
 }
 
 /// Uses Redis as limiters and caches do, and returns the errors.

@@ -16,7 +16,7 @@ use crate::redis_server::{free_port, new_directory, program, url};
 /// Three Sentinels of a master named `main`. Stopped when dropped.
 pub struct Sentinels(Vec<Sentinel>);
 
-struct Sentinel {
+pub struct Sentinel {
     directory: PathBuf,
     port: u16,
     process: Child,
@@ -25,7 +25,13 @@ struct Sentinel {
 impl Sentinels {
     /// Two of them agree that the master is down when it has not answered for half a second.
     pub fn start(master: SocketAddr) -> Self {
-        let sentinels = Self((0..3).map(|_| Sentinel::start(master)).collect());
+        let settings = format!(
+            "sentinel monitor main {} {} 2\n\
+             sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 1500\n",
+            master.ip(),
+            master.port(),
+        );
+        let sentinels = Self((0..3).map(|_| Sentinel::start(&settings)).collect());
         sentinels.wait_until_ready();
         sentinels
     }
@@ -59,16 +65,10 @@ impl Sentinels {
 }
 
 impl Sentinel {
-    fn start(master: SocketAddr) -> Self {
+    pub fn start(settings: &str) -> Self {
         let (directory, port) = (new_directory(), free_port());
         let file = directory.join("sentinel.conf");
-        let settings = format!(
-            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor main {} {} 2\n\
-             sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 1500\n",
-            directory.display(),
-            master.ip(),
-            master.port(),
-        );
+        let settings = format!("port {port}\nbind 127.0.0.1\ndir {}\n{settings}", directory.display());
         fs::write(&file, settings).expect("the directory can be written");
         let process = Command::new(program())
             .arg(file)
