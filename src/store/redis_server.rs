@@ -200,7 +200,7 @@ mod tls {
 
     pub(super) const INVALID_FILES: InvalidValue = InvalidValue::new(
         "Redis URL",
-        "`sslrootcert` names a file of certificates in PEM that can be read; so do `sslcert` and `sslkey`, which come together",
+        "`sslrootcert` names a readable file with certificates in PEM; `sslcert` and `sslkey` name one each, and come together",
     );
 }
 

@@ -104,8 +104,9 @@ impl RedisConnection {
         Ok(Self::from_source(Source::Own(Arc::new(own))))
     }
 
-    /// Uses the application's own connection: a `MultiplexedConnection`, a `ConnectionManager` or, for Redis Cluster, a
-    /// `ClusterConnection` of the crate `redis` 1.x. Reconnecting is then the application's responsibility.
+    /// Uses the application's own connection of the crate `redis` 1.x: a `MultiplexedConnection`, a `ConnectionManager` or,
+    /// for Redis Cluster, a `ClusterConnection` (its feature `cluster-async`). Reconnecting is then the application's
+    /// responsibility.
     pub fn from_connection<C>(connection: C) -> Self
     where
         C: ConnectionLike + Clone + Send + Sync + 'static,

@@ -139,15 +139,15 @@ impl PostgresStore {
     ///
     /// With the feature `tls`, `sslmode=verify-full` encrypts the connection and checks the server's certificate and its
     /// name, as in `postgres://app@db.example.com/app?sslmode=verify-full&sslrootcert=/etc/ca.pem`. The authorities of
-    /// the operating system are trusted, and so are those in the file `sslrootcert`. `sslmode=require` encrypts, and checks the
-    /// certificate only with an `sslrootcert`. Without `sslmode` the connection is encrypted if the server offers it, and
-    /// nothing is checked.
+    /// the operating system are trusted, and so are those in the file `sslrootcert`. `sslmode=require` encrypts, and
+    /// checks the certificate only with an `sslrootcert`. Without `sslmode` the connection is encrypted if the server
+    /// offers it, and nothing is checked.
     ///
     /// # Errors
     ///
     /// [`Unavailable`](StoreErrorKind::Unavailable) if there is no connection, [`Other`](StoreErrorKind::Other) if
-    /// the URL is not valid, or if its `sslmode` needs the feature `tls`; those of [`migrate`](Self::migrate). No error repeats the URL, which may contain a
-    /// password.
+    /// the URL is not valid, or if its `sslmode` needs the feature `tls`; those of [`migrate`](Self::migrate). No error
+    /// repeats the URL, which may contain a password.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let mut options: PgConnectOptions = url.parse().map_err(|_| {
             StoreError::new(StoreErrorKind::Other)
