@@ -73,6 +73,7 @@
 //! | `presets` | `presets`: four published systems, as data |
 //! | `redis` | rate limits that many processes share, and news of changed keys for caches |
 //! | `sqlite` | `store::SqliteStore`: keys in a file |
+//! | `tls` | TLS to PostgreSQL and to Redis (`sslmode=verify-full`, `rediss://`), by rustls |
 //! | `tonic` | [`Principal`] from the requests of tonic's services; the layer itself needs no feature |
 //! | `tracing` | events for rejections (`INFO`), authentications (`DEBUG`) and failures (`ERROR`); never a secret |
 //! | `full` | all of them |

@@ -113,7 +113,7 @@ mod read_only;
 #[cfg(feature = "redis")]
 mod redis_invalidation;
 #[cfg(feature = "redis")]
-pub(crate) mod redis_url;
+pub(crate) mod redis_server;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]

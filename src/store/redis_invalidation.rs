@@ -5,16 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisResult, Value,
-};
+use redis::{AsyncConnectionConfig, ErrorKind, PushInfo, PushKind, RedisResult, Value};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{sleep, timeout};
 
 use super::{Invalidation, InvalidationSink, InvalidationSource, StoreError, StoreErrorKind};
 use crate::InvalidValue;
 use crate::key::KeyId;
-use crate::store::redis_url;
+use crate::store::redis_server::RedisServer;
 
 /// The time limit for connecting and for each command.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -32,7 +30,8 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// store](super::KeyStore::changes), or after the cache's `max_age`.
 ///
 /// Nodes trust the messages on the channel: a client that can publish there can make caches read again, and nothing
-/// worse. Needs Redis 6 or later, or Valkey.
+/// worse. Needs Redis 6 or later, or Valkey, and there `PUBLISH`, `SUBSCRIBE` and `PING`: see the [user that limiters and
+/// the channel share](crate::limit::RedisRateLimiter#a-user-of-its-own). In a Redis Cluster any node will do.
 ///
 /// ```no_run
 /// # #[cfg(feature = "cache")]
@@ -48,7 +47,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// ```
 #[derive(Clone)]
 pub struct RedisInvalidation {
-    client: Client,
+    server: RedisServer,
     channel: Arc<str>,
     /// The connection for publishing; opened when first needed, and replaced when broken.
     connection: Arc<Mutex<Option<MultiplexedConnection>>>,
@@ -56,7 +55,7 @@ pub struct RedisInvalidation {
 
 /// The source returned by [`RedisInvalidation::source`].
 struct Source {
-    client: Client,
+    server: RedisServer,
     channel: Arc<str>,
     subscription: Option<Subscription>,
 }
@@ -70,14 +69,15 @@ impl RedisInvalidation {
     /// The default name of the channel.
     pub const DEFAULT_CHANNEL: &str = "changed_keys";
 
-    /// Uses the server at `url`, `redis://[user:password@]host[:port]`. Does not connect yet.
+    /// Uses the server at `url`, `redis://[user:password@]host[:port]`, or another one that
+    /// [`RedisConnection::open`](crate::limit::RedisConnection::open) takes: encrypted, or by Sentinels. Does not connect yet.
     ///
     /// # Errors
     ///
-    /// [`InvalidValue`] if `url` cannot be parsed.
+    /// Those of `RedisConnection::open`.
     pub fn open(url: &str) -> Result<Self, InvalidValue> {
-        let client = redis_url::open(url)?;
-        Ok(Self { client, channel: Self::DEFAULT_CHANNEL.into(), connection: Arc::default() })
+        let server = RedisServer::parse(url)?;
+        Ok(Self { server, channel: Self::DEFAULT_CHANNEL.into(), connection: Arc::default() })
     }
 
     /// Sets the channel, for instance one for each of several key stores that share a server. Channels are shared by
@@ -89,7 +89,8 @@ impl RedisInvalidation {
 
     /// A source for one cache. It needs tokio's runtime.
     pub fn source(&self) -> impl InvalidationSource + fmt::Debug + use<> {
-        Source { client: self.client.clone(), channel: self.channel.clone(), subscription: None }
+        // Receiving messages and replies on one connection needs RESP3.
+        Source { server: self.server.clone().with_resp3(), channel: self.channel.clone(), subscription: None }
     }
 
     fn current(&self) -> MutexGuard<'_, Option<MultiplexedConnection>> {
@@ -99,7 +100,7 @@ impl RedisInvalidation {
     async fn send(&self, held: Option<MultiplexedConnection>, id: &KeyId) -> RedisResult<()> {
         let mut connection = match held {
             Some(connection) => connection,
-            None => self.client.get_multiplexed_async_connection_with_config(&config()).await?,
+            None => self.server.connect(&config()).await?,
         };
         let mut publish = redis::cmd("PUBLISH");
         publish.arg(&*self.channel).arg(id.as_str());
@@ -128,7 +129,7 @@ impl InvalidationSource for Source {
     async fn next(&mut self) -> Invalidation {
         loop {
             let Some(subscription) = &mut self.subscription else {
-                match in_time(subscribe(&self.client, &self.channel)).await {
+                match in_time(subscribe(&self.server, &self.channel)).await {
                     Ok(subscription) => {
                         self.subscription = Some(subscription);
                         return Invalidation::Connected;
@@ -150,14 +151,10 @@ impl InvalidationSource for Source {
     }
 }
 
-async fn subscribe(client: &Client, channel: &str) -> RedisResult<Subscription> {
-    // Receiving messages and replies on one connection needs RESP3.
-    let information = client.get_connection_info().clone();
-    let settings = information.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    let client = Client::open(information.set_redis_settings(settings))?;
+async fn subscribe(server: &RedisServer, channel: &str) -> RedisResult<Subscription> {
     let (sender, messages) = mpsc::unbounded_channel();
     let config = config().set_push_sender(sender);
-    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    let mut connection = server.connect(&config).await?;
     connection.subscribe(channel).await?;
     Ok(Subscription { connection, messages })
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "some tests have figures for who asks for them")]
 
+#[path = "../support/certificates.rs"]
+mod certificates;
 #[path = "../support/faults.rs"]
 mod faults;
 #[path = "../support/postgres.rs"]
@@ -10,6 +12,8 @@ mod postgres_server;
 mod proxy;
 #[path = "../support/redis.rs"]
 mod redis_server;
+#[path = "../support/sentinels.rs"]
+mod sentinels;
 #[path = "../support/server.rs"]
 mod server;
 #[path = "../support/stores.rs"]
@@ -25,11 +29,14 @@ mod postgres;
 mod preset_limiters;
 mod quota_processes;
 mod redis;
+mod redis_acl;
 mod redis_faults;
 mod redis_invalidation;
 mod redis_processes;
 mod redis_rules;
+mod redis_sentinel;
 mod restart;
 mod revocation_latency;
 mod store_outage;
 mod streams;
+mod tls;

@@ -2,8 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
+use std::fs::Permissions;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -156,6 +157,28 @@ impl Server {
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
+    }
+
+    /// From now on takes only encrypted connections, from a new user with a password.
+    pub async fn require_tls(&self, certificate: &Path, key: &Path, user: &str, password: &str) {
+        let data = self.directory.join("data");
+        let owner = fs::metadata(&data).expect("there is a server");
+        for (from, to) in [(certificate, "server.crt"), (key, "server.key")] {
+            let to = data.join(to);
+            fs::copy(from, &to).expect("the server's directory can be written");
+            fs::set_permissions(&to, Permissions::from_mode(0o600)).expect("it is ours");
+            chown(&to, Some(owner.uid()), Some(owner.gid())).expect("root can give a file away");
+        }
+        let mut admin = self.connect("postgres").await;
+        for command in [
+            format!("CREATE ROLE {user} SUPERUSER LOGIN PASSWORD '{password}'"),
+            "ALTER SYSTEM SET ssl = on".to_owned(),
+            "SELECT pg_reload_conf()".to_owned(),
+        ] {
+            sqlx::raw_sql(AssertSqlSafe(command)).execute(&mut admin).await.expect("a superuser may");
+        }
+        fs::write(data.join("pg_hba.conf"), "hostssl all all all scram-sha-256\n").expect("it is there");
+        sqlx::raw_sql("SELECT pg_reload_conf()").execute(&mut admin).await.expect("a superuser may");
     }
 
     pub fn log(&self) -> String {

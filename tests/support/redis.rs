@@ -143,7 +143,7 @@ fn launch(program: &PathBuf, options: &[String], directory: &PathBuf, port: u16)
 }
 
 /// `REDIS_SERVER`, or what is installed.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     if let Some(program) = env::var_os("REDIS_SERVER") {
         return program.into();
     }
@@ -158,12 +158,12 @@ fn program() -> PathBuf {
         )
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     listener.local_addr().expect("a bound socket has an address").port()
 }
 
-fn new_directory() -> PathBuf {
+pub fn new_directory() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let directory = env::temp_dir().join(format!("tower-api-keys-redis-{}-{number}", process::id()));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
@@ -16,7 +16,7 @@ use super::OnFailure;
 use super::settings::Settings;
 use crate::InvalidValue;
 use crate::breaker::Breaker;
-use crate::store::redis_url;
+use crate::store::redis_server::RedisServer;
 
 /// The time limit for connecting. No request waits longer than its own deadline.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -51,6 +51,8 @@ pub(super) enum CallError {
     Failed(RedisError),
     #[error("an unexpected reply")]
     UnexpectedReply,
+    #[error("the server is part of a Redis Cluster: `from_connection` takes a `ClusterConnection`")]
+    InCluster,
 }
 
 struct Shared {
@@ -66,7 +68,7 @@ enum Source {
 
 /// A connection that is opened when first needed, and replaced when broken.
 struct Own {
-    client: Client,
+    server: RedisServer,
     /// The result of the last attempt; `None` if there was none, or if its connection has broken.
     current: Mutex<Option<RedisResult<MultiplexedConnection>>>,
     connecting: AtomicBool,
@@ -75,19 +77,26 @@ struct Own {
 }
 
 impl RedisConnection {
-    /// A connection to the server at `url`, `redis://[user:password@]host[:port][/database]`; or `rediss://`, if the
-    /// application enables one of the TLS features of the crate `redis`.
+    /// A connection to the server at `url`, `redis://[user:password@]host[:port][/database]`.
+    ///
+    /// - `rediss://` (feature `tls`) encrypts the connection, and checks the server's certificate and its name. The
+    ///   authorities of the operating system are trusted or, with `?sslrootcert=/etc/ca.pem`, those in that file instead.
+    ///   If the server asks for a certificate: `&sslcert=/etc/app.pem&sslkey=/etc/app.key`. The files are read now.
+    /// - `redis+sentinel://[user:password@]host[:port][,host[:port]…]/master[/database]` follows the master that the
+    ///   Sentinels at these addresses (port 26379) know by this name. User and password are those of the master. Those of
+    ///   the Sentinels, if any, are `?sentinel_username=user&sentinel_password=password`. With `rediss+sentinel://`
+    ///   certificates are for the addresses that Sentinels name: host names need `sentinel resolve-hostnames yes`.
     ///
     /// Does not connect yet: the first request does, and needs tokio's runtime. A connection that breaks, or no
     /// longer answers, is replaced; the name in the URL is then resolved again.
     ///
     /// # Errors
     ///
-    /// [`InvalidValue`] if `url` cannot be parsed.
+    /// [`InvalidValue`] if `url` cannot be parsed, if it needs the feature `tls`, or if a file that it names cannot be
+    /// read.
     pub fn open(url: &str) -> Result<Self, InvalidValue> {
-        let client = redis_url::open(url)?;
         let own = Own {
-            client,
+            server: RedisServer::parse(url)?,
             current: Mutex::new(None),
             connecting: AtomicBool::new(false),
             changed: Notify::new(),
@@ -95,8 +104,9 @@ impl RedisConnection {
         Ok(Self::from_source(Source::Own(Arc::new(own))))
     }
 
-    /// Uses the application's own connection: a `MultiplexedConnection`, a `ConnectionManager` or a
-    /// `ClusterConnection` of the crate `redis` 1.x. Reconnecting is then the application's responsibility.
+    /// Uses the application's own connection of the crate `redis` 1.x: a `MultiplexedConnection`, a `ConnectionManager` or,
+    /// for Redis Cluster, a `ClusterConnection` (its feature `cluster-async`). Reconnecting is then the application's
+    /// responsibility.
     pub fn from_connection<C>(connection: C) -> Self
     where
         C: ConnectionLike + Clone + Send + Sync + 'static,
@@ -130,6 +140,9 @@ impl RedisConnection {
         }
         let answer = match timeout_at(deadline.into(), self.run(script)).await {
             Ok(Ok(value)) => parse(value).ok_or(CallError::UnexpectedReply),
+            Ok(Err(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::Moved) => {
+                Err(CallError::InCluster)
+            }
             Ok(Err(error)) => Err(CallError::Failed(error)),
             Err(_) => Err(CallError::Late),
         };
@@ -250,7 +263,7 @@ impl Own {
             let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(CONNECT_TIMEOUT))
                 .set_response_timeout(None);
-            let connecting = own.client.get_multiplexed_async_connection_with_config(&config);
+            let connecting = own.server.connect(&config);
             // The time-out above does not cover the handshake, to which a stopped server does not reply.
             let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
             let silent = |_| Err((ErrorKind::Io, "the server does not answer").into());
@@ -278,7 +291,7 @@ impl CallError {
                     || error.is_io_error()
                     || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
             }
-            Self::UnexpectedReply | Self::Late | Self::Suspended => false,
+            Self::UnexpectedReply | Self::InCluster | Self::Late | Self::Suspended => false,
         }
     }
 }

@@ -47,10 +47,31 @@ use crate::limit::{Decision, MemoryRateLimiter, Permit, Quota, Subject};
 /// for a second, so that a flood of its requests reaches the server once a second; what another process has
 /// [refunded](crate::RateLimit::refund) or [forgotten](crate::ApiKeys::forget) is seen after that.
 ///
-/// Works with Redis 5 and later, and with Valkey. Needs `EVAL`, `EVALSHA`, and in the script `TIME`, `GET`, `SET` and
-/// `DEL`, on keys that begin with the [prefix](super::RedisConnection::with_prefix). There are as many keys as
-/// subjects within a window. Let the server keep all of them (`maxmemory-policy noeviction`): the count of a subject
-/// whose key is evicted restarts at zero.
+/// Works with Redis 5 and later, and with Valkey. There are as many keys as subjects within a window. Let the server keep
+/// all of them (`maxmemory-policy noeviction`): the count of a subject whose key is evicted restarts at zero.
+///
+/// # A user of its own
+///
+/// What limiters with the prefix `acme` need, and [`RedisInvalidation`](crate::store::RedisInvalidation), which alone needs
+/// the channel and the last three commands (Redis 6.2 or later):
+///
+/// ```text
+#[doc = include_str!("acl.txt")]
+/// ```
+///
+/// With another database than 0 also `+select`, with Sentinels also `+role`. Then the URL is
+/// `redis://app:password@host`.
+///
+/// # Sentinel and Cluster
+///
+/// The URL `redis+sentinel://app:password@host1,host2,host3/main` follows the master that these Sentinels name `main`:
+/// see [`RedisConnection::open`](super::RedisConnection::open). While they choose another one, the limiter does what it
+/// does [when Redis does not answer](#when-redis-does-not-answer). A master that is cut off from its replicas counts on
+/// alone for those who reach it, unless `min-replicas-to-write 1` is set there.
+///
+/// For Redis Cluster give [`from_connection`](super::RedisConnection::from_connection) a `ClusterConnection`. Each limit of a
+/// request is asked by a call of its own, so they may be on different nodes. While a node is down, subjects on the others
+/// are counted there; but after five failures in a row calls are suspended for all.
 ///
 /// # Leases
 ///

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 pub use invalidations::PostgresInvalidations;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow, PgSslMode};
 use sqlx::query::{Query, QueryAs};
 use sqlx::{Connection, FromRow, PgConnection, PgPool, Postgres};
 use tokio::time::Instant;
@@ -34,8 +34,7 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 /// # }
 /// ```
 ///
-/// A clone is cheap and uses the same pool. The pool is one of [sqlx](https://docs.rs/sqlx) 0.9, with the TLS
-/// features that the application has enabled in it.
+/// A clone is cheap and uses the same pool, which is one of [sqlx](https://docs.rs/sqlx) 0.9.
 ///
 /// - Each lookup is one prepared statement that uses an index, and so is each change of a key; one of a quota is a
 ///   transaction. So a process that dies cannot leave a change half done. A completed change is on the server's disk, unless `synchronous_commit` is off there.
@@ -157,16 +156,34 @@ const RECORD_LAST_USE: &str = "WITH uses AS (\
 impl PostgresStore {
     /// Connects to a URL such as `postgres://app@localhost/app`, and [creates the tables](Self::migrate).
     ///
+    /// With the feature `tls`, `sslmode=verify-full` encrypts the connection and checks the server's certificate and its
+    /// name, as in `postgres://app@db.example.com/app?sslmode=verify-full&sslrootcert=/etc/ca.pem`. The authorities of
+    /// the operating system are trusted, and so are those in the file `sslrootcert`. `sslmode=require` encrypts, and
+    /// checks the certificate only with an `sslrootcert`. Without `sslmode` the connection is encrypted if the server
+    /// offers it, and nothing is checked.
+    ///
     /// # Errors
     ///
     /// [`Unavailable`](StoreErrorKind::Unavailable) if there is no connection, [`Other`](StoreErrorKind::Other) if
-    /// the URL is not valid; those of [`migrate`](Self::migrate). No error repeats the URL, which may contain a
-    /// password.
+    /// the URL is not valid, or if its `sslmode` needs the feature `tls`; those of [`migrate`](Self::migrate). No error
+    /// repeats the URL, which may contain a password.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let options: PgConnectOptions = url.parse().map_err(|_| {
+        let mut options: PgConnectOptions = url.parse().map_err(|_| {
             StoreError::new(StoreErrorKind::Other)
                 .with_source("not a URL such as postgres://user@host/database")
         })?;
+        let mode = options.get_ssl_mode();
+        let is_required = matches!(mode, PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull);
+        if is_required && !cfg!(feature = "tls") {
+            return Err(StoreError::new(StoreErrorKind::Other)
+                .with_source("this `sslmode` needs the feature `tls` of the crate tower-api-keys"));
+        }
+        // As libpq does it. sqlx would not look at the authority that was named.
+        let names_authority =
+            ["sslrootcert=", "ssl-root-cert=", "ssl-ca="].iter().any(|name| url.contains(name));
+        if names_authority && matches!(mode, PgSslMode::Require) {
+            options = options.ssl_mode(PgSslMode::VerifyCa);
+        }
         // A pool would retry for half a minute, and not report why it failed.
         let options = options.extra_float_digits(None);
         let connected = PgConnection::connect_with(&options).await;
@@ -465,4 +482,18 @@ async fn change_quota(
     name.bind_row(sqlx::query(WRITE_QUOTA).persistent(persistent), row).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok((row, leased))
+}
+
+#[cfg(all(test, not(feature = "tls")))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn encryption_needs_the_feature_tls() {
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let url = format!("postgres://user:password@127.0.0.1:1/database?sslmode={mode}");
+            let error = format!("{:?}", PostgresStore::connect(&url).await.unwrap_err());
+            assert!(error.contains("needs the feature `tls`"), "{error}");
+        }
+    }
 }
