@@ -112,6 +112,7 @@ mod audit;
 mod authority;
 mod error;
 mod find;
+mod history;
 mod import;
 mod key_change;
 mod manager;
@@ -128,8 +129,7 @@ mod settings;
 mod update;
 mod view;
 
-pub(crate) use audit::AuditSink;
-pub use audit::{AuditEvent, KeyAction};
+pub(crate) use audit::{AuditSink, Reporter};
 pub use authority::Authority;
 #[cfg(feature = "axum")]
 pub(crate) use error::FailedCall;
@@ -144,3 +144,5 @@ pub use routes::KeyRoutes;
 #[cfg(feature = "axum")]
 pub(crate) use routes::whoami;
 pub use view::{CreatedKey, KeyView};
+
+pub use crate::store::audit::{AuditEvent, KeyAction};

@@ -56,7 +56,7 @@ impl<F> ApiKeysBuilder<F> {
             Arc::new(limiter.expect("one quota is not too many"))
         });
         let manager = KeyManager::over(self.store, self.formats, self.peppers.clone(), self.clock.clone());
-        let manager = manager.with_imported_hashes(self.imported_hashes.clone());
+        let manager = manager.reporting_in_background().with_imported_hashes(self.imported_hashes.clone());
         let manager = match self.audit {
             Some(sink) => manager.with_audit(move |event| sink(event)),
             None => manager,
@@ -87,6 +87,7 @@ impl<F> ApiKeysBuilder<F> {
             allows_anonymous: self.allows_anonymous,
             passes_cors_preflight: self.passes_cors_preflight,
             last_use: self.records_last_use.then(LastUse::new),
+            reporter: manager.reporter().cloned(),
         };
         Ok(ApiKeys::new(Assembly {
             checks: Arc::new(checks),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::key::{Digest, KeyId, KeyRecord, Owner};
+use tower_api_keys::manage::AuditEvent;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
     KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, OwnedKeySelector, Page,
@@ -71,7 +72,7 @@ impl Faulty {
     async fn force(&self, mut record: KeyRecord) -> Result<(), StoreError> {
         if let Some(stored) = self.by_id(&record.id).await {
             record.version = stored.version;
-            self.0.replace(record).await?;
+            self.0.replace(record, None).await?;
         }
         Ok(())
     }
@@ -95,7 +96,7 @@ impl KeyStore for Faulty {
         })
     }
 
-    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
+    async fn refresh(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
         let Some(mut read) = self.by_id(&record.id).await else { return Ok(()) };
         match self.1 {
             Fault::RefreshesAnyVersion => {
@@ -112,7 +113,7 @@ impl KeyStore for Faulty {
                 bare.scopes = read.scopes;
                 self.force(bare).await
             }
-            _ => self.0.refresh(record).await,
+            _ => self.0.refresh(record, event).await,
         }
     }
 
@@ -122,15 +123,15 @@ impl KeyStore for Faulty {
                 && let Some(mut read) = self.by_id(id).await
             {
                 read.last_used_at = Some(*at);
-                self.0.delete(&read.owner, id).await?;
-                self.0.insert(read).await?;
+                self.0.delete(&read.owner, id, None).await?;
+                self.0.insert(read, None).await?;
             }
         }
         self.0.record_last_use(uses).await?;
         if self.is(Fault::CountsAUseAsAChange) {
             for (id, _) in uses {
                 if let Some(read) = self.by_id(id).await {
-                    self.0.replace(read).await?;
+                    self.0.replace(read, None).await?;
                 }
             }
         }
@@ -140,7 +141,7 @@ impl KeyStore for Faulty {
 
 #[async_trait]
 impl KeyAdministration for Faulty {
-    async fn insert(&self, mut record: KeyRecord) -> Result<(), StoreError> {
+    async fn insert(&self, mut record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
         if self.is(Fault::IgnoresTheNext) {
             record.extras_mut().next = None;
         }
@@ -153,7 +154,7 @@ impl KeyAdministration for Faulty {
         {
             record.extras_mut().previous = None;
         }
-        self.0.insert(record).await
+        self.0.insert(record, event).await
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -170,25 +171,30 @@ impl KeyAdministration for Faulty {
         Ok(page)
     }
 
-    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
+    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
         if self.by_id(&record.id).await.is_none() {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         }
-        self.0.replace(record).await
+        self.0.replace(record, event).await
     }
 
-    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
+    async fn delete(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
         if self.is(Fault::ForgetsImportsOfDeletedKeys) {
-            self.0.forget_import(id).await?;
+            self.0.forget_import(id, None).await?;
         }
-        self.0.delete(owner, id).await
+        self.0.delete(owner, id, event).await
     }
 
     async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
         if self.is(Fault::RemembersTheLastImport)
             && let Some(first) = self.0.imported_as(&[*digest]).await?
         {
-            self.0.forget_import(&first).await?;
+            self.0.forget_import(&first, None).await?;
         }
         self.0.remember_import(id, digest).await
     }
@@ -197,8 +203,8 @@ impl KeyAdministration for Faulty {
         self.0.imported_as(digests).await
     }
 
-    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
-        self.0.forget_import(id).await
+    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+        self.0.forget_import(id, event).await
     }
 }
 

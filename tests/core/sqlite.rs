@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tower_api_keys::key::{KeyFormat, KeyId, KeyState};
 use tower_api_keys::manage::{Authority, KeyManager, NewKey};
 use tower_api_keys::store::{
-    KeyAdministration, KeySelector, KeyStore, SqliteStore, StoreErrorKind, conformance,
+    HistoryQuery, KeyAdministration, KeySelector, KeyStore, SqliteStore, StoreErrorKind, conformance,
 };
 
 /// A temporary directory, removed when dropped.
@@ -97,7 +97,7 @@ async fn open_sets_durable_and_fast_options() {
     let directory = Directory::new();
     let url = format!("sqlite://{}", directory.file().display());
     let store = SqliteStore::open(url).await.unwrap();
-    store.insert(record("k1")).await.unwrap();
+    store.insert(record("k1"), None).await.unwrap();
     let mut connection = directory.connect().await;
     let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut connection).await.unwrap();
     assert_eq!(mode, "wal");
@@ -171,8 +171,10 @@ async fn a_key_is_stored_with_what_the_application_stores_or_not_at_all() {
         let prepared = manager.prepare(&operator, NewKey::new("First key")).await.unwrap();
         let mut transaction = connection.begin().await.unwrap();
         sqlx::query("INSERT INTO organizations VALUES ('acme')").execute(&mut *transaction).await.unwrap();
-        SqliteStore::insert_in(&mut transaction, prepared.record()).await.unwrap();
-        let again = SqliteStore::insert_in(&mut transaction, prepared.record()).await.unwrap_err();
+        SqliteStore::insert_in(&mut transaction, prepared.record(), Some(prepared.event())).await.unwrap();
+        let again = SqliteStore::insert_in(&mut transaction, prepared.record(), Some(prepared.event()))
+            .await
+            .unwrap_err();
         assert_eq!(again.kind(), StoreErrorKind::Conflict);
         assert!(store.get(&owner(), &prepared.record().id).await.unwrap().is_none());
         match commits {
@@ -182,6 +184,8 @@ async fn a_key_is_stored_with_what_the_application_stores_or_not_at_all() {
         let digests = [prepared.record().digest];
         assert_eq!(store.find(KeySelector::Digests(&digests)).await.unwrap().is_some(), commits);
         assert_eq!(prepared.committed().await.is_ok(), commits);
+        let history = manager.history_of_all(&HistoryQuery::default()).await.unwrap();
+        assert_eq!(history.events.len(), usize::from(commits), "the event of a key that is stored");
         let organizations =
             sqlx::query("SELECT name FROM organizations").fetch_all(&mut connection).await.unwrap();
         assert_eq!(organizations.len(), usize::from(commits));
@@ -238,7 +242,7 @@ async fn a_damaged_row_is_an_error_and_no_panic() {
     let mut connection = directory.connect().await;
     for (number, (column, value)) in DAMAGE.iter().enumerate() {
         let key = full_record(&format!("k{number}"));
-        store.insert(key.clone()).await.unwrap();
+        store.insert(key.clone(), None).await.unwrap();
         let damage = format!("UPDATE api_keys SET {column} = {value}");
         execute(&mut connection, &damage).await;
         stores::is_corrupt(&store, &key.id, &format!("k{number}"), &damage).await;
@@ -252,7 +256,7 @@ async fn a_locked_file_is_an_error_in_time_and_lookups_continue() {
     let time = Duration::from_millis(300);
     let store = SqliteStore::open(directory.file()).await.unwrap().with_administration_timeout(time);
     let key = record("k1");
-    store.insert(key.clone()).await.unwrap();
+    store.insert(key.clone(), None).await.unwrap();
     let mut other = directory.connect().await;
     execute(&mut other, "BEGIN EXCLUSIVE").await;
 
@@ -260,7 +264,7 @@ async fn a_locked_file_is_an_error_in_time_and_lookups_continue() {
     let writers: Vec<_> = (0..10)
         .map(|number| {
             let store = store.clone();
-            tokio::spawn(async move { store.insert(record(&format!("late{number}"))).await })
+            tokio::spawn(async move { store.insert(record(&format!("late{number}")), None).await })
         })
         .collect();
     tokio::time::sleep(time / 2).await;
@@ -274,7 +278,7 @@ async fn a_locked_file_is_an_error_in_time_and_lookups_continue() {
 
     execute(&mut other, "ROLLBACK").await;
     let store = store.with_administration_timeout(Duration::from_secs(5));
-    store.insert(record("k2")).await.unwrap();
+    store.insert(record("k2"), None).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,7 +291,7 @@ async fn a_full_disk_is_an_error_and_loses_nothing() {
     let error = loop {
         let mut key = record(&format!("k{}", stored.len()));
         key.name = "x".repeat(1_000).into();
-        match store.insert(key.clone()).await {
+        match store.insert(key.clone(), None).await {
             Ok(()) => stored.push(key),
             Err(error) => break error,
         }
@@ -302,8 +306,8 @@ async fn a_full_disk_is_an_error_and_loses_nothing() {
     assert!(store.find(KeySelector::Digests(&[last.digest])).await.unwrap().is_none());
     // There is room again.
     let roomy = SqliteStore::open(directory.file()).await.unwrap();
-    roomy.insert(last).await.unwrap();
-    assert!(store.delete(&owner(), &stored[0].id).await.unwrap());
+    roomy.insert(last, None).await.unwrap();
+    assert!(store.delete(&owner(), &stored[0].id, None).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -318,11 +322,11 @@ async fn an_exhausted_pool_is_an_error_in_time() {
     let began = Instant::now();
     let found = store.find(KeySelector::Id(&key.id)).await;
     assert_eq!(found.unwrap_err().kind(), StoreErrorKind::Unavailable);
-    assert_eq!(store.insert(key.clone()).await.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    assert_eq!(store.insert(key.clone(), None).await.unwrap_err().kind(), StoreErrorKind::Unavailable);
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     drop(taken);
     let store = SqliteStore::new(pool);
-    store.insert(key).await.unwrap();
+    store.insert(key, None).await.unwrap();
 }
 
 /// The other process of the tests below: this test binary, run again for this test only.
@@ -332,10 +336,10 @@ async fn child_process() {
     let store = SqliteStore::open(file).await.unwrap();
     for number in 0.. {
         let key = record(&format!("child{number}"));
-        store.insert(key.clone()).await.unwrap();
+        store.insert(key.clone(), None).await.unwrap();
         println!("\ninserted {}", key.id);
         if number % 2 == 0 {
-            store.replace(revoked(key.clone())).await.unwrap();
+            store.replace(revoked(key.clone()), None).await.unwrap();
             println!("\nrevoked {}", key.id);
         }
     }
@@ -388,7 +392,7 @@ async fn a_killed_process_loses_no_completed_change() {
         let halves = "SELECT count(*) FROM api_keys WHERE id NOT IN (SELECT key_id FROM api_key_digests)";
         let halves: i64 = sqlx::query_scalar(halves).fetch_one(&mut connection).await.unwrap();
         assert_eq!(halves, 0, "no change is half done");
-        store.insert(record("afterwards")).await.unwrap();
+        store.insert(record("afterwards"), None).await.unwrap();
     }
 }
 
@@ -398,7 +402,7 @@ async fn two_processes_share_a_file() {
     let store = SqliteStore::open(directory.file()).await.unwrap();
     let (mut child, mut answered) = child(&directory.file());
     for number in 0..40 {
-        store.insert(record(&format!("mine{number}"))).await.unwrap();
+        store.insert(record(&format!("mine{number}")), None).await.unwrap();
         let (revoked, id) = answered.next().expect("the child writes, too");
         let stored = find(&store, &id).await.expect("what one process has answered the other sees");
         assert!(!revoked || stored.state != KeyState::Active);
@@ -414,8 +418,8 @@ async fn a_deleted_key_leaves_nothing_behind_without_foreign_keys() {
     let careless = directory.options().foreign_keys(false);
     let store = SqliteStore::new(SqlitePool::connect_lazy_with(careless));
     let key = full_record("k1");
-    store.insert(key.clone()).await.unwrap();
-    assert!(store.delete(&owner(), &key.id).await.unwrap());
+    store.insert(key.clone(), None).await.unwrap();
+    assert!(store.delete(&owner(), &key.id, None).await.unwrap());
     // It has the same previous secret and the same next one.
-    store.insert(full_record("k2")).await.unwrap();
+    store.insert(full_record("k2"), None).await.unwrap();
 }

@@ -72,7 +72,7 @@ impl Nodes {
         store.migrate().await.unwrap();
         let keys: Vec<_> = (0..keys).map(|n| record(&format!("key {n}"), |_| {})).collect();
         for key in &keys {
-            store.insert(key.clone()).await.unwrap();
+            store.insert(key.clone(), None).await.unwrap();
         }
         let options = pool.connect_options();
         let own_pool = sqlx::postgres::PgPoolOptions::new().connect_lazy_with((*options).clone());
@@ -118,7 +118,7 @@ impl Nodes {
         sleep(after).await;
         key.state = KeyState::Revoked { at: support::START };
         let asked = SystemClock.now().monotonic();
-        self.a.replace(key).await.unwrap();
+        self.a.replace(key, None).await.unwrap();
         let answered = SystemClock.now().monotonic();
         let used = timeout(4 * MAX_AGE, hammer).await.expect("the revocation arrives").unwrap();
         Latency { of_asking: used.saturating_sub(asked), of_answer: used.saturating_sub(answered) }

@@ -120,7 +120,7 @@ pub async fn changes_at_once_leave_one_consistent_state(stores: &[Arc<dyn KeyAdm
 pub async fn uses_are_recorded_from_everywhere_at_once(stores: &[Arc<dyn KeyAdministration>]) {
     let keys: Vec<_> = (0..300).map(|number| record(&format!("used{number}"))).collect();
     for key in &keys {
-        stores[0].insert(key.clone()).await.unwrap();
+        stores[0].insert(key.clone(), None).await.unwrap();
     }
     let mut writers = JoinSet::new();
     for (number, store) in stores.iter().cycle().take(6).enumerate() {
@@ -135,7 +135,7 @@ pub async fn uses_are_recorded_from_everywhere_at_once(stores: &[Arc<dyn KeyAdmi
                 store.record_last_use(&uses).await.unwrap();
                 let mut mine = keys[number].clone();
                 mine.version = round - 1;
-                store.replace(mine).await.unwrap();
+                store.replace(mine, None).await.unwrap();
             }
         });
     }
@@ -162,16 +162,16 @@ pub async fn texts_stay_texts(store: &dyn KeyAdministration) {
     record.name = format!("{quotes}\u{202e}😀").into();
     record.hint = quotes.into();
     record.extras_mut().limits.insert(quotes.into(), std::num::NonZeroU32::new(5).unwrap());
-    store.insert(record.clone()).await.unwrap();
+    store.insert(record.clone(), None).await.unwrap();
     assert_eq!(find(store, &record.id).await.as_ref(), Some(&record));
     assert_eq!(store.get(&record.owner, &record.id).await.unwrap().as_deref(), Some(&record));
     let page = store.list(Some(&record.owner), &KeyQuery::default()).await.unwrap();
     assert_eq!(page.keys.iter().map(|key| &**key).collect::<Vec<_>>(), [&record]);
-    store.replace(record.clone()).await.unwrap();
+    store.replace(record.clone(), None).await.unwrap();
     let stranger = Owner::organization("'OR'1'='1".parse().unwrap(), Mode::Test);
     assert!(store.get(&stranger, &record.id).await.unwrap().is_none());
-    assert!(!store.delete(&stranger, &record.id).await.unwrap());
-    assert!(store.delete(&record.owner, &record.id).await.unwrap());
+    assert!(!store.delete(&stranger, &record.id, None).await.unwrap());
+    assert!(store.delete(&record.owner, &record.id, None).await.unwrap());
 }
 
 /// Possible contents of a column after manual changes or a broken disk.
@@ -241,7 +241,7 @@ pub async fn keys_of_schema_2_are_as_good_as_before(store: &dyn KeyAdministratio
     let page = store.list(Some(&owner()), &KeyQuery::default()).await.unwrap();
     assert_eq!(page.keys.iter().map(|key| &**key).collect::<Vec<_>>(), [&made, &plain]);
     plain.extras_mut().imported_hash = Some("$2b$12$x".parse().unwrap());
-    store.replace(plain.clone()).await.unwrap();
+    store.replace(plain.clone(), None).await.unwrap();
     plain.version += 1;
     assert_eq!(find(store, &plain.id).await, Some(plain));
 }
@@ -277,7 +277,7 @@ pub async fn keys_of_schema_1_are_as_good_as_before(store: &dyn KeyAdministratio
     let page = store.list(Some(&owner()), &KeyQuery::default()).await.unwrap();
     assert_eq!(page.keys.iter().map(|key| &**key).collect::<Vec<_>>(), [&full, &plain]);
     plain.extras_mut().metadata = Some(Metadata::from_json(r#"{"plan":"pro"}"#).unwrap());
-    store.replace(plain.clone()).await.unwrap();
+    store.replace(plain.clone(), None).await.unwrap();
     plain.version += 1;
     assert_eq!(find(store, &plain.id).await, Some(plain));
 }
@@ -302,7 +302,7 @@ pub async fn is_corrupt(store: &dyn KeyAdministration, id: &KeyId, secret: &str,
 /// Uses every statement that a store has.
 pub async fn use_everything(store: &dyn KeyAdministration, number: usize) {
     let mut key = record(&format!("used{number}"));
-    store.insert(key.clone()).await.unwrap();
+    store.insert(key.clone(), None).await.unwrap();
     let mut digests = vec![digest("unknown"), key.digest];
     for _ in 0..2 {
         assert!(store.find(KeySelector::Digests(&digests)).await.unwrap().is_some());
@@ -320,14 +320,14 @@ pub async fn use_everything(store: &dyn KeyAdministration, number: usize) {
     }
     query.created_by = Some(Actor::Operator(None));
     store.list(None, &query).await.unwrap();
-    store.replace(key.clone()).await.unwrap();
+    store.replace(key.clone(), None).await.unwrap();
     key.version += 1;
-    store.refresh(key.clone()).await.unwrap();
+    store.refresh(key.clone(), None).await.unwrap();
     store.record_last_use(&[(key.id, START)]).await.unwrap();
-    assert!(store.delete(&key.owner, &key.id).await.unwrap());
+    assert!(store.delete(&key.owner, &key.id, None).await.unwrap());
     store.remember_import(&key.id, &key.digest).await.unwrap();
     assert_eq!(store.imported_as(&[digest("unknown"), key.digest]).await.unwrap(), Some(key.id));
-    assert!(store.forget_import(&key.id).await.unwrap());
+    assert!(store.forget_import(&key.id, None).await.unwrap());
 }
 
 /// All distinct statements that any store in this process has sent so far.

@@ -110,9 +110,11 @@ async fn staff_see_and_change_the_keys_of_every_owner_in_one_mode() {
         assert_eq!(status, StatusCode::FORBIDDEN, "the scope for managing keys is needed");
         let (status, _) = world.send("writer", "test", &format!("PATCH {path}"), patch.clone()).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "in the other mode there is no such key");
+        world.keys.flush().await.unwrap();
         world.events.lock().unwrap().clear();
         let (status, key) = world.send("writer", "live", &format!("PATCH {path}"), patch.clone()).await;
         assert_eq!((status, &key["limits"]), (StatusCode::OK, &json!({ "requests": 5000 })), "{key}");
+        world.keys.flush().await.unwrap();
         let event = world.events.lock().unwrap().pop().unwrap();
         assert_eq!(event.actor, Actor::Session(*session.id()));
         assert_eq!(event.owner.tenant.to_string(), key["organization"].as_str().unwrap_or("system"));

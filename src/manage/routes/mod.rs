@@ -216,7 +216,7 @@ impl<F: ErrorFormat<Body>> Routes<F> {
     ) -> Result<(Authority, KeyId), ManageError> {
         let authority = self.authority(extensions)?;
         let id = parameters.ok().and_then(key_id);
-        self.manager.permit(&authority, action, id)?;
+        self.manager.permit(&authority, action, id).await?;
         let id = id.ok_or(ManageError::NotFound)?;
         if !self.is_for_staff {
             return Ok((authority, id));
@@ -264,7 +264,7 @@ async fn list<F: ErrorFormat<Body>>(State(routes): State<Arc<Routes<F>>>, reques
     let (head, _) = request.into_parts();
     let result = async {
         let authority = routes.authority(&head.extensions)?;
-        routes.manager.permit(&authority, KeyAction::Read, None)?;
+        routes.manager.permit(&authority, KeyAction::Read, None).await?;
         let mut query = query::parse(&head.uri, &routes.manager)?;
         let page = match routes.is_for_staff {
             true => {
@@ -286,7 +286,7 @@ async fn create<F: ErrorFormat<Body>>(State(routes): State<Arc<Routes<F>>>, requ
     let (head, body) = request.into_parts();
     let result = async {
         let authority = routes.authority(&head.extensions)?;
-        routes.manager.permit(&authority, KeyAction::Create, None)?;
+        routes.manager.permit(&authority, KeyAction::Create, None).await?;
         let key = body::new_key(&head.headers, body).await?;
         let created = routes.manager.create(&authority, key).await?;
         Ok(success(StatusCode::CREATED, json::created(&created)))

@@ -20,10 +20,11 @@ use async_trait::async_trait;
 pub use self::builder::CachedStoreBuilder;
 use self::entries::{Entries, Name};
 use self::load::Loads;
+use super::audit::AuditEvent;
 use super::{
-    BackgroundTask, FindResult, Invalidation, InvalidationSink, InvalidationSource, KeyAdministration,
-    KeyQuery, KeySelector, KeyStore, Lookup, OwnedKeySelector, Page, QuotaChange, QuotaRow, StoreError,
-    StoreErrorKind, background,
+    AuditLog, BackgroundTask, FindResult, Invalidation, InvalidationSink, InvalidationSource,
+    KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, OwnedKeySelector, Page, QuotaChange,
+    QuotaRow, StoreError, StoreErrorKind, background,
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, Owner};
@@ -257,8 +258,8 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
         Lookup::pending(self.0.clone().load(selector.to_owned()))
     }
 
-    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
-        let change = always(self.0.store.refresh(record.clone()));
+    async fn refresh(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        let change = always(self.0.store.refresh(record.clone(), event));
         self.0.change(record.id, Some(&record), change).await.map(|_| ())
     }
 
@@ -279,8 +280,8 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
 
 #[async_trait]
 impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
-    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
-        let change = always(self.0.store.insert(record.clone()));
+    async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        let change = always(self.0.store.insert(record.clone(), event));
         self.0.change(record.id, Some(&record), change).await.map(|_| ())
     }
 
@@ -298,13 +299,22 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
         self.0.store.count(owner).await
     }
 
-    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
-        let change = always(self.0.store.replace(record.clone()));
+    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        let change = always(self.0.store.replace(record.clone(), event));
         self.0.change(record.id, Some(&record), change).await.map(|_| ())
     }
 
-    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
-        self.0.change(*id, None, self.0.store.delete(owner, id)).await
+    async fn delete(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        self.0.change(*id, None, self.0.store.delete(owner, id, event)).await
+    }
+
+    fn audit_log(&self) -> Option<&dyn AuditLog> {
+        self.0.store.audit_log()
     }
 
     fn keeps_quotas(&self) -> bool {
@@ -328,8 +338,8 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
         self.0.store.imported_as(digests).await
     }
 
-    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
-        self.0.store.forget_import(id).await
+    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+        self.0.store.forget_import(id, event).await
     }
 }
 

@@ -1,3 +1,4 @@
+mod audit;
 mod invalidations;
 
 use std::time::Duration;
@@ -8,16 +9,17 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use tokio::time::Instant;
 
+use self::audit::{audit, texts};
+use super::audit::AuditEvent;
 use super::sql::engine::Engine;
 use super::sql::row::millis;
 use super::sql::{
-    COUNT, FIND_BY_ID, FORGET_IMPORT, GET, Listing, QuotaName, WRITE_QUOTA, bind_key, bind_row, columns,
-    digests, failed, insert_key, owner_columns, pending, to_found, to_id, to_next_row, to_quota_row, to_row,
-    update_key,
+    COUNT, FIND_BY_ID, GET, Listing, QuotaName, WRITE_QUOTA, bind_key, bind_row, columns, digests, failed,
+    insert_key, owner_columns, pending, to_found, to_id, to_next_row, to_quota_row, to_row, update_key,
 };
 use super::{
-    FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, QuotaChange, QuotaRow,
-    StoreError, StoreErrorKind,
+    AuditLog, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, QuotaChange,
+    QuotaRow, StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, Owner};
@@ -47,12 +49,14 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 /// # Schema
 ///
 /// [`migrate`](Self::migrate) creates the tables, in the first schema of the connection's `search_path`. To create
-/// them with another tool, use version 1, 2 and 3, one after the other:
+/// them with another tool, use the versions, one after the other:
 ///
 /// ```sql
 #[doc = include_str!("schema_1.sql")]
 #[doc = include_str!("schema_2.sql")]
 #[doc = include_str!("schema_3.sql")]
+#[doc = include_str!("schema_4.sql")]
+#[doc = include_str!("schema_5.sql")]
 /// ```
 ///
 /// Rows of stored quotas stay when their subject is gone. Those of periods that have ended, with nothing granted, can be
@@ -75,8 +79,13 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 #[derive(Clone, Debug)]
 pub struct PostgresStore(Engine<Postgres>);
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
+];
 
 /// How long a migration may take, including the wait for another process.
 const MIGRATION_TIME: Duration = Duration::from_secs(60);
@@ -91,17 +100,18 @@ const FIND_BY_DIGEST: &str = concat!(
      ORDER BY array_position($1, digest) LIMIT 1)"
 );
 
-/// `$27` is all digests.
+/// `$27` is all digests, `$28` the event.
 const INSERT: &str = concat!(
     "WITH changed AS (",
     insert_key!(),
     " RETURNING id), added AS (\
      INSERT INTO api_key_digests (digest, key_id) SELECT given.digest, changed.id \
-     FROM changed, unnest($27) AS given (digest)) \
-     SELECT pg_notify('tower_api_keys', id) FROM changed"
+     FROM changed, unnest($27) AS given (digest)), ",
+    audit!("$28"),
+    " SELECT pg_notify('tower_api_keys', id) FROM changed"
 );
 
-/// `$28` is all digests.
+/// `$28` is all digests, `$29` the event.
 const REPLACE: &str = concat!(
     "WITH changed AS (",
     update_key!(),
@@ -109,8 +119,9 @@ const REPLACE: &str = concat!(
      DELETE FROM api_key_digests USING changed WHERE key_id = changed.id AND digest <> ALL ($28)), added AS (\
      INSERT INTO api_key_digests (digest, key_id) SELECT given.digest, changed.id \
      FROM changed, unnest($28) AS given (digest) WHERE NOT EXISTS (\
-     SELECT FROM api_key_digests AS own WHERE own.digest = given.digest AND own.key_id = changed.id)) \
-     SELECT pg_notify('tower_api_keys', id) FROM changed"
+     SELECT FROM api_key_digests AS own WHERE own.digest = given.digest AND own.key_id = changed.id)), ",
+    audit!("$29"),
+    " SELECT pg_notify('tower_api_keys', id) FROM changed"
 );
 
 const LOCK_QUOTA: &str = "SELECT period, used, highest_limit, granted FROM api_key_quotas WHERE category = $1 AND subject = $2 FOR UPDATE";
@@ -118,9 +129,21 @@ const LOCK_QUOTA: &str = "SELECT period, used, highest_limit, granted FROM api_k
 const ADD_QUOTA: &str = "INSERT INTO api_key_quotas (category, subject, period, used, highest_limit, granted) \
      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
 
-const DELETE: &str = "WITH changed AS (\
-     DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3 RETURNING id) \
-     SELECT pg_notify('tower_api_keys', id) FROM changed";
+/// `$4` is the event.
+const DELETE: &str = concat!(
+    "WITH changed AS (\
+     DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3 RETURNING id), ",
+    audit!("$4"),
+    " SELECT pg_notify('tower_api_keys', id) FROM changed"
+);
+
+/// `$2` is the event.
+const FORGET_IMPORT: &str = concat!(
+    "WITH forgotten AS (DELETE FROM api_key_imports WHERE key_id = $1 RETURNING key_id), \
+     changed AS (SELECT DISTINCT key_id FROM forgotten), ",
+    audit!("$2"),
+    " SELECT key_id FROM changed"
+);
 
 const REMEMBER_IMPORT: &str =
     "INSERT INTO api_key_imports (digest, key_id) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING";
@@ -181,8 +204,12 @@ impl PostgresStore {
     ///
     /// [`Conflict`](StoreErrorKind::Conflict) if the identifier or a digest is already stored; roll back then. Those of every
     /// method, without a time limit.
-    pub async fn insert_in(connection: &mut PgConnection, record: &KeyRecord) -> Result<(), StoreError> {
-        let query = bind_row(sqlx::query(INSERT), to_row(record)?).bind(digests(record));
+    pub async fn insert_in(
+        connection: &mut PgConnection,
+        record: &KeyRecord,
+        event: Option<&AuditEvent>,
+    ) -> Result<(), StoreError> {
+        let query = bind_row(sqlx::query(INSERT), to_row(record)?).bind(digests(record)).bind(texts(event));
         query.execute(connection).await.map_err(failed).map(|_| ())
     }
 
@@ -215,10 +242,15 @@ impl PostgresStore {
         pending(version, MIGRATIONS).map(|_| ())
     }
 
-    async fn replace_within(&self, time: Duration, record: KeyRecord) -> Result<(), StoreError> {
+    async fn replace_within(
+        &self,
+        time: Duration,
+        record: KeyRecord,
+        event: Option<&AuditEvent>,
+    ) -> Result<(), StoreError> {
         let digests = digests(&record);
         let (row, replaced) = to_next_row(record)?;
-        let query = bind_row(sqlx::query(REPLACE), row).bind(replaced).bind(digests);
+        let query = bind_row(sqlx::query(REPLACE), row).bind(replaced).bind(digests).bind(texts(event));
         let done = self.0.run(Instant::now() + time, |to| Box::pin(query.execute(to))).await?;
         if done.rows_affected() == 0 {
             return Err(StoreError::new(StoreErrorKind::Conflict));
@@ -261,8 +293,8 @@ impl KeyStore for PostgresStore {
         )
     }
 
-    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.replace_within(self.0.lookup_timeout, record).await
+    async fn refresh(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.replace_within(self.0.lookup_timeout, record, event).await
     }
 
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
@@ -275,8 +307,8 @@ impl KeyStore for PostgresStore {
 
 #[async_trait]
 impl KeyAdministration for PostgresStore {
-    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
-        let query = bind_row(sqlx::query(INSERT), to_row(&record)?).bind(digests(&record));
+    async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        let query = bind_row(sqlx::query(INSERT), to_row(&record)?).bind(digests(&record)).bind(texts(event));
         self.0.administer(|to| Box::pin(query.execute(to))).await.map(|_| ())
     }
 
@@ -299,14 +331,23 @@ impl KeyAdministration for PostgresStore {
         Ok(count.unsigned_abs())
     }
 
-    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.replace_within(self.0.administration_timeout, record).await
+    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.replace_within(self.0.administration_timeout, record, event).await
     }
 
-    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
-        let query = bind_key!(sqlx::query(DELETE), owner, id);
+    async fn delete(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        let query = bind_key!(sqlx::query(DELETE), owner, id).bind(texts(event));
         let done = self.0.administer(|to| Box::pin(query.execute(to))).await?;
         Ok(done.rows_affected() > 0)
+    }
+
+    fn audit_log(&self) -> Option<&dyn AuditLog> {
+        Some(self)
     }
 
     fn keeps_quotas(&self) -> bool {
@@ -335,8 +376,8 @@ impl KeyAdministration for PostgresStore {
         to_id(self.0.administer(|to| Box::pin(query.fetch_optional(to))).await?)
     }
 
-    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
-        let query = sqlx::query(FORGET_IMPORT).bind(id.to_string());
+    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+        let query = sqlx::query(FORGET_IMPORT).bind(id.to_string()).bind(texts(event));
         let done = self.0.administer(|to| Box::pin(query.execute(to))).await?;
         Ok(done.rows_affected() > 0)
     }

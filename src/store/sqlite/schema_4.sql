@@ -1,0 +1,1 @@
+UPDATE api_key_schema SET version = 4;
