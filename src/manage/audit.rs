@@ -1,6 +1,6 @@
 //! Events on their way to the application's sink and to the log.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,8 +29,7 @@ pub(crate) struct Reporter {
     /// Whether the store keeps events. They are delivered from there.
     is_kept: bool,
     queue: Mutex<Queue>,
-    /// Held while the sink is called, so that it gets one event after the other.
-    delivering: Arc<Mutex<()>>,
+    work: Mutex<Work>,
     /// Names this process to others that deliver the same events.
     process: String,
 }
@@ -39,6 +38,26 @@ pub(crate) struct Reporter {
 struct Queue {
     events: VecDeque<AuditEvent>,
     lost: u64,
+}
+
+/// What the thread that calls the sink has to do. It ends when that is nothing.
+#[derive(Default)]
+struct Work {
+    jobs: VecDeque<Job>,
+    is_running: bool,
+    /// The numbers of events that the sink has got, or is about to, and the store does not know of yet.
+    handed: HashSet<u64>,
+}
+
+struct Job {
+    events: Vec<AuditEvent>,
+    done: Arc<Mutex<Done>>,
+}
+
+#[derive(Default)]
+struct Done {
+    is_done: bool,
+    waker: Option<Waker>,
 }
 
 /// How many events wait for the sink, of those that no store keeps. Then new ones are lost, so that what is delivered
@@ -59,7 +78,7 @@ impl Reporter {
             in_background,
             is_kept,
             queue: Mutex::default(),
-            delivering: Arc::default(),
+            work: Mutex::default(),
             process: process.unwrap_or_else(|_| std::process::id().to_string()),
         }
     }
@@ -100,14 +119,63 @@ impl Reporter {
         queue.events.drain(..).collect()
     }
 
-    /// Calls the sink for each of `events`, on a thread of its own: it may block. Goes on when this future is dropped.
-    async fn deliver(&self, events: Vec<AuditEvent>) {
-        let (sink, delivering) = (self.sink.clone(), self.delivering.clone());
-        beside(move || {
-            let _alone = lock(&delivering);
-            events.iter().for_each(|event| call(&*sink, event));
+    /// Calls the sink for each of `events` that it was not called for, on a thread of its own: it may block. Completes
+    /// when it has got all of them, and goes on when it is dropped.
+    async fn deliver(self: &Arc<Self>, events: Vec<AuditEvent>) {
+        let done = self.hand_over(events);
+        poll_fn(|context| {
+            let mut done = lock(&done);
+            if done.is_done {
+                return Poll::Ready(());
+            }
+            done.waker = Some(context.waker().clone());
+            Poll::Pending
         })
         .await;
+    }
+
+    fn hand_over(self: &Arc<Self>, mut events: Vec<AuditEvent>) -> Arc<Mutex<Done>> {
+        let mut work = lock(&self.work);
+        events.retain(|event| event.number.is_none_or(|number| work.handed.insert(number)));
+        let done = Arc::new(Mutex::default());
+        work.jobs.push_back(Job { events, done: done.clone() });
+        let was_running = std::mem::replace(&mut work.is_running, true);
+        drop(work);
+        if !was_running {
+            let this = self.clone();
+            let thread = thread::Builder::new().name("api-keys-audit".to_owned());
+            if thread.spawn(move || this.work()).is_err() {
+                self.work();
+            }
+        }
+        done
+    }
+
+    /// Calls the sink, one event after the other, until there is none.
+    fn work(&self) {
+        while let Some(Job { events, done }) = self.next_job() {
+            events.iter().for_each(|event| call(&*self.sink, event));
+            let mut done = lock(&done);
+            done.is_done = true;
+            let waker = done.waker.take();
+            drop(done);
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn next_job(&self) -> Option<Job> {
+        let mut work = lock(&self.work);
+        let job = work.jobs.pop_front();
+        work.is_running = job.is_some();
+        job
+    }
+
+    /// The store knows that these were delivered.
+    fn forget(&self, numbers: &[u64]) {
+        let mut work = lock(&self.work);
+        for number in numbers {
+            work.handed.remove(number);
+        }
     }
 }
 
@@ -116,43 +184,6 @@ fn call(sink: &AuditSink, event: &AuditEvent) {
     if catch_unwind(AssertUnwindSafe(|| sink(event))).is_err() {
         log::audit_sink_panicked(event.number);
     }
-}
-
-/// Runs `work` on a thread of its own, or here if none can be started.
-async fn beside(work: impl FnOnce() + Send + 'static) {
-    let done = Arc::new(Mutex::new((false, None::<Waker>)));
-    let work = Arc::new(Mutex::new(Some(work)));
-    let run = {
-        let (done, work) = (done.clone(), work.clone());
-        move || {
-            let work = lock(&work).take();
-            if let Some(work) = work {
-                work();
-            }
-            let waker = {
-                let mut done = lock(&done);
-                done.0 = true;
-                done.1.take()
-            };
-            waker.into_iter().for_each(Waker::wake);
-        }
-    };
-    if thread::Builder::new().name("api-keys-audit".to_owned()).spawn(run).is_err() {
-        let work = lock(&work).take();
-        if let Some(work) = work {
-            work();
-        }
-        return;
-    }
-    poll_fn(|context| {
-        let mut done = lock(&done);
-        if done.0 {
-            return Poll::Ready(());
-        }
-        done.1 = Some(context.waker().clone());
-        Poll::Pending
-    })
-    .await;
 }
 
 impl KeyManager {
@@ -191,6 +222,7 @@ impl KeyManager {
             let numbers: Vec<_> = events.iter().filter_map(|event| event.number).collect();
             reporter.deliver(events).await;
             log.delivered(&numbers).await?;
+            reporter.forget(&numbers);
         }
     }
 }
