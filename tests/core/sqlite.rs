@@ -160,6 +160,33 @@ async fn keys_of_the_second_schema_are_as_good_as_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_of_the_third_schema_are_as_good_as_before() {
+    let directory = Directory::new();
+    let options = directory.options().create_if_missing(true);
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    execute(&mut connection, include_str!("../../src/store/sqlite/schema_1.sql")).await;
+    execute(&mut connection, include_str!("../../src/store/sqlite/schema_2.sql")).await;
+    execute(&mut connection, include_str!("../../src/store/sqlite/schema_3.sql")).await;
+    execute(&mut connection, stores::KEYS_OF_SCHEMA_3).await;
+    let store: Arc<dyn KeyAdministration> = Arc::new(SqliteStore::open(directory.file()).await.unwrap());
+    stores::keys_of_schema_3_are_as_good_as_before(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_outlast_the_processes_that_did_not_deliver_them() {
+    let directory = Directory::new();
+    let stores = three_stores(&directory).await.try_into().ok().unwrap();
+    stores::events_outlast_the_processes_that_did_not_deliver_them(&stores).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_events_of_a_key_are_delivered_in_the_order_of_its_changes() {
+    let directory = Directory::new();
+    let stores = three_stores(&directory).await;
+    stores::the_events_of_a_key_are_delivered_in_the_order_of_its_changes(&stores).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_stored_with_what_the_application_stores_or_not_at_all() {
     let directory = Directory::new();
     let store = SqliteStore::open(directory.file()).await.unwrap();
@@ -221,6 +248,11 @@ async fn statements_are_constant_and_each_uses_an_index() {
         for step in steps {
             let step: String = step.get("detail");
             let reads_parameter = step.contains("VIRTUAL TABLE");
+            // The former has what is asked for and nothing else, the latter one row.
+            let of_few = ["INDEX api_key_audit_undelivered", "SCAN api_key_audit_delivery"];
+            if of_few.iter().any(|few| step.contains(few)) {
+                continue;
+            }
             assert!(
                 !step.starts_with("SCAN api_key") && (reads_parameter || !step.contains("SCAN api")),
                 "{step}: {statement}"

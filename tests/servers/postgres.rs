@@ -151,6 +151,28 @@ async fn keys_of_the_second_schema_are_as_good_as_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_of_the_third_schema_are_as_good_as_before() {
+    let pool = Server::shared().database(10).await;
+    execute(&pool, include_str!("../../src/store/postgres/schema_1.sql")).await;
+    execute(&pool, include_str!("../../src/store/postgres/schema_2.sql")).await;
+    execute(&pool, include_str!("../../src/store/postgres/schema_3.sql")).await;
+    execute(&pool, stores::KEYS_OF_SCHEMA_3).await;
+    let store: Arc<dyn KeyAdministration> = Arc::new(migrated(&pool).await);
+    stores::keys_of_schema_3_are_as_good_as_before(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_outlast_the_processes_that_did_not_deliver_them() {
+    let stores = three_stores().await.try_into().ok().unwrap();
+    stores::events_outlast_the_processes_that_did_not_deliver_them(&stores).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_events_of_a_key_are_delivered_in_the_order_of_its_changes() {
+    stores::the_events_of_a_key_are_delivered_in_the_order_of_its_changes(&three_stores().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_stored_with_what_the_application_stores_or_not_at_all() {
     let (store, pool) = new_store().await;
     execute(&pool, "CREATE TABLE organizations (name text)").await;
