@@ -17,6 +17,7 @@ mod stores;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit_processes;
 mod distributed;
 mod layers_agree;
 mod postgres;

@@ -233,19 +233,22 @@ async fn statements_are_constant_and_each_uses_an_index() {
          digest, secret_created_at, state, version) SELECT 'id' || n, 'acme' || n % 50, 'live', n, '', '', '', '', '', \
          'd' || n, n, 'active', 0 FROM generate_series(1, 20000) AS n; \
          INSERT INTO api_key_digests SELECT 'd' || n, 'id' || n FROM generate_series(1, 20000) AS n; \
-         ANALYZE api_keys; ANALYZE api_key_digests",
+         INSERT INTO api_key_audit (at, action, outcome, changed, key_id, organization, tier, mode, actor, delivered) \
+         SELECT n, 'create', 'done', '', 'id' || n, 'acme', 'organization', 'live', 'operator', true \
+         FROM generate_series(1, 20000) AS n; \
+         ANALYZE api_keys; ANALYZE api_key_digests; ANALYZE api_key_audit",
     )
     .await;
     let prepared = async || {
         let all = "SELECT name, statement, cardinality(parameter_types) AS parameters FROM pg_prepared_statements \
-                   WHERE statement ~ 'api_keys' ORDER BY statement";
+                   WHERE statement ~ 'api_keys|api_key_audit ' ORDER BY statement";
         sqlx::raw_sql(all).fetch_all(&pool).await.unwrap()
     };
     let texts =
         |rows: &[sqlx::postgres::PgRow]| rows.iter().map(|row| row.get("statement")).collect::<Vec<String>>();
     stores::use_everything(&store, 1).await;
     let statements = prepared().await;
-    assert_eq!(statements.len(), 11, "{:#?}", texts(&statements));
+    assert_eq!(statements.len(), 17, "{:#?}", texts(&statements));
     for number in 2..5 {
         stores::use_everything(&store, number).await;
     }
