@@ -10,8 +10,8 @@ use tower_api_keys::key::{Digest, KeyId, KeyRecord, Owner};
 use tower_api_keys::manage::AuditEvent;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
-    KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, OwnedKeySelector, Page,
-    StoreError, StoreErrorKind, conformance,
+    AuditLog, History, HistoryQuery, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore,
+    OwnedKeySelector, Page, StoreError, StoreErrorKind, conformance,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,16 @@ enum Fault {
     RemembersTheLastImport,
     /// The column for the hash is missing.
     IgnoresTheHash,
+    /// The event is written first, in a transaction of its own.
+    WritesTheEventFirst,
+    /// A change is not audited.
+    ForgetsAnEvent,
+    /// `WHERE key_id = ?` alone.
+    ShowsTheHistoryOfAllOwners,
+    /// Nothing says who delivers.
+    LetsEveryProcessDeliver,
+    /// The mark is not stored.
+    ForgetsWhatWasDelivered,
 }
 
 struct Faulty(MemoryStore, Fault, Arc<Mutex<HashMap<KeyId, Arc<KeyRecord>>>>);
@@ -154,6 +164,10 @@ impl KeyAdministration for Faulty {
         {
             record.extras_mut().previous = None;
         }
+        if let Some(event) = event.filter(|_| self.is(Fault::WritesTheEventFirst)) {
+            self.0.record(event).await?;
+            return self.0.insert(record, None).await;
+        }
         self.0.insert(record, event).await
     }
 
@@ -187,7 +201,11 @@ impl KeyAdministration for Faulty {
         if self.is(Fault::ForgetsImportsOfDeletedKeys) {
             self.0.forget_import(id, None).await?;
         }
-        self.0.delete(owner, id, event).await
+        self.0.delete(owner, id, event.filter(|_| !self.is(Fault::ForgetsAnEvent))).await
+    }
+
+    fn audit_log(&self) -> Option<&dyn AuditLog> {
+        Some(self)
     }
 
     async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
@@ -205,6 +223,41 @@ impl KeyAdministration for Faulty {
 
     async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
         self.0.forget_import(id, event).await
+    }
+}
+
+#[async_trait]
+impl AuditLog for Faulty {
+    async fn record(&self, event: &AuditEvent) -> Result<(), StoreError> {
+        self.0.record(event).await
+    }
+
+    async fn history(
+        &self,
+        key: Option<(&Owner, &KeyId)>,
+        query: &HistoryQuery,
+    ) -> Result<History, StoreError> {
+        let Some((_, id)) = key.filter(|_| self.is(Fault::ShowsTheHistoryOfAllOwners)) else {
+            return self.0.history(key, query).await;
+        };
+        let mut all = self.0.history(None, query).await?;
+        all.events.retain(|event| event.key_id == Some(*id));
+        Ok(all)
+    }
+
+    async fn undelivered(
+        &self,
+        process: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<AuditEvent>, StoreError> {
+        let process = if self.is(Fault::LetsEveryProcessDeliver) { "all" } else { process };
+        self.0.undelivered(process, now, until).await
+    }
+
+    async fn delivered(&self, numbers: &[u64]) -> Result<(), StoreError> {
+        let numbers = if self.is(Fault::ForgetsWhatWasDelivered) { &[] } else { numbers };
+        self.0.delivered(numbers).await
     }
 }
 
@@ -239,6 +292,11 @@ async fn a_store_with_one_fault_does_not_conform() {
         (Fault::ForgetsImportsOfDeletedKeys, "also when the key is deleted"),
         (Fault::RemembersTheLastImport, "the first import must be remembered"),
         (Fault::IgnoresTheHash, "a lookup must return every field"),
+        (Fault::WritesTheEventFirst, "the event of a change that was made must be kept, and no other one"),
+        (Fault::ForgetsAnEvent, "all events must be kept"),
+        (Fault::ShowsTheHistoryOfAllOwners, "the history of a key must hold its events"),
+        (Fault::LetsEveryProcessDeliver, "while one process delivers, no other must"),
+        (Fault::ForgetsWhatWasDelivered, "another one must deliver the rest"),
     ] {
         let found = verdict(fault).await.expect_err(&format!("{fault:?} must be found"));
         assert!(found.contains(message), "{fault:?}: {found}");
