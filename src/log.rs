@@ -69,12 +69,15 @@ pub(crate) fn audit_sink_panicked(number: Option<u64>) {
     event!(error, number, "the audit sink panicked: it does not get the event again");
 }
 
-pub(crate) fn audit_events_lost(lost: u64) {
+pub(crate) fn audit_queue_full() {
     event!(
         error,
-        lost,
-        "the audit sink is too slow: more events had to wait for it than can, and the last ones are lost"
+        "as many audit events wait for the sink as can, and new ones are lost: the sink is slow, or `ApiKeys::background` does not run"
     );
+}
+
+pub(crate) fn audit_events_lost(lost: u64) {
+    event!(error, lost, "audit events were lost: more had to wait for the sink than can");
 }
 
 pub(crate) fn audit_not_recorded(error: &dyn Error) {

@@ -107,6 +107,9 @@ impl Reporter {
             queue.events.push_back(event.clone());
         } else {
             queue.lost += 1;
+            if queue.lost == 1 {
+                log::audit_queue_full();
+            }
         }
     }
 

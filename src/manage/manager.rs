@@ -17,8 +17,8 @@ use crate::store::{KeyAdministration, KeyQuery, Page, StoreError, StoreErrorKind
 ///
 /// A clone is cheap and works on the same store. See the [module docs](crate::manage) for the rules and an example.
 ///
-/// An operation that is dropped before it completes may or may not have changed the store, and its event may be
-/// missing from the audit. If that matters, run it in its own task.
+/// An operation that is dropped before it completes may or may not have changed the store. If that matters, run it in its own
+/// task.
 #[derive(Clone)]
 pub struct KeyManager(Arc<Settings>);
 
@@ -69,9 +69,9 @@ impl KeyManager {
         }))
     }
 
-    /// Leaves events to [`deliver_audit`](Self::deliver_audit).
-    pub(crate) fn reporting_in_background(self) -> Self {
-        self.change_settings(|to| to.reports_in_background = true)
+    /// Whether a sink set from now on is left to [`deliver_audit`](Self::deliver_audit).
+    pub(crate) fn reporting_in_background(self, in_background: bool) -> Self {
+        self.change_settings(|to| to.reports_in_background = in_background)
     }
 
     pub(crate) fn with_imported_hashes(self, hashes: Option<Arc<ImportedHashes>>) -> Self {
@@ -173,10 +173,12 @@ impl KeyManager {
         })
     }
 
-    /// Reports to `sink` every operation that is done, and every one that a caller was not allowed to do.
+    /// Reports to `sink` every operation that is done, and those that a caller was not allowed to do or that have failed: as
+    /// the [module docs](crate::manage#audit) say.
     ///
-    /// Called after the store has made the change, on the thread that made it, so it must not block: hand the event to a
-    /// queue.
+    /// Nothing runs beside a manager of its own, so `sink` is called in place: after the store has made the change, before the
+    /// caller has its answer. Hand the event to a queue. A panic is caught and logged. In an
+    /// [assembly](crate::ApiKeysBuilder::audit) it is called beside requests.
     ///
     /// ```
     /// use std::sync::mpsc;

@@ -444,7 +444,7 @@ pub async fn the_events_of_a_key_are_delivered_in_the_order_of_its_changes(
         while tasks.try_join_next().is_some() {}
     }
     keys.flush().await.unwrap();
-    let events = events.lock().unwrap();
+    let events = events.lock().unwrap().clone();
     for id in &changed {
         let own: Vec<_> = events.iter().filter(|event| event.key_id == Some(*id)).collect();
         assert!(own.is_sorted_by_key(|event| event.number), "{own:#?}");

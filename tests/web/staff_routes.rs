@@ -133,7 +133,7 @@ async fn staff_see_and_change_the_keys_of_every_owner_in_one_mode() {
         let (_, rest) = world.send("reader", "live", &rest, json!(null)).await;
         let rest: Vec<_> =
             rest["data"].as_array().unwrap().iter().map(|event| &event["action"]).cloned().collect();
-        assert_eq!(rest, ["create"]);
+        assert_eq!(rest.last(), Some(&json!("create")));
         for (query, token, mode, status) in [
             ("?limit=0", "reader", "live", StatusCode::BAD_REQUEST),
             ("?cursor=x", "reader", "live", StatusCode::BAD_REQUEST),

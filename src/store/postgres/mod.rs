@@ -38,7 +38,8 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 /// A clone is cheap and uses the same pool. The pool is one of [sqlx](https://docs.rs/sqlx) 0.9, with the TLS
 /// features that the application has enabled in it.
 ///
-/// - Each lookup is one prepared statement that uses an index, and so is each change of a key; one of a quota is a
+/// - Each lookup is one prepared statement that uses an index, and so is each change of a key with its
+///   [event](crate::manage#audit); one of a quota is a
 ///   transaction. So a process that dies cannot leave a change half done. A completed change is on the server's disk, unless `synchronous_commit` is off there.
 /// - Every method returns within its own [time limit](Self::with_lookup_timeout), whatever the state of the server.
 ///   A change that was [`Unavailable`](StoreErrorKind::Unavailable) may still have been made.
@@ -61,6 +62,13 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 ///
 /// Rows of stored quotas stay when their subject is gone. Those of periods that have ended, with nothing granted, can be
 /// deleted.
+///
+/// Events stay until you delete them. This deletes those of before 2024, but for what a
+/// [sink](crate::ApiKeysBuilder::audit) has still to get; without a sink, leave the last condition out:
+///
+/// ```sql
+/// DELETE FROM api_key_audit WHERE at < 1704067200000 AND delivered
+/// ```
 ///
 /// If you change a key by hand, increment its version (`version = version + 1`). Otherwise a process that has read the
 /// key before may write it back unchanged, for instance to move it to a new pepper.
@@ -197,8 +205,8 @@ impl PostgresStore {
     }
 
     /// Stores a new key in a transaction of the application, on a connection to the database of the store: a key that was
-    /// [prepared](crate::manage::KeyManager::prepare). It is stored, and other processes are notified, when the transaction is
-    /// committed.
+    /// [prepared](crate::manage::KeyManager::prepare), with its event. Both are stored, and other processes are notified, when
+    /// the transaction is committed.
     ///
     /// # Errors
     ///

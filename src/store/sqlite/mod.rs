@@ -48,7 +48,7 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 ///
 /// - Lookups wait for no writer, and each is one prepared statement that uses an index. Writers wait for each other,
 ///   in other processes too.
-/// - Each change is one transaction. With [`open`](Self::open) a completed change is on disk, and not even a power
+/// - Each change is one transaction, with its [event](crate::manage#audit). With [`open`](Self::open) a completed change is on disk, and not even a power
 ///   failure undoes a revocation (`synchronous = FULL`).
 /// - Every method returns within its own [time limit](Self::with_lookup_timeout), also when the file is locked or
 ///   the disk full. A change that was [`Unavailable`](StoreErrorKind::Unavailable) for lack of time may still have
@@ -69,6 +69,13 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 ///
 /// Rows of stored quotas stay when their subject is gone. Those of periods that have ended, with nothing granted, can be
 /// deleted.
+///
+/// Events stay until you delete them. This deletes those of before 2024, but for what a
+/// [sink](crate::ApiKeysBuilder::audit) has still to get; without a sink, leave the last condition out:
+///
+/// ```sql
+/// DELETE FROM api_key_audit WHERE at < 1704067200000 AND delivered
+/// ```
 ///
 /// If you change a key by hand, increment its version (`version = version + 1`). Otherwise a process that has read the
 /// key before may write it back unchanged, for instance to move it to a new pepper.
@@ -178,7 +185,7 @@ impl SqliteStore {
     }
 
     /// Stores a new key in a transaction of the application, on a connection to the database of the store: a key that was
-    /// [prepared](crate::manage::KeyManager::prepare). It is stored when the transaction is committed.
+    /// [prepared](crate::manage::KeyManager::prepare), with its event. Both are stored when the transaction is committed.
     ///
     /// Start the transaction with `BEGIN IMMEDIATE` if it reads first: otherwise SQLite may refuse to let it write.
     ///
