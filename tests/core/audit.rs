@@ -35,6 +35,11 @@ fn new_key() -> NewKey {
     NewKey::new("key").scopes(["api-keys:read", "api-keys:write"])
 }
 
+/// Fails instead of hanging.
+async fn soon(flushing: impl Future<Output = Result<(), StoreError>>) {
+    tokio::time::timeout(Duration::from_secs(10), flushing).await.expect("events are delivered").unwrap();
+}
+
 type Events = Arc<Mutex<Vec<AuditEvent>>>;
 
 fn sink(events: &Events) -> impl Fn(&AuditEvent) + Send + Sync + 'static {
@@ -188,7 +193,7 @@ async fn the_history_of_a_key_tells_who_did_what_and_outlasts_the_key() {
     let writer = Authority::principal(&principal(&keys, writer.secret.expose_secret()).await);
     assert!(matches!(history(&writer, &HistoryQuery::default()).await, Err(ManageError::Forbidden(_))));
 
-    keys.flush().await.unwrap();
+    soon(keys.flush()).await;
     let mut delivered = events.lock().unwrap().clone();
     delivered.reverse();
     assert_eq!(delivered, all(manager).await, "the sink gets what the store keeps, once");
@@ -228,8 +233,8 @@ async fn a_sink_that_panics_loses_no_answer_and_no_other_event() {
         let id = manager.create(&operator(), new_key()).await.unwrap().key.id;
         manager.rotate(&operator(), &id, Duration::ZERO).await.unwrap();
         manager.disable(&operator(), &id).await.unwrap();
-        keys.flush().await.unwrap();
-        keys.flush().await.unwrap();
+        soon(keys.flush()).await;
+        soon(keys.flush()).await;
         assert_eq!(actions(&events.lock().unwrap()), [A::Create, A::Rotate, A::Disable], "{keeps_audit}");
     }
 }
@@ -263,7 +268,10 @@ async fn a_sink_that_blocks_delays_neither_changes_nor_requests() {
             count(event);
         });
         let background = tokio::spawn(keys.background());
-        let id = keys.manager().create(&operator(), new_key()).await.unwrap().key.id;
+        let manager = keys.manager().clone();
+        let created = tokio::spawn(async move { manager.create(&operator(), new_key()).await.unwrap() });
+        let created = tokio::time::timeout(Duration::from_secs(10), created).await;
+        let id = created.expect("no sink delays an answer").unwrap().key.id;
         while !is_called.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -273,7 +281,7 @@ async fn a_sink_that_blocks_delays_neither_changes_nor_requests() {
         assert!(events.lock().unwrap().is_empty(), "the sink has still not returned");
 
         (0..2).for_each(|_| go_on.send(()).unwrap());
-        keys.flush().await.unwrap();
+        soon(keys.flush()).await;
         let delivered = actions(&events.lock().unwrap());
         assert_eq!(delivered, [A::Create, A::Rotate], "{keeps_audit}: each once, though one was on its way");
     }
@@ -288,14 +296,14 @@ async fn more_events_than_may_wait_are_lost_at_the_end_alone() {
         keys.manager().disable(&operator(), &id).await.unwrap();
         keys.manager().enable(&operator(), &id).await.unwrap();
     }
-    keys.flush().await.unwrap();
+    soon(keys.flush()).await;
     let delivered = std::mem::take(&mut *events.lock().unwrap());
     assert_eq!(delivered.len(), 1000);
     let expected: Vec<_> =
         [A::Create].into_iter().chain([A::Disable, A::Enable].into_iter().cycle()).take(1000).collect();
     assert_eq!(actions(&delivered), expected, "without a hole");
     keys.manager().revoke(&operator(), &id).await.unwrap();
-    keys.flush().await.unwrap();
+    soon(keys.flush()).await;
     assert_eq!(actions(&events.lock().unwrap()), [A::Revoke], "there is room again");
 }
 
@@ -335,7 +343,7 @@ async fn a_change_that_fails_is_an_event() {
         assert!(matches!(failed, ManageError::Store(_)));
         store.is_down.store(false, Ordering::SeqCst);
         keys.manager().revoke(&operator(), &id).await.unwrap();
-        keys.flush().await.unwrap();
+        soon(keys.flush()).await;
         let mut outcomes: Vec<_> =
             events.lock().unwrap().drain(..).map(|event| (event.action, event.outcome)).collect();
         outcomes.sort_by_key(|(action, outcome)| (action.as_str(), outcome.is_ok()));
@@ -345,7 +353,7 @@ async fn a_change_that_fails_is_an_event() {
         // A key that is not there, and a fault of the request, are no events.
         keys.manager().revoke(&operator(), &id).await.unwrap_err();
         keys.manager().create(&operator(), NewKey::new("")).await.unwrap_err();
-        keys.flush().await.unwrap();
+        soon(keys.flush()).await;
         assert!(events.lock().unwrap().is_empty());
     }
 }

@@ -19,7 +19,7 @@ use sqlx::{AssertSqlSafe, Connection, Row};
 use stores::{DAMAGE, digest, find, full_record, owner, record, revoked};
 use tokio::time::Instant;
 use tower_api_keys::key::{KeyFormat, KeyId, KeyState};
-use tower_api_keys::manage::{Authority, KeyManager, NewKey};
+use tower_api_keys::manage::{Authority, KeyManager, ManageError, NewKey};
 use tower_api_keys::store::{
     HistoryQuery, KeyAdministration, KeySelector, KeyStore, SqliteStore, StoreErrorKind, conformance,
 };
@@ -177,6 +177,25 @@ async fn events_outlast_the_processes_that_did_not_deliver_them() {
     let directory = Directory::new();
     let stores = three_stores(&directory).await.try_into().ok().unwrap();
     stores::events_outlast_the_processes_that_did_not_deliver_them(&stores).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_cannot_be_read_holds_up_none_but_itself() {
+    let directory = Directory::new();
+    let store = SqliteStore::open(directory.file()).await.unwrap();
+    let manager = KeyManager::new(store.clone(), KeyFormat::new("wfk_").unwrap());
+    for _ in 0..2 {
+        manager.create(&Authority::operator(owner()), NewKey::new("n")).await.unwrap();
+    }
+    let mut connection = directory.connect().await;
+    execute(&mut connection, "UPDATE api_key_audit SET action = 'of a later release' WHERE number = 1").await;
+    let log = store.audit_log().unwrap();
+    let undelivered = async || log.undelivered("here", stores::START, stores::START).await;
+    assert_eq!(undelivered().await.unwrap().len(), 1);
+    log.delivered(&[2]).await.unwrap();
+    assert_eq!(undelivered().await.unwrap_err().kind(), StoreErrorKind::Corrupt);
+    let history = manager.history_of_all(&HistoryQuery::default()).await.unwrap_err();
+    assert!(matches!(history, ManageError::Store(_)), "a history leaves nothing out");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,9 @@ use super::PostgresStore;
 use crate::clock::Timestamp;
 use crate::key::{KeyId, Owner};
 use crate::store::audit::AuditEvent;
-use crate::store::sql::audit::{EventRow, RECORD, history, numbers, start_delivery, to_events, undelivered};
+use crate::store::sql::audit::{
+    EventRow, RECORD, history, numbers, start_delivery, to_deliver, to_events, undelivered,
+};
 use crate::store::{AuditLog, History, HistoryQuery, StoreError};
 
 const DELIVERED: &str = "UPDATE api_key_audit SET delivered = true WHERE number = ANY ($1)";
@@ -65,7 +67,7 @@ impl AuditLog for PostgresStore {
             return Ok(Vec::new());
         }
         // Another process may have delivered some of them until now.
-        to_events(self.0.administer(|to| Box::pin(undelivered().fetch_all(to))).await?)
+        to_deliver(self.0.administer(|to| Box::pin(undelivered().fetch_all(to))).await?)
     }
 
     async fn delivered(&self, delivered: &[u64]) -> Result<(), StoreError> {

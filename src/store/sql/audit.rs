@@ -161,6 +161,21 @@ where
     sqlx::query(START_DELIVERY).bind(process.to_owned()).bind(millis(until)).bind(millis(now))
 }
 
+/// Those that can be read: another one, of a later release, say, holds up none but itself.
+pub(crate) fn to_deliver(rows: Vec<EventColumns>) -> Result<Vec<AuditEvent>, StoreError> {
+    let (mut events, mut fault) = (Vec::with_capacity(rows.len()), None);
+    for row in rows {
+        match to_event(row) {
+            Ok(event) => events.push(event),
+            Err(error) => fault = Some(error),
+        }
+    }
+    match fault {
+        Some(error) if events.is_empty() => Err(corrupt(error)),
+        _ => Ok(events),
+    }
+}
+
 pub(crate) fn to_events(rows: Vec<EventColumns>) -> Result<Vec<AuditEvent>, StoreError> {
     rows.into_iter().map(|row| to_event(row).map_err(corrupt)).collect()
 }

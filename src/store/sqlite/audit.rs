@@ -5,7 +5,9 @@ use super::SqliteStore;
 use crate::clock::Timestamp;
 use crate::key::{KeyId, Owner};
 use crate::store::audit::AuditEvent;
-use crate::store::sql::audit::{EventRow, RECORD, history, numbers, start_delivery, to_events, undelivered};
+use crate::store::sql::audit::{
+    EventRow, RECORD, history, numbers, start_delivery, to_deliver, to_events, undelivered,
+};
 use crate::store::{AuditLog, History, HistoryQuery, StoreError};
 
 /// `$1` is a JSON array of numbers.
@@ -56,7 +58,7 @@ impl AuditLog for SqliteStore {
             return Ok(Vec::new());
         }
         // Another process may have delivered some of them until now.
-        to_events(self.engine.administer(|to| Box::pin(undelivered().fetch_all(to))).await?)
+        to_deliver(self.engine.administer(|to| Box::pin(undelivered().fetch_all(to))).await?)
     }
 
     async fn delivered(&self, delivered: &[u64]) -> Result<(), StoreError> {
