@@ -34,6 +34,7 @@ macro_rules! event_columns {
     };
 }
 
+#[cfg(feature = "postgres")]
 pub(crate) use event_columns;
 
 pub(crate) const RECORD: &str =
