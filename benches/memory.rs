@@ -35,7 +35,7 @@ fn main() {
     println!("{:<40} {:>9} {:>9}", "", "requested", "resident");
     let store = MemoryStore::new();
     row("stored in a MemoryStore", keys, || {
-        records(keys).for_each(|record| at_once(store.insert(record)).unwrap());
+        records(keys).for_each(|record| at_once(store.insert(record, None)).unwrap());
     });
 
     let bare: Vec<KeyRecord> = records(keys).collect();

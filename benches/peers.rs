@@ -176,7 +176,7 @@ fn session_tokens(store: &MemoryStore) -> (ApiKeysLayer, Vec<Request>) {
     let secret = "app_abc123def456ghi789jkl012mno345pq";
     let owner = Owner::organization("acme".parse().unwrap(), Mode::Live);
     let digest = Peppers::none().digest(secret);
-    at_once(store.insert(KeyRecord::new("app".parse().unwrap(), owner, digest, START))).unwrap();
+    at_once(store.insert(KeyRecord::new("app".parse().unwrap(), owner, digest, START), None)).unwrap();
 
     let tokens = SessionTokens::new(SECRET.into()).unwrap();
     let companions = || Companions::new(HeaderKey::new(X_SECRET, KeyFormat::new("app_").unwrap()));

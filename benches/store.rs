@@ -65,7 +65,7 @@ fn names(count: usize) -> Names {
 
 async fn fill(store: &dyn KeyAdministration, count: usize) {
     for record in records(count) {
-        store.insert(record).await.unwrap();
+        store.insert(record, None).await.unwrap();
     }
 }
 

@@ -68,7 +68,7 @@ fn keys(in_turn: usize) -> (ApiKeysLayer, [Vec<GeneratedKey>; KINDS]) {
     let mut keys: [Vec<GeneratedKey>; KINDS] = Default::default();
     for index in 0..KEYS {
         let key = format.generate(Mode::Live).unwrap();
-        at_once(store.insert(record(&key))).unwrap();
+        at_once(store.insert(record(&key), None)).unwrap();
         if index < in_turn {
             let wrong = format.generate_with_id(Mode::Live, key.id.as_ref().unwrap()).unwrap();
             let [unknown, other] = [(); 2].map(|()| format.generate(Mode::Live).unwrap());

@@ -50,6 +50,7 @@
 //! | create, rotate, revoke and import keys, in code or over HTTP | [`manage`] |
 //! | find keys by scope, name, status, age or a leaked text | [`KeyQuery`](store::KeyQuery), [`find_by_text`](manage::KeyManager::find_by_text) |
 //! | let staff manage the keys of all organizations | [operator and staff](manage#operator-and-staff) |
+//! | see what was done to a key and by whom, and pass it on | [audit](manage#audit) |
 //! | take over keys of another system, hashed with bcrypt, argon2 or SHA-256 | [importing](manage#keys-of-another-system) |
 //! | see when a key was last used; meter calls | [`outcome`] |
 //! | end a stream or a WebSocket with its key | [`stream`] |

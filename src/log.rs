@@ -80,6 +80,29 @@ pub(crate) fn usage_sink_panicked() {
     event!(error, "the usage sink panicked: a call was not metered");
 }
 
+pub(crate) fn audit_sink_panicked(number: Option<u64>) {
+    event!(error, number, "the audit sink panicked: it does not get the event again");
+}
+
+pub(crate) fn audit_queue_full() {
+    event!(
+        error,
+        "as many audit events wait for the sink as can, and new ones are lost: the sink is slow, or `ApiKeys::background` does not run"
+    );
+}
+
+pub(crate) fn audit_events_lost(lost: u64) {
+    event!(error, lost, "audit events were lost: more had to wait for the sink than can");
+}
+
+pub(crate) fn audit_not_recorded(error: &dyn Error) {
+    event!(warn, error = %error, source = error.source(), "the store did not record an attempt that came to nothing");
+}
+
+pub(crate) fn audit_not_delivered(error: &dyn Error) {
+    event!(warn, error = %error, source = error.source(), "audit events were not delivered; it is tried again");
+}
+
 pub(crate) fn watch_not_started(error: &dyn Error) {
     event!(error, error = %error, "no thread can be started: streams do not learn that their key has ended until there is one");
 }

@@ -37,7 +37,7 @@ async fn deciding_about_a_good_key_allocates_nothing() {
     let mut record =
         KeyRecord::new("k1".parse().unwrap(), owner, peppers.digest(KEY), Timestamp::from_unix_seconds(0));
     record.scopes = ScopeSet::parse_list(["runs:*", "workflows:read"]).unwrap();
-    store.insert(record.clone()).await.unwrap();
+    store.insert(record.clone(), None).await.unwrap();
 
     let request = Request::builder().header("x-api-key", KEY).body(()).unwrap();
     let extractor = HeaderKey::new("x-api-key".parse().unwrap(), KeyFormat::new("wfk_").unwrap());
@@ -76,8 +76,9 @@ fn a_key_in_memory_takes_at_most_three_hundred_bytes() {
     };
     let store = MemoryStore::new();
     // The first key also allocates tables that depend on the number of processors.
-    stacks::at_once(store.insert(record(KEYS))).unwrap();
-    let insert_all = || (0..KEYS).for_each(|index| stacks::at_once(store.insert(record(index))).unwrap());
+    stacks::at_once(store.insert(record(KEYS), None)).unwrap();
+    let insert_all =
+        || (0..KEYS).for_each(|index| stacks::at_once(store.insert(record(index), None)).unwrap());
     let bytes = measure(insert_all).bytes_current / KEYS as i64;
     assert!(bytes <= 300, "{bytes} bytes");
 
@@ -90,7 +91,7 @@ fn a_key_in_memory_takes_at_most_three_hundred_bytes() {
             record.digest = Peppers::none().digest(&format!("new {index}"));
             // Adds a box of fields that are all unset.
             record.extras_mut().previous = None;
-            stacks::at_once(store.replace(record)).unwrap();
+            stacks::at_once(store.replace(record, None)).unwrap();
         }
     };
     let more = measure(replace_all).bytes_current / KEYS as i64;
@@ -104,7 +105,7 @@ async fn an_answer_from_the_cache_allocates_nothing() {
     let store = tower_api_keys::store::CachedStore::new(MemoryStore::new());
     let owner = Owner::organization("acme".parse().unwrap(), Mode::Live);
     let record = KeyRecord::new("k1".parse().unwrap(), owner, known, Timestamp::from_unix_seconds(0));
-    store.insert(record.clone()).await.unwrap();
+    store.insert(record.clone(), None).await.unwrap();
     for (name, selector, when_not_held) in [
         ("by identifier", KeySelector::Id(&record.id), 1),
         ("by digest", KeySelector::Digests(&[known]), 2),

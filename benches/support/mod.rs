@@ -133,7 +133,7 @@ pub(crate) fn store() -> MemoryStore {
             2 => record.scopes = ScopeSet::parse_list(["runs:read"]).unwrap(),
             _ => {}
         }
-        at_once(store.insert(record)).unwrap();
+        at_once(store.insert(record, None)).unwrap();
     }
     store
 }

@@ -1,7 +1,10 @@
+use std::borrow::Cow;
+
 use super::settings::Settings;
 use super::{AuditEvent, Authority, Forbidden, KeyAction, KeyView, ManageError, NewKey, rules};
 use crate::clock::Timestamp;
 use crate::identity::Principal;
+use crate::identity::SecretStatus;
 use crate::key::{Digest, Extras, KeyId, KeyRecord, KeyState, KeyStatus, Metadata};
 use crate::scope::ScopeSet;
 use crate::store::{StoreError, StoreErrorKind};
@@ -25,6 +28,28 @@ pub(super) enum Change {
 }
 
 impl Attempt<'_> {
+    /// Whether the caller has the scope for managing keys, with a secret that may.
+    pub(super) fn permitted(&self) -> Result<(), ManageError> {
+        let (settings, authority) = (self.settings, self.authority);
+        let own = settings.scopes.iter().find(|(of, _)| *of == self.action).map(|(_, scope)| scope);
+        let is_read = self.action == KeyAction::Read;
+        let needed = own.unwrap_or(if is_read { &settings.read } else { &settings.write });
+        if authority.person().is_some_and(|name| !rules::is_name(name)) {
+            return Err(ManageError::invalid("operator", "must be a name of 1 to 100 characters"));
+        }
+        match authority.caller() {
+            // A caller of the system reaches every organization, and no key of the other mode.
+            Some(caller) if caller.mode() != authority.owner().mode => Err(ManageError::NotFound),
+            Some(caller) if !needed.is_met_by(caller.scopes()) => {
+                Err(Forbidden::ManagementScope(needed.clone()).into())
+            }
+            Some(caller) if !is_read && caller.secret_status() != SecretStatus::InUse => {
+                Err(Forbidden::SecretRetired.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the caller's own key and its companion are still as they were when the request arrived. That may be
     /// long ago: a body can take any time to arrive. Otherwise a caller that expects a revocation or a removal of
     /// scopes could create its next key after it.
@@ -33,12 +58,12 @@ impl Attempt<'_> {
         let Some(own) = caller.record() else {
             // Of a session only the expiry is known.
             let is_over = caller.expires_at().is_some_and(|end| end <= self.now);
-            return if is_over { Err(self.forbidden(Forbidden::Ended)) } else { Ok(()) };
+            return if is_over { Err(Forbidden::Ended.into()) } else { Ok(()) };
         };
         let companion = caller.companion().map(|companion| &companion.record);
         for own in [Some(own), companion].into_iter().flatten() {
             if !self.is_valid(own, caller.scopes()).await? {
-                return Err(self.forbidden(Forbidden::Ended));
+                return Err(Forbidden::Ended.into());
             }
         }
         Ok(())
@@ -47,7 +72,7 @@ impl Attempt<'_> {
     /// Whether the owner can have one more key.
     pub(super) async fn owner_has_room(&self) -> Result<(), ManageError> {
         match self.settings.store.count(self.authority.owner()).await? {
-            count if count >= self.settings.max_keys => Err(self.forbidden(Forbidden::TooManyKeys)),
+            count if count >= self.settings.max_keys => Err(Forbidden::TooManyKeys.into()),
             _ => Ok(()),
         }
     }
@@ -104,14 +129,14 @@ impl Attempt<'_> {
         };
         record.extras = extras.into();
         record.set_created_by(Some(self.authority.actor()));
-        rules::may_hand_out(self.authority, &record).map_err(|forbidden| self.forbidden(forbidden))?;
+        rules::may_hand_out(self.authority, &record)?;
         Ok(record)
     }
 
     /// The metadata of a new key: those asked for, or those of the key that makes it.
     fn metadata_of_new(&self, requested: Option<Metadata>) -> Result<Option<Metadata>, ManageError> {
         match requested {
-            Some(_) if !self.may_set_metadata() => Err(self.forbidden(Forbidden::Metadata)),
+            Some(_) if !self.may_set_metadata() => Err(Forbidden::Metadata.into()),
             Some(requested) => Ok(Some(requested)),
             None => {
                 let own = self.authority.bound().and_then(Principal::record);
@@ -137,20 +162,17 @@ impl Attempt<'_> {
             if matches!(record.state, KeyState::Revoked { .. }) {
                 return Err(ManageError::NotFound);
             }
-            let change = change(&mut record).map_err(|error| match error {
-                ManageError::Forbidden(forbidden) => self.forbidden(forbidden),
-                error => error,
-            })?;
+            let change = change(&mut record)?;
             let mut view = KeyView::new(&record, self.now);
             if matches!(change, Change::Nothing) {
                 return Ok(view);
             }
             view.version = record.version.wrapping_add(1);
-            let changed = changed_fields(&stored, &record);
-            match self.settings.store.replace(record).await {
+            let event = AuditEvent { changed: changed_fields(&stored, &record), ..self.event() };
+            match self.settings.store.replace(record, Some(&event)).await {
                 Ok(()) => {
                     self.settings.changed(&id);
-                    self.audit(Ok(()), changed);
+                    self.settings.done(&event);
                     return Ok(view);
                 }
                 Err(error) if error.kind() == StoreErrorKind::Conflict => {}
@@ -160,31 +182,29 @@ impl Attempt<'_> {
         Err(StoreError::new(StoreErrorKind::Conflict).into())
     }
 
-    pub(super) fn done(&self) {
-        self.audit(Ok(()), Vec::new());
+    /// The event of the operation, if it is done.
+    pub(super) fn event(&self) -> AuditEvent {
+        let (owner, actor) = (self.authority.owner().clone(), self.authority.actor());
+        AuditEvent { key_id: self.key_id, ..AuditEvent::new(self.action, owner, actor, self.now) }
     }
 
-    pub(super) fn forbidden(&self, forbidden: Forbidden) -> ManageError {
-        self.audit(Err(forbidden.clone()), Vec::new());
-        forbidden.into()
-    }
-
-    fn audit(&self, outcome: Result<(), Forbidden>, changed: Vec<&'static str>) {
-        let event = AuditEvent {
-            action: self.action,
-            outcome,
-            changed,
-            key_id: self.key_id,
-            owner: self.authority.owner().clone(),
-            actor: self.authority.actor(),
-            at: self.now,
-        };
-        self.settings.audit(&event);
+    /// Audits an operation that was forbidden or has failed. One that was not possible changes nothing, and is no event.
+    pub(super) async fn end<T>(&self, result: Result<T, ManageError>) -> Result<T, ManageError> {
+        if let Err(error) = &result {
+            let code = match error {
+                ManageError::Forbidden(forbidden) => forbidden.code(),
+                ManageError::Store(_) | ManageError::Randomness(_) => error.kind().code(),
+                _ => return result,
+            };
+            let event = AuditEvent { outcome: Err(code.into()), ..self.event() };
+            self.settings.refused(&event, error).await;
+        }
+        result
     }
 }
 
 /// The names, as in JSON, of the fields that differ, of those that an update can change.
-fn changed_fields(before: &KeyRecord, after: &KeyRecord) -> Vec<&'static str> {
+fn changed_fields(before: &KeyRecord, after: &KeyRecord) -> Vec<Cow<'static, str>> {
     let (old, new) = (&before.extras, &after.extras);
     let fields = [
         ("name", before.name != after.name),
@@ -195,5 +215,5 @@ fn changed_fields(before: &KeyRecord, after: &KeyRecord) -> Vec<&'static str> {
         ("allowedAddresses", old.allowed_addresses != new.allowed_addresses),
         ("metadata", old.metadata != new.metadata),
     ];
-    fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.into()).collect()
 }

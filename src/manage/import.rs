@@ -1,5 +1,5 @@
 use super::attempt::Attempt;
-use super::{Authority, Forbidden, KeyAction, KeyManager, KeyView, ManageError, NewKey, rules};
+use super::{AuditEvent, Authority, Forbidden, KeyAction, KeyManager, KeyView, ManageError, NewKey, rules};
 use crate::key::{Digest, ImportedHash, KeyFormat, KeyId, KeyRecord, Owner, SecretString};
 use crate::store::{KeySelector, StoreErrorKind};
 
@@ -54,9 +54,7 @@ impl KeyManager {
         key: NewKey,
         secret: SecretString,
     ) -> Result<KeyView, ManageError> {
-        let attempt = self.begin_import(authority)?;
-        let existing = self.read_secret(authority.owner(), &secret)?;
-        self.store_existing(attempt, key, existing).await
+        self.import_existing(authority, key, || self.read_secret(authority.owner(), &secret)).await
     }
 
     /// [Imports](Self::import) a key of a system that stores only digests.
@@ -76,15 +74,16 @@ impl KeyManager {
         digest: Digest,
         hint: &str,
     ) -> Result<KeyView, ManageError> {
-        let attempt = self.begin_import(authority)?;
-        if self.settings().peppers.digest_with("", digest.pepper_id()).is_none() {
-            return Err(ManageError::invalid("digest", "must be made under a pepper that is in use"));
-        }
-        if let Some(fault) = rules::hint_fault(hint) {
-            return Err(ManageError::Invalid(vec![fault]));
-        }
-        let existing = Existing { id, hint: hint.to_owned(), digests: vec![digest], hash: None };
-        self.store_existing(attempt, key, existing).await
+        let existing = || {
+            if self.settings().peppers.digest_with("", digest.pepper_id()).is_none() {
+                return Err(ManageError::invalid("digest", "must be made under a pepper that is in use"));
+            }
+            if let Some(fault) = rules::hint_fault(hint) {
+                return Err(ManageError::Invalid(vec![fault]));
+            }
+            Ok(Existing { id, hint: hint.to_owned(), digests: vec![digest], hash: None })
+        };
+        self.import_existing(authority, key, existing).await
     }
 
     /// [Imports](Self::import) a key of a system that stores slow or salted hashes: bcrypt, argon2, SHA-256 with a salt. The
@@ -116,19 +115,20 @@ impl KeyManager {
         hash: ImportedHash,
         hint: &str,
     ) -> Result<KeyView, ManageError> {
-        let attempt = self.begin_import(authority)?;
-        if !self.settings().formats.iter().any(KeyFormat::has_ids) {
-            return Err(ManageError::invalid(
-                "id",
-                "must be in the text of keys, and no format has one there",
-            ));
-        }
-        if let Some(fault) = rules::hint_fault(hint) {
-            return Err(ManageError::Invalid(vec![fault]));
-        }
-        let digests = vec![hash.stand_in()];
-        let existing = Existing { id, hint: hint.to_owned(), digests, hash: Some(hash) };
-        self.store_existing(attempt, key, existing).await
+        let existing = || {
+            if !self.settings().formats.iter().any(KeyFormat::has_ids) {
+                return Err(ManageError::invalid(
+                    "id",
+                    "must be in the text of keys, and no format has one there",
+                ));
+            }
+            if let Some(fault) = rules::hint_fault(hint) {
+                return Err(ManageError::Invalid(vec![fault]));
+            }
+            let digests = vec![hash.stand_in()];
+            Ok(Existing { id, hint: hint.to_owned(), digests, hash: Some(hash) })
+        };
+        self.import_existing(authority, key, existing).await
     }
 
     /// Forgets that a key was imported, so that it can be imported again after it was [deleted](ManageError::Deleted). For
@@ -139,23 +139,37 @@ impl KeyManager {
     /// [`NotFound`](ManageError::NotFound) if no such import is remembered; [`Forbidden`](ManageError::Forbidden) for a
     /// caller; [`Store`](ManageError::Store).
     pub async fn forget_import(&self, authority: &Authority, id: &KeyId) -> Result<(), ManageError> {
-        let attempt = self.begin(authority, KeyAction::ForgetImport, Some(*id))?;
-        if authority.bound().is_some() {
-            return Err(attempt.forbidden(Forbidden::OperatorOnly));
-        }
-        if !self.settings().store.forget_import(id).await? {
-            return Err(ManageError::NotFound);
-        }
-        attempt.done();
-        Ok(())
+        let attempt = self.attempt(authority, KeyAction::ForgetImport, Some(*id));
+        let result = async {
+            attempt.permitted()?;
+            if authority.bound().is_some() {
+                return Err(Forbidden::OperatorOnly.into());
+            }
+            let event = attempt.event();
+            if !self.settings().store.forget_import(id, Some(&event)).await? {
+                return Err(ManageError::NotFound);
+            }
+            self.settings().done(&event);
+            Ok(())
+        };
+        attempt.end(result.await).await
     }
 
-    fn begin_import<'a>(&'a self, authority: &'a Authority) -> Result<Attempt<'a>, ManageError> {
-        let attempt = self.begin(authority, KeyAction::Import, None)?;
-        match authority.caller() {
-            Some(_) => Err(attempt.forbidden(Forbidden::OperatorOnly)),
-            None => Ok(attempt),
-        }
+    async fn import_existing(
+        &self,
+        authority: &Authority,
+        key: NewKey,
+        existing: impl FnOnce() -> Result<Existing, ManageError>,
+    ) -> Result<KeyView, ManageError> {
+        let attempt = self.attempt(authority, KeyAction::Import, None);
+        let result = async {
+            attempt.permitted()?;
+            match authority.caller() {
+                Some(_) => Err(Forbidden::OperatorOnly.into()),
+                None => self.store_existing(&attempt, key, existing()?).await,
+            }
+        };
+        attempt.end(result.await).await
     }
 
     fn read_secret(&self, owner: &Owner, secret: &SecretString) -> Result<Existing, ManageError> {
@@ -175,7 +189,7 @@ impl KeyManager {
 
     async fn store_existing(
         &self,
-        mut attempt: Attempt<'_>,
+        attempt: &Attempt<'_>,
         key: NewKey,
         existing: Existing,
     ) -> Result<KeyView, ManageError> {
@@ -186,7 +200,7 @@ impl KeyManager {
         if hash.is_some() {
             record.extras.imported_hash = hash;
         }
-        attempt.key_id = Some(record.id);
+        let event = AuditEvent { key_id: Some(record.id), ..attempt.event() };
         let view = KeyView::new(&record, attempt.now);
 
         // The same key may be stored under another pepper, which the store does not report as a conflict.
@@ -202,11 +216,11 @@ impl KeyManager {
                 None => ManageError::Deleted(id),
             });
         }
-        match store.insert(record).await {
+        match store.insert(record, Some(&event)).await {
             Ok(()) => {
+                self.settings().done(&event);
                 // If this fails, the next import finds the key and remembers it.
                 self.remember(&view.id, &digests).await?;
-                attempt.done();
                 Ok(view)
             }
             Err(error) if error.kind() == StoreErrorKind::Conflict => Err(match stored().await? {

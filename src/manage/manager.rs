@@ -3,12 +3,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::{Attempt, Change, MAX_ATTEMPTS};
+use super::audit::Reporter;
 use super::settings::Settings;
-use super::{AuditEvent, Authority, CreatedKey, Forbidden, KeyAction, KeyView, ManageError, NewKey, rules};
+use super::{AuditEvent, Authority, CreatedKey, KeyAction, KeyView, ManageError, NewKey, rules};
 use crate::InvalidValue;
 use crate::clock::{Clock, SystemClock};
 use crate::credential::ImportedHashes;
-use crate::identity::SecretStatus;
 use crate::key::{KeyFormat, KeyId, KeyRecord, KeyState, KeyStatus, Mode, Owner, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::{KeyAdministration, KeyQuery, Page, StoreError, StoreErrorKind};
@@ -17,8 +17,8 @@ use crate::store::{KeyAdministration, KeyQuery, Page, StoreError, StoreErrorKind
 ///
 /// A clone is cheap and works on the same store. See the [module docs](crate::manage) for the rules and an example.
 ///
-/// An operation that is dropped before it completes may or may not have changed the store, and its event may be
-/// missing from the audit. If that matters, run it in its own task.
+/// An operation that is dropped before it completes may or may not have changed the store. If that matters, run it in its own
+/// task.
 #[derive(Clone)]
 pub struct KeyManager(Arc<Settings>);
 
@@ -60,11 +60,18 @@ impl KeyManager {
             read: ScopeRequirement::from_static("api-keys:read"),
             write: ScopeRequirement::from_static("api-keys:write"),
             scopes: Vec::new(),
-            audit: None,
+            reporter: None,
+            reports_in_background: false,
+            attempts: Arc::default(),
             id_prefix: "",
             imported_hashes: None,
             watch: Arc::default(),
         }))
+    }
+
+    /// Whether a sink set from now on is left to [`deliver_audit`](Self::deliver_audit).
+    pub(crate) fn reporting_in_background(self, in_background: bool) -> Self {
+        self.change_settings(|to| to.reports_in_background = in_background)
     }
 
     pub(crate) fn with_imported_hashes(self, hashes: Option<Arc<ImportedHashes>>) -> Self {
@@ -166,10 +173,12 @@ impl KeyManager {
         })
     }
 
-    /// Reports to `sink` every operation that is done, and every one that a caller was not allowed to do.
+    /// Reports to `sink` every operation that is done, and those that a caller was not allowed to do or that have failed: as
+    /// the [module docs](crate::manage#audit) say.
     ///
-    /// Called after the store has made the change, on the thread that made it, so it must not block: hand the event to a
-    /// queue.
+    /// Nothing runs beside a manager of its own, so `sink` is called in place: after the store has made the change, before the
+    /// caller has its answer. Hand the event to a queue. A panic is caught and logged. In an
+    /// [assembly](crate::ApiKeysBuilder::audit) it is called beside requests.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -186,7 +195,10 @@ impl KeyManager {
     /// ```
     #[must_use]
     pub fn with_audit(self, sink: impl Fn(&AuditEvent) + Send + Sync + 'static) -> Self {
-        self.change_settings(|to| to.audit = Some(Arc::new(sink)))
+        self.change_settings(|to| {
+            let is_kept = to.store.audit_log().is_some();
+            to.reporter = Some(Arc::new(Reporter::new(Arc::new(sink), to.reports_in_background, is_kept)));
+        })
     }
 
     /// Creates a key.
@@ -200,20 +212,25 @@ impl KeyManager {
     /// [`Invalid`](ManageError::Invalid) if a field of `key` is not valid, [`Forbidden`](ManageError::Forbidden) if
     /// the caller may not create such a key; [`Store`](ManageError::Store), [`Randomness`](ManageError::Randomness).
     pub async fn create(&self, authority: &Authority, key: NewKey) -> Result<CreatedKey, ManageError> {
-        let attempt = self.begin(authority, KeyAction::Create, None)?;
-        attempt.caller_is_still_valid().await?;
-        attempt.owner_has_room().await?;
-        for _ in 0..MAX_ATTEMPTS {
-            let (record, secret) = self.make(&attempt, key.clone())?;
-            let view = KeyView::new(&record, attempt.now);
-            match self.0.store.insert(record).await {
-                Ok(()) => return self.made(attempt, view, secret).await,
-                // Short identifiers can collide.
-                Err(error) if error.kind() == StoreErrorKind::Conflict => {}
-                Err(error) => return Err(error.into()),
+        let attempt = self.attempt(authority, KeyAction::Create, None);
+        let result = async {
+            attempt.permitted()?;
+            attempt.caller_is_still_valid().await?;
+            attempt.owner_has_room().await?;
+            for _ in 0..MAX_ATTEMPTS {
+                let (record, secret) = self.make(&attempt, key.clone())?;
+                let view = KeyView::new(&record, attempt.now);
+                let event = AuditEvent { key_id: Some(record.id), ..attempt.event() };
+                match self.0.store.insert(record, Some(&event)).await {
+                    Ok(()) => return self.made(&attempt, &event, view, secret).await,
+                    // Short identifiers can collide.
+                    Err(error) if error.kind() == StoreErrorKind::Conflict => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
-        }
-        Err(StoreError::new(StoreErrorKind::Conflict).into())
+            Err(StoreError::new(StoreErrorKind::Conflict).into())
+        };
+        attempt.end(result.await).await
     }
 
     /// Creates a live key of an organization as the operator: the first key, or one in a test.
@@ -235,10 +252,14 @@ impl KeyManager {
     ///
     /// [`Forbidden`](ManageError::Forbidden), [`Store`](ManageError::Store).
     pub async fn list(&self, authority: &Authority, query: &KeyQuery) -> Result<Page<KeyView>, ManageError> {
-        let attempt = self.begin(authority, KeyAction::Read, None)?;
-        let page = self.0.store.list(Some(authority.owner()), query).await?;
-        let keys = page.keys.iter().map(|record| KeyView::new(record, attempt.now)).collect();
-        Ok(Page { keys, next: page.next })
+        let attempt = self.attempt(authority, KeyAction::Read, None);
+        let result = async {
+            attempt.permitted()?;
+            let page = self.0.store.list(Some(authority.owner()), query).await?;
+            let keys = page.keys.iter().map(|record| KeyView::new(record, attempt.now)).collect();
+            Ok(Page { keys, next: page.next })
+        };
+        attempt.end(result.await).await
     }
 
     /// One page of the keys of all owners, oldest first: for the operator. Never expose it to callers.
@@ -292,9 +313,13 @@ impl KeyManager {
     ///
     /// [`NotFound`](ManageError::NotFound), [`Forbidden`](ManageError::Forbidden), [`Store`](ManageError::Store).
     pub async fn get(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
-        let attempt = self.begin(authority, KeyAction::Read, Some(*id))?;
-        let record = self.0.store.get(authority.owner(), id).await?.ok_or(ManageError::NotFound)?;
-        Ok(KeyView::new(&record, attempt.now))
+        let attempt = self.attempt(authority, KeyAction::Read, Some(*id));
+        let result = async {
+            attempt.permitted()?;
+            let record = self.0.store.get(authority.owner(), id).await?.ok_or(ManageError::NotFound)?;
+            Ok(KeyView::new(&record, attempt.now))
+        };
+        attempt.end(result.await).await
     }
 
     /// Disables a key until it is [enabled](Self::enable) again. Does nothing if it is already disabled.
@@ -304,8 +329,12 @@ impl KeyManager {
     /// [`NotFound`](ManageError::NotFound), also for a revoked key; [`Forbidden`](ManageError::Forbidden),
     /// [`Store`](ManageError::Store).
     pub async fn disable(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
-        let attempt = self.begin(authority, KeyAction::Disable, Some(*id))?;
-        attempt.change(|record| Ok(set_state(record, KeyState::Disabled))).await
+        let attempt = self.attempt(authority, KeyAction::Disable, Some(*id));
+        let result = async {
+            attempt.permitted()?;
+            attempt.change(|record| Ok(set_state(record, KeyState::Disabled))).await
+        };
+        attempt.end(result.await).await
     }
 
     /// Enables a disabled key. Does nothing if it is already enabled; a revoked key cannot be enabled.
@@ -315,14 +344,18 @@ impl KeyManager {
     /// [`NotFound`](ManageError::NotFound), also for a revoked key; [`Forbidden`](ManageError::Forbidden) also if the
     /// key may do more than the caller; [`Store`](ManageError::Store).
     pub async fn enable(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
-        let attempt = self.begin(authority, KeyAction::Enable, Some(*id))?;
-        attempt.caller_is_still_valid().await?;
-        attempt
-            .change(|record| {
-                rules::may_hand_out(authority, record)?;
-                Ok(set_state(record, KeyState::Active))
-            })
-            .await
+        let attempt = self.attempt(authority, KeyAction::Enable, Some(*id));
+        let result = async {
+            attempt.permitted()?;
+            attempt.caller_is_still_valid().await?;
+            attempt
+                .change(|record| {
+                    rules::may_hand_out(authority, record)?;
+                    Ok(set_state(record, KeyState::Active))
+                })
+                .await
+        };
+        attempt.end(result.await).await
     }
 
     /// Removes a key from the store and from listings. If it is not revoked, it is revoked first.
@@ -331,56 +364,46 @@ impl KeyManager {
     ///
     /// [`NotFound`](ManageError::NotFound), [`Forbidden`](ManageError::Forbidden), [`Store`](ManageError::Store).
     pub async fn delete(&self, authority: &Authority, id: &KeyId) -> Result<(), ManageError> {
-        let attempt = self.begin(authority, KeyAction::Delete, Some(*id))?;
-        match self.revoke(authority, id).await {
-            // Already revoked, or not found; the store's own result decides.
-            Ok(_) | Err(ManageError::NotFound) => {}
-            Err(error) => return Err(error),
-        }
-        if !self.0.store.delete(authority.owner(), id).await? {
-            return Err(ManageError::NotFound);
-        }
-        self.0.changed(id);
-        attempt.done();
-        Ok(())
+        let attempt = self.attempt(authority, KeyAction::Delete, Some(*id));
+        let result = async {
+            attempt.permitted()?;
+            match self.attempt(authority, KeyAction::Revoke, Some(*id)).revoke().await {
+                // Already revoked, or not found; the store's own result decides.
+                Ok(_) | Err(ManageError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+            let event = attempt.event();
+            if !self.0.store.delete(authority.owner(), id, Some(&event)).await? {
+                return Err(ManageError::NotFound);
+            }
+            self.0.changed(id);
+            self.0.done(&event);
+            Ok(())
+        };
+        attempt.end(result.await).await
     }
 
     /// Whether the authority has the scope for `action`. Routes call it before they read a body.
     #[cfg(feature = "axum")]
-    pub(super) fn permit(
+    pub(super) async fn permit(
         &self,
         authority: &Authority,
         action: KeyAction,
         key_id: Option<KeyId>,
     ) -> Result<(), ManageError> {
-        self.begin(authority, action, key_id).map(|_| ())
+        let attempt = self.attempt(authority, action, key_id);
+        attempt.end(attempt.permitted()).await
     }
 
-    /// Reads the clock, once for the operation, and checks the scope for managing keys.
-    pub(super) fn begin<'a>(
+    /// Begins an operation: reads the clock, once for the operation.
+    pub(super) fn attempt<'a>(
         &'a self,
         authority: &'a Authority,
         action: KeyAction,
         key_id: Option<KeyId>,
-    ) -> Result<Attempt<'a>, ManageError> {
+    ) -> Attempt<'a> {
         let now = self.0.clock.now().timestamp();
-        let attempt = Attempt { settings: &self.0, authority, action, key_id, now };
-        let own = self.0.scopes.iter().find(|(of, _)| *of == action).map(|(_, scope)| scope);
-        let needed = own.unwrap_or(if action == KeyAction::Read { &self.0.read } else { &self.0.write });
-        if authority.person().is_some_and(|name| !rules::is_name(name)) {
-            return Err(ManageError::invalid("operator", "must be a name of 1 to 100 characters"));
-        }
-        match authority.caller() {
-            // A caller of the system reaches every organization, and no key of the other mode.
-            Some(caller) if caller.mode() != authority.owner().mode => Err(ManageError::NotFound),
-            Some(caller) if !needed.is_met_by(caller.scopes()) => {
-                Err(attempt.forbidden(Forbidden::ManagementScope(needed.clone())))
-            }
-            Some(caller) if action != KeyAction::Read && caller.secret_status() != SecretStatus::InUse => {
-                Err(attempt.forbidden(Forbidden::SecretRetired))
-            }
-            _ => Ok(attempt),
-        }
+        Attempt { settings: &self.0, authority, action, key_id, now }
     }
 }
 

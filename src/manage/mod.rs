@@ -85,6 +85,25 @@
 //!
 //! A one-time key, for instance in a link, is [redeemed](KeyManager::redeem).
 //!
+//! # Audit
+//!
+//! Every change of a key has an [`AuditEvent`], without secrets and without text of clients. The stores of this crate keep it:
+//! `SqliteStore` and `PostgresStore` write it in the transaction of the change, so that a process that is killed leaves
+//! neither without the other; `MemoryStore` keeps the last 10 000. [`history`](KeyManager::history) reads those of a key, and
+//! [`history_of_all`](KeyManager::history_of_all) all. A [sink](crate::ApiKeysBuilder::audit) passes them on to a system of the
+//! application's own.
+//!
+//! | | |
+//! |---|---|
+//! | done | always an event; also the first use of a new secret ([`KeyAction::Activate`]), but no other change that requests make: a digest under a new pepper, or in place of a hash of another system, is of the same secret |
+//! | forbidden | an event with the [code](Forbidden::code), 60 at once and then one a second in a process; beyond that only their number is logged |
+//! | failed: 503 | the same, with the code `unavailable`. A store that does not answer can't keep it: only the log and the sink have it. The change may have been made for all that, and then has its event |
+//! | not possible: 400, 404, 409, 412 | none |
+//! | reading keys | none, unless it was forbidden or has failed |
+//!
+//! A key that the application stores [in its own transaction](KeyManager::prepare) has the event that it passes to `insert_in`.
+//! Changes by other programs, in SQL, have none.
+//!
 //! # Over HTTP
 //!
 //! With the feature `axum`, [`ApiKeys::key_routes`](crate::ApiKeys) serves the same over HTTP.
@@ -112,6 +131,7 @@ mod audit;
 mod authority;
 mod error;
 mod find;
+mod history;
 mod import;
 mod key_change;
 mod manager;
@@ -128,8 +148,7 @@ mod settings;
 mod update;
 mod view;
 
-pub(crate) use audit::AuditSink;
-pub use audit::{AuditEvent, KeyAction};
+pub(crate) use audit::{AuditSink, Reporter};
 pub use authority::Authority;
 #[cfg(feature = "axum")]
 pub(crate) use error::FailedCall;
@@ -144,3 +163,5 @@ pub use routes::KeyRoutes;
 #[cfg(feature = "axum")]
 pub(crate) use routes::whoami;
 pub use view::{CreatedKey, KeyView};
+
+pub use crate::store::audit::{AuditEvent, KeyAction};

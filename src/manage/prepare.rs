@@ -1,5 +1,5 @@
 use super::attempt::Attempt;
-use super::{Authority, CreatedKey, KeyAction, KeyManager, KeyView, ManageError, NewKey};
+use super::{AuditEvent, Authority, CreatedKey, KeyAction, KeyManager, KeyView, ManageError, NewKey};
 use crate::key::{KeyId, KeyRecord, SecretString};
 
 /// A key that the application stores itself, in a transaction of its own: from [`KeyManager::prepare`].
@@ -11,6 +11,7 @@ pub struct PreparedKey {
     manager: KeyManager,
     authority: Authority,
     record: KeyRecord,
+    event: AuditEvent,
     secret: SecretString,
 }
 
@@ -27,7 +28,7 @@ impl KeyManager {
     /// let prepared = manager.prepare(operator, NewKey::new("First key").scope("invoice:read")).await?;
     /// let mut transaction = pool.begin().await?;
     /// sqlx::query("INSERT INTO organizations (name) VALUES ('acme')").execute(&mut *transaction).await?;
-    /// SqliteStore::insert_in(&mut transaction, prepared.record()).await?;
+    /// SqliteStore::insert_in(&mut transaction, prepared.record(), Some(prepared.event())).await?;
     /// transaction.commit().await?;
     /// let key = prepared.committed().await?;
     /// # Ok(key)
@@ -38,11 +39,16 @@ impl KeyManager {
     ///
     /// Those of [`create`](Self::create).
     pub async fn prepare(&self, authority: &Authority, key: NewKey) -> Result<PreparedKey, ManageError> {
-        let attempt = self.begin(authority, KeyAction::Create, None)?;
-        attempt.caller_is_still_valid().await?;
-        attempt.owner_has_room().await?;
-        let (record, secret) = self.make(&attempt, key)?;
-        Ok(PreparedKey { manager: self.clone(), authority: authority.clone(), record, secret })
+        let attempt = self.attempt(authority, KeyAction::Create, None);
+        let result = async {
+            attempt.permitted()?;
+            attempt.caller_is_still_valid().await?;
+            attempt.owner_has_room().await?;
+            let (record, secret) = self.make(&attempt, key)?;
+            let event = AuditEvent { key_id: Some(record.id), ..attempt.event() };
+            Ok(PreparedKey { manager: self.clone(), authority: authority.clone(), record, event, secret })
+        };
+        attempt.end(result.await).await
     }
 
     /// A new key that is not stored yet.
@@ -65,18 +71,21 @@ impl KeyManager {
     /// Ends the creation of a key that is stored.
     pub(super) async fn made(
         &self,
-        mut attempt: Attempt<'_>,
+        attempt: &Attempt<'_>,
+        event: &AuditEvent,
         key: KeyView,
         secret: SecretString,
     ) -> Result<CreatedKey, ManageError> {
-        attempt.key_id = Some(key.id);
+        self.settings().done(event);
         // A revocation of the caller's key with its descendants may have looked for them before this one was stored. Its
         // secret was not returned to anyone.
         if let Err(error) = attempt.caller_is_still_valid().await {
-            self.settings().store.delete(attempt.authority.owner(), &key.id).await?;
+            let event = AuditEvent { action: KeyAction::Delete, ..event.clone() };
+            if self.settings().store.delete(attempt.authority.owner(), &key.id, Some(&event)).await? {
+                self.settings().done(&event);
+            }
             return Err(error);
         }
-        attempt.done();
         Ok(CreatedKey { key, secret })
     }
 }
@@ -87,18 +96,28 @@ impl PreparedKey {
         &self.record
     }
 
-    /// The key with its secret, once the transaction that stores it is committed. Audits its creation.
+    /// What to store with it: the event of its creation.
+    pub fn event(&self) -> &AuditEvent {
+        &self.event
+    }
+
+    /// The key with its secret, once the transaction that stores it is committed.
     ///
     /// # Errors
     ///
     /// [`NotFound`](ManageError::NotFound) if it is not stored; [`Forbidden`](ManageError::Forbidden) if the caller's own key
     /// has ended meanwhile, in which case the new one is deleted; [`Store`](ManageError::Store).
     pub async fn committed(self) -> Result<CreatedKey, ManageError> {
-        let Self { manager, authority, record, secret } = self;
-        let attempt = manager.begin(&authority, KeyAction::Create, None)?;
-        let stored = manager.settings().store.get(&record.owner, &record.id).await?;
-        let stored = stored.filter(|stored| stored.digest == record.digest).ok_or(ManageError::NotFound)?;
-        let view = KeyView::new(&stored, attempt.now);
-        manager.made(attempt, view, secret).await
+        let Self { manager, authority, record, event, secret } = self;
+        let attempt = manager.attempt(&authority, KeyAction::Create, None);
+        let result = async {
+            attempt.permitted()?;
+            let stored = manager.settings().store.get(&record.owner, &record.id).await?;
+            let stored =
+                stored.filter(|stored| stored.digest == record.digest).ok_or(ManageError::NotFound)?;
+            let view = KeyView::new(&stored, attempt.now);
+            manager.made(&attempt, &event, view, secret).await
+        };
+        attempt.end(result.await).await
     }
 }

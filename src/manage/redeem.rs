@@ -57,24 +57,22 @@ impl KeyManager {
             }
             let mut ended = KeyRecord::clone(&found);
             ended.state = KeyState::Revoked { at: now };
-            match settings.store.replace(ended).await {
+            let actor = Actor::Key(found.id);
+            let event = AuditEvent {
+                key_id: Some(found.id),
+                ..AuditEvent::new(KeyAction::Redeem, found.owner.clone(), actor, now)
+            };
+            match settings.store.replace(ended, Some(&event)).await {
                 Ok(()) => {}
                 // Another call was faster; read the record again.
                 Err(error) if error.kind() == StoreErrorKind::Conflict => continue,
                 Err(error) => return Err(error.into()),
             }
-            // The key is already revoked. If the store fails now, it keeps a record that can no longer be used.
-            let _ = settings.store.delete(&found.owner, &found.id).await;
+            // The key is already revoked. If the store fails now, it keeps a record that can no longer be used. That it is
+            // removed is part of the event above.
+            let _ = settings.store.delete(&found.owner, &found.id, None).await;
             settings.changed(&found.id);
-            settings.audit(&AuditEvent {
-                action: KeyAction::Redeem,
-                outcome: Ok(()),
-                changed: Vec::new(),
-                key_id: Some(found.id),
-                owner: found.owner.clone(),
-                actor: Actor::Key(found.id),
-                at: now,
-            });
+            settings.done(&event);
             return Ok(KeyView::new(&found, now));
         }
         Err(StoreError::new(StoreErrorKind::Conflict).into())

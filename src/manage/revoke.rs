@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use super::attempt::Change;
+use super::attempt::{Attempt, Change};
 use super::{Authority, KeyAction, KeyManager, KeyView, ManageError};
 use crate::key::{Actor, KeyId, KeyRecord, KeyState, Owner};
 use crate::store::KeyQuery;
@@ -13,9 +13,8 @@ impl KeyManager {
     /// [`NotFound`](ManageError::NotFound), also for a key that is already revoked;
     /// [`Forbidden`](ManageError::Forbidden), [`Store`](ManageError::Store).
     pub async fn revoke(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
-        let attempt = self.begin(authority, KeyAction::Revoke, Some(*id))?;
-        let at = attempt.now;
-        attempt.change(|record| Ok(revoke(record, KeyState::Revoked { at }))).await
+        let attempt = self.attempt(authority, KeyAction::Revoke, Some(*id));
+        attempt.end(attempt.revoke().await).await
     }
 
     /// Revokes a key, and every key that was made with it, directly or with such a key, in whatever organization. The key may
@@ -32,31 +31,36 @@ impl KeyManager {
         authority: &Authority,
         id: &KeyId,
     ) -> Result<Vec<KeyView>, ManageError> {
-        let mut revoked = Vec::new();
-        match self.revoke(authority, id).await {
-            Ok(key) => revoked.push(key),
-            // Not found, or revoked before; only of a key that the owner has are descendants revoked.
-            Err(ManageError::NotFound) => {
-                self.settings().store.get(authority.owner(), id).await?.ok_or(ManageError::NotFound)?;
-            }
-            Err(error) => return Err(error),
-        }
-        let mut seen = HashSet::from([*id]);
-        let mut makers = vec![*id];
-        while let Some(maker) = makers.pop() {
-            for (owner, id) in self.made_with(maker).await? {
-                if !seen.insert(id) {
-                    continue;
+        let attempt = self.attempt(authority, KeyAction::Revoke, Some(*id));
+        let result = async {
+            let mut revoked = Vec::new();
+            match attempt.revoke().await {
+                Ok(key) => revoked.push(key),
+                // Not found, or revoked before; only of a key that the owner has are descendants revoked.
+                Err(ManageError::NotFound) => {
+                    self.settings().store.get(authority.owner(), id).await?.ok_or(ManageError::NotFound)?;
                 }
-                makers.push(id);
-                match self.revoke(&authority.for_owner(&owner), &id).await {
-                    Ok(key) => revoked.push(key),
-                    Err(ManageError::NotFound) => {}
-                    Err(error) => return Err(error),
+                Err(error) => return Err(error),
+            }
+            let mut seen = HashSet::from([*id]);
+            let mut makers = vec![*id];
+            while let Some(maker) = makers.pop() {
+                for (owner, id) in self.made_with(maker).await? {
+                    if !seen.insert(id) {
+                        continue;
+                    }
+                    makers.push(id);
+                    let authority = authority.for_owner(&owner);
+                    match self.attempt(&authority, KeyAction::Revoke, Some(id)).revoke().await {
+                        Ok(key) => revoked.push(key),
+                        Err(ManageError::NotFound) => {}
+                        Err(error) => return Err(error),
+                    }
                 }
             }
-        }
-        Ok(revoked)
+            Ok(revoked)
+        };
+        attempt.end(result.await).await
     }
 
     /// The keys that were made with `key`.
@@ -72,6 +76,15 @@ impl KeyManager {
                 None => return Ok(made),
             }
         }
+    }
+}
+
+impl Attempt<'_> {
+    /// Revokes the key, if the caller may.
+    pub(super) async fn revoke(&self) -> Result<KeyView, ManageError> {
+        self.permitted()?;
+        let state = KeyState::Revoked { at: self.now };
+        self.change(|record| Ok(revoke(record, state))).await
     }
 }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::attempt::Change;
+use super::attempt::{Attempt, Change};
 use super::{Authority, CreatedKey, Forbidden, KeyAction, KeyManager, ManageError, rules};
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, KeyStatus, NextSecret};
@@ -57,7 +57,18 @@ impl KeyManager {
         grace: Duration,
         rotate: impl Fn(&mut KeyRecord, NextSecret, Timestamp),
     ) -> Result<CreatedKey, ManageError> {
-        let attempt = self.begin(authority, KeyAction::Rotate, Some(*id))?;
+        let attempt = self.attempt(authority, KeyAction::Rotate, Some(*id));
+        attempt.end(self.rotate_in(&attempt, grace, rotate).await).await
+    }
+
+    async fn rotate_in(
+        &self,
+        attempt: &Attempt<'_>,
+        grace: Duration,
+        rotate: impl Fn(&mut KeyRecord, NextSecret, Timestamp),
+    ) -> Result<CreatedKey, ManageError> {
+        attempt.permitted()?;
+        let (authority, id) = (attempt.authority, attempt.key_id.ok_or(ManageError::NotFound)?);
         if grace > Self::MAX_GRACE {
             return Err(ManageError::invalid("grace", "must be at most 7 days"));
         }
@@ -66,7 +77,7 @@ impl KeyManager {
         let made = self
             .settings()
             .format()
-            .generate_with_id(authority.owner().mode, id)
+            .generate_with_id(authority.owner().mode, &id)
             .map_err(ManageError::Randomness)?;
         let text = made.secret.expose_secret();
         let (digest, hint) = (self.settings().peppers.digest(text), self.settings().format().hint(text));

@@ -1,12 +1,14 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::{AuditEvent, AuditSink, KeyAction};
+use super::audit::{Attempts, Reporter};
+use super::{AuditEvent, KeyAction, ManageError};
 use crate::clock::Clock;
 use crate::credential::ImportedHashes;
 use crate::key::{KeyFormat, KeyId, MalformedKey, ParsedKey, Peppers};
+use crate::log;
 use crate::scope::{ScopeRequirement, ScopeSet};
-use crate::store::KeyAdministration;
+use crate::store::{KeyAdministration, StoreErrorKind};
 use crate::stream::Watch;
 
 /// The settings of a [`KeyManager`](super::KeyManager).
@@ -27,7 +29,12 @@ pub(super) struct Settings {
     pub(super) write: ScopeRequirement,
     /// In place of the two above.
     pub(super) scopes: Vec<(KeyAction, ScopeRequirement)>,
-    pub(super) audit: Option<Arc<AuditSink>>,
+    /// The application's sink.
+    pub(super) reporter: Option<Arc<Reporter>>,
+    /// Whether the background task of an assembly calls it.
+    pub(super) reports_in_background: bool,
+    /// Bounds the record of those that came to nothing.
+    pub(super) attempts: Arc<Attempts>,
     pub(super) id_prefix: &'static str,
     /// Verifies what was imported as a hash.
     pub(super) imported_hashes: Option<Arc<ImportedHashes>>,
@@ -69,10 +76,29 @@ impl Settings {
         }
     }
 
-    pub(super) fn audit(&self, event: &AuditEvent) {
+    /// Passes on the event of a change that was made.
+    pub(super) fn done(&self, event: &AuditEvent) {
         event.log();
-        if let Some(sink) = &self.audit {
-            sink(event);
+        if let Some(reporter) = &self.reporter {
+            reporter.report(event);
+        }
+    }
+
+    /// Records an attempt that came to nothing, as far as there is room for it.
+    pub(super) async fn refused(&self, event: &AuditEvent, error: &ManageError) {
+        let Some(left_out) = self.attempts.admit(event.at) else { return };
+        event.log_refused(error, left_out);
+        // A store that gave no answer would keep the caller waiting a second time.
+        let answers =
+            !matches!(error, ManageError::Store(error) if error.kind() == StoreErrorKind::Unavailable);
+        let recorded = match self.store.audit_log().filter(|_| answers) {
+            Some(to) => to.record(event).await.map_err(|error| log::audit_not_recorded(&error)).is_ok(),
+            None => false,
+        };
+        match &self.reporter {
+            Some(reporter) if recorded => reporter.report(event),
+            Some(reporter) => reporter.report_unkept(event),
+            None => {}
         }
     }
 }

@@ -1,4 +1,4 @@
-use super::attempt::Change;
+use super::attempt::{Attempt, Change};
 use super::{Authority, Forbidden, KeyAction, KeyChange, KeyManager, KeyView, ManageError, rules};
 use crate::key::KeyId;
 use crate::rejection::FieldError;
@@ -32,7 +32,12 @@ impl KeyManager {
         id: &KeyId,
         change: KeyChange,
     ) -> Result<KeyView, ManageError> {
-        let attempt = self.begin(authority, KeyAction::Update, Some(*id))?;
+        let attempt = self.attempt(authority, KeyAction::Update, Some(*id));
+        attempt.end(self.update_in(&attempt, change).await).await
+    }
+
+    async fn update_in(&self, attempt: &Attempt<'_>, change: KeyChange) -> Result<KeyView, ManageError> {
+        attempt.permitted()?;
         attempt.caller_is_still_valid().await?;
         attempt
             .change(|record| {
@@ -53,7 +58,7 @@ impl KeyManager {
                 if !faults.is_empty() {
                     return Err(ManageError::Invalid(faults));
                 }
-                rules::may_change(authority, &before, record)?;
+                rules::may_change(attempt.authority, &before, record)?;
                 if record.extras.metadata != before.extras.metadata && !attempt.may_set_metadata() {
                     return Err(Forbidden::Metadata.into());
                 }

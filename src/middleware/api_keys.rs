@@ -133,7 +133,8 @@ impl<F> ApiKeys<F> {
     }
 
     /// Everything that runs beside requests: to follow what other nodes change, to write when keys were last used, to give back
-    /// what is leased of stored quotas and not used, and to end [streams](crate::stream) with their keys.
+    /// what is leased of stored quotas and not used, to deliver [audit events](ApiKeysBuilder::audit), and to end
+    /// [streams](crate::stream) with their keys.
     ///
     /// The application spawns it, in any runtime that its store works in. It does not end.
     ///
@@ -151,6 +152,9 @@ impl<F> ApiKeys<F> {
         let store = self.0.manager.store().clone();
         let mut tasks: Vec<_> = store.background().into_iter().collect();
         tasks.push(Box::pin(self.0.manager.watch_streams()));
+        if let Some(delivery) = self.0.manager.keep_delivering_audit() {
+            tasks.push(Box::pin(delivery));
+        }
         if let Some(last_use) = &self.0.checks.last_use {
             tasks.push(Box::pin(last_use.clone().keep_writing_to(store)));
         }
@@ -160,13 +164,15 @@ impl<F> ApiKeys<F> {
         background::run(tasks)
     }
 
-    /// Writes what [`background`](Self::background) has not written yet, and gives back what is leased. For the end of a process.
+    /// Writes and delivers what [`background`](Self::background) has not yet, and gives back what is leased. For the end of a
+    /// process. Waits for the audit sink.
     ///
     /// # Errors
     ///
     /// The store's.
     pub async fn flush(&self) -> Result<(), StoreError> {
         let checks = &self.0.checks;
+        self.0.manager.deliver_audit().await?;
         for stored in self.stored_limiters() {
             stored.give_back_all(checks.clock.now()).await?;
         }

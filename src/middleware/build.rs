@@ -56,7 +56,8 @@ impl<F> ApiKeysBuilder<F> {
             Arc::new(limiter.expect("one quota is not too many"))
         });
         let manager = KeyManager::over(self.store, self.formats, self.peppers.clone(), self.clock.clone());
-        let manager = manager.with_imported_hashes(self.imported_hashes.clone());
+        let manager =
+            manager.reporting_in_background(true).with_imported_hashes(self.imported_hashes.clone());
         let manager = match self.audit {
             Some(sink) => manager.with_audit(move |event| sink(event)),
             None => manager,
@@ -65,6 +66,7 @@ impl<F> ApiKeysBuilder<F> {
             Some(change) => change(manager),
             None => manager,
         };
+        let manager = manager.reporting_in_background(false);
         let has_public_routes =
             access.as_ref().is_some_and(|table| table.values().any(|access| *access == Access::Public));
         let checks = Checks {
@@ -87,6 +89,7 @@ impl<F> ApiKeysBuilder<F> {
             allows_anonymous: self.allows_anonymous,
             passes_cors_preflight: self.passes_cors_preflight,
             last_use: self.records_last_use.then(LastUse::new),
+            reporter: manager.reporter().cloned(),
         };
         Ok(ApiKeys::new(Assembly {
             checks: Arc::new(checks),

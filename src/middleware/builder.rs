@@ -354,8 +354,20 @@ impl<F> ApiKeysBuilder<F> {
         self
     }
 
-    /// Tells `sink` of everything that is done to keys, and of everything that a caller was not allowed to do.
-    /// See [`with_audit`](KeyManager::with_audit).
+    /// Tells `sink` of everything that is done to keys, and of what a caller was not allowed to do or has failed: see
+    /// [audit](crate::manage#audit).
+    ///
+    /// Called by [`ApiKeys::background`](crate::ApiKeys::background), every second, and by
+    /// [`flush`](crate::ApiKeys::flush), on a thread of its own: it delays no request, may block, and may panic.
+    ///
+    /// 1. A store that [keeps an audit log](crate::store::KeyAdministration::audit_log) delivers each event at least once, also
+    ///    one of a process that was killed or has no sink. An event may come again after such an end, with the same
+    ///    [`number`](AuditEvent::number).
+    /// 2. With other stores events wait in memory, a thousand at most. New ones are lost then, which is logged, and so is what
+    ///    waits in a process that is killed.
+    /// 3. The events of a key come in the order of its changes, those that a store keeps.
+    /// 4. Of several processes with one store, one delivers. If it stops, another does after 30 seconds: give them the same
+    ///    sink.
     pub fn audit(mut self, sink: impl Fn(&AuditEvent) + Send + Sync + 'static) -> Self {
         self.audit = Some(Arc::new(sink));
         self

@@ -12,6 +12,7 @@ use crate::credential::ImportedHashes;
 use crate::identity::{Selection, SessionAuthenticator};
 use crate::key::Peppers;
 use crate::limit::MemoryRateLimiter;
+use crate::manage::Reporter;
 use crate::outcome::LastUse;
 use crate::route::{Access, RouteTable};
 
@@ -41,6 +42,8 @@ pub(super) struct Checks {
     pub(super) allows_anonymous: bool,
     pub(super) passes_cors_preflight: bool,
     pub(super) last_use: Option<LastUse>,
+    /// Of the application's audit sink.
+    pub(super) reporter: Option<Arc<Reporter>>,
 }
 
 impl Checks {

@@ -145,7 +145,7 @@ mod tests {
         let store = MemoryStore::new();
         for text in ids {
             let (owner, digest) = (Owner::system(Mode::Live), Peppers::none().digest(text));
-            store.insert(KeyRecord::new(id(text), owner, digest, CREATED)).await.unwrap();
+            store.insert(KeyRecord::new(id(text), owner, digest, CREATED), None).await.unwrap();
         }
         store
     }

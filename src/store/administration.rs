@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{KeyStore, QuotaChange, QuotaRow, StoreError, StoreErrorKind};
+use super::audit::AuditEvent;
+use super::{AuditLog, KeyStore, QuotaChange, QuotaRow, StoreError, StoreErrorKind};
 use crate::InvalidValue;
 use crate::clock::Timestamp;
 use crate::key::{Actor, Digest, KeyId, KeyRecord, KeyStatus, Mode, Owner};
@@ -15,6 +16,10 @@ use crate::scope::Scope;
 /// Every method is atomic: it takes effect completely or not at all. Once it has returned, a following
 /// [`find`](KeyStore::find) on this store sees the effect. No method reads a clock; the instants come with the
 /// records.
+///
+/// A change comes with its event, or with none if it is made past the [`KeyManager`](crate::manage::KeyManager). A store
+/// that keeps an [audit log](Self::audit_log) writes both in one transaction, and no event of a change that it has not made.
+/// Others ignore events.
 #[async_trait]
 pub trait KeyAdministration: KeyStore {
     /// Stores a new key.
@@ -23,7 +28,7 @@ pub trait KeyAdministration: KeyStore {
     ///
     /// [`Conflict`](super::StoreErrorKind::Conflict) if the identifier or a digest is already stored, in any
     /// organization; nothing is changed then.
-    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError>;
+    async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError>;
 
     /// The key `id` of `owner`, or `None` if `owner` has no such key.
     ///
@@ -66,14 +71,21 @@ pub trait KeyAdministration: KeyStore {
     ///
     /// [`Conflict`](super::StoreErrorKind::Conflict) if the owner has no such key, its version is different, or a
     /// digest belongs to another key; nothing is changed then.
-    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError>;
+    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError>;
 
     /// Deletes the key `id` of `owner` for good. `false` if `owner` has no such key.
     ///
     /// # Errors
     ///
     /// [`StoreError`] if it could not be deleted.
-    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError>;
+    async fn delete(&self, owner: &Owner, id: &KeyId, event: Option<&AuditEvent>)
+    -> Result<bool, StoreError>;
+
+    /// Where the store keeps the events of changes. By default it keeps none, and the application learns of them through
+    /// [its own sink](crate::ApiKeysBuilder::audit) alone.
+    fn audit_log(&self) -> Option<&dyn AuditLog> {
+        None
+    }
 
     /// Whether the store keeps [stored quotas](crate::limit#stored-quotas). By default it does not, and an assembly with such
     /// a quota is refused.
@@ -118,13 +130,13 @@ pub trait KeyAdministration: KeyStore {
     /// # Errors
     ///
     /// [`StoreError`] if they could not be removed.
-    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError>;
+    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError>;
 }
 
 #[async_trait]
 impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
-    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
-        (**self).insert(record).await
+    async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        (**self).insert(record, event).await
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -139,12 +151,21 @@ impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
         (**self).count(owner).await
     }
 
-    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
-        (**self).replace(record).await
+    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        (**self).replace(record, event).await
     }
 
-    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
-        (**self).delete(owner, id).await
+    async fn delete(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        (**self).delete(owner, id, event).await
+    }
+
+    fn audit_log(&self) -> Option<&dyn AuditLog> {
+        (**self).audit_log()
     }
 
     fn keeps_quotas(&self) -> bool {
@@ -168,8 +189,8 @@ impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
         (**self).imported_as(digests).await
     }
 
-    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
-        (**self).forget_import(id).await
+    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+        (**self).forget_import(id, event).await
     }
 }
 

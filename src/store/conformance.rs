@@ -8,6 +8,7 @@
 //! # });
 //! ```
 
+mod audit;
 mod changes;
 mod imports;
 mod quotas;
@@ -15,6 +16,7 @@ mod tools;
 
 use std::time::Duration;
 
+use self::audit::{delivers_what_was_not_delivered, keeps_an_event_with_its_change};
 use self::changes::says_what_has_changed;
 use self::imports::remembers_imports_of_deleted_keys;
 use self::quotas::counts_quotas_as_one_change_each;
@@ -49,6 +51,8 @@ pub async fn check<S: KeyAdministration>(new_store: impl AsyncFn() -> S) {
     keeps_the_latest_use_or_none(&new_store().await).await;
     counts_quotas_as_one_change_each(&new_store().await).await;
     says_what_has_changed(&new_store().await).await;
+    keeps_an_event_with_its_change(&new_store().await).await;
+    delivers_what_was_not_delivered(&new_store().await).await;
 }
 
 async fn finds_what_was_inserted<S: KeyAdministration>(store: &S) {
@@ -84,14 +88,14 @@ async fn inserts_only_what_is_absent<S: KeyAdministration>(store: &S) {
 
     let mut same_id = record("second", &globex(), 1);
     same_id.id = first.id;
-    conflicts(store.insert(same_id).await, "an insert must not take over a stored identifier");
+    conflicts(store.insert(same_id, None).await, "an insert must not take over a stored identifier");
     let mut same_digest = record("second", &globex(), 1);
     same_digest.digest = first.digest;
-    conflicts(store.insert(same_digest).await, "an insert must not take over a stored digest");
+    conflicts(store.insert(same_digest, None).await, "an insert must not take over a stored digest");
     let mut same_previous = record("third", &globex(), 1);
     same_previous.extras.previous = Some(PreviousSecret { digest: first.digest, valid_until: START });
     conflicts(
-        store.insert(same_previous).await,
+        store.insert(same_previous, None).await,
         "an insert must not take over a stored digest as a previous one",
     );
 
@@ -103,7 +107,7 @@ async fn compares_identifiers_case_sensitively<S: KeyAdministration>(store: &S) 
     // A listing is in byte order, `B` before `a`; a database may order and compare texts differently.
     let keys = ["Ba", "aB", "ab"].map(|id| KeyRecord { id: parse(id), ..record(id, &acme(), 0) });
     for key in keys.iter().rev() {
-        store.insert(key.clone()).await.expect("identifiers that differ in case are two identifiers");
+        store.insert(key.clone(), None).await.expect("identifiers that differ in case are two identifiers");
     }
     for key in &keys {
         assert_eq!(find_id(store, &key.id).await.as_ref(), Some(key), "a lookup must be case-sensitive");
@@ -133,9 +137,9 @@ async fn keeps_owners_apart<S: KeyAdministration>(store: &S) {
             "{other_owner:?} must not list another owner's key"
         );
         let taken_over = KeyRecord { owner: other_owner.clone(), ..mine.clone() };
-        conflicts(store.replace(taken_over).await, "a replace must not move a key to another owner");
+        conflicts(store.replace(taken_over, None).await, "a replace must not move a key to another owner");
         let deleted =
-            store.delete(&other_owner, &mine.id).await.expect("a delete that finds nothing must work");
+            store.delete(&other_owner, &mine.id, None).await.expect("a delete that finds nothing must work");
         assert!(!deleted, "{other_owner:?} must not delete another owner's key");
     }
     assert_eq!(find_id(store, &mine.id).await, Some(mine), "other owners must change nothing");
@@ -146,24 +150,24 @@ async fn replaces_only_the_version_it_was_given<S: KeyAdministration>(store: &S)
     insert(store, &original).await;
     assert_eq!(find_id(store, &original.id).await.as_ref(), Some(&original), "a stored key must be found");
     let renamed = KeyRecord { name: "renamed".into(), ..original.clone() };
-    store.replace(renamed.clone()).await.expect("a replace of the stored version must work");
+    store.replace(renamed.clone(), None).await.expect("a replace of the stored version must work");
 
     let stored = find_id(store, &original.id).await.expect("a replaced key must still be there");
     assert_eq!(stored.name, "renamed", "a replace must store the new record");
     assert_eq!(stored.version, original.version + 1, "a replace must increment the version by one");
 
     let late = KeyRecord { name: "late".into(), ..original.clone() };
-    conflicts(store.replace(late).await, "a replace of an older version must fail");
+    conflicts(store.replace(late, None).await, "a replace of an older version must fail");
     let unknown = record("unknown", &acme(), 0);
-    conflicts(store.replace(unknown).await, "a replace must not insert");
+    conflicts(store.replace(unknown, None).await, "a replace must not insert");
     let other = record("other", &acme(), 0);
     insert(store, &other).await;
     let stolen = KeyRecord { digest: other.digest, ..stored.clone() };
-    conflicts(store.replace(stolen).await, "a replace must not take over another key's digest");
+    conflicts(store.replace(stolen, None).await, "a replace must not take over another key's digest");
     let mut stolen = stored.clone();
     stolen.extras.previous = Some(PreviousSecret { digest: other.digest, valid_until: START });
     conflicts(
-        store.replace(stolen).await,
+        store.replace(stolen, None).await,
         "a replace must not take over another key's digest as a previous one",
     );
     assert_eq!(find_id(store, &original.id).await, Some(stored), "a failed replace must change nothing");
@@ -178,7 +182,7 @@ async fn lets_one_of_many_writers_win<S: KeyAdministration>(store: &S) {
         if number % 2 == 0 {
             record.state = KeyState::Revoked { at: START };
         }
-        store.replace(record)
+        store.replace(record, None)
     });
     let results = join_all(attempts.collect()).await;
     let winners = results.iter().filter(|result| result.is_ok()).count();
@@ -187,7 +191,7 @@ async fn lets_one_of_many_writers_win<S: KeyAdministration>(store: &S) {
         conflicts(result, "a replace that lost the race must report a conflict");
     }
 
-    let inserts = (0..8).map(|_| store.insert(record("new", &acme(), 1)));
+    let inserts = (0..8).map(|_| store.insert(record("new", &acme(), 1), None));
     let results = join_all(inserts.collect()).await;
     let winners = results.iter().filter(|result| result.is_ok()).count();
     assert_eq!(winners, 1, "of several inserts of one key exactly one must win");
@@ -201,17 +205,17 @@ async fn finds_both_secrets_of_a_rotated_key<S: KeyAdministration>(store: &S) {
 
     key.digest = second;
     key.extras.previous = Some(PreviousSecret { digest: first, valid_until: START });
-    store.replace(key.clone()).await.expect("a rotation must be stored");
+    store.replace(key.clone(), None).await.expect("a rotation must be stored");
     assert!(find(store, &second).await.is_some(), "the new secret must be found");
     assert!(find(store, &first).await.is_some(), "the previous secret must be found");
     let mut thief = record("thief", &globex(), 0);
     thief.digest = first;
-    conflicts(store.insert(thief).await, "the digest of a previous secret is taken");
+    conflicts(store.insert(thief, None).await, "the digest of a previous secret is taken");
 
     key.version += 1;
     key.digest = third;
     key.extras.previous = Some(PreviousSecret { digest: second, valid_until: START });
-    store.replace(key).await.expect("a second rotation must be stored");
+    store.replace(key, None).await.expect("a second rotation must be stored");
     assert!(find(store, &third).await.is_some(), "the newest secret must be found");
     assert!(find(store, &second).await.is_some(), "the secret before it must be found");
     assert_eq!(find(store, &first).await, None, "a third secret must not be found");
@@ -222,7 +226,7 @@ async fn finds_the_next_secret<S: KeyAdministration>(store: &S) {
     insert(store, &key).await;
     let (first, second) = (key.digest, digest("second secret"));
     key.extras.next = Some(Box::new(next_secret("second secret")));
-    store.replace(key.clone()).await.expect("a next secret must be stored");
+    store.replace(key.clone(), None).await.expect("a next secret must be stored");
     key.version += 1;
     for digest in [first, second] {
         assert_eq!(
@@ -233,13 +237,13 @@ async fn finds_the_next_secret<S: KeyAdministration>(store: &S) {
     }
     let mut thief = record("thief", &globex(), 0);
     thief.digest = second;
-    conflicts(store.insert(thief.clone()).await, "the digest of a next secret is taken");
+    conflicts(store.insert(thief.clone(), None).await, "the digest of a next secret is taken");
     thief.digest = digest("thief");
     thief.extras.next = Some(Box::new(NextSecret { digest: first, ..next_secret("") }));
-    conflicts(store.insert(thief).await, "an insert must not take over a stored digest as a next one");
+    conflicts(store.insert(thief, None).await, "an insert must not take over a stored digest as a next one");
 
     key.extras.next = None;
-    store.replace(key).await.expect("a next secret must be removable");
+    store.replace(key, None).await.expect("a next secret must be removable");
     assert!(find(store, &first).await.is_some(), "the secret in use must be found");
     assert_eq!(find(store, &second).await, None, "a removed next secret must not be found");
 }
@@ -251,7 +255,7 @@ async fn refreshes_the_whole_record<S: KeyAdministration>(store: &S) {
     refreshed.put_in_use(next_secret("next"), START);
     refreshed.digest = peppered("next", 2);
     // The trait's default does nothing, for stores that cannot write. This store can write.
-    store.refresh(refreshed.clone()).await.expect("a refresh of the stored version must work");
+    store.refresh(refreshed.clone(), None).await.expect("a refresh of the stored version must work");
     refreshed.version += 1;
     let stored = find_id(store, &key.id).await.expect("a key must not be lost");
     assert_eq!(stored, refreshed, "a refresh must store the whole record, in the next version");
@@ -266,11 +270,11 @@ async fn refreshes_the_whole_record<S: KeyAdministration>(store: &S) {
     }
 
     let unknown = record("unknown", &acme(), 0);
-    let _ = store.refresh(unknown.clone()).await;
+    let _ = store.refresh(unknown.clone(), None).await;
     assert_eq!(find_id(store, &unknown.id).await, None, "a refresh must not insert");
     let other = record("other", &acme(), 0);
     insert(store, &other).await;
-    let _ = store.refresh(KeyRecord { digest: other.digest, ..stored.clone() }).await;
+    let _ = store.refresh(KeyRecord { digest: other.digest, ..stored.clone() }, None).await;
     assert_eq!(
         find(store, &other.digest).await,
         Some(other),
@@ -286,7 +290,7 @@ async fn lets_no_refresh_undo_a_revocation<S: KeyAdministration>(store: &S) {
         insert(store, &key).await;
         let revoked = KeyRecord { state: KeyState::Revoked { at: START }, ..key.clone() };
         let refreshed = KeyRecord { digest: peppered(&secret, 2), ..key.clone() };
-        let mut at_once = vec![store.refresh(refreshed), store.replace(revoked)];
+        let mut at_once = vec![store.refresh(refreshed, None), store.replace(revoked, None)];
         if number % 2 == 1 {
             at_once.reverse();
         }
@@ -306,11 +310,11 @@ async fn forgets_what_was_deleted<S: KeyAdministration>(store: &S) {
     key.extras.next = Some(Box::new(next_secret("after")));
     insert(store, &key).await;
     assert!(
-        store.delete(&key.owner, &key.id).await.expect("a delete must work"),
+        store.delete(&key.owner, &key.id, None).await.expect("a delete must work"),
         "a delete must return whether it deleted something"
     );
     assert!(
-        !store.delete(&key.owner, &key.id).await.expect("a second delete must work"),
+        !store.delete(&key.owner, &key.id, None).await.expect("a second delete must work"),
         "a second delete must return false"
     );
     assert_eq!(find(store, &key.digest).await, None, "a deleted key must not be found by its digest");
@@ -318,7 +322,7 @@ async fn forgets_what_was_deleted<S: KeyAdministration>(store: &S) {
     assert_eq!(find(store, &digest("after")).await, None, "nor by its next digest");
     assert_eq!(find_id(store, &key.id).await, None, "nor by its identifier");
     assert!(list(store, &key.owner, None, 10).await.0.is_empty(), "nor listed");
-    conflicts(store.replace(key.clone()).await, "a replace must not bring a deleted key back");
+    conflicts(store.replace(key.clone(), None).await, "a replace must not bring a deleted key back");
     insert(store, &key).await;
 }
 
@@ -497,7 +501,7 @@ async fn keeps_the_latest_use_or_none<S: KeyAdministration>(store: &S) {
     assert_eq!(find_id(store, &unused.id).await, Some(unused), "nor another key");
     assert_eq!(find_id(store, &unknown.0).await, None, "nor make one");
 
-    store.replace(key.clone()).await.expect("a use must not prevent a change");
+    store.replace(key.clone(), None).await.expect("a use must not prevent a change");
     let replaced = find_id(store, &key.id).await.expect("a replaced key must still be there");
     assert_eq!(replaced.last_used_at, kept, "a replace must not reset the last use");
 }

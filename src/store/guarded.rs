@@ -2,10 +2,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::audit::AuditEvent;
 use super::guard::{DEADLINE, Guard, MAX_CALLS};
 use super::{
-    BackgroundTask, ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore,
-    Lookup, Page, QuotaChange, QuotaRow, StoreError,
+    AuditLog, BackgroundTask, ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector,
+    KeyStore, Lookup, Page, QuotaChange, QuotaRow, StoreError,
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, Owner};
@@ -93,8 +94,8 @@ impl<S: KeyStore> KeyStore for GuardedStore<S> {
         }
     }
 
-    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.change(self.store.refresh(record)).await
+    async fn refresh(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.change(self.store.refresh(record, event)).await
     }
 
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
@@ -117,8 +118,8 @@ impl<S: KeyStore> KeyStore for GuardedStore<S> {
 
 #[async_trait]
 impl<S: KeyAdministration> KeyAdministration for GuardedStore<S> {
-    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.store.insert(record).await
+    async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.store.insert(record, event).await
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
@@ -133,12 +134,21 @@ impl<S: KeyAdministration> KeyAdministration for GuardedStore<S> {
         self.store.count(owner).await
     }
 
-    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.store.replace(record).await
+    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.store.replace(record, event).await
     }
 
-    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
-        self.store.delete(owner, id).await
+    async fn delete(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        self.store.delete(owner, id, event).await
+    }
+
+    fn audit_log(&self) -> Option<&dyn AuditLog> {
+        self.store.audit_log()
     }
 
     fn keeps_quotas(&self) -> bool {
@@ -162,7 +172,7 @@ impl<S: KeyAdministration> KeyAdministration for GuardedStore<S> {
         self.store.imported_as(digests).await
     }
 
-    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
-        self.store.forget_import(id).await
+    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+        self.store.forget_import(id, event).await
     }
 }

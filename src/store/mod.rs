@@ -46,6 +46,7 @@
 #![doc = include_str!("sqlite/schema_2.sql")]
 #![doc = include_str!("sqlite/schema_3.sql")]
 #![doc = include_str!("sqlite/schema_4.sql")]
+#![doc = include_str!("sqlite/schema_5.sql")]
 //! ```
 //!
 //! - Compare and order texts byte for byte: `Ab` and `aB` are two identifiers. This is SQLite's default,
@@ -67,6 +68,8 @@
 //!   [pepper](crate::key::Peppers) would be needed forever.
 //! - [Imports](KeyAdministration::remember_import) are in a table of their own, without a reference to the keys: they outlast
 //!   them.
+//! - The [audit log](KeyAdministration::audit_log) is optional. If there is one, the event of a change is written in the
+//!   transaction of the change.
 //! - [`record_last_use`](KeyStore::record_last_use) sets one column and does not change the version.
 //!
 //! Every field has a text or a number that round-trips. A record starts with [`KeyRecord::new`]; set the other fields:
@@ -95,6 +98,8 @@
 //! ```
 
 mod administration;
+pub(crate) mod audit;
+mod audit_log;
 pub(crate) mod background;
 #[cfg(feature = "cache")]
 mod cached;
@@ -125,6 +130,7 @@ use std::sync::Arc;
 
 pub use administration::{Cursor, KeyAdministration, KeyQuery, Page};
 use async_trait::async_trait;
+pub use audit_log::{AuditLog, History, HistoryQuery};
 #[cfg(feature = "cache")]
 pub use cached::{CachedStore, CachedStoreBuilder};
 pub use changes::{ChangeMark, Changes};
@@ -143,6 +149,7 @@ pub use redis_invalidation::RedisInvalidation;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
+use self::audit::AuditEvent;
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord};
 
@@ -158,14 +165,14 @@ pub trait KeyStore: Send + Sync + 'static {
     /// Stores a change that a request made to a found record: the new digest of a key that was verified with a pepper
     /// which is no longer current, or the first use of a [`next`](crate::key::Extras::next) secret.
     ///
-    /// Does the same as [`KeyAdministration::replace`]. A store that cannot write keeps the default, which stores
+    /// Does the same as [`KeyAdministration::replace`]. Of the two, only the first use of a secret has an event. A store that cannot write keeps the default, which stores
     /// nothing; the next use of the key tries again.
     ///
     /// # Errors
     ///
     /// Those of `replace`. They are logged and do not affect the request.
-    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
-        let _ = record;
+    async fn refresh(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        let _ = (record, event);
         Ok(())
     }
 
@@ -219,8 +226,8 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
         (**self).find(selector)
     }
 
-    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
-        (**self).refresh(record).await
+    async fn refresh(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        (**self).refresh(record, event).await
     }
 
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {

@@ -1,5 +1,6 @@
 use async_trait::async_trait;
 
+use super::audit::AuditEvent;
 use super::{
     BackgroundTask, ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore,
     Lookup, Page, StoreError, StoreErrorKind,
@@ -43,8 +44,8 @@ impl<S: KeyStore> KeyStore for ReadOnly<S> {
         self.0.find(selector)
     }
 
-    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.0.refresh(record).await
+    async fn refresh(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.0.refresh(record, event).await
     }
 
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
@@ -66,7 +67,7 @@ impl<S: KeyStore> KeyStore for ReadOnly<S> {
 
 #[async_trait]
 impl<S: KeyStore> KeyAdministration for ReadOnly<S> {
-    async fn insert(&self, _: KeyRecord) -> Result<(), StoreError> {
+    async fn insert(&self, _: KeyRecord, _: Option<&AuditEvent>) -> Result<(), StoreError> {
         Err(read_only_error())
     }
 
@@ -78,11 +79,11 @@ impl<S: KeyStore> KeyAdministration for ReadOnly<S> {
         Err(read_only_error())
     }
 
-    async fn replace(&self, _: KeyRecord) -> Result<(), StoreError> {
+    async fn replace(&self, _: KeyRecord, _: Option<&AuditEvent>) -> Result<(), StoreError> {
         Err(read_only_error())
     }
 
-    async fn delete(&self, _: &Owner, _: &KeyId) -> Result<bool, StoreError> {
+    async fn delete(&self, _: &Owner, _: &KeyId, _: Option<&AuditEvent>) -> Result<bool, StoreError> {
         Err(read_only_error())
     }
 
@@ -94,7 +95,7 @@ impl<S: KeyStore> KeyAdministration for ReadOnly<S> {
         Err(read_only_error())
     }
 
-    async fn forget_import(&self, _: &KeyId) -> Result<bool, StoreError> {
+    async fn forget_import(&self, _: &KeyId, _: Option<&AuditEvent>) -> Result<bool, StoreError> {
         Err(read_only_error())
     }
 }
@@ -116,17 +117,17 @@ mod tests {
             crate::key::Peppers::none().digest("secret"),
             Timestamp::from_unix_seconds(0),
         );
-        store.insert(record.clone()).await.unwrap();
+        store.insert(record.clone(), None).await.unwrap();
         let read_only = ReadOnly::new(Arc::new(store.clone()));
         assert!(read_only.find(KeySelector::Id(&record.id)).await.unwrap().is_some());
-        assert!(read_only.insert(record.clone()).await.is_err());
+        assert!(read_only.insert(record.clone(), None).await.is_err());
         assert!(read_only.get(&owner, &record.id).await.is_err());
         assert!(read_only.list(Some(&owner), &KeyQuery::default()).await.is_err());
-        assert!(read_only.replace(record.clone()).await.is_err());
-        assert!(read_only.delete(&owner, &record.id).await.is_err());
+        assert!(read_only.replace(record.clone(), None).await.is_err());
+        assert!(read_only.delete(&owner, &record.id, None).await.is_err());
         assert!(read_only.remember_import(&record.id, &record.digest).await.is_err());
         assert!(read_only.imported_as(&[record.digest]).await.is_err());
-        assert!(read_only.forget_import(&record.id).await.is_err());
+        assert!(read_only.forget_import(&record.id, None).await.is_err());
         assert_eq!(store.len(), 1);
     }
 }

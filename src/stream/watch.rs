@@ -247,7 +247,7 @@ mod tests {
         let (owner, text) = (Owner::system(Mode::Live), format!("k{number}"));
         let digest = Peppers::none().digest(&text);
         let record = KeyRecord::new(text.parse().unwrap(), owner, digest, Timestamp::from_unix_seconds(1));
-        database.0.keys.insert(record.clone()).await.unwrap();
+        database.0.keys.insert(record.clone(), None).await.unwrap();
         Principal::new(Arc::new(record), "ApiKey")
     }
 
@@ -256,7 +256,7 @@ mod tests {
         let found = database.0.keys.find(KeySelector::Id(&id)).await.unwrap();
         let mut record = Arc::unwrap_or_clone(found.unwrap());
         record.state = KeyState::Disabled;
-        database.0.keys.replace(record).await.unwrap();
+        database.0.keys.replace(record, None).await.unwrap();
     }
 
     fn poll(future: &mut (impl Future<Output = ()> + Unpin), woken: &Arc<Woken>) -> bool {
@@ -351,7 +351,7 @@ mod tests {
             "no connection is held for it"
         );
         database.0.hangs.store(false, Ordering::SeqCst);
-        database.0.keys.delete(&Owner::system(Mode::Live), &"k1".parse().unwrap()).await.unwrap();
+        database.0.keys.delete(&Owner::system(Mode::Live), &"k1".parse().unwrap(), None).await.unwrap();
         assert!(poll(&mut streams[2], &woken[2]));
         assert_eq!(counts(), [2, 2, 2], "all are woken at the end");
         assert!(poll(&mut streams[0], &woken[0]));

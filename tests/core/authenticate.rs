@@ -369,7 +369,7 @@ async fn a_revoked_key_is_rejected_from_the_next_request_on() {
     assert_eq!(call(&layer, request(KEY)).await.status(), StatusCode::OK);
     let mut revoked = record(KEY, |_| {});
     revoked.state = KeyState::Revoked { at: START };
-    store.replace(revoked).await.unwrap();
+    store.replace(revoked, None).await.unwrap();
     assert_eq!(call(&layer, request(KEY)).await.status(), StatusCode::UNAUTHORIZED);
 }
 

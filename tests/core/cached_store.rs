@@ -16,6 +16,7 @@ use tower_api_keys::clock::{Clock, ManualClock};
 use tower_api_keys::key::{
     Digest, KeyFormat, KeyId, KeyRecord, KeyState, Mode, Owner, Peppers, SecretString,
 };
+use tower_api_keys::manage::AuditEvent;
 use tower_api_keys::manage::{Authority, NewKey};
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
@@ -96,15 +97,15 @@ impl KeyStore for Scripted {
         })
     }
 
-    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.write(self.keys.refresh(record)).await
+    async fn refresh(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.write(self.keys.refresh(record, event)).await
     }
 }
 
 #[async_trait]
 impl KeyAdministration for Scripted {
-    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.write(self.keys.insert(record)).await
+    async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.write(self.keys.insert(record, event)).await
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -115,12 +116,17 @@ impl KeyAdministration for Scripted {
         self.keys.list(owner, query).await
     }
 
-    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.write(self.keys.replace(record)).await
+    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.write(self.keys.replace(record, event)).await
     }
 
-    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
-        self.write(self.keys.delete(owner, id)).await
+    async fn delete(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        self.write(self.keys.delete(owner, id, event)).await
     }
 
     async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
@@ -131,8 +137,8 @@ impl KeyAdministration for Scripted {
         self.keys.imported_as(digests).await
     }
 
-    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
-        self.keys.forget_import(id).await
+    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+        self.keys.forget_import(id, event).await
     }
 }
 
@@ -190,7 +196,7 @@ impl Node {
 
     /// Changes the key in the store like another node, without a report to this one.
     async fn revoke_elsewhere(&self) {
-        self.store.keys.replace(self.revoked()).await.unwrap();
+        self.store.keys.replace(self.revoked(), None).await.unwrap();
     }
 }
 
@@ -335,7 +341,7 @@ async fn entries_are_not_shared_between_owners() {
     node.warm().await;
     for stranger in [Owner { mode: Mode::Test, ..acme() }, Owner::system(Mode::Live)] {
         assert!(node.cache.get(&stranger, &node.key.id).await.unwrap().is_none());
-        assert!(!node.cache.delete(&stranger, &node.key.id).await.unwrap());
+        assert!(!node.cache.delete(&stranger, &node.key.id, None).await.unwrap());
     }
     assert_eq!(state(node.cache.find(node.by_id()).await), KeyState::Active);
 }
@@ -384,21 +390,23 @@ type Write =
 const WRITES: [(&str, Write); 5] = [
     ("revoke", |cache, mut key| {
         key.state = REVOKED;
-        Box::pin(async move { cache.replace(key).await })
+        Box::pin(async move { cache.replace(key, None).await })
     }),
     ("cut scopes", |cache, mut key| {
         key.scopes = ScopeSet::empty();
-        Box::pin(async move { cache.replace(key).await })
+        Box::pin(async move { cache.replace(key, None).await })
     }),
     ("rotate", |cache, mut key| {
         key.digest = Peppers::none().digest(OTHER_KEY);
-        Box::pin(async move { cache.replace(key).await })
+        Box::pin(async move { cache.replace(key, None).await })
     }),
     ("refresh", |cache, mut key| {
         key.digest = Peppers::none().digest(OTHER_KEY);
-        Box::pin(async move { cache.refresh(key).await })
+        Box::pin(async move { cache.refresh(key, None).await })
     }),
-    ("delete", |cache, key| Box::pin(async move { cache.delete(&key.owner, &key.id).await.map(|_| ()) })),
+    ("delete", |cache, key| {
+        Box::pin(async move { cache.delete(&key.owner, &key.id, None).await.map(|_| ()) })
+    }),
 ];
 
 /// Checks that the cache returns the same as the store, for every way to look a key up.
@@ -439,7 +447,7 @@ async fn a_new_key_is_found_though_it_was_cached_as_unknown() {
         assert!(node.cache.find(selector).await.unwrap().is_none());
         assert_eq!(held(&node.cache, selector), Some(None));
     }
-    node.cache.insert(new.clone()).await.unwrap();
+    node.cache.insert(new.clone(), None).await.unwrap();
     for selector in [KeySelector::Id(&new.id), KeySelector::Digests(&[new.digest])] {
         assert_eq!(held(&node.cache, selector), None);
         assert_eq!(state(node.cache.find(selector).await), KeyState::Active);
@@ -487,7 +495,7 @@ async fn a_lost_race_shows_the_winning_change() {
     let node = Node::new().await;
     node.warm().await;
     node.revoke_elsewhere().await;
-    let error = node.cache.replace(node.key.clone()).await.unwrap_err();
+    let error = node.cache.replace(node.key.clone(), None).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Conflict);
     assert_eq!(state(node.cache.find(node.by_id()).await), REVOKED);
 }
@@ -530,7 +538,7 @@ async fn a_load_that_began_before_a_revocation_is_not_kept_and_not_joined_afterw
                     None => {
                         // The store's results are held back, so the change is made there and the call is cancelled
                         // here.
-                        let mut revoke = node.cache.replace(node.revoked());
+                        let mut revoke = node.cache.replace(node.revoked(), None);
                         assert!(poll(&mut revoke).is_pending());
                     }
                     Some(event) => {
@@ -569,13 +577,13 @@ async fn a_load_that_began_before_a_key_was_made_does_not_hide_it() {
         node.store.hold(true);
         let mut early = node.cache.find(selector);
         assert!(poll(&mut early).is_pending());
-        let mut insert = node.cache.insert(new.clone());
+        let mut insert = node.cache.insert(new.clone(), None);
         assert!(poll(&mut insert).is_pending());
         node.store.hold(false);
         insert.await.unwrap();
         assert!(early.await.unwrap().is_none());
         assert_eq!(state(node.cache.find(selector).await), KeyState::Active);
-        node.cache.delete(&acme(), &new.id).await.unwrap();
+        node.cache.delete(&acme(), &new.id, None).await.unwrap();
     }
 }
 
@@ -695,7 +703,7 @@ async fn junk_pushes_no_key_out() {
     let node = Node::with(|builder| builder.capacity(200).absent_capacity(100)).await;
     let keys: Vec<_> = (0..50).map(|n| record(&format!("good {n}"), |_| {})).collect();
     for key in &keys {
-        node.store.keys.insert(key.clone()).await.unwrap();
+        node.store.keys.insert(key.clone(), None).await.unwrap();
         node.cache.find(KeySelector::Digests(&[key.digest])).await.unwrap();
         node.cache.find(KeySelector::Id(&key.id)).await.unwrap();
     }
@@ -767,7 +775,7 @@ async fn an_unknown_key_stays_unknown_for_a_second() {
     for selector in [KeySelector::Id(&new.id), KeySelector::Digests(&[new.digest])] {
         assert!(node.cache.find(selector).await.unwrap().is_none());
     }
-    node.store.keys.insert(new.clone()).await.unwrap();
+    node.store.keys.insert(new.clone(), None).await.unwrap();
     node.clock.advance(Duration::from_secs(1) - MILLI);
     for selector in [KeySelector::Id(&new.id), KeySelector::Digests(&[new.digest])] {
         assert_eq!(held(&node.cache, selector), Some(None));
@@ -881,7 +889,7 @@ async fn changes_are_published_before_they_return() {
     }
     let published = Published::default();
     let node = Node::with(|builder| builder.publish_to(published.clone())).await;
-    assert!(!node.cache.delete(&Owner::system(Mode::Live), &node.key.id).await.unwrap());
+    assert!(!node.cache.delete(&Owner::system(Mode::Live), &node.key.id, None).await.unwrap());
     assert_eq!(*published.0.lock().unwrap(), [], "a stranger's delete changes nothing");
 }
 
@@ -937,7 +945,7 @@ async fn during_an_outage_known_changes_apply() {
     let node = Node::with(|builder| builder.use_during_outage(HALF_MINUTE)).await;
     node.warm().await;
     node.store.fail(StoreErrorKind::Unavailable);
-    node.cache.replace(node.revoked()).await.unwrap_err();
+    node.cache.replace(node.revoked(), None).await.unwrap_err();
     node.store.fail(StoreErrorKind::Unavailable);
     node.cache.find(node.by_id()).await.expect_err("a revocation was tried here");
 }
@@ -1047,7 +1055,7 @@ async fn no_lookup_after_a_revocation_sees_the_key_active() {
         })
         .collect();
     for (n, key) in keys.iter().enumerate() {
-        cache.replace(revoked(key.clone())).await.unwrap();
+        cache.replace(revoked(key.clone()), None).await.unwrap();
         count.store(n + 1, Ordering::SeqCst);
         tokio::task::yield_now().await;
     }

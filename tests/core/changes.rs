@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use tokio::time::sleep;
 use tower_api_keys::clock::ManualClock;
 use tower_api_keys::key::{Digest, KeyId, KeyRecord, KeyState, Owner};
+use tower_api_keys::manage::AuditEvent;
 use tower_api_keys::store::{
     CachedStore, CachedStoreBuilder, ChangeMark, Changes, KeyAdministration, KeyQuery, KeySelector, KeyStore,
     Lookup, MemoryStore, Page, StoreError, StoreErrorKind,
@@ -48,7 +49,7 @@ impl Historic {
     async fn revoke(&self, key: &KeyRecord) {
         let mut key = key.clone();
         key.state = KeyState::Revoked { at: START };
-        self.keys().replace(key.clone()).await.unwrap();
+        self.keys().replace(key.clone(), None).await.unwrap();
         self.history.lock().unwrap().changed.push(key.id);
     }
 }
@@ -76,8 +77,8 @@ impl KeyStore for Historic {
 
 #[async_trait]
 impl KeyAdministration for Historic {
-    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.keys().insert(record).await
+    async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.keys().insert(record, event).await
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -88,12 +89,17 @@ impl KeyAdministration for Historic {
         self.keys().list(owner, query).await
     }
 
-    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.keys().replace(record).await
+    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.keys().replace(record, event).await
     }
 
-    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
-        self.keys().delete(owner, id).await
+    async fn delete(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        self.keys().delete(owner, id, event).await
     }
 
     async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
@@ -104,8 +110,8 @@ impl KeyAdministration for Historic {
         self.keys().imported_as(digests).await
     }
 
-    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
-        self.keys().forget_import(id).await
+    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+        self.keys().forget_import(id, event).await
     }
 }
 
@@ -219,7 +225,7 @@ async fn a_revocation_made_here_is_not_forgotten_either() {
     let backup = store(node.keys.clone()).await;
     let mut revoked = node.keys[0].clone();
     revoked.state = KeyState::Revoked { at: START };
-    node.cache.replace(revoked).await.unwrap();
+    node.cache.replace(revoked, None).await.unwrap();
     node.clock.advance(Duration::from_millis(1));
     *node.store.keys.lock().unwrap() = backup;
     assert_eq!(node.state(0).await, KeyState::Revoked { at: START });

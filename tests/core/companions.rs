@@ -455,7 +455,7 @@ async fn the_first_fault_decides_the_response() {
             (test, "app_test23def456ghi789jkl012mno345pq", "app_3"),
             (other, "app_othr23def456ghi789jkl012mno345pq", "app_4"),
         ] {
-            keys.insert(app(secret, id, |app| app.owner = owner)).await.unwrap();
+            keys.insert(app(secret, id, |app| app.owner = owner), None).await.unwrap();
         }
         let world = World::new(TestStore::new(keys, answers));
         let token = world.grant(KEY, APP_SECRET).await;

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::key::{Digest, KeyId, KeyRecord, Owner};
+use tower_api_keys::manage::AuditEvent;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
-    KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, OwnedKeySelector, Page,
-    StoreError, StoreErrorKind, conformance,
+    AuditLog, History, HistoryQuery, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore,
+    OwnedKeySelector, Page, StoreError, StoreErrorKind, conformance,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,16 @@ enum Fault {
     RemembersTheLastImport,
     /// The column for the hash is missing.
     IgnoresTheHash,
+    /// The event is written first, in a transaction of its own.
+    WritesTheEventFirst,
+    /// A change is not audited.
+    ForgetsAnEvent,
+    /// `WHERE key_id = ?` alone.
+    ShowsTheHistoryOfAllOwners,
+    /// Nothing says who delivers.
+    LetsEveryProcessDeliver,
+    /// The mark is not stored.
+    ForgetsWhatWasDelivered,
 }
 
 struct Faulty(MemoryStore, Fault, Arc<Mutex<HashMap<KeyId, Arc<KeyRecord>>>>);
@@ -71,7 +82,7 @@ impl Faulty {
     async fn force(&self, mut record: KeyRecord) -> Result<(), StoreError> {
         if let Some(stored) = self.by_id(&record.id).await {
             record.version = stored.version;
-            self.0.replace(record).await?;
+            self.0.replace(record, None).await?;
         }
         Ok(())
     }
@@ -95,7 +106,7 @@ impl KeyStore for Faulty {
         })
     }
 
-    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
+    async fn refresh(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
         let Some(mut read) = self.by_id(&record.id).await else { return Ok(()) };
         match self.1 {
             Fault::RefreshesAnyVersion => {
@@ -112,7 +123,7 @@ impl KeyStore for Faulty {
                 bare.scopes = read.scopes;
                 self.force(bare).await
             }
-            _ => self.0.refresh(record).await,
+            _ => self.0.refresh(record, event).await,
         }
     }
 
@@ -122,15 +133,15 @@ impl KeyStore for Faulty {
                 && let Some(mut read) = self.by_id(id).await
             {
                 read.last_used_at = Some(*at);
-                self.0.delete(&read.owner, id).await?;
-                self.0.insert(read).await?;
+                self.0.delete(&read.owner, id, None).await?;
+                self.0.insert(read, None).await?;
             }
         }
         self.0.record_last_use(uses).await?;
         if self.is(Fault::CountsAUseAsAChange) {
             for (id, _) in uses {
                 if let Some(read) = self.by_id(id).await {
-                    self.0.replace(read).await?;
+                    self.0.replace(read, None).await?;
                 }
             }
         }
@@ -140,7 +151,7 @@ impl KeyStore for Faulty {
 
 #[async_trait]
 impl KeyAdministration for Faulty {
-    async fn insert(&self, mut record: KeyRecord) -> Result<(), StoreError> {
+    async fn insert(&self, mut record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
         if self.is(Fault::IgnoresTheNext) {
             record.extras_mut().next = None;
         }
@@ -153,7 +164,11 @@ impl KeyAdministration for Faulty {
         {
             record.extras_mut().previous = None;
         }
-        self.0.insert(record).await
+        if let Some(event) = event.filter(|_| self.is(Fault::WritesTheEventFirst)) {
+            self.0.record(event).await?;
+            return self.0.insert(record, None).await;
+        }
+        self.0.insert(record, event).await
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -170,25 +185,34 @@ impl KeyAdministration for Faulty {
         Ok(page)
     }
 
-    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
+    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
         if self.by_id(&record.id).await.is_none() {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         }
-        self.0.replace(record).await
+        self.0.replace(record, event).await
     }
 
-    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
+    async fn delete(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
         if self.is(Fault::ForgetsImportsOfDeletedKeys) {
-            self.0.forget_import(id).await?;
+            self.0.forget_import(id, None).await?;
         }
-        self.0.delete(owner, id).await
+        self.0.delete(owner, id, event.filter(|_| !self.is(Fault::ForgetsAnEvent))).await
+    }
+
+    fn audit_log(&self) -> Option<&dyn AuditLog> {
+        Some(self)
     }
 
     async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
         if self.is(Fault::RemembersTheLastImport)
             && let Some(first) = self.0.imported_as(&[*digest]).await?
         {
-            self.0.forget_import(&first).await?;
+            self.0.forget_import(&first, None).await?;
         }
         self.0.remember_import(id, digest).await
     }
@@ -197,8 +221,43 @@ impl KeyAdministration for Faulty {
         self.0.imported_as(digests).await
     }
 
-    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
-        self.0.forget_import(id).await
+    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+        self.0.forget_import(id, event).await
+    }
+}
+
+#[async_trait]
+impl AuditLog for Faulty {
+    async fn record(&self, event: &AuditEvent) -> Result<(), StoreError> {
+        self.0.record(event).await
+    }
+
+    async fn history(
+        &self,
+        key: Option<(&Owner, &KeyId)>,
+        query: &HistoryQuery,
+    ) -> Result<History, StoreError> {
+        let Some((_, id)) = key.filter(|_| self.is(Fault::ShowsTheHistoryOfAllOwners)) else {
+            return self.0.history(key, query).await;
+        };
+        let mut all = self.0.history(None, query).await?;
+        all.events.retain(|event| event.key_id == Some(*id));
+        Ok(all)
+    }
+
+    async fn undelivered(
+        &self,
+        process: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<AuditEvent>, StoreError> {
+        let process = if self.is(Fault::LetsEveryProcessDeliver) { "all" } else { process };
+        self.0.undelivered(process, now, until).await
+    }
+
+    async fn delivered(&self, numbers: &[u64]) -> Result<(), StoreError> {
+        let numbers = if self.is(Fault::ForgetsWhatWasDelivered) { &[] } else { numbers };
+        self.0.delivered(numbers).await
     }
 }
 
@@ -233,6 +292,11 @@ async fn a_store_with_one_fault_does_not_conform() {
         (Fault::ForgetsImportsOfDeletedKeys, "also when the key is deleted"),
         (Fault::RemembersTheLastImport, "the first import must be remembered"),
         (Fault::IgnoresTheHash, "a lookup must return every field"),
+        (Fault::WritesTheEventFirst, "the event of a change that was made must be kept, and no other one"),
+        (Fault::ForgetsAnEvent, "all events must be kept"),
+        (Fault::ShowsTheHistoryOfAllOwners, "the history of a key must hold its events"),
+        (Fault::LetsEveryProcessDeliver, "while one process delivers, no other must"),
+        (Fault::ForgetsWhatWasDelivered, "another one must deliver the rest"),
     ] {
         let found = verdict(fault).await.expect_err(&format!("{fault:?} must be found"));
         assert!(found.contains(message), "{fault:?}: {found}");

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_api_keys::ApiKeys;
 use tower_api_keys::key::{KeyId, KeyRecord};
+use tower_api_keys::manage::AuditEvent;
 use tower_api_keys::rejection::Reason;
 use tower_api_keys::store::{
     GuardedStore, KeySelector, KeyStore, Lookup, MemoryStore, OwnedKeySelector, ReadOnly, StoreError,
@@ -84,7 +85,7 @@ impl KeyStore for Database {
         })
     }
 
-    async fn refresh(&self, _: KeyRecord) -> Result<(), StoreError> {
+    async fn refresh(&self, _: KeyRecord, _: Option<&AuditEvent>) -> Result<(), StoreError> {
         self.end().await
     }
 }
@@ -245,10 +246,10 @@ async fn changes_that_fail_do_not_stop_lookups() {
     let store = GuardedStore::new(database.clone());
     database.answers(Answer::Fails(StoreErrorKind::Unavailable));
     for _ in 0..5 {
-        store.refresh(record(KEY, |_| {})).await.unwrap_err();
+        store.refresh(record(KEY, |_| {}), None).await.unwrap_err();
     }
     database.answers(Answer::Good);
-    assert!(store.refresh(record(KEY, |_| {})).await.is_err(), "changes are stopped");
+    assert!(store.refresh(record(KEY, |_| {}), None).await.is_err(), "changes are stopped");
     assert_eq!(look_up(&store).await, Ok(()));
 }
 

@@ -193,7 +193,7 @@ async fn state_mode_and_addresses_count_as_they_do_for_any_key() {
         let world = World::new().await;
         let mut record = KeyRecord::clone(&*world.record().await);
         change(&mut record);
-        world.store.replace(record).await.unwrap();
+        world.store.replace(record, None).await.unwrap();
         for _ in 0..2 {
             assert_eq!(world.send(SECRET).await, want, "{name}");
         }
@@ -243,7 +243,7 @@ async fn a_change_while_the_key_is_verified_is_kept_and_the_hash_still_replaced(
                     let found = store.find(KeySelector::Id(&id())).await.unwrap().unwrap();
                     let mut renamed = KeyRecord::clone(&found);
                     renamed.name = "Renamed".into();
-                    store.replace(renamed).await.unwrap();
+                    store.replace(renamed, None).await.unwrap();
                 });
             }
             true

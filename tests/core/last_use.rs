@@ -19,7 +19,7 @@ async fn a_key_shows_when_it_was_last_used_with_success() {
     let good = record(KEY, |_| {});
     let disabled = record(OTHER_KEY, |key| key.state = KeyState::Disabled);
     for key in [&good, &disabled] {
-        store.insert(key.clone()).await.unwrap();
+        store.insert(key.clone(), None).await.unwrap();
     }
     // The store behind a pointer, as an application may hold it.
     let shared: Arc<dyn KeyAdministration> = Arc::new(store.clone());

@@ -7,6 +7,7 @@ mod support;
 
 mod addresses;
 mod assembly;
+mod audit;
 mod authenticate;
 mod authorize;
 mod browser_keys;

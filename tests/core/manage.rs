@@ -103,7 +103,8 @@ impl World {
         found.map(Arc::unwrap_or_clone)
     }
 
-    fn take_events(&self) -> Vec<AuditEvent> {
+    async fn take_events(&self) -> Vec<AuditEvent> {
+        self.keys.flush().await.unwrap();
         std::mem::take(&mut self.events.lock().unwrap())
     }
 
@@ -309,11 +310,11 @@ async fn an_owner_has_a_bounded_number_of_keys() {
     let create = async |authority: &Authority| manager.create(authority, new_key(&[])).await;
     let first = create(&caller).await.unwrap().key.id;
     assert_eq!(outcome(&create(&operator()).await), "ok");
-    world.take_events();
+    world.take_events().await;
     for authority in [&caller, &operator()] {
         assert_eq!(outcome(&create(authority).await), "too many keys");
     }
-    assert_eq!(world.take_events().len(), 2, "each is audited");
+    assert_eq!(world.take_events().await.len(), 2, "each is audited");
     let globex = Authority::operator(Owner::organization("globex".parse().unwrap(), Mode::Live));
     assert_eq!(outcome(&create(&globex).await), "ok", "another owner");
     manager.revoke(&caller, &first).await.unwrap();
@@ -624,7 +625,7 @@ async fn a_secret_in_its_grace_period_authenticates_requests_and_manages_nothing
 
         let target = world.create(|key| key.scopes = scopes(&[])).await.key.id;
         let (old, new) = (Authority::principal(&old), Authority::principal(&new));
-        world.take_events();
+        world.take_events().await;
         for target in [target, own.key.id] {
             assert_eq!(outcome(&world.change(&old, KeyAction::Read, &target).await), "ok");
             for action in CHANGES {
@@ -632,7 +633,7 @@ async fn a_secret_in_its_grace_period_authenticates_requests_and_manages_nothing
             }
         }
         assert_eq!(outcome(&world.manager.create(&old, new_key(&[])).await), "secret retired");
-        assert_eq!(world.take_events().len(), 2 * CHANGES.len() + 1, "each is audited");
+        assert_eq!(world.take_events().await.len(), 2 * CHANGES.len() + 1, "each is audited");
         assert_eq!(outcome(&world.manager.create(&new, new_key(&[])).await), "ok");
     }
 }
@@ -916,14 +917,14 @@ async fn a_key_knows_who_made_it() {
         (caller.clone(), format!("key {}", caller_key.key.id)),
         (caller.by("ada"), format!("key {}", caller_key.key.id)),
     ] {
-        world.take_events();
+        world.take_events().await;
         let made = world.manager.create(&authority, new_key(&[])).await.unwrap().key;
         let changed = KeyChange::new().name("renamed");
         let changed = world.manager.update(&operator().by("eve"), &made.id, changed).await.unwrap();
         for key in [&made, &changed, &world.manager.get(&operator(), &made.id).await.unwrap()] {
             assert_eq!(key.created_by.as_ref().unwrap().to_string(), want);
         }
-        let events = world.take_events();
+        let events = world.take_events().await;
         let actors: Vec<_> = events.iter().map(|event| event.actor.to_string()).collect();
         assert_eq!(actors, [&*want, "operator eve"]);
     }
@@ -980,13 +981,13 @@ async fn a_key_is_revoked_with_all_that_was_made_with_it() {
     world.manager.revoke(&operator(), &revoked_child).await.unwrap();
     let (other, _) = make(&operator()).await;
 
-    world.take_events();
+    world.take_events().await;
     let revoked = world.manager.revoke_with_descendants(&operator().by("ada"), &root).await.unwrap();
     let ids: BTreeSet<_> = revoked.iter().map(|key| key.id).collect();
     assert_eq!(revoked[0].id, root);
     assert_eq!(ids, BTreeSet::from([root, child, grandchild, its_child]));
     assert!(revoked.iter().all(|key| key.status == KeyStatus::Revoked));
-    let events = world.take_events();
+    let events = world.take_events().await;
     assert_eq!(events.len(), 4, "each is audited");
     assert!(events.iter().all(|event| event.actor.to_string() == "operator ada"));
     assert_eq!(world.manager.get(&operator(), &other).await.unwrap().status, KeyStatus::Active);
@@ -1013,9 +1014,9 @@ async fn descendants_are_found_in_every_organization() {
         let owner = Owner::organization(organization.parse().unwrap(), Mode::Live);
         let key = world.create_for(&owner, |_| {}).await.key;
         let mut record = world.record(&key.id).await.unwrap();
-        world.store.delete(&owner, &key.id).await.unwrap();
+        world.store.delete(&owner, &key.id, None).await.unwrap();
         record.set_created_by(Some(Actor::Key(root.id)));
-        world.store.insert(record).await.unwrap();
+        world.store.insert(record, None).await.unwrap();
         made.push(key.id);
     }
     let revoked = world.manager.revoke_with_descendants(&system, &root.id).await.unwrap();
@@ -1053,9 +1054,9 @@ impl KeyStore for RevokesBeforeInserts {
 
 #[async_trait]
 impl KeyAdministration for RevokesBeforeInserts {
-    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
+    async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
         self.world.manager.revoke_with_descendants(&operator(), &self.maker).await.unwrap();
-        self.world.store.insert(record).await
+        self.world.store.insert(record, event).await
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -1066,12 +1067,17 @@ impl KeyAdministration for RevokesBeforeInserts {
         self.world.store.list(owner, query).await
     }
 
-    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.world.store.replace(record).await
+    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.world.store.replace(record, event).await
     }
 
-    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
-        self.world.store.delete(owner, id).await
+    async fn delete(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        self.world.store.delete(owner, id, event).await
     }
 
     async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
@@ -1082,8 +1088,8 @@ impl KeyAdministration for RevokesBeforeInserts {
         self.world.store.imported_as(digests).await
     }
 
-    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
-        self.world.store.forget_import(id).await
+    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+        self.world.store.forget_import(id, event).await
     }
 }
 
@@ -1144,7 +1150,7 @@ async fn a_handler_reads_the_metadata_of_the_key_as_a_type_of_its_own() {
     let created = world.create(|_| {}).await;
     let principal = world.principal(created.secret.expose_secret()).await.unwrap();
     assert_eq!(principal.metadata(), Ok(Plan { tokens: 0 }), "that of an empty object");
-    assert!(world.take_events().iter().all(|event| !format!("{event:?}").contains("tokens")));
+    assert!(world.take_events().await.iter().all(|event| !format!("{event:?}").contains("tokens")));
 }
 
 #[tokio::test]
@@ -1158,7 +1164,7 @@ async fn an_update_changes_what_it_names_and_the_secret_stays() {
         })
         .await;
     let secret = key.secret.expose_secret();
-    world.take_events();
+    world.take_events().await;
 
     let change = KeyChange::new()
         .name("Renamed")
@@ -1175,20 +1181,23 @@ async fn an_update_changes_what_it_names_and_the_secret_stays() {
     assert_eq!((shown.expires_at, shown.not_before), (Some(START.saturating_add(DAY)), None));
     let principal = world.principal(secret).await.expect("the secret stays");
     assert!(principal.scopes().contains(&"invoice:read".parse().unwrap()), "in force with the next request");
-    let events = world.take_events();
+    let events = world.take_events().await;
     assert_eq!((events.len(), events[0].action), (1, KeyAction::Update));
     assert_eq!(events[0].changed, ["name", "scopes", "expiresAt", "limits", "allowedAddresses"]);
 
     let same = KeyChange::new().name("Renamed").limit("write", None);
     let same = world.manager.update(&operator(), &key.key.id, same).await.unwrap();
-    assert_eq!((same, world.take_events().len()), (shown, 0), "what changes nothing is no change");
+    assert_eq!((same, world.take_events().await.len()), (shown, 0), "what changes nothing is no change");
 
     let later = KeyChange::new().not_before(start).expires_at(None).without_limits().allowed_addresses([]);
     let later = world.manager.update(&operator(), &key.key.id, later).await.unwrap();
     assert_eq!((later.status, later.expires_at), (KeyStatus::NotYetValid, None));
     assert!(later.limits.is_empty() && later.allowed_addresses.is_empty());
     assert!(!world.verifies(secret).await);
-    assert_eq!(world.take_events()[0].changed, ["notBefore", "expiresAt", "limits", "allowedAddresses"]);
+    assert_eq!(
+        world.take_events().await[0].changed,
+        ["notBefore", "expiresAt", "limits", "allowedAddresses"]
+    );
 }
 
 /// Taking is always allowed. What a key gains, the caller must have; and where the key is to last longer, be valid sooner, or
@@ -1417,8 +1426,8 @@ impl KeyStore for Overtaken {
 
 #[async_trait]
 impl KeyAdministration for Overtaken {
-    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.store.insert(record).await
+    async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.store.insert(record, event).await
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -1429,19 +1438,24 @@ impl KeyAdministration for Overtaken {
         self.store.list(owner, query).await
     }
 
-    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
+    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
         let left =
             self.conflicts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if left.is_ok() {
             let mut other = KeyRecord::clone(&*self.store.get(&record.owner, &record.id).await?.unwrap());
             (self.change)(&mut other);
-            self.store.replace(other).await?;
+            self.store.replace(other, None).await?;
         }
-        self.store.replace(record).await
+        self.store.replace(record, event).await
     }
 
-    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
-        self.store.delete(owner, id).await
+    async fn delete(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        self.store.delete(owner, id, event).await
     }
 
     async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
@@ -1452,8 +1466,8 @@ impl KeyAdministration for Overtaken {
         self.store.imported_as(digests).await
     }
 
-    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
-        self.store.forget_import(id).await
+    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+        self.store.forget_import(id, event).await
     }
 }
 
@@ -1476,7 +1490,7 @@ async fn exactly_the_operations_done_are_audited() {
     let world = World::new();
     let caller_key = world.create(|_| {}).await;
     let caller = Authority::principal(&world.principal(caller_key.secret.expose_secret()).await.unwrap());
-    world.take_events();
+    world.take_events().await;
     world.clock.advance(HOUR);
 
     let created = world.manager.create(&caller, new_key(&[])).await.unwrap();
@@ -1493,7 +1507,7 @@ async fn exactly_the_operations_done_are_audited() {
         let _ = world.change(&caller, action, &id).await;
     }
     let _ = world.manager.create(&caller, NewKey::new("")).await;
-    let events = world.take_events();
+    let events = world.take_events().await;
     let actions: Vec<_> = events.iter().map(|event| event.action).collect();
     use KeyAction as A;
     assert_eq!(
@@ -1510,9 +1524,9 @@ async fn exactly_the_operations_done_are_audited() {
     }
     let revoked = world.create(|_| {}).await.key.id;
     world.manager.revoke(&operator(), &revoked).await.unwrap();
-    world.take_events();
+    world.take_events().await;
     world.manager.delete(&operator(), &revoked).await.unwrap();
-    let events = world.take_events();
+    let events = world.take_events().await;
     assert_eq!(events.len(), 1, "a revoked key is not revoked again");
     assert_eq!((events[0].action, &events[0].actor), (A::Delete, &Actor::Operator(None)));
 }
@@ -1536,17 +1550,17 @@ async fn forbidden_operations_are_audited_once() {
         (&caller, KeyAction::Enable, Forbidden::Scopes(scopes(&["runs:read"]))),
     ];
     for (authority, action, want) in cases {
-        world.take_events();
+        world.take_events().await;
         world.change(authority, action, &id).await.unwrap_err();
-        let events = world.take_events();
+        let events = world.take_events().await;
         assert_eq!(events.len(), 1, "{action}");
         assert_eq!((events[0].action, events[0].key_id), (action, Some(id)));
         assert_eq!(events[0].actor, authority.actor());
-        assert_eq!(events[0].outcome, Err(want));
+        assert_eq!(events[0].outcome, Err(want.code().into()));
     }
-    world.take_events();
+    world.take_events().await;
     world.manager.create(&caller, new_key(&["runs:read"])).await.unwrap_err();
-    let events = world.take_events();
+    let events = world.take_events().await;
     assert_eq!((events.len(), events[0].action, events[0].key_id), (1, KeyAction::Create, None));
 }
 
@@ -1592,19 +1606,19 @@ async fn a_prepared_key_is_a_key_once_the_application_has_stored_it() {
     drop(dropped);
     let rolled_back = world.manager.prepare(&operator(), new_key(&["a:b"])).await.unwrap();
     assert!(matches!(rolled_back.committed().await, Err(ManageError::NotFound)));
-    assert_eq!((world.store.len(), world.take_events().len()), (0, 0));
+    assert_eq!((world.store.len(), world.take_events().await.len()), (0, 0));
 
     let prepared = world.manager.prepare(&operator(), new_key(&["a:b"])).await.unwrap();
-    world.store.insert(prepared.record().clone()).await.unwrap();
-    assert!(world.take_events().is_empty(), "not before it is committed");
+    assert!(world.take_events().await.is_empty(), "not before it is stored");
+    world.store.insert(prepared.record().clone(), Some(prepared.event())).await.unwrap();
     let key = prepared.committed().await.unwrap();
     assert!(world.verifies(key.secret.expose_secret()).await);
-    let event = world.take_events().pop().unwrap();
+    let event = world.take_events().await.pop().unwrap();
     assert_eq!((event.action, event.key_id), (KeyAction::Create, Some(key.key.id)));
 
     let caller = world.caller(|_| {}).await;
     let prepared = world.manager.prepare(&caller, new_key(&[])).await.unwrap();
-    world.store.insert(prepared.record().clone()).await.unwrap();
+    world.store.insert(prepared.record().clone(), None).await.unwrap();
     let id = prepared.record().id;
     let Actor::Key(own) = caller.actor() else { panic!("the caller is a key") };
     world.manager.revoke(&operator(), &own).await.unwrap();
@@ -1644,8 +1658,8 @@ async fn an_imported_key_verifies_and_importing_it_again_is_reported() {
         assert_eq!(outcome(&import(authority, text).await), want, "{name}");
         assert_eq!(world.store.len(), before, "{name}");
     }
-    let forbidden = world.take_events().pop().unwrap();
-    assert_eq!(forbidden.outcome, Err(Forbidden::OperatorOnly));
+    let forbidden = world.take_events().await.pop().unwrap();
+    assert_eq!(forbidden.outcome, Err("operator_only".into()));
     assert_eq!((forbidden.action, forbidden.actor), (KeyAction::Import, caller.actor()));
     world.manager.revoke(&operator(), &imported.id).await.unwrap();
     let again = import(&operator(), FOREIGN).await;

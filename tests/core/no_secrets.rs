@@ -115,7 +115,7 @@ fn requests_are_logged_with_key_and_reason_and_without_secrets() {
             }
             let mut revoked = record(&key, |_| {});
             revoked.state = KeyState::Revoked { at: START };
-            keys.replace(revoked).await.unwrap();
+            keys.replace(revoked, None).await.unwrap();
             assert_eq!(send(with_key(&key)).await, 401);
 
             let failing = TestStore::new(keys, Answers::WithAnError);
@@ -335,7 +335,7 @@ fn database_queries_do_not_log_digests() {
             }
             let mut twin = record("wfk_twin", |_| {});
             twin.digest = Peppers::none().digest(next.secret.expose_secret());
-            let conflict = store.insert(twin).await.unwrap_err();
+            let conflict = store.insert(twin, None).await.unwrap_err();
             let secrets = [key.secret, next.secret];
             let digest = |secret: &SecretString| Peppers::none().digest(secret.expose_secret());
             let digests = secrets.each_ref().map(|secret| digest(secret).to_string());

@@ -27,7 +27,7 @@ async fn store_of<const N: usize>(keys: [(&str, &str, Mode); N]) -> MemoryStore 
     for (id, key, mode) in keys {
         let owner = Owner::organization("acme".parse().unwrap(), mode);
         let digest = Peppers::none().digest(key);
-        store.insert(KeyRecord::new(id.parse().unwrap(), owner, digest, START)).await.unwrap();
+        store.insert(KeyRecord::new(id.parse().unwrap(), owner, digest, START), None).await.unwrap();
     }
     store
 }

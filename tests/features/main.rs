@@ -120,7 +120,7 @@ fn store() -> MemoryStore {
             ELSEWHERE => record.extras_mut().allowed_addresses = vec!["198.51.100.0/24".parse().unwrap()],
             _ => {}
         }
-        at_once(store.insert(record)).unwrap();
+        at_once(store.insert(record, None)).unwrap();
     }
     store
 }

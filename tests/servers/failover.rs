@@ -32,7 +32,7 @@ async fn what_a_node_knows_to_be_revoked_stays_so_when_a_standby_that_missed_it_
     store.migrate().await.unwrap();
     let keys = ["seen", "made", "unseen"].map(record);
     for key in &keys {
-        store.insert(key.clone()).await.unwrap();
+        store.insert(key.clone(), None).await.unwrap();
     }
     let standby = Server::start_standby(replication.address());
     let position = "SELECT pg_current_wal_lsn()::text";
@@ -50,9 +50,9 @@ async fn what_a_node_knows_to_be_revoked_stays_so_when_a_standby_that_missed_it_
     let cache = CachedStore::new(store);
     let background = tokio::spawn(cache.background().unwrap());
     let other = PostgresStore::new(pool.clone());
-    cache.replace(revoked(keys[1].clone())).await.unwrap();
+    cache.replace(revoked(keys[1].clone()), None).await.unwrap();
     for key in [&keys[0], &keys[2]] {
-        other.replace(revoked(key.clone())).await.unwrap();
+        other.replace(revoked(key.clone()), None).await.unwrap();
     }
     for key in &keys[..2] {
         assert!(matches!(state(&cache, &key.id).await, Some(KeyState::Revoked { .. })));
@@ -104,7 +104,7 @@ async fn a_key_that_was_revoked_while_a_node_was_stopped_is_rejected_by_its_firs
     let store = PostgresStore::new(pool.clone());
     store.migrate().await.unwrap();
     let key = support::record(KEY, |_| {});
-    store.insert(key.clone()).await.unwrap();
+    store.insert(key.clone(), None).await.unwrap();
     let database = (*pool.connect_options()).get_database().unwrap().to_owned();
     let mut node = Command::new(env::current_exe().unwrap())
         .args(["failover::node", "--exact", "--nocapture"])
@@ -126,7 +126,7 @@ async fn a_key_that_was_revoked_while_a_node_was_stopped_is_rejected_by_its_firs
     }
     let signal = |name: &str| Command::new("kill").args([name, &node.id().to_string()]).status().unwrap();
     signal("-STOP");
-    store.replace(revoked(key)).await.unwrap();
+    store.replace(revoked(key), None).await.unwrap();
     sleep(Duration::from_secs(5)).await;
     signal("-CONT");
     assert_eq!(ask(), "401");

@@ -21,6 +21,7 @@ mod stores;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit_processes;
 mod distributed;
 mod failover;
 mod layers_agree;

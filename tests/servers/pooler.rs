@@ -106,7 +106,7 @@ async fn several_processes_share_a_pooler_without_one_failed_lookup() {
     let store = connect(&url).await;
     let keys: Vec<KeyRecord> = (0..5).map(|number| record(&format!("k{number}"))).collect();
     for key in &keys {
-        store.insert(key.clone()).await.unwrap();
+        store.insert(key.clone(), None).await.unwrap();
     }
     let clients: Vec<_> = (0..PROCESSES)
         .map(|_| {
@@ -147,7 +147,7 @@ async fn a_cache_behind_a_pooler_hears_of_changes() {
     let url = pooler.url(direct.get_database().unwrap());
     let key = record("k");
     let store = connect(&url).await;
-    store.insert(key.clone()).await.unwrap();
+    store.insert(key.clone(), None).await.unwrap();
     let source = PostgresInvalidations::connecting_with(direct);
     let cache = CachedStore::builder(connect(&url).await).follow(source).build();
     let background = tokio::spawn(cache.background().unwrap());
@@ -156,7 +156,7 @@ async fn a_cache_behind_a_pooler_hears_of_changes() {
     }
     assert!(cache.find(KeySelector::Id(&key.id)).await.unwrap().is_some());
     let deleted = Instant::now();
-    assert!(store.delete(&key.owner, &key.id).await.unwrap());
+    assert!(store.delete(&key.owner, &key.id, None).await.unwrap());
     while cache.find(KeySelector::Id(&key.id)).await.unwrap().is_some() {
         assert!(deleted.elapsed() < Duration::from_millis(900), "before the store is asked");
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -15,7 +15,7 @@ use tower_api_keys::clock::{Clock, SystemClock};
 use tower_api_keys::key::{KeyRecord, KeyState, Mode};
 use tower_api_keys::manage::{Authority, KeyManager, NewKey};
 use tower_api_keys::store::{
-    CachedStore, Invalidation, InvalidationSource, KeyAdministration, KeySelector, KeyStore,
+    CachedStore, HistoryQuery, Invalidation, InvalidationSource, KeyAdministration, KeySelector, KeyStore,
     PostgresInvalidations, PostgresStore, StoreErrorKind, conformance,
 };
 use tower_api_keys::{ApiKeys, KeyFormat};
@@ -103,10 +103,10 @@ async fn no_debug_text_holds_the_password() {
 async fn no_error_contains_a_digest() {
     let (store, _) = new_store().await;
     let key = record("k1");
-    store.insert(key.clone()).await.unwrap();
+    store.insert(key.clone(), None).await.unwrap();
     let mut thief = record("k2");
     thief.digest = key.digest;
-    let error = store.insert(thief).await.unwrap_err();
+    let error = store.insert(thief, None).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Conflict);
     assert!(!format!("{error:?}").contains(&key.digest.to_string()[8..]), "{error:?}");
 }
@@ -125,13 +125,13 @@ async fn many_may_migrate_concurrently_and_a_newer_schema_is_an_error() {
     }
     let store = migrated(&pool).await;
     let versions = sqlx::query("SELECT version FROM api_key_schema").fetch_all(&pool).await.unwrap();
-    assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [4]);
+    assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [5]);
 
     execute(&pool, "UPDATE api_key_schema SET version = 99").await;
     let newer = store.migrate().await.unwrap_err();
     assert_eq!(newer.kind(), StoreErrorKind::Other);
     let reason = std::error::Error::source(&newer).unwrap().to_string();
-    assert!(reason.contains("version 99") && reason.contains("up to 4"), "{reason}");
+    assert!(reason.contains("version 99") && reason.contains("up to 5"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,6 +152,28 @@ async fn keys_of_the_second_schema_are_as_good_as_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_of_the_third_schema_are_as_good_as_before() {
+    let pool = Server::shared().database(10).await;
+    execute(&pool, include_str!("../../src/store/postgres/schema_1.sql")).await;
+    execute(&pool, include_str!("../../src/store/postgres/schema_2.sql")).await;
+    execute(&pool, include_str!("../../src/store/postgres/schema_3.sql")).await;
+    execute(&pool, stores::KEYS_OF_SCHEMA_3).await;
+    let store: Arc<dyn KeyAdministration> = Arc::new(migrated(&pool).await);
+    stores::keys_of_schema_3_are_as_good_as_before(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_outlast_the_processes_that_did_not_deliver_them() {
+    let stores = three_stores().await.try_into().ok().unwrap();
+    stores::events_outlast_the_processes_that_did_not_deliver_them(&stores).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_events_of_a_key_are_delivered_in_the_order_of_its_changes() {
+    stores::the_events_of_a_key_are_delivered_in_the_order_of_its_changes(&three_stores().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_stored_with_what_the_application_stores_or_not_at_all() {
     let (store, pool) = new_store().await;
     execute(&pool, "CREATE TABLE organizations (name text)").await;
@@ -161,7 +183,7 @@ async fn a_key_is_stored_with_what_the_application_stores_or_not_at_all() {
         let prepared = manager.prepare(&operator, NewKey::new("First key")).await.unwrap();
         let mut transaction = pool.begin().await.unwrap();
         sqlx::query("INSERT INTO organizations VALUES ('acme')").execute(&mut *transaction).await.unwrap();
-        PostgresStore::insert_in(&mut transaction, prepared.record()).await.unwrap();
+        PostgresStore::insert_in(&mut transaction, prepared.record(), Some(prepared.event())).await.unwrap();
         assert!(store.get(&owner(), &prepared.record().id).await.unwrap().is_none());
         match commits {
             true => transaction.commit().await.unwrap(),
@@ -170,13 +192,17 @@ async fn a_key_is_stored_with_what_the_application_stores_or_not_at_all() {
         let digests = [prepared.record().digest];
         assert_eq!(store.find(KeySelector::Digests(&digests)).await.unwrap().is_some(), commits);
         assert_eq!(prepared.committed().await.is_ok(), commits);
+        let history = manager.history_of_all(&HistoryQuery::default()).await.unwrap();
+        assert_eq!(history.events.len(), usize::from(commits), "the event of a key that is stored");
         let organizations = sqlx::query("SELECT name FROM organizations").fetch_all(&pool).await.unwrap();
         assert_eq!(organizations.len(), usize::from(commits));
     }
     let prepared = manager.prepare(&operator, NewKey::new("Twice")).await.unwrap();
     let mut transaction = pool.begin().await.unwrap();
-    PostgresStore::insert_in(&mut transaction, prepared.record()).await.unwrap();
-    let again = PostgresStore::insert_in(&mut transaction, prepared.record()).await.unwrap_err();
+    PostgresStore::insert_in(&mut transaction, prepared.record(), Some(prepared.event())).await.unwrap();
+    let again = PostgresStore::insert_in(&mut transaction, prepared.record(), Some(prepared.event()))
+        .await
+        .unwrap_err();
     assert_eq!(again.kind(), StoreErrorKind::Conflict);
 }
 
@@ -193,7 +219,7 @@ async fn a_damaged_row_is_an_error_and_no_panic() {
     execute(&pool, "ALTER TABLE api_keys DISABLE TRIGGER api_keys_update").await;
     for (number, (column, value)) in DAMAGE.iter().enumerate() {
         let key = full_record(&format!("k{number}"));
-        store.insert(key.clone()).await.unwrap();
+        store.insert(key.clone(), None).await.unwrap();
         let damage = format!("UPDATE api_keys SET {column} = {value}");
         execute(&pool, &damage).await;
         stores::is_corrupt(&store, &key.id, &format!("k{number}"), &damage).await;
@@ -211,19 +237,22 @@ async fn statements_are_constant_and_each_uses_an_index() {
          digest, secret_created_at, state, version) SELECT 'id' || n, 'acme' || n % 50, 'live', n, '', '', '', '', '', \
          'd' || n, n, 'active', 0 FROM generate_series(1, 20000) AS n; \
          INSERT INTO api_key_digests SELECT 'd' || n, 'id' || n FROM generate_series(1, 20000) AS n; \
-         ANALYZE api_keys; ANALYZE api_key_digests",
+         INSERT INTO api_key_audit (at, action, outcome, changed, key_id, organization, tier, mode, actor, delivered) \
+         SELECT n, 'create', 'done', '', 'id' || n, 'acme', 'organization', 'live', 'operator', true \
+         FROM generate_series(1, 20000) AS n; \
+         ANALYZE api_keys; ANALYZE api_key_digests; ANALYZE api_key_audit",
     )
     .await;
     let prepared = async || {
         let all = "SELECT name, statement, cardinality(parameter_types) AS parameters FROM pg_prepared_statements \
-                   WHERE statement ~ 'api_keys' ORDER BY statement";
+                   WHERE statement ~ 'api_keys|api_key_audit ' ORDER BY statement";
         sqlx::raw_sql(all).fetch_all(&pool).await.unwrap()
     };
     let texts =
         |rows: &[sqlx::postgres::PgRow]| rows.iter().map(|row| row.get("statement")).collect::<Vec<String>>();
     stores::use_everything(&store, 1).await;
     let statements = prepared().await;
-    assert_eq!(statements.len(), 11, "{:#?}", texts(&statements));
+    assert_eq!(statements.len(), 17, "{:#?}", texts(&statements));
     for number in 2..5 {
         stores::use_everything(&store, number).await;
     }
@@ -248,19 +277,19 @@ async fn every_change_is_notified_with_its_transaction_and_nothing_else_is() {
     listener.listen("tower_api_keys").await.unwrap();
     let mut key = record("k1");
 
-    store.insert(key.clone()).await.unwrap();
-    store.insert(key.clone()).await.unwrap_err();
-    store.replace(key.clone()).await.unwrap();
-    store.replace(key.clone()).await.unwrap_err();
+    store.insert(key.clone(), None).await.unwrap();
+    store.insert(key.clone(), None).await.unwrap_err();
+    store.replace(key.clone(), None).await.unwrap();
+    store.replace(key.clone(), None).await.unwrap_err();
     key.version += 1;
-    store.refresh(key.clone()).await.unwrap();
+    store.refresh(key.clone(), None).await.unwrap();
     store.record_last_use(&[(key.id, stores::START)]).await.unwrap();
     let mut taken = record("k2");
     taken.digest = key.digest;
-    store.insert(taken).await.unwrap_err();
-    assert!(store.delete(&key.owner, &key.id).await.unwrap());
-    assert!(!store.delete(&key.owner, &key.id).await.unwrap());
-    store.insert(record("last")).await.unwrap();
+    store.insert(taken, None).await.unwrap_err();
+    assert!(store.delete(&key.owner, &key.id, None).await.unwrap());
+    assert!(!store.delete(&key.owner, &key.id, None).await.unwrap());
+    store.insert(record("last"), None).await.unwrap();
 
     let mut heard = Vec::new();
     while heard.last().is_none_or(|payload| payload != "last") {
@@ -277,10 +306,10 @@ async fn reported_changes_are_visible() {
     assert_eq!(source.next().await, Invalidation::Connected);
     for number in 0..20 {
         let key = record(&format!("k{number}"));
-        store.insert(key.clone()).await.unwrap();
+        store.insert(key.clone(), None).await.unwrap();
         assert_eq!(timeout(SOON, source.next()).await.unwrap(), Invalidation::Key(key.id));
         assert!(find(&other, &key.id).await.is_some());
-        store.replace(revoked(key.clone())).await.unwrap();
+        store.replace(revoked(key.clone()), None).await.unwrap();
         assert_eq!(timeout(SOON, source.next()).await.unwrap(), Invalidation::Key(key.id));
         assert_ne!(find(&other, &key.id).await.unwrap().state, KeyState::Active);
     }
@@ -322,21 +351,21 @@ async fn a_revocation_reaches_the_cache_of_another_node() {
     };
     for number in 0..10 {
         let key = record(&format!("k{number}"));
-        here.insert(key.clone()).await.unwrap();
+        here.insert(key.clone(), None).await.unwrap();
         warm(&key).await;
-        here.replace(revoked(key.clone())).await.unwrap();
+        here.replace(revoked(key.clone()), None).await.unwrap();
         let lag = revoked_there(&key).await;
         assert!(lag < SOON, "{lag:?}");
     }
 
     let key = record("frozen");
-    here.insert(key.clone()).await.unwrap();
+    here.insert(key.clone(), None).await.unwrap();
     warm(&key).await;
     server.freeze();
     sleep(Duration::from_secs(3)).await;
     server.thaw();
     recovers(&PostgresStore::new(pool.clone()), &key).await;
-    here.replace(revoked(key.clone())).await.unwrap();
+    here.replace(revoked(key.clone()), None).await.unwrap();
     let lag = revoked_there(&key).await;
     assert!(lag < SOON, "{lag:?}");
     follower.abort();
@@ -348,7 +377,7 @@ async fn a_change_by_hand_is_heard_like_one_of_ours() {
     let (store, pool) = new_store().await;
     let keys: Vec<_> = (0..20).map(|number| record(&format!("k{number}"))).collect();
     for key in &keys {
-        store.insert(key.clone()).await.unwrap();
+        store.insert(key.clone(), None).await.unwrap();
     }
     let nodes = [(); 2].map(|()| PostgresStore::new(second_pool(&pool)).cached());
     let background = nodes.each_ref().map(|node| tokio::spawn(node.background().unwrap()));
@@ -405,7 +434,7 @@ async fn a_change_by_hand_is_heard_like_one_of_ours() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_or_an_owner_that_is_none_is_not_stored() {
     let (store, pool) = new_store().await;
-    store.insert(record("k")).await.unwrap();
+    store.insert(record("k"), None).await.unwrap();
     for change in
         ["state = 'bogus'", "state = 'Revoked'", "organization = ''", "tier = 'system'", "tier = ''"]
     {
@@ -433,8 +462,8 @@ async fn a_cold_key_costs_one_query_and_a_warm_one_none() {
     let unknown_id = named.generate(Mode::Live).unwrap();
     let mut key = support::record(by_id.secret.expose_secret(), |_| {});
     key.id = by_id.id.unwrap();
-    store.insert(key).await.unwrap();
-    store.insert(support::record(KEY, |_| {})).await.unwrap();
+    store.insert(key, None).await.unwrap();
+    store.insert(support::record(KEY, |_| {}), None).await.unwrap();
     let mut seen = queries();
     assert_eq!(seen, 2, "the log shows what is done: {}", server.log());
 
@@ -470,7 +499,7 @@ async fn a_cancelled_call_loses_nothing() {
     let mut heard = 0;
     let writer = tokio::spawn(async move {
         for number in 0..200 {
-            store.insert(record(&format!("k{number}"))).await.unwrap();
+            store.insert(record(&format!("k{number}")), None).await.unwrap();
         }
     });
     let began = Instant::now();
@@ -507,7 +536,7 @@ async fn the_listener_notices_a_frozen_and_a_killed_server() {
     let connected = timeout(Duration::from_secs(20), source.next()).await;
     assert_eq!(connected.unwrap(), Invalidation::Connected);
     let key = record("k1");
-    store.insert(key.clone()).await.unwrap();
+    store.insert(key.clone(), None).await.unwrap();
     assert_eq!(timeout(SOON, source.next()).await.unwrap(), Invalidation::Key(key.id));
 }
 
@@ -518,7 +547,7 @@ async fn a_frozen_server_is_an_error_in_time() {
     let time = Duration::from_millis(500);
     let store = migrated(&pool).await.with_lookup_timeout(time).with_administration_timeout(time);
     let key = record("k1");
-    store.insert(key.clone()).await.unwrap();
+    store.insert(key.clone(), None).await.unwrap();
     let keys = assembly(store.clone()).without_route_table().build().unwrap();
     let service = keys.authenticate().layer(service_fn(whoami));
     let status = async || service.clone().oneshot(request(UNKNOWN_KEY)).await.unwrap().status();
@@ -536,7 +565,7 @@ async fn a_frozen_server_is_an_error_in_time() {
         for answer in asked {
             assert_eq!(answer.await.unwrap().unwrap_err().kind(), StoreErrorKind::Unavailable);
         }
-        let error = store.delete(&owner(), &record("k2").id).await.unwrap_err();
+        let error = store.delete(&owner(), &record("k2").id, None).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         assert_eq!(status().await, StatusCode::SERVICE_UNAVAILABLE, "neither 401 nor 500, whatever the key");
         assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
@@ -560,8 +589,8 @@ async fn a_killed_server_loses_no_completed_change() {
                     let mut answered = Vec::new();
                     for number in 0.. {
                         let key = record(&format!("k{round}-{writer}-{number}"));
-                        let failed = match store.insert(key.clone()).await {
-                            Ok(()) => store.replace(revoked(key.clone())).await.err(),
+                        let failed = match store.insert(key.clone(), None).await {
+                            Ok(()) => store.replace(revoked(key.clone()), None).await.err(),
                             Err(error) => Some(error),
                         };
                         match failed {
@@ -606,14 +635,14 @@ async fn an_exhausted_pool_and_a_locked_row_are_errors_in_time() {
     let time = Duration::from_millis(300);
     let store = migrated(&pool).await.with_lookup_timeout(time).with_administration_timeout(time);
     let key = record("k1");
-    store.insert(key.clone()).await.unwrap();
+    store.insert(key.clone(), None).await.unwrap();
 
     let other = second_pool(&pool);
     let mut transaction = other.begin().await.unwrap();
     sqlx::raw_sql("SELECT FROM api_keys FOR UPDATE").execute(&mut *transaction).await.unwrap();
     let began = Instant::now();
     for _ in 0..3 {
-        let error = store.replace(revoked(key.clone())).await.unwrap_err();
+        let error = store.replace(revoked(key.clone()), None).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     }
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
@@ -633,7 +662,7 @@ async fn an_exhausted_pool_and_a_locked_row_are_errors_in_time() {
 async fn dead_connections_are_detected_together() {
     let pool = Server::shared().database(1).await;
     let key = record("k1");
-    migrated(&pool).await.insert(key.clone()).await.unwrap();
+    migrated(&pool).await.insert(key.clone(), None).await.unwrap();
 
     // A network that drops its existing connections, and accepts new ones.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -677,7 +706,7 @@ async fn dead_connections_are_detected_together() {
 async fn cancelled_callers_leak_no_connection() {
     let (store, pool) = new_store().await;
     let key = record("k1");
-    store.insert(key.clone()).await.unwrap();
+    store.insert(key.clone(), None).await.unwrap();
     for _ in 0..200 {
         let _ = timeout(Duration::from_micros(300), store.find(KeySelector::Id(&key.id))).await;
     }

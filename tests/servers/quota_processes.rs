@@ -88,7 +88,7 @@ async fn holds_over_processes_that_are_killed(url: &str) {
     let store = open(url).await;
     let key: KeyRecord = record(KEY, |_| {});
     let id = key.id;
-    store.insert(key).await.unwrap();
+    store.insert(key, None).await.unwrap();
 
     let mut killed: Vec<_> = (0..PROCESSES).map(|_| start(url)).collect();
     let url = url.to_owned();

@@ -114,7 +114,7 @@ async fn a_key_disabled_on_one_node_stops_on_another() {
     assert_eq!(state().await, KeyState::Active);
 
     changed.state = KeyState::Disabled;
-    here.replace(changed).await.unwrap();
+    here.replace(changed, None).await.unwrap();
     let published_at = Instant::now();
     while state().await == KeyState::Active {
         assert!(published_at.elapsed() < SECOND, "the other node gets the report");

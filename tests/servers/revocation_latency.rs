@@ -76,7 +76,7 @@ impl Nodes {
         store.migrate().await.unwrap();
         let keys: Vec<_> = (0..keys).map(|n| record(&format!("key {n}"), |_| {})).collect();
         for key in &keys {
-            store.insert(key.clone()).await.unwrap();
+            store.insert(key.clone(), None).await.unwrap();
         }
         let options = pool.connect_options();
         let database = options.get_database().unwrap();
@@ -139,7 +139,7 @@ impl Nodes {
         let mut revoked = key.clone();
         revoked.state = KeyState::Revoked { at: support::START };
         // While the server is away, the operator tries again.
-        while let Err(error) = self.revoker.replace(revoked.clone()).await {
+        while let Err(error) = self.revoker.replace(revoked.clone(), None).await {
             if error.kind() == StoreErrorKind::Conflict {
                 break;
             }

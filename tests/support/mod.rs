@@ -11,6 +11,7 @@ use http::{HeaderName, Request, Response};
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::credential::HeaderKey;
 use tower_api_keys::key::{Digest, KeyId, KeyRecord, Mode, Owner, Peppers};
+use tower_api_keys::manage::AuditEvent;
 use tower_api_keys::rejection::Rejection;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
@@ -61,7 +62,7 @@ pub fn record(key: &str, change: impl FnOnce(&mut KeyRecord)) -> KeyRecord {
 pub async fn store(records: impl IntoIterator<Item = KeyRecord>) -> MemoryStore {
     let store = MemoryStore::new();
     for record in records {
-        store.insert(record).await.unwrap();
+        store.insert(record, None).await.unwrap();
     }
     store
 }
@@ -152,9 +153,9 @@ impl KeyStore for TestStore {
         }
     }
 
-    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
+    async fn refresh(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
         self.refreshed.fetch_add(1, Ordering::SeqCst);
-        self.keys.refresh(record).await
+        self.keys.refresh(record, event).await
     }
 
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
@@ -164,8 +165,8 @@ impl KeyStore for TestStore {
 
 #[async_trait]
 impl KeyAdministration for TestStore {
-    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.keys.insert(record).await
+    async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.keys.insert(record, event).await
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -176,12 +177,17 @@ impl KeyAdministration for TestStore {
         self.keys.list(owner, query).await
     }
 
-    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.keys.replace(record).await
+    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.keys.replace(record, event).await
     }
 
-    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
-        self.keys.delete(owner, id).await
+    async fn delete(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        self.keys.delete(owner, id, event).await
     }
 
     fn keeps_quotas(&self) -> bool {
@@ -210,7 +216,7 @@ impl KeyAdministration for TestStore {
         self.keys.imported_as(digests).await
     }
 
-    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
-        self.keys.forget_import(id).await
+    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+        self.keys.forget_import(id, event).await
     }
 }

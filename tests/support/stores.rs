@@ -7,19 +7,24 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tower_api_keys::clock::Timestamp;
+use tower_api_keys::clock::{ManualClock, Timestamp};
 use tower_api_keys::key::{
     Actor, Digest, KeyFormat, KeyId, KeyRecord, KeyState, Metadata, Mode, NextSecret, Owner, Peppers,
     PreviousSecret,
 };
-use tower_api_keys::manage::{Authority, KeyManager, ManageError, NewKey};
+use tower_api_keys::limit::Subject;
+use tower_api_keys::manage::{AuditEvent, Authority, KeyAction, KeyChange, KeyManager, ManageError, NewKey};
 use tower_api_keys::scope::ScopeSet;
-use tower_api_keys::store::{Cursor, KeyAdministration, KeyQuery, KeySelector, KeyStore, StoreErrorKind};
+use tower_api_keys::store::{
+    Cursor, HistoryQuery, KeyAdministration, KeyQuery, KeySelector, KeyStore, StoreErrorKind,
+};
+use tower_api_keys::{ApiKeys, Quota, RateLimit};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub const START: Timestamp = Timestamp::from_unix_seconds(1_702_531_200);
+const SECOND: Duration = Duration::from_secs(1);
 
 pub fn owner() -> Owner {
     Owner::organization("acme".parse().unwrap(), Mode::Live)
@@ -120,7 +125,7 @@ pub async fn changes_at_once_leave_one_consistent_state(stores: &[Arc<dyn KeyAdm
 pub async fn uses_are_recorded_from_everywhere_at_once(stores: &[Arc<dyn KeyAdministration>]) {
     let keys: Vec<_> = (0..300).map(|number| record(&format!("used{number}"))).collect();
     for key in &keys {
-        stores[0].insert(key.clone()).await.unwrap();
+        stores[0].insert(key.clone(), None).await.unwrap();
     }
     let mut writers = JoinSet::new();
     for (number, store) in stores.iter().cycle().take(6).enumerate() {
@@ -135,7 +140,7 @@ pub async fn uses_are_recorded_from_everywhere_at_once(stores: &[Arc<dyn KeyAdmi
                 store.record_last_use(&uses).await.unwrap();
                 let mut mine = keys[number].clone();
                 mine.version = round - 1;
-                store.replace(mine).await.unwrap();
+                store.replace(mine, None).await.unwrap();
             }
         });
     }
@@ -162,16 +167,16 @@ pub async fn texts_stay_texts(store: &dyn KeyAdministration) {
     record.name = format!("{quotes}\u{202e}😀").into();
     record.hint = quotes.into();
     record.extras_mut().limits.insert(quotes.into(), std::num::NonZeroU32::new(5).unwrap());
-    store.insert(record.clone()).await.unwrap();
+    store.insert(record.clone(), None).await.unwrap();
     assert_eq!(find(store, &record.id).await.as_ref(), Some(&record));
     assert_eq!(store.get(&record.owner, &record.id).await.unwrap().as_deref(), Some(&record));
     let page = store.list(Some(&record.owner), &KeyQuery::default()).await.unwrap();
     assert_eq!(page.keys.iter().map(|key| &**key).collect::<Vec<_>>(), [&record]);
-    store.replace(record.clone()).await.unwrap();
+    store.replace(record.clone(), None).await.unwrap();
     let stranger = Owner::organization("'OR'1'='1".parse().unwrap(), Mode::Test);
     assert!(store.get(&stranger, &record.id).await.unwrap().is_none());
-    assert!(!store.delete(&stranger, &record.id).await.unwrap());
-    assert!(store.delete(&record.owner, &record.id).await.unwrap());
+    assert!(!store.delete(&stranger, &record.id, None).await.unwrap());
+    assert!(store.delete(&record.owner, &record.id, None).await.unwrap());
 }
 
 /// Possible contents of a column after manual changes or a broken disk.
@@ -221,6 +226,36 @@ pub const KEYS_OF_SCHEMA_1: &str = include_str!("keys_of_schema_1.sql");
 /// Keys as the second version of the schema held them.
 pub const KEYS_OF_SCHEMA_2: &str = include_str!("keys_of_schema_2.sql");
 
+/// Keys, imports and quotas as the third version of the schema held them.
+pub const KEYS_OF_SCHEMA_3: &str = include_str!("keys_of_schema_3.sql");
+
+/// [`KEYS_OF_SCHEMA_3`] in a store that has migrated them: each is what it was, no event is known of it, and the next change
+/// is one.
+pub async fn keys_of_schema_3_are_as_good_as_before(store: &Arc<dyn KeyAdministration>) {
+    let stand_in = "sha256:3b829807609d131aed96501baaf864469e9f665b8d554b50f553c3a7e9576baa".parse().unwrap();
+    let mut imported = KeyRecord::new("k_imported".parse().unwrap(), owner(), stand_in, START);
+    (imported.name, imported.hint) = ("Imported".into(), "old.…".into());
+    imported.extras_mut().imported_hash = Some("$2b$12$x".parse().unwrap());
+    imported.set_created_by(Some("operator ada".parse().unwrap()));
+    assert_eq!(find(store, &imported.id).await.as_ref(), Some(&imported));
+    assert_eq!(store.imported_as(&[imported.digest]).await.unwrap(), Some(imported.id));
+    assert_eq!(store.imported_as(&[digest("deleted")]).await.unwrap(), Some("k_deleted".parse().unwrap()));
+    let keys =
+        ApiKeys::builder(store.clone(), KeyFormat::new("wfk_").unwrap()).bearer().without_route_table();
+    let keys = keys.clock(ManualClock::starting_at(START));
+    let keys = keys.limit(RateLimit::per_key("month", Quota::per_month(1000).unwrap())).build().unwrap();
+    let left = keys.grant("month", &Subject::Key(imported.id), 0).await.unwrap().remaining();
+    assert_eq!(left, 1000 - 400 + 50);
+
+    let manager = keys.manager();
+    let operator = Authority::operator(owner());
+    let history =
+        async || manager.history(&operator, &imported.id, &HistoryQuery::default()).await.unwrap().events;
+    assert!(history().await.is_empty());
+    manager.revoke(&operator, &imported.id).await.unwrap();
+    assert_eq!(history().await.len(), 1);
+}
+
 /// [`KEYS_OF_SCHEMA_2`] in a store that has migrated them: each is what it was, and was not imported.
 pub async fn keys_of_schema_2_are_as_good_as_before(store: &dyn KeyAdministration) {
     let mut plain = KeyRecord::new("k_plain".parse().unwrap(), owner(), digest("plain"), START);
@@ -241,7 +276,7 @@ pub async fn keys_of_schema_2_are_as_good_as_before(store: &dyn KeyAdministratio
     let page = store.list(Some(&owner()), &KeyQuery::default()).await.unwrap();
     assert_eq!(page.keys.iter().map(|key| &**key).collect::<Vec<_>>(), [&made, &plain]);
     plain.extras_mut().imported_hash = Some("$2b$12$x".parse().unwrap());
-    store.replace(plain.clone()).await.unwrap();
+    store.replace(plain.clone(), None).await.unwrap();
     plain.version += 1;
     assert_eq!(find(store, &plain.id).await, Some(plain));
 }
@@ -277,7 +312,7 @@ pub async fn keys_of_schema_1_are_as_good_as_before(store: &dyn KeyAdministratio
     let page = store.list(Some(&owner()), &KeyQuery::default()).await.unwrap();
     assert_eq!(page.keys.iter().map(|key| &**key).collect::<Vec<_>>(), [&full, &plain]);
     plain.extras_mut().metadata = Some(Metadata::from_json(r#"{"plan":"pro"}"#).unwrap());
-    store.replace(plain.clone()).await.unwrap();
+    store.replace(plain.clone(), None).await.unwrap();
     plain.version += 1;
     assert_eq!(find(store, &plain.id).await, Some(plain));
 }
@@ -302,7 +337,7 @@ pub async fn is_corrupt(store: &dyn KeyAdministration, id: &KeyId, secret: &str,
 /// Uses every statement that a store has.
 pub async fn use_everything(store: &dyn KeyAdministration, number: usize) {
     let mut key = record(&format!("used{number}"));
-    store.insert(key.clone()).await.unwrap();
+    store.insert(key.clone(), None).await.unwrap();
     let mut digests = vec![digest("unknown"), key.digest];
     for _ in 0..2 {
         assert!(store.find(KeySelector::Digests(&digests)).await.unwrap().is_some());
@@ -320,14 +355,102 @@ pub async fn use_everything(store: &dyn KeyAdministration, number: usize) {
     }
     query.created_by = Some(Actor::Operator(None));
     store.list(None, &query).await.unwrap();
-    store.replace(key.clone()).await.unwrap();
+    store.replace(key.clone(), None).await.unwrap();
     key.version += 1;
-    store.refresh(key.clone()).await.unwrap();
+    store.refresh(key.clone(), None).await.unwrap();
     store.record_last_use(&[(key.id, START)]).await.unwrap();
-    assert!(store.delete(&key.owner, &key.id).await.unwrap());
+    assert!(store.delete(&key.owner, &key.id, None).await.unwrap());
     store.remember_import(&key.id, &key.digest).await.unwrap();
     assert_eq!(store.imported_as(&[digest("unknown"), key.digest]).await.unwrap(), Some(key.id));
-    assert!(store.forget_import(&key.id).await.unwrap());
+    let actor = Actor::Operator(None);
+    let event = AuditEvent::new(KeyAction::ForgetImport, key.owner.clone(), actor, START);
+    assert!(store.forget_import(&key.id, Some(&event)).await.unwrap());
+    let log = store.audit_log().unwrap();
+    log.record(&event).await.unwrap();
+    for of in [Some((&key.owner, &key.id)), None] {
+        log.history(of, &HistoryQuery::default()).await.unwrap();
+    }
+    let waiting = log.undelivered("here", START, START).await.unwrap();
+    let numbers: Vec<_> = waiting.iter().filter_map(|event| event.number).collect();
+    assert!(numbers.len() >= 2);
+    log.delivered(&numbers).await.unwrap();
+}
+
+/// The first process dies before it has delivered anything, the second one in the middle of it; the third one delivers what
+/// is left once the second one's time is over.
+pub async fn events_outlast_the_processes_that_did_not_deliver_them(
+    stores: &[Arc<dyn KeyAdministration>; 3],
+) {
+    let clock = ManualClock::starting_at(START);
+    let events: Arc<Mutex<Vec<AuditEvent>>> = Arc::default();
+    let assembly = |store: &Arc<dyn KeyAdministration>| {
+        let sink = events.clone();
+        let sink = move |event: &AuditEvent| sink.lock().unwrap().push(event.clone());
+        let keys = ApiKeys::builder(store.clone(), KeyFormat::new("wfk_").unwrap()).bearer();
+        keys.clock(clock.clone()).without_route_table().audit(sink).build().unwrap()
+    };
+    let operator = Authority::operator(owner());
+    let first = assembly(&stores[0]);
+    let id = first.manager().create(&operator, NewKey::new("n")).await.unwrap().key.id;
+    first.manager().disable(&operator, &id).await.unwrap();
+    drop(first);
+    // It has begun, and is gone.
+    let log = stores[1].audit_log().unwrap();
+    assert_eq!(log.undelivered("second", START, START.saturating_add(SECOND)).await.unwrap().len(), 2);
+    let third = assembly(&stores[2]);
+    third.manager().enable(&operator, &id).await.unwrap();
+    third.flush().await.unwrap();
+    assert!(events.lock().unwrap().is_empty(), "another process delivers");
+    clock.advance(SECOND);
+    third.flush().await.unwrap();
+    third.flush().await.unwrap();
+    let events = events.lock().unwrap();
+    let delivered: Vec<_> = events.iter().map(|event| event.action).collect();
+    assert_eq!(delivered, [KeyAction::Create, KeyAction::Disable, KeyAction::Enable]);
+    assert!(events.iter().all(|event| event.key_id == Some(id)));
+}
+
+/// Many change the same keys; events are delivered meanwhile.
+pub async fn the_events_of_a_key_are_delivered_in_the_order_of_its_changes(
+    stores: &[Arc<dyn KeyAdministration>],
+) {
+    let events: Arc<Mutex<Vec<AuditEvent>>> = Arc::default();
+    let sink = events.clone();
+    let keys =
+        ApiKeys::builder(stores[0].clone(), KeyFormat::new("wfk_").unwrap()).bearer().without_route_table();
+    let keys =
+        keys.audit(move |event: &AuditEvent| sink.lock().unwrap().push(event.clone())).build().unwrap();
+    let operator = Authority::operator(owner());
+    let mut changed = Vec::new();
+    for _ in 0..4 {
+        changed.push(keys.manager().create(&operator, NewKey::new("n")).await.unwrap().key.id);
+    }
+    let mut tasks = JoinSet::new();
+    for (number, store) in stores.iter().cycle().take(6).enumerate() {
+        let manager = KeyManager::new(store.clone(), KeyFormat::new("wfk_").unwrap());
+        let (operator, changed) = (operator.clone(), changed.clone());
+        tasks.spawn(async move {
+            for round in 0..10 {
+                for id in &changed {
+                    let limit = KeyChange::new().limit("requests", number as u32 * 100 + round + 1);
+                    // Of many changes at once one may give up.
+                    let _ = manager.update(&operator, id, limit).await;
+                }
+            }
+        });
+    }
+    while !tasks.is_empty() {
+        keys.flush().await.unwrap();
+        while tasks.try_join_next().is_some() {}
+    }
+    keys.flush().await.unwrap();
+    let events = events.lock().unwrap().clone();
+    for id in &changed {
+        let own: Vec<_> = events.iter().filter(|event| event.key_id == Some(*id)).collect();
+        assert!(own.is_sorted_by_key(|event| event.number), "{own:#?}");
+        let version = find(&stores[0], id).await.unwrap().version;
+        assert_eq!(own.len() as u64, version + 1, "one for the creation and one for each change");
+    }
 }
 
 /// All distinct statements that any store in this process has sent so far.

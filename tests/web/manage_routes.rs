@@ -20,7 +20,7 @@ use tower::ServiceExt;
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::ManualClock;
 use tower_api_keys::key::{Digest, KeyId, KeyRecord, Mode, Owner};
-use tower_api_keys::manage::{AuditEvent, CreatedKey, Forbidden, KeyManager, KeyRoutes};
+use tower_api_keys::manage::{AuditEvent, CreatedKey, KeyManager, KeyRoutes};
 use tower_api_keys::rejection::{ApiError, ErrorKind, ProblemDetails, Success};
 use tower_api_keys::route::RouteMatching;
 use tower_api_keys::store::{
@@ -184,8 +184,8 @@ impl KeyStore for Failing {
 
 #[async_trait]
 impl KeyAdministration for Failing {
-    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.up()?.insert(record).await
+    async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.up()?.insert(record, event).await
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -196,12 +196,17 @@ impl KeyAdministration for Failing {
         self.up()?.list(owner, query).await
     }
 
-    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.up()?.replace(record).await
+    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.up()?.replace(record, event).await
     }
 
-    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
-        self.up()?.delete(owner, id).await
+    async fn delete(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        self.up()?.delete(owner, id, event).await
     }
 
     async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
@@ -212,8 +217,8 @@ impl KeyAdministration for Failing {
         self.up()?.imported_as(digests).await
     }
 
-    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
-        self.up()?.forget_import(id).await
+    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+        self.up()?.forget_import(id, event).await
     }
 }
 
@@ -804,7 +809,7 @@ async fn a_key_that_is_revoked_during_its_request_creates_no_key() {
         let others = world.store.len() - usize::from(action != "delete");
         assert_eq!(others, usize::from(action == "nothing"), "{action}: nothing is stored");
         let audited = world.events.lock().unwrap().pop().unwrap();
-        let ended = Err(Forbidden::Ended);
+        let ended = Err("own_key_ended".into());
         assert_eq!(audited.outcome, if action == "nothing" { Ok(()) } else { ended }, "{action}");
     }
 }

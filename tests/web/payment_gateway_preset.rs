@@ -50,7 +50,7 @@ async fn store() -> MemoryStore {
         let mut record = KeyRecord::new(id, owner, Peppers::none().digest(key), START);
         let scopes = ["invoice:*", "system:*", "organization:*", "api_key:*", "portal:*", "transaction:*"];
         record.scopes = ScopeSet::parse_list(scopes).unwrap();
-        store.insert(record).await.unwrap();
+        store.insert(record, None).await.unwrap();
     }
     store
 }
@@ -461,8 +461,8 @@ impl KeyStore for Slow {
 
 #[async_trait]
 impl KeyAdministration for Slow {
-    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.0.insert(record).await
+    async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.0.insert(record, event).await
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -476,14 +476,19 @@ impl KeyAdministration for Slow {
         self.0.list(owner, query).await
     }
 
-    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
-        let replaced = self.0.replace(record).await;
+    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        let replaced = self.0.replace(record, event).await;
         tokio::task::yield_now().await;
         replaced
     }
 
-    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
-        self.0.delete(owner, id).await
+    async fn delete(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        self.0.delete(owner, id, event).await
     }
 
     async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
@@ -494,8 +499,8 @@ impl KeyAdministration for Slow {
         self.0.imported_as(digests).await
     }
 
-    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
-        self.0.forget_import(id).await
+    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+        self.0.forget_import(id, event).await
     }
 }
 
@@ -547,6 +552,7 @@ async fn a_session_manages_keys_within_its_own_scopes() {
     let request = Request::post("/organizations/acme/api-keys").header("authorization", "Bearer ada");
     let response = app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(body(response).await, "[200, 403, 403, 200]");
+    gateway.flush().await.unwrap();
     let events = events.lock().unwrap();
     assert_eq!(events.len(), 4);
     assert!(events.iter().all(|actor| matches!(actor, Actor::Session(_))), "{events:?}");

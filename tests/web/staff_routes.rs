@@ -39,7 +39,8 @@ impl World {
         let sink = events.clone();
         let one = "/staff/{id}";
         let routes = [("GET", "/staff"), ("POST", "/staff"), ("GET", one), ("PATCH", one), ("DELETE", one)];
-        let below = [("POST", "/staff/{id}/revoke"), ("POST", "/staff/{id}/rotate")];
+        let below =
+            [("POST", "/staff/{id}/revoke"), ("POST", "/staff/{id}/rotate"), ("GET", "/staff/{id}/history")];
         let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_").unwrap())
             .bearer()
             .sessions(staff)
@@ -110,9 +111,11 @@ async fn staff_see_and_change_the_keys_of_every_owner_in_one_mode() {
         assert_eq!(status, StatusCode::FORBIDDEN, "the scope for managing keys is needed");
         let (status, _) = world.send("writer", "test", &format!("PATCH {path}"), patch.clone()).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "in the other mode there is no such key");
+        world.keys.flush().await.unwrap();
         world.events.lock().unwrap().clear();
         let (status, key) = world.send("writer", "live", &format!("PATCH {path}"), patch.clone()).await;
         assert_eq!((status, &key["limits"]), (StatusCode::OK, &json!({ "requests": 5000 })), "{key}");
+        world.keys.flush().await.unwrap();
         let event = world.events.lock().unwrap().pop().unwrap();
         assert_eq!(event.actor, Actor::Session(*session.id()));
         assert_eq!(event.owner.tenant.to_string(), key["organization"].as_str().unwrap_or("system"));
@@ -120,6 +123,28 @@ async fn staff_see_and_change_the_keys_of_every_owner_in_one_mode() {
         assert_eq!(status, StatusCode::OK);
         let (_, key) = world.send("reader", "live", &format!("GET {path}"), json!(null)).await;
         assert_eq!(key["status"], "revoked");
+        let history = format!("GET {path}/history?limit=2");
+        let (_, events) = world.send("reader", "live", &history, json!(null)).await;
+        let [revoke, update] = &events["data"].as_array().unwrap()[..] else { panic!("{events}") };
+        assert_eq!((&revoke["action"], &update["changed"]), (&json!("revoke"), &json!(["scopes", "limits"])));
+        assert_eq!(update["actor"], Actor::Session(*session.id()).to_string());
+        let next = events["nextCursor"].as_str().unwrap_or_else(|| panic!("{events}"));
+        let rest = format!("GET {path}/history?limit=1000&cursor={next}");
+        let (_, rest) = world.send("reader", "live", &rest, json!(null)).await;
+        let rest: Vec<_> =
+            rest["data"].as_array().unwrap().iter().map(|event| &event["action"]).cloned().collect();
+        assert_eq!(rest.last(), Some(&json!("create")));
+        for (query, token, mode, status) in [
+            ("?limit=0", "reader", "live", StatusCode::BAD_REQUEST),
+            ("?cursor=x", "reader", "live", StatusCode::BAD_REQUEST),
+            ("?limit=1&limit=2", "reader", "live", StatusCode::BAD_REQUEST),
+            ("", "reader", "test", StatusCode::NOT_FOUND),
+            ("", "nobody", "live", StatusCode::UNAUTHORIZED),
+        ] {
+            let (found, _) =
+                world.send(token, mode, &format!("GET {path}/history{query}"), json!(null)).await;
+            assert_eq!(found, status, "{query} {token} {mode}");
+        }
     }
     for id in ["none", "%2e"] {
         let (status, _) = world.send("writer", "live", &format!("DELETE /staff/{id}"), json!(null)).await;

@@ -1,9 +1,10 @@
-//! The JSON of a key.
+//! The JSON of a key and of its history.
 
 use serde_json::{Value, json};
 
 use crate::key::KeyId;
 use crate::manage::{CreatedKey, KeyView};
+use crate::store::History;
 
 pub(super) fn key(key: &KeyView) -> Value {
     json!(key)
@@ -18,4 +19,8 @@ pub(super) fn created(created: &CreatedKey) -> Value {
 
 pub(super) fn deleted(id: &KeyId) -> Value {
     json!({ "id": id.as_str(), "deleted": true })
+}
+
+pub(super) fn history(page: &History) -> Value {
+    json!(page.events)
 }

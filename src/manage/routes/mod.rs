@@ -36,10 +36,11 @@ use crate::request::RequestView;
 /// | `PATCH /{id}` with what changes of `name`, `scopes`, `expiresAt`, `notBefore`, `limits`, `allowedAddresses`, `metadata` | [updates](KeyManager::update) a key | [`Update`](KeyAction::Update) |
 /// | `POST /{id}/rotate` | gives a key a new secret; 200, with `key` | [`Rotate`](KeyAction::Rotate) |
 /// | `POST /{id}/revoke` | revokes a key, which stays in the list; with `?descendants=true` also [what was made with it](KeyManager::revoke_with_descendants), and returns all that it revoked | [`Revoke`](KeyAction::Revoke) |
+/// | `GET /{id}/history?limit=&cursor=` | what was done to a key, the newest first, 100 [events](crate::manage::AuditEvent) at a time; if the store keeps an [audit log](crate::store::KeyAdministration::audit_log) | [`Read`](KeyAction::Read) |
 /// | `DELETE /{id}` | removes a key for good; returns its identifier and `"deleted":true` | [`Delete`](KeyAction::Delete) |
 ///
 /// With [`for_staff`](Self::for_staff), they serve the keys of all organizations, and make none. With
-/// [`delete_revokes`](Self::delete_revokes), `DELETE` revokes the key, also with `?descendants=true`, and the two routes below `/{id}` do not
+/// [`delete_revokes`](Self::delete_revokes), `DELETE` revokes the key, also with `?descendants=true`, and the routes below `/{id}` do not
 /// exist.
 ///
 /// A key is shown as
@@ -140,6 +141,7 @@ impl<F: ErrorFormat<Body>> KeyRoutes<F> {
         S: Clone + Send + Sync + 'static,
     {
         let Self { manager, errors, delete_revokes, is_for_staff } = self;
+        let keeps_history = manager.store().audit_log().is_some();
         let routes = Arc::new(Routes { manager, errors, is_for_staff });
         let all = match is_for_staff {
             true => only("GET,HEAD").get(list::<F>),
@@ -153,6 +155,9 @@ impl<F: ErrorFormat<Body>> KeyRoutes<F> {
             router = router
                 .route("/{key_id}", one.delete(delete::<F>))
                 .route("/{key_id}/revoke", only("POST").post(revoke::<F>));
+            if keeps_history {
+                router = router.route("/{key_id}/history", only("GET,HEAD").get(history::<F>));
+            }
             if !is_for_staff {
                 router = router.route("/{key_id}/rotate", only("POST").post(rotate::<F>));
             }
@@ -216,7 +221,7 @@ impl<F: ErrorFormat<Body>> Routes<F> {
     ) -> Result<(Authority, KeyId), ManageError> {
         let authority = self.authority(extensions)?;
         let id = parameters.ok().and_then(key_id);
-        self.manager.permit(&authority, action, id)?;
+        self.manager.permit(&authority, action, id).await?;
         let id = id.ok_or(ManageError::NotFound)?;
         if !self.is_for_staff {
             return Ok((authority, id));
@@ -264,7 +269,7 @@ async fn list<F: ErrorFormat<Body>>(State(routes): State<Arc<Routes<F>>>, reques
     let (head, _) = request.into_parts();
     let result = async {
         let authority = routes.authority(&head.extensions)?;
-        routes.manager.permit(&authority, KeyAction::Read, None)?;
+        routes.manager.permit(&authority, KeyAction::Read, None).await?;
         let mut query = query::parse(&head.uri, &routes.manager)?;
         let page = match routes.is_for_staff {
             true => {
@@ -286,7 +291,7 @@ async fn create<F: ErrorFormat<Body>>(State(routes): State<Arc<Routes<F>>>, requ
     let (head, body) = request.into_parts();
     let result = async {
         let authority = routes.authority(&head.extensions)?;
-        routes.manager.permit(&authority, KeyAction::Create, None)?;
+        routes.manager.permit(&authority, KeyAction::Create, None).await?;
         let key = body::new_key(&head.headers, body).await?;
         let created = routes.manager.create(&authority, key).await?;
         Ok(success(StatusCode::CREATED, json::created(&created)))
@@ -305,6 +310,24 @@ async fn read<F: ErrorFormat<Body>>(
         routes.manager.get(&authority, &id).await
     };
     routes.answer_key(&head, result.await)
+}
+
+async fn history<F: ErrorFormat<Body>>(
+    State(routes): State<Arc<Routes<F>>>,
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+) -> Response {
+    let (head, _) = request.into_parts();
+    let result = async {
+        let (authority, id) = routes.begin(&head.extensions, KeyAction::Read, parameters).await?;
+        let page = routes.manager.history(&authority, &id, &query::history(&head.uri)?).await?;
+        Ok(Success {
+            status: StatusCode::OK,
+            data: json::history(&page),
+            next_cursor: page.next.map(|next| next.to_string()),
+        })
+    };
+    routes.answer(&head, result.await)
 }
 
 async fn update<F: ErrorFormat<Body>>(

@@ -1,5 +1,6 @@
-//! The queries of a listing and of a revocation.
+//! The queries of a listing, of a history and of a revocation.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use axum::extract::Query;
@@ -9,7 +10,7 @@ use crate::key::Actor;
 use crate::manage::rules::is_name;
 use crate::manage::{KeyManager, ManageError};
 use crate::rejection::FieldError;
-use crate::store::KeyQuery;
+use crate::store::{HistoryQuery, KeyQuery};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -18,14 +19,7 @@ pub(super) fn parse(uri: &Uri, manager: &KeyManager) -> Result<KeyQuery, ManageE
     let parameters = parameters(uri)?;
     let mut faults = Vec::new();
     let mut query = KeyQuery::default();
-    let mut value = |name: &'static str| {
-        let mut values = parameters.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
-        let value = values.next();
-        if values.next().is_some() {
-            faults.push(FieldError::new(name, "must not come twice"));
-        }
-        value
-    };
+    let mut value = |name| value(&parameters, name, &mut faults);
     let [limit, cursor, creator, status, scope, prefix] =
         ["limit", "cursor", "createdBy", "status", "scope", "namePrefix"].map(&mut value);
     let [older, ending, unused] =
@@ -73,19 +67,52 @@ pub(super) fn parse(uri: &Uri, manager: &KeyManager) -> Result<KeyQuery, ManageE
         }
         prefix => query.name_prefix = prefix.map(str::to_owned),
     }
+    page(limit, cursor, &mut query.limit, &mut query.after, &mut faults);
+    if faults.is_empty() { Ok(query) } else { Err(ManageError::Invalid(faults)) }
+}
+
+pub(super) fn history(uri: &Uri) -> Result<HistoryQuery, ManageError> {
+    let parameters = parameters(uri)?;
+    let (mut faults, mut query) = (Vec::new(), HistoryQuery::default());
+    let [limit, cursor] = ["limit", "cursor"].map(|name| value(&parameters, name, &mut faults));
+    page(limit, cursor, &mut query.limit, &mut query.before, &mut faults);
+    if faults.is_empty() { Ok(query) } else { Err(ManageError::Invalid(faults)) }
+}
+
+/// The one value of a parameter.
+fn value<'p>(
+    parameters: &'p [(String, String)],
+    name: &'static str,
+    faults: &mut Vec<FieldError>,
+) -> Option<&'p str> {
+    let mut values = parameters.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let value = values.next();
+    if values.next().is_some() {
+        faults.push(FieldError::new(name, "must not come twice"));
+    }
+    value
+}
+
+/// How long a page is, and where it starts.
+fn page<C: FromStr>(
+    limit: Option<&str>,
+    cursor: Option<&str>,
+    to_limit: &mut usize,
+    to_cursor: &mut Option<C>,
+    faults: &mut Vec<FieldError>,
+) {
     if let Some(limit) = limit {
         match limit.parse() {
-            Ok(limit @ 1..=KeyQuery::MAX_LIMIT) => query.limit = limit,
+            Ok(limit @ 1..=KeyQuery::MAX_LIMIT) => *to_limit = limit,
             _ => faults.push(FieldError::new("limit", "must be a whole number from 1 to 1000")),
         }
     }
     if let Some(cursor) = cursor {
         match cursor.parse() {
-            Ok(cursor) => query.after = Some(cursor),
+            Ok(cursor) => *to_cursor = Some(cursor),
             Err(_) => faults.push(FieldError::new("cursor", "must be the nextCursor of the page before")),
         }
     }
-    if faults.is_empty() { Ok(query) } else { Err(ManageError::Invalid(faults)) }
 }
 
 /// Whether what was made with the key is revoked as well.

@@ -74,7 +74,7 @@ impl Checks {
         for _ in 0..MAX_ATTEMPTS {
             let mut learned = KeyRecord::clone(&record);
             learned.learn_imported(digest);
-            match self.lookups.store().refresh(learned.clone()).await {
+            match self.lookups.store().refresh(learned.clone(), None).await {
                 Ok(()) => {
                     log::imported_hash_replaced(&learned.id);
                     return Ok(Some(Arc::new(learned)));

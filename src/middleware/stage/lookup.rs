@@ -8,8 +8,9 @@ use crate::address::ClientAddress;
 use crate::clock::{Now, Timestamp};
 use crate::credential::Credential;
 use crate::identity::{Caller, Principal};
-use crate::key::{Digest, ImportedHash, KeyRecord};
+use crate::key::{Actor, Digest, ImportedHash, KeyRecord};
 use crate::log;
+use crate::manage::{AuditEvent, KeyAction};
 use crate::middleware::checks::Checks;
 use crate::middleware::facts::{Facts, Flow, Pending};
 use crate::middleware::presented::{AccompanyingParts, PresentedKey, Verified};
@@ -182,8 +183,10 @@ impl Checks {
     ) -> Arc<KeyRecord> {
         let Verified { record: stored, candidate, is_next, .. } = verified;
         let mut record = KeyRecord::clone(&stored);
+        let mut event = None;
         if let Some(next) = record.extras.next.take_if(|_| is_next) {
             record.put_in_use(*next, now.timestamp());
+            event = Some(activation(&record, now.timestamp()));
         }
         if candidate > 0 {
             let (new, old) = (presented.digests[0], presented.digests[candidate]);
@@ -191,14 +194,25 @@ impl Checks {
             let holders = [Some(&mut record.digest), previous].into_iter().flatten();
             holders.filter(|held| **held == old).for_each(|held| *held = new);
         }
-        match self.lookups.store().refresh(record.clone()).await {
-            Ok(()) => {}
+        match self.lookups.store().refresh(record.clone(), event.as_ref()).await {
+            Ok(()) => {
+                if let Some(event) = event {
+                    event.log();
+                    self.reporter.iter().for_each(|reporter| reporter.report(&event));
+                }
+            }
             // Others have changed the key meanwhile; perhaps to the very same.
             Err(error) if error.kind() == StoreErrorKind::Conflict => {}
             Err(error) => log::key_not_refreshed(&stored.id, &error),
         }
         Arc::new(record)
     }
+}
+
+/// The event of the first use of a next secret, which completes a rotation.
+fn activation(record: &KeyRecord, at: Timestamp) -> AuditEvent {
+    let (owner, actor) = (record.owner.clone(), Actor::Key(record.id));
+    AuditEvent { key_id: Some(record.id), ..AuditEvent::new(KeyAction::Activate, owner, actor, at) }
 }
 
 #[inline]

@@ -22,8 +22,9 @@ pub use self::builder::CachedStoreBuilder;
 use self::confirm::keep_confirming;
 use self::entries::{Entries, Name};
 use self::load::Loads;
+use super::audit::AuditEvent;
 use super::{
-    BackgroundTask, ChangeMark, Changes, FindResult, GuardedStore, Invalidation, InvalidationSink,
+    AuditLog, BackgroundTask, ChangeMark, Changes, FindResult, GuardedStore, Invalidation, InvalidationSink,
     InvalidationSource, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, OwnedKeySelector, Page,
     QuotaChange, QuotaRow, StoreError, StoreErrorKind, background,
 };
@@ -279,8 +280,8 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
         self.0.store.changes(since).await
     }
 
-    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
-        let change = always(self.0.store.refresh(record.clone()));
+    async fn refresh(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        let change = always(self.0.store.refresh(record.clone(), event));
         self.0.change(record.id, Some(&record), change).await.map(|_| ())
     }
 
@@ -300,8 +301,8 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
 
 #[async_trait]
 impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
-    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
-        let change = always(self.0.store.insert(record.clone()));
+    async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        let change = always(self.0.store.insert(record.clone(), event));
         self.0.change(record.id, Some(&record), change).await.map(|_| ())
     }
 
@@ -319,13 +320,22 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
         self.0.store.count(owner).await
     }
 
-    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
-        let change = always(self.0.store.replace(record.clone()));
+    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        let change = always(self.0.store.replace(record.clone(), event));
         self.0.change(record.id, Some(&record), change).await.map(|_| ())
     }
 
-    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
-        self.0.change(*id, None, self.0.store.delete(owner, id)).await
+    async fn delete(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        self.0.change(*id, None, self.0.store.delete(owner, id, event)).await
+    }
+
+    fn audit_log(&self) -> Option<&dyn AuditLog> {
+        self.0.store.audit_log()
     }
 
     fn keeps_quotas(&self) -> bool {
@@ -349,8 +359,8 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
         self.0.store.imported_as(digests).await
     }
 
-    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
-        self.0.store.forget_import(id).await
+    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+        self.0.store.forget_import(id, event).await
     }
 }
 

@@ -17,9 +17,9 @@ pub(super) async fn says_what_has_changed<S: KeyAdministration>(store: &S) {
             "insert" => insert(store, &key).await,
             "replace" => {
                 let stored = get(store, &key.owner, &key.id).await.expect("the key is stored");
-                store.replace(stored).await.expect("a record must replace its own version");
+                store.replace(stored, None).await.expect("a record must replace its own version");
             }
-            _ => assert!(store.delete(&key.owner, &key.id).await.expect("a key must be deletable")),
+            _ => assert!(store.delete(&key.owner, &key.id, None).await.expect("a key must be deletable")),
         }
         let seen = changes(Some(mark)).await.expect("a store must go on saying what has changed");
         let is_listed = seen.keys.as_ref().is_none_or(|keys| keys.contains(&key.id));

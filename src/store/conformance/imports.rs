@@ -22,7 +22,7 @@ pub(super) async fn remembers_imports_of_deleted_keys<S: KeyAdministration>(stor
         assert_eq!(id, Some(key.id), "the first import must be remembered, by each of its digests");
     }
     assert!(
-        store.delete(&key.owner, &key.id).await.expect("a delete must work"),
+        store.delete(&key.owner, &key.id, None).await.expect("a delete must work"),
         "a remembered key can be deleted"
     );
     assert_eq!(
@@ -35,7 +35,7 @@ pub(super) async fn remembers_imports_of_deleted_keys<S: KeyAdministration>(stor
     assert!(list(store, &key.owner, None, 10).await.0.is_empty(), "nor listed");
     remember(&other.id, &other.digest).await;
 
-    let forget = async || store.forget_import(&key.id).await.expect("to forget an import must work");
+    let forget = async || store.forget_import(&key.id, None).await.expect("to forget an import must work");
     assert!(forget().await, "to forget must return whether there was something to forget");
     assert!(!forget().await, "to forget again must return false");
     assert_eq!(imported(&[key.digest, peppered]).await, None, "a forgotten import must not be found");

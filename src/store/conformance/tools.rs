@@ -75,7 +75,7 @@ pub(super) fn peppered(secret: &str, pepper: u32) -> Digest {
 }
 
 pub(super) async fn insert<S: KeyAdministration>(store: &S, record: &KeyRecord) {
-    store.insert(record.clone()).await.expect("an insert of a new key must work");
+    store.insert(record.clone(), None).await.expect("an insert of a new key must work");
 }
 
 pub(super) async fn find<S: KeyAdministration>(store: &S, digest: &Digest) -> Option<KeyRecord> {

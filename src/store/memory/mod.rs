@@ -1,3 +1,4 @@
+mod audit;
 mod listing;
 mod names;
 mod shared_scopes;
@@ -9,19 +10,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use papaya::Guard;
 
+use self::audit::Events;
 use self::listing::Listing;
 use self::names::{ByDigest, ById, Digested, Identified};
 use self::shared_scopes::SharedScopes;
+use super::audit::AuditEvent;
 use super::{
-    Cursor, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, QuotaChange,
-    QuotaRow, StoreError, StoreErrorKind,
+    AuditLog, Cursor, FindResult, History, HistoryQuery, KeyAdministration, KeyQuery, KeySelector, KeyStore,
+    Lookup, Page, QuotaChange, QuotaRow, StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, Owner};
 
 /// Keys in the memory of one process. Clones share their keys, which are lost when the process ends.
 ///
-/// Lookups take no lock, wait for no writer and complete immediately. Writers wait for each other.
+/// Lookups take no lock, wait for no writer and complete immediately. Writers wait for each other. The
+/// [audit log](AuditLog) has the last 10 000 events.
 ///
 /// ```
 /// use tower_api_keys::store::MemoryStore;
@@ -47,6 +51,7 @@ struct Writing {
     listing: Listing,
     scopes: SharedScopes,
     imports: HashMap<Digest, KeyId>,
+    events: Events,
 }
 
 impl MemoryStore {
@@ -153,8 +158,8 @@ impl KeyStore for MemoryStore {
         false
     }
 
-    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.replace(record).await
+    async fn refresh(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.replace(record, event).await
     }
 
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
@@ -173,12 +178,13 @@ impl KeyStore for MemoryStore {
 
 #[async_trait]
 impl KeyAdministration for MemoryStore {
-    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
+    async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
         let mut writing = self.0.lock();
         if self.0.find(KeySelector::Id(&record.id)).is_some() || self.0.digest_is_taken(&record) {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         }
         self.0.store(&mut writing, None, record);
+        writing.events.push(event);
         self.0.free();
         Ok(())
     }
@@ -208,7 +214,7 @@ impl KeyAdministration for MemoryStore {
         Ok(self.0.lock().listing.keys(owner, None).count() as u64)
     }
 
-    async fn replace(&self, mut record: KeyRecord) -> Result<(), StoreError> {
+    async fn replace(&self, mut record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
         let mut writing = self.0.lock();
         let stored = self.0.find(KeySelector::Id(&record.id)).filter(|stored| {
             stored.version == record.version
@@ -222,11 +228,17 @@ impl KeyAdministration for MemoryStore {
         record.last_used_at = stored.last_used_at;
         record.creator.clone_from(&stored.creator);
         self.0.store(&mut writing, Some(&stored), record);
+        writing.events.push(event);
         self.0.free();
         Ok(())
     }
 
-    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
+    async fn delete(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
         let mut writing = self.0.lock();
         let Some(record) = self.0.find(KeySelector::Id(id)).filter(|record| record.owner == *owner) else {
             return Ok(false);
@@ -237,8 +249,13 @@ impl KeyAdministration for MemoryStore {
         }
         self.0.by_id.pin().remove(id);
         writing.listing.remove(&record);
+        writing.events.push(event);
         self.0.free();
         Ok(true)
+    }
+
+    fn audit_log(&self) -> Option<&dyn AuditLog> {
+        Some(self)
     }
 
     fn keeps_quotas(&self) -> bool {
@@ -268,11 +285,43 @@ impl KeyAdministration for MemoryStore {
         Ok(digests.iter().find_map(|digest| writing.imports.get(digest)).copied())
     }
 
-    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
-        let imports = &mut self.0.lock().imports;
-        let before = imports.len();
-        imports.retain(|_, key| key != id);
-        Ok(imports.len() < before)
+    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+        let mut writing = self.0.lock();
+        let before = writing.imports.len();
+        writing.imports.retain(|_, key| key != id);
+        let is_forgotten = writing.imports.len() < before;
+        writing.events.push(event.filter(|_| is_forgotten));
+        Ok(is_forgotten)
+    }
+}
+
+#[async_trait]
+impl AuditLog for MemoryStore {
+    async fn record(&self, event: &AuditEvent) -> Result<(), StoreError> {
+        self.0.lock().events.push(Some(event));
+        Ok(())
+    }
+
+    async fn history(
+        &self,
+        key: Option<(&Owner, &KeyId)>,
+        query: &HistoryQuery,
+    ) -> Result<History, StoreError> {
+        Ok(self.0.lock().events.history(key, query))
+    }
+
+    async fn undelivered(
+        &self,
+        process: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<AuditEvent>, StoreError> {
+        Ok(self.0.lock().events.undelivered(process, now, until))
+    }
+
+    async fn delivered(&self, numbers: &[u64]) -> Result<(), StoreError> {
+        self.0.lock().events.delivered(numbers);
+        Ok(())
     }
 }
 
@@ -288,11 +337,11 @@ mod tests {
         let mut record =
             KeyRecord::new("k1".parse().unwrap(), owner, digest, Timestamp::from_unix_millis(u64::MAX));
         record.version = u64::MAX;
-        store.insert(record.clone()).await.unwrap();
-        store.replace(record.clone()).await.unwrap();
+        store.insert(record.clone(), None).await.unwrap();
+        store.replace(record.clone(), None).await.unwrap();
         let stored = store.get(&record.owner, &record.id).await.unwrap().unwrap();
         assert_eq!(stored.version, 0);
-        store.replace(record).await.unwrap_err();
+        store.replace(record, None).await.unwrap_err();
     }
 
     #[test]

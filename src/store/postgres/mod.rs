@@ -1,3 +1,4 @@
+mod audit;
 mod invalidations;
 
 use std::time::Duration;
@@ -9,16 +10,18 @@ use sqlx::query::{Query, QueryAs};
 use sqlx::{Connection, FromRow, PgConnection, PgPool, Postgres};
 use tokio::time::Instant;
 
+use self::audit::{audit, texts};
+use super::audit::AuditEvent;
 use super::sql::engine::{Engine, Work};
 use super::sql::row::millis;
 use super::sql::{
-    COUNT, FIND_BY_ID, FORGET_IMPORT, GET, Listing, QuotaName, WRITE_QUOTA, bind_key, bind_row, columns,
-    digests, failed, insert_key, owner_columns, pending, to_changed, to_found, to_id, to_next_row,
-    to_quota_row, to_row, update_key,
+    COUNT, FIND_BY_ID, GET, Listing, QuotaName, WRITE_QUOTA, bind_key, bind_row, columns, digests, failed,
+    insert_key, owner_columns, pending, to_changed, to_found, to_id, to_next_row, to_quota_row, to_row,
+    update_key,
 };
 use super::{
-    ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page,
-    QuotaChange, QuotaRow, StoreError, StoreErrorKind,
+    AuditLog, ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup,
+    Page, QuotaChange, QuotaRow, StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, Owner};
@@ -36,7 +39,8 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 ///
 /// A clone is cheap and uses the same pool, which is one of [sqlx](https://docs.rs/sqlx) 0.9.
 ///
-/// - Each lookup is one prepared statement that uses an index, and so is each change of a key; one of a quota is a
+/// - Each lookup is one prepared statement that uses an index, and so is each change of a key with its
+///   [event](crate::manage#audit); one of a quota is a
 ///   transaction. So a process that dies cannot leave a change half done. A completed change is on the server's disk, unless `synchronous_commit` is off there.
 /// - Every method returns within its own [time limit](Self::with_lookup_timeout), whatever the state of the server.
 ///   A change that was [`Unavailable`](StoreErrorKind::Unavailable) may still have been made.
@@ -54,13 +58,22 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 #[doc = include_str!("schema_2.sql")]
 #[doc = include_str!("schema_3.sql")]
 #[doc = include_str!("schema_4.sql")]
+#[doc = include_str!("schema_5.sql")]
 /// ```
 ///
 /// Rows of stored quotas stay when their subject is gone. Those of periods that have ended, with nothing granted, can be
 /// deleted.
 ///
 /// A key can be changed by hand: `UPDATE api_keys SET state = 'revoked' WHERE id = 'k7Jc0qWv'`. Triggers count its version, note
-/// the time of a revocation, and tell the caches of all processes. A system key has `tier = 'system'` and an empty organization.
+/// the time of a revocation, and tell the caches of all processes; the audit has no event of it. A system key has
+/// `tier = 'system'` and an empty organization.
+///
+/// Events stay until you delete them. This deletes those of before 2024, but for what a
+/// [sink](crate::ApiKeysBuilder::audit) has still to get; without a sink, leave the last condition out:
+///
+/// ```sql
+/// DELETE FROM api_key_audit WHERE at < 1704067200000 AND delivered
+/// ```
 ///
 /// Counts the secrets still digested with pepper 1, which can be removed when there are none:
 ///
@@ -89,6 +102,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
 ];
 
 /// How long a migration may take, including the wait for another process.
@@ -104,17 +118,18 @@ const FIND_BY_DIGEST: &str = concat!(
      ORDER BY array_position($1, digest) LIMIT 1)"
 );
 
-/// `$28` is all digests.
+/// `$28` is all digests, `$29` the event.
 const INSERT: &str = concat!(
     "WITH changed AS (",
     insert_key!(),
     " RETURNING id), added AS (\
      INSERT INTO api_key_digests (digest, key_id) SELECT given.digest, changed.id \
-     FROM changed, unnest($28) AS given (digest)) \
-     SELECT FROM changed"
+     FROM changed, unnest($28) AS given (digest)), ",
+    audit!("$29"),
+    " SELECT FROM changed"
 );
 
-/// `$29` is all digests.
+/// `$29` is all digests, `$30` the event.
 const REPLACE: &str = concat!(
     "WITH changed AS (",
     update_key!(),
@@ -122,8 +137,9 @@ const REPLACE: &str = concat!(
      DELETE FROM api_key_digests USING changed WHERE key_id = changed.id AND digest <> ALL ($29)), added AS (\
      INSERT INTO api_key_digests (digest, key_id) SELECT given.digest, changed.id \
      FROM changed, unnest($29) AS given (digest) WHERE NOT EXISTS (\
-     SELECT FROM api_key_digests AS own WHERE own.digest = given.digest AND own.key_id = changed.id)) \
-     SELECT FROM changed"
+     SELECT FROM api_key_digests AS own WHERE own.digest = given.digest AND own.key_id = changed.id)), ",
+    audit!("$30"),
+    " SELECT FROM changed"
 );
 
 const LOCK_QUOTA: &str = "SELECT period, used, highest_limit, granted FROM api_key_quotas WHERE category = $1 AND subject = $2 FOR UPDATE";
@@ -131,7 +147,21 @@ const LOCK_QUOTA: &str = "SELECT period, used, highest_limit, granted FROM api_k
 const ADD_QUOTA: &str = "INSERT INTO api_key_quotas (category, subject, period, used, highest_limit, granted) \
      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
 
-const DELETE: &str = "DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3";
+/// `$4` is the event.
+const DELETE: &str = concat!(
+    "WITH changed AS (\
+     DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3 RETURNING id), ",
+    audit!("$4"),
+    " SELECT FROM changed"
+);
+
+/// `$2` is the event.
+const FORGET_IMPORT: &str = concat!(
+    "WITH forgotten AS (DELETE FROM api_key_imports WHERE key_id = $1 RETURNING key_id), \
+     changed AS (SELECT DISTINCT key_id FROM forgotten), ",
+    audit!("$2"),
+    " SELECT key_id FROM changed"
+);
 
 /// What transactions have changed since the oldest of those that ran at `$1`; one more than [`MAX_CHANGES`].
 const CHANGES: &str = "SELECT api_key_timeline(), pg_snapshot_xmin(pg_current_snapshot())::text::bigint, ARRAY(\
@@ -211,15 +241,19 @@ impl PostgresStore {
     }
 
     /// Stores a new key in a transaction of the application, on a connection to the database of the store: a key that was
-    /// [prepared](crate::manage::KeyManager::prepare). It is stored, and other processes are notified, when the transaction is
-    /// committed.
+    /// [prepared](crate::manage::KeyManager::prepare), with its event. Both are stored, and other processes are notified, when
+    /// the transaction is committed.
     ///
     /// # Errors
     ///
     /// [`Conflict`](StoreErrorKind::Conflict) if the identifier or a digest is already stored; roll back then. Those of every
     /// method, without a time limit.
-    pub async fn insert_in(connection: &mut PgConnection, record: &KeyRecord) -> Result<(), StoreError> {
-        let query = bind_row(once(INSERT), to_row(record)?).bind(digests(record));
+    pub async fn insert_in(
+        connection: &mut PgConnection,
+        record: &KeyRecord,
+        event: Option<&AuditEvent>,
+    ) -> Result<(), StoreError> {
+        let query = bind_row(once(INSERT), to_row(record)?).bind(digests(record)).bind(texts(event));
         query.execute(connection).await.map_err(failed).map(|_| ())
     }
 
@@ -300,10 +334,15 @@ impl PostgresStore {
         sqlx::query_as(sql).persistent(!self.is_pooled)
     }
 
-    async fn replace_within(&self, time: Duration, record: KeyRecord) -> Result<(), StoreError> {
+    async fn replace_within(
+        &self,
+        time: Duration,
+        record: KeyRecord,
+        event: Option<&AuditEvent>,
+    ) -> Result<(), StoreError> {
         let digests = digests(&record);
         let (row, replaced) = to_next_row(record)?;
-        let query = bind_row(self.query(REPLACE), row).bind(replaced).bind(digests);
+        let query = bind_row(self.query(REPLACE), row).bind(replaced).bind(digests).bind(texts(event));
         let done = self.run(time, move |to| Box::pin(query.execute(to))).await?;
         if done.rows_affected() == 0 {
             return Err(StoreError::new(StoreErrorKind::Conflict));
@@ -361,8 +400,8 @@ impl KeyStore for PostgresStore {
         })
     }
 
-    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.replace_within(self.engine.lookup_timeout, record).await
+    async fn refresh(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.replace_within(self.engine.lookup_timeout, record, event).await
     }
 
     async fn changes(&self, since: Option<ChangeMark>) -> Result<Option<Changes>, StoreError> {
@@ -386,8 +425,8 @@ impl KeyStore for PostgresStore {
 
 #[async_trait]
 impl KeyAdministration for PostgresStore {
-    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
-        let query = bind_row(self.query(INSERT), to_row(&record)?).bind(digests(&record));
+    async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        let query = bind_row(self.query(INSERT), to_row(&record)?).bind(digests(&record)).bind(texts(event));
         self.administer(move |to| Box::pin(query.execute(to))).await.map(|_| ())
     }
 
@@ -410,14 +449,23 @@ impl KeyAdministration for PostgresStore {
         Ok(count.0.unsigned_abs())
     }
 
-    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.replace_within(self.engine.administration_timeout, record).await
+    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.replace_within(self.engine.administration_timeout, record, event).await
     }
 
-    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
-        let query = bind_key!(self.query(DELETE), owner, id);
+    async fn delete(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        let query = bind_key!(self.query(DELETE), owner, id).bind(texts(event));
         let done = self.administer(move |to| Box::pin(query.execute(to))).await?;
         Ok(done.rows_affected() > 0)
+    }
+
+    fn audit_log(&self) -> Option<&dyn AuditLog> {
+        Some(self)
     }
 
     fn keeps_quotas(&self) -> bool {
@@ -449,8 +497,8 @@ impl KeyAdministration for PostgresStore {
         to_id(id.map(|(id,)| id))
     }
 
-    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
-        let query = self.query(FORGET_IMPORT).bind(id.to_string());
+    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+        let query = self.query(FORGET_IMPORT).bind(id.to_string()).bind(texts(event));
         let done = self.administer(move |to| Box::pin(query.execute(to))).await?;
         Ok(done.rows_affected() > 0)
     }

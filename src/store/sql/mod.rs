@@ -1,5 +1,6 @@
 //! The shared parts of the SQLite and PostgreSQL stores: a key's row, common statements, errors and time limits.
 
+pub(crate) mod audit;
 pub(crate) mod engine;
 mod error;
 mod quota;
@@ -57,8 +58,6 @@ pub(super) const GET: &str =
     concat!("SELECT ", columns!(), " FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3");
 
 pub(super) const COUNT: &str = "SELECT count(*) FROM api_keys WHERE organization = $1 AND mode = $2";
-
-pub(super) const FORGET_IMPORT: &str = "DELETE FROM api_key_imports WHERE key_id = $1";
 
 /// A page of keys. `$7` to `$9` are organization, mode and creator, for the first condition; `$10` and `$11` are a
 /// [`KeyStatus`](crate::key::KeyStatus) and when; `$12` and `$13` are patterns of a scope and of its wildcard.

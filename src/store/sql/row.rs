@@ -158,6 +158,6 @@ pub(crate) fn millis(timestamp: Timestamp) -> i64 {
     i64::try_from(timestamp.as_unix_millis()).unwrap_or(i64::MAX)
 }
 
-fn timestamp(millis: i64) -> Result<Timestamp, Box<dyn Error + Send + Sync>> {
+pub(crate) fn timestamp(millis: i64) -> Result<Timestamp, Box<dyn Error + Send + Sync>> {
     Ok(Timestamp::from_unix_millis(u64::try_from(millis)?))
 }

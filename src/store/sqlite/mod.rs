@@ -1,3 +1,5 @@
+mod audit;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +12,18 @@ use sqlx::{Connection, Sqlite, SqliteConnection};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::audit::AuditEvent;
+use super::sql::audit::EventRow;
 use super::sql::engine::{Engine, Work};
 use super::sql::row::millis;
 use super::sql::{
-    COUNT, FIND_BY_ID, FORGET_IMPORT, GET, Listing, QuotaName, Row, WRITE_QUOTA, bind_key, bind_row, columns,
-    digests, failed, insert_key, owner_columns, pending, to_changed, to_found, to_id, to_next_row,
-    to_quota_row, to_row, update_key,
+    COUNT, FIND_BY_ID, GET, Listing, QuotaName, Row, WRITE_QUOTA, bind_key, bind_row, columns, digests,
+    failed, insert_key, owner_columns, pending, to_changed, to_found, to_id, to_next_row, to_quota_row,
+    to_row, update_key,
 };
 use super::{
-    ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page,
-    QuotaChange, QuotaRow, StoreError, StoreErrorKind,
+    AuditLog, ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup,
+    Page, QuotaChange, QuotaRow, StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, Owner};
@@ -44,7 +48,7 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 ///
 /// - Lookups wait for no writer, and each is one prepared statement that uses an index. Writers wait for each other,
 ///   in other processes too.
-/// - Each change is one transaction. With [`open`](Self::open) a completed change is on disk, and not even a power
+/// - Each change is one transaction, with its [event](crate::manage#audit). With [`open`](Self::open) a completed change is on disk, and not even a power
 ///   failure undoes a revocation (`synchronous = FULL`).
 /// - Every method returns within its own [time limit](Self::with_lookup_timeout), also when the file is locked or
 ///   the disk full. A change that was [`Unavailable`](StoreErrorKind::Unavailable) for lack of time may still have
@@ -60,13 +64,22 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 #[doc = include_str!("schema_2.sql")]
 #[doc = include_str!("schema_3.sql")]
 #[doc = include_str!("schema_4.sql")]
+#[doc = include_str!("schema_5.sql")]
 /// ```
 ///
 /// Rows of stored quotas stay when their subject is gone. Those of periods that have ended, with nothing granted, can be
 /// deleted.
 ///
 /// A key can be changed by hand: `UPDATE api_keys SET state = 'revoked' WHERE id = 'k7Jc0qWv'`. Triggers count its version, note
-/// the time of a revocation, and tell the caches of all processes. A system key has `tier = 'system'` and an empty organization.
+/// the time of a revocation, and tell the caches of all processes; the audit has no event of it. A system key has
+/// `tier = 'system'` and an empty organization.
+///
+/// Events stay until you delete them. This deletes those of before 2024, but for what a
+/// [sink](crate::ApiKeysBuilder::audit) has still to get; without a sink, leave the last condition out:
+///
+/// ```sql
+/// DELETE FROM api_key_audit WHERE at < 1704067200000 AND delivered
+/// ```
 ///
 /// Counts the secrets still digested with pepper 1, which can be removed when there are none:
 ///
@@ -91,6 +104,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
 ];
 
 /// `$1` is a JSON array of digests.
@@ -129,6 +143,8 @@ const MAX_CHANGES: usize = 1000;
 
 const REMEMBER_IMPORT: &str =
     "INSERT INTO api_key_imports (digest, key_id) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING";
+
+const FORGET_IMPORT: &str = "DELETE FROM api_key_imports WHERE key_id = $1";
 
 /// `$1` is a JSON array of digests.
 const IMPORTED_AS: &str = "SELECT key_id FROM json_each($1) AS given \
@@ -180,7 +196,7 @@ impl SqliteStore {
     }
 
     /// Stores a new key in a transaction of the application, on a connection to the database of the store: a key that was
-    /// [prepared](crate::manage::KeyManager::prepare). It is stored when the transaction is committed.
+    /// [prepared](crate::manage::KeyManager::prepare), with its event. Both are stored when the transaction is committed.
     ///
     /// Start the transaction with `BEGIN IMMEDIATE` if it reads first: otherwise SQLite may refuse to let it write.
     ///
@@ -188,9 +204,13 @@ impl SqliteStore {
     ///
     /// [`Conflict`](StoreErrorKind::Conflict) if the identifier or a digest is already stored; roll back then. Those of every
     /// method, without a time limit.
-    pub async fn insert_in(connection: &mut SqliteConnection, record: &KeyRecord) -> Result<(), StoreError> {
+    pub async fn insert_in(
+        connection: &mut SqliteConnection,
+        record: &KeyRecord,
+        event: Option<&AuditEvent>,
+    ) -> Result<(), StoreError> {
         let (row, digests) = (to_row(record)?, json(digests(record).iter()));
-        insert_row(connection, row, digests).await.map_err(failed)
+        insert_row(connection, row, digests, event.map(EventRow::new)).await.map_err(failed)
     }
 
     /// Limits the time of a lookup, including the wait for a connection; default 1 second.
@@ -233,10 +253,15 @@ impl SqliteStore {
         self.engine.run(deadline, work).await
     }
 
-    async fn replace_within(&self, time: Duration, record: KeyRecord) -> Result<(), StoreError> {
-        let digests = json(digests(&record).iter());
+    async fn replace_within(
+        &self,
+        time: Duration,
+        record: KeyRecord,
+        event: Option<&AuditEvent>,
+    ) -> Result<(), StoreError> {
+        let (digests, event) = (json(digests(&record).iter()), event.map(EventRow::new));
         let (row, replaced) = to_next_row(record)?;
-        if !self.write(time, |to| Box::pin(replace(to, row, replaced, digests))).await? {
+        if !self.write(time, |to| Box::pin(replace(to, row, replaced, digests, event))).await? {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         }
         Ok(())
@@ -286,17 +311,27 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> 
     Ok(version)
 }
 
-async fn insert(connection: &mut SqliteConnection, row: Row, digests: String) -> Result<(), sqlx::Error> {
+async fn insert(
+    connection: &mut SqliteConnection,
+    row: Row,
+    digests: String,
+    event: Option<EventRow>,
+) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin_with(BEGIN).await?;
-    insert_row(&mut transaction, row, digests).await?;
+    insert_row(&mut transaction, row, digests, event).await?;
     transaction.commit().await
 }
 
-async fn insert_row(connection: &mut SqliteConnection, row: Row, digests: String) -> Result<(), sqlx::Error> {
+async fn insert_row(
+    connection: &mut SqliteConnection,
+    row: Row,
+    digests: String,
+    event: Option<EventRow>,
+) -> Result<(), sqlx::Error> {
     let id = row.id.clone();
     bind_row(sqlx::query(INSERT), row).execute(&mut *connection).await?;
-    sqlx::query(ADD_DIGESTS).bind(id).bind(digests).execute(connection).await?;
-    Ok(())
+    sqlx::query(ADD_DIGESTS).bind(id).bind(digests).execute(&mut *connection).await?;
+    audit::record(connection, event).await
 }
 
 /// Returns whether there was such a version to replace.
@@ -305,6 +340,7 @@ async fn replace(
     row: Row,
     replaced: i64,
     digests: String,
+    event: Option<EventRow>,
 ) -> Result<bool, sqlx::Error> {
     let id = row.id.clone();
     let mut transaction = connection.begin_with(BEGIN).await?;
@@ -315,12 +351,18 @@ async fn replace(
     for statement in [DROP_DIGESTS, ADD_DIGESTS] {
         sqlx::query(statement).bind(&id).bind(&digests).execute(&mut *transaction).await?;
     }
+    audit::record(&mut transaction, event).await?;
     transaction.commit().await?;
     Ok(true)
 }
 
 /// Returns whether there was such a key.
-async fn delete(connection: &mut SqliteConnection, owner: Owner, id: KeyId) -> Result<bool, sqlx::Error> {
+async fn delete(
+    connection: &mut SqliteConnection,
+    owner: Owner,
+    id: KeyId,
+    event: Option<EventRow>,
+) -> Result<bool, sqlx::Error> {
     let mut transaction = connection.begin_with(BEGIN).await?;
     let gone = bind_key!(sqlx::query(DELETE), &owner, id).execute(&mut *transaction).await?;
     if gone.rows_affected() == 0 {
@@ -328,6 +370,23 @@ async fn delete(connection: &mut SqliteConnection, owner: Owner, id: KeyId) -> R
     }
     // Not left to the foreign key, which a connection enforces only if configured.
     sqlx::query(DROP_DIGESTS).bind(id.to_string()).bind("[]").execute(&mut *transaction).await?;
+    audit::record(&mut transaction, event).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
+/// Returns whether there was such an import.
+async fn forget_import(
+    connection: &mut SqliteConnection,
+    id: KeyId,
+    event: Option<EventRow>,
+) -> Result<bool, sqlx::Error> {
+    let mut transaction = connection.begin_with(BEGIN).await?;
+    let gone = sqlx::query(FORGET_IMPORT).bind(id.to_string()).execute(&mut *transaction).await?;
+    if gone.rows_affected() == 0 {
+        return Ok(false);
+    }
+    audit::record(&mut transaction, event).await?;
     transaction.commit().await?;
     Ok(true)
 }
@@ -377,8 +436,8 @@ impl KeyStore for SqliteStore {
         )
     }
 
-    async fn refresh(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.replace_within(self.engine.lookup_timeout, record).await
+    async fn refresh(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.replace_within(self.engine.lookup_timeout, record, event).await
     }
 
     async fn changes(&self, since: Option<ChangeMark>) -> Result<Option<Changes>, StoreError> {
@@ -401,9 +460,10 @@ impl KeyStore for SqliteStore {
 
 #[async_trait]
 impl KeyAdministration for SqliteStore {
-    async fn insert(&self, record: KeyRecord) -> Result<(), StoreError> {
+    async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
         let (row, digests) = (to_row(&record)?, json(digests(&record).iter()));
-        self.write(self.engine.administration_timeout, |to| Box::pin(insert(to, row, digests))).await
+        let event = event.map(EventRow::new);
+        self.write(self.engine.administration_timeout, |to| Box::pin(insert(to, row, digests, event))).await
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
@@ -425,13 +485,22 @@ impl KeyAdministration for SqliteStore {
         Ok(count.unsigned_abs())
     }
 
-    async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.replace_within(self.engine.administration_timeout, record).await
+    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.replace_within(self.engine.administration_timeout, record, event).await
     }
 
-    async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
-        let (owner, id) = (owner.clone(), *id);
-        self.write(self.engine.administration_timeout, |to| Box::pin(delete(to, owner, id))).await
+    async fn delete(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        let (owner, id, event) = (owner.clone(), *id, event.map(EventRow::new));
+        self.write(self.engine.administration_timeout, |to| Box::pin(delete(to, owner, id, event))).await
+    }
+
+    fn audit_log(&self) -> Option<&dyn AuditLog> {
+        Some(self)
     }
 
     fn keeps_quotas(&self) -> bool {
@@ -459,9 +528,8 @@ impl KeyAdministration for SqliteStore {
         to_id(self.engine.administer(|to| Box::pin(query.fetch_optional(to))).await?)
     }
 
-    async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
-        let query = sqlx::query(FORGET_IMPORT).bind(id.to_string());
-        let done = self.write(self.engine.administration_timeout, |to| Box::pin(query.execute(to))).await?;
-        Ok(done.rows_affected() > 0)
+    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+        let (id, event) = (*id, event.map(EventRow::new));
+        self.write(self.engine.administration_timeout, |to| Box::pin(forget_import(to, id, event))).await
     }
 }
