@@ -30,6 +30,16 @@ pub(crate) fn key_not_refreshed(key_id: &dyn Display, error: &dyn Error) {
     event!(warn, key_id = %key_id, error = %error, "the key's new digest or new secret was not stored; a later use tries again");
 }
 
+/// `fault` names the key and what is wrong with its record.
+pub(crate) fn key_broken(fault: &dyn Display) {
+    event!(error, code = "record_corrupt", %fault, "the key's record cannot be read: it can be revoked and deleted");
+}
+
+/// The same for those of a listed page.
+pub(crate) fn keys_broken(first: &dyn Display, keys: usize) {
+    event!(error, code = "record_corrupt", fault = %first, keys, "records of listed keys cannot be read: they can be revoked and deleted");
+}
+
 /// For a limit that only tries.
 pub(crate) fn would_reject(category: &str, key_id: Option<&impl Display>) {
     event!(

@@ -134,6 +134,12 @@ impl KeyRecord {
         }
     }
 
+    /// Revokes every secret.
+    pub(crate) fn revoke(&mut self, at: Timestamp) {
+        (self.extras.previous, self.extras.next) = (None, None);
+        self.state = KeyState::Revoked { at };
+    }
+
     /// Makes `secret` the one in use. The old one verifies for its `grace` more, or until the key expires.
     pub(crate) fn put_in_use(&mut self, secret: NextSecret, now: Timestamp) {
         let grace_end = now.saturating_add(secret.grace);

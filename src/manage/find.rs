@@ -13,7 +13,7 @@ impl KeyManager {
     /// [`Store`](ManageError::Store).
     pub async fn find_by_id(&self, id: &KeyId) -> Result<Option<KeyView>, ManageError> {
         let now = self.settings().clock.now().timestamp();
-        let found = self.settings().store.find(KeySelector::Id(id)).await?;
+        let found = self.settings().find(KeySelector::Id(id)).await?;
         Ok(found.map(|record| KeyView::new(&record, now)))
     }
 
@@ -40,7 +40,7 @@ impl KeyManager {
         let settings = self.settings();
         let (text, now) = (text.trim(), settings.clock.now().timestamp());
         let digests = settings.peppers.digests(text);
-        let found = match settings.store.find(KeySelector::Digests(&digests)).await? {
+        let found = match settings.find(KeySelector::Digests(&digests)).await? {
             None => self.find_imported(text, digests[0]).await?,
             found => found,
         };
@@ -52,7 +52,7 @@ impl KeyManager {
         let settings = self.settings();
         let id = settings.parse(text).ok().and_then(|(_, parsed)| parsed.id);
         let (Some(id), Some(hashes)) = (id, &settings.imported_hashes) else { return Ok(None) };
-        let Some(record) = settings.store.find(KeySelector::Id(&id)).await? else { return Ok(None) };
+        let Some(record) = settings.find(KeySelector::Id(&id)).await? else { return Ok(None) };
         let Some(hash) = &record.extras.imported_hash else { return Ok(None) };
         match hashes.verify(hash, text, digest).await {
             Ok(is_right) => Ok(Some(record).filter(|_| is_right)),

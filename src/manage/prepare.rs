@@ -96,7 +96,7 @@ impl PreparedKey {
     pub async fn committed(self) -> Result<CreatedKey, ManageError> {
         let Self { manager, authority, record, secret } = self;
         let attempt = manager.begin(&authority, KeyAction::Create, None)?;
-        let stored = manager.settings().store.get(&record.owner, &record.id).await?;
+        let stored = manager.settings().get(&record.owner, &record.id).await?;
         let stored = stored.filter(|stored| stored.digest == record.digest).ok_or(ManageError::NotFound)?;
         let view = KeyView::new(&stored, attempt.now);
         manager.made(attempt, view, secret).await

@@ -94,6 +94,7 @@
 
 mod administration;
 pub(crate) mod background;
+mod broken;
 #[cfg(feature = "cache")]
 mod cached;
 pub mod conformance;
@@ -120,6 +121,8 @@ use std::sync::Arc;
 
 pub use administration::{Cursor, KeyAdministration, KeyQuery, Page};
 use async_trait::async_trait;
+pub use broken::BrokenKey;
+pub(crate) use broken::{checked_get, checked_page};
 #[cfg(feature = "cache")]
 pub use cached::{CachedStore, CachedStoreBuilder};
 pub use error::{StoreError, StoreErrorKind};
@@ -145,7 +148,8 @@ pub trait KeyStore: Send + Sync + 'static {
     /// The record that `selector` names, in any state, or `None`.
     ///
     /// Return [`Lookup::ready`] if the answer is available, and [`Lookup::pending`] otherwise. An error leads to a
-    /// 503 response: it is never treated as "no such key".
+    /// 503 response: it is never treated as "no such key". A record that can't be read is a [`BrokenKey`], which names
+    /// the key in the log. So is one that `selector` does not name: the crate compares.
     fn find(&self, selector: KeySelector<'_>) -> Lookup;
 
     /// Stores a change that a request made to a found record: the new digest of a key that was verified with a pepper

@@ -52,6 +52,11 @@ use crate::request::RequestView;
 ///  "metadata":{"plan":"pro"}}
 /// ```
 ///
+/// Listings have it among their `data`. The member `broken` beside that, which is left out where there are none, has the identifiers of
+/// keys whose [records can't be read](crate::store::BrokenKey): `{"data":[…],"nextCursor":null,"broken":["x9Kd2LmQ"]}`. To read or
+/// change one gets a 503 with the code `record_corrupt`. It can be revoked, which is then answered with `{"id":"x9Kd2LmQ","revoked":true}`, and
+/// deleted.
+///
 /// 1. A request without a principal is always rejected with 401.
 /// 2. A caller without the scope for the action is rejected with 403, before the body is read. The
 ///    [manager](KeyManager::with_scope_for) sets the scope.
@@ -221,13 +226,21 @@ impl<F: ErrorFormat<Body>> Routes<F> {
         if !self.is_for_staff {
             return Ok((authority, id));
         }
-        let key = self.manager.find_by_id(&id).await?.ok_or(ManageError::NotFound)?;
-        Ok((authority.for_owner(&key.owner), id))
+        let owner = match self.manager.find_by_id(&id).await {
+            Ok(found) => found.ok_or(ManageError::NotFound)?.owner,
+            Err(ManageError::Store(error)) => match error.broken_key() {
+                // One whose owner can't be read either counts as one of the system.
+                Some(broken) => broken.owner.clone().unwrap_or_else(|| authority.owner().clone()),
+                None => return Err(error.into()),
+            },
+            Err(error) => return Err(error),
+        };
+        Ok((authority.for_owner(&owner), id))
     }
 }
 
 fn success(status: StatusCode, data: serde_json::Value) -> Success {
-    Success { status, data, next_cursor: None }
+    Success { status, data, next_cursor: None, broken: Vec::new() }
 }
 
 /// Runs before all routes and methods: rejects requests without a principal, and marks every response as not
@@ -277,6 +290,7 @@ async fn list<F: ErrorFormat<Body>>(State(routes): State<Arc<Routes<F>>>, reques
             status: StatusCode::OK,
             data: page.keys.iter().map(json::key).collect(),
             next_cursor: page.next.map(|cursor| cursor.to_string()),
+            broken: page.broken.iter().filter_map(|key| key.id).collect(),
         })
     };
     routes.answer(&head, result.await)
@@ -370,7 +384,7 @@ async fn revoke<F: ErrorFormat<Body>>(
             return Ok(success(StatusCode::OK, keys.iter().map(json::key).collect()));
         }
         let key = routes.manager.revoke(&authority, &id).await?;
-        Ok(success(StatusCode::OK, json::key(&key)))
+        Ok(success(StatusCode::OK, key.map_or_else(|| json::revoked(&id), |key| json::key(&key))))
     };
     routes.answer(&head, result.await)
 }

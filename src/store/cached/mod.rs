@@ -303,6 +303,10 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
         self.0.change(record.id, Some(&record), change).await.map(|_| ())
     }
 
+    async fn revoke_unread(&self, owner: &Owner, id: &KeyId, at: Timestamp) -> Result<bool, StoreError> {
+        self.0.change(*id, None, self.0.store.revoke_unread(owner, id, at)).await
+    }
+
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
         self.0.change(*id, None, self.0.store.delete(owner, id)).await
     }

@@ -197,7 +197,7 @@ impl KeyAdministration for MemoryStore {
         let more = keys.len() > limit;
         keys.truncate(limit);
         let next = keys.last().filter(|_| more).map(|record| Cursor::behind(record));
-        Ok(Page { keys, next })
+        Ok(Page { keys, broken: Vec::new(), next })
     }
 
     async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {

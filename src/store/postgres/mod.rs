@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use super::sql::engine::Engine;
 use super::sql::row::millis;
 use super::sql::{
-    COUNT, FIND_BY_ID, FORGET_IMPORT, GET, Listing, QuotaName, WRITE_QUOTA, bind_key, bind_row, columns,
-    digests, failed, insert_key, owner_columns, pending, to_found, to_id, to_next_row, to_quota_row, to_row,
-    update_key,
+    COUNT, DROP_OTHER_DIGESTS, FIND_BY_ID, FORGET_IMPORT, GET, KeyRow, Listing, QuotaName, REVOKE_UNREAD,
+    WRITE_QUOTA, bind_key, bind_row, columns, digests, failed, insert_key, owner_columns, pending, to_found,
+    to_id, to_next_row, to_quota_row, to_row, update_key,
 };
 use super::{
     FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, QuotaChange, QuotaRow,
@@ -117,6 +117,10 @@ const LOCK_QUOTA: &str = "SELECT period, used, highest_limit, granted FROM api_k
 
 const ADD_QUOTA: &str = "INSERT INTO api_key_quotas (category, subject, period, used, highest_limit, granted) \
      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+
+const LOCK_KEY: &str = concat!("SELECT ", columns!(), " FROM api_keys WHERE id = $1 FOR UPDATE");
+
+const NOTIFY: &str = "SELECT pg_notify('tower_api_keys', $1)";
 
 const DELETE: &str = "WITH changed AS (\
      DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3 RETURNING id) \
@@ -249,10 +253,10 @@ async fn migrate(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
 impl KeyStore for PostgresStore {
     fn find(&self, selector: KeySelector<'_>) -> Lookup {
         let query = match selector {
-            KeySelector::Id(id) => sqlx::query_as(FIND_BY_ID).bind(id.to_string()),
+            KeySelector::Id(id) => sqlx::query(FIND_BY_ID).bind(id.to_string()),
             KeySelector::Digests(digests) => {
                 let digests: Vec<_> = digests.iter().map(ToString::to_string).collect();
-                sqlx::query_as(FIND_BY_DIGEST).bind(digests)
+                sqlx::query(FIND_BY_DIGEST).bind(digests)
             }
         };
         let engine = self.0.clone();
@@ -281,15 +285,21 @@ impl KeyAdministration for PostgresStore {
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
-        let query = bind_key!(sqlx::query_as(GET), owner, id);
+        let query = bind_key!(sqlx::query(GET), owner, id);
         to_found(self.0.administer(|to| Box::pin(query.fetch_optional(to))).await?)
     }
 
     async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
         let listing = Listing::new(owner, query);
-        let query = listing.query();
-        let rows = self.0.administer(|to| Box::pin(query.fetch_all(to))).await?;
-        listing.page(rows)
+        let mut count = listing.rows();
+        loop {
+            let query = listing.query(count);
+            let rows = self.0.administer(|to| Box::pin(query.fetch_all(to))).await?;
+            match listing.page(&rows, count) {
+                Ok(page) => return Ok(page),
+                Err(more) => count = more,
+            }
+        }
     }
 
     async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
@@ -301,6 +311,11 @@ impl KeyAdministration for PostgresStore {
 
     async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
         self.replace_within(self.0.administration_timeout, record).await
+    }
+
+    async fn revoke_unread(&self, owner: &Owner, id: &KeyId, at: Timestamp) -> Result<bool, StoreError> {
+        let (owner, id) = (owner.clone(), *id);
+        self.0.administer(|to| Box::pin(revoke_unread(to, owner, id, at))).await
     }
 
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
@@ -340,6 +355,29 @@ impl KeyAdministration for PostgresStore {
         let done = self.0.administer(|to| Box::pin(query.execute(to))).await?;
         Ok(done.rows_affected() > 0)
     }
+}
+
+/// Returns whether there was such a key to revoke.
+async fn revoke_unread(
+    connection: &mut PgConnection,
+    owner: Owner,
+    id: KeyId,
+    at: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    let stored = sqlx::query(LOCK_KEY).bind(id.to_string()).fetch_optional(&mut *transaction).await?;
+    if stored.is_none_or(|row| row.owner().is_some_and(|stored| stored != owner)) {
+        return Ok(false);
+    }
+    let revoke = bind_key!(sqlx::query(REVOKE_UNREAD), &owner, id).bind(millis(at));
+    if revoke.execute(&mut *transaction).await?.rows_affected() == 0 {
+        return Ok(false);
+    }
+    for statement in [DROP_OTHER_DIGESTS, NOTIFY] {
+        sqlx::query(statement).bind(id.to_string()).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(true)
 }
 
 async fn change_quota(

@@ -13,9 +13,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::sql::engine::{Engine, Work};
 use super::sql::row::millis;
 use super::sql::{
-    COUNT, FIND_BY_ID, FORGET_IMPORT, GET, Listing, QuotaName, Row, WRITE_QUOTA, bind_key, bind_row, columns,
-    digests, failed, insert_key, owner_columns, pending, to_found, to_id, to_next_row, to_quota_row, to_row,
-    update_key,
+    COUNT, DROP_OTHER_DIGESTS, FIND_BY_ID, FORGET_IMPORT, GET, KeyRow, Listing, QuotaName, REVOKE_UNREAD,
+    Row, WRITE_QUOTA, bind_key, bind_row, columns, digests, failed, insert_key, owner_columns, pending,
+    to_found, to_id, to_next_row, to_quota_row, to_row, update_key,
 };
 use super::{
     FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, QuotaChange, QuotaRow,
@@ -304,6 +304,27 @@ async fn replace(
     Ok(true)
 }
 
+/// Returns whether there was such a key to revoke.
+async fn revoke_unread(
+    connection: &mut SqliteConnection,
+    owner: Owner,
+    id: KeyId,
+    at: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    let mut transaction = connection.begin_with(BEGIN).await?;
+    let stored = sqlx::query(FIND_BY_ID).bind(id.to_string()).fetch_optional(&mut *transaction).await?;
+    if stored.is_none_or(|row| row.owner().is_some_and(|stored| stored != owner)) {
+        return Ok(false);
+    }
+    let revoke = bind_key!(sqlx::query(REVOKE_UNREAD), &owner, id).bind(millis(at));
+    if revoke.execute(&mut *transaction).await?.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query(DROP_OTHER_DIGESTS).bind(id.to_string()).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
 /// Returns whether there was such a key.
 async fn delete(connection: &mut SqliteConnection, owner: Owner, id: KeyId) -> Result<bool, sqlx::Error> {
     let mut transaction = connection.begin_with(BEGIN).await?;
@@ -340,8 +361,8 @@ fn json(texts: impl Iterator<Item: std::fmt::Display>) -> String {
 impl KeyStore for SqliteStore {
     fn find(&self, selector: KeySelector<'_>) -> Lookup {
         let query = match selector {
-            KeySelector::Id(id) => sqlx::query_as(FIND_BY_ID).bind(id.to_string()),
-            KeySelector::Digests(digests) => sqlx::query_as(FIND_BY_DIGEST).bind(json(digests.iter())),
+            KeySelector::Id(id) => sqlx::query(FIND_BY_ID).bind(id.to_string()),
+            KeySelector::Digests(digests) => sqlx::query(FIND_BY_DIGEST).bind(json(digests.iter())),
         };
         let engine = self.engine.clone();
         Lookup::pending(
@@ -368,15 +389,21 @@ impl KeyAdministration for SqliteStore {
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
-        let query = bind_key!(sqlx::query_as(GET), owner, id);
+        let query = bind_key!(sqlx::query(GET), owner, id);
         to_found(self.engine.administer(|to| Box::pin(query.fetch_optional(to))).await?)
     }
 
     async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
         let listing = Listing::new(owner, query);
-        let query = listing.query();
-        let rows = self.engine.administer(|to| Box::pin(query.fetch_all(to))).await?;
-        listing.page(rows)
+        let mut count = listing.rows();
+        loop {
+            let query = listing.query(count);
+            let rows = self.engine.administer(|to| Box::pin(query.fetch_all(to))).await?;
+            match listing.page(&rows, count) {
+                Ok(page) => return Ok(page),
+                Err(more) => count = more,
+            }
+        }
     }
 
     async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
@@ -388,6 +415,12 @@ impl KeyAdministration for SqliteStore {
 
     async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
         self.replace_within(self.engine.administration_timeout, record).await
+    }
+
+    async fn revoke_unread(&self, owner: &Owner, id: &KeyId, at: Timestamp) -> Result<bool, StoreError> {
+        let (owner, id) = (owner.clone(), *id);
+        let time = self.engine.administration_timeout;
+        self.write(time, |to| Box::pin(revoke_unread(to, owner, id, at))).await
     }
 
     async fn delete(&self, owner: &Owner, id: &KeyId) -> Result<bool, StoreError> {
