@@ -30,6 +30,25 @@ pub(crate) fn key_not_refreshed(key_id: &dyn Display, error: &dyn Error) {
     event!(warn, key_id = %key_id, error = %error, "the key's new digest or new secret was not stored; a later use tries again");
 }
 
+/// `None` is for keys without a pepper.
+pub(crate) fn pepper_missing(pepper: Option<u32>, keys: u64) {
+    match pepper {
+        Some(pepper) => event!(
+            error,
+            code = "pepper_missing",
+            pepper,
+            keys,
+            "keys were digested with a pepper that is not configured: they do not authenticate"
+        ),
+        None => event!(
+            error,
+            code = "pepper_missing",
+            keys,
+            "keys were digested without a pepper, which is not accepted: they do not authenticate"
+        ),
+    }
+}
+
 /// `fault` names the key and what is wrong with its record.
 pub(crate) fn key_broken(fault: &dyn Display) {
     event!(error, code = "record_corrupt", %fault, "the key's record cannot be read: it can be revoked and deleted");

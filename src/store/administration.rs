@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -55,6 +56,29 @@ pub trait KeyAdministration: KeyStore {
             match page.next {
                 Some(next) => query.after = Some(next),
                 None => return Ok(count),
+            }
+        }
+    }
+
+    /// How many keys need each pepper, by its identifier; `None` is for digests without one. A key is counted for each pepper
+    /// that a secret of it was digested with, the one in use, the next one, and the previous one if its grace ends after `at`;
+    /// not if the key is revoked. What was [imported as a hash](crate::manage::KeyManager::import_hash), and not used since, has
+    /// no digest. By default the keys are listed; those that can't be read are not counted.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot answer.
+    async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
+        let mut query = KeyQuery { limit: KeyQuery::MAX_LIMIT, ..KeyQuery::default() };
+        let mut counts = BTreeMap::new();
+        loop {
+            let page = self.list(None, &query).await?;
+            for pepper in page.keys.iter().flat_map(|record| record.peppers_needed(at)) {
+                *counts.entry(pepper).or_default() += 1;
+            }
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(counts),
             }
         }
     }
@@ -157,6 +181,10 @@ impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
 
     async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
         (**self).count(owner).await
+    }
+
+    async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
+        (**self).peppers_in_use(at).await
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {

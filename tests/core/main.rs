@@ -1,5 +1,7 @@
 //! The assembly, its parts and the stores without a server, through the public API. Needs no feature.
 
+#[path = "../support/damage.rs"]
+mod damage;
 #[path = "../support/faults.rs"]
 mod faults;
 #[path = "../support/mod.rs"]
@@ -9,6 +11,7 @@ mod addresses;
 mod assembly;
 mod authenticate;
 mod authorize;
+mod broken_records;
 mod browser_keys;
 #[cfg(feature = "cache")]
 mod cached_store;

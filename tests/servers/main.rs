@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "some tests have figures for who asks for them")]
 
+#[path = "../support/damage.rs"]
+mod damage;
 #[path = "../support/faults.rs"]
 mod faults;
 #[path = "../support/postgres.rs"]

@@ -10,6 +10,7 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 }
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -296,6 +297,10 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
 
     async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
         self.0.store.count(owner).await
+    }
+
+    async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
+        self.0.store.peppers_in_use(at).await
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@ mod listing;
 mod names;
 mod shared_scopes;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -202,6 +202,14 @@ impl KeyAdministration for MemoryStore {
 
     async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
         Ok(self.0.lock().listing.keys(owner, None).count() as u64)
+    }
+
+    async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
+        let mut counts = BTreeMap::new();
+        for pepper in self.0.lock().listing.all().flat_map(|record| record.peppers_needed(at)) {
+            *counts.entry(pepper).or_default() += 1;
+        }
+        Ok(counts)
     }
 
     async fn replace(&self, mut record: KeyRecord) -> Result<(), StoreError> {

@@ -1,5 +1,6 @@
 mod invalidations;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,9 +12,9 @@ use tokio::time::Instant;
 use super::sql::engine::Engine;
 use super::sql::row::millis;
 use super::sql::{
-    COUNT, DROP_OTHER_DIGESTS, FIND_BY_ID, FORGET_IMPORT, GET, KeyRow, Listing, QuotaName, REVOKE_UNREAD,
-    WRITE_QUOTA, bind_key, bind_row, columns, digests, failed, insert_key, owner_columns, pending, to_found,
-    to_id, to_next_row, to_quota_row, to_row, update_key,
+    COUNT, COUNT_PEPPERS, DROP_OTHER_DIGESTS, FIND_BY_ID, FORGET_IMPORT, GET, KeyRow, Listing, QuotaName,
+    REVOKE_UNREAD, WRITE_QUOTA, bind_key, bind_row, columns, digests, failed, insert_key, owner_columns,
+    pending, to_found, to_id, to_next_row, to_peppers, to_quota_row, to_row, update_key,
 };
 use super::{
     FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, QuotaChange, QuotaRow,
@@ -60,12 +61,6 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 ///
 /// If you change a key by hand, increment its version (`version = version + 1`). Otherwise a process that has read the
 /// key before may write it back unchanged, for instance to move it to a new pepper.
-///
-/// Counts the secrets still digested with pepper 1, which can be removed when there are none:
-///
-/// ```sql
-/// SELECT count(*) FROM api_key_digests WHERE digest LIKE 'hmac-sha256:1:%'
-/// ```
 ///
 /// Counts the keys that were [imported as hashes](crate::manage::KeyManager::import_hash) and not used since:
 ///
@@ -307,6 +302,11 @@ impl KeyAdministration for PostgresStore {
         let query = sqlx::query_scalar::<_, i64>(COUNT).bind(organization).bind(mode);
         let count = self.0.administer(|to| Box::pin(query.fetch_one(to))).await?;
         Ok(count.unsigned_abs())
+    }
+
+    async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
+        let query = sqlx::query_as(COUNT_PEPPERS).bind(millis(at));
+        Ok(to_peppers(self.0.administer(|to| Box::pin(query.fetch_all(to))).await?))
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {

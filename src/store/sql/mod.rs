@@ -6,6 +6,7 @@ mod quota;
 pub(crate) mod row;
 mod schema;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) use error::{corrupt, failed};
@@ -18,7 +19,7 @@ use sqlx::{ColumnIndex, Database, Decode, Encode, FromRow, Type};
 use super::{BrokenKey, Cursor, FindResult, KeyQuery, Page, StoreError, StoreErrorKind};
 use crate::InvalidValue;
 use crate::clock::Timestamp;
-use crate::key::{KeyId, KeyRecord, Owner};
+use crate::key::{Digest, KeyId, KeyRecord, Owner};
 
 /// The columns of a [`Row`], from `$1` to `$26`.
 macro_rules! columns {
@@ -69,6 +70,14 @@ pub(super) const REVOKE_UNREAD: &str = "UPDATE api_keys SET organization = $2, m
 pub(super) const DROP_OTHER_DIGESTS: &str = "DELETE FROM api_key_digests WHERE key_id = $1 AND digest NOT IN (\
      SELECT digest FROM api_keys WHERE id = $1)";
 
+/// Keys by the beginning of their digests, up to the hexadecimal digits, which [`to_peppers`] reads. `$1` is when.
+pub(super) const COUNT_PEPPERS: &str = "SELECT method, count(*) FROM (\
+     SELECT id, imported_hash, rtrim(digest, '0123456789abcdef') AS method FROM api_keys WHERE state <> 'revoked' UNION \
+     SELECT id, imported_hash, rtrim(previous_digest, '0123456789abcdef') FROM api_keys WHERE state <> 'revoked' \
+     AND previous_valid_until > $1 UNION \
+     SELECT id, imported_hash, rtrim(next_digest, '0123456789abcdef') FROM api_keys WHERE state <> 'revoked' \
+     AND next_digest IS NOT NULL) AS held WHERE imported_hash IS NULL OR method <> 'sha256:' GROUP BY method";
+
 pub(super) const FORGET_IMPORT: &str = "DELETE FROM api_key_imports WHERE key_id = $1";
 
 /// A page of keys. `$7` to `$9` are organization, mode and creator, for the first condition; `$10` and `$11` are a
@@ -117,6 +126,13 @@ pub(super) fn to_found<R: KeyRow>(row: Option<R>) -> FindResult {
 
 pub(super) fn to_id(text: Option<String>) -> Result<Option<KeyId>, StoreError> {
     text.map(|text| text.parse()).transpose().map_err(|error: InvalidValue| corrupt(error))
+}
+
+/// Damaged digests are of no pepper.
+pub(super) fn to_peppers(rows: Vec<(String, i64)>) -> BTreeMap<Option<u32>, u64> {
+    let pepper =
+        |method: &str| format!("{method}{:064}", 0).parse().ok().map(|digest: Digest| digest.pepper_id());
+    rows.iter().filter_map(|(method, keys)| Some((pepper(method)?, keys.unsigned_abs()))).collect()
 }
 
 /// The texts of a record's digests, without duplicates.
