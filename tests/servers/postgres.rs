@@ -21,7 +21,7 @@ use tower_api_keys::{ApiKeys, KeyFormat};
 
 use crate::damage::{self, Log};
 use crate::postgres_server::Server;
-use crate::stores::{self, find, full_record, owner, record, revoked};
+use crate::stores::{self, find, owner, record, revoked};
 use crate::support::{self, KEY, UNKNOWN_KEY, X_API_KEY, assembly, in_own_process, request, whoami};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -230,7 +230,7 @@ async fn statements_are_constant_and_each_uses_an_index() {
         |rows: &[sqlx::postgres::PgRow]| rows.iter().map(|row| row.get("statement")).collect::<Vec<String>>();
     stores::use_everything(&store, 1).await;
     let statements = prepared().await;
-    assert_eq!(statements.len(), 11, "{:#?}", texts(&statements));
+    assert_eq!(statements.len(), 15, "{:#?}", texts(&statements));
     for number in 2..5 {
         stores::use_everything(&store, number).await;
     }
