@@ -30,6 +30,16 @@ pub(crate) fn key_not_refreshed(key_id: &dyn Display, error: &dyn Error) {
     event!(warn, key_id = %key_id, error = %error, "the key's new digest or new secret was not stored; a later use tries again");
 }
 
+#[cfg(feature = "sqlite")]
+pub(crate) fn database_file_lost(fault: &str) {
+    event!(error, code = "database_file_lost", fault, "no key can be looked up");
+}
+
+#[cfg(feature = "sqlite")]
+pub(crate) fn database_not_written(error: &dyn Error) {
+    event!(error, code = "database_not_written", error = %error, source = error.source(), "the database file can't be written: keys are looked up, and not changed");
+}
+
 /// `None` is for keys without a pepper.
 pub(crate) fn pepper_missing(pepper: Option<u32>, keys: u64) {
     match pepper {

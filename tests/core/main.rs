@@ -34,6 +34,8 @@ mod sessions;
 mod several_schemes;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqlite")]
+mod sqlite_file;
 mod stored_quotas;
 mod streams;
 mod usage;

@@ -1,4 +1,7 @@
+mod file;
+
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +14,7 @@ use sqlx::{Connection, Sqlite, SqliteConnection};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use self::file::DatabaseFile;
 use super::sql::engine::{Engine, Work};
 use super::sql::row::millis;
 use super::sql::{
@@ -51,6 +55,13 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 ///   the disk full. A change that was [`Unavailable`](StoreErrorKind::Unavailable) for lack of time may still have
 ///   been made.
 ///
+/// - If the file is deleted, moved or replaced while it is open, every method is
+///   [`Unavailable`](StoreErrorKind::Unavailable) within a second, and the log says so once a second, until the file is back or the
+///   application opens the store anew: a restored copy may have keys that were revoked since, so it is not opened unasked.
+///   To exchange the file, stop the processes that have it open, and remove its `-wal` and `-shm`, which SQLite would apply to the new one.
+/// - While nothing can be written (a full disk, a read-only file system), lookups go on, and the log says so once a second
+///   for changes that fail.
+///
 /// # Schema
 ///
 /// [`open`](Self::open) and [`migrate`](Self::migrate) create the tables. To create them with another tool, use
@@ -77,8 +88,15 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 pub struct SqliteStore {
     engine: Engine<Sqlite>,
     /// SQLite has one writer at a time. Waiting for this lock leaves the connections to lookups.
-    writer: Arc<Mutex<()>>,
+    writer: Arc<Mutex<Writer>>,
+    /// `None` for a database in memory.
+    file: Option<Arc<DatabaseFile>>,
 }
+
+/// A connection that is never used after it was opened. With the last connection SQLite removes the index of the WAL, and
+/// where nothing can be written no connection could be opened any more: then lookups would fail as well.
+#[derive(Debug, Default)]
+struct Writer(Option<SqliteConnection>);
 
 const MIGRATIONS: &[&str] =
     &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
@@ -142,9 +160,20 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().min_connections(1).max_connections(8).connect_lazy_with(options);
+        let file = DatabaseFile::at(options.get_filename()).map(Arc::new);
+        let opened = file.clone();
+        let pool = SqlitePoolOptions::new()
+            .min_connections(1)
+            .max_connections(8)
+            .after_connect(move |_, _| {
+                opened.iter().for_each(|file| file.was_opened_again());
+                Box::pin(ready(Ok(())))
+            })
+            .connect_lazy_with(options.clone());
         switch_to_wal(&pool).await.map_err(failed)?;
-        let store = Self::new(pool);
+        // A file that was deleted is not replaced by an empty one.
+        pool.set_connect_options(options.create_if_missing(false));
+        let store = Self { file, ..Self::new(pool) };
         store.migrate().await?;
         Ok(store)
     }
@@ -156,7 +185,8 @@ impl SqliteStore {
     /// `synchronous = FULL` and a busy timeout of 5 seconds. It also retries when several processes switch the same
     /// new file to WAL, as SQLite then fails immediately, whatever the timeout.
     pub fn new(pool: SqlitePool) -> Self {
-        Self { engine: Engine::new(pool), writer: Arc::default() }
+        let file = DatabaseFile::at(pool.connect_options().get_filename()).map(Arc::new);
+        Self { engine: Engine::new(pool), writer: Arc::default(), file }
     }
 
     /// Stores a new key in a transaction of the application, on a connection to the database of the store: a key that was
@@ -209,8 +239,44 @@ impl SqliteStore {
     ) -> Result<T, StoreError> {
         let deadline = Instant::now() + time;
         // An `Err` is reported by the engine: it has no time left then either.
-        let _only = timeout_at(deadline, self.writer.lock()).await;
-        self.engine.run(deadline, work).await
+        let mut only = timeout_at(deadline, self.writer.lock()).await;
+        let written = self.run(deadline, work).await;
+        match (&written, &self.file, &mut only) {
+            (Ok(_), Some(_), Ok(writer)) => writer.stay_open(&self.engine.pool, deadline).await,
+            (Err(error), Some(file), _) if is_not_writable(error) => file.was_not_written(error),
+            _ => {}
+        }
+        written
+    }
+
+    async fn look_up<T>(
+        &self,
+        work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T>,
+    ) -> Result<T, StoreError> {
+        self.run(Instant::now() + self.engine.lookup_timeout, work).await
+    }
+
+    async fn administer<T>(
+        &self,
+        work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T>,
+    ) -> Result<T, StoreError> {
+        self.run(Instant::now() + self.engine.administration_timeout, work).await
+    }
+
+    /// Runs `work` if the file is still the one that is open.
+    async fn run<T>(
+        &self,
+        deadline: Instant,
+        work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T>,
+    ) -> Result<T, StoreError> {
+        let Some(file) = &self.file else { return self.engine.run(deadline, work).await };
+        file.check(deadline).await?;
+        let done = self.engine.run(deadline, work).await;
+        if done.is_ok() {
+            file.is_open();
+        }
+        file.check(deadline).await?;
+        done
     }
 
     async fn replace_within(&self, time: Duration, record: KeyRecord) -> Result<(), StoreError> {
@@ -221,6 +287,30 @@ impl SqliteStore {
         }
         Ok(())
     }
+}
+
+impl Writer {
+    async fn stay_open(&mut self, pool: &SqlitePool, deadline: Instant) {
+        if self.0.is_some() {
+            return;
+        }
+        let connect = async {
+            let mut connection = SqliteConnection::connect_with(&pool.connect_options()).await?;
+            // The first read opens the WAL.
+            sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&mut connection).await?;
+            Ok::<_, sqlx::Error>(connection)
+        };
+        if let Ok(Ok(connection)) = timeout_at(deadline, connect).await {
+            self.0 = Some(connection);
+        }
+    }
+}
+
+/// Whether the file system, not another writer, keeps SQLite from writing: READONLY, IOERR, FULL, CANTOPEN.
+fn is_not_writable(error: &StoreError) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<sqlx::Error>());
+    let code = source.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| matches!(code & 0xff, 8 | 10 | 13 | 14))
 }
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -359,9 +449,9 @@ impl KeyStore for SqliteStore {
             KeySelector::Id(id) => sqlx::query(FIND_BY_ID).bind(id.to_string()),
             KeySelector::Digests(digests) => sqlx::query(FIND_BY_DIGEST).bind(json(digests.iter())),
         };
-        let engine = self.engine.clone();
+        let store = self.clone();
         Lookup::pending(
-            async move { to_found(engine.look_up(|to| Box::pin(query.fetch_optional(to))).await?) },
+            async move { to_found(store.look_up(|to| Box::pin(query.fetch_optional(to))).await?) },
         )
     }
 
@@ -385,7 +475,7 @@ impl KeyAdministration for SqliteStore {
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
         let query = bind_key!(sqlx::query(GET), owner, id);
-        to_found(self.engine.administer(|to| Box::pin(query.fetch_optional(to))).await?)
+        to_found(self.administer(|to| Box::pin(query.fetch_optional(to))).await?)
     }
 
     async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
@@ -393,7 +483,7 @@ impl KeyAdministration for SqliteStore {
         let mut count = listing.rows();
         loop {
             let query = listing.query(count);
-            let rows = self.engine.administer(|to| Box::pin(query.fetch_all(to))).await?;
+            let rows = self.administer(|to| Box::pin(query.fetch_all(to))).await?;
             match listing.page(&rows, count) {
                 Ok(page) => return Ok(page),
                 Err(more) => count = more,
@@ -404,13 +494,13 @@ impl KeyAdministration for SqliteStore {
     async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
         let (organization, mode) = owner_columns(owner);
         let query = sqlx::query_scalar::<_, i64>(COUNT).bind(organization).bind(mode);
-        let count = self.engine.administer(|to| Box::pin(query.fetch_one(to))).await?;
+        let count = self.administer(|to| Box::pin(query.fetch_one(to))).await?;
         Ok(count.unsigned_abs())
     }
 
     async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
         let query = sqlx::query_as(COUNT_PEPPERS).bind(millis(at));
-        Ok(to_peppers(self.engine.administer(|to| Box::pin(query.fetch_all(to))).await?))
+        Ok(to_peppers(self.administer(|to| Box::pin(query.fetch_all(to))).await?))
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), StoreError> {
@@ -450,7 +540,7 @@ impl KeyAdministration for SqliteStore {
 
     async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
         let query = sqlx::query_scalar(IMPORTED_AS).bind(json(digests.iter()));
-        to_id(self.engine.administer(|to| Box::pin(query.fetch_optional(to))).await?)
+        to_id(self.administer(|to| Box::pin(query.fetch_optional(to))).await?)
     }
 
     async fn forget_import(&self, id: &KeyId) -> Result<bool, StoreError> {
