@@ -2,7 +2,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 
-use super::{ApiError, ErrorFormat, ErrorKind, Reason, Rejection};
+use super::{ApiError, Check, ErrorFormat, ErrorKind, Reason, Rejection};
 use crate::number::{number, whole_seconds};
 use crate::request::RequestView;
 
@@ -31,7 +31,7 @@ pub(crate) fn reject<B>(
     }
     let is_authenticated = rejection.key_id().is_some()
         && rejection.kind() != ErrorKind::Unauthenticated
-        && !matches!(rejection.reason(), Reason::PepperMissing(_));
+        && rejection.check() != Some(Check::Lookup);
     if is_matched_by_router && !is_authenticated {
         headers.insert(ALLOW, HeaderValue::from_static(""));
     }

@@ -76,7 +76,7 @@ impl fmt::Display for Name {
 /// edited by hand: a record of another key must not stand in for the one that was asked for.
 impl KeySelector<'_> {
     /// Whether `record` is one that was asked for.
-    fn selects(&self, record: &KeyRecord) -> bool {
+    pub(crate) fn selects(&self, record: &KeyRecord) -> bool {
         match self {
             Self::Id(id) => record.id == **id,
             Self::Digests(digests) => record.digests().any(|digest| digests.contains(&digest)),

@@ -34,7 +34,7 @@ mod sessions;
 mod several_schemes;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(feature = "sqlite")]
+#[cfg(all(feature = "sqlite", feature = "tracing", target_os = "linux"))]
 mod sqlite_file;
 mod stored_quotas;
 mod streams;

@@ -254,10 +254,11 @@ pub(super) fn verify(
 /// Why the record that was found has none of the digests presented.
 #[cold]
 #[inline(never)]
-fn why_none_matched(record: &Arc<KeyRecord>, presented: &PresentedKey, now: Timestamp) -> Reason {
+fn why_none_matched(record: &KeyRecord, presented: &PresentedKey, now: Timestamp) -> Reason {
     // By a digest it is found as well if that is of a secret which has ended.
-    if let Err(error) = presented.selector().checked(Ok(Some(record.clone()))) {
-        return Reason::StoreFailed(error);
+    let selector = presented.selector();
+    if !selector.selects(record) {
+        return Reason::StoreFailed(selector.mismatch(record));
     }
     if live_hash(record, now).is_some() {
         return Reason::SecretMismatch;
@@ -305,7 +306,7 @@ pub(super) mod tests {
 
     pub(in super::super) fn presented(secret: &str) -> PresentedKey {
         PresentedKey {
-            id: None,
+            id: Some("k1".parse().unwrap()),
             mode: Some(Mode::Live),
             digests: Peppers::none().digests(secret),
             scheme: "ApiKey",
