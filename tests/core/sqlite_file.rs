@@ -123,11 +123,18 @@ async fn fail_to_write(store: &SqliteStore, time: Duration) {
 /// The directory can only be read by who opens a file in it from now on, or can be written again.
 fn mount_read_only(directory: &Directory, is_read_only: bool) {
     let directory = directory.0.to_str().unwrap();
-    let mounts: [&[&str]; 2] = match is_read_only {
-        true => [&["mount", "--bind", directory, directory], &["mount", "-o", "remount,bind,ro", directory]],
-        false => [&["umount", "-l", directory], &["true"]],
+    // Where nobody has a file open for writing yet.
+    let aside = &*format!("{directory}-aside");
+    let calls: &[&[&str]] = match is_read_only {
+        true => &[
+            &["mkdir", aside],
+            &["mount", "--bind", directory, aside],
+            &["mount", "-o", "remount,bind,ro", aside],
+            &["mount", "--bind", aside, directory],
+        ],
+        false => &[&["umount", "-l", directory], &["umount", "-l", aside], &["rmdir", aside]],
     };
-    for call in mounts {
+    for call in calls {
         assert!(Command::new(call[0]).args(&call[1..]).status().unwrap().success(), "{call:?}");
     }
 }

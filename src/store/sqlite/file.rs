@@ -27,6 +27,9 @@ pub(super) struct DatabaseFile {
 #[derive(Debug, Default)]
 struct Seen {
     looked_at: Option<Instant>,
+    /// How often it was asked to look again, and which of these the last look has answered.
+    asked: u64,
+    answered: u64,
     fault: Option<&'static str>,
     /// When the log last had the fault, and that nothing can be written.
     reported_at: [Option<Instant>; 2],
@@ -68,30 +71,42 @@ impl DatabaseFile {
         }
     }
 
-    /// Fails if the file is not the one that is open. Looks once a second, or when a connection was opened since.
+    /// Fails if the file is not the one that is open. Looks once a second, or when [asked](Self::look_again) to.
     pub(super) async fn check(self: &Arc<Self>, deadline: tokio::time::Instant) -> Result<(), StoreError> {
-        if self.opened.get().is_some() && is_due(&mut self.lock().looked_at) {
-            let file = self.clone();
+        let Some(opened) = self.opened.get() else { return Ok(()) };
+        let (is_due, mut fault) = self.seen();
+        if is_due {
+            let (file, opened) = (self.clone(), *opened);
             // A disk that hangs must not keep a thread of the runtime.
-            let _ = timeout_at(deadline, spawn_blocking(move || file.look())).await;
+            let look = spawn_blocking(move || file.look(opened));
+            if let Ok(Ok(found)) = timeout_at(deadline, look).await {
+                fault = found;
+            }
         }
-        match self.lock().fault {
+        match fault {
             Some(fault) => Err(StoreError::new(StoreErrorKind::Unavailable).with_source(fault)),
             None => Ok(()),
         }
     }
 
-    /// A connection was opened, perhaps to another file.
-    pub(super) fn was_opened_again(&self) {
-        self.lock().looked_at = None;
+    /// Whether it is time to look, and what was found the last time.
+    fn seen(&self) -> (bool, Option<&'static str>) {
+        let mut seen = self.lock();
+        let is_asked = seen.answered < seen.asked;
+        (is_due(&mut seen.looked_at) || is_asked, seen.fault)
     }
 
-    fn look(&self) {
-        let Some(opened) = self.opened.get() else { return };
+    /// The next check looks: a connection was opened, perhaps to another file, or something is about to be written.
+    pub(super) fn look_again(&self) {
+        self.lock().asked += 1;
+    }
+
+    fn look(&self, opened: Identity) -> Option<&'static str> {
+        let asked = self.lock().asked;
         let found = fs::metadata(&self.path);
         let mut seen = self.lock();
         seen.fault = match found {
-            Ok(metadata) if identity(&metadata) == *opened => None,
+            Ok(metadata) if identity(&metadata) == opened => None,
             Ok(_) => Some("the database file was replaced: open the store again"),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Some("the database file was deleted or moved: bring it back, or open the store again")
@@ -99,11 +114,13 @@ impl DatabaseFile {
             // It can't be told, and may still be read.
             Err(_) => seen.fault,
         };
-        let fault = seen.fault.filter(|_| is_due(&mut seen.reported_at[0]));
-        drop(seen);
-        if let Some(fault) = fault {
+        seen.answered = seen.answered.max(asked);
+        let fault = seen.fault;
+        if let Some(fault) = fault.filter(|_| is_due(&mut seen.reported_at[0])) {
+            drop(seen);
             log::database_file_lost(fault);
         }
+        fault
     }
 
     /// Logs once a second that nothing can be written.

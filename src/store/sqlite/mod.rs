@@ -166,7 +166,7 @@ impl SqliteStore {
             .min_connections(1)
             .max_connections(8)
             .after_connect(move |_, _| {
-                opened.iter().for_each(|file| file.was_opened_again());
+                opened.iter().for_each(|file| file.look_again());
                 Box::pin(ready(Ok(())))
             })
             .connect_lazy_with(options.clone());
@@ -240,10 +240,12 @@ impl SqliteStore {
         let deadline = Instant::now() + time;
         // An `Err` is reported by the engine: it has no time left then either.
         let mut only = timeout_at(deadline, self.writer.lock()).await;
+        // Nothing is written to a file that is gone.
+        self.file.iter().for_each(|file| file.look_again());
         let written = self.run(deadline, work).await;
         match (&written, &self.file, &mut only) {
             (Ok(_), Some(_), Ok(writer)) => writer.stay_open(&self.engine.pool, deadline).await,
-            (Err(error), Some(file), _) if is_not_writable(error) => file.was_not_written(error),
+            (Err(error), Some(file), _) if is_of_file_system(error) => file.was_not_written(error),
             _ => {}
         }
         written
@@ -272,8 +274,10 @@ impl SqliteStore {
         let Some(file) = &self.file else { return self.engine.run(deadline, work).await };
         file.check(deadline).await?;
         let done = self.engine.run(deadline, work).await;
-        if done.is_ok() {
-            file.is_open();
+        match &done {
+            Ok(_) => file.is_open(),
+            Err(error) if is_of_file_system(error) => file.look_again(),
+            Err(_) => {}
         }
         file.check(deadline).await?;
         done
@@ -306,8 +310,8 @@ impl Writer {
     }
 }
 
-/// Whether the file system, not another writer, keeps SQLite from writing: READONLY, IOERR, FULL, CANTOPEN.
-fn is_not_writable(error: &StoreError) -> bool {
+/// Whether the file system has failed, and it was not another writer that was waited for: READONLY, IOERR, FULL, CANTOPEN.
+fn is_of_file_system(error: &StoreError) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<sqlx::Error>());
     let code = source.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
     code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| matches!(code & 0xff, 8 | 10 | 13 | 14))
