@@ -40,23 +40,15 @@ pub(crate) fn database_not_written(error: &dyn Error) {
     event!(error, code = "database_not_written", error = %error, source = error.source(), "the database file can't be written: keys are looked up, and not changed");
 }
 
-/// `None` is for keys without a pepper.
+/// `None` is for keys without a pepper, which are not accepted.
 pub(crate) fn pepper_missing(pepper: Option<u32>, keys: u64) {
-    match pepper {
-        Some(pepper) => event!(
-            error,
-            code = "pepper_missing",
-            pepper,
-            keys,
-            "keys were digested with a pepper that is not configured: they do not authenticate"
-        ),
-        None => event!(
-            error,
-            code = "pepper_missing",
-            keys,
-            "keys were digested without a pepper, which is not accepted: they do not authenticate"
-        ),
-    }
+    event!(
+        error,
+        code = "pepper_missing",
+        pepper,
+        keys,
+        "keys do not authenticate: they were digested with this pepper, which is not configured, or with none"
+    );
 }
 
 /// `fault` names the key and what is wrong with its record.
