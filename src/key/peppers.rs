@@ -38,16 +38,17 @@ use crate::InvalidValue;
 ///    stays current: every process must be able to verify what another one digests.
 /// 2. Deploy again with the new one current and the old one previous. Keys that are made or rotated have the new one from now on,
 ///    and so has each key from its next use.
-/// 3. Watch [`KeyManager::peppers_in_use`](crate::manage::KeyManager::peppers_in_use): how many keys still need the old one. Those that nobody
-///    uses stay; [list](crate::manage::KeyManager::unused_for), and revoke or rotate them. Revoked keys are not counted.
+/// 3. Watch how many keys still need the old one: [`KeyManager::peppers_in_use`](crate::manage::KeyManager::peppers_in_use).
+///    Keys that are not used stay with it. [List](crate::manage::KeyManager::unused_for) them, and revoke or rotate them.
+///    Revoked keys are not counted.
 /// 4. Remove the old pepper once none needs it.
 ///
 /// The same way leads from no pepper to one: [`accept_unpeppered`](Self::accept_unpeppered) stands for the old one.
 ///
-/// If a pepper is missing that keys need, a process says so at `ERROR`, with the code `pepper_missing`: when its
-/// [`background`](crate::ApiKeys::background) task starts, and for each request with such a key, which is answered with 503, if keys are found by
-/// their [public identifier](super::KeyFormatBuilder::public_id). Without one, a key is found by its digest: that of a missing pepper can't be
-/// made, so the key is unknown, and its request is answered with 401.
+/// If a pepper is missing that keys need, the log says so at `ERROR`, with the code `pepper_missing`, when the
+/// [`background`](crate::ApiKeys::background) task starts. A request with such a key is answered with 503 and logged the same way
+/// if keys are found by their [public identifier](super::KeyFormatBuilder::public_id). Without one, a key is found by its
+/// digest. The digest of a missing pepper can't be made, so the key is unknown, and its request is answered with 401.
 #[derive(Clone)]
 pub struct Peppers {
     methods: Arc<Methods>,

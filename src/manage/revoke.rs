@@ -8,9 +8,9 @@ use crate::store::{KeyQuery, KeySelector};
 impl KeyManager {
     /// Revokes a key with all of its secrets for good. It stays in listings. A caller may revoke its own key.
     ///
-    /// A key whose record can't be read ([`BrokenKey`](crate::store::BrokenKey)) is revoked as well; `None` is returned, as there is nothing to show. If
-    /// not even its owner can be read, an authority over the keys of the system that is not a [principal's
-    /// own](Authority::principal) reaches it, and it becomes a key of the system.
+    /// A [key whose record can't be read](crate::store::BrokenKey) is revoked as well; `None` is returned, as there is
+    /// nothing to show. If not even its owner can be read, it is revoked by the [operator](Authority::operator) or
+    /// [staff](Authority::system) acting for the system, and becomes a key of the system.
     ///
     /// # Errors
     ///

@@ -64,8 +64,8 @@
 //!   [waits for its first use](crate::manage::KeyManager::rotate_on_first_use) would wait forever, and an old
 //!   [pepper](crate::key::Peppers) would be needed forever.
 //! - A row that can't be read is a [`BrokenKey`]: the error of its lookup, and named in the page of a listing, which goes on.
-//!   [`revoke_unread`](KeyAdministration::revoke_unread) then sets the columns of the state, as the row itself can't be read and written back.
-//!   What the row is asked for and what it says of itself the crate compares.
+//!   [`revoke_unread`](KeyAdministration::revoke_unread) sets the columns of the state, as such a row can't be read and
+//!   written back. The crate compares each record with what it has asked for.
 //! - [Imports](KeyAdministration::remember_import) are in a table of their own, without a reference to the keys: they outlast
 //!   them.
 //! - [`record_last_use`](KeyStore::record_last_use) sets one column and does not change the version.

@@ -52,10 +52,10 @@ use crate::request::RequestView;
 ///  "metadata":{"plan":"pro"}}
 /// ```
 ///
-/// Listings have it among their `data`. The member `broken` beside that, which is left out where there are none, has the identifiers of
-/// keys whose [records can't be read](crate::store::BrokenKey): `{"data":[…],"nextCursor":null,"broken":["x9Kd2LmQ"]}`. To read or
-/// change one gets a 503 with the code `record_corrupt`. It can be revoked, which is then answered with `{"id":"x9Kd2LmQ","revoked":true}`, and
-/// deleted.
+/// Keys whose [records can't be read](crate::store::BrokenKey) are not among the `data` of a listing. Their identifiers are in
+/// the member `broken` beside it, which is left out where there are none:
+/// `{"data":[…],"nextCursor":null,"broken":["x9Kd2LmQ"]}`. To read or change one gets a 503 with the code `record_corrupt`.
+/// It can be revoked, which is answered with `{"id":"x9Kd2LmQ","revoked":true}`, and deleted.
 ///
 /// 1. A request without a principal is always rejected with 401.
 /// 2. A caller without the scope for the action is rejected with 403, before the body is read. The
