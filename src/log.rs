@@ -45,6 +45,37 @@ pub(crate) fn key_not_refreshed(key_id: &dyn Display, error: &dyn Error) {
     event!(warn, key_id = %key_id, error = %error, "the key's new digest or new secret was not stored; a later use tries again");
 }
 
+#[cfg(feature = "sqlite")]
+pub(crate) fn database_file_lost(fault: &str) {
+    event!(error, code = "database_file_lost", fault, "no key can be looked up");
+}
+
+#[cfg(feature = "sqlite")]
+pub(crate) fn database_not_written(error: &dyn Error) {
+    event!(error, code = "database_not_written", error = %error, source = error.source(), "the database file can't be written: keys are looked up, and not changed");
+}
+
+/// `None` is for keys without a pepper, which are not accepted.
+pub(crate) fn pepper_missing(pepper: Option<u32>, keys: u64) {
+    event!(
+        error,
+        code = "pepper_missing",
+        pepper,
+        keys,
+        "keys do not authenticate: they were digested with this pepper, which is not configured, or with none"
+    );
+}
+
+/// `fault` names the key and what is wrong with its record.
+pub(crate) fn key_broken(fault: &dyn Display) {
+    event!(error, code = "record_corrupt", %fault, "the key's record cannot be read: it can be revoked and deleted");
+}
+
+/// The same for those of a listed page.
+pub(crate) fn keys_broken(first: &dyn Display, keys: usize) {
+    event!(error, code = "record_corrupt", fault = %first, keys, "records of listed keys cannot be read: they can be revoked and deleted");
+}
+
 /// For a limit that only tries.
 pub(crate) fn would_reject(category: &str, key_id: Option<&impl Display>) {
     event!(

@@ -12,11 +12,7 @@ use crate::InvalidValue;
 
 /// How keys are digested for the store: plain SHA-256, or HMAC-SHA-256 with a secret pepper kept elsewhere.
 ///
-/// With a pepper, an attacker who can write to the store still cannot make a key that verifies. To replace a pepper:
-///
-/// 1. Make the new one current and the old one [previous](Self::with_previous).
-/// 2. Store a new digest of each key that arrives under an old one ([`is_current`](Self::is_current)).
-/// 3. Drop the old pepper once no stored digest names it.
+/// With a pepper, an attacker who can write to the store still cannot make a key that verifies.
 ///
 /// The digest covers the whole key as the client sends it, prefix and identifier included. A clone is cheap and
 /// shares the peppers. They are wiped from memory when the last clone is dropped.
@@ -35,6 +31,24 @@ use crate::InvalidValue;
 /// assert!(!peppers.is_current(&before));
 /// # Ok::<_, tower_api_keys::InvalidValue>(())
 /// ```
+///
+/// # Replacing a pepper
+///
+/// 1. Deploy the new pepper, with an identifier of its own, as [previous](Self::with_previous) beside the old one, which
+///    stays current: every process must be able to verify what another one digests.
+/// 2. Deploy again with the new one current and the old one previous. Keys that are made or rotated have the new one from now on,
+///    and so has each key from its next use.
+/// 3. Watch how many keys still need the old one: [`KeyManager::peppers_in_use`](crate::manage::KeyManager::peppers_in_use).
+///    Keys that are not used stay with it. [List](crate::manage::KeyManager::unused_for) them, and revoke or rotate them.
+///    Revoked keys are not counted.
+/// 4. Remove the old pepper once none needs it.
+///
+/// The same way leads from no pepper to one: [`accept_unpeppered`](Self::accept_unpeppered) stands for the old one.
+///
+/// If a pepper is missing that keys need, the log says so at `ERROR`, with the code `pepper_missing`, when the
+/// [`background`](crate::ApiKeys::background) task starts. A request with such a key is answered with 503 and logged the same way
+/// if keys are found by their [public identifier](super::KeyFormatBuilder::public_id). Without one, a key is found by its
+/// digest. The digest of a missing pepper can't be made, so the key is unknown, and its request is answered with 401.
 #[derive(Clone)]
 pub struct Peppers {
     methods: Arc<Methods>,
@@ -162,6 +176,11 @@ impl Peppers {
     /// Whether `digest` was made with the current method, so that it need not be stored again.
     pub fn is_current(&self, digest: &Digest) -> bool {
         self.methods.current.pepper_id() == digest.pepper_id()
+    }
+
+    /// Whether digests of this pepper, or of none, can be verified.
+    pub(crate) fn accepts(&self, pepper_id: Option<u32>) -> bool {
+        self.method(pepper_id).is_some()
     }
 
     fn with_current(current: Method) -> Self {

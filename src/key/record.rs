@@ -106,6 +106,23 @@ impl KeyRecord {
         [Some(self.digest), previous, next].into_iter().flatten()
     }
 
+    /// The peppers that secrets of the key need to verify, at this instant or later, each once; `None` for digests without
+    /// one. What stands for a secret that was imported as a hash needs none.
+    pub(crate) fn peppers_needed(&self, instant: Timestamp) -> Vec<Option<u32>> {
+        if matches!(self.state, KeyState::Revoked { .. }) {
+            return Vec::new();
+        }
+        let previous = self.extras.previous.as_ref().filter(|previous| instant < previous.valid_until);
+        let previous = previous.map(|previous| previous.digest);
+        let next = self.extras.next.as_ref().map(|next| next.digest);
+        let digests = [Some(self.digest), previous, next].into_iter().flatten();
+        let mut peppers: Vec<_> = digests.map(|digest| digest.pepper_id()).collect();
+        peppers.retain(|pepper| pepper.is_some() || self.extras.imported_hash.is_none());
+        peppers.sort_unstable();
+        peppers.dedup();
+        peppers
+    }
+
     /// Replaces what stands for a secret that was imported as a hash by its digest, which its first use has shown.
     pub(crate) fn learn_imported(&mut self, digest: Digest) {
         let Some(hash) = self.extras.imported_hash.take() else { return };
@@ -132,6 +149,12 @@ impl KeyRecord {
             (None, Some(previous)) if instant < previous.valid_until => Some(&previous.digest),
             _ => None,
         }
+    }
+
+    /// Revokes every secret.
+    pub(crate) fn revoke(&mut self, at: Timestamp) {
+        (self.extras.previous, self.extras.next) = (None, None);
+        self.state = KeyState::Revoked { at };
     }
 
     /// Makes `secret` the one in use. The old one verifies for its `grace` more, or until the key expires.

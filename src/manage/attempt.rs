@@ -79,8 +79,7 @@ impl Attempt<'_> {
 
     /// Whether a record with the secret of `own` is stored and active, and still has all of `scopes`.
     async fn is_valid(&self, own: &KeyRecord, scopes: &ScopeSet) -> Result<bool, ManageError> {
-        let callers = self.settings.callers.as_ref().unwrap_or(&self.settings.store);
-        let stored = callers.get(&own.owner, &own.id).await?;
+        let stored = self.settings.get_own(own).await?;
         Ok(stored.is_some_and(|stored| self.is_unchanged(own, &stored, scopes)))
     }
 
@@ -156,7 +155,7 @@ impl Attempt<'_> {
     ) -> Result<KeyView, ManageError> {
         let id = self.key_id.ok_or(ManageError::NotFound)?;
         for _ in 0..MAX_ATTEMPTS {
-            let stored = self.settings.store.get(self.authority.owner(), &id).await?;
+            let stored = self.settings.get(self.authority.owner(), &id).await?;
             let stored = stored.ok_or(ManageError::NotFound)?;
             let mut record = KeyRecord::clone(&stored);
             if matches!(record.state, KeyState::Revoked { .. }) {

@@ -134,6 +134,10 @@ impl ManageError {
         let (code, message) = match self {
             Self::Forbidden(forbidden) => (forbidden.code(), format!("Not allowed: {forbidden}.").into()),
             Self::NotFound => (kind.code(), "There is no such key.".into()),
+            Self::Store(error) if error.broken_key().is_some() => (
+                "record_corrupt",
+                "The record of the key can't be read. It can be revoked and deleted.".into(),
+            ),
             Self::Store(_) | Self::Randomness(_) => {
                 (kind.code(), "Keys can't be managed right now. Try again.".into())
             }

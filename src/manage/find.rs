@@ -1,8 +1,15 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{KeyManager, KeyView, ManageError};
 use crate::key::{Digest, KeyId, KeyRecord};
+use crate::log;
 use crate::store::{KeySelector, StoreError, StoreErrorKind};
+use crate::timer::sleep;
+
+/// The time before a store that is not available is asked again.
+const RETRY: Duration = Duration::from_secs(10);
 
 impl KeyManager {
     /// The key with this identifier, whatever its owner and state: for the operator, who has it from a log. Never expose it
@@ -13,7 +20,7 @@ impl KeyManager {
     /// [`Store`](ManageError::Store).
     pub async fn find_by_id(&self, id: &KeyId) -> Result<Option<KeyView>, ManageError> {
         let now = self.settings().clock.now().timestamp();
-        let found = self.settings().store.find(KeySelector::Id(id)).await?;
+        let found = self.settings().find(KeySelector::Id(id)).await?;
         Ok(found.map(|record| KeyView::new(&record, now)))
     }
 
@@ -40,11 +47,59 @@ impl KeyManager {
         let settings = self.settings();
         let (text, now) = (text.trim(), settings.clock.now().timestamp());
         let digests = settings.peppers.digests(text);
-        let found = match settings.store.find(KeySelector::Digests(&digests)).await? {
+        let found = match settings.find(KeySelector::Digests(&digests)).await? {
             None => self.find_imported(text, digests[0]).await?,
             found => found,
         };
         Ok(found.map(|record| KeyView::new(&record, now)))
+    }
+
+    /// How many keys need each of the [peppers](crate::key::Peppers), by its identifier, to verify now or later; `None` is
+    /// for keys without one: which peppers can be [retired](crate::key::Peppers#replacing-a-pepper), and which must not be
+    /// missing. A key whose secrets have different peppers is counted for each. Revoked keys are not counted.
+    ///
+    /// ```
+    /// use tower_api_keys::key::{KeyFormat, Peppers, SecretString};
+    /// use tower_api_keys::manage::{KeyManager, NewKey};
+    /// use tower_api_keys::store::MemoryStore;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pepper = SecretString::from("a pepper of thirty-two bytes, or more");
+    /// let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("wfk_")?);
+    /// manager.create_for("acme", NewKey::new("Older")).await?;
+    /// let manager = manager.with_peppers(Peppers::new(1, pepper)?.accept_unpeppered());
+    /// manager.create_for("acme", NewKey::new("Newer")).await?;
+    /// assert_eq!(manager.peppers_in_use().await?, [(None, 1), (Some(1), 1)].into());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](ManageError::Store).
+    pub async fn peppers_in_use(&self) -> Result<BTreeMap<Option<u32>, u64>, ManageError> {
+        let now = self.settings().clock.now().timestamp();
+        Ok(self.settings().store.peppers_in_use(now).await?)
+    }
+
+    /// Says once, for a process that starts, which peppers keys need and are missing. Waits for a store that is not
+    /// available yet.
+    pub(crate) async fn report_missing_peppers(self) {
+        loop {
+            match self.peppers_in_use().await {
+                Ok(counts) => {
+                    let is_missing =
+                        |(pepper, _): &(Option<u32>, u64)| !self.settings().peppers.accepts(*pepper);
+                    let missing = counts.into_iter().filter(is_missing);
+                    return missing.for_each(|(pepper, keys)| log::pepper_missing(pepper, keys));
+                }
+                Err(ManageError::Store(error)) if error.kind() == StoreErrorKind::Unavailable => {
+                    sleep(RETRY).await;
+                }
+                Err(_) => return,
+            }
+        }
     }
 
     /// The key that was imported as a hash of this text.
@@ -52,7 +107,7 @@ impl KeyManager {
         let settings = self.settings();
         let id = settings.parse(text).ok().and_then(|(_, parsed)| parsed.id);
         let (Some(id), Some(hashes)) = (id, &settings.imported_hashes) else { return Ok(None) };
-        let Some(record) = settings.store.find(KeySelector::Id(&id)).await? else { return Ok(None) };
+        let Some(record) = settings.find(KeySelector::Id(&id)).await? else { return Ok(None) };
         let Some(hash) = &record.extras.imported_hash else { return Ok(None) };
         match hashes.verify(hash, text, digest).await {
             Ok(is_right) => Ok(Some(record).filter(|_| is_right)),

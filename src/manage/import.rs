@@ -194,7 +194,8 @@ impl KeyManager {
         existing: Existing,
     ) -> Result<KeyView, ManageError> {
         let Existing { id, hint, digests, hash } = existing;
-        let (store, owner) = (&self.settings().store, attempt.authority.owner());
+        let (settings, owner) = (self.settings(), attempt.authority.owner());
+        let store = &settings.store;
         let mut record = attempt.new_record(key, id, digests[0])?;
         record.hint = hint.into();
         if hash.is_some() {
@@ -204,14 +205,14 @@ impl KeyManager {
         let view = KeyView::new(&record, attempt.now);
 
         // The same key may be stored under another pepper, which the store does not report as a conflict.
-        let stored = async || store.find(KeySelector::Digests(&digests)).await;
+        let stored = async || settings.find(KeySelector::Digests(&digests)).await;
         if let Some(stored) = stored().await? {
             self.remember(&stored.id, &digests).await?;
             return Err(already_stored(&stored, owner));
         }
         if let Some(id) = store.imported_as(&digests).await? {
             self.remember(&id, &digests).await?;
-            return Err(match store.find(KeySelector::Id(&id)).await? {
+            return Err(match settings.find(KeySelector::Id(&id)).await? {
                 Some(rotated) => already_stored(&rotated, owner),
                 None => ManageError::Deleted(id),
             });

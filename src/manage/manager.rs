@@ -246,7 +246,8 @@ impl KeyManager {
         self.create(&Authority::operator(Owner::organization(organization, Mode::Live)), key).await
     }
 
-    /// One page of the owner's keys, oldest first, including revoked and expired ones.
+    /// One page of the owner's keys, oldest first, including revoked and expired ones. Keys whose records can't be read are
+    /// [named](Page::broken) beside them.
     ///
     /// # Errors
     ///
@@ -255,9 +256,9 @@ impl KeyManager {
         let attempt = self.attempt(authority, KeyAction::Read, None);
         let result = async {
             attempt.permitted()?;
-            let page = self.0.store.list(Some(authority.owner()), query).await?;
+            let page = self.0.list(Some(authority.owner()), query).await?;
             let keys = page.keys.iter().map(|record| KeyView::new(record, attempt.now)).collect();
-            Ok(Page { keys, next: page.next })
+            Ok(Page { keys, broken: page.broken, next: page.next })
         };
         attempt.end(result.await).await
     }
@@ -269,9 +270,9 @@ impl KeyManager {
     /// [`Store`](ManageError::Store).
     pub async fn list_all(&self, query: &KeyQuery) -> Result<Page<KeyView>, ManageError> {
         let now = self.0.clock.now().timestamp();
-        let page = self.0.store.list(None, query).await?;
+        let page = self.0.list(None, query).await?;
         let keys = page.keys.iter().map(|record| KeyView::new(record, now)).collect();
-        Ok(Page { keys, next: page.next })
+        Ok(Page { keys, broken: page.broken, next: page.next })
     }
 
     /// A query for keys whose secret is older than `age` and should be rotated.
@@ -316,7 +317,7 @@ impl KeyManager {
         let attempt = self.attempt(authority, KeyAction::Read, Some(*id));
         let result = async {
             attempt.permitted()?;
-            let record = self.0.store.get(authority.owner(), id).await?.ok_or(ManageError::NotFound)?;
+            let record = self.0.get(authority.owner(), id).await?.ok_or(ManageError::NotFound)?;
             Ok(KeyView::new(&record, attempt.now))
         };
         attempt.end(result.await).await
@@ -358,7 +359,8 @@ impl KeyManager {
         attempt.end(result.await).await
     }
 
-    /// Removes a key from the store and from listings. If it is not revoked, it is revoked first.
+    /// Removes a key from the store and from listings. If it is not revoked, it is revoked first. Its record need not be
+    /// readable: see [`revoke`](Self::revoke).
     ///
     /// # Errors
     ///

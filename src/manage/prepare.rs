@@ -112,7 +112,7 @@ impl PreparedKey {
         let attempt = manager.attempt(&authority, KeyAction::Create, None);
         let result = async {
             attempt.permitted()?;
-            let stored = manager.settings().store.get(&record.owner, &record.id).await?;
+            let stored = manager.settings().get(&record.owner, &record.id).await?;
             let stored =
                 stored.filter(|stored| stored.digest == record.digest).ok_or(ManageError::NotFound)?;
             let view = KeyView::new(&stored, attempt.now);

@@ -5,10 +5,13 @@ use super::audit::{Attempts, Reporter};
 use super::{AuditEvent, KeyAction, ManageError};
 use crate::clock::Clock;
 use crate::credential::ImportedHashes;
-use crate::key::{KeyFormat, KeyId, MalformedKey, ParsedKey, Peppers};
+use crate::key::{KeyFormat, KeyId, KeyRecord, MalformedKey, Owner, ParsedKey, Peppers};
 use crate::log;
 use crate::scope::{ScopeRequirement, ScopeSet};
-use crate::store::{KeyAdministration, StoreErrorKind};
+use crate::store::{
+    FindResult, KeyAdministration, KeyQuery, KeySelector, Page, StoreError, StoreErrorKind, checked_get,
+    checked_page,
+};
 use crate::stream::Watch;
 
 /// The settings of a [`KeyManager`](super::KeyManager).
@@ -61,6 +64,30 @@ impl Settings {
         Err(fault)
     }
 
+    /// The key `id` of `owner` in the managed store.
+    pub(super) async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
+        alarmed(checked_get(owner, id, self.store.get(owner, id).await))
+    }
+
+    /// A caller's own key, as it is stored now.
+    pub(super) async fn get_own(&self, own: &KeyRecord) -> FindResult {
+        let callers = self.callers.as_ref().unwrap_or(&self.store);
+        alarmed(checked_get(&own.owner, &own.id, callers.get(&own.owner, &own.id).await))
+    }
+
+    pub(super) async fn find(&self, selector: KeySelector<'_>) -> FindResult {
+        alarmed(selector.checked(self.store.find(selector).await))
+    }
+
+    pub(super) async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
+        let mut page = self.store.list(owner, query).await?;
+        let alien = checked_page(owner, &mut page);
+        if let Some(first) = alien.as_ref().or(page.broken.first()) {
+            log::keys_broken(first, page.broken.len());
+        }
+        Ok(page)
+    }
+
     /// The streams that wait for the end of callers' keys.
     pub(super) fn watch(&self) -> &Arc<Watch> {
         self.watch.get_or_init(|| {
@@ -101,4 +128,13 @@ impl Settings {
             None => {}
         }
     }
+}
+
+/// Logs that a record can't be read.
+fn alarmed(found: FindResult) -> FindResult {
+    found.inspect_err(|error| {
+        if let Some(broken) = error.broken_key() {
+            log::key_broken(broken);
+        }
+    })
 }

@@ -134,7 +134,8 @@ impl<F> ApiKeys<F> {
 
     /// Everything that runs beside requests: to follow what other nodes change, to write when keys were last used, to give back
     /// what is leased of stored quotas and not used, to deliver [audit events](ApiKeysBuilder::audit), and to end
-    /// [streams](crate::stream) with their keys.
+    /// [streams](crate::stream) with their keys. First it looks whether keys need a [pepper that is
+    /// missing](crate::key::Peppers#replacing-a-pepper), and logs that.
     ///
     /// The application spawns it, in any runtime that its store works in. It does not end.
     ///
@@ -151,6 +152,7 @@ impl<F> ApiKeys<F> {
     pub fn background(&self) -> impl Future<Output = ()> + Send + use<F> {
         let store = self.0.manager.store().clone();
         let mut tasks: Vec<_> = store.background().into_iter().collect();
+        tasks.push(Box::pin(self.0.manager.clone().report_missing_peppers()));
         tasks.push(Box::pin(self.0.manager.watch_streams()));
         if let Some(delivery) = self.0.manager.keep_delivering_audit() {
             tasks.push(Box::pin(delivery));

@@ -8,7 +8,7 @@ use crate::key::{KeyId, Owner};
 use crate::limit::{LimitState, Subject, SubjectKind, Undecided};
 use crate::log;
 use crate::manage::ManageError;
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::{StoreError, StoreErrorKind, checked_get};
 
 impl<F> ApiKeys<F> {
     /// What is left of each limit of a caller, with nothing counted: those per key and per organization, in the order they
@@ -52,7 +52,8 @@ impl<F> ApiKeys<F> {
         owner: &Owner,
         id: &KeyId,
     ) -> Result<Option<Vec<LimitState>>, ManageError> {
-        let Some(record) = self.manager().store().get(owner, id).await? else { return Ok(None) };
+        let found = checked_get(owner, id, self.manager().store().get(owner, id).await)?;
+        let Some(record) = found else { return Ok(None) };
         let states = self.limits_of(&Principal::new(record, "")).await;
         let unavailable = |error: Undecided| StoreError::new(StoreErrorKind::Unavailable).with_source(error);
         Ok(Some(states.map_err(unavailable)?))
@@ -202,7 +203,12 @@ mod route {
         async fn limits_response(&self, principal: &Principal, request: RequestView<'_>) -> Response {
             let states = self.limits_of(principal).await.map(serde_json::to_value);
             match states {
-                Ok(Ok(data)) => self.success(&Success { status: StatusCode::OK, data, next_cursor: None }),
+                Ok(Ok(data)) => self.success(&Success {
+                    status: StatusCode::OK,
+                    data,
+                    next_cursor: None,
+                    broken: Vec::new(),
+                }),
                 Ok(Err(_)) | Err(_) => {
                     let message = ErrorKind::Unavailable.message();
                     self.error(&ApiError::new(

@@ -94,14 +94,21 @@ pub struct Success {
     pub data: serde_json::Value,
     /// Where a listing continues; `None` on the last page, and for results that are not listings.
     pub next_cursor: Option<String>,
+    /// Of a listing of keys, those whose records can't be read. They are not among the data.
+    pub broken: Vec<crate::key::KeyId>,
 }
 
 #[cfg(feature = "json")]
 impl Success {
-    /// A key or a caller as its object, a listing as `{"data":[…],"nextCursor":…}`.
+    /// A key or a caller as its object, a listing as `{"data":[…],"nextCursor":…}`, with `"broken":[…]` if there are any.
     pub fn to_json(&self) -> serde_json::Value {
         if self.data.is_array() {
-            serde_json::json!({ "data": self.data, "nextCursor": self.next_cursor })
+            let mut listing = serde_json::json!({ "data": self.data, "nextCursor": self.next_cursor });
+            // Left out where there are none, for clients that know the other two members alone.
+            if !self.broken.is_empty() {
+                listing["broken"] = serde_json::json!(self.broken);
+            }
+            listing
         } else {
             self.data.clone()
         }

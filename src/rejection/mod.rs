@@ -23,13 +23,16 @@
 //!
 //! The client learns little. The reason is in the log, with the feature `tracing` and a subscriber: an event of the
 //! target `tower_api_keys` for each rejection, with its `code` and `reason`, at `INFO` if the client is at fault and
-//! at `ERROR` if the application is. The event does not contain the method and the path, which the client chooses; an
+//! at `ERROR` if the application or its store is. The event does not contain the method and the path, which the client chooses; an
 //! outer layer that opens a span for each request, such as tower-http's `TraceLayer`, adds them.
 //!
 //! | status | code | check |
 //! |---|---|---|
 //! | 500 | `misconfigured` | the text of the reason: it names the setting or the layer to add. Without a connection, in tests for example, a [`PeerAddress`](crate::address::PeerAddress) has to be put into the request's extensions |
 //! | 503 | `store_failed`, `store_panicked` | the store; the cause is in the event's `source` |
+//! | 503 for one key | `record_corrupt` | the record of the key, which is damaged or not the one asked for: `fault` names key and column. Other keys are not affected. Mend the record, or revoke and delete the key |
+//! | 503 for many keys | `pepper_missing` | the [`Peppers`](crate::key::Peppers): those keys were made with one that is not configured |
+//! | 401 at `ERROR` | `mode_mismatch` | who has changed the record: the secret is right, and its mode is another than when it was made |
 //! | 503 | `verifier_busy`, `verifier_panicked` | the application's [verifier](crate::ApiKeysBuilder::verify_imported) of imported hashes |
 //! | 503 | `limiter_failed` | the shared store of the limiter |
 //! | 401 for every key | `key_unknown`, `secret_mismatch` | whether the keys were made with the same [`Peppers`](crate::key::Peppers) |

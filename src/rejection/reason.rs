@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::store::StoreError;
 /// | [`OrganizationMissing`](ErrorKind::OrganizationMissing), [`OrganizationMismatch`](ErrorKind::OrganizationMismatch), [`OrganizationNotFound`](ErrorKind::OrganizationNotFound) | `organization_missing`, `acting_mode_missing`, `organization_mismatch`, `acting_mode_mismatch`, `organization_not_found` |
 /// | [`Forbidden`](ErrorKind::Forbidden) | `address_not_allowed`, `scope_missing`, `tier_mismatch`, `role_too_low`, `route_not_covered`, `path_not_canonical` |
 /// | [`NotFound`](ErrorKind::NotFound) | `route_not_found` |
-/// | [`Unavailable`](ErrorKind::Unavailable) | `store_failed`, `store_panicked`, `verifier_busy`, `verifier_panicked`, `limiter_failed` |
+/// | [`Unavailable`](ErrorKind::Unavailable) | `store_failed`, `record_corrupt`, `pepper_missing`, `store_panicked`, `verifier_busy`, `verifier_panicked`, `limiter_failed` |
 /// | [`Misconfigured`](ErrorKind::Misconfigured) | `misconfigured` |
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
@@ -41,7 +42,8 @@ pub enum Reason {
     /// The identifier is stored with another secret. A secret that was rotated out long ago, or a guess.
     #[error("the secret is wrong")]
     SecretMismatch,
-    /// The key is marked as test or live, and the stored key has the other mode. It was edited.
+    /// The secret is right, and the key's text has another mode than its record: the store was changed by other means than
+    /// this crate. Logged at `ERROR`.
     #[error("the key has another mode than it claims")]
     ModeMismatch,
     /// The key was revoked.
@@ -109,7 +111,12 @@ pub enum Reason {
     /// The request names a mode in which the caller can't act, or several.
     #[error("the request names another mode than the caller's")]
     ActingModeMismatch,
-    /// The store or the session authenticator failed. Check its error.
+    /// The digests of the stored key were made with a pepper of this identifier, or with none, and the assembly does not
+    /// have that among its [`Peppers`](crate::key::Peppers). The pepper was retired too early, or its variable is not set.
+    #[error("the key's digest was made {}", MissingPepper(*.0))]
+    PepperMissing(Option<u32>),
+    /// The store or the session authenticator failed. Check its error. The code is `record_corrupt` if it is the record of
+    /// this key that is damaged: a [`BrokenKey`](crate::store::BrokenKey).
     #[error("{0}")]
     StoreFailed(#[source] StoreError),
     /// The store or the session authenticator panicked, which is a bug. The panic's own message is in the log.
@@ -194,6 +201,8 @@ impl Reason {
             Self::OrganizationNotFound => "organization_not_found",
             Self::ActingModeMissing => "acting_mode_missing",
             Self::ActingModeMismatch => "acting_mode_mismatch",
+            Self::PepperMissing(_) => "pepper_missing",
+            Self::StoreFailed(error) if error.broken_key().is_some() => "record_corrupt",
             Self::StoreFailed(_) => "store_failed",
             Self::StorePanicked => "store_panicked",
             Self::VerifierBusy => "verifier_busy",
@@ -254,7 +263,8 @@ impl Reason {
             | Self::RouteNotCovered
             | Self::PathNotCanonical => ErrorKind::Forbidden,
             Self::RouteNotFound => ErrorKind::NotFound,
-            Self::StoreFailed(_)
+            Self::PepperMissing(_)
+            | Self::StoreFailed(_)
             | Self::StorePanicked
             | Self::VerifierBusy
             | Self::VerifierPanicked
@@ -277,6 +287,7 @@ impl Reason {
             | Self::SessionUnknown
             | Self::CompanionMismatch
             | Self::SessionTokenInvalid
+            | Self::PepperMissing(_)
             | Self::StoreFailed(_)
             | Self::StorePanicked
             | Self::VerifierBusy
@@ -308,10 +319,22 @@ impl Reason {
     }
 }
 
+/// `with pepper 7, which is not configured`
+struct MissingPepper(Option<u32>);
+
+impl fmt::Display for MissingPepper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(id) => write!(f, "with pepper {id}, which is not configured"),
+            None => f.write_str("without a pepper, which is not accepted"),
+        }
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::store::StoreErrorKind;
+    use crate::store::{BrokenKey, StoreErrorKind};
 
     /// One of each variant, with both kinds of malformed credentials and of limits.
     pub(in crate::rejection) fn every_reason() -> Vec<Reason> {
@@ -345,7 +368,9 @@ pub(super) mod tests {
             Reason::OrganizationNotFound,
             Reason::ActingModeMissing,
             Reason::ActingModeMismatch,
+            Reason::PepperMissing(Some(7)),
             Reason::StoreFailed(StoreError::new(StoreErrorKind::Unavailable)),
+            Reason::StoreFailed(BrokenKey::new(None, "scopes: a scope is resource:action").into()),
             Reason::StorePanicked,
             Reason::VerifierBusy,
             Reason::VerifierPanicked,

@@ -58,7 +58,8 @@ impl Rejection {
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.reason {
             Reason::RateLimited(limited) | Reason::Throttled(limited) => limited.retry_after,
-            Reason::StoreFailed(_)
+            Reason::PepperMissing(_)
+            | Reason::StoreFailed(_)
             | Reason::StorePanicked
             | Reason::VerifierBusy
             | Reason::VerifierPanicked

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 
-use super::{ApiError, ErrorFormat, ErrorKind, Reason, Rejection};
+use super::{ApiError, Check, ErrorFormat, ErrorKind, Reason, Rejection};
 use crate::number::{number, whole_seconds};
 use crate::request::RequestView;
 
@@ -29,9 +29,10 @@ pub(crate) fn reject<B>(
     if let Some(delay) = rejection.retry_after() {
         headers.insert(RETRY_AFTER, number(whole_seconds(delay)));
     }
-    if is_matched_by_router
-        && (rejection.key_id().is_none() || rejection.kind() == ErrorKind::Unauthenticated)
-    {
+    let is_authenticated = rejection.key_id().is_some()
+        && rejection.kind() != ErrorKind::Unauthenticated
+        && rejection.check() != Some(Check::Lookup);
+    if is_matched_by_router && !is_authenticated {
         headers.insert(ALLOW, HeaderValue::from_static(""));
     }
     response
@@ -59,6 +60,24 @@ pub(crate) fn log(rejection: &Rejection, request: RequestView<'_>, is_matched_by
             // The limiter itself logs its failures, at most once a second.
             (ErrorKind::Unavailable, Reason::LimiterFailed(_)) => {
                 event!(info, status, code, %reason, key_id, request_id, "request rejected");
+            }
+            // The digest covers the mark, so nobody could have guessed such a key.
+            (_, Reason::ModeMismatch) => {
+                event!(error, status, code, %reason, key_id, request_id, "request rejected: the key's record was changed");
+            }
+            (_, Reason::PepperMissing(_)) => {
+                event!(error, status, code, %reason, key_id, request_id, "request rejected: the key can't be verified");
+            }
+            (_, Reason::StoreFailed(error)) if error.broken_key().is_some() => {
+                let fault = error.broken_key().map(tracing::field::display);
+                event!(
+                    error,
+                    status,
+                    code,
+                    fault,
+                    request_id,
+                    "request rejected: the key's record cannot be read"
+                );
             }
             (ErrorKind::Unavailable, _) => {
                 // The reason repeats the store's error; the useful information is its cause.

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -5,10 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::audit::AuditEvent;
-use super::{AuditLog, KeyStore, QuotaChange, QuotaRow, StoreError, StoreErrorKind};
+use super::{AuditLog, BrokenKey, KeyStore, QuotaChange, QuotaRow, StoreError, StoreErrorKind};
 use crate::InvalidValue;
 use crate::clock::Timestamp;
-use crate::key::{Actor, Digest, KeyId, KeyRecord, KeyStatus, Mode, Owner};
+use crate::key::{Actor, Digest, KeyId, KeyRecord, KeyState, KeyStatus, Mode, Owner};
 use crate::scope::Scope;
 
 /// The store operations that key management needs, in addition to the lookup.
@@ -38,7 +39,8 @@ pub trait KeyAdministration: KeyStore {
     async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError>;
 
     /// One page of `owner`'s keys, or of the keys of all owners, that the query [matches](KeyQuery::matches): oldest first
-    /// (by creation, then identifier).
+    /// (by creation, then identifier). A record that can't be read is named in the page, and does not keep the others from
+    /// it; whether it matches the query may not be known.
     ///
     /// # Errors
     ///
@@ -55,10 +57,33 @@ pub trait KeyAdministration: KeyStore {
         let mut count = 0;
         loop {
             let page = self.list(Some(owner), &query).await?;
-            count += page.keys.len() as u64;
+            count += (page.keys.len() + page.broken.len()) as u64;
             match page.next {
                 Some(next) => query.after = Some(next),
                 None => return Ok(count),
+            }
+        }
+    }
+
+    /// How many keys need each pepper, by its identifier; `None` is for digests without one. A key is counted for each pepper
+    /// that a secret of it was digested with, the one in use, the next one, and the previous one if its grace ends after `at`;
+    /// not if the key is revoked. What was [imported as a hash](crate::manage::KeyManager::import_hash), and not used since, has
+    /// no digest. By default the keys are listed; those that can't be read are not counted.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot answer.
+    async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
+        let mut query = KeyQuery { limit: KeyQuery::MAX_LIMIT, ..KeyQuery::default() };
+        let mut counts = BTreeMap::new();
+        loop {
+            let page = self.list(None, &query).await?;
+            for pepper in page.keys.iter().flat_map(|record| record.peppers_needed(at)) {
+                *counts.entry(pepper).or_default() += 1;
+            }
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(counts),
             }
         }
     }
@@ -73,7 +98,32 @@ pub trait KeyAdministration: KeyStore {
     /// digest belongs to another key; nothing is changed then.
     async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError>;
 
-    /// Deletes the key `id` of `owner` for good. `false` if `owner` has no such key.
+    /// Revokes the key `id` of `owner` at this instant whatever else is stored of it, for a record that can't be read: state
+    /// and version change, and of its secrets the previous and the next one are dropped. A key whose owner can't be read
+    /// becomes one of `owner`. `false` if there is no such key, or it is revoked already.
+    ///
+    /// By default the record is read, which is enough for stores whose records are always readable.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it could not be revoked.
+    async fn revoke_unread(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        at: Timestamp,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        let Some(stored) = self.get(owner, id).await? else { return Ok(false) };
+        if matches!(stored.state, KeyState::Revoked { .. }) {
+            return Ok(false);
+        }
+        let mut record = KeyRecord::clone(&stored);
+        record.revoke(at);
+        self.replace(record, event).await.map(|()| true)
+    }
+
+    /// Deletes the key `id` of `owner` for good, also one whose record can't be read. `false` if `owner` has no such key.
     ///
     /// # Errors
     ///
@@ -149,6 +199,20 @@ impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
 
     async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
         (**self).count(owner).await
+    }
+
+    async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
+        (**self).peppers_in_use(at).await
+    }
+
+    async fn revoke_unread(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        at: Timestamp,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        (**self).revoke_unread(owner, id, at, event).await
     }
 
     async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
@@ -276,6 +340,8 @@ impl KeyQuery {
 pub struct Page<K = Arc<KeyRecord>> {
     /// The keys, oldest first.
     pub keys: Vec<K>,
+    /// Keys in this part of the listing whose records can't be read. They count neither as `keys` nor towards the limit.
+    pub broken: Vec<BrokenKey>,
     /// Where the next page starts; `None` on the last page.
     pub next: Option<Cursor>,
 }

@@ -12,6 +12,7 @@ mod audit;
 mod changes;
 mod imports;
 mod quotas;
+mod repairs;
 mod tools;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ use self::audit::{delivers_what_was_not_delivered, keeps_an_event_with_its_chang
 use self::changes::says_what_has_changed;
 use self::imports::remembers_imports_of_deleted_keys;
 use self::quotas::counts_quotas_as_one_change_each;
+use self::repairs::{counts_keys_by_pepper, revokes_without_reading};
 use self::tools::{
     START, acme, conflicts, digest, find, find_id, full_record, get, globex, insert, join_all, list,
     next_secret, parse, peppered, record,
@@ -45,6 +47,8 @@ pub async fn check<S: KeyAdministration>(new_store: impl AsyncFn() -> S) {
     refreshes_the_whole_record(&new_store().await).await;
     lets_no_refresh_undo_a_revocation(&new_store().await).await;
     forgets_what_was_deleted(&new_store().await).await;
+    revokes_without_reading(&new_store().await).await;
+    counts_keys_by_pepper(&new_store().await).await;
     remembers_imports_of_deleted_keys(&new_store().await).await;
     lists_page_by_page(&new_store().await).await;
     lists_what_a_query_matches(&new_store().await).await;

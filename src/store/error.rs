@@ -2,6 +2,8 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use super::BrokenKey;
+
 /// A store operation failed.
 ///
 /// Never means "no such key": a lookup that finds nothing succeeds with `None`. The message is for the application's
@@ -27,7 +29,8 @@ pub enum StoreErrorKind {
     /// The key to insert already exists, or the record to replace was changed or deleted meanwhile. Read it again
     /// before trying again.
     Conflict,
-    /// The stored data cannot be parsed. It needs manual repair.
+    /// The stored data cannot be parsed. It needs manual repair. Where a single record is damaged,
+    /// [`broken_key`](StoreError::broken_key) names it; other keys are not affected.
     Corrupt,
     /// Anything else.
     Other,
@@ -48,6 +51,11 @@ impl StoreError {
     /// The kind of failure.
     pub fn kind(&self) -> StoreErrorKind {
         self.0.kind
+    }
+
+    /// The key whose record cannot be read, if that is what failed.
+    pub fn broken_key(&self) -> Option<&BrokenKey> {
+        self.0.source.as_deref()?.downcast_ref()
     }
 }
 

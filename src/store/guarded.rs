@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -132,6 +133,20 @@ impl<S: KeyAdministration> KeyAdministration for GuardedStore<S> {
 
     async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
         self.store.count(owner).await
+    }
+
+    async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
+        self.store.peppers_in_use(at).await
+    }
+
+    async fn revoke_unread(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        at: Timestamp,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        self.store.revoke_unread(owner, id, at, event).await
     }
 
     async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {

@@ -66,6 +66,9 @@
 //! - [`refresh`](KeyStore::refresh) calls `replace`. With the trait's default, a secret that
 //!   [waits for its first use](crate::manage::KeyManager::rotate_on_first_use) would wait forever, and an old
 //!   [pepper](crate::key::Peppers) would be needed forever.
+//! - A row that can't be read is a [`BrokenKey`]: the error of its lookup, and named in the page of a listing, which goes on.
+//!   [`revoke_unread`](KeyAdministration::revoke_unread) sets the columns of the state, as such a row can't be read and
+//!   written back. The crate compares each record with what it has asked for.
 //! - [Imports](KeyAdministration::remember_import) are in a table of their own, without a reference to the keys: they outlast
 //!   them.
 //! - The [audit log](KeyAdministration::audit_log) is optional. If there is one, the event of a change is written in the
@@ -101,6 +104,7 @@ mod administration;
 pub(crate) mod audit;
 mod audit_log;
 pub(crate) mod background;
+mod broken;
 #[cfg(feature = "cache")]
 mod cached;
 mod changes;
@@ -131,6 +135,8 @@ use std::sync::Arc;
 pub use administration::{Cursor, KeyAdministration, KeyQuery, Page};
 use async_trait::async_trait;
 pub use audit_log::{AuditLog, History, HistoryQuery};
+pub use broken::BrokenKey;
+pub(crate) use broken::{checked_get, checked_page};
 #[cfg(feature = "cache")]
 pub use cached::{CachedStore, CachedStoreBuilder};
 pub use changes::{ChangeMark, Changes};
@@ -159,7 +165,8 @@ pub trait KeyStore: Send + Sync + 'static {
     /// The record that `selector` names, in any state, or `None`.
     ///
     /// Return [`Lookup::ready`] if the answer is available, and [`Lookup::pending`] otherwise. An error leads to a
-    /// 503 response: it is never treated as "no such key".
+    /// 503 response: it is never treated as "no such key". A record that can't be read is a [`BrokenKey`], which names
+    /// the key in the log. So is one that `selector` does not name: the crate compares.
     fn find(&self, selector: KeySelector<'_>) -> Lookup;
 
     /// Stores a change that a request made to a found record: the new digest of a key that was verified with a pepper

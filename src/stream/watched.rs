@@ -206,7 +206,9 @@ impl Watched {
                     state.lookup = Lookup::Waiting { find, is_fresh: true, age };
                     return Poll::Pending;
                 }
-                Ok(Ok((found, waited))) => state.answered(found.ok(), waited, clock),
+                Ok(Ok((found, waited))) => {
+                    state.answered(KeySelector::Id(&self.id).checked(found).ok(), waited, clock)
+                }
                 Err(_) => state.answered(None, true, clock),
             };
             drop(state);

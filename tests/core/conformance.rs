@@ -1,12 +1,12 @@
 //! Stores with one fault each, which the conformance suite must find.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tower_api_keys::clock::Timestamp;
-use tower_api_keys::key::{Digest, KeyId, KeyRecord, Owner};
+use tower_api_keys::key::{Digest, KeyId, KeyRecord, KeyState, Owner};
 use tower_api_keys::manage::AuditEvent;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
@@ -39,6 +39,12 @@ enum Fault {
     CountsAUseAsAChange,
     /// `… SET last_used_at = ?`, without comparing.
     KeepsTheUseThatCameLast,
+    /// `UPDATE … SET state = 'revoked' WHERE id = ?`
+    RevokesForAnyOwner,
+    /// `… SET state = 'revoked'`, and no other column.
+    RevokesTheSecretInUseAlone,
+    /// `SELECT digest … `, without the other two columns.
+    CountsPeppersInUseAlone,
     /// `ON DELETE CASCADE`
     ForgetsImportsOfDeletedKeys,
     /// `INSERT OR REPLACE`
@@ -185,6 +191,32 @@ impl KeyAdministration for Faulty {
         Ok(page)
     }
 
+    async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
+        let mut counts = self.0.peppers_in_use(at).await?;
+        if self.is(Fault::CountsPeppersInUseAlone) {
+            counts.retain(|pepper, _| *pepper < Some(7));
+        }
+        Ok(counts)
+    }
+
+    async fn revoke_unread(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        at: Timestamp,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        let Some(mut read) = self.by_id(id).await else { return Ok(false) };
+        match self.1 {
+            Fault::RevokesForAnyOwner => self.0.revoke_unread(&read.owner, id, at, event).await,
+            Fault::RevokesTheSecretInUseAlone if read.owner == *owner => {
+                read.state = KeyState::Revoked { at };
+                self.0.replace(read, event).await.map(|()| true)
+            }
+            _ => self.0.revoke_unread(owner, id, at, event).await,
+        }
+    }
+
     async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
         if self.by_id(&record.id).await.is_none() {
             return Err(StoreError::new(StoreErrorKind::Conflict));
@@ -289,6 +321,9 @@ async fn a_store_with_one_fault_does_not_conform() {
         (Fault::FiltersAfterThePage, "a listing by age"),
         (Fault::CountsAUseAsAChange, "a use must change nothing else"),
         (Fault::KeepsTheUseThatCameLast, "the latest must be kept"),
+        (Fault::RevokesForAnyOwner, "must not revoke another owner's key"),
+        (Fault::RevokesTheSecretInUseAlone, "with every secret"),
+        (Fault::CountsPeppersInUseAlone, "by each pepper that they need"),
         (Fault::ForgetsImportsOfDeletedKeys, "also when the key is deleted"),
         (Fault::RemembersTheLastImport, "the first import must be remembered"),
         (Fault::IgnoresTheHash, "a lookup must return every field"),

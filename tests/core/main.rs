@@ -1,5 +1,7 @@
 //! The assembly, its parts and the stores without a server, through the public API. Needs no feature.
 
+#[path = "../support/damage.rs"]
+mod damage;
 #[path = "../support/faults.rs"]
 mod faults;
 #[path = "../support/mod.rs"]
@@ -10,6 +12,7 @@ mod assembly;
 mod audit;
 mod authenticate;
 mod authorize;
+mod broken_records;
 mod browser_keys;
 #[cfg(feature = "cache")]
 mod cached_store;
@@ -35,6 +38,8 @@ mod sessions;
 mod several_schemes;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(all(feature = "sqlite", feature = "tracing", target_os = "linux"))]
+mod sqlite_file;
 mod stored_quotas;
 mod streams;
 mod usage;

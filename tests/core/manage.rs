@@ -745,7 +745,7 @@ async fn revoking_is_final_and_ends_every_secret() {
     let first = world.create(|_| {}).await;
     let id = first.key.id;
     let second = world.manager.rotate(&operator(), &id, HOUR).await.unwrap();
-    let revoked = world.manager.revoke(&operator(), &id).await.unwrap();
+    let revoked = world.manager.revoke(&operator(), &id).await.unwrap().unwrap();
     assert_eq!(revoked.status, KeyStatus::Revoked);
     for secret in [&first.secret, &second.secret] {
         assert!(!world.verifies(secret.expose_secret()).await);

@@ -4,6 +4,8 @@
 
 #[path = "../support/certificates.rs"]
 mod certificates;
+#[path = "../support/damage.rs"]
+mod damage;
 #[path = "../support/faults.rs"]
 mod faults;
 #[path = "../support/postgres.rs"]

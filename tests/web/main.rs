@@ -10,6 +10,7 @@ mod support;
 
 mod axum_extractors;
 mod bodies;
+mod broken_records;
 mod failed_calls;
 mod grpc;
 mod justpaid_preset;

@@ -17,6 +17,11 @@ pub(super) fn created(created: &CreatedKey) -> Value {
     data
 }
 
+/// A key that was revoked though its record can't be read.
+pub(super) fn revoked(id: &KeyId) -> Value {
+    json!({ "id": id.as_str(), "revoked": true })
+}
+
 pub(super) fn deleted(id: &KeyId) -> Value {
     json!({ "id": id.as_str(), "deleted": true })
 }

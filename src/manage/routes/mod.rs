@@ -53,6 +53,11 @@ use crate::request::RequestView;
 ///  "metadata":{"plan":"pro"}}
 /// ```
 ///
+/// Keys whose [records can't be read](crate::store::BrokenKey) are not among the `data` of a listing. Their identifiers are in
+/// the member `broken` beside it, which is left out where there are none:
+/// `{"data":[…],"nextCursor":null,"broken":["x9Kd2LmQ"]}`. To read or change one gets a 503 with the code `record_corrupt`.
+/// It can be revoked, which is answered with `{"id":"x9Kd2LmQ","revoked":true}`, and deleted.
+///
 /// 1. A request without a principal is always rejected with 401.
 /// 2. A caller without the scope for the action is rejected with 403, before the body is read. The
 ///    [manager](KeyManager::with_scope_for) sets the scope.
@@ -226,13 +231,21 @@ impl<F: ErrorFormat<Body>> Routes<F> {
         if !self.is_for_staff {
             return Ok((authority, id));
         }
-        let key = self.manager.find_by_id(&id).await?.ok_or(ManageError::NotFound)?;
-        Ok((authority.for_owner(&key.owner), id))
+        let owner = match self.manager.find_by_id(&id).await {
+            Ok(found) => found.ok_or(ManageError::NotFound)?.owner,
+            Err(ManageError::Store(error)) => match error.broken_key() {
+                // One whose owner can't be read either counts as one of the system.
+                Some(broken) => broken.owner.clone().unwrap_or_else(|| authority.owner().clone()),
+                None => return Err(error.into()),
+            },
+            Err(error) => return Err(error),
+        };
+        Ok((authority.for_owner(&owner), id))
     }
 }
 
 fn success(status: StatusCode, data: serde_json::Value) -> Success {
-    Success { status, data, next_cursor: None }
+    Success { status, data, next_cursor: None, broken: Vec::new() }
 }
 
 /// Runs before all routes and methods: rejects requests without a principal, and marks every response as not
@@ -282,6 +295,7 @@ async fn list<F: ErrorFormat<Body>>(State(routes): State<Arc<Routes<F>>>, reques
             status: StatusCode::OK,
             data: page.keys.iter().map(json::key).collect(),
             next_cursor: page.next.map(|cursor| cursor.to_string()),
+            broken: page.broken.iter().filter_map(|key| key.id).collect(),
         })
     };
     routes.answer(&head, result.await)
@@ -325,6 +339,7 @@ async fn history<F: ErrorFormat<Body>>(
             status: StatusCode::OK,
             data: json::history(&page),
             next_cursor: page.next.map(|next| next.to_string()),
+            broken: Vec::new(),
         })
     };
     routes.answer(&head, result.await)
@@ -393,7 +408,7 @@ async fn revoke<F: ErrorFormat<Body>>(
             return Ok(success(StatusCode::OK, keys.iter().map(json::key).collect()));
         }
         let key = routes.manager.revoke(&authority, &id).await?;
-        Ok(success(StatusCode::OK, json::key(&key)))
+        Ok(success(StatusCode::OK, key.map_or_else(|| json::revoked(&id), |key| json::key(&key))))
     };
     routes.answer(&head, result.await)
 }

@@ -17,7 +17,7 @@ use crate::middleware::facts::{Facts, Flow, Pending};
 use crate::middleware::presented::{
     AccompanyingParts, Pair, PresentedCompanion, PresentedKey, Verified, VerifiedCompanion,
 };
-use crate::rejection::{Reason, Rejection};
+use crate::rejection::{ErrorKind, Reason, Rejection};
 use crate::request::RequestView;
 use crate::store::{FindResult, Lookup};
 
@@ -167,7 +167,10 @@ impl Checks {
         let other = companion.verify(other, instant);
         let pair = key.and_then(|key| self.fit(key, other, companion.token.as_ref(), instant));
         // Every token expires: that is not counted as a guess.
-        if pair.as_ref().err().is_some_and(|reason| !matches!(reason, Reason::SessionTokenExpired)) {
+        let is_bad = |reason: &Reason| {
+            !matches!(reason, Reason::SessionTokenExpired) && reason.kind() != ErrorKind::Unavailable
+        };
+        if pair.as_ref().is_err_and(is_bad) {
             self.count_bad_credential(presented.counted, now);
         }
         let client = LazyCell::new(client);
@@ -224,10 +227,16 @@ impl PresentedCompanion {
             (Some(secret), found) => verify(found, secret, now)
                 .map(VerifiedCompanion::BySecret)
                 .map_err(|unverified| unverified.reason),
-            (None, Some(record)) => check_state(&record, now).map(|()| VerifiedCompanion::Named(record)),
-            (None, None) => Err(Reason::KeyUnknown),
+            (None, found) => match self.selector().checked(Ok(found)) {
+                Ok(Some(record)) => check_state(&record, now).map(|()| VerifiedCompanion::Named(record)),
+                Ok(None) => Err(Reason::KeyUnknown),
+                Err(error) => Err(Reason::StoreFailed(error)),
+            },
         };
-        verified.map_err(of_companion)
+        verified.map_err(|reason| match reason.kind() {
+            ErrorKind::Unavailable => reason,
+            _ => of_companion(reason),
+        })
     }
 }
 

@@ -85,7 +85,8 @@ impl Checks {
                     return Ok(Some(Arc::new(learned)));
                 }
             }
-            let found = self.lookups.find(KeySelector::Id(&record.id))?.await.map_err(Reason::StoreFailed)?;
+            let id = KeySelector::Id(&record.id);
+            let found = id.checked(self.lookups.find(id)?.await).map_err(Reason::StoreFailed)?;
             match found {
                 Some(current) if current.extras.imported_hash.as_ref() == Some(hash) => record = current,
                 changed => return Ok(changed),

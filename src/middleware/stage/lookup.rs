@@ -14,7 +14,7 @@ use crate::manage::{AuditEvent, KeyAction};
 use crate::middleware::checks::Checks;
 use crate::middleware::facts::{Facts, Flow, Pending};
 use crate::middleware::presented::{AccompanyingParts, PresentedKey, Verified};
-use crate::rejection::{Reason, Rejection};
+use crate::rejection::{ErrorKind, Reason, Rejection};
 use crate::request::RequestView;
 use crate::store::{FindResult, StoreErrorKind};
 
@@ -147,7 +147,10 @@ impl Checks {
                 Stopped::Imported(record)
             }
             Unverified { reason, record } => {
-                self.count_bad_credential(presented.counted, now);
+                // The client is not to blame for a record that can't be judged.
+                if reason.kind() != ErrorKind::Unavailable {
+                    self.count_bad_credential(presented.counted, now);
+                }
                 let mut rejection = self.rejection(reason, Some(presented.scheme));
                 rejection.set_key_id(record.map(|record| record.id));
                 Stopped::Rejected(rejection)
@@ -243,7 +246,13 @@ pub(super) fn verify(
     }
     let Some(record) = found else { return Err(Unverified { reason: Reason::KeyUnknown, record: None }) };
     let unverified = |reason, record| Err(Unverified { reason, record: Some(record) });
-    let Some((candidate, is_other)) = matched else { return unverified(Reason::SecretMismatch, record) };
+    if presented.id.is_some_and(|id| id != record.id) {
+        let reason = Reason::StoreFailed(presented.selector().mismatch(&record));
+        return Err(Unverified { reason, record: None });
+    }
+    let Some((candidate, is_other)) = matched else {
+        return unverified(why_none_matched(&record, presented, now), record);
+    };
     if presented.mode.is_some_and(|mode| mode != record.owner.mode) {
         return unverified(Reason::ModeMismatch, record);
     }
@@ -254,6 +263,26 @@ pub(super) fn verify(
     let previous = record.extras.previous.filter(|_| is_other && !is_next);
     let retired_until = previous.map(|previous| previous.valid_until);
     Ok(Verified { record, candidate, is_next, retired_until })
+}
+
+/// Why the record that was found has none of the digests presented.
+#[cold]
+#[inline(never)]
+fn why_none_matched(record: &KeyRecord, presented: &PresentedKey, now: Timestamp) -> Reason {
+    // By a digest it is found as well if that is of a secret which has ended.
+    let selector = presented.selector();
+    if !selector.selects(record) {
+        return Reason::StoreFailed(selector.mismatch(record));
+    }
+    if live_hash(record, now).is_some() {
+        return Reason::SecretMismatch;
+    }
+    let is_known = |pepper| presented.digests.iter().any(|digest| digest.pepper_id() == pepper);
+    let live = std::iter::once(&record.digest).chain(record.other_secret(now));
+    match live.map(Digest::pepper_id).find(|pepper| !is_known(*pepper)) {
+        Some(pepper) => Reason::PepperMissing(pepper),
+        None => Reason::SecretMismatch,
+    }
 }
 
 /// The digests of the secrets that verify: the one in use, and one other at most.
@@ -291,7 +320,7 @@ pub(super) mod tests {
 
     pub(in super::super) fn presented(secret: &str) -> PresentedKey {
         PresentedKey {
-            id: None,
+            id: Some("k1".parse().unwrap()),
             mode: Some(Mode::Live),
             digests: Peppers::none().digests(secret),
             scheme: "ApiKey",

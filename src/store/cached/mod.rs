@@ -11,6 +11,7 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 }
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -318,6 +319,20 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
 
     async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
         self.0.store.count(owner).await
+    }
+
+    async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
+        self.0.store.peppers_in_use(at).await
+    }
+
+    async fn revoke_unread(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        at: Timestamp,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        self.0.change(*id, None, self.0.store.revoke_unread(owner, id, at, event)).await
     }
 
     async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {

@@ -49,6 +49,10 @@ impl Listing {
         listed.map(|Listed(record)| record).take_while(move |record| record.owner == *owner)
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<KeyRecord>> {
+        self.0.iter().map(|Listed(record)| record)
+    }
+
     /// The `count` oldest keys of all owners after `after`, of those that match. Looks at every key.
     pub(super) fn oldest(
         &self,
@@ -56,7 +60,7 @@ impl Listing {
         count: usize,
         matches: impl Fn(&&Arc<KeyRecord>) -> bool,
     ) -> Vec<Arc<KeyRecord>> {
-        let keys = self.0.iter().map(|Listed(record)| record).filter(matches);
+        let keys = self.all().filter(matches);
         let mut oldest = BinaryHeap::new();
         for key in keys.map(Aged).filter(|key| after.is_none_or(|after| key.age() > *after)) {
             oldest.push(key);

@@ -3,7 +3,7 @@ mod listing;
 mod names;
 mod shared_scopes;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -207,11 +207,19 @@ impl KeyAdministration for MemoryStore {
         let more = keys.len() > limit;
         keys.truncate(limit);
         let next = keys.last().filter(|_| more).map(|record| Cursor::behind(record));
-        Ok(Page { keys, next })
+        Ok(Page { keys, broken: Vec::new(), next })
     }
 
     async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
         Ok(self.0.lock().listing.keys(owner, None).count() as u64)
+    }
+
+    async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
+        let mut counts = BTreeMap::new();
+        for pepper in self.0.lock().listing.all().flat_map(|record| record.peppers_needed(at)) {
+            *counts.entry(pepper).or_default() += 1;
+        }
+        Ok(counts)
     }
 
     async fn replace(&self, mut record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 mod audit;
 mod invalidations;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,12 +13,13 @@ use tokio::time::Instant;
 
 use self::audit::{audit, texts};
 use super::audit::AuditEvent;
+use super::sql::audit::{EventRow, RECORD};
 use super::sql::engine::{Engine, Work};
 use super::sql::row::millis;
 use super::sql::{
-    COUNT, FIND_BY_ID, GET, Listing, QuotaName, WRITE_QUOTA, bind_key, bind_row, columns, digests, failed,
-    insert_key, owner_columns, pending, to_changed, to_found, to_id, to_next_row, to_quota_row, to_row,
-    update_key,
+    COUNT, COUNT_PEPPERS, DROP_OTHER_DIGESTS, FIND_BY_ID, GET, KeyRow, Listing, QuotaName, REVOKE_UNREAD,
+    WRITE_QUOTA, bind_key, bind_row, columns, digests, failed, insert_key, owner_columns, pending,
+    to_changed, to_found, to_id, to_next_row, to_peppers, to_quota_row, to_row, update_key,
 };
 use super::{
     AuditLog, ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup,
@@ -73,12 +75,6 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 ///
 /// ```sql
 /// DELETE FROM api_key_audit WHERE at < 1704067200000 AND delivered
-/// ```
-///
-/// Counts the secrets still digested with pepper 1, which can be removed when there are none:
-///
-/// ```sql
-/// SELECT count(*) FROM api_key_digests WHERE digest LIKE 'hmac-sha256:1:%'
 /// ```
 ///
 /// Counts the keys that were [imported as hashes](crate::manage::KeyManager::import_hash) and not used since:
@@ -146,6 +142,8 @@ const LOCK_QUOTA: &str = "SELECT period, used, highest_limit, granted FROM api_k
 
 const ADD_QUOTA: &str = "INSERT INTO api_key_quotas (category, subject, period, used, highest_limit, granted) \
      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+
+const LOCK_KEY: &str = concat!("SELECT ", columns!(), " FROM api_keys WHERE id = $1 FOR UPDATE");
 
 /// `$4` is the event.
 const DELETE: &str = concat!(
@@ -388,10 +386,10 @@ async fn migrate(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
 impl KeyStore for PostgresStore {
     fn find(&self, selector: KeySelector<'_>) -> Lookup {
         let query = match selector {
-            KeySelector::Id(id) => self.query_as(FIND_BY_ID).bind(id.to_string()),
+            KeySelector::Id(id) => self.query(FIND_BY_ID).bind(id.to_string()),
             KeySelector::Digests(digests) => {
                 let digests: Vec<_> = digests.iter().map(ToString::to_string).collect();
-                self.query_as(FIND_BY_DIGEST).bind(digests)
+                self.query(FIND_BY_DIGEST).bind(digests)
             }
         };
         let store = self.clone();
@@ -431,15 +429,21 @@ impl KeyAdministration for PostgresStore {
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
-        let query = bind_key!(self.query_as(GET), owner, id);
+        let query = bind_key!(self.query(GET), owner, id);
         to_found(self.administer(move |to| Box::pin(query.fetch_optional(to))).await?)
     }
 
     async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
         let listing = Listing::new(owner, query);
-        let query = listing.query().persistent(!self.is_pooled);
-        let rows = self.administer(move |to| Box::pin(query.fetch_all(to))).await?;
-        listing.page(rows)
+        let mut count = listing.rows();
+        loop {
+            let query = listing.query(count).persistent(!self.is_pooled);
+            let rows = self.administer(move |to| Box::pin(query.fetch_all(to))).await?;
+            match listing.page(&rows, count) {
+                Ok(page) => return Ok(page),
+                Err(more) => count = more,
+            }
+        }
     }
 
     async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
@@ -447,6 +451,22 @@ impl KeyAdministration for PostgresStore {
         let query = self.query_as::<(i64,)>(COUNT).bind(organization).bind(mode);
         let count = self.administer(move |to| Box::pin(query.fetch_one(to))).await?;
         Ok(count.0.unsigned_abs())
+    }
+
+    async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
+        let query = self.query_as(COUNT_PEPPERS).bind(millis(at));
+        Ok(to_peppers(self.administer(move |to| Box::pin(query.fetch_all(to))).await?))
+    }
+
+    async fn revoke_unread(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        at: Timestamp,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        let (owner, id, event) = (owner.clone(), *id, event.map(EventRow::new));
+        self.administer(move |to| Box::pin(revoke_unread(to, owner, id, at, event))).await
     }
 
     async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
@@ -502,6 +522,32 @@ impl KeyAdministration for PostgresStore {
         let done = self.administer(move |to| Box::pin(query.execute(to))).await?;
         Ok(done.rows_affected() > 0)
     }
+}
+
+/// Returns whether there was such a key to revoke.
+/// Rare, so its statements are not prepared under a name.
+async fn revoke_unread(
+    connection: &mut PgConnection,
+    owner: Owner,
+    id: KeyId,
+    at: Timestamp,
+    event: Option<EventRow>,
+) -> Result<bool, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    let stored = once(LOCK_KEY).bind(id.to_string()).fetch_optional(&mut *transaction).await?;
+    if stored.is_none_or(|row| row.owner().is_some_and(|stored| stored != owner)) {
+        return Ok(false);
+    }
+    let revoke = bind_key!(once(REVOKE_UNREAD), &owner, id).bind(millis(at));
+    if revoke.execute(&mut *transaction).await?.rows_affected() == 0 {
+        return Ok(false);
+    }
+    once(DROP_OTHER_DIGESTS).bind(id.to_string()).execute(&mut *transaction).await?;
+    if let Some(event) = event {
+        event.bind(once(RECORD)).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(true)
 }
 
 async fn change_quota(

@@ -183,12 +183,8 @@ pub(crate) fn to_events(rows: Vec<EventColumns>) -> Result<Vec<AuditEvent>, Stor
 
 fn to_event(columns: EventColumns) -> Result<AuditEvent, Box<dyn std::error::Error + Send + Sync>> {
     let (number, at, action, outcome, changed, key_id, organization, tier, mode, actor) = columns;
-    let owner = match tier.as_str() {
-        "system" => Owner::system(mode.parse()?),
-        "organization" => Owner::organization(organization.parse()?, mode.parse()?),
-        _ => return Err("unknown tier".into()),
-    };
-    let mut event = AuditEvent::new(action.parse()?, owner, actor.parse()?, row::timestamp(at)?);
+    let owner = row::to_owner(&tier, &organization, &mode)?;
+    let mut event = AuditEvent::new(action.parse()?, owner, actor.parse()?, row::timestamp("at", at)?);
     event.number = Some(u64::try_from(number)?);
     if outcome != DONE {
         event.outcome = Err(outcome.into());

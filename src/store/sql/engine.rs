@@ -29,6 +29,7 @@ impl<DB: Database> Engine<DB> {
         Self { pool, lookup_timeout: Duration::from_secs(1), administration_timeout: Duration::from_secs(5) }
     }
 
+    #[cfg(feature = "postgres")]
     pub(crate) async fn look_up<T>(
         &self,
         work: impl for<'c> FnOnce(&'c mut DB::Connection) -> Work<'c, T>,
@@ -36,6 +37,7 @@ impl<DB: Database> Engine<DB> {
         self.run(Instant::now() + self.lookup_timeout, work).await
     }
 
+    #[cfg(feature = "postgres")]
     pub(crate) async fn administer<T>(
         &self,
         work: impl for<'c> FnOnce(&'c mut DB::Connection) -> Work<'c, T>,

@@ -7,18 +7,20 @@ mod quota;
 pub(crate) mod row;
 mod schema;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) use error::{corrupt, failed};
 pub(super) use quota::{QuotaName, WRITE_QUOTA, to_quota_row};
 pub(super) use row::Row;
 pub(super) use schema::pending;
-use sqlx::query::{Query, QueryAs};
+use sqlx::query::Query;
 use sqlx::{ColumnIndex, Database, Decode, Encode, FromRow, Type};
 
-use super::{Cursor, FindResult, KeyQuery, Page, StoreError, StoreErrorKind};
+use super::{BrokenKey, Cursor, FindResult, KeyQuery, Page, StoreError, StoreErrorKind};
 use crate::InvalidValue;
-use crate::key::{KeyId, KeyRecord, Owner};
+use crate::clock::Timestamp;
+use crate::key::{Digest, KeyId, KeyRecord, Owner};
 
 /// The columns of a [`Row`], from `$1` to `$27`.
 macro_rules! columns {
@@ -58,6 +60,24 @@ pub(super) const GET: &str =
     concat!("SELECT ", columns!(), " FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3");
 
 pub(super) const COUNT: &str = "SELECT count(*) FROM api_keys WHERE organization = $1 AND mode = $2";
+
+/// Of a key that is not revoked yet, or has another owner than it gets: one that can't be read. `$4` is when.
+pub(super) const REVOKE_UNREAD: &str = "UPDATE api_keys SET organization = $2, mode = $3, tier = CASE $2 WHEN '' THEN 'system' ELSE 'organization' END, state = 'revoked', revoked_at = $4, \
+     previous_digest = NULL, previous_valid_until = NULL, next_digest = NULL, next_hint = NULL, next_created_at = NULL, \
+     next_grace = NULL, version = version + 1 WHERE id = $1 AND NOT (organization = $2 AND mode = $3 \
+     AND (tier = 'system') = ($2 = '') AND state = 'revoked' AND coalesce(revoked_at, -1) >= 0)";
+
+/// Leaves the digest of the secret in use, if it can be told which that is.
+pub(super) const DROP_OTHER_DIGESTS: &str = "DELETE FROM api_key_digests WHERE key_id = $1 AND digest NOT IN (\
+     SELECT digest FROM api_keys WHERE id = $1)";
+
+/// Keys by the beginning of their digests, up to the hexadecimal digits, which [`to_peppers`] reads. `$1` is when.
+pub(super) const COUNT_PEPPERS: &str = "SELECT method, count(*) FROM (\
+     SELECT id, imported_hash, rtrim(digest, '0123456789abcdef') AS method FROM api_keys WHERE state <> 'revoked' UNION \
+     SELECT id, imported_hash, rtrim(previous_digest, '0123456789abcdef') FROM api_keys WHERE state <> 'revoked' \
+     AND previous_valid_until > $1 UNION \
+     SELECT id, imported_hash, rtrim(next_digest, '0123456789abcdef') FROM api_keys WHERE state <> 'revoked' \
+     AND next_digest IS NOT NULL) AS held WHERE imported_hash IS NULL OR method <> 'sha256:' GROUP BY method";
 
 /// A page of keys. `$7` to `$9` are organization, mode and creator, for the first condition; `$10` and `$11` are a
 /// [`KeyStatus`](crate::key::KeyStatus) and when; `$12` and `$13` are patterns of a scope and of its wildcard.
@@ -99,16 +119,19 @@ pub(super) fn to_next_row(mut record: KeyRecord) -> Result<(Row, i64), StoreErro
     Ok((to_row(&record)?, replaced))
 }
 
-pub(super) fn to_found(row: Option<Row>) -> FindResult {
-    row.map(to_record).transpose()
+pub(super) fn to_found<R: KeyRow>(row: Option<R>) -> FindResult {
+    Ok(row.map(|row| row.read()).transpose()?)
 }
 
 pub(super) fn to_id(text: Option<String>) -> Result<Option<KeyId>, StoreError> {
     text.map(|text| text.parse()).transpose().map_err(|error: InvalidValue| corrupt(error))
 }
 
-fn to_record(row: Row) -> Result<Arc<KeyRecord>, StoreError> {
-    row::to_record(row).map(Arc::new).map_err(corrupt)
+/// Damaged digests are of no pepper.
+pub(super) fn to_peppers(rows: Vec<(String, i64)>) -> BTreeMap<Option<u32>, u64> {
+    let pepper =
+        |method: &str| format!("{method}{:064}", 0).parse().ok().map(|digest: Digest| digest.pepper_id());
+    rows.iter().filter_map(|(method, keys)| Some((pepper(method)?, keys.unsigned_abs()))).collect()
 }
 
 /// The keys of a list of changes, unless one is not a key's.
@@ -149,7 +172,8 @@ impl Listing {
                 (_, Some(_)) => LIST_OF_CREATOR,
                 (None, None) => LIST_OF_ALL,
             },
-            after: query.after.map_or((-1, String::new()), |cursor| {
+            // Damaged instants are negative.
+            after: query.after.map_or((i64::MIN, String::new()), |cursor| {
                 (row::millis(cursor.created_at), cursor.id.to_string())
             }),
             last_secret_created_at: query.secret_created_before.map_or(i64::MAX, |at| row::millis(at) - 1),
@@ -169,10 +193,9 @@ impl Listing {
         }
     }
 
-    /// Queries one row more than the page holds, which shows whether there is a next page.
-    pub(super) fn query<DB: Database>(&self) -> QueryAs<'static, DB, Row, DB::Arguments>
+    /// Queries so many rows at most. One more than the page holds shows whether there is a next page.
+    pub(super) fn query<DB: Database>(&self, rows: usize) -> Query<'static, DB, DB::Arguments>
     where
-        Row: for<'r> FromRow<'r, DB::Row>,
         for<'q> String: Encode<'q, DB> + Type<DB>,
         for<'q> Option<String>: Encode<'q, DB> + Type<DB>,
         for<'q> i64: Encode<'q, DB> + Type<DB>,
@@ -181,14 +204,14 @@ impl Listing {
         let (created_at, id) = self.after.clone();
         let (organization, mode) = self.owner.clone().unzip();
         let (scope, wildcard) = self.scope.clone().unzip();
-        let limit = i64::try_from(self.limit).unwrap_or(i64::MAX).saturating_add(1);
-        sqlx::query_as(self.statement)
+        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+        sqlx::query(self.statement)
             .bind(created_at)
             .bind(id)
             .bind(self.last_secret_created_at)
             .bind(self.expires_before)
             .bind(self.unused_since)
-            .bind(limit)
+            .bind(rows)
             .bind(organization)
             .bind(mode)
             .bind(self.creator.clone())
@@ -200,12 +223,28 @@ impl Listing {
             .bind(self.mode.clone())
     }
 
-    pub(super) fn page(&self, mut rows: Vec<Row>) -> Result<Page, StoreError> {
-        let more = rows.len() > self.limit;
-        rows.truncate(self.limit);
-        let keys = rows.into_iter().map(to_record).collect::<Result<Vec<_>, _>>()?;
-        let next = keys.last().filter(|_| more).map(|record| Cursor::behind(record));
-        Ok(Page { keys, next })
+    /// How many rows to query at first.
+    pub(super) fn rows(&self) -> usize {
+        self.limit + 1
+    }
+
+    /// The page that begins with these rows, of which `queried` were asked for. The error is how many to ask for instead: a
+    /// page can't end with a row whose place can't be told in a cursor.
+    pub(super) fn page<R: KeyRow>(&self, rows: &[R], queried: usize) -> Result<Page, usize> {
+        let mut page = Page { keys: Vec::new(), broken: Vec::new(), next: None };
+        for (index, row) in rows.iter().enumerate() {
+            if index >= self.limit {
+                page.next = rows[index - 1].place();
+                if page.next.is_some() {
+                    return Ok(page);
+                }
+            }
+            match row.read() {
+                Ok(record) => page.keys.push(record),
+                Err(broken) => page.broken.push(broken),
+            }
+        }
+        if rows.len() < queried { Ok(page) } else { Err(2 * queried) }
     }
 }
 
@@ -267,6 +306,44 @@ where
         .bind(row.metadata)
         .bind(row.imported_hash)
         .bind(row.tier)
+}
+
+/// A row of the database, which may hold anything.
+pub(super) trait KeyRow {
+    fn read(&self) -> Result<Arc<KeyRecord>, BrokenKey>;
+
+    /// The owner, if it can be read.
+    fn owner(&self) -> Option<Owner>;
+
+    /// The place in a listing, if it can be told in a cursor.
+    fn place(&self) -> Option<Cursor>;
+}
+
+impl<R: sqlx::Row> KeyRow for R
+where
+    Row: for<'r> FromRow<'r, R>,
+    &'static str: ColumnIndex<R>,
+    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn read(&self) -> Result<Arc<KeyRecord>, BrokenKey> {
+        let read = Row::from_row(self).map_err(Into::into).and_then(row::to_record);
+        read.map(Arc::new).map_err(|fault| {
+            let id = self.try_get::<String, _>("id").ok().and_then(|id| id.parse().ok());
+            BrokenKey::new(id, fault.to_string()).of(self.owner())
+        })
+    }
+
+    fn owner(&self) -> Option<Owner> {
+        let text = |column| self.try_get::<String, _>(column).ok();
+        row::to_owner(&text("tier")?, &text("organization")?, &text("mode")?).ok()
+    }
+
+    fn place(&self) -> Option<Cursor> {
+        let created_at = u64::try_from(self.try_get::<i64, _>("created_at").ok()?).ok()?;
+        let id = self.try_get::<String, _>("id").ok()?.parse().ok()?;
+        Some(Cursor { created_at: Timestamp::from_unix_millis(created_at), id })
+    }
 }
 
 impl<'r, R: sqlx::Row> FromRow<'r, R> for Row

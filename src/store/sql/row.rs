@@ -1,4 +1,5 @@
 use std::error::Error;
+use std::fmt::Display;
 use std::time::Duration;
 
 use tower_api_keys::clock::Timestamp;
@@ -89,60 +90,78 @@ pub(crate) fn to_row(record: &KeyRecord) -> Result<Row, Box<dyn Error + Send + S
     })
 }
 
-/// The error is for [`StoreErrorKind::Corrupt`](tower_api_keys::store::StoreErrorKind::Corrupt).
+/// The error is for a [`BrokenKey`](tower_api_keys::store::BrokenKey).
 pub(crate) fn to_record(row: Row) -> Result<KeyRecord, Box<dyn Error + Send + Sync>> {
-    let mode = row.mode.parse()?;
-    let owner = match (row.tier.as_str(), row.organization.as_str()) {
-        ("system", "") => Owner::system(mode),
-        ("organization", organization) => Owner::organization(organization.parse()?, mode),
-        _ => return Err("neither a key of an organization nor one of the system".into()),
-    };
-    let mut record = KeyRecord::new(row.id.parse()?, owner, row.digest.parse()?, timestamp(row.created_at)?);
+    let owner = to_owner(&row.tier, &row.organization, &row.mode)?;
+    let (id, digest) = (read("id", row.id.parse())?, read("digest", row.digest.parse())?);
+    let mut record = KeyRecord::new(id, owner, digest, timestamp("created_at", row.created_at)?);
     record.name = row.name.into();
     record.hint = row.hint.into();
-    record.scopes = ScopeSet::parse_list(row.scopes.split_whitespace())?;
+    record.scopes = read("scopes", ScopeSet::parse_list(row.scopes.split_whitespace()))?;
     let mut extras = Extras::default();
     let networks = row.allowed_addresses.split_whitespace().map(str::parse);
-    extras.allowed_addresses = networks.collect::<Result<_, _>>()?;
+    extras.allowed_addresses = read("allowed_addresses", networks.collect::<Result<_, _>>())?;
     for line in row.limits.split_terminator('\n') {
-        let (limit, category) = line.split_once(' ').ok_or("a limit has no category")?;
-        extras.limits.insert(category.to_owned(), limit.parse()?);
+        let (limit, category) = line.split_once(' ').ok_or("limits: a limit has no category")?;
+        extras.limits.insert(category.to_owned(), read("limits", limit.parse())?);
     }
-    record.secret_created_at = timestamp(row.secret_created_at)?;
+    record.secret_created_at = timestamp("secret_created_at", row.secret_created_at)?;
     extras.previous = match (row.previous_digest, row.previous_valid_until) {
         (None, None) => None,
-        (Some(digest), Some(valid_until)) => {
-            Some(PreviousSecret { digest: digest.parse()?, valid_until: timestamp(valid_until)? })
-        }
-        _ => return Err("a previous secret is incomplete".into()),
+        (Some(digest), Some(valid_until)) => Some(PreviousSecret {
+            digest: read("previous_digest", digest.parse())?,
+            valid_until: timestamp("previous_valid_until", valid_until)?,
+        }),
+        _ => return Err("previous_digest: a previous secret is incomplete".into()),
     };
     extras.next = match (row.next_digest, row.next_hint, row.next_created_at, row.next_grace) {
         (None, None, None, None) => None,
         (Some(digest), Some(hint), Some(created_at), Some(grace)) => Some(Box::new(NextSecret {
-            digest: digest.parse()?,
+            digest: read("next_digest", digest.parse())?,
             hint,
-            created_at: timestamp(created_at)?,
-            grace: Duration::from_millis(grace.try_into()?),
+            created_at: timestamp("next_created_at", created_at)?,
+            grace: Duration::from_millis(read("next_grace", grace.try_into())?),
         })),
-        _ => return Err("a next secret is incomplete".into()),
+        _ => return Err("next_digest: a next secret is incomplete".into()),
     };
     record.state = match (row.state.as_str(), row.revoked_at) {
         ("active", None) => KeyState::Active,
         ("disabled", None) => KeyState::Disabled,
-        ("revoked", Some(at)) => KeyState::Revoked { at: timestamp(at)? },
-        _ => return Err("unknown key state".into()),
+        ("revoked", Some(at)) => KeyState::Revoked { at: timestamp("revoked_at", at)? },
+        _ => return Err("state: unknown, or not with this revoked_at".into()),
     };
-    extras.not_before = row.not_before.map(timestamp).transpose()?;
-    extras.imported_hash = row.imported_hash.as_deref().map(str::parse).transpose()?;
-    extras.metadata = row.metadata.as_deref().map(Metadata::from_json).transpose()?;
+    let optional = |column, millis: Option<i64>| millis.map(|millis| timestamp(column, millis)).transpose();
+    extras.not_before = optional("not_before", row.not_before)?;
+    extras.imported_hash = read("imported_hash", row.imported_hash.as_deref().map(str::parse).transpose())?;
+    extras.metadata = read("metadata", row.metadata.as_deref().map(Metadata::from_json).transpose())?;
     if extras != Extras::default() {
         *record.extras_mut() = extras;
     }
-    record.expires_at = row.expires_at.map(timestamp).transpose()?;
-    record.last_used_at = row.last_used_at.map(timestamp).transpose()?;
+    record.expires_at = optional("expires_at", row.expires_at)?;
+    record.last_used_at = optional("last_used_at", row.last_used_at)?;
     record.version = row.version as u64;
-    record.set_created_by(row.created_by.as_deref().map(str::parse).transpose()?);
+    record.set_created_by(read("created_by", row.created_by.as_deref().map(str::parse).transpose())?);
     Ok(record)
+}
+
+pub(crate) fn to_owner(
+    tier: &str,
+    organization: &str,
+    mode: &str,
+) -> Result<Owner, Box<dyn Error + Send + Sync>> {
+    let mode = read("mode", mode.parse())?;
+    match (tier, organization) {
+        ("system", "") => Ok(Owner::system(mode)),
+        ("organization", organization) => {
+            Ok(Owner::organization(read("organization", organization.parse())?, mode))
+        }
+        _ => Err("tier: neither a key of an organization nor one of the system".into()),
+    }
+}
+
+/// Names the column of a value that can't be read. No value is repeated: some are digests.
+fn read<T, E: Display>(column: &str, value: Result<T, E>) -> Result<T, Box<dyn Error + Send + Sync>> {
+    value.map_err(|error| format!("{column}: {error}").into())
 }
 
 /// The empty text, which is no organization, for a key of the system: unlike `NULL` it is found with `=`.
@@ -158,6 +177,6 @@ pub(crate) fn millis(timestamp: Timestamp) -> i64 {
     i64::try_from(timestamp.as_unix_millis()).unwrap_or(i64::MAX)
 }
 
-pub(crate) fn timestamp(millis: i64) -> Result<Timestamp, Box<dyn Error + Send + Sync>> {
-    Ok(Timestamp::from_unix_millis(u64::try_from(millis)?))
+pub(crate) fn timestamp(column: &str, millis: i64) -> Result<Timestamp, Box<dyn Error + Send + Sync>> {
+    Ok(Timestamp::from_unix_millis(read(column, millis.try_into())?))
 }

@@ -1,5 +1,8 @@
 mod audit;
+mod file;
 
+use std::collections::BTreeMap;
+use std::future::ready;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +15,15 @@ use sqlx::{Connection, Sqlite, SqliteConnection};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use self::file::DatabaseFile;
 use super::audit::AuditEvent;
 use super::sql::audit::EventRow;
 use super::sql::engine::{Engine, Work};
 use super::sql::row::millis;
 use super::sql::{
-    COUNT, FIND_BY_ID, GET, Listing, QuotaName, Row, WRITE_QUOTA, bind_key, bind_row, columns, digests,
-    failed, insert_key, owner_columns, pending, to_changed, to_found, to_id, to_next_row, to_quota_row,
-    to_row, update_key,
+    COUNT, COUNT_PEPPERS, DROP_OTHER_DIGESTS, FIND_BY_ID, GET, KeyRow, Listing, QuotaName, REVOKE_UNREAD,
+    Row, WRITE_QUOTA, bind_key, bind_row, columns, digests, failed, insert_key, owner_columns, pending,
+    to_changed, to_found, to_id, to_next_row, to_peppers, to_quota_row, to_row, update_key,
 };
 use super::{
     AuditLog, ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup,
@@ -54,6 +58,14 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 ///   the disk full. A change that was [`Unavailable`](StoreErrorKind::Unavailable) for lack of time may still have
 ///   been made.
 ///
+/// - If the file is deleted, moved or replaced while it is open, every method is
+///   [`Unavailable`](StoreErrorKind::Unavailable) within a second, and the log says so once a second, until the file is back or the
+///   application opens the store anew: a restored copy may have keys that were revoked since, so it is not opened unasked.
+///   To exchange the file, stop the processes that have it open, and remove its `-wal` and `-shm`: SQLite would apply
+///   them to the new one.
+/// - While nothing can be written (a full disk, a read-only file system), lookups go on, and the log says so once a second
+///   for changes that fail.
+///
 /// # Schema
 ///
 /// [`open`](Self::open) and [`migrate`](Self::migrate) create the tables. To create them with another tool, use
@@ -81,12 +93,6 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 /// DELETE FROM api_key_audit WHERE at < 1704067200000 AND delivered
 /// ```
 ///
-/// Counts the secrets still digested with pepper 1, which can be removed when there are none:
-///
-/// ```sql
-/// SELECT count(*) FROM api_key_digests WHERE digest LIKE 'hmac-sha256:1:%'
-/// ```
-///
 /// Counts the keys that were [imported as hashes](crate::manage::KeyManager::import_hash) and not used since:
 ///
 /// ```sql
@@ -96,8 +102,15 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 pub struct SqliteStore {
     engine: Engine<Sqlite>,
     /// SQLite has one writer at a time. Waiting for this lock leaves the connections to lookups.
-    writer: Arc<Mutex<()>>,
+    writer: Arc<Mutex<Writer>>,
+    /// `None` for a database in memory.
+    file: Option<Arc<DatabaseFile>>,
 }
+
+/// A connection that is never used after it was opened. With the last connection SQLite removes the index of the WAL, and
+/// where nothing can be written no connection could be opened any more: then lookups would fail as well.
+#[derive(Debug, Default)]
+struct Writer(Option<SqliteConnection>);
 
 const MIGRATIONS: &[&str] = &[
     include_str!("schema_1.sql"),
@@ -178,9 +191,20 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().min_connections(1).max_connections(8).connect_lazy_with(options);
+        let file = DatabaseFile::at(options.get_filename()).map(Arc::new);
+        let opened = file.clone();
+        let pool = SqlitePoolOptions::new()
+            .min_connections(1)
+            .max_connections(8)
+            .after_connect(move |_, _| {
+                opened.iter().for_each(|file| file.look_again());
+                Box::pin(ready(Ok(())))
+            })
+            .connect_lazy_with(options.clone());
         switch_to_wal(&pool).await.map_err(failed)?;
-        let store = Self::new(pool);
+        // A file that was deleted is not replaced by an empty one.
+        pool.set_connect_options(options.create_if_missing(false));
+        let store = Self { file, ..Self::new(pool) };
         store.migrate().await?;
         Ok(store)
     }
@@ -192,7 +216,8 @@ impl SqliteStore {
     /// `synchronous = FULL` and a busy timeout of 5 seconds. It also retries when several processes switch the same
     /// new file to WAL, as SQLite then fails immediately, whatever the timeout.
     pub fn new(pool: SqlitePool) -> Self {
-        Self { engine: Engine::new(pool), writer: Arc::default() }
+        let file = DatabaseFile::at(pool.connect_options().get_filename()).map(Arc::new);
+        Self { engine: Engine::new(pool), writer: Arc::default(), file }
     }
 
     /// Stores a new key in a transaction of the application, on a connection to the database of the store: a key that was
@@ -249,8 +274,48 @@ impl SqliteStore {
     ) -> Result<T, StoreError> {
         let deadline = Instant::now() + time;
         // An `Err` is reported by the engine: it has no time left then either.
-        let _only = timeout_at(deadline, self.writer.lock()).await;
-        self.engine.run(deadline, work).await
+        let mut only = timeout_at(deadline, self.writer.lock()).await;
+        // Nothing is written to a file that is gone.
+        self.file.iter().for_each(|file| file.look_again());
+        let written = self.run(deadline, work).await;
+        match (&written, &self.file, &mut only) {
+            (Ok(_), Some(_), Ok(writer)) => writer.stay_open(&self.engine.pool, deadline).await,
+            (Err(error), Some(file), _) if is_of_file_system(error) => file.was_not_written(error),
+            _ => {}
+        }
+        written
+    }
+
+    async fn look_up<T>(
+        &self,
+        work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T>,
+    ) -> Result<T, StoreError> {
+        self.run(Instant::now() + self.engine.lookup_timeout, work).await
+    }
+
+    async fn administer<T>(
+        &self,
+        work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T>,
+    ) -> Result<T, StoreError> {
+        self.run(Instant::now() + self.engine.administration_timeout, work).await
+    }
+
+    /// Runs `work` if the file is still the one that is open.
+    async fn run<T>(
+        &self,
+        deadline: Instant,
+        work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T>,
+    ) -> Result<T, StoreError> {
+        let Some(file) = &self.file else { return self.engine.run(deadline, work).await };
+        file.check(deadline).await?;
+        let done = self.engine.run(deadline, work).await;
+        match &done {
+            Ok(_) => file.is_open(),
+            Err(error) if is_of_file_system(error) => file.look_again(),
+            Err(_) => {}
+        }
+        file.check(deadline).await?;
+        done
     }
 
     async fn replace_within(
@@ -266,6 +331,30 @@ impl SqliteStore {
         }
         Ok(())
     }
+}
+
+impl Writer {
+    async fn stay_open(&mut self, pool: &SqlitePool, deadline: Instant) {
+        if self.0.is_some() {
+            return;
+        }
+        let connect = async {
+            let mut connection = SqliteConnection::connect_with(&pool.connect_options()).await?;
+            // The first read opens the WAL.
+            sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&mut connection).await?;
+            Ok::<_, sqlx::Error>(connection)
+        };
+        if let Ok(Ok(connection)) = timeout_at(deadline, connect).await {
+            self.0 = Some(connection);
+        }
+    }
+}
+
+/// Whether the file system has failed, and it was not another writer that was waited for: READONLY, IOERR, FULL, CANTOPEN.
+fn is_of_file_system(error: &StoreError) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<sqlx::Error>());
+    let code = source.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| matches!(code & 0xff, 8 | 10 | 13 | 14))
 }
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -356,6 +445,29 @@ async fn replace(
     Ok(true)
 }
 
+/// Returns whether there was such a key to revoke.
+async fn revoke_unread(
+    connection: &mut SqliteConnection,
+    owner: Owner,
+    id: KeyId,
+    at: Timestamp,
+    event: Option<EventRow>,
+) -> Result<bool, sqlx::Error> {
+    let mut transaction = connection.begin_with(BEGIN).await?;
+    let stored = sqlx::query(FIND_BY_ID).bind(id.to_string()).fetch_optional(&mut *transaction).await?;
+    if stored.is_none_or(|row| row.owner().is_some_and(|stored| stored != owner)) {
+        return Ok(false);
+    }
+    let revoke = bind_key!(sqlx::query(REVOKE_UNREAD), &owner, id).bind(millis(at));
+    if revoke.execute(&mut *transaction).await?.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query(DROP_OTHER_DIGESTS).bind(id.to_string()).execute(&mut *transaction).await?;
+    audit::record(&mut transaction, event).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
 /// Returns whether there was such a key.
 async fn delete(
     connection: &mut SqliteConnection,
@@ -427,12 +539,12 @@ fn json(texts: impl Iterator<Item: std::fmt::Display>) -> String {
 impl KeyStore for SqliteStore {
     fn find(&self, selector: KeySelector<'_>) -> Lookup {
         let query = match selector {
-            KeySelector::Id(id) => sqlx::query_as(FIND_BY_ID).bind(id.to_string()),
-            KeySelector::Digests(digests) => sqlx::query_as(FIND_BY_DIGEST).bind(json(digests.iter())),
+            KeySelector::Id(id) => sqlx::query(FIND_BY_ID).bind(id.to_string()),
+            KeySelector::Digests(digests) => sqlx::query(FIND_BY_DIGEST).bind(json(digests.iter())),
         };
-        let engine = self.engine.clone();
+        let store = self.clone();
         Lookup::pending(
-            async move { to_found(engine.look_up(|to| Box::pin(query.fetch_optional(to))).await?) },
+            async move { to_found(store.look_up(|to| Box::pin(query.fetch_optional(to))).await?) },
         )
     }
 
@@ -467,22 +579,45 @@ impl KeyAdministration for SqliteStore {
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
-        let query = bind_key!(sqlx::query_as(GET), owner, id);
-        to_found(self.engine.administer(|to| Box::pin(query.fetch_optional(to))).await?)
+        let query = bind_key!(sqlx::query(GET), owner, id);
+        to_found(self.administer(|to| Box::pin(query.fetch_optional(to))).await?)
     }
 
     async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
         let listing = Listing::new(owner, query);
-        let query = listing.query();
-        let rows = self.engine.administer(|to| Box::pin(query.fetch_all(to))).await?;
-        listing.page(rows)
+        let mut count = listing.rows();
+        loop {
+            let query = listing.query(count);
+            let rows = self.administer(|to| Box::pin(query.fetch_all(to))).await?;
+            match listing.page(&rows, count) {
+                Ok(page) => return Ok(page),
+                Err(more) => count = more,
+            }
+        }
     }
 
     async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
         let (organization, mode) = owner_columns(owner);
         let query = sqlx::query_scalar::<_, i64>(COUNT).bind(organization).bind(mode);
-        let count = self.engine.administer(|to| Box::pin(query.fetch_one(to))).await?;
+        let count = self.administer(|to| Box::pin(query.fetch_one(to))).await?;
         Ok(count.unsigned_abs())
+    }
+
+    async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
+        let query = sqlx::query_as(COUNT_PEPPERS).bind(millis(at));
+        Ok(to_peppers(self.administer(|to| Box::pin(query.fetch_all(to))).await?))
+    }
+
+    async fn revoke_unread(
+        &self,
+        owner: &Owner,
+        id: &KeyId,
+        at: Timestamp,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        let (owner, id, event) = (owner.clone(), *id, event.map(EventRow::new));
+        let time = self.engine.administration_timeout;
+        self.write(time, |to| Box::pin(revoke_unread(to, owner, id, at, event))).await
     }
 
     async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
@@ -525,7 +660,7 @@ impl KeyAdministration for SqliteStore {
 
     async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
         let query = sqlx::query_scalar(IMPORTED_AS).bind(json(digests.iter()));
-        to_id(self.engine.administer(|to| Box::pin(query.fetch_optional(to))).await?)
+        to_id(self.administer(|to| Box::pin(query.fetch_optional(to))).await?)
     }
 
     async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
