@@ -69,6 +69,7 @@
 //! | `cache` | `store::CachedStore`, a cache in front of any store |
 //! | `coarse-clock` | `clock::CoarseClock`, cheaper to read and off by a tick of the kernel |
 //! | `json` | `JsonErrors`: errors in JSON of the application's own |
+//! | `metrics` | [counters and times](outcome#metrics) through the facade of the same name |
 //! | `postgres` | `store::PostgresStore`: keys that many processes share |
 //! | `presets` | `presets`: four published systems, as data |
 //! | `redis` | rate limits that many processes share, and news of changed keys for caches |
@@ -88,6 +89,7 @@ extern crate self as tower_api_keys;
 
 mod invalid_value;
 mod log;
+mod metrics;
 mod number;
 mod text;
 mod timer;

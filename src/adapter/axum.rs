@@ -14,6 +14,7 @@ use crate::identity::{Authentication, Caller, OrganizationPrincipal, Principal, 
 use crate::limit::{Charge, InFlight};
 use crate::manage::{FailedCall, ManageError};
 use crate::middleware::FailedExtraction;
+use crate::outcome::report_misplaced;
 use crate::rejection::{ErrorFormat, ErrorKind, ProblemDetails, Reason, Rejection, reject};
 use crate::request::RequestView;
 
@@ -51,6 +52,7 @@ impl IntoResponse for ArgumentRejection {
     fn into_response(self) -> Response {
         let failed = *self.0;
         let mut response: Response<Body> = if failed.is_outside() {
+            report_misplaced(failed.rejection.reason().clone(), failed.request());
             reject(&failed.rejection, &ProblemDetails, failed.request(), false)
         } else {
             failed.rejection.kind().status().into_response()

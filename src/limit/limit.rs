@@ -40,6 +40,17 @@ pub trait Limit: fmt::Debug + Send + Sync + 'static {
 
     /// Counts nothing of what was counted so far.
     fn forget(&self, subject: &Subject) -> Answering<()>;
+
+    /// What counts, for metrics: `memory`, `redis` or `store`.
+    fn engine(&self) -> &'static str;
+
+    /// Whether requests are admitted that a shared store does not answer about.
+    fn fails_open(&self) -> bool {
+        false
+    }
+
+    /// How many subjects have a count of their own in this process.
+    fn tracked(&self) -> usize;
 }
 
 /// What a limiter answers, perhaps after it has asked elsewhere.
@@ -96,6 +107,18 @@ impl<L: Limit + ?Sized> Limit for Arc<L> {
     fn forget(&self, subject: &Subject) -> Answering<()> {
         (**self).forget(subject)
     }
+
+    fn engine(&self) -> &'static str {
+        (**self).engine()
+    }
+
+    fn fails_open(&self) -> bool {
+        (**self).fails_open()
+    }
+
+    fn tracked(&self) -> usize {
+        (**self).tracked()
+    }
 }
 
 impl Limit for MemoryRateLimiter {
@@ -123,6 +146,14 @@ impl Limit for MemoryRateLimiter {
     fn forget(&self, subject: &Subject) -> Answering<()> {
         MemoryRateLimiter::forget(self, subject);
         Box::pin(ready(Ok(())))
+    }
+
+    fn engine(&self) -> &'static str {
+        "memory"
+    }
+
+    fn tracked(&self) -> usize {
+        self.subject_count()
     }
 }
 

@@ -4,7 +4,7 @@ use crate::clock::Timestamp;
 use crate::identity::Principal;
 use crate::key::{Digest, Extras, KeyId, KeyRecord, KeyState, KeyStatus, Metadata};
 use crate::scope::ScopeSet;
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::{StoreError, StoreErrorKind, measured};
 
 /// How often a change is retried after losing a race. Each lost race means that another change was made.
 pub(super) const MAX_ATTEMPTS: usize = 16;
@@ -46,7 +46,7 @@ impl Attempt<'_> {
 
     /// Whether the owner can have one more key.
     pub(super) async fn owner_has_room(&self) -> Result<(), ManageError> {
-        match self.settings.store.count(self.authority.owner()).await? {
+        match measured("count", self.settings.store.count(self.authority.owner())).await? {
             count if count >= self.settings.max_keys => Err(self.forbidden(Forbidden::TooManyKeys)),
             _ => Ok(()),
         }
@@ -55,7 +55,7 @@ impl Attempt<'_> {
     /// Whether a record with the secret of `own` is stored and active, and still has all of `scopes`.
     async fn is_valid(&self, own: &KeyRecord, scopes: &ScopeSet) -> Result<bool, ManageError> {
         let callers = self.settings.callers.as_ref().unwrap_or(&self.settings.store);
-        let stored = callers.get(&own.owner, &own.id).await?;
+        let stored = measured("get", callers.get(&own.owner, &own.id)).await?;
         Ok(stored.is_some_and(|stored| self.is_unchanged(own, &stored, scopes)))
     }
 
@@ -131,7 +131,7 @@ impl Attempt<'_> {
     ) -> Result<KeyView, ManageError> {
         let id = self.key_id.ok_or(ManageError::NotFound)?;
         for _ in 0..MAX_ATTEMPTS {
-            let stored = self.settings.store.get(self.authority.owner(), &id).await?;
+            let stored = measured("get", self.settings.store.get(self.authority.owner(), &id)).await?;
             let stored = stored.ok_or(ManageError::NotFound)?;
             let mut record = KeyRecord::clone(&stored);
             if matches!(record.state, KeyState::Revoked { .. }) {
@@ -147,7 +147,7 @@ impl Attempt<'_> {
             }
             view.version = record.version.wrapping_add(1);
             let changed = changed_fields(&stored, &record);
-            match self.settings.store.replace(record).await {
+            match measured("replace", self.settings.store.replace(record)).await {
                 Ok(()) => {
                     self.settings.changed(&id);
                     self.audit(Ok(()), changed);

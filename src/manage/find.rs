@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use super::{KeyManager, KeyView, ManageError};
+use super::{KeyAction, KeyManager, KeyView, ManageError};
 use crate::key::{Digest, KeyId, KeyRecord};
-use crate::store::{KeySelector, StoreError, StoreErrorKind};
+use crate::store::{KeySelector, StoreError, StoreErrorKind, measured};
 
 impl KeyManager {
     /// The key with this identifier, whatever its owner and state: for the operator, who has it from a log. Never expose it
@@ -13,7 +13,8 @@ impl KeyManager {
     /// [`Store`](ManageError::Store).
     pub async fn find_by_id(&self, id: &KeyId) -> Result<Option<KeyView>, ManageError> {
         let now = self.settings().clock.now().timestamp();
-        let found = self.settings().store.find(KeySelector::Id(id)).await?;
+        let found = measured("find", self.settings().store.find(KeySelector::Id(id))).await;
+        let found = self.ended_unasked(KeyAction::Read, Some(id), found.map_err(ManageError::from))?;
         Ok(found.map(|record| KeyView::new(&record, now)))
     }
 
@@ -37,10 +38,14 @@ impl KeyManager {
     ///
     /// [`Store`](ManageError::Store), also if a key that was [imported as a hash](Self::import_hash) could not be verified.
     pub async fn find_by_text(&self, text: &str) -> Result<Option<KeyView>, ManageError> {
+        self.ended_unasked(KeyAction::Read, None, self.try_find_by_text(text).await)
+    }
+
+    async fn try_find_by_text(&self, text: &str) -> Result<Option<KeyView>, ManageError> {
         let settings = self.settings();
         let (text, now) = (text.trim(), settings.clock.now().timestamp());
         let digests = settings.peppers.digests(text);
-        let found = match settings.store.find(KeySelector::Digests(&digests)).await? {
+        let found = match measured("find", settings.store.find(KeySelector::Digests(&digests))).await? {
             None => self.find_imported(text, digests[0]).await?,
             found => found,
         };
@@ -52,7 +57,9 @@ impl KeyManager {
         let settings = self.settings();
         let id = settings.parse(text).ok().and_then(|(_, parsed)| parsed.id);
         let (Some(id), Some(hashes)) = (id, &settings.imported_hashes) else { return Ok(None) };
-        let Some(record) = settings.store.find(KeySelector::Id(&id)).await? else { return Ok(None) };
+        let Some(record) = measured("find", settings.store.find(KeySelector::Id(&id))).await? else {
+            return Ok(None);
+        };
         let Some(hash) = &record.extras.imported_hash else { return Ok(None) };
         match hashes.verify(hash, text, digest).await {
             Ok(is_right) => Ok(Some(record).filter(|_| is_right)),

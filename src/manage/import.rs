@@ -1,7 +1,7 @@
 use super::attempt::Attempt;
 use super::{Authority, Forbidden, KeyAction, KeyManager, KeyView, ManageError, NewKey, rules};
 use crate::key::{Digest, ImportedHash, KeyFormat, KeyId, KeyRecord, Owner, SecretString};
-use crate::store::{KeySelector, StoreErrorKind};
+use crate::store::{KeySelector, StoreErrorKind, measured};
 
 /// A key that was made elsewhere.
 struct Existing {
@@ -54,9 +54,8 @@ impl KeyManager {
         key: NewKey,
         secret: SecretString,
     ) -> Result<KeyView, ManageError> {
-        let attempt = self.begin_import(authority)?;
-        let existing = self.read_secret(authority.owner(), &secret)?;
-        self.store_existing(attempt, key, existing).await
+        let read = || self.read_secret(authority.owner(), &secret);
+        self.import_existing(authority, key, read).await
     }
 
     /// [Imports](Self::import) a key of a system that stores only digests.
@@ -76,15 +75,16 @@ impl KeyManager {
         digest: Digest,
         hint: &str,
     ) -> Result<KeyView, ManageError> {
-        let attempt = self.begin_import(authority)?;
-        if self.settings().peppers.digest_with("", digest.pepper_id()).is_none() {
-            return Err(ManageError::invalid("digest", "must be made under a pepper that is in use"));
-        }
-        if let Some(fault) = rules::hint_fault(hint) {
-            return Err(ManageError::Invalid(vec![fault]));
-        }
-        let existing = Existing { id, hint: hint.to_owned(), digests: vec![digest], hash: None };
-        self.store_existing(attempt, key, existing).await
+        let read = || {
+            if self.settings().peppers.digest_with("", digest.pepper_id()).is_none() {
+                return Err(ManageError::invalid("digest", "must be made under a pepper that is in use"));
+            }
+            if let Some(fault) = rules::hint_fault(hint) {
+                return Err(ManageError::Invalid(vec![fault]));
+            }
+            Ok(Existing { id, hint: hint.to_owned(), digests: vec![digest], hash: None })
+        };
+        self.import_existing(authority, key, read).await
     }
 
     /// [Imports](Self::import) a key of a system that stores slow or salted hashes: bcrypt, argon2, SHA-256 with a salt. The
@@ -116,19 +116,20 @@ impl KeyManager {
         hash: ImportedHash,
         hint: &str,
     ) -> Result<KeyView, ManageError> {
-        let attempt = self.begin_import(authority)?;
-        if !self.settings().formats.iter().any(KeyFormat::has_ids) {
-            return Err(ManageError::invalid(
-                "id",
-                "must be in the text of keys, and no format has one there",
-            ));
-        }
-        if let Some(fault) = rules::hint_fault(hint) {
-            return Err(ManageError::Invalid(vec![fault]));
-        }
-        let digests = vec![hash.stand_in()];
-        let existing = Existing { id, hint: hint.to_owned(), digests, hash: Some(hash) };
-        self.store_existing(attempt, key, existing).await
+        let read = || {
+            if !self.settings().formats.iter().any(KeyFormat::has_ids) {
+                return Err(ManageError::invalid(
+                    "id",
+                    "must be in the text of keys, and no format has one there",
+                ));
+            }
+            if let Some(fault) = rules::hint_fault(hint) {
+                return Err(ManageError::Invalid(vec![fault]));
+            }
+            let digests = vec![hash.stand_in()];
+            Ok(Existing { id, hint: hint.to_owned(), digests, hash: Some(hash) })
+        };
+        self.import_existing(authority, key, read).await
     }
 
     /// Forgets that a key was imported, so that it can be imported again after it was [deleted](ManageError::Deleted). For
@@ -139,15 +140,33 @@ impl KeyManager {
     /// [`NotFound`](ManageError::NotFound) if no such import is remembered; [`Forbidden`](ManageError::Forbidden) for a
     /// caller; [`Store`](ManageError::Store).
     pub async fn forget_import(&self, authority: &Authority, id: &KeyId) -> Result<(), ManageError> {
+        self.ended(authority, KeyAction::ForgetImport, Some(id), self.try_forget_import(authority, id).await)
+    }
+
+    async fn try_forget_import(&self, authority: &Authority, id: &KeyId) -> Result<(), ManageError> {
         let attempt = self.begin(authority, KeyAction::ForgetImport, Some(*id))?;
         if authority.bound().is_some() {
             return Err(attempt.forbidden(Forbidden::OperatorOnly));
         }
-        if !self.settings().store.forget_import(id).await? {
+        if !measured("forget_import", self.settings().store.forget_import(id)).await? {
             return Err(ManageError::NotFound);
         }
         attempt.done();
         Ok(())
+    }
+
+    /// Imports what `read` returns, once the caller may import.
+    async fn import_existing(
+        &self,
+        authority: &Authority,
+        key: NewKey,
+        read: impl FnOnce() -> Result<Existing, ManageError>,
+    ) -> Result<KeyView, ManageError> {
+        let import = async {
+            let attempt = self.begin_import(authority)?;
+            self.store_existing(attempt, key, read()?).await
+        };
+        self.ended(authority, KeyAction::Import, None, import.await)
     }
 
     fn begin_import<'a>(&'a self, authority: &'a Authority) -> Result<Attempt<'a>, ManageError> {
@@ -190,19 +209,19 @@ impl KeyManager {
         let view = KeyView::new(&record, attempt.now);
 
         // The same key may be stored under another pepper, which the store does not report as a conflict.
-        let stored = async || store.find(KeySelector::Digests(&digests)).await;
+        let stored = async || measured("find", store.find(KeySelector::Digests(&digests))).await;
         if let Some(stored) = stored().await? {
             self.remember(&stored.id, &digests).await?;
             return Err(already_stored(&stored, owner));
         }
-        if let Some(id) = store.imported_as(&digests).await? {
+        if let Some(id) = measured("imported_as", store.imported_as(&digests)).await? {
             self.remember(&id, &digests).await?;
-            return Err(match store.find(KeySelector::Id(&id)).await? {
+            return Err(match measured("find", store.find(KeySelector::Id(&id))).await? {
                 Some(rotated) => already_stored(&rotated, owner),
                 None => ManageError::Deleted(id),
             });
         }
-        match store.insert(record).await {
+        match measured("insert", store.insert(record)).await {
             Ok(()) => {
                 // If this fails, the next import finds the key and remembers it.
                 self.remember(&view.id, &digests).await?;
@@ -220,8 +239,8 @@ impl KeyManager {
     /// Remembers an import, also after a change of the pepper.
     async fn remember(&self, id: &KeyId, digests: &[Digest]) -> Result<(), ManageError> {
         let store = &self.settings().store;
-        if store.imported_as(&digests[..1]).await?.is_none() {
-            store.remember_import(id, &digests[0]).await?;
+        if measured("imported_as", store.imported_as(&digests[..1])).await?.is_none() {
+            measured("remember_import", store.remember_import(id, &digests[0])).await?;
         }
         Ok(())
     }

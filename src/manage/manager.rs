@@ -11,7 +11,7 @@ use crate::credential::ImportedHashes;
 use crate::identity::SecretStatus;
 use crate::key::{KeyFormat, KeyId, KeyRecord, KeyState, KeyStatus, Mode, Owner, Peppers};
 use crate::scope::{ScopeRequirement, ScopeSet};
-use crate::store::{KeyAdministration, KeyQuery, Page, StoreError, StoreErrorKind};
+use crate::store::{KeyAdministration, KeyQuery, Page, StoreError, StoreErrorKind, measured};
 
 /// Creates and manages keys.
 ///
@@ -63,6 +63,7 @@ impl KeyManager {
             audit: None,
             id_prefix: "",
             imported_hashes: None,
+            line: Arc::default(),
             watch: Arc::default(),
         }))
     }
@@ -200,13 +201,17 @@ impl KeyManager {
     /// [`Invalid`](ManageError::Invalid) if a field of `key` is not valid, [`Forbidden`](ManageError::Forbidden) if
     /// the caller may not create such a key; [`Store`](ManageError::Store), [`Randomness`](ManageError::Randomness).
     pub async fn create(&self, authority: &Authority, key: NewKey) -> Result<CreatedKey, ManageError> {
+        self.ended(authority, KeyAction::Create, None, self.try_create(authority, key).await)
+    }
+
+    async fn try_create(&self, authority: &Authority, key: NewKey) -> Result<CreatedKey, ManageError> {
         let attempt = self.begin(authority, KeyAction::Create, None)?;
         attempt.caller_is_still_valid().await?;
         attempt.owner_has_room().await?;
         for _ in 0..MAX_ATTEMPTS {
             let (record, secret) = self.make(&attempt, key.clone())?;
             let view = KeyView::new(&record, attempt.now);
-            match self.0.store.insert(record).await {
+            match measured("insert", self.0.store.insert(record)).await {
                 Ok(()) => return self.made(attempt, view, secret).await,
                 // Short identifiers can collide.
                 Err(error) if error.kind() == StoreErrorKind::Conflict => {}
@@ -235,8 +240,12 @@ impl KeyManager {
     ///
     /// [`Forbidden`](ManageError::Forbidden), [`Store`](ManageError::Store).
     pub async fn list(&self, authority: &Authority, query: &KeyQuery) -> Result<Page<KeyView>, ManageError> {
+        self.ended(authority, KeyAction::Read, None, self.try_list(authority, query).await)
+    }
+
+    async fn try_list(&self, authority: &Authority, query: &KeyQuery) -> Result<Page<KeyView>, ManageError> {
         let attempt = self.begin(authority, KeyAction::Read, None)?;
-        let page = self.0.store.list(Some(authority.owner()), query).await?;
+        let page = measured("list", self.0.store.list(Some(authority.owner()), query)).await?;
         let keys = page.keys.iter().map(|record| KeyView::new(record, attempt.now)).collect();
         Ok(Page { keys, next: page.next })
     }
@@ -248,7 +257,8 @@ impl KeyManager {
     /// [`Store`](ManageError::Store).
     pub async fn list_all(&self, query: &KeyQuery) -> Result<Page<KeyView>, ManageError> {
         let now = self.0.clock.now().timestamp();
-        let page = self.0.store.list(None, query).await?;
+        let page = measured("list", self.0.store.list(None, query)).await.map_err(ManageError::from);
+        let page = self.ended_unasked(KeyAction::Read, None, page)?;
         let keys = page.keys.iter().map(|record| KeyView::new(record, now)).collect();
         Ok(Page { keys, next: page.next })
     }
@@ -292,8 +302,13 @@ impl KeyManager {
     ///
     /// [`NotFound`](ManageError::NotFound), [`Forbidden`](ManageError::Forbidden), [`Store`](ManageError::Store).
     pub async fn get(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
+        self.ended(authority, KeyAction::Read, Some(id), self.try_get(authority, id).await)
+    }
+
+    async fn try_get(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
         let attempt = self.begin(authority, KeyAction::Read, Some(*id))?;
-        let record = self.0.store.get(authority.owner(), id).await?.ok_or(ManageError::NotFound)?;
+        let record =
+            measured("get", self.0.store.get(authority.owner(), id)).await?.ok_or(ManageError::NotFound)?;
         Ok(KeyView::new(&record, attempt.now))
     }
 
@@ -304,6 +319,10 @@ impl KeyManager {
     /// [`NotFound`](ManageError::NotFound), also for a revoked key; [`Forbidden`](ManageError::Forbidden),
     /// [`Store`](ManageError::Store).
     pub async fn disable(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
+        self.ended(authority, KeyAction::Disable, Some(id), self.try_disable(authority, id).await)
+    }
+
+    async fn try_disable(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
         let attempt = self.begin(authority, KeyAction::Disable, Some(*id))?;
         attempt.change(|record| Ok(set_state(record, KeyState::Disabled))).await
     }
@@ -315,6 +334,10 @@ impl KeyManager {
     /// [`NotFound`](ManageError::NotFound), also for a revoked key; [`Forbidden`](ManageError::Forbidden) also if the
     /// key may do more than the caller; [`Store`](ManageError::Store).
     pub async fn enable(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
+        self.ended(authority, KeyAction::Enable, Some(id), self.try_enable(authority, id).await)
+    }
+
+    async fn try_enable(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
         let attempt = self.begin(authority, KeyAction::Enable, Some(*id))?;
         attempt.caller_is_still_valid().await?;
         attempt
@@ -331,13 +354,17 @@ impl KeyManager {
     ///
     /// [`NotFound`](ManageError::NotFound), [`Forbidden`](ManageError::Forbidden), [`Store`](ManageError::Store).
     pub async fn delete(&self, authority: &Authority, id: &KeyId) -> Result<(), ManageError> {
+        self.ended(authority, KeyAction::Delete, Some(id), self.try_delete(authority, id).await)
+    }
+
+    async fn try_delete(&self, authority: &Authority, id: &KeyId) -> Result<(), ManageError> {
         let attempt = self.begin(authority, KeyAction::Delete, Some(*id))?;
-        match self.revoke(authority, id).await {
+        match self.try_revoke(authority, id).await {
             // Already revoked, or not found; the store's own result decides.
             Ok(_) | Err(ManageError::NotFound) => {}
             Err(error) => return Err(error),
         }
-        if !self.0.store.delete(authority.owner(), id).await? {
+        if !measured("delete", self.0.store.delete(authority.owner(), id)).await? {
             return Err(ManageError::NotFound);
         }
         self.0.changed(id);
@@ -353,7 +380,8 @@ impl KeyManager {
         action: KeyAction,
         key_id: Option<KeyId>,
     ) -> Result<(), ManageError> {
-        self.begin(authority, action, key_id).map(|_| ())
+        let permitted = self.begin(authority, action, key_id).map(|_| ());
+        permitted.inspect_err(|error| self.failed(authority, action, key_id.as_ref(), error))
     }
 
     /// Reads the clock, once for the operation, and checks the scope for managing keys.

@@ -110,6 +110,7 @@
 mod attempt;
 mod audit;
 mod authority;
+mod ended;
 mod error;
 mod find;
 mod import;

@@ -1,6 +1,7 @@
 use super::attempt::Attempt;
 use super::{Authority, CreatedKey, KeyAction, KeyManager, KeyView, ManageError, NewKey};
 use crate::key::{KeyId, KeyRecord, SecretString};
+use crate::store::measured;
 
 /// A key that the application stores itself, in a transaction of its own: from [`KeyManager::prepare`].
 ///
@@ -38,6 +39,11 @@ impl KeyManager {
     ///
     /// Those of [`create`](Self::create).
     pub async fn prepare(&self, authority: &Authority, key: NewKey) -> Result<PreparedKey, ManageError> {
+        let prepared = self.try_prepare(authority, key).await;
+        prepared.inspect_err(|error| self.failed(authority, KeyAction::Create, None, error))
+    }
+
+    async fn try_prepare(&self, authority: &Authority, key: NewKey) -> Result<PreparedKey, ManageError> {
         let attempt = self.begin(authority, KeyAction::Create, None)?;
         attempt.caller_is_still_valid().await?;
         attempt.owner_has_room().await?;
@@ -73,7 +79,7 @@ impl KeyManager {
         // A revocation of the caller's key with its descendants may have looked for them before this one was stored. Its
         // secret was not returned to anyone.
         if let Err(error) = attempt.caller_is_still_valid().await {
-            self.settings().store.delete(attempt.authority.owner(), &key.id).await?;
+            measured("delete", self.settings().store.delete(attempt.authority.owner(), &key.id)).await?;
             return Err(error);
         }
         attempt.done();
@@ -95,10 +101,22 @@ impl PreparedKey {
     /// has ended meanwhile, in which case the new one is deleted; [`Store`](ManageError::Store).
     pub async fn committed(self) -> Result<CreatedKey, ManageError> {
         let Self { manager, authority, record, secret } = self;
-        let attempt = manager.begin(&authority, KeyAction::Create, None)?;
-        let stored = manager.settings().store.get(&record.owner, &record.id).await?;
+        let committed = manager.try_committed(&authority, record, secret).await;
+        manager.ended(&authority, KeyAction::Create, None, committed)
+    }
+}
+
+impl KeyManager {
+    async fn try_committed(
+        &self,
+        authority: &Authority,
+        record: KeyRecord,
+        secret: SecretString,
+    ) -> Result<CreatedKey, ManageError> {
+        let attempt = self.begin(authority, KeyAction::Create, None)?;
+        let stored = measured("get", self.settings().store.get(&record.owner, &record.id)).await?;
         let stored = stored.filter(|stored| stored.digest == record.digest).ok_or(ManageError::NotFound)?;
         let view = KeyView::new(&stored, attempt.now);
-        manager.made(attempt, view, secret).await
+        self.made(attempt, view, secret).await
     }
 }

@@ -1,7 +1,7 @@
 use super::attempt::MAX_ATTEMPTS;
 use super::{AuditEvent, KeyAction, KeyManager, KeyView, ManageError};
 use crate::key::{Actor, KeyRecord, KeyState, KeyStatus};
-use crate::store::{KeySelector, StoreError, StoreErrorKind};
+use crate::store::{KeySelector, StoreError, StoreErrorKind, measured};
 
 impl KeyManager {
     /// Uses a one-time key: revokes and removes it, and returns its properties. Of any number of concurrent calls
@@ -40,6 +40,10 @@ impl KeyManager {
     /// [`NotFound`](ManageError::NotFound) if the key is malformed, unknown, used, revoked, disabled, expired or not
     /// valid yet, which is not exposed to callers; [`Store`](ManageError::Store).
     pub async fn redeem(&self, secret: &str) -> Result<KeyView, ManageError> {
+        self.ended_unasked(KeyAction::Redeem, None, self.try_redeem(secret).await)
+    }
+
+    async fn try_redeem(&self, secret: &str) -> Result<KeyView, ManageError> {
         let settings = self.settings();
         let now = settings.clock.now().timestamp();
         let (_, parsed) = settings.parse(secret).map_err(|_| ManageError::NotFound)?;
@@ -49,7 +53,8 @@ impl KeyManager {
             None => KeySelector::Digests(&digests),
         };
         for _ in 0..MAX_ATTEMPTS {
-            let found = settings.store.find(selector).await?.ok_or(ManageError::NotFound)?;
+            let found =
+                measured("find", settings.store.find(selector)).await?.ok_or(ManageError::NotFound)?;
             let is_right = digests.iter().fold(false, |right, digest| right | digest.ct_eq(&found.digest));
             let is_of_mode = parsed.mode.is_none_or(|mode| mode == found.owner.mode);
             if !is_right || !is_of_mode || KeyStatus::of(&found, now) != KeyStatus::Active {
@@ -57,14 +62,14 @@ impl KeyManager {
             }
             let mut ended = KeyRecord::clone(&found);
             ended.state = KeyState::Revoked { at: now };
-            match settings.store.replace(ended).await {
+            match measured("replace", settings.store.replace(ended)).await {
                 Ok(()) => {}
                 // Another call was faster; read the record again.
                 Err(error) if error.kind() == StoreErrorKind::Conflict => continue,
                 Err(error) => return Err(error.into()),
             }
             // The key is already revoked. If the store fails now, it keeps a record that can no longer be used.
-            let _ = settings.store.delete(&found.owner, &found.id).await;
+            let _ = measured("delete", settings.store.delete(&found.owner, &found.id)).await;
             settings.changed(&found.id);
             settings.audit(&AuditEvent {
                 action: KeyAction::Redeem,

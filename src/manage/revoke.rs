@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use super::attempt::Change;
 use super::{Authority, KeyAction, KeyManager, KeyView, ManageError};
 use crate::key::{Actor, KeyId, KeyRecord, KeyState, Owner};
-use crate::store::KeyQuery;
+use crate::store::{KeyQuery, measured};
 
 impl KeyManager {
     /// Revokes a key with all of its secrets for good. It stays in listings. A caller may revoke its own key.
@@ -13,6 +13,10 @@ impl KeyManager {
     /// [`NotFound`](ManageError::NotFound), also for a key that is already revoked;
     /// [`Forbidden`](ManageError::Forbidden), [`Store`](ManageError::Store).
     pub async fn revoke(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
+        self.ended(authority, KeyAction::Revoke, Some(id), self.try_revoke(authority, id).await)
+    }
+
+    pub(super) async fn try_revoke(&self, authority: &Authority, id: &KeyId) -> Result<KeyView, ManageError> {
         let attempt = self.begin(authority, KeyAction::Revoke, Some(*id))?;
         let at = attempt.now;
         attempt.change(|record| Ok(revoke(record, KeyState::Revoked { at }))).await
@@ -32,12 +36,23 @@ impl KeyManager {
         authority: &Authority,
         id: &KeyId,
     ) -> Result<Vec<KeyView>, ManageError> {
+        let revoked = self.try_revoke_with_descendants(authority, id).await;
+        self.ended(authority, KeyAction::Revoke, Some(id), revoked)
+    }
+
+    async fn try_revoke_with_descendants(
+        &self,
+        authority: &Authority,
+        id: &KeyId,
+    ) -> Result<Vec<KeyView>, ManageError> {
         let mut revoked = Vec::new();
-        match self.revoke(authority, id).await {
+        match self.try_revoke(authority, id).await {
             Ok(key) => revoked.push(key),
             // Not found, or revoked before; only of a key that the owner has are descendants revoked.
             Err(ManageError::NotFound) => {
-                self.settings().store.get(authority.owner(), id).await?.ok_or(ManageError::NotFound)?;
+                measured("get", self.settings().store.get(authority.owner(), id))
+                    .await?
+                    .ok_or(ManageError::NotFound)?;
             }
             Err(error) => return Err(error),
         }
@@ -49,7 +64,7 @@ impl KeyManager {
                     continue;
                 }
                 makers.push(id);
-                match self.revoke(&authority.for_owner(&owner), &id).await {
+                match self.try_revoke(&authority.for_owner(&owner), &id).await {
                     Ok(key) => revoked.push(key),
                     Err(ManageError::NotFound) => {}
                     Err(error) => return Err(error),
@@ -65,7 +80,7 @@ impl KeyManager {
             KeyQuery { created_by: Some(Actor::Key(key)), limit: KeyQuery::MAX_LIMIT, ..KeyQuery::default() };
         let mut made = Vec::new();
         loop {
-            let page = self.settings().store.list(None, &query).await?;
+            let page = measured("list", self.settings().store.list(None, &query)).await?;
             made.extend(page.keys.iter().map(|record| (record.owner.clone(), record.id)));
             match page.next {
                 Some(next) => query.after = Some(next),

@@ -57,6 +57,17 @@ impl KeyManager {
         grace: Duration,
         rotate: impl Fn(&mut KeyRecord, NextSecret, Timestamp),
     ) -> Result<CreatedKey, ManageError> {
+        let rotated = self.try_rotate(authority, id, grace, rotate).await;
+        self.ended(authority, KeyAction::Rotate, Some(id), rotated)
+    }
+
+    async fn try_rotate(
+        &self,
+        authority: &Authority,
+        id: &KeyId,
+        grace: Duration,
+        rotate: impl Fn(&mut KeyRecord, NextSecret, Timestamp),
+    ) -> Result<CreatedKey, ManageError> {
         let attempt = self.begin(authority, KeyAction::Rotate, Some(*id))?;
         if grace > Self::MAX_GRACE {
             return Err(ManageError::invalid("grace", "must be at most 7 days"));

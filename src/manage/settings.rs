@@ -5,6 +5,7 @@ use super::{AuditEvent, AuditSink, KeyAction};
 use crate::clock::Clock;
 use crate::credential::ImportedHashes;
 use crate::key::{KeyFormat, KeyId, MalformedKey, ParsedKey, Peppers};
+use crate::log::OncePerSecond;
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::KeyAdministration;
 use crate::stream::Watch;
@@ -31,6 +32,7 @@ pub(super) struct Settings {
     pub(super) id_prefix: &'static str,
     /// Verifies what was imported as a hash.
     pub(super) imported_hashes: Option<Arc<ImportedHashes>>,
+    pub(super) line: Arc<OncePerSecond>,
     /// Made when it is first needed, of the settings above.
     pub(super) watch: Arc<OnceLock<Arc<Watch>>>,
 }

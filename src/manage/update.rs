@@ -32,6 +32,15 @@ impl KeyManager {
         id: &KeyId,
         change: KeyChange,
     ) -> Result<KeyView, ManageError> {
+        self.ended(authority, KeyAction::Update, Some(id), self.try_update(authority, id, change).await)
+    }
+
+    async fn try_update(
+        &self,
+        authority: &Authority,
+        id: &KeyId,
+        change: KeyChange,
+    ) -> Result<KeyView, ManageError> {
         let attempt = self.begin(authority, KeyAction::Update, Some(*id))?;
         attempt.caller_is_still_valid().await?;
         attempt

@@ -8,7 +8,7 @@ use crate::key::{KeyId, Owner};
 use crate::limit::{LimitState, Subject, SubjectKind, Undecided};
 use crate::log;
 use crate::manage::ManageError;
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::{StoreError, StoreErrorKind, measured};
 
 impl<F> ApiKeys<F> {
     /// What is left of each limit of a caller, with nothing counted: those per key and per organization, in the order they
@@ -52,7 +52,9 @@ impl<F> ApiKeys<F> {
         owner: &Owner,
         id: &KeyId,
     ) -> Result<Option<Vec<LimitState>>, ManageError> {
-        let Some(record) = self.manager().store().get(owner, id).await? else { return Ok(None) };
+        let Some(record) = measured("get", self.manager().store().get(owner, id)).await? else {
+            return Ok(None);
+        };
         let states = self.limits_of(&Principal::new(record, "")).await;
         let unavailable = |error: Undecided| StoreError::new(StoreErrorKind::Unavailable).with_source(error);
         Ok(Some(states.map_err(unavailable)?))

@@ -12,6 +12,8 @@ use crate::credential::ImportedHashes;
 use crate::identity::{Selection, SessionAuthenticator};
 use crate::key::Peppers;
 use crate::limit::MemoryRateLimiter;
+use crate::log::OncePerSecondAndCode;
+use crate::metrics::Decisions;
 use crate::outcome::LastUse;
 use crate::route::{Access, RouteTable};
 
@@ -41,6 +43,9 @@ pub(super) struct Checks {
     pub(super) allows_anonymous: bool,
     pub(super) passes_cors_preflight: bool,
     pub(super) last_use: Option<LastUse>,
+    /// What can go wrong with every request is logged once a second.
+    pub(super) lines: OncePerSecondAndCode,
+    pub(super) decisions: Decisions,
 }
 
 impl Checks {

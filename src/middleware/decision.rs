@@ -18,7 +18,7 @@ use super::stage::preflight::is_preflight;
 use crate::identity::{Authentication, Caller, SessionAuthenticator};
 use crate::rejection::{Reason, Rejection};
 use crate::request::RequestView;
-use crate::store::FindResult;
+use crate::store::{FindResult, timed};
 
 impl Checks {
     /// Runs the stages from the first one on.
@@ -128,7 +128,7 @@ impl Checks {
     async fn next(self: &Arc<Self>, pending: Pending, facts: &mut Facts, head: &request::Parts) -> Flow {
         match pending {
             Pending::Lookup { find, presented, client } => {
-                let found = match contain(find).await {
+                let found = match contain(timed("find", find)).await {
                     Ok(found) => found,
                     Err(Panicked) => return self.panicked(),
                 };
@@ -140,7 +140,7 @@ impl Checks {
                 match contain(self.refreshed(&presented, verified, now)).await {
                     Ok(record) => {
                         facts.caller = Caller::Principal(Verified::principal(record, scheme, retired_until));
-                        self.authenticated(facts, RequestView::of_parts(head))
+                        self.accept(facts, RequestView::of_parts(head))
                     }
                     Err(Panicked) => self.panicked(),
                 }
@@ -153,7 +153,7 @@ impl Checks {
             }
             Pending::Pair(pair) => {
                 let ((key, other), presented, companion, client) = *pair;
-                let both = async { (key.await, other.await) };
+                let both = async { (timed("find", key).await, timed("find", other).await) };
                 let found: (FindResult, FindResult) = match contain(both).await {
                     Ok(found) => found,
                     Err(Panicked) => return self.panicked(),
@@ -166,7 +166,7 @@ impl Checks {
                 match contain(self.refreshed_pair(pair, &key, &companion, now)).await {
                     Ok(principal) => {
                         facts.caller = Caller::Principal(principal);
-                        self.authenticated(facts, RequestView::of_parts(head))
+                        self.accept(facts, RequestView::of_parts(head))
                     }
                     Err(Panicked) => self.panicked(),
                 }

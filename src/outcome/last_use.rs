@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::key::KeyId;
 use crate::log;
-use crate::store::{KeyAdministration, KeyStore, StoreError};
+use crate::store::{KeyAdministration, KeyStore, StoreError, measured};
 use crate::timer::sleep;
 
 /// Records when keys are used, and writes it to a store periodically instead of on each request.
@@ -67,7 +67,7 @@ impl LastUse {
     pub(crate) async fn write_to(&self, store: &(impl KeyStore + ?Sized)) -> Result<(), StoreError> {
         let (unwritten, idle) = self.sort();
         for batch in unwritten.chunks(BATCH) {
-            store.record_last_use(batch).await?;
+            measured("record_last_use", store.record_last_use(batch)).await?;
             let notes = self.0.pin();
             for (id, at) in batch {
                 if let Some(note) = notes.get(id) {

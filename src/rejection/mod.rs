@@ -105,6 +105,4 @@ pub use reason::{RateLimited, Reason};
 pub use rejection::Rejection;
 #[cfg(feature = "json")]
 pub(crate) use response::json_response;
-#[cfg(feature = "axum")]
-pub(crate) use response::log;
 pub(crate) use response::{reject, response};

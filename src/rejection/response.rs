@@ -15,7 +15,6 @@ pub(crate) fn reject<B>(
     request: RequestView<'_>,
     is_matched_by_router: bool,
 ) -> Response<B> {
-    log(rejection, request, is_matched_by_router);
     let mut response = errors.error(&ApiError::of_rejection(rejection, request));
     let status = response.status();
     let headers = response.headers_mut();
@@ -35,40 +34,6 @@ pub(crate) fn reject<B>(
         headers.insert(ALLOW, HeaderValue::from_static(""));
     }
     response
-}
-
-#[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "the events are empty"))]
-pub(crate) fn log(rejection: &Rejection, request: RequestView<'_>, is_matched_by_router: bool) {
-    #[cfg(feature = "tracing")]
-    {
-        use crate::log::event;
-
-        let (reason, code) = (rejection.reason(), rejection.reason().code());
-        let key_id = rejection.key_id().map(tracing::field::display);
-        let request_id = request.id().map(tracing::field::display);
-        let status = rejection.kind().status().as_u16();
-        match (rejection.kind(), reason) {
-            (ErrorKind::Misconfigured, _) => {
-                event!(error, status, code, %reason, key_id, request_id, "request rejected: the assembly is incomplete");
-            }
-            // The router has such a route, so the application forgot its rule. By the path alone that can't be known, and a
-            // client could fill the log.
-            (_, Reason::RouteNotCovered) if is_matched_by_router => {
-                event!(error, status, code, %reason, key_id, request_id, "request rejected: the route has no rule");
-            }
-            // The limiter itself logs its failures, at most once a second.
-            (ErrorKind::Unavailable, Reason::LimiterFailed(_)) => {
-                event!(info, status, code, %reason, key_id, request_id, "request rejected");
-            }
-            (ErrorKind::Unavailable, _) => {
-                // The reason repeats the store's error; the useful information is its cause.
-                let source = std::error::Error::source(reason).and_then(std::error::Error::source);
-                let source = source.map(tracing::field::display);
-                event!(error, status, code, %reason, source, request_id, "request rejected: no answer");
-            }
-            _ => event!(info, status, code, %reason, key_id, request_id, "request rejected"),
-        }
-    }
 }
 
 /// A response in JSON.

@@ -100,6 +100,7 @@ pub mod conformance;
 mod error;
 mod invalidation;
 mod lookup;
+mod measured;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -126,6 +127,7 @@ pub use error::{StoreError, StoreErrorKind};
 pub use invalidation::{Invalidation, InvalidationSink, InvalidationSource};
 pub(crate) use lookup::{FindResult, PendingLookup};
 pub use lookup::{KeySelector, Lookup, OwnedKeySelector};
+pub(crate) use measured::{count_failure, measured, timed};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresInvalidations, PostgresStore};

@@ -269,6 +269,18 @@ impl Limit for RedisRateLimiter {
         let (shared, subject) = (self.shared.clone(), subject.clone());
         Box::pin(async move { shared.forget(&subject).await })
     }
+
+    fn engine(&self) -> &'static str {
+        "redis"
+    }
+
+    fn fails_open(&self) -> bool {
+        self.shared.on_failure == super::OnFailure::Open
+    }
+
+    fn tracked(&self) -> usize {
+        self.shared.local.subject_count()
+    }
 }
 
 fn outcome(decided: Decided, demand: Demand) -> Outcome {

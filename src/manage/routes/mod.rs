@@ -22,7 +22,8 @@ pub(crate) use self::whoami::whoami;
 use super::{Authority, Forbidden, KeyAction, KeyManager, KeyView, ManageError};
 use crate::identity::{Authentication, Principal, SystemPrincipal};
 use crate::key::{KeyId, Owner};
-use crate::rejection::{ErrorFormat, Reason, Rejection, Success, log};
+use crate::outcome::report_misplaced;
+use crate::rejection::{ErrorFormat, Reason, Success};
 use crate::request::RequestView;
 
 /// Serves a [`KeyManager`] over HTTP. [`ApiKeys::key_routes`](crate::ApiKeys::key_routes) makes the routes of an
@@ -217,12 +218,24 @@ impl<F: ErrorFormat<Body>> Routes<F> {
         let authority = self.authority(extensions)?;
         let id = parameters.ok().and_then(key_id);
         self.manager.permit(&authority, action, id)?;
-        let id = id.ok_or(ManageError::NotFound)?;
+        let id = self.noted(&authority, action, None, id.ok_or(ManageError::NotFound))?;
         if !self.is_for_staff {
             return Ok((authority, id));
         }
-        let key = self.manager.find_by_id(&id).await?.ok_or(ManageError::NotFound)?;
+        let key = self.manager.find_by_id(&id).await?.ok_or(ManageError::NotFound);
+        let key = self.noted(&authority, action, Some(&id), key)?;
         Ok((authority.for_owner(&key.owner), id))
+    }
+
+    /// Reports what is wrong with a request before the manager sees it.
+    fn noted<T>(
+        &self,
+        authority: &Authority,
+        action: KeyAction,
+        id: Option<&KeyId>,
+        read: Result<T, ManageError>,
+    ) -> Result<T, ManageError> {
+        read.inspect_err(|error| self.manager.failed(authority, action, id, error))
     }
 }
 
@@ -246,7 +259,7 @@ async fn guard<F: ErrorFormat<Body>>(
                     "routes for keys need `ApiKeys::layer` or `authenticate` outside them: add it to the router after \
                      nesting them",
                 );
-                log(&Rejection::new(missing), RequestView::of_parts(&head), false);
+                report_misplaced(missing, RequestView::of_parts(&head));
             }
             routes.fail(&head, &error)
         }
@@ -265,7 +278,8 @@ async fn list<F: ErrorFormat<Body>>(State(routes): State<Arc<Routes<F>>>, reques
     let result = async {
         let authority = routes.authority(&head.extensions)?;
         routes.manager.permit(&authority, KeyAction::Read, None)?;
-        let mut query = query::parse(&head.uri, &routes.manager)?;
+        let query = query::parse(&head.uri, &routes.manager);
+        let mut query = routes.noted(&authority, KeyAction::Read, None, query)?;
         let page = match routes.is_for_staff {
             true => {
                 query.mode = Some(authority.owner().mode);
@@ -287,7 +301,8 @@ async fn create<F: ErrorFormat<Body>>(State(routes): State<Arc<Routes<F>>>, requ
     let result = async {
         let authority = routes.authority(&head.extensions)?;
         routes.manager.permit(&authority, KeyAction::Create, None)?;
-        let key = body::new_key(&head.headers, body).await?;
+        let key = body::new_key(&head.headers, body).await;
+        let key = routes.noted(&authority, KeyAction::Create, None, key)?;
         let created = routes.manager.create(&authority, key).await?;
         Ok(success(StatusCode::CREATED, json::created(&created)))
     };
@@ -315,8 +330,10 @@ async fn update<F: ErrorFormat<Body>>(
     let (head, body) = request.into_parts();
     let result = async {
         let (authority, id) = routes.begin(&head.extensions, KeyAction::Update, parameters).await?;
-        let mut change = body::change(&head.headers, body).await?;
-        if let Some(version) = if_match(&head.headers)? {
+        let change = body::change(&head.headers, body).await;
+        let mut change = routes.noted(&authority, KeyAction::Update, Some(&id), change)?;
+        let version = routes.noted(&authority, KeyAction::Update, Some(&id), if_match(&head.headers))?;
+        if let Some(version) = version {
             change = change.if_version(version);
         }
         routes.manager.update(&authority, &id, change).await
@@ -332,7 +349,8 @@ async fn rotate<F: ErrorFormat<Body>>(
     let (head, body) = request.into_parts();
     let result = async {
         let (authority, id) = routes.begin(&head.extensions, KeyAction::Rotate, parameters).await?;
-        let rotated = match body::rotation(&head.headers, body).await? {
+        let rotation = body::rotation(&head.headers, body).await;
+        let rotated = match routes.noted(&authority, KeyAction::Rotate, Some(&id), rotation)? {
             Rotation { on_first_use: true, grace } => {
                 routes.manager.rotate_on_first_use(&authority, &id, grace).await?
             }
@@ -365,7 +383,8 @@ async fn revoke<F: ErrorFormat<Body>>(
     let (head, _) = request.into_parts();
     let result = async {
         let (authority, id) = routes.begin(&head.extensions, KeyAction::Revoke, parameters).await?;
-        if query::with_descendants(&head.uri)? {
+        let with_descendants = query::with_descendants(&head.uri);
+        if routes.noted(&authority, KeyAction::Revoke, Some(&id), with_descendants)? {
             let keys = routes.manager.revoke_with_descendants(&authority, &id).await?;
             return Ok(success(StatusCode::OK, keys.iter().map(json::key).collect()));
         }

@@ -19,7 +19,7 @@ use crate::middleware::presented::{
 };
 use crate::rejection::{Reason, Rejection};
 use crate::request::RequestView;
-use crate::store::{FindResult, Lookup};
+use crate::store::{FindResult, Lookup, count_failure};
 
 impl Companions {
     /// Extraction and format of what comes with the key: `key` says whether there is one, or what is wrong with it.
@@ -121,7 +121,7 @@ impl Checks {
             }
             Ok(pair) => {
                 facts.caller = Caller::Principal(pair.into_principal(&key, &companion));
-                self.authenticated(facts, request)
+                self.accept(facts, request)
             }
             Err(rejection) => rejection.into(),
         }
@@ -159,7 +159,10 @@ impl Checks {
         now: Now,
         client: impl FnOnce() -> Client,
     ) -> Result<Pair, Rejection> {
-        let failed = |error| self.rejection(Reason::StoreFailed(error), Some(presented.scheme));
+        let failed = |error| {
+            count_failure("find", &error);
+            self.rejection(Reason::StoreFailed(error), Some(presented.scheme))
+        };
         let (key, other) = (key.map_err(failed)?, other.map_err(failed)?);
         let id = key.as_ref().map(|record| record.id);
         let instant = now.timestamp();

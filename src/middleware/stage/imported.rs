@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::request;
 
+use crate::clock::Now;
 use crate::credential::{Extracted, Unverifiable};
 use crate::key::{Digest, ImportedHash, KeyRecord, SecretString};
 use crate::log;
@@ -12,7 +13,7 @@ use crate::middleware::facts::{Facts, Flow};
 use crate::middleware::presented::PresentedKey;
 use crate::rejection::Reason;
 use crate::request::RequestView;
-use crate::store::{KeySelector, StoreErrorKind};
+use crate::store::{KeySelector, StoreErrorKind, measured};
 
 /// How often the digest is written anew after other changes of the key.
 const MAX_ATTEMPTS: usize = 3;
@@ -48,7 +49,7 @@ impl Checks {
             Err(Unverifiable::Busy) => return refused(Reason::VerifierBusy),
             Err(Unverifiable::Panicked) => return refused(Reason::VerifierPanicked),
         }
-        match self.learned(&record, hash, digest).await {
+        match self.learned(&record, hash, digest, facts.now(&*self.clock)).await {
             Ok(found) => self.found(Ok(found), presented, || self.client(request), facts, request),
             Err(reason) => refused(reason),
         }
@@ -69,23 +70,25 @@ impl Checks {
         record: &Arc<KeyRecord>,
         hash: &ImportedHash,
         digest: Digest,
+        now: Now,
     ) -> Result<Option<Arc<KeyRecord>>, Reason> {
         let mut record = record.clone();
         for _ in 0..MAX_ATTEMPTS {
             let mut learned = KeyRecord::clone(&record);
             learned.learn_imported(digest);
-            match self.lookups.store().refresh(learned.clone()).await {
+            match measured("refresh", self.lookups.store().refresh(learned.clone())).await {
                 Ok(()) => {
                     log::imported_hash_replaced(&learned.id);
                     return Ok(Some(Arc::new(learned)));
                 }
                 Err(error) if error.kind() == StoreErrorKind::Conflict => {}
                 Err(error) => {
-                    log::key_not_refreshed(&learned.id, &error);
+                    self.not_refreshed(&learned.id, &error, now);
                     return Ok(Some(Arc::new(learned)));
                 }
             }
-            let found = self.lookups.find(KeySelector::Id(&record.id))?.await.map_err(Reason::StoreFailed)?;
+            let found = self.lookups.find(KeySelector::Id(&record.id))?;
+            let found = measured("find", found).await.map_err(Reason::StoreFailed)?;
             match found {
                 Some(current) if current.extras.imported_hash.as_ref() == Some(hash) => record = current,
                 changed => return Ok(changed),
