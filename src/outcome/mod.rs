@@ -1,4 +1,4 @@
-//! The outcome of requests: usage metering, and when keys were last used.
+//! The outcome of requests: usage metering, when keys were last used, and [metrics and the log](crate::monitoring).
 //!
 //! [`ApiKeysBuilder::usage`](crate::ApiKeysBuilder::usage) reports to a closure of the application every [`Call`]
 //! that sent a credential and did not fail with a server error: accepted and rejected ones. The application decides
