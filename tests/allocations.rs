@@ -149,10 +149,14 @@ fn metrics_of_a_request_allocate_nothing() {
     let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
     let send = |keys: &ApiKeys| {
         let mut service = keys.layer().layer(stacks::Inner);
-        let mut send = |request: Request<()>| stacks::at_once(service.call(request)).unwrap().status().as_u16();
+        let mut send =
+            |request: Request<()>| stacks::at_once(service.call(request)).unwrap().status().as_u16();
         // Samples are kept in blocks, and each block is allocated with its first.
         for _ in 0..2 {
-            assert_eq!((send(stacks::good_keys().remove(0)), send(stacks::unknown_keys().remove(0))), (200, 401));
+            assert_eq!(
+                (send(stacks::good_keys().remove(0)), send(stacks::unknown_keys().remove(0))),
+                (200, 401)
+            );
         }
         let (good, unknown) = (stacks::good_keys().remove(0), stacks::unknown_keys().remove(0));
         (allocations(|| send(good)), allocations(|| send(unknown)))

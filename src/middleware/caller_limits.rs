@@ -151,7 +151,7 @@ mod route {
 
     use super::ApiKeys;
     use crate::identity::Principal;
-    use crate::rejection::{ApiError, ErrorFormat, ErrorKind, Success};
+    use crate::rejection::{ApiError, ErrorFormat, ErrorKind, Success, fail};
     use crate::request::RequestView;
 
     impl<F: ErrorFormat<Body>> ApiKeys<F> {
@@ -207,13 +207,8 @@ mod route {
                 Ok(Ok(data)) => self.success(&Success { status: StatusCode::OK, data, next_cursor: None }),
                 Ok(Err(_)) | Err(_) => {
                     let message = ErrorKind::Unavailable.message();
-                    self.error(&ApiError::new(
-                        ErrorKind::Unavailable,
-                        ErrorKind::Unavailable.code(),
-                        message,
-                        &[],
-                        request,
-                    ))
+                    let kind = ErrorKind::Unavailable;
+                    fail(&ApiError::new(kind, kind.code(), message, &[], request), self)
                 }
             }
         }

@@ -14,9 +14,9 @@ use crate::identity::{Authentication, Caller, Principal};
 #[cfg(feature = "axum")]
 use crate::manage::ManageError;
 use crate::metrics::is_recording;
-#[cfg(feature = "axum")]
-use crate::number::{number, whole_seconds};
 use crate::outcome::{Metered, Outcome};
+#[cfg(feature = "axum")]
+use crate::rejection::fail;
 use crate::rejection::{ErrorFormat, Reason, Rejection, reject as response_to};
 use crate::request::{RequestId, RequestView, X_REQUEST_ID};
 
@@ -179,14 +179,7 @@ where
     if let Some(id) = id {
         request.extensions_mut().insert(id.clone());
     }
-    let error = error.to_api_error(RequestView::of(&request));
-    let mut response = errors.error(&error);
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(delay) = error.retry_after() {
-        headers.insert(http::header::RETRY_AFTER, number(whole_seconds(delay)));
-    }
-    response
+    fail(&error.to_api_error(RequestView::of(&request)), errors)
 }
 
 impl Extras {

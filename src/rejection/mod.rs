@@ -103,6 +103,8 @@ pub use messages::{ErrorTable, Message, TableError};
 pub use problem::ProblemDetails;
 pub use reason::{RateLimited, Reason};
 pub use rejection::Rejection;
+#[cfg(feature = "axum")]
+pub(crate) use response::fail;
 #[cfg(feature = "json")]
 pub(crate) use response::json_response;
 pub(crate) use response::{reject, response};

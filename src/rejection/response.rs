@@ -1,6 +1,8 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::{ApiError, ErrorFormat, ErrorKind, Reason, Rejection};
 use crate::number::{number, whole_seconds};
@@ -18,15 +20,12 @@ pub(crate) fn reject<B>(
     let mut response = errors.error(&ApiError::of_rejection(rejection, request));
     let status = response.status();
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    write_common(headers, rejection.retry_after());
     // RFC 6750 section 3.1 also has a challenge for a missing scope.
     if status == StatusCode::UNAUTHORIZED || matches!(rejection.reason(), Reason::ScopeMissing(_)) {
         for challenge in rejection.challenges() {
             headers.append(WWW_AUTHENTICATE, challenge.clone());
         }
-    }
-    if let Some(delay) = rejection.retry_after() {
-        headers.insert(RETRY_AFTER, number(whole_seconds(delay)));
     }
     if is_matched_by_router
         && (rejection.key_id().is_none() || rejection.kind() == ErrorKind::Unauthenticated)
@@ -34,6 +33,22 @@ pub(crate) fn reject<B>(
         headers.insert(ALLOW, HeaderValue::from_static(""));
     }
     response
+}
+
+/// The response to an error that is no rejection, such as a failed call of key management, with the required fields.
+#[cfg(feature = "axum")]
+pub(crate) fn fail<B>(error: &ApiError<'_>, errors: &impl ErrorFormat<B>) -> Response<B> {
+    let mut response = errors.error(error);
+    write_common(response.headers_mut(), error.retry_after());
+    response
+}
+
+/// What the response to any error has.
+fn write_common(headers: &mut HeaderMap, retry_after: Option<Duration>) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(delay) = retry_after {
+        headers.insert(RETRY_AFTER, number(whole_seconds(delay)));
+    }
 }
 
 /// A response in JSON.

@@ -131,7 +131,7 @@ fn without_the_layer_the_log_names_it() {
     in_own_process(|| {
         let (log, _guard) = Log::start();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        for uri in ["/whoami", "/greet"] {
+        for (uri, is_first) in [("/whoami", true), ("/greet", false)] {
             let response = runtime.block_on(send(&handlers(), "GET", uri, Some(KEY)));
             assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR, "{uri}");
             assert_eq!(response.headers()["content-type"], "application/problem+json", "{uri}");
@@ -139,10 +139,9 @@ fn without_the_layer_the_log_names_it() {
             let body: serde_json::Value = serde_json::from_str(&runtime.block_on(text(response))).unwrap();
             assert_eq!((&body["status"], &body["code"]), (&500.into(), &"misconfigured".into()), "{uri}");
             let log = log.take();
-            assert!(
-                log.contains("ERROR") && log.contains("`Principal` needs `ApiKeys::layer`"),
-                "{uri}: {log}"
-            );
+            // Once a second: the other request may come in the next one.
+            let is_logged = log.contains("ERROR") && log.contains("`Principal` needs `ApiKeys::layer`");
+            assert!(is_logged || !is_first, "{uri}: {log}");
         }
     });
 }

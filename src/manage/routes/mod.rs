@@ -7,7 +7,7 @@ use axum::extract::{RawPathParams, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, any};
-use http::header::{ALLOW, CACHE_CONTROL, ETAG, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, ETAG};
 use http::{Extensions, HeaderValue, StatusCode, request};
 
 mod body;
@@ -23,7 +23,7 @@ use super::{Authority, Forbidden, KeyAction, KeyManager, KeyView, ManageError};
 use crate::identity::{Authentication, Principal, SystemPrincipal};
 use crate::key::{KeyId, Owner};
 use crate::outcome::report_misplaced;
-use crate::rejection::{ErrorFormat, Reason, Success};
+use crate::rejection::{ErrorFormat, Reason, Success, fail};
 use crate::request::RequestView;
 
 /// Serves a [`KeyManager`] over HTTP. [`ApiKeys::key_routes`](crate::ApiKeys::key_routes) makes the routes of an
@@ -194,7 +194,7 @@ impl<F: ErrorFormat<Body>> Routes<F> {
     }
 
     fn fail(&self, head: &Head, error: &ManageError) -> Response {
-        self.errors.error(&error.to_api_error(RequestView::of_parts(head)))
+        fail(&error.to_api_error(RequestView::of_parts(head)), &*self.errors)
     }
 
     /// The caller's authority: over the keys of the owner that it acts for, or, for staff, over those of the system.
@@ -264,12 +264,7 @@ async fn guard<F: ErrorFormat<Body>>(
             routes.fail(&head, &error)
         }
     };
-    let unavailable = response.status() == StatusCode::SERVICE_UNAVAILABLE;
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if unavailable {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
