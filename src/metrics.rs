@@ -200,7 +200,7 @@ fn as_f64(number: usize) -> f64 {
 /// Counts the requests of an assembly by what was decided.
 #[cfg(not(feature = "metrics"))]
 #[derive(Default)]
-pub(crate) struct Decisions;
+pub(crate) struct Decisions {}
 
 #[cfg(not(feature = "metrics"))]
 impl Decisions {
@@ -220,12 +220,12 @@ impl Decisions {
 /// Counts the decisions of a limit.
 #[cfg(not(feature = "metrics"))]
 #[derive(Clone, Default)]
-pub(crate) struct LimitCounters;
+pub(crate) struct LimitCounters {}
 
 #[cfg(not(feature = "metrics"))]
 impl LimitCounters {
     pub(crate) fn new(index: usize, category: &str, engine: &'static str) -> Self {
-        Self
+        Self {}
     }
 
     #[inline]

@@ -34,11 +34,13 @@ pub(crate) struct Outcome<'o> {
     /// `None` if the request was accepted.
     pub(crate) rejection: Option<&'o Rejection>,
     /// What the request would have cost in the limit that rejected it.
+    #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "only the log has it"))]
     pub(crate) cost: Option<u32>,
     pub(crate) request: RequestView<'o>,
     /// Whether this layer authenticates requests, and not one outside it.
     pub(crate) authenticates: bool,
     /// Whether routes are those that a router outside has matched.
+    #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "only the log has it"))]
     pub(crate) is_matched_by_router: bool,
     /// Whether it is counted: a recorder is installed.
     pub(crate) is_counted: bool,
