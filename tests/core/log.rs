@@ -69,6 +69,38 @@ fn an_outage_is_one_error_a_second_and_says_how_many_requests_it_stands_for() {
 }
 
 #[test]
+fn a_quota_that_is_not_counted_and_a_sink_that_panics_are_logged_once_a_second() {
+    in_own_process(|| {
+        let ((), log) = logged(async {
+            let keys = store([record(KEY, |_| {})]).await;
+            let quotas =
+                TestStore { quotas: Some(Answers::WithAnError), ..TestStore::new(keys, Answers::AtOnce) };
+            let keys = assembly(quotas)
+                .limit(RateLimit::per_key("month", Quota::per_month(10).unwrap()))
+                .without_route_table()
+                .clock(ManualClock::starting_at(START))
+                .build()
+                .unwrap();
+            for _ in 0..10 {
+                assert_eq!(send(&keys, request(KEY)).await, 503);
+            }
+            let panicking = assembly(store([record(KEY, |_| {})]).await)
+                .usage(|_| panic!("the sink has a bug"))
+                .without_route_table()
+                .clock(ManualClock::starting_at(START))
+                .build()
+                .unwrap();
+            for _ in 0..10 {
+                assert_eq!(send(&panicking, request(KEY)).await, 200);
+            }
+        });
+        for line in ["a stored quota was not counted", "the usage sink panicked"] {
+            assert_eq!(lines(&log, "ERROR", line).len(), 1, "{log}");
+        }
+    });
+}
+
+#[test]
 fn a_line_names_code_key_category_cost_and_the_request_and_so_does_the_span() {
     in_own_process(|| {
         let (id, log) = logged(async {

@@ -240,6 +240,56 @@ fn operations_of_key_management_are_counted_by_how_they_end() {
     });
 }
 
+#[test]
+fn stored_quotas_and_what_is_tracked_are_counted() {
+    in_own_process(|| {
+        block_on(async {
+            let recorder = recorder();
+            let handle = recorder.handle();
+            metrics::set_global_recorder(recorder).unwrap_or_else(|_| panic!("there is one already"));
+            let stored = store([record(KEY, |_| {}), record(OTHER_KEY, |_| {})]).await;
+            let month = || RateLimit::per_key("month", Quota::per_month(1_000).unwrap());
+            let keys = assembly(stored.clone())
+                .limit(month())
+                .limit(RateLimit::per_key("minute", Quota::per_minute(100).unwrap()))
+                .without_route_table()
+                .build()
+                .unwrap();
+            assert_eq!(send(&keys, to("/", KEY)).await, 200);
+            assert_eq!(send(&keys, to("/", OTHER_KEY)).await, 200);
+            let background = tokio::spawn(keys.background());
+            tokio::time::timeout(Duration::from_secs(10), async {
+                while !handle.render().contains("api_keys_quota_leased_units{") {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await
+            .unwrap();
+            background.abort();
+            let quotas =
+                TestStore { quotas: Some(Answers::WithAnError), ..TestStore::new(stored, Answers::AtOnce) };
+            let failing = assembly(quotas).limit(month()).without_route_table().build().unwrap();
+            assert_eq!(send(&failing, to("/", KEY)).await, 503);
+
+            let scrape = Scrape::of(&handle);
+            for (category, subjects) in [("month", 2.0), ("minute", 2.0)] {
+                let labels = [("category", category)];
+                assert_eq!(scrape.value("api_keys_rate_limit_subjects", &labels), subjects, "{category}");
+            }
+            // A hundredth each, of which one is used.
+            assert_eq!(scrape.value("api_keys_quota_leased_units", &[("category", "month")]), 18.0);
+            for (outcome, count) in [("allowed", 2.0), ("failed_closed", 1.0)] {
+                let labels = [("category", "month"), ("engine", "store"), ("outcome", outcome)];
+                assert_eq!(scrape.value("api_keys_rate_limit_decisions_total", &labels), count, "{outcome}");
+            }
+            assert_eq!(scrape.value("api_keys_rate_limit_degraded_total", &[("category", "month")]), 1.0);
+            let failed = [("operation", "change_quota"), ("kind", "unavailable")];
+            assert_eq!(scrape.value("api_keys_store_errors_total", &failed), 1.0);
+            assert_eq!(scrape.decisions("rate_limit", "limiter_failed", "live"), 1.0);
+        });
+    });
+}
+
 /// Keys, paths, organizations and identifiers that a client invents, and more categories than are told apart.
 #[test]
 fn hostile_traffic_makes_a_bounded_number_of_series() {

@@ -390,6 +390,40 @@ async fn an_outage_is_logged_once_a_second_and_so_is_its_end() {
 }
 
 #[tokio::test]
+async fn an_outage_is_counted_by_what_becomes_of_requests() {
+    for (on_failure, outcome) in [
+        (OnFailure::Open, "failed_open"),
+        (OnFailure::Closed, "failed_closed"),
+        (OnFailure::Local, "allowed"),
+    ] {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let _guard = metrics::set_default_local_recorder(&recorder);
+        let mut rig = Rig::start(RedisServer::start(), on_failure).await;
+        let mut totals = BTreeMap::new();
+        rig.send_many(2, &mut totals).await;
+        rig.server.kill();
+        rig.send_many(20, &mut totals).await;
+        let scrape = recorder.handle().render();
+        let count = |series: &str| {
+            let line = scrape.lines().find_map(|line| line.strip_prefix(series));
+            line.map_or(0, |value| value.trim().parse::<u32>().unwrap())
+        };
+        let decided = |outcome: &str| {
+            count(&format!(
+                "api_keys_rate_limit_decisions_total{{category=\"all\",engine=\"redis\",outcome=\"{outcome}\"}}"
+            ))
+        };
+        let with_redis = if outcome == "allowed" { 2 } else { 0 };
+        assert_eq!(decided(outcome), 20 + with_redis, "{scrape}");
+        assert_eq!(count("api_keys_rate_limit_degraded_total{category=\"all\"}"), 20, "{scrape}");
+        assert_eq!(count("api_keys_breaker_open{store=\"redis\"}"), 1, "{scrape}");
+        let rejected =
+            "api_keys_decisions_total{check=\"rate_limit\",code=\"limiter_failed\",mode=\"unknown\"}";
+        assert_eq!(count(rejected), if on_failure == OnFailure::Closed { 20 } else { 0 }, "{scrape}");
+    }
+}
+
+#[tokio::test]
 async fn readiness_is_that_of_the_inner_service_while_a_request_waits() {
     let rig = Rig::start(RedisServer::start(), OnFailure::Local).await;
     let layer = limit_addresses(&rig.limiter);
