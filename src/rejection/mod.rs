@@ -23,7 +23,7 @@
 //!
 //! The client learns little. The reason is in the log, with the feature `tracing` and a subscriber: an event of the
 //! target `tower_api_keys` for each rejection, with its `code` and `reason`, at `INFO` if the client is at fault and
-//! at `ERROR` if the application is. The event does not contain the method and the path, which the client chooses; an
+//! at `ERROR`, once a second, if the application is. The event does not contain the method and the path, which the client chooses; an
 //! outer layer that opens a span for each request, such as tower-http's `TraceLayer`, adds them.
 //!
 //! | status | code | check |
@@ -54,7 +54,7 @@
 //!
 //! # Counting rejections
 //!
-//! With [`attach_rejections`](crate::ApiKeysBuilder::attach_rejections) an outer layer finds the [`Rejection`] in the
+//! With the feature `metrics` rejections are [counted](crate::monitoring) by code. With [`attach_rejections`](crate::ApiKeysBuilder::attach_rejections) an outer layer finds the [`Rejection`] in the
 //! extensions of the response, whatever its format:
 //!
 //! ```
