@@ -20,7 +20,7 @@ use self::body::Rotation;
 use self::entity_tag::{entity_tag, if_match};
 pub(crate) use self::whoami::whoami;
 use super::{Authority, Forbidden, KeyAction, KeyManager, KeyView, ManageError};
-use crate::identity::{Authentication, Principal, SystemPrincipal};
+use crate::identity::{Authentication, Caller, Principal, SystemPrincipal};
 use crate::key::{KeyId, Owner};
 use crate::outcome::report_misplaced;
 use crate::rejection::{ErrorFormat, Reason, Success, fail};
@@ -254,12 +254,19 @@ async fn guard<F: ErrorFormat<Body>>(
         Ok(_) => next.run(request).await,
         Err(error) => {
             let (head, _) = request.into_parts();
-            if Authentication::of(&head.extensions).is_none() {
-                let missing = Reason::Misconfigured(
+            let missing = match Authentication::of(&head.extensions) {
+                None => Some(
                     "routes for keys need `ApiKeys::layer` or `authenticate` outside them: add it to the router after \
                      nesting them",
-                );
-                report_misplaced(missing, RequestView::of_parts(&head));
+                ),
+                Some(Authentication { caller: Caller::Session { .. }, .. }) => Some(
+                    "routes for keys need `ApiKeys::layer` or `authorize` outside them, with \
+                     `ApiKeysBuilder::organization`: for whom a session of several owners acts is not known before",
+                ),
+                Some(_) => None,
+            };
+            if let Some(missing) = missing {
+                report_misplaced(Reason::Misconfigured(missing), RequestView::of_parts(&head));
             }
             routes.fail(&head, &error)
         }
