@@ -58,11 +58,11 @@ pub(crate) type Answering<T> = Pin<Box<dyn Future<Output = Result<T, Undecided>>
 
 /// A decision, or the future that makes it.
 pub enum Deciding {
-    Ready(Outcome),
+    Ready(DecisionResult),
     Pending(PendingDecision),
 }
 
-pub(crate) type PendingDecision = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+pub(crate) type PendingDecision = Pin<Box<dyn Future<Output = DecisionResult> + Send>>;
 
 /// What a request asks for: its cost, and whether that may be taken back.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +75,7 @@ pub struct Demand {
 }
 
 /// There is a permit only if the request was admitted and may have to be taken back.
-pub(crate) type Outcome = Result<(Decision, Option<Box<Permit>>), Undecided>;
+pub(crate) type DecisionResult = Result<(Decision, Option<Box<Permit>>), Undecided>;
 
 /// A limiter cannot decide: its shared store does not answer, and its policy is to reject requests then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -157,7 +157,7 @@ impl Limit for MemoryRateLimiter {
     }
 }
 
-fn outcome(limiter: &MemoryRateLimiter, subject: &Subject, demand: Demand) -> Outcome {
+fn outcome(limiter: &MemoryRateLimiter, subject: &Subject, demand: Demand) -> DecisionResult {
     let Demand { limit_override, cost, now, refundable } = demand;
     if !refundable {
         return Ok((limiter.check_for_good(subject, limit_override, cost, now), None));

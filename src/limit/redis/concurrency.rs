@@ -17,7 +17,7 @@ use super::{OnFailure, RedisConnection};
 use crate::InvalidValue;
 use crate::clock::Now;
 use crate::limit::category::Category;
-use crate::limit::limit::{Answering, Deciding, Demand, Limit, Outcome, Undecided};
+use crate::limit::limit::{Answering, Deciding, DecisionResult, Demand, Limit, Undecided};
 use crate::limit::{Decision, MemoryRateLimiter, Permit, Quota, Subject, Verdict};
 use crate::log::{self, OncePerSecond};
 
@@ -84,7 +84,7 @@ impl Shared {
         limit_override.map_or(quota, |limit| quota.with_limit(limit))
     }
 
-    async fn ask(self: Arc<Self>, subject: Subject, demand: Demand) -> Outcome {
+    async fn ask(self: Arc<Self>, subject: Subject, demand: Demand) -> DecisionResult {
         let Demand { limit_override, cost, now, .. } = demand;
         let quota = self.limit(limit_override);
         // What this process has alone may be too much already.
@@ -127,7 +127,7 @@ impl Shared {
     }
 
     /// Decides without Redis, against this process's part of the limit.
-    fn alone(self: &Arc<Self>, subject: &Subject, demand: Demand) -> Outcome {
+    fn alone(self: &Arc<Self>, subject: &Subject, demand: Demand) -> DecisionResult {
         let Demand { limit_override, cost, now, .. } = demand;
         let settings = &self.connection.settings;
         if settings.on_failure == OnFailure::Closed {

@@ -15,7 +15,7 @@ use super::subject_cache::SubjectCache;
 use crate::InvalidValue;
 use crate::clock::Now;
 use crate::limit::category::Category;
-use crate::limit::limit::{Answering, Deciding, Demand, Limit, Outcome, Undecided};
+use crate::limit::limit::{Answering, Deciding, DecisionResult, Demand, Limit, Undecided};
 use crate::limit::limiter::checked;
 use crate::limit::{Decision, MemoryRateLimiter, Permit, Quota, Subject};
 
@@ -283,7 +283,7 @@ impl Limit for RedisRateLimiter {
     }
 }
 
-fn outcome(decided: Decided, demand: Demand) -> Outcome {
+fn outcome(decided: Decided, demand: Demand) -> DecisionResult {
     decided.map(|(decision, permit)| {
         let permit = permit.filter(|_| demand.refundable);
         (decision, permit.map(Box::new))

@@ -13,7 +13,7 @@ use std::time::Duration;
 use self::account::{Account, Grasp, lock, name};
 use super::calendar::{Calendar, Period};
 use super::category::Category;
-use super::limit::{Answering, Deciding, Demand, Limit, Outcome, Undecided};
+use super::limit::{Answering, Deciding, DecisionResult, Demand, Limit, Undecided};
 use super::{Decision, Permit, Quota, Subject, Verdict};
 use crate::clock::{Clock, Now};
 use crate::log::{self, OncePerSecond};
@@ -110,7 +110,12 @@ impl Shared {
 
     /// Decides here as soon as it can, after asking the store if it must: one request of a subject at a time, since its lease
     /// may serve the others.
-    async fn ask(self: Arc<Self>, subject: Subject, account: Arc<Mutex<Account>>, demand: Demand) -> Outcome {
+    async fn ask(
+        self: Arc<Self>,
+        subject: Subject,
+        account: Arc<Mutex<Account>>,
+        demand: Demand,
+    ) -> DecisionResult {
         let (quota, period) = (self.quota(demand.limit_override), self.period(demand.now));
         let asking = poll_fn(|context| {
             let mut state = lock(&account);

@@ -9,7 +9,7 @@ use crate::address::PeerAddress;
 use crate::clock::Now;
 use crate::identity::{Caller, Principal};
 use crate::limit::{
-    Category, Deciding, Decision, Demand, Fields, Outcome, PendingDecision, RateLimiter, Subject,
+    Category, Deciding, Decision, DecisionResult, Demand, Fields, PendingDecision, RateLimiter, Subject,
     SubjectKind, Undecided, Verdict,
 };
 use crate::log;
@@ -111,7 +111,7 @@ impl Checks {
     #[inline]
     pub(crate) fn keep(
         &self,
-        outcome: Outcome,
+        outcome: DecisionResult,
         call: &LimiterCall,
         facts: &mut Facts,
         request: RequestView<'_>,
