@@ -14,7 +14,7 @@
 mod support;
 
 use axum::{Json, Router, extract::State, routing::post};
-use support::{close, listen, open_store, stopped};
+use support::{close, listen, log_to_stderr, open_store, stopped};
 use tower_api_keys::identity::{OrganizationRule, Role, Session, SystemPrincipal};
 use tower_api_keys::key::{Mode, Owner, Peppers, SecretString};
 use tower_api_keys::manage::{KeyManager, KeyView, ManageError};
@@ -22,6 +22,7 @@ use tower_api_keys::{Access, ApiKeys, Authority, KeyFormat, NewKey, scope::Scope
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    log_to_stderr()?;
     // A real application verifies the tokens that its login has issued. Here there is one.
     let token = KeyFormat::new("staff_")?.generate(Mode::Live)?.secret;
     let known = Peppers::none().digest(token.expose_secret());

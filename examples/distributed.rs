@@ -84,7 +84,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use support::{close, listen, open_store, stopped};
+use support::{close, listen, log_to_stderr, open_store, stopped};
 use tower_api_keys::limit::RedisConnection;
 use tower_api_keys::route::RouteMatching;
 use tower_api_keys::{ApiKeys, KeyFormat, NewKey, Principal, Quota, RateLimit};
@@ -104,6 +104,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
+    log_to_stderr()?;
     needed("DATABASE_URL")?;
     let redis =
         RedisConnection::open(&needed("REDIS_URL")?).map_err(|error| format!("REDIS_URL: {error}"))?;

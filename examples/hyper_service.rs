@@ -30,7 +30,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use support::{close, listen, open_store, stopped};
+use support::{close, listen, log_to_stderr, open_store, stopped};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::{Access, ApiKeys, KeyFormat, NewKey, Principal, Quota, RateLimit};
@@ -49,6 +49,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
+    log_to_stderr()?;
     let keys = ApiKeys::builder(open_store().await?, KeyFormat::new("demo_")?)
         .header("x-api-key")
         .client_address(ClientAddressSource::peer())

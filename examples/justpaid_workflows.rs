@@ -31,7 +31,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use support::{Store, close, listen, open_store, stopped};
+use support::{Store, close, listen, log_to_stderr, open_store, stopped};
 use tower_api_keys::address::ClientAddressSource;
 use tower_api_keys::key::Owner;
 use tower_api_keys::presets::justpaid::{self, justpaid};
@@ -51,6 +51,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
+    log_to_stderr()?;
     let limits = justpaid::limits(
         variable("READ_LIMIT", 1000)?,
         variable("WRITE_LIMIT", 100)?,

@@ -46,7 +46,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use support::{Store, close, listen, open_store, stopped};
+use support::{Store, close, listen, log_to_stderr, open_store, stopped};
 use tower_api_keys::address::ClientAddressSource;
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::credential::SessionTokens;
@@ -69,6 +69,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
+    log_to_stderr()?;
     let store = open_store().await?;
     let application = Application::new(SessionTokens::new(signing_secret()?)?);
     let limit = Quota::per_minute(variable("ADDRESS_LIMIT", "100").parse()?)?;

@@ -34,7 +34,7 @@ use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use support::{Store, close, listen, open_store, stopped};
+use support::{Store, close, listen, log_to_stderr, open_store, stopped};
 use tower_api_keys::clock::Timestamp;
 use tower_api_keys::identity::{
     OrganizationPrincipal, Owned, Session, SessionAuthenticator, SystemPrincipal,
@@ -67,6 +67,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
+    log_to_stderr()?;
     let (ours, other): (OrganizationId, OrganizationId) = ("org_demo".parse()?, "org_other".parse()?);
     let live = |organization: &OrganizationId| Owner::organization(organization.clone(), Mode::Live);
     let mut sessions = Sessions::default();

@@ -33,7 +33,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::{Value, json};
-use support::{close, listen, open_store, stopped};
+use support::{close, listen, log_to_stderr, open_store, stopped};
 use tower_api_keys::credential::BasicKey;
 use tower_api_keys::identity::Owned;
 use tower_api_keys::key::{Mode, OrganizationId, Owner};
@@ -54,6 +54,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
+    log_to_stderr()?;
     let colon_may_be_missing = std::env::var("ACCEPT_MISSING_COLON").is_ok_and(|value| value == "1");
     let basic = BasicKey::new(paymongo::key_format());
     let basic = if colon_may_be_missing { basic.accept_missing_colon() } else { basic };

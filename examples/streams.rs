@@ -37,7 +37,7 @@ use axum::response::Response;
 use axum::response::sse::{Event, Sse};
 use axum::routing::get;
 use futures_util::stream::{self, Stream, StreamExt};
-use support::{close, listen, open_store, stopped};
+use support::{close, listen, log_to_stderr, open_store, stopped};
 use tokio::sync::watch;
 use tokio::time::{interval, timeout};
 use tower_api_keys::credential::WebSocketKey;
@@ -65,6 +65,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
+    log_to_stderr()?;
     let format = KeyFormat::new("demo_")?;
     let keys = ApiKeys::builder(open_store().await?, format.clone())
         .header("x-api-key")

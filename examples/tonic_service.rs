@@ -18,7 +18,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use support::{close, listen, open_store, stopped};
+use support::{close, listen, log_to_stderr, open_store, stopped};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
@@ -40,6 +40,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
+    log_to_stderr()?;
     let limit = variable("LIMIT", "100");
     let limit: u32 = limit.parse().map_err(|error| format!("LIMIT={limit}: {error}"))?;
     // A gRPC client sends the key as metadata, which is a header field.

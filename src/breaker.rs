@@ -89,8 +89,8 @@ impl Breaker {
         last > 0 && u128::from(self.nanos(now).saturating_sub(last)) <= span.as_nanos()
     }
 
-    /// At least one, as zero means never.
-    fn nanos(&self, now: Instant) -> u64 {
+    /// Since this was made. At least one, as zero means never.
+    pub(super) fn nanos(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX).max(1)
     }
 }

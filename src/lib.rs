@@ -57,6 +57,7 @@
 //! | learn client addresses behind a proxy, slow down guessing | [`address`], [`throttle_bad_credentials`](ApiKeysBuilder::throttle_bad_credentials) |
 //! | write errors in your own format | [`errors`](ApiKeysBuilder::errors), [`rejection`] |
 //! | find out why a request was rejected | [finding out why](rejection#finding-out-why) |
+//! | watch it: metrics, a dashboard, alerts, the log | [`monitoring`] |
 //! | test limits and expiry | [testing with a clock](clock#testing-limits-and-expiry) |
 //! | put a whole system together | [`presets`](https://docs.rs/tower-api-keys/latest/tower_api_keys/presets/index.html#writing-your-own) |
 //!
@@ -70,13 +71,14 @@
 //! | `cache` | `store::CachedStore`, a cache in front of any store |
 //! | `coarse-clock` | `clock::CoarseClock`, cheaper to read and off by a tick of the kernel |
 //! | `json` | `JsonErrors`: errors in JSON of the application's own |
+//! | `metrics` | [counters and times](monitoring) through the facade of the same name |
 //! | `postgres` | `store::PostgresStore`: keys that many processes share |
 //! | `presets` | `presets`: four published systems, as data |
 //! | `redis` | rate limits that many processes share, and news of changed keys for caches |
 //! | `sqlite` | `store::SqliteStore`: keys in a file |
 //! | `tls` | TLS to PostgreSQL and to Redis (`sslmode=verify-full`, `rediss://`), by rustls |
 //! | `tonic` | [`Principal`] from the requests of tonic's services; the layer itself needs no feature |
-//! | `tracing` | events for rejections (`INFO`), authentications (`DEBUG`) and failures (`ERROR`); never a secret |
+//! | `tracing` | events for rejections (`INFO`), accepted requests (`DEBUG`) and failures (`ERROR`, once a second); never a secret |
 //! | `full` | all of them |
 //!
 //! What a request costs is in [`performance`].
@@ -91,6 +93,7 @@ extern crate self as tower_api_keys;
 mod breaker;
 mod invalid_value;
 mod log;
+mod metrics;
 mod number;
 mod text;
 mod timer;
@@ -129,6 +132,11 @@ pub mod presets;
 #[cfg(doc)]
 #[doc = include_str!("../benches/README.md")]
 pub mod performance {}
+
+/// A page to read, too.
+#[cfg(doc)]
+#[doc = include_str!("../docs/README.md")]
+pub mod monitoring {}
 
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]

@@ -143,6 +143,39 @@ fn noting_the_use_of_a_busy_key_allocates_nothing() {
     assert_eq!(counts[0], counts[1]);
 }
 
+/// Counted as without a recorder, once the series are there.
+#[cfg(feature = "metrics")]
+#[test]
+fn metrics_of_a_request_allocate_nothing() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let send = |keys: &ApiKeys| {
+        let mut service = keys.layer().layer(stacks::Inner);
+        let mut send =
+            |request: Request<()>| stacks::at_once(service.call(request)).unwrap().status().as_u16();
+        // Samples are kept in blocks, and each block is allocated with its first.
+        for _ in 0..2 {
+            assert_eq!(
+                (send(stacks::good_keys().remove(0)), send(stacks::unknown_keys().remove(0))),
+                (200, 401)
+            );
+        }
+        let (good, unknown) = (stacks::good_keys().remove(0), stacks::unknown_keys().remove(0));
+        (allocations(|| send(good)), allocations(|| send(unknown)))
+    };
+    let keys = || {
+        ApiKeys::builder(stacks::store(), KeyFormat::new("wfk_").unwrap())
+            .header("x-api-key")
+            .limit(RateLimit::per_key("read", Quota::per_minute(1_000).unwrap()))
+            .without_route_table()
+            .build()
+            .unwrap()
+    };
+    let without = send(&keys());
+    let with = metrics::with_local_recorder(&recorder, || send(&keys()));
+    assert_eq!(with, without);
+    assert!(recorder.handle().render().contains(r#"code="allowed""#), "it was counted");
+}
+
 #[test]
 fn a_warm_limiter_allocates_nothing() {
     let subject = Subject::Key("k1".parse().unwrap());

@@ -1,4 +1,4 @@
-//! Shared by the examples: the key store, the listener, and the shutdown.
+//! Shared by the examples: the log, the key store, the listener, and the shutdown.
 //!
 //! `DATABASE_URL` sets where keys are kept:
 //!
@@ -9,19 +9,33 @@
 //! | `postgres://user:password@host/database` | in PostgreSQL, for any number of programs | `postgres`, `cache` |
 //!
 //! Each start creates its first keys again. In a database, those of earlier starts stay valid until they are revoked.
+//!
+//! The log goes to standard error. `RUST_LOG` sets what it has: a level for all, or for a target, as in
+//! `RUST_LOG=warn,tower_api_keys=debug`; by default `info`. Events of tower-api-keys itself need the feature `tracing`.
 
-use std::env;
 use std::error::Error;
 use std::sync::Arc;
+use std::{env, io};
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tower_api_keys::ApiKeys;
 use tower_api_keys::store::{KeyAdministration, MemoryStore};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 /// Any store whose keys can be managed.
 pub(crate) type Store = Arc<dyn KeyAdministration>;
+
+/// Writes the log to standard error, as `RUST_LOG` says.
+pub(crate) fn log_to_stderr() -> Result<(), String> {
+    let wanted = env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
+    let targets: Targets = wanted.parse().map_err(|error| format!("RUST_LOG={wanted}: {error}"))?;
+    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_filter(targets);
+    tracing_subscriber::registry().with(log).init();
+    Ok(())
+}
 
 /// Opens the store that `DATABASE_URL` names, and reports it on standard error.
 pub(crate) async fn open_store() -> Result<Store, Box<dyn Error>> {

@@ -14,7 +14,8 @@ use crate::identity::{Authentication, Caller, OrganizationPrincipal, Principal, 
 use crate::limit::{Charge, InFlight};
 use crate::manage::{FailedCall, ManageError};
 use crate::middleware::FailedExtraction;
-use crate::rejection::{ErrorFormat, ErrorKind, ProblemDetails, Reason, Rejection, reject};
+use crate::outcome::report_misplaced;
+use crate::rejection::{ErrorKind, ProblemDetails, Reason, Rejection, fail, reject};
 use crate::request::RequestView;
 
 /// There is no [`Principal`], [`Charge`] or [`InFlight`] for a handler. The response has the assembly's format of errors: 500 if the layers do
@@ -51,6 +52,7 @@ impl IntoResponse for ArgumentRejection {
     fn into_response(self) -> Response {
         let failed = *self.0;
         let mut response: Response<Body> = if failed.is_outside() {
+            report_misplaced(failed.rejection.reason().clone(), failed.request());
             reject(&failed.rejection, &ProblemDetails, failed.request(), false)
         } else {
             failed.rejection.kind().status().into_response()
@@ -84,7 +86,7 @@ impl IntoResponse for ManageError {
     fn into_response(self) -> Response {
         let request = Request::new(());
         let mut response: Response<Body> =
-            ProblemDetails.error(&self.to_api_error(RequestView::of(&request)));
+            fail(&self.to_api_error(RequestView::of(&request)), &ProblemDetails);
         response.extensions_mut().insert(FailedCall(Arc::new(self)));
         response
     }

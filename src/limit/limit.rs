@@ -40,6 +40,17 @@ pub trait Limit: fmt::Debug + Send + Sync + 'static {
 
     /// Counts nothing of what was counted so far.
     fn forget(&self, subject: &Subject) -> Answering<()>;
+
+    /// What counts, for metrics: `memory`, `redis` or `store`.
+    fn engine(&self) -> &'static str;
+
+    /// Whether requests are admitted that a shared store does not answer about.
+    fn fails_open(&self) -> bool {
+        false
+    }
+
+    /// How many subjects have a count of their own in this process.
+    fn tracked(&self) -> usize;
 }
 
 /// What a limiter answers, perhaps after it has asked elsewhere.
@@ -47,11 +58,11 @@ pub(crate) type Answering<T> = Pin<Box<dyn Future<Output = Result<T, Undecided>>
 
 /// A decision, or the future that makes it.
 pub enum Deciding {
-    Ready(Outcome),
+    Ready(DecisionResult),
     Pending(PendingDecision),
 }
 
-pub(crate) type PendingDecision = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+pub(crate) type PendingDecision = Pin<Box<dyn Future<Output = DecisionResult> + Send>>;
 
 /// What a request asks for: its cost, and whether that may be taken back.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +75,7 @@ pub struct Demand {
 }
 
 /// There is a permit only if the request was admitted and may have to be taken back.
-pub(crate) type Outcome = Result<(Decision, Option<Box<Permit>>), Undecided>;
+pub(crate) type DecisionResult = Result<(Decision, Option<Box<Permit>>), Undecided>;
 
 /// A limiter cannot decide: its shared store does not answer, and its policy is to reject requests then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -96,6 +107,18 @@ impl<L: Limit + ?Sized> Limit for Arc<L> {
     fn forget(&self, subject: &Subject) -> Answering<()> {
         (**self).forget(subject)
     }
+
+    fn engine(&self) -> &'static str {
+        (**self).engine()
+    }
+
+    fn fails_open(&self) -> bool {
+        (**self).fails_open()
+    }
+
+    fn tracked(&self) -> usize {
+        (**self).tracked()
+    }
 }
 
 impl Limit for MemoryRateLimiter {
@@ -124,9 +147,17 @@ impl Limit for MemoryRateLimiter {
         MemoryRateLimiter::forget(self, subject);
         Box::pin(ready(Ok(())))
     }
+
+    fn engine(&self) -> &'static str {
+        "memory"
+    }
+
+    fn tracked(&self) -> usize {
+        self.subject_count()
+    }
 }
 
-fn outcome(limiter: &MemoryRateLimiter, subject: &Subject, demand: Demand) -> Outcome {
+fn outcome(limiter: &MemoryRateLimiter, subject: &Subject, demand: Demand) -> DecisionResult {
     let Demand { limit_override, cost, now, refundable } = demand;
     if !refundable {
         return Ok((limiter.check_for_good(subject, limit_override, cost, now), None));

@@ -168,7 +168,7 @@ pub use decision::{Decision, Verdict};
 pub use fields::FIELD_NAMES;
 pub(crate) use fields::Fields;
 pub use in_flight::InFlight;
-pub(crate) use limit::{Deciding, Demand, Outcome, PendingDecision};
+pub(crate) use limit::{Deciding, DecisionResult, Demand, PendingDecision};
 pub use limit::{RateLimiter, Undecided};
 pub use limiter::{MemoryRateLimiter, Permit};
 pub use quota::Quota;

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -46,6 +47,17 @@ impl Hash for Subject {
             Self::Key(id) => id.hash(state),
             Self::Address(address) => address.hash(state),
             Self::Other(name) => name.hash(state),
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    /// `key:k7Jc0qWvTz4n8XsB`, `address:192.0.2.1`, `other:live:acme`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(id) => write!(f, "key:{id}"),
+            Self::Address(address) => write!(f, "address:{}", address.ip()),
+            Self::Other(name) => write!(f, "other:{name}"),
         }
     }
 }

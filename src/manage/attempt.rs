@@ -6,6 +6,7 @@ use crate::clock::Timestamp;
 use crate::identity::Principal;
 use crate::identity::SecretStatus;
 use crate::key::{Digest, Extras, KeyId, KeyRecord, KeyState, KeyStatus, Metadata};
+use crate::metrics;
 use crate::scope::ScopeSet;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -187,17 +188,26 @@ impl Attempt<'_> {
         AuditEvent { key_id: self.key_id, ..AuditEvent::new(self.action, owner, actor, self.now) }
     }
 
-    /// Audits an operation that was forbidden or has failed. One that was not possible changes nothing, and is no event.
+    /// Reports how the operation has ended.
     pub(super) async fn end<T>(&self, result: Result<T, ManageError>) -> Result<T, ManageError> {
-        if let Err(error) = &result {
-            let code = match error {
-                ManageError::Forbidden(forbidden) => forbidden.code(),
-                ManageError::Store(_) | ManageError::Randomness(_) => error.kind().code(),
-                _ => return result,
-            };
-            let event = AuditEvent { outcome: Err(code.into()), ..self.event() };
-            self.settings.refused(&event, error).await;
+        if result.is_ok() {
+            metrics::managed(self.action.as_str(), self.authority.kind(), "done");
         }
+        self.end_failed(result).await
+    }
+
+    /// Reports an operation that has failed. One that was forbidden, or that the store did not do, is audited; one that was not
+    /// possible changes nothing, and is no event.
+    pub(super) async fn end_failed<T>(&self, result: Result<T, ManageError>) -> Result<T, ManageError> {
+        let Err(error) = &result else { return result };
+        self.settings.failed(self.authority, self.action, self.key_id.as_ref(), error);
+        let code = match error {
+            ManageError::Forbidden(forbidden) => forbidden.code(),
+            ManageError::Store(_) | ManageError::Randomness(_) => error.kind().code(),
+            _ => return result,
+        };
+        let event = AuditEvent { outcome: Err(code.into()), ..self.event() };
+        self.settings.refused(&event, error).await;
         result
     }
 }

@@ -13,6 +13,7 @@ use super::KeyManager;
 use crate::clock::Timestamp;
 use crate::key::KeyId;
 use crate::log;
+use crate::metrics;
 use crate::store::StoreError;
 use crate::store::audit::AuditEvent;
 use crate::timer::sleep;
@@ -105,6 +106,7 @@ impl Reporter {
         let mut queue = lock(&self.queue);
         if queue.events.len() < MAX_WAITING {
             queue.events.push_back(event.clone());
+            metrics::audit_backlog(queue.events.len());
         } else {
             queue.lost += 1;
             if queue.lost == 1 {
@@ -118,6 +120,9 @@ impl Reporter {
         let lost = std::mem::take(&mut queue.lost);
         if lost > 0 {
             log::audit_events_lost(lost);
+        }
+        if !queue.events.is_empty() {
+            metrics::audit_backlog(0);
         }
         queue.events.drain(..).collect()
     }

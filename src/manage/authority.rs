@@ -95,6 +95,15 @@ impl Authority {
         }
     }
 
+    /// The kind of the actor, for metrics.
+    pub(super) fn kind(&self) -> &'static str {
+        match self.actor() {
+            Actor::Key(_) => "key",
+            Actor::Session(_) => "session",
+            Actor::Operator(_) => "operator",
+        }
+    }
+
     /// The name of the person that the operator acts for.
     pub(super) fn person(&self) -> Option<&str> {
         match &self.0 {

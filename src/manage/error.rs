@@ -59,7 +59,7 @@ pub enum Forbidden {
     #[error("this needs the scope: {0}")]
     ManagementScope(ScopeRequirement),
     /// The caller does not hold these scopes of the key.
-    #[error("the caller does not hold all scopes of the key: {0:?}")]
+    #[error("the caller does not hold all scopes of the key: {}", list(.0))]
     Scopes(ScopeSet),
     /// The caller used a secret that a rotation has replaced, in its grace period. It authenticates requests, and manages
     /// nothing: an old secret that leaked must neither make keys nor shut the owner out.
@@ -168,6 +168,11 @@ impl Forbidden {
             Self::OperatorOnly => "operator_only",
         }
     }
+}
+
+/// Separated by spaces.
+fn list(scopes: &ScopeSet) -> String {
+    scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 struct Fields<'a>(&'a [FieldError]);

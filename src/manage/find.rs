@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{KeyManager, KeyView, ManageError};
+use super::{KeyAction, KeyManager, KeyView, ManageError};
 use crate::key::{Digest, KeyId, KeyRecord};
 use crate::log;
 use crate::store::{KeySelector, StoreError, StoreErrorKind};
@@ -20,7 +20,8 @@ impl KeyManager {
     /// [`Store`](ManageError::Store).
     pub async fn find_by_id(&self, id: &KeyId) -> Result<Option<KeyView>, ManageError> {
         let now = self.settings().clock.now().timestamp();
-        let found = self.settings().find(KeySelector::Id(id)).await?;
+        let found = self.settings().find(KeySelector::Id(id)).await.map_err(ManageError::from);
+        let found = self.settings().ended(KeyAction::Read, Some(id), found)?;
         Ok(found.map(|record| KeyView::new(&record, now)))
     }
 
@@ -44,6 +45,10 @@ impl KeyManager {
     ///
     /// [`Store`](ManageError::Store), also if a key that was [imported as a hash](Self::import_hash) could not be verified.
     pub async fn find_by_text(&self, text: &str) -> Result<Option<KeyView>, ManageError> {
+        self.settings().ended(KeyAction::Read, None, self.look_for_text(text).await)
+    }
+
+    async fn look_for_text(&self, text: &str) -> Result<Option<KeyView>, ManageError> {
         let settings = self.settings();
         let (text, now) = (text.trim(), settings.clock.now().timestamp());
         let digests = settings.peppers.digests(text);

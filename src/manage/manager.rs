@@ -65,6 +65,7 @@ impl KeyManager {
             attempts: Arc::default(),
             id_prefix: "",
             imported_hashes: None,
+            line: Arc::default(),
             watch: Arc::default(),
         }))
     }
@@ -270,7 +271,8 @@ impl KeyManager {
     /// [`Store`](ManageError::Store).
     pub async fn list_all(&self, query: &KeyQuery) -> Result<Page<KeyView>, ManageError> {
         let now = self.0.clock.now().timestamp();
-        let page = self.0.list(None, query).await?;
+        let page = self.0.list(None, query).await.map_err(ManageError::from);
+        let page = self.0.ended(KeyAction::Read, None, page)?;
         let keys = page.keys.iter().map(|record| KeyView::new(record, now)).collect();
         Ok(Page { keys, broken: page.broken, next: page.next })
     }
@@ -394,7 +396,7 @@ impl KeyManager {
         key_id: Option<KeyId>,
     ) -> Result<(), ManageError> {
         let attempt = self.attempt(authority, action, key_id);
-        attempt.end(attempt.permitted()).await
+        attempt.end_failed(attempt.permitted()).await
     }
 
     /// Begins an operation: reads the clock, once for the operation.

@@ -129,6 +129,7 @@
 mod attempt;
 mod audit;
 mod authority;
+mod ended;
 mod error;
 mod find;
 mod history;

@@ -48,7 +48,7 @@ impl KeyManager {
             let event = AuditEvent { key_id: Some(record.id), ..attempt.event() };
             Ok(PreparedKey { manager: self.clone(), authority: authority.clone(), record, event, secret })
         };
-        attempt.end(result.await).await
+        attempt.end_failed(result.await).await
     }
 
     /// A new key that is not stored yet.

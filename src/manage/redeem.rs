@@ -40,6 +40,10 @@ impl KeyManager {
     /// [`NotFound`](ManageError::NotFound) if the key is malformed, unknown, used, revoked, disabled, expired or not
     /// valid yet, which is not exposed to callers; [`Store`](ManageError::Store).
     pub async fn redeem(&self, secret: &str) -> Result<KeyView, ManageError> {
+        self.settings().ended(KeyAction::Redeem, None, self.try_redeem(secret).await)
+    }
+
+    async fn try_redeem(&self, secret: &str) -> Result<KeyView, ManageError> {
         let settings = self.settings();
         let now = settings.clock.now().timestamp();
         let (_, parsed) = settings.parse(secret).map_err(|_| ManageError::NotFound)?;

@@ -6,7 +6,8 @@ use super::{AuditEvent, KeyAction, ManageError};
 use crate::clock::Clock;
 use crate::credential::ImportedHashes;
 use crate::key::{KeyFormat, KeyId, KeyRecord, MalformedKey, Owner, ParsedKey, Peppers};
-use crate::log;
+use crate::log::{self, OncePerSecond};
+use crate::rejection::ErrorKind;
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::{
     FindResult, KeyAdministration, KeyQuery, KeySelector, Page, StoreError, StoreErrorKind, checked_get,
@@ -41,6 +42,8 @@ pub(super) struct Settings {
     pub(super) id_prefix: &'static str,
     /// Verifies what was imported as a hash.
     pub(super) imported_hashes: Option<Arc<ImportedHashes>>,
+    /// For operations that the store did not do.
+    pub(super) line: Arc<OncePerSecond>,
     /// Made when it is first needed, of the settings above.
     pub(super) watch: Arc<OnceLock<Arc<Watch>>>,
 }
@@ -114,7 +117,9 @@ impl Settings {
     /// Records an attempt that came to nothing, as far as there is room for it.
     pub(super) async fn refused(&self, event: &AuditEvent, error: &ManageError) {
         let Some(left_out) = self.attempts.admit(event.at) else { return };
-        event.log_refused(error, left_out);
+        if error.kind() == ErrorKind::Forbidden {
+            event.log_refused(error, left_out);
+        }
         // A store that gave no answer would keep the caller waiting a second time.
         let answers =
             !matches!(error, ManageError::Store(error) if error.kind() == StoreErrorKind::Unavailable);

@@ -163,6 +163,8 @@ impl<F> ApiKeys<F> {
         for stored in self.stored_limiters() {
             tasks.push(Box::pin(stored.keep_giving_back(self.0.checks.clock.clone())));
         }
+        #[cfg(feature = "metrics")]
+        tasks.push(Box::pin(super::gauges::keep_setting(self.0.checks.clone())));
         background::run(tasks)
     }
 

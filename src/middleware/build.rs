@@ -16,7 +16,9 @@ use crate::credential::{Challenge, CredentialExtractor};
 use crate::identity::{OrganizationRule, Selection};
 use crate::key::KeyFormat;
 use crate::limit::{MemoryRateLimiter, Quota, RateLimit, StoredLimiter, SubjectKind};
+use crate::log::OncePerSecondAndCode;
 use crate::manage::KeyManager;
+use crate::metrics::{Decisions, LimitCounters};
 use crate::outcome::LastUse;
 use crate::route::{Access, RouteTable};
 
@@ -43,7 +45,10 @@ impl<F> ApiKeysBuilder<F> {
             self.companions.take().map(|companions| companions.for_routes(&self.prefix, self.matching));
         let companions = self.keep(companions.transpose(), "companions").flatten();
         let no_routes = RouteTable::new().with_matching(self.matching);
-        let rules: Vec<_> = limits.into_iter().filter_map(|limit| self.limit_rule(limit)).collect();
+        let mut rules: Vec<_> = limits.into_iter().filter_map(|limit| self.limit_rule(limit)).collect();
+        for (index, limiter) in rules.iter_mut().flat_map(|rule| &mut rule.limiters).enumerate() {
+            limiter.counters = LimitCounters::new(index, &limiter.category.name, limiter.counts.engine());
+        }
         if !self.faults.is_empty() {
             return Err(ConfigError::new(self.faults));
         }
@@ -90,7 +95,10 @@ impl<F> ApiKeysBuilder<F> {
             passes_cors_preflight: self.passes_cors_preflight,
             last_use: self.records_last_use.then(LastUse::new),
             reporter: manager.reporter().cloned(),
+            lines: OncePerSecondAndCode::default(),
+            decisions: Decisions::default(),
         };
+        checks.decisions.describe();
         Ok(ApiKeys::new(Assembly {
             checks: Arc::new(checks),
             errors: self.errors,

@@ -150,7 +150,7 @@ mod route {
 
     use super::ApiKeys;
     use crate::identity::Principal;
-    use crate::rejection::{ApiError, ErrorFormat, ErrorKind, Success};
+    use crate::rejection::{ApiError, ErrorFormat, ErrorKind, Success, fail};
     use crate::request::RequestView;
 
     impl<F: ErrorFormat<Body>> ApiKeys<F> {
@@ -211,13 +211,8 @@ mod route {
                 }),
                 Ok(Err(_)) | Err(_) => {
                     let message = ErrorKind::Unavailable.message();
-                    self.error(&ApiError::new(
-                        ErrorKind::Unavailable,
-                        ErrorKind::Unavailable.code(),
-                        message,
-                        &[],
-                        request,
-                    ))
+                    let kind = ErrorKind::Unavailable;
+                    fail(&ApiError::new(kind, kind.code(), message, &[], request), self)
                 }
             }
         }

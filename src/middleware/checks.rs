@@ -12,7 +12,9 @@ use crate::credential::ImportedHashes;
 use crate::identity::{Selection, SessionAuthenticator};
 use crate::key::Peppers;
 use crate::limit::MemoryRateLimiter;
+use crate::log::OncePerSecondAndCode;
 use crate::manage::Reporter;
+use crate::metrics::Decisions;
 use crate::outcome::LastUse;
 use crate::route::{Access, RouteTable};
 
@@ -44,6 +46,9 @@ pub(super) struct Checks {
     pub(super) last_use: Option<LastUse>,
     /// Of the application's audit sink.
     pub(super) reporter: Option<Arc<Reporter>>,
+    /// What can go wrong with every request is logged once a second.
+    pub(super) lines: OncePerSecondAndCode,
+    pub(super) decisions: Decisions,
 }
 
 impl Checks {

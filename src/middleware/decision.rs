@@ -140,7 +140,7 @@ impl Checks {
                 match contain(self.refreshed(&presented, verified, now)).await {
                     Ok(record) => {
                         facts.caller = Caller::Principal(Verified::principal(record, scheme, retired_until));
-                        self.authenticated(facts, RequestView::of_parts(head))
+                        self.accept(facts, RequestView::of_parts(head))
                     }
                     Err(Panicked) => self.panicked(),
                 }
@@ -166,7 +166,7 @@ impl Checks {
                 match contain(self.refreshed_pair(pair, &key, &companion, now)).await {
                     Ok(principal) => {
                         facts.caller = Caller::Principal(principal);
-                        self.authenticated(facts, RequestView::of_parts(head))
+                        self.accept(facts, RequestView::of_parts(head))
                     }
                     Err(Panicked) => self.panicked(),
                 }

@@ -6,16 +6,18 @@ use http::header::{CACHE_CONTROL, WWW_AUTHENTICATE};
 use http::{Extensions, HeaderValue, Response, StatusCode};
 
 use super::assembly::Assembly;
+use super::checks::Checks;
 use super::facts::{Facts, LimitResults};
 use super::failed_extraction::FailedExtraction;
 use crate::clock::Now;
-use crate::identity::Principal;
+use crate::identity::{Authentication, Caller, Principal};
 #[cfg(feature = "axum")]
 use crate::manage::ManageError;
+use crate::metrics::is_recording;
+use crate::outcome::{Metered, Outcome};
 #[cfg(feature = "axum")]
-use crate::number::{number, whole_seconds};
-use crate::outcome::Metered;
-use crate::rejection::{ErrorFormat, Rejection, reject as response_to};
+use crate::rejection::fail;
+use crate::rejection::{ErrorFormat, Reason, Rejection, reject as response_to};
 use crate::request::{RequestId, RequestView, X_REQUEST_ID};
 
 /// What is left to do with the response to an accepted request.
@@ -45,8 +47,9 @@ struct ResolvedSession(Principal);
 impl<F> Exit<F> {
     #[inline]
     pub(super) fn new(assembly: &Arc<Assembly<F>>, facts: &mut Facts, request: RequestView<'_>) -> Self {
+        let outcome = report(&assembly.checks, facts, None, request);
         let extras = (assembly.usage.is_some() || assembly.gives_request_ids)
-            .then(|| Box::new(Extras::new(assembly, facts, request)));
+            .then(|| Box::new(Extras::new(assembly, facts, &outcome)));
         Self {
             assembly: assembly.clone(),
             is_private: facts.is_private,
@@ -74,6 +77,7 @@ impl<F> Exit<F> {
         let Assembly { checks, errors, usage, attaches_rejections, .. } = &*self.assembly;
         if let Some(failed) = FailedExtraction::take(response) {
             let view = failed.request();
+            report_failed(checks, &failed, self.now);
             *response = response_to(&failed.rejection, errors, view, checks.is_matched_by_router());
             if *attaches_rejections {
                 response.extensions_mut().insert(failed.rejection);
@@ -108,10 +112,60 @@ impl<F> Exit<F> {
                 if let Some(ResolvedSession(principal)) = response.extensions_mut().remove() {
                     metered.resolved(principal);
                 }
-                metered.answered(status, &**sink);
+                metered.answered(status, None, &**sink, &checks.lines, nanos(checks, self.now));
             }
         }
     }
+}
+
+/// Reports how a request was decided: to the log, to metrics, and for the last use of its key. Usage learns of it with the
+/// response.
+#[inline]
+fn report<'o>(
+    checks: &Checks,
+    facts: &'o Facts,
+    rejection: Option<&'o Rejection>,
+    request: RequestView<'o>,
+) -> Outcome<'o> {
+    let reported = facts.counted.reported.as_ref();
+    let is_limited = rejection.is_some_and(|rejection| matches!(rejection.reason(), Reason::RateLimited(_)));
+    let outcome = Outcome {
+        caller: &facts.caller,
+        rejection,
+        cost: reported.filter(|_| is_limited).map(|reported| reported.cost),
+        request,
+        authenticates: facts.authenticates(),
+        is_matched_by_router: checks.is_matched_by_router(),
+        is_counted: facts.started.is_measured(),
+        duration: facts.started.elapsed(nanos(checks, None)),
+    };
+    outcome.log(&checks.lines, nanos(checks, facts.now));
+    outcome.count(&checks.decisions);
+    outcome.note_use(checks.last_use.as_ref(), facts.now);
+    outcome
+}
+
+/// The same for a request that was accepted, and then rejected by an extractor.
+#[cold]
+fn report_failed(checks: &Checks, failed: &FailedExtraction, now: Option<Now>) {
+    let request = failed.request();
+    let outcome = Outcome {
+        caller: Authentication::of(request.extensions).map_or(&Caller::Anonymous, |of| &of.caller),
+        rejection: Some(&failed.rejection),
+        cost: None,
+        request,
+        authenticates: false,
+        is_matched_by_router: checks.is_matched_by_router(),
+        is_counted: is_recording(),
+        duration: None,
+    };
+    outcome.log(&checks.lines, nanos(checks, now));
+    outcome.count(&checks.decisions);
+}
+
+/// The time of the request, or now, in nanoseconds.
+fn nanos(checks: &Checks, known: Option<Now>) -> impl FnOnce() -> u64 {
+    move || known.unwrap_or_else(|| checks.clock.now()).monotonic_nanos()
 }
 
 /// The response to a handler that returned the error of a management call.
@@ -125,32 +179,26 @@ where
     if let Some(id) = id {
         request.extensions_mut().insert(id.clone());
     }
-    let error = error.to_api_error(RequestView::of(&request));
-    let mut response = errors.error(&error);
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(delay) = error.retry_after() {
-        headers.insert(http::header::RETRY_AFTER, number(whole_seconds(delay)));
-    }
-    response
+    fail(&error.to_api_error(RequestView::of(&request)), errors)
 }
 
 impl Extras {
-    fn new<F>(assembly: &Assembly<F>, facts: &Facts, request: RequestView<'_>) -> Self {
-        let meters = assembly.usage.is_some() && facts.meters();
+    fn new<F>(assembly: &Assembly<F>, facts: &Facts, outcome: &Outcome<'_>) -> Self {
+        let request = outcome.request;
+        let meters = assembly.usage.is_some() && outcome.authenticates;
         Self {
             resolved: resolved_session(assembly, facts),
             request_id: request.id().filter(|_| assembly.gives_request_ids).cloned(),
             metered: (meters && facts.is_presented).then(|| {
                 let route = assembly.checks.no_routes.matched_route(request);
-                Metered::new(facts.caller.principal(), request, route)
+                Metered::new(outcome, route)
             }),
         }
     }
 }
 
 fn resolved_session<F>(assembly: &Assembly<F>, facts: &Facts) -> Option<ResolvedSession> {
-    let is_news = assembly.usage.is_some() && facts.is_changed && !facts.meters();
+    let is_news = assembly.usage.is_some() && facts.is_changed && !facts.authenticates();
     facts.caller.principal().filter(|_| is_news).cloned().map(ResolvedSession)
 }
 
@@ -166,6 +214,12 @@ where
     F: ErrorFormat<B>,
 {
     let Assembly { checks, errors, usage, gives_request_ids, attaches_rejections, .. } = assembly;
+    let outcome = report(checks, &facts, Some(&rejection), request);
+    let metered = usage.as_ref().filter(|_| outcome.authenticates).and_then(|sink| {
+        let is_presented = facts.is_presented || checks.credentials.is_presented(request);
+        let metered = || (Metered::new(&outcome, checks.no_routes.matched_route(request)), sink);
+        is_presented.then(metered)
+    });
     let mut response = response_to(&rejection, errors, request, checks.is_matched_by_router());
     let status = response.status();
     if let Some(fields) = checks.settle(&mut facts.counted, facts.now, status, response.headers()) {
@@ -174,11 +228,8 @@ where
     if let Some(id) = request.id().filter(|_| *gives_request_ids) {
         response.headers_mut().insert(X_REQUEST_ID, id.to_header_value());
     }
-    if let Some(sink) = usage.as_ref().filter(|_| facts.meters()) {
-        if facts.is_presented || checks.credentials.is_presented(request) {
-            let route = checks.no_routes.matched_route(request);
-            Metered::new(facts.caller.principal(), request, route).answered(status, &**sink);
-        }
+    if let Some((metered, sink)) = metered {
+        metered.answered(status, Some(&rejection), &**sink, &checks.lines, nanos(checks, facts.now));
     }
     if let Some(resolved) = resolved_session(assembly, &facts) {
         response.extensions_mut().insert(resolved);

@@ -10,6 +10,7 @@ use crate::clock::{Clock, Now};
 use crate::identity::{Authentication, Caller};
 use crate::key::KeyRecord;
 use crate::limit::{Decision, PendingDecision};
+use crate::metrics::Started;
 use crate::rejection::{Reason, Rejection};
 use crate::scope::ScopeRequirement;
 use crate::store::{Lookup, PendingLookup};
@@ -36,6 +37,7 @@ pub(super) struct Facts {
     pub(super) stages: Stages,
     pub(super) caller: Caller,
     pub(super) now: Option<Now>,
+    pub(super) started: Started,
     pub(super) counted: LimitResults,
     /// Whether something was presented as a credential, good or not.
     pub(super) is_presented: bool,
@@ -87,6 +89,7 @@ impl Facts {
             stages,
             caller: Caller::Anonymous,
             now: None,
+            started: Started::default(),
             counted: LimitResults::default(),
             is_presented: false,
             is_private: false,
@@ -100,8 +103,9 @@ impl Facts {
         *self.now.get_or_insert_with(|| clock.now())
     }
 
-    /// Whether this layer meters calls, and not one outside it.
-    pub(super) fn meters(&self) -> bool {
+    /// Whether this layer authenticates requests, and so meters calls and notes the use of keys, and not one outside it.
+    #[inline]
+    pub(super) fn authenticates(&self) -> bool {
         matches!(self.stages, Stages::All | Stages::Authenticate)
     }
 
@@ -149,6 +153,8 @@ pub(super) struct Reported {
     pub(super) position: Position,
     pub(super) rule: usize,
     pub(super) limiter: usize,
+    /// What the request was counted with, or would have been.
+    pub(super) cost: u32,
 }
 
 /// A limiter that was asked.

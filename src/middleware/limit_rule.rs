@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::limit::{Category, ChargeFn, CostFn, LimitFn, RateLimiter, RefundFn, StoredLimiter, SubjectKind};
+use crate::metrics::LimitCounters;
 use crate::request::RequestView;
 use crate::route::RouteTable;
 
@@ -48,6 +49,7 @@ pub(super) struct Limiter {
     pub(super) counts: Arc<dyn RateLimiter>,
     /// The same, if a store counts.
     pub(super) stored: Option<StoredLimiter>,
+    pub(super) counters: LimitCounters,
 }
 
 impl LimitRule {
@@ -76,6 +78,6 @@ impl LimitRule {
 
 impl Limiter {
     pub(super) fn new(counts: Arc<dyn RateLimiter>) -> Self {
-        Self { category: counts.describe().clone(), counts, stored: None }
+        Self { category: counts.describe().clone(), counts, stored: None, counters: LimitCounters::default() }
     }
 }

@@ -53,6 +53,8 @@ mod exit;
 mod facts;
 mod failed_extraction;
 mod future;
+#[cfg(feature = "metrics")]
+mod gauges;
 mod layer;
 mod limit_rule;
 mod limit_settings;

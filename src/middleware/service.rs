@@ -10,6 +10,7 @@ use super::assembly::Assembly;
 use super::exit::{self, Exit};
 use super::facts::{Facts, Flow, Stages};
 use super::future::ResponseFuture;
+use crate::metrics::Started;
 use crate::rejection::{ErrorFormat, ProblemDetails};
 use crate::request::{RequestId, RequestView, X_REQUEST_ID};
 
@@ -52,6 +53,7 @@ where
             assembly.checks.credentials.mark_sensitive(request.headers_mut());
         }
         let mut facts = Facts::new(self.stages.clone());
+        facts.started = Started::at(|| facts.now(&*assembly.checks.clock).monotonic_nanos());
         match assembly.checks.start(&mut facts, RequestView::of(&request)) {
             Flow::Accepted => {
                 let exit = Exit::new(&self.assembly, &mut facts, RequestView::of(&request));

@@ -1,4 +1,4 @@
-//! The outcome of requests: usage metering, and when keys were last used.
+//! The outcome of requests: usage metering, when keys were last used, and [metrics and the log](crate::monitoring).
 //!
 //! [`ApiKeysBuilder::usage`](crate::ApiKeysBuilder::usage) reports to a closure of the application every [`Call`]
 //! that sent a credential and did not fail with a server error: accepted and rejected ones. The application decides
@@ -31,8 +31,16 @@
 //! ```
 
 mod last_use;
+#[expect(clippy::module_inception, reason = "the file is named for the type in it")]
+mod outcome;
 mod usage;
 
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use crate::metrics::{DURATION_BUCKETS, METRICS, Metric, MetricKind};
 pub(crate) use last_use::LastUse;
+pub(crate) use outcome::Outcome;
+#[cfg(feature = "axum")]
+pub(crate) use outcome::report_misplaced;
 pub use usage::Call;
 pub(crate) use usage::{Metered, UsageSink};

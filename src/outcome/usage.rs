@@ -3,8 +3,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use http::{Method, StatusCode, Uri};
 
+use super::Outcome;
 use crate::identity::Principal;
-use crate::log;
+use crate::log::{self, OncePerSecondAndCode};
+use crate::rejection::Rejection;
 use crate::request::RequestView;
 
 /// Receives calls.
@@ -15,6 +17,7 @@ pub(crate) type UsageSink = dyn Fn(&Call<'_>) + Send + Sync;
 pub struct Call<'c> {
     metered: &'c Metered,
     status: StatusCode,
+    rejection: Option<&'c Rejection>,
 }
 
 impl Call<'_> {
@@ -43,6 +46,11 @@ impl Call<'_> {
     pub fn status(&self) -> StatusCode {
         self.status
     }
+
+    /// Why the call was rejected, if the layer that meters calls has rejected it: not a layer or a handler inside.
+    pub fn rejection(&self) -> Option<&Rejection> {
+        self.rejection
+    }
 }
 
 /// The data of a request that is kept until its response.
@@ -54,12 +62,13 @@ pub(crate) struct Metered {
 }
 
 impl Metered {
-    pub(crate) fn new(principal: Option<&Principal>, request: RequestView<'_>, route: Option<&str>) -> Self {
+    pub(crate) fn new(outcome: &Outcome<'_>, route: Option<&str>) -> Self {
+        let RequestView { method, uri, .. } = outcome.request;
         Self {
-            principal: principal.cloned(),
-            method: request.method.clone(),
+            principal: outcome.caller.principal().cloned(),
+            method: method.clone(),
             route: route.map(Into::into),
-            uri: request.uri.clone(),
+            uri: uri.clone(),
         }
     }
 
@@ -68,13 +77,23 @@ impl Metered {
         self.principal.get_or_insert(principal);
     }
 
-    pub(crate) fn answered(&self, status: StatusCode, sink: &UsageSink) {
+    /// `now` is in nanoseconds.
+    pub(crate) fn answered(
+        &self,
+        status: StatusCode,
+        rejection: Option<&Rejection>,
+        sink: &UsageSink,
+        lines: &OncePerSecondAndCode,
+        now: impl FnOnce() -> u64,
+    ) {
         if status.is_server_error() {
             return;
         }
-        let call = Call { metered: self, status };
+        let call = Call { metered: self, status, rejection };
         if catch_unwind(AssertUnwindSafe(|| sink(&call))).is_err() {
-            log::usage_sink_panicked();
+            if let Some(suppressed) = lines.admit("usage_sink_panicked", now()) {
+                log::usage_sink_panicked(suppressed);
+            }
         }
     }
 }

@@ -46,3 +46,20 @@ pub enum Check {
     /// The caller has the tier, the role and the scope that the route needs.
     Access,
 }
+
+impl Check {
+    /// A stable text for metrics, such as `rate_limit`: lower-case letters and `_`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Extraction => "extraction",
+            Self::Format => "format",
+            Self::Throttle => "throttle",
+            Self::Lookup => "lookup",
+            Self::State => "state",
+            Self::Address => "address",
+            Self::RateLimit => "rate_limit",
+            Self::Organization => "organization",
+            Self::Access => "access",
+        }
+    }
+}

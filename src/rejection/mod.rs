@@ -23,7 +23,7 @@
 //!
 //! The client learns little. The reason is in the log, with the feature `tracing` and a subscriber: an event of the
 //! target `tower_api_keys` for each rejection, with its `code` and `reason`, at `INFO` if the client is at fault and
-//! at `ERROR` if the application or its store is. The event does not contain the method and the path, which the client chooses; an
+//! at `ERROR`, once a second, if the application or its store is. The event does not contain the method and the path, which the client chooses; an
 //! outer layer that opens a span for each request, such as tower-http's `TraceLayer`, adds them.
 //!
 //! | status | code | check |
@@ -57,7 +57,7 @@
 //!
 //! # Counting rejections
 //!
-//! With [`attach_rejections`](crate::ApiKeysBuilder::attach_rejections) an outer layer finds the [`Rejection`] in the
+//! With the feature `metrics` rejections are [counted](crate::monitoring) by code. With [`attach_rejections`](crate::ApiKeysBuilder::attach_rejections) an outer layer finds the [`Rejection`] in the
 //! extensions of the response, whatever its format:
 //!
 //! ```
@@ -106,8 +106,8 @@ pub use messages::{ErrorTable, Message, TableError};
 pub use problem::ProblemDetails;
 pub use reason::{RateLimited, Reason};
 pub use rejection::Rejection;
+#[cfg(feature = "axum")]
+pub(crate) use response::fail;
 #[cfg(feature = "json")]
 pub(crate) use response::json_response;
-#[cfg(feature = "axum")]
-pub(crate) use response::log;
 pub(crate) use response::{reject, response};

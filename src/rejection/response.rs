@@ -1,6 +1,8 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::{ApiError, Check, ErrorFormat, ErrorKind, Reason, Rejection};
 use crate::number::{number, whole_seconds};
@@ -15,19 +17,15 @@ pub(crate) fn reject<B>(
     request: RequestView<'_>,
     is_matched_by_router: bool,
 ) -> Response<B> {
-    log(rejection, request, is_matched_by_router);
     let mut response = errors.error(&ApiError::of_rejection(rejection, request));
     let status = response.status();
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    write_common(headers, rejection.retry_after());
     // RFC 6750 section 3.1 also has a challenge for a missing scope.
     if status == StatusCode::UNAUTHORIZED || matches!(rejection.reason(), Reason::ScopeMissing(_)) {
         for challenge in rejection.challenges() {
             headers.append(WWW_AUTHENTICATE, challenge.clone());
         }
-    }
-    if let Some(delay) = rejection.retry_after() {
-        headers.insert(RETRY_AFTER, number(whole_seconds(delay)));
     }
     let is_authenticated = rejection.key_id().is_some()
         && rejection.kind() != ErrorKind::Unauthenticated
@@ -38,55 +36,19 @@ pub(crate) fn reject<B>(
     response
 }
 
-#[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "the events are empty"))]
-pub(crate) fn log(rejection: &Rejection, request: RequestView<'_>, is_matched_by_router: bool) {
-    #[cfg(feature = "tracing")]
-    {
-        use crate::log::event;
+/// The response to an error that is no rejection, such as a failed call of key management, with the required fields.
+#[cfg(feature = "axum")]
+pub(crate) fn fail<B>(error: &ApiError<'_>, errors: &impl ErrorFormat<B>) -> Response<B> {
+    let mut response = errors.error(error);
+    write_common(response.headers_mut(), error.retry_after());
+    response
+}
 
-        let (reason, code) = (rejection.reason(), rejection.reason().code());
-        let key_id = rejection.key_id().map(tracing::field::display);
-        let request_id = request.id().map(tracing::field::display);
-        let status = rejection.kind().status().as_u16();
-        match (rejection.kind(), reason) {
-            (ErrorKind::Misconfigured, _) => {
-                event!(error, status, code, %reason, key_id, request_id, "request rejected: the assembly is incomplete");
-            }
-            // The router has such a route, so the application forgot its rule. By the path alone that can't be known, and a
-            // client could fill the log.
-            (_, Reason::RouteNotCovered) if is_matched_by_router => {
-                event!(error, status, code, %reason, key_id, request_id, "request rejected: the route has no rule");
-            }
-            // The limiter itself logs its failures, at most once a second.
-            (ErrorKind::Unavailable, Reason::LimiterFailed(_)) => {
-                event!(info, status, code, %reason, key_id, request_id, "request rejected");
-            }
-            // The digest covers the mark, so nobody could have guessed such a key.
-            (_, Reason::ModeMismatch) => {
-                event!(error, status, code, %reason, key_id, request_id, "request rejected: the key's record was changed");
-            }
-            (_, Reason::PepperMissing(_)) => {
-                event!(error, status, code, %reason, key_id, request_id, "request rejected: the key can't be verified");
-            }
-            (_, Reason::StoreFailed(error)) if error.broken_key().is_some() => {
-                let fault = error.broken_key().map(tracing::field::display);
-                event!(
-                    error,
-                    status,
-                    code,
-                    fault,
-                    request_id,
-                    "request rejected: the key's record cannot be read"
-                );
-            }
-            (ErrorKind::Unavailable, _) => {
-                // The reason repeats the store's error; the useful information is its cause.
-                let source = std::error::Error::source(reason).and_then(std::error::Error::source);
-                let source = source.map(tracing::field::display);
-                event!(error, status, code, %reason, source, request_id, "request rejected: no answer");
-            }
-            _ => event!(info, status, code, %reason, key_id, request_id, "request rejected"),
-        }
+/// What the response to any error has.
+fn write_common(headers: &mut HeaderMap, retry_after: Option<Duration>) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(delay) = retry_after {
+        headers.insert(RETRY_AFTER, number(whole_seconds(delay)));
     }
 }
 

@@ -36,6 +36,18 @@ pub enum StoreErrorKind {
     Other,
 }
 
+impl StoreErrorKind {
+    /// A stable text for metrics: `unavailable`, `conflict`, `corrupt` or `other`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Conflict => "conflict",
+            Self::Corrupt => "corrupt",
+            Self::Other => "other",
+        }
+    }
+}
+
 impl StoreError {
     /// An error of this kind, without a cause.
     pub fn new(kind: StoreErrorKind) -> Self {

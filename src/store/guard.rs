@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::{StoreError, StoreErrorKind};
 use crate::breaker::Breaker;
 use crate::log;
+use crate::metrics;
 use crate::timer::sleep;
 use crate::wakers::Wakers;
 
@@ -43,6 +44,7 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(1);
 /// The number of calls at a time.
 pub(super) const MAX_CALLS: usize = 256;
 
+const TOO_MANY: &str = "as many calls wait for the store as may";
 const NOT_ANSWERING: &str = "the store does not answer: one call a second tries it";
 
 /// The least time between two events in the log that the breaker has opened, in nanoseconds.
@@ -100,7 +102,7 @@ impl Guard {
                 place.leave(answer.as_ref().err());
                 answer
             }
-            Err(why) => Err(self.0.refuse(why)),
+            Err(why) => Err(self.0.refuse("not_answering", why)),
         }
     }
 }
@@ -111,7 +113,7 @@ impl Shared {
         let openings = self.openings.load(Ordering::Acquire);
         let is_closed = !self.breaker.is_open();
         if !is_closed && !self.breaker.admit(now) {
-            return Err(self.refuse(NOT_ANSWERING));
+            return Err(self.refuse("not_answering", NOT_ANSWERING));
         }
         let before = self.calls.fetch_add(1, Ordering::AcqRel);
         let place = Place { guard: self, number: self.waiting.number(), openings };
@@ -119,16 +121,18 @@ impl Shared {
             self.sign(now);
         } else if is_closed && self.is_silent(now) && self.breaker.open(now) {
             self.opened(None, now);
-            return Err(self.refuse(NOT_ANSWERING));
+            return Err(self.refuse("not_answering", NOT_ANSWERING));
         }
+        metrics::lookups_in_flight(self.store, before + 1);
         if before >= self.max_calls {
-            return Err(self.refuse("as many calls wait for the store as may"));
+            return Err(self.refuse("too_many", TOO_MANY));
         }
         Ok(place)
     }
 
     #[cold]
-    fn refuse(&self, why: &'static str) -> StoreError {
+    fn refuse(&self, reason: &'static str, why: &'static str) -> StoreError {
+        metrics::lookups_refused(self.store, reason);
         self.refused.fetch_add(1, Ordering::Relaxed);
         unavailable(why)
     }
@@ -156,6 +160,7 @@ impl Shared {
         let now = Instant::now();
         self.sign(now);
         if self.breaker.success() {
+            metrics::breaker_state(self.store, false);
             let refused = self.refused.swap(0, Ordering::Relaxed);
             if self.logged.load(Ordering::Acquire) > 0 {
                 log::store_answers_again(self.store, self.name, refused);
@@ -166,6 +171,7 @@ impl Shared {
     /// Ends the calls that wait: where one gives up, another would take its connection and connect anew, and none would be
     /// answered. Logged once a second at most: a store may fail and answer in turns.
     fn opened(&self, error: Option<&StoreError>, now: Instant) {
+        metrics::breaker_state(self.store, true);
         self.openings.fetch_add(1, Ordering::AcqRel);
         self.waiting.wake_all();
         let (now, last) = (self.nanos(now), self.logged.load(Ordering::Acquire));

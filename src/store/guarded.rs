@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -7,10 +7,11 @@ use super::audit::AuditEvent;
 use super::guard::{DEADLINE, Guard, MAX_CALLS};
 use super::{
     AuditLog, BackgroundTask, ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector,
-    KeyStore, Lookup, Page, QuotaChange, QuotaRow, StoreError,
+    KeyStore, Lookup, Page, QuotaChange, QuotaRow, StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, Owner};
+use crate::metrics;
 
 /// A guard in front of a store: requests that wait for it are bounded in time and number.
 ///
@@ -72,8 +73,47 @@ impl<S> GuardedStore<S> {
 }
 
 impl<S: KeyStore> GuardedStore<S> {
-    async fn change<T>(&self, change: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        if self.store.needs_guard() { self.changes.clone().call(change).await } else { change.await }
+    async fn change<T>(
+        &self,
+        operation: &'static str,
+        change: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if self.store.needs_guard() {
+            return measured(operation, self.changes.clone().call(change)).await;
+        }
+        change.await
+    }
+
+    /// For what no request waits for.
+    async fn administer<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if self.store.needs_guard() { measured(operation, call).await } else { call.await }
+    }
+}
+
+/// Measures a call of a store. A conflict is an answer, and no failure.
+async fn measured<T>(
+    operation: &'static str,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let started = metrics::is_recording().then(Instant::now);
+    let result = call.await;
+    if let Some(started) = started {
+        metrics::store_call(operation, started.elapsed());
+    }
+    if let Err(error) = &result {
+        count_failure(operation, error);
+    }
+    result
+}
+
+#[cold]
+fn count_failure(operation: &'static str, error: &StoreError) {
+    if error.kind() != StoreErrorKind::Conflict {
+        metrics::store_error(operation, error.kind().as_str());
     }
 }
 
@@ -89,23 +129,33 @@ impl<S: KeyStore> KeyStore for GuardedStore<S> {
     #[inline]
     fn find(&self, selector: KeySelector<'_>) -> Lookup {
         match self.store.find(selector).split() {
-            Ok(found) => Lookup::ready(found),
-            Err(find) if self.store.needs_guard() => Lookup::pending(self.lookups.clone().call(find)),
+            Ok(found) => {
+                if let Err(error) = &found {
+                    count_failure("find", error);
+                }
+                Lookup::ready(found)
+            }
+            Err(find) if self.store.needs_guard() => {
+                Lookup::pending(measured("find", self.lookups.clone().call(find)))
+            }
             Err(find) => Lookup::of(Err(find)),
         }
     }
 
     async fn refresh(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
-        self.change(self.store.refresh(record, event)).await
+        self.change("refresh", self.store.refresh(record, event)).await
     }
 
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
-        self.store.record_last_use(uses).await
+        self.administer("record_last_use", self.store.record_last_use(uses)).await
     }
 
     async fn changes(&self, since: Option<ChangeMark>) -> Result<Option<Changes>, StoreError> {
         let changes = self.store.changes(since);
-        if self.store.needs_guard() { self.lookups.clone().call(changes).await } else { changes.await }
+        if self.store.needs_guard() {
+            return measured("changes", self.lookups.clone().call(changes)).await;
+        }
+        changes.await
     }
 
     fn background(&self) -> Option<BackgroundTask> {
@@ -120,23 +170,23 @@ impl<S: KeyStore> KeyStore for GuardedStore<S> {
 #[async_trait]
 impl<S: KeyAdministration> KeyAdministration for GuardedStore<S> {
     async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
-        self.store.insert(record, event).await
+        self.administer("insert", self.store.insert(record, event)).await
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
-        self.store.get(owner, id).await
+        self.administer("get", self.store.get(owner, id)).await
     }
 
     async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
-        self.store.list(owner, query).await
+        self.administer("list", self.store.list(owner, query)).await
     }
 
     async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
-        self.store.count(owner).await
+        self.administer("count", self.store.count(owner)).await
     }
 
     async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
-        self.store.peppers_in_use(at).await
+        self.administer("peppers_in_use", self.store.peppers_in_use(at)).await
     }
 
     async fn revoke_unread(
@@ -146,11 +196,11 @@ impl<S: KeyAdministration> KeyAdministration for GuardedStore<S> {
         at: Timestamp,
         event: Option<&AuditEvent>,
     ) -> Result<bool, StoreError> {
-        self.store.revoke_unread(owner, id, at, event).await
+        self.administer("revoke_unread", self.store.revoke_unread(owner, id, at, event)).await
     }
 
     async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
-        self.store.replace(record, event).await
+        self.administer("replace", self.store.replace(record, event)).await
     }
 
     async fn delete(
@@ -159,7 +209,7 @@ impl<S: KeyAdministration> KeyAdministration for GuardedStore<S> {
         id: &KeyId,
         event: Option<&AuditEvent>,
     ) -> Result<bool, StoreError> {
-        self.store.delete(owner, id, event).await
+        self.administer("delete", self.store.delete(owner, id, event)).await
     }
 
     fn audit_log(&self) -> Option<&dyn AuditLog> {
@@ -176,18 +226,18 @@ impl<S: KeyAdministration> KeyAdministration for GuardedStore<S> {
         subject: &str,
         change: &QuotaChange,
     ) -> Result<(QuotaRow, u64), StoreError> {
-        self.change(self.store.change_quota(category, subject, change)).await
+        self.change("change_quota", self.store.change_quota(category, subject, change)).await
     }
 
     async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
-        self.store.remember_import(id, digest).await
+        self.administer("remember_import", self.store.remember_import(id, digest)).await
     }
 
     async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
-        self.store.imported_as(digests).await
+        self.administer("imported_as", self.store.imported_as(digests)).await
     }
 
     async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
-        self.store.forget_import(id, event).await
+        self.administer("forget_import", self.store.forget_import(id, event)).await
     }
 }

@@ -61,7 +61,7 @@ fn block_on<F: Future>(work: F) -> F::Output {
 }
 
 /// Runs `work` and returns what it logged on this thread.
-fn logged<F: Future>(work: F) -> (F::Output, String) {
+pub(crate) fn logged<F: Future>(work: F) -> (F::Output, String) {
     let log = Log::default();
     let output = tracing::subscriber::with_default(subscriber(&log), || block_on(work));
     (output, log.text())
@@ -132,7 +132,7 @@ fn requests_are_logged_with_key_and_reason_and_without_secrets() {
             "was sent more than once",
             "the key store is unavailable",
             "connection refused",
-            "request authenticated",
+            "request accepted",
             id.as_str(),
             "acme",
         ] {

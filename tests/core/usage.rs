@@ -99,6 +99,24 @@ async fn the_caller_of_a_call_rejected_by_an_inner_service_is_known() {
     }
 }
 
+#[tokio::test]
+async fn a_call_says_why_it_was_rejected() {
+    let codes = Arc::new(Mutex::new(Vec::new()));
+    let sink = codes.clone();
+    let keys = assembly(acme_s_key().await)
+        .usage(move |call: &Call<'_>| {
+            sink.lock().unwrap().push(call.rejection().map(|rejection| rejection.reason().code()));
+        })
+        .route("POST", "/ships", "workflows:read")
+        .build()
+        .unwrap();
+    let service = keys.layer().layer(service_fn(whoami));
+    for (path, key) in [("/ships", KEY), ("/other", KEY), ("/ships", UNKNOWN_KEY)] {
+        service.clone().oneshot(at(path, Some(key))).await.unwrap();
+    }
+    assert_eq!(*codes.lock().unwrap(), [None, Some("route_not_covered"), Some("key_unknown")]);
+}
+
 /// Two sinks in one assembly, and one in each of two nested assemblies.
 #[tokio::test]
 async fn each_of_two_sinks_gets_the_caller() {

@@ -179,6 +179,22 @@ async fn a_huge_header_is_rejected_and_the_server_lives() {
 }
 
 #[test]
+fn the_log_is_on_standard_error_as_rust_log_says() {
+    for (filter, logged) in
+        [("info", true), ("warn,tower_api_keys=info", true), ("warn", false), ("off", false)]
+    {
+        let path = std::env::temp_dir().join(format!("api-keys-example-{}.log", std::process::id()));
+        let file = std::fs::File::create(&path).unwrap();
+        let server = Server::start_with_log("hyper_service", &[("RUST_LOG", filter)], file);
+        assert_eq!(server.send("GET", "/notes", &[], None).status, 401);
+        assert!(server.stop("-TERM"));
+        let log = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(log.contains("request rejected"), logged, "{filter}: {log}");
+    }
+}
+
+#[test]
 fn the_printed_curl_lines_work_as_pasted() {
     let server = hyper_service();
     let lines = server.lines.iter().filter(|line| line.starts_with("curl "));

@@ -381,11 +381,46 @@ async fn an_outage_is_logged_once_a_second_and_so_is_its_end() {
         }
         let logged = count("rate limiter works without Redis");
         assert!((2..=4).contains(&logged), "{logged} lines");
-        assert!(count("category=\"all\"") == logged, "it says which");
+        assert_eq!(count("rate limiter works without Redis category=\"all\""), logged, "it says which");
         assert_eq!(count("ERROR") + count("WARN"), logged, "rejections are no trouble of their own");
         rig.server.restart();
         rig.recovery(&mut totals).await;
         assert_eq!(count("Redis is reachable again"), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_outage_is_counted_by_what_becomes_of_requests() {
+    for (on_failure, outcome) in [
+        (OnFailure::Open, "failed_open"),
+        (OnFailure::Closed, "failed_closed"),
+        (OnFailure::Local, "allowed"),
+    ] {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let _guard = metrics::set_default_local_recorder(&recorder);
+        // Long enough for a busy machine.
+        let mut rig = Rig::start_with(RedisServer::start(), on_failure, SECOND / 2).await;
+        let mut totals = BTreeMap::new();
+        rig.send_many(2, &mut totals).await;
+        rig.server.kill();
+        rig.send_many(20, &mut totals).await;
+        let scrape = recorder.handle().render();
+        let count = |series: &str| {
+            let line = scrape.lines().find_map(|line| line.strip_prefix(series));
+            line.map_or(0, |value| value.trim().parse::<u32>().unwrap())
+        };
+        let decided = |outcome: &str| {
+            count(&format!(
+                "api_keys_rate_limit_decisions_total{{category=\"all\",engine=\"redis\",outcome=\"{outcome}\"}}"
+            ))
+        };
+        let with_redis = if outcome == "allowed" { 2 } else { 0 };
+        assert_eq!(decided(outcome), 20 + with_redis, "{scrape}");
+        assert_eq!(count("api_keys_rate_limit_degraded_total{category=\"all\"}"), 20, "{scrape}");
+        assert_eq!(count("api_keys_breaker_open{store=\"redis\"}"), 1, "{scrape}");
+        let rejected =
+            "api_keys_decisions_total{check=\"rate_limit\",code=\"limiter_failed\",mode=\"unknown\"}";
+        assert_eq!(count(rejected), if on_failure == OnFailure::Closed { 20 } else { 0 }, "{scrape}");
     }
 }
 

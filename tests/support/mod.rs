@@ -201,6 +201,9 @@ impl KeyAdministration for TestStore {
         change: &QuotaChange,
     ) -> Result<(QuotaRow, u64), StoreError> {
         assert!(self.quotas != Some(Answers::WithAPanic), "the store has a bug");
+        if self.quotas == Some(Answers::WithAnError) {
+            return Err(StoreError::new(StoreErrorKind::Unavailable).with_source("connection refused"));
+        }
         let changed = self.keys.change_quota(category, subject, change).await;
         if self.quotas == Some(Answers::Later) {
             tokio::task::yield_now().await;

@@ -23,12 +23,18 @@ pub struct Server {
 impl Server {
     /// Builds and starts an example on a free port, with further variables.
     pub fn start(example: &str, variables: &[(&str, &str)]) -> Self {
+        Self::start_with_log(example, variables, Stdio::inherit())
+    }
+
+    /// The same, with its standard error there.
+    pub fn start_with_log(example: &str, variables: &[(&str, &str)], log: impl Into<Stdio>) -> Self {
         let mut process = Command::new(binary(example))
             // Not the variable of the environment that runs the tests.
             .env_remove("DATABASE_URL")
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .envs(variables.iter().copied())
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .expect("the example starts");
         let output = process.stdout.take().expect("the output is piped");

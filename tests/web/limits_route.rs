@@ -49,3 +49,23 @@ async fn a_caller_sees_what_is_left() {
         assert_eq!(limits["data"][1]["category"], "month");
     }
 }
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_is_503_and_says_when_to_try_again() {
+    let keys = store([record(KEY, |_| {})]).await;
+    let keys = TestStore { quotas: Some(Answers::WithAnError), ..TestStore::new(keys, Answers::AtOnce) };
+    let keys = assembly(keys)
+        .limit(
+            RateLimit::per_organization("month", Quota::per_month(100).unwrap())
+                .without_route("GET", "/limits"),
+        )
+        .route("GET", "/limits", Access::AnyKey)
+        .build()
+        .unwrap();
+    let app: Router = Router::new().route("/limits", keys.limits_route()).layer(keys.layer());
+    let request = Request::get("/limits").header(X_API_KEY, KEY).body(Body::empty()).unwrap();
+    let response = app.oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()["retry-after"], "1");
+    assert_eq!(response.headers()["cache-control"], "no-store");
+}

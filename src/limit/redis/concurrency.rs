@@ -17,9 +17,9 @@ use super::{OnFailure, RedisConnection};
 use crate::InvalidValue;
 use crate::clock::Now;
 use crate::limit::category::Category;
-use crate::limit::limit::{Answering, Deciding, Demand, Limit, Outcome, Undecided};
+use crate::limit::limit::{Answering, Deciding, DecisionResult, Demand, Limit, Undecided};
 use crate::limit::{Decision, MemoryRateLimiter, Permit, Quota, Subject, Verdict};
-use crate::log;
+use crate::log::{self, OncePerSecond};
 
 /// Each process has a lease for what it has under way, and renews it while there is something.
 #[derive(Clone)]
@@ -35,6 +35,7 @@ struct Shared {
     /// What this process has under way.
     local: MemoryRateLimiter,
     held: Mutex<Held>,
+    line: OncePerSecond,
 }
 
 #[derive(Default)]
@@ -68,6 +69,7 @@ impl RedisConcurrency {
             script: Script::new(SCRIPT),
             process: RandomState::new().hash_one(()),
             held: Mutex::default(),
+            line: OncePerSecond::default(),
         })))
     }
 }
@@ -82,7 +84,7 @@ impl Shared {
         limit_override.map_or(quota, |limit| quota.with_limit(limit))
     }
 
-    async fn ask(self: Arc<Self>, subject: Subject, demand: Demand) -> Outcome {
+    async fn ask(self: Arc<Self>, subject: Subject, demand: Demand) -> DecisionResult {
         let Demand { limit_override, cost, now, .. } = demand;
         let quota = self.limit(limit_override);
         // What this process has alone may be too much already.
@@ -109,15 +111,23 @@ impl Shared {
                 Ok((decision, None))
             }
             Err(error) => {
-                log::redis_failed(&self.category.name, &error, "requests at a time", 0);
+                self.note(&error);
                 drop(asking);
                 self.alone(&subject, demand)
             }
         }
     }
 
+    /// Logs a failure, at most once a second.
+    fn note(&self, error: &CallError) {
+        if let Some(suppressed) = self.line.admit(self.connection.breaker().nanos(Instant::now())) {
+            let policy = self.connection.settings.on_failure.as_str();
+            log::redis_failed(&self.category.name, error, policy, 0, suppressed);
+        }
+    }
+
     /// Decides without Redis, against this process's part of the limit.
-    fn alone(self: &Arc<Self>, subject: &Subject, demand: Demand) -> Outcome {
+    fn alone(self: &Arc<Self>, subject: &Subject, demand: Demand) -> DecisionResult {
         let Demand { limit_override, cost, now, .. } = demand;
         let settings = &self.connection.settings;
         if settings.on_failure == OnFailure::Closed {
@@ -216,7 +226,7 @@ impl Renewing {
             }
             for subject in all {
                 if let Err(error) = self.shared.tell(&subject).await {
-                    log::redis_failed(&self.shared.category.name, &error, "requests at a time", 0);
+                    self.shared.note(&error);
                 }
             }
         }
@@ -297,6 +307,18 @@ impl Limit for RedisConcurrency {
     fn forget(&self, _: &Subject) -> Answering<()> {
         // What is under way is still under way.
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn engine(&self) -> &'static str {
+        "redis"
+    }
+
+    fn fails_open(&self) -> bool {
+        self.0.connection.settings.on_failure == OnFailure::Open
+    }
+
+    fn tracked(&self) -> usize {
+        self.0.held().by_subject.len()
     }
 }
 

@@ -150,10 +150,12 @@ impl RedisConnection {
             Ok(_) => {
                 if breaker.success() {
                     crate::log::redis_recovered();
+                    crate::metrics::breaker_state("redis", false);
                 }
             }
             Err(error) => {
                 let suspended = breaker.failure(Instant::now());
+                crate::metrics::breaker_state("redis", suspended);
                 if let Source::Own(own) = &self.shared.source
                     && (suspended || error.breaks_the_connection())
                 {

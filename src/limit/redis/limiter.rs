@@ -15,7 +15,7 @@ use super::subject_cache::SubjectCache;
 use crate::InvalidValue;
 use crate::clock::Now;
 use crate::limit::category::Category;
-use crate::limit::limit::{Answering, Deciding, Demand, Limit, Outcome, Undecided};
+use crate::limit::limit::{Answering, Deciding, DecisionResult, Demand, Limit, Undecided};
 use crate::limit::limiter::checked;
 use crate::limit::{Decision, MemoryRateLimiter, Permit, Quota, Subject};
 
@@ -290,9 +290,21 @@ impl Limit for RedisRateLimiter {
         let (shared, subject) = (self.shared.clone(), subject.clone());
         Box::pin(async move { shared.forget(&subject).await })
     }
+
+    fn engine(&self) -> &'static str {
+        "redis"
+    }
+
+    fn fails_open(&self) -> bool {
+        self.shared.on_failure == super::OnFailure::Open
+    }
+
+    fn tracked(&self) -> usize {
+        self.shared.local.subject_count()
+    }
 }
 
-fn outcome(decided: Decided, demand: Demand) -> Outcome {
+fn outcome(decided: Decided, demand: Demand) -> DecisionResult {
     decided.map(|(decision, permit)| {
         let permit = permit.filter(|_| demand.refundable);
         (decision, permit.map(Box::new))

@@ -26,3 +26,13 @@ pub enum OnFailure {
     /// Rejects them with 503 ([`Reason::LimiterFailed`](crate::rejection::Reason::LimiterFailed)).
     Closed,
 }
+
+impl OnFailure {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}

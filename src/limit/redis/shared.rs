@@ -1,8 +1,8 @@
 //! Decides a request: from the local cache, by Redis, or without it.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::clock::nanos;
 use crate::limit::category::Category;
 use crate::limit::limit::{Demand, Undecided};
 use crate::limit::{Decision, MemoryRateLimiter, Permit, Subject, Verdict};
-use crate::log;
+use crate::log::{self, OncePerSecond};
 
 pub(super) struct Shared {
     pub(super) category: Arc<Category>,
@@ -47,7 +47,7 @@ pub(super) struct Counts {
     pub(super) decided_alone: AtomicU64,
     pub(super) denied_from_memory: AtomicU64,
     pub(super) admitted_from_lease: AtomicU64,
-    last_log: Mutex<Option<Instant>>,
+    line: OncePerSecond,
 }
 
 /// The request to decide.
@@ -356,17 +356,18 @@ impl Shared {
         if !matches!(error, CallError::Suspended) {
             self.counts.failures.fetch_add(1, Ordering::Relaxed);
         }
-        let now = Instant::now();
-        let mut last = self.counts.last_log.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|last| now.saturating_duration_since(last) >= LOG_INTERVAL) {
-            *last = Some(now);
+        if let Some(suppressed) = self.counts.line.admit(self.connection.breaker().nanos(Instant::now())) {
             let decided_alone = self.counts.decided_alone.load(Ordering::Relaxed);
-            let policy = format!("{:?}", self.on_failure);
-            log::redis_failed(&self.category.name, error, &policy, decided_alone);
+            log::redis_failed(
+                &self.category.name,
+                error,
+                self.on_failure.as_str(),
+                decided_alone,
+                suppressed,
+            );
         }
     }
 }
 
 /// How long a denial is repeated without asking Redis.
 const LONGEST_DENIAL: Duration = Duration::from_secs(1);
-const LOG_INTERVAL: Duration = Duration::from_secs(1);

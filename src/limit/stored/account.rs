@@ -10,6 +10,7 @@ use crate::clock::{Now, Timestamp, nanos};
 use crate::limit::calendar::Period;
 use crate::limit::limit::Demand;
 use crate::limit::{Decision, Permit, Quota, Subject, Verdict};
+use crate::metrics;
 use crate::number::saturated;
 use crate::store::QuotaRow;
 
@@ -123,6 +124,11 @@ impl Account {
         }
     }
 
+    #[cfg(feature = "metrics")]
+    pub(super) fn units(&self) -> u64 {
+        self.units
+    }
+
     /// The limit that applied last.
     pub(super) fn limit(&self) -> Option<NonZeroU32> {
         self.limit
@@ -191,6 +197,7 @@ impl Drop for Grasp {
     fn drop(&mut self) {
         let mut state = lock(&self.account);
         if !self.is_done {
+            metrics::lease_lost(self.units);
             state.owed = state.owed.saturating_add(self.owed);
         }
         state.is_grasped = false;
@@ -206,11 +213,7 @@ pub(super) fn lock(account: &Mutex<Account>) -> MutexGuard<'_, Account> {
 
 /// The name of a subject in the store.
 pub(super) fn name(subject: &Subject) -> Arc<str> {
-    match subject {
-        Subject::Key(id) => format!("key:{id}").into(),
-        Subject::Address(address) => format!("address:{}", address.ip()).into(),
-        Subject::Other(name) => format!("other:{name}").into(),
-    }
+    subject.to_string().into()
 }
 
 /// In nanoseconds. What another process gives back, or the operator grants there, is seen that much later.

@@ -13,10 +13,10 @@ use std::time::Duration;
 use self::account::{Account, Grasp, lock, name};
 use super::calendar::{Calendar, Period};
 use super::category::Category;
-use super::limit::{Answering, Deciding, Demand, Limit, Outcome, Undecided};
+use super::limit::{Answering, Deciding, DecisionResult, Demand, Limit, Undecided};
 use super::{Decision, Permit, Quota, Subject, Verdict};
 use crate::clock::{Clock, Now};
-use crate::log;
+use crate::log::{self, OncePerSecond};
 use crate::number::saturated;
 use crate::store::{KeyAdministration, QuotaChange, QuotaRow, StoreError, StoreErrorKind};
 use crate::timer::sleep;
@@ -31,6 +31,7 @@ struct Shared {
     calendar: Calendar,
     store: Arc<dyn KeyAdministration>,
     accounts: RwLock<HashMap<Subject, Arc<Mutex<Account>>>>,
+    line: OncePerSecond,
 }
 
 impl StoredLimiter {
@@ -38,7 +39,8 @@ impl StoredLimiter {
     pub(crate) fn new(category: &str, quota: Quota, store: Arc<dyn KeyAdministration>) -> Option<Self> {
         let calendar = quota.calendar()?;
         let category = Arc::new(Category::new(category.into(), vec![quota]));
-        Some(Self(Arc::new(Shared { category, calendar, store, accounts: RwLock::default() })))
+        let (accounts, line) = (RwLock::default(), OncePerSecond::default());
+        Some(Self(Arc::new(Shared { category, calendar, store, accounts, line })))
     }
 
     /// Gives more to a subject, or takes from what it was given, and says what is left.
@@ -63,6 +65,13 @@ impl StoredLimiter {
         }
     }
 
+    /// The units that are leased and not used.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn leased(&self) -> u64 {
+        let accounts = self.0.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        accounts.values().fold(0, |units, account| units.saturating_add(lock(account).units()))
+    }
+
     /// Tells the store what is owed, if there is a runtime to do so in. Otherwise that is left to the next request of the subject,
     /// or to the [background](Self::keep_giving_back).
     fn tell_soon(&self, subject: &Subject, now: Now) {
@@ -72,7 +81,7 @@ impl StoredLimiter {
             runtime.spawn(async move {
                 let limit = lock(&limiter.0.account(&subject)).limit();
                 if let Err(error) = limiter.0.change(&subject, limit, now, |_| {}).await {
-                    limiter.0.failed(&error);
+                    limiter.0.failed(&error, now);
                 }
             });
         }
@@ -101,7 +110,12 @@ impl Shared {
 
     /// Decides here as soon as it can, after asking the store if it must: one request of a subject at a time, since its lease
     /// may serve the others.
-    async fn ask(self: Arc<Self>, subject: Subject, account: Arc<Mutex<Account>>, demand: Demand) -> Outcome {
+    async fn ask(
+        self: Arc<Self>,
+        subject: Subject,
+        account: Arc<Mutex<Account>>,
+        demand: Demand,
+    ) -> DecisionResult {
         let (quota, period) = (self.quota(demand.limit_override), self.period(demand.now));
         let asking = poll_fn(|context| {
             let mut state = lock(&account);
@@ -121,7 +135,8 @@ impl Shared {
             ..change_of(&grasp, Some(quota.limit()), period)
         };
         let telling = async move {
-            let (row, leased) = self.tell(&subject, &change).await.map_err(|error| self.failed(&error))?;
+            let told = self.tell(&subject, &change).await;
+            let (row, leased) = told.map_err(|error| self.failed(&error, demand.now))?;
             let mut state = grasp.account();
             state.learn(row, leased, quota, Some(quota.limit()), demand);
             let decision = state.decide(quota, period, demand);
@@ -193,8 +208,10 @@ impl Shared {
         result
     }
 
-    fn failed(&self, error: &StoreError) -> Undecided {
-        log::quota_not_counted(&self.category.name, error);
+    fn failed(&self, error: &StoreError, now: Now) -> Undecided {
+        if let Some(suppressed) = self.line.admit(now.monotonic_nanos()) {
+            log::quota_not_counted(&self.category.name, error, suppressed);
+        }
         Undecided
     }
 }
@@ -269,13 +286,21 @@ impl Limit for StoredLimiter {
         Box::pin(async move {
             let limit = shared.quota(limit_override).limit();
             let looked = shared.change(&subject, Some(limit), now, |_| {}).await;
-            looked.map_err(|error| shared.failed(&error))
+            looked.map_err(|error| shared.failed(&error, now))
         })
     }
 
     fn forget(&self, _: &Subject) -> Answering<()> {
         // What was bought is no rate: more of it is granted.
         Box::pin(ready(Ok(())))
+    }
+
+    fn engine(&self) -> &'static str {
+        "store"
+    }
+
+    fn tracked(&self) -> usize {
+        self.0.accounts.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 

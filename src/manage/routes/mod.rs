@@ -7,7 +7,7 @@ use axum::extract::{RawPathParams, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, any};
-use http::header::{ALLOW, CACHE_CONTROL, ETAG, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, ETAG};
 use http::{Extensions, HeaderValue, StatusCode, request};
 
 mod body;
@@ -20,9 +20,10 @@ use self::body::Rotation;
 use self::entity_tag::{entity_tag, if_match};
 pub(crate) use self::whoami::whoami;
 use super::{Authority, Forbidden, KeyAction, KeyManager, KeyView, ManageError};
-use crate::identity::{Authentication, Principal, SystemPrincipal};
+use crate::identity::{Authentication, Caller, Principal, SystemPrincipal};
 use crate::key::{KeyId, Owner};
-use crate::rejection::{ErrorFormat, Reason, Rejection, Success, log};
+use crate::outcome::report_misplaced;
+use crate::rejection::{ErrorFormat, Reason, Success, fail};
 use crate::request::RequestView;
 
 /// Serves a [`KeyManager`] over HTTP. [`ApiKeys::key_routes`](crate::ApiKeys::key_routes) makes the routes of an
@@ -203,7 +204,7 @@ impl<F: ErrorFormat<Body>> Routes<F> {
     }
 
     fn fail(&self, head: &Head, error: &ManageError) -> Response {
-        self.errors.error(&error.to_api_error(RequestView::of_parts(head)))
+        fail(&error.to_api_error(RequestView::of_parts(head)), &*self.errors)
     }
 
     /// The caller's authority: over the keys of the owner that it acts for, or, for staff, over those of the system.
@@ -227,12 +228,12 @@ impl<F: ErrorFormat<Body>> Routes<F> {
         let authority = self.authority(extensions)?;
         let id = parameters.ok().and_then(key_id);
         self.manager.permit(&authority, action, id).await?;
-        let id = id.ok_or(ManageError::NotFound)?;
+        let id = self.noted(&authority, action, None, id.ok_or(ManageError::NotFound))?;
         if !self.is_for_staff {
             return Ok((authority, id));
         }
         let owner = match self.manager.find_by_id(&id).await {
-            Ok(found) => found.ok_or(ManageError::NotFound)?.owner,
+            Ok(found) => self.noted(&authority, action, Some(&id), found.ok_or(ManageError::NotFound))?.owner,
             Err(ManageError::Store(error)) => match error.broken_key() {
                 // One whose owner can't be read either counts as one of the system.
                 Some(broken) => broken.owner.clone().unwrap_or_else(|| authority.owner().clone()),
@@ -241,6 +242,17 @@ impl<F: ErrorFormat<Body>> Routes<F> {
             Err(error) => return Err(error),
         };
         Ok((authority.for_owner(&owner), id))
+    }
+
+    /// Reports what is wrong with a request before the manager sees it.
+    fn noted<T>(
+        &self,
+        authority: &Authority,
+        action: KeyAction,
+        id: Option<&KeyId>,
+        read: Result<T, ManageError>,
+    ) -> Result<T, ManageError> {
+        read.inspect_err(|error| self.manager.settings().failed(authority, action, id, error))
     }
 }
 
@@ -259,22 +271,24 @@ async fn guard<F: ErrorFormat<Body>>(
         Ok(_) => next.run(request).await,
         Err(error) => {
             let (head, _) = request.into_parts();
-            if Authentication::of(&head.extensions).is_none() {
-                let missing = Reason::Misconfigured(
+            let missing = match Authentication::of(&head.extensions) {
+                None => Some(
                     "routes for keys need `ApiKeys::layer` or `authenticate` outside them: add it to the router after \
                      nesting them",
-                );
-                log(&Rejection::new(missing), RequestView::of_parts(&head), false);
+                ),
+                Some(Authentication { caller: Caller::Session { .. }, .. }) => Some(
+                    "routes for keys need `ApiKeys::layer` or `authorize` outside them, with \
+                     `ApiKeysBuilder::organization`: for whom a session of several owners acts is not known before",
+                ),
+                Some(_) => None,
+            };
+            if let Some(missing) = missing {
+                report_misplaced(Reason::Misconfigured(missing), RequestView::of_parts(&head));
             }
             routes.fail(&head, &error)
         }
     };
-    let unavailable = response.status() == StatusCode::SERVICE_UNAVAILABLE;
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if unavailable {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
@@ -283,7 +297,8 @@ async fn list<F: ErrorFormat<Body>>(State(routes): State<Arc<Routes<F>>>, reques
     let result = async {
         let authority = routes.authority(&head.extensions)?;
         routes.manager.permit(&authority, KeyAction::Read, None).await?;
-        let mut query = query::parse(&head.uri, &routes.manager)?;
+        let query = query::parse(&head.uri, &routes.manager);
+        let mut query = routes.noted(&authority, KeyAction::Read, None, query)?;
         let page = match routes.is_for_staff {
             true => {
                 query.mode = Some(authority.owner().mode);
@@ -306,7 +321,8 @@ async fn create<F: ErrorFormat<Body>>(State(routes): State<Arc<Routes<F>>>, requ
     let result = async {
         let authority = routes.authority(&head.extensions)?;
         routes.manager.permit(&authority, KeyAction::Create, None).await?;
-        let key = body::new_key(&head.headers, body).await?;
+        let key = body::new_key(&head.headers, body).await;
+        let key = routes.noted(&authority, KeyAction::Create, None, key)?;
         let created = routes.manager.create(&authority, key).await?;
         Ok(success(StatusCode::CREATED, json::created(&created)))
     };
@@ -353,8 +369,10 @@ async fn update<F: ErrorFormat<Body>>(
     let (head, body) = request.into_parts();
     let result = async {
         let (authority, id) = routes.begin(&head.extensions, KeyAction::Update, parameters).await?;
-        let mut change = body::change(&head.headers, body).await?;
-        if let Some(version) = if_match(&head.headers)? {
+        let change = body::change(&head.headers, body).await;
+        let mut change = routes.noted(&authority, KeyAction::Update, Some(&id), change)?;
+        let version = routes.noted(&authority, KeyAction::Update, Some(&id), if_match(&head.headers))?;
+        if let Some(version) = version {
             change = change.if_version(version);
         }
         routes.manager.update(&authority, &id, change).await
@@ -370,7 +388,8 @@ async fn rotate<F: ErrorFormat<Body>>(
     let (head, body) = request.into_parts();
     let result = async {
         let (authority, id) = routes.begin(&head.extensions, KeyAction::Rotate, parameters).await?;
-        let rotated = match body::rotation(&head.headers, body).await? {
+        let rotation = body::rotation(&head.headers, body).await;
+        let rotated = match routes.noted(&authority, KeyAction::Rotate, Some(&id), rotation)? {
             Rotation { on_first_use: true, grace } => {
                 routes.manager.rotate_on_first_use(&authority, &id, grace).await?
             }
@@ -403,7 +422,8 @@ async fn revoke<F: ErrorFormat<Body>>(
     let (head, _) = request.into_parts();
     let result = async {
         let (authority, id) = routes.begin(&head.extensions, KeyAction::Revoke, parameters).await?;
-        if query::with_descendants(&head.uri)? {
+        let with_descendants = query::with_descendants(&head.uri);
+        if routes.noted(&authority, KeyAction::Revoke, Some(&id), with_descendants)? {
             let keys = routes.manager.revoke_with_descendants(&authority, &id).await?;
             return Ok(success(StatusCode::OK, keys.iter().map(json::key).collect()));
         }

@@ -121,7 +121,7 @@ impl Checks {
             }
             Ok(pair) => {
                 facts.caller = Caller::Principal(pair.into_principal(&key, &companion));
-                self.authenticated(facts, request)
+                self.accept(facts, request)
             }
             Err(rejection) => rejection.into(),
         }

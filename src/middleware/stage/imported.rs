@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::request;
 
+use crate::clock::Now;
 use crate::credential::{Extracted, Unverifiable};
 use crate::key::{Digest, ImportedHash, KeyRecord, SecretString};
 use crate::log;
@@ -48,7 +49,7 @@ impl Checks {
             Err(Unverifiable::Busy) => return refused(Reason::VerifierBusy),
             Err(Unverifiable::Panicked) => return refused(Reason::VerifierPanicked),
         }
-        match self.learned(&record, hash, digest).await {
+        match self.learned(&record, hash, digest, facts.now(&*self.clock)).await {
             Ok(found) => self.found(Ok(found), presented, || self.client(request), facts, request),
             Err(reason) => refused(reason),
         }
@@ -69,6 +70,7 @@ impl Checks {
         record: &Arc<KeyRecord>,
         hash: &ImportedHash,
         digest: Digest,
+        now: Now,
     ) -> Result<Option<Arc<KeyRecord>>, Reason> {
         let mut record = record.clone();
         for _ in 0..MAX_ATTEMPTS {
@@ -81,7 +83,7 @@ impl Checks {
                 }
                 Err(error) if error.kind() == StoreErrorKind::Conflict => {}
                 Err(error) => {
-                    log::key_not_refreshed(&learned.id, &error);
+                    self.not_refreshed(&learned.id, &error, now);
                     return Ok(Some(Arc::new(learned)));
                 }
             }

@@ -9,10 +9,11 @@ use crate::address::PeerAddress;
 use crate::clock::Now;
 use crate::identity::{Caller, Principal};
 use crate::limit::{
-    Category, Deciding, Decision, Demand, Fields, Outcome, PendingDecision, Subject, SubjectKind, Undecided,
-    Verdict,
+    Category, Deciding, Decision, DecisionResult, Demand, Fields, PendingDecision, RateLimiter, Subject,
+    SubjectKind, Undecided, Verdict,
 };
 use crate::log;
+use crate::metrics::LimitOutcome;
 use crate::middleware::checks::Checks;
 use crate::middleware::facts::{Facts, Flow, LimitResults, LimiterCall, Pending, PendingLimits, Reported};
 use crate::middleware::limit_rule::{LimitRule, Limiter, Position};
@@ -110,7 +111,7 @@ impl Checks {
     #[inline]
     pub(crate) fn keep(
         &self,
-        outcome: Outcome,
+        outcome: DecisionResult,
         call: &LimiterCall,
         facts: &mut Facts,
         request: RequestView<'_>,
@@ -129,15 +130,19 @@ impl Checks {
     /// Takes note of a decision; the rejection if it is one.
     #[inline]
     fn count(&self, decided: Decided, call: LimiterCall, facts: &mut Facts) -> Option<Flow> {
-        let LimiterCall { position, rule, limiter, .. } = call;
+        let LimiterCall { position, rule, limiter, cost } = call;
         let LimitRule { limiters, is_shadow, .. } = &self.limits(position)[rule];
-        let Limiter { category, .. } = &limiters[limiter];
+        let Limiter { category, counts, counters, .. } = &limiters[limiter];
+        if facts.started.is_measured() {
+            let is_degraded = decided.map_or(true, |decision| decision.is_degraded());
+            counters.decided(outcome_of(decided, *is_shadow, &**counts), is_degraded);
+        }
         match decided {
             Ok(decision) if decision.is_admitted() => {
                 if !is_shadow {
                     facts
                         .counted
-                        .report(Reported { decision, position, rule, limiter }, self.keeps_decisions);
+                        .report(Reported { decision, position, rule, limiter, cost }, self.keeps_decisions);
                 }
                 None
             }
@@ -147,7 +152,7 @@ impl Checks {
             }
             Ok(decision) => {
                 let reason = Reason::RateLimited(over_limit(category, decision));
-                facts.counted.reported = Some(Reported { decision, position, rule, limiter });
+                facts.counted.reported = Some(Reported { decision, position, rule, limiter, cost });
                 facts.counted.others = None;
                 Some(reject(reason, position, facts))
             }
@@ -203,7 +208,7 @@ impl Checks {
             receipts.settle(status, headers, now, |counts, from, to| {
                 let others = others.iter_mut().flat_map(|others| &mut others.0);
                 let all = reported.iter_mut().chain(others);
-                for Reported { decision, position, rule, limiter } in all {
+                for Reported { decision, position, rule, limiter, .. } in all {
                     if Arc::ptr_eq(&self.limits(*position)[*rule].limiters[*limiter].counts, counts) {
                         decision.change_cost(from, to);
                     }
@@ -224,7 +229,7 @@ impl Checks {
 
     #[inline]
     fn told<'a>(&'a self, reported: &'a Reported) -> (&'a Decision, &'a Category) {
-        let Reported { decision, position, rule, limiter } = reported;
+        let Reported { decision, position, rule, limiter, .. } = reported;
         (decision, &self.limits(*position)[*rule].limiters[*limiter].category)
     }
 }
@@ -259,6 +264,22 @@ pub(crate) fn of_organization(principal: &Principal) -> Subject {
     match principal.organization() {
         Some(organization) => Subject::organization(organization, principal.mode()),
         None => Subject::Key(*principal.key_id()),
+    }
+}
+
+/// What metrics say of a decision.
+fn outcome_of(decided: Decided, is_shadow: bool, counts: &dyn RateLimiter) -> LimitOutcome {
+    match decided {
+        Ok(decision) if decision.is_admitted() && decision.is_degraded() && counts.fails_open() => {
+            LimitOutcome::FailedOpen
+        }
+        Ok(decision) if decision.is_admitted() => {
+            let is_near = u64::from(decision.remaining()) * 5 < u64::from(decision.limit());
+            if is_near { LimitOutcome::NearLimit } else { LimitOutcome::Allowed }
+        }
+        _ if is_shadow => LimitOutcome::Shadow,
+        Ok(_) => LimitOutcome::Denied,
+        Err(Undecided) => LimitOutcome::FailedClosed,
     }
 }
 

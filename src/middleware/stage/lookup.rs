@@ -7,8 +7,8 @@ use super::state::check_state;
 use crate::address::ClientAddress;
 use crate::clock::{Now, Timestamp};
 use crate::credential::Credential;
-use crate::identity::{Caller, Principal};
-use crate::key::{Actor, Digest, ImportedHash, KeyRecord};
+use crate::identity::Caller;
+use crate::key::{Actor, Digest, ImportedHash, KeyId, KeyRecord};
 use crate::log;
 use crate::manage::{AuditEvent, KeyAction};
 use crate::middleware::checks::Checks;
@@ -16,7 +16,7 @@ use crate::middleware::facts::{Facts, Flow, Pending};
 use crate::middleware::presented::{AccompanyingParts, PresentedKey, Verified};
 use crate::rejection::{ErrorKind, Reason, Rejection};
 use crate::request::RequestView;
-use crate::store::{FindResult, StoreErrorKind};
+use crate::store::{FindResult, StoreError, StoreErrorKind};
 
 /// Why a key is not good, and its record if there is such a key.
 pub(super) struct Unverified {
@@ -100,9 +100,10 @@ impl Checks {
             Ok(verified) if verified.is_outdated() => Flow::Waiting(Pending::Refresh { presented, verified }),
             Ok(verified) => {
                 let Verified { record, retired_until, .. } = verified;
+                // Written where it stays: to move what was just written makes the processor wait.
                 facts.caller =
                     Caller::Principal(Verified::principal(record, presented.scheme, retired_until));
-                self.authenticated(facts, request)
+                self.accept(facts, request)
             }
             Err(stopped) => stopped.into_flow(presented),
         }
@@ -124,7 +125,9 @@ impl Checks {
         };
         let found = match found {
             Ok(found) => found,
-            Err(error) => return Err(rejected(Reason::StoreFailed(error), None)),
+            Err(error) => {
+                return Err(rejected(Reason::StoreFailed(error), None));
+            }
         };
         let verified = match verify(found, presented, now.timestamp()) {
             Ok(verified) => verified,
@@ -158,23 +161,6 @@ impl Checks {
         }
     }
 
-    /// Goes on with a key whose credential was good. It is written where it stays: to move what was just written makes
-    /// the processor wait.
-    #[inline]
-    pub(crate) fn authenticated(self: &Arc<Self>, facts: &mut Facts, request: RequestView<'_>) -> Flow {
-        let at = facts.now(&*self.clock).timestamp();
-        if let Some(principal) = facts.caller.principal() {
-            log_authenticated(principal);
-            if let Some(last_use) = &self.last_use {
-                let companion = principal.companion().map(|companion| &companion.record);
-                for record in principal.record().into_iter().chain(companion) {
-                    last_use.note(&record.id, at);
-                }
-            }
-        }
-        self.accept(facts, request)
-    }
-
     /// The record as this use of the key leaves it. A key moves to the current pepper when it is used, since only then is
     /// its text known; and the next secret is put in use when it is first used. If that can't be stored now, a later use
     /// will.
@@ -206,9 +192,15 @@ impl Checks {
             }
             // Others have changed the key meanwhile; perhaps to the very same.
             Err(error) if error.kind() == StoreErrorKind::Conflict => {}
-            Err(error) => log::key_not_refreshed(&stored.id, &error),
+            Err(error) => self.not_refreshed(&stored.id, &error, now),
         }
         Arc::new(record)
+    }
+
+    pub(super) fn not_refreshed(&self, id: &KeyId, error: &StoreError, now: Now) {
+        if let Some(suppressed) = self.lines.admit("key_not_refreshed", now.monotonic_nanos()) {
+            log::key_not_refreshed(id, error, suppressed);
+        }
     }
 }
 
@@ -216,13 +208,6 @@ impl Checks {
 fn activation(record: &KeyRecord, at: Timestamp) -> AuditEvent {
     let (owner, actor) = (record.owner.clone(), Actor::Key(record.id));
     AuditEvent { key_id: Some(record.id), ..AuditEvent::new(KeyAction::Activate, owner, actor, at) }
-}
-
-#[inline]
-#[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "the event is empty"))]
-fn log_authenticated(principal: &Principal) {
-    #[cfg(feature = "tracing")]
-    tracing::debug!(target: log::TARGET, key_id = %principal.key_id(), owner = %principal.owner(), "request authenticated");
 }
 
 /// Stands in where there is no secret to compare with, so that every lookup makes the same comparisons. No key is known

@@ -42,7 +42,6 @@ impl Checks {
                 Reason::SessionExpired
             }
             Ok(Some(session)) => {
-                log_authenticated(&session);
                 facts.caller = caller(Arc::new(session), scheme);
                 return self.accept(facts, request);
             }
@@ -64,10 +63,4 @@ fn caller(session: Arc<Session>, scheme: &'static str) -> Caller {
             Caller::Session { session, scheme }
         }
     }
-}
-
-#[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "the event is empty"))]
-fn log_authenticated(session: &Session) {
-    #[cfg(feature = "tracing")]
-    tracing::debug!(target: crate::log::TARGET, session = %session.id(), "request authenticated");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Shared;
 use crate::log;
+use crate::metrics;
 use crate::store::{Changes, KeyStore};
 use crate::timer::sleep;
 
@@ -24,7 +25,8 @@ pub(super) async fn keep_confirming<S: KeyStore>(shared: Weak<Shared<S>>) {
         sleep(INTERVAL).await;
         let Some(shared) = shared.upgrade() else { return };
         let entries = &shared.entries;
-        if entries.is_empty() {
+        metrics::cache_entries(entries.records(), entries.absences());
+        if entries.records() + entries.absences() == 0 {
             continue;
         }
         let began = entries.now();
@@ -39,12 +41,16 @@ pub(super) async fn keep_confirming<S: KeyStore>(shared: Weak<Shared<S>>) {
                 }
                 if is_back {
                     log::store_went_back();
+                    metrics::failover_noticed();
                 }
                 entries.confirm(began);
                 last = Some((mark, began));
             }
             // What is held is trusted a little longer, and is then read again.
             Err(error) => log::changes_not_read(&error),
+        }
+        if let Some((_, at)) = last {
+            metrics::cache_unconfirmed(Duration::from_nanos(entries.now().saturating_sub(at)));
         }
     }
 }

@@ -199,8 +199,12 @@ impl Entries {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.found.is_empty() && self.absent.is_empty()
+    pub(super) fn records(&self) -> usize {
+        self.found.len()
+    }
+
+    pub(super) fn absences(&self) -> usize {
+        self.absent.len()
     }
 
     pub(super) fn is_connected(&self) -> bool {

@@ -32,6 +32,7 @@ use super::{
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, Owner};
 use crate::log;
+use crate::metrics;
 
 /// A cache in front of any store. Clones share their entries.
 ///
@@ -158,10 +159,12 @@ impl<S> CachedStore<S> {
                     Invalidation::Key(id) => entries.change_key(id),
                     Invalidation::Connected => {
                         entries.connect();
+                        metrics::invalidation_channel_up(true);
                         log::invalidations_connected();
                     }
                     Invalidation::Disconnected => {
                         entries.disconnect();
+                        metrics::invalidation_channel_up(false);
                         log::invalidations_lost();
                     }
                 }
@@ -183,6 +186,7 @@ impl Drop for Follower {
     fn drop(&mut self) {
         if let Some(entries) = self.0.upgrade() {
             entries.disconnect();
+            metrics::invalidation_channel_up(false);
             log::invalidations_lost();
         }
     }
@@ -268,8 +272,10 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
     #[inline]
     fn find(&self, selector: KeySelector<'_>) -> Lookup {
         if let Poll::Ready(found) = self.0.entries.look_up(selector) {
+            metrics::cache_lookup(if found.is_some() { "hit" } else { "negative_hit" });
             return Lookup::ready(Ok(found));
         }
+        metrics::cache_lookup("miss");
         Lookup::pending(self.0.clone().load(selector.to_owned()))
     }
 
