@@ -49,6 +49,11 @@ pub trait Limit: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Whether a shared server does not answer, so that this process decides alone.
+    fn is_degraded(&self) -> bool {
+        false
+    }
+
     /// How many subjects have a count of their own in this process.
     fn tracked(&self) -> usize;
 }
@@ -114,6 +119,10 @@ impl<L: Limit + ?Sized> Limit for Arc<L> {
 
     fn fails_open(&self) -> bool {
         (**self).fails_open()
+    }
+
+    fn is_degraded(&self) -> bool {
+        (**self).is_degraded()
     }
 
     fn tracked(&self) -> usize {

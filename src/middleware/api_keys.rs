@@ -1,15 +1,25 @@
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use http::Response;
+#[cfg(feature = "axum")]
+use http::header::CACHE_CONTROL;
+#[cfg(feature = "axum")]
+use http::{HeaderValue, StatusCode};
 
+#[cfg(feature = "axum")]
+use super::Health;
 use super::assembly::Assembly;
 use super::checks::Checks;
 use super::facts::Stages;
+use super::health::Running;
 use super::{ApiKeysBuilder, ApiKeysLayer};
 use crate::key::KeyFormat;
 use crate::limit::StoredLimiter;
 use crate::manage::KeyManager;
+#[cfg(feature = "axum")]
+use crate::rejection::json_response;
 use crate::rejection::{ApiError, ErrorFormat, ProblemDetails};
 use crate::route::Route;
 use crate::scope::ScopeRequirement;
@@ -165,7 +175,15 @@ impl<F> ApiKeys<F> {
         }
         #[cfg(feature = "metrics")]
         tasks.push(Box::pin(super::gauges::keep_setting(self.0.checks.clone())));
-        background::run(tasks)
+        let count = self.0.background.clone();
+        async move {
+            let _running = Running::new(&count);
+            background::run(tasks).await;
+        }
+    }
+
+    pub(super) fn background_count(&self) -> &Arc<AtomicUsize> {
+        &self.0.background
     }
 
     /// Writes and delivers what [`background`](Self::background) has not yet, and gives back what is leased. For the end of a
@@ -291,6 +309,48 @@ impl<F: ErrorFormat<axum::body::Body>> ApiKeys<F> {
     {
         crate::manage::whoami(self.clone())
     }
+
+    /// Shows operators the [`health`](Self::health) of the assembly. Goes where the application wants it, inside of
+    /// [`layer`](Self::layer), with a rule that only operators meet: it tells which servers do not answer.
+    ///
+    /// ```
+    /// use axum::Router;
+    /// use tower_api_keys::store::MemoryStore;
+    /// use tower_api_keys::{ApiKeys, KeyFormat};
+    ///
+    /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+    ///     .header("x-api-key")
+    ///     .route("GET", "/internal/health", "operations:read")
+    ///     .build()?;
+    /// let app: Router = Router::new().route("/internal/health", keys.health_route()).layer(keys.layer());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// ```json
+    /// {"isGood":true,
+    ///  "store":{"guards":[{"store":"PostgresStore","calls":"lookups","isOpen":false,"inFlight":2,"refused":0}],
+    ///           "cache":{"records":812,"absent":3,"channelIsConnected":true,"confirmedSecondsAgo":0.4}},
+    ///  "limits":[{"category":"requests","engine":"redis","isDegraded":false,"subjects":790}],
+    ///  "backgroundRuns":true,"needsBackground":true}
+    /// ```
+    ///
+    /// The status is 200, whatever is wrong: the process itself works, and restarting it would not help.
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+    pub fn health_route<S>(&self) -> axum::routing::MethodRouter<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        let keys = self.clone();
+        axum::routing::get(move || std::future::ready(shown(&keys.health())))
+    }
+}
+
+#[cfg(feature = "axum")]
+fn shown(health: &Health) -> Response<axum::body::Body> {
+    let body = serde_json::to_vec(health).unwrap_or_default();
+    let mut response = json_response(StatusCode::OK, body);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// The format of the assembly's own errors.

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use super::checks::Checks;
 use crate::manage::KeyManager;
@@ -13,6 +14,8 @@ pub(crate) struct Assembly<F> {
     pub(crate) usage: Option<Arc<UsageSink>>,
     pub(crate) gives_request_ids: bool,
     pub(crate) attaches_rejections: bool,
+    /// How many background tasks run.
+    pub(super) background: Arc<AtomicUsize>,
 }
 
 impl<F> fmt::Debug for Assembly<F> {

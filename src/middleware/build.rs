@@ -106,6 +106,7 @@ impl<F> ApiKeysBuilder<F> {
             usage: self.usage,
             gives_request_ids: self.gives_request_ids,
             attaches_rejections: self.attaches_rejections,
+            background: Arc::default(),
         }))
     }
 

@@ -55,6 +55,7 @@ mod failed_extraction;
 mod future;
 #[cfg(feature = "metrics")]
 mod gauges;
+mod health;
 mod layer;
 mod limit_rule;
 mod limit_settings;
@@ -72,5 +73,6 @@ pub use config_error::ConfigError;
 #[cfg(feature = "axum")]
 pub(crate) use failed_extraction::FailedExtraction;
 pub use future::ResponseFuture;
+pub use health::{Health, LimitHealth};
 pub use layer::ApiKeysLayer;
 pub use service::ApiKeysService;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::{StoreError, StoreErrorKind};
+use super::{GuardHealth, StoreError, StoreErrorKind};
 use crate::breaker::Breaker;
 use crate::log;
 use crate::metrics;
@@ -76,6 +76,17 @@ impl Guard {
     /// The same with another number of calls, and nothing seen yet.
     pub(super) fn with_max_calls(&self, calls: usize) -> Self {
         Self::new(self.0.store, self.0.name, self.0.deadline, calls)
+    }
+
+    pub(super) fn health(&self) -> GuardHealth {
+        let Shared { store, name, calls, breaker, refused, .. } = &*self.0;
+        GuardHealth {
+            store,
+            calls: name,
+            is_open: breaker.is_open(),
+            in_flight: calls.load(Ordering::Relaxed),
+            refused: refused.load(Ordering::Relaxed),
+        }
     }
 
     /// Makes a call, unless there are too many or the store does not answer. Gives up after the deadline.
@@ -161,7 +172,7 @@ impl Shared {
         self.sign(now);
         if self.breaker.success() {
             metrics::breaker_state(self.store, false);
-            let refused = self.refused.swap(0, Ordering::Relaxed);
+            let refused = self.refused.load(Ordering::Relaxed);
             if self.logged.load(Ordering::Acquire) > 0 {
                 log::store_answers_again(self.store, self.name, refused);
             }
@@ -173,6 +184,7 @@ impl Shared {
     fn opened(&self, error: Option<&StoreError>, now: Instant) {
         metrics::breaker_state(self.store, true);
         self.openings.fetch_add(1, Ordering::AcqRel);
+        self.refused.store(0, Ordering::Relaxed);
         self.waiting.wake_all();
         let (now, last) = (self.nanos(now), self.logged.load(Ordering::Acquire));
         let is_due = last == 0 || now.saturating_sub(last) >= LOG_INTERVAL;

@@ -7,7 +7,7 @@ use super::audit::AuditEvent;
 use super::guard::{DEADLINE, Guard, MAX_CALLS};
 use super::{
     AuditLog, BackgroundTask, ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector,
-    KeyStore, Lookup, Page, QuotaChange, QuotaRow, StoreError, StoreErrorKind,
+    KeyStore, Lookup, Page, QuotaChange, QuotaRow, StoreError, StoreErrorKind, StoreHealth,
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, Owner};
@@ -160,6 +160,14 @@ impl<S: KeyStore> KeyStore for GuardedStore<S> {
 
     fn background(&self) -> Option<BackgroundTask> {
         self.store.background()
+    }
+
+    fn health(&self) -> StoreHealth {
+        let mut health = self.store.health();
+        if self.store.needs_guard() {
+            health.guards.extend([self.lookups.health(), self.changes.health()]);
+        }
+        health
     }
 
     fn needs_guard(&self) -> bool {

@@ -112,6 +112,7 @@ pub mod conformance;
 mod error;
 pub(crate) mod guard;
 mod guarded;
+mod health;
 mod invalidation;
 mod lookup;
 mod memory;
@@ -142,6 +143,7 @@ pub use cached::{CachedStore, CachedStoreBuilder};
 pub use changes::{ChangeMark, Changes};
 pub use error::{StoreError, StoreErrorKind};
 pub use guarded::GuardedStore;
+pub use health::{CacheHealth, GuardHealth, StoreHealth};
 pub use invalidation::{Invalidation, InvalidationSink, InvalidationSource};
 pub(crate) use lookup::{FindResult, PendingLookup};
 pub use lookup::{KeySelector, Lookup, OwnedKeySelector};
@@ -217,6 +219,11 @@ pub trait KeyStore: Send + Sync + 'static {
         None
     }
 
+    /// What the parts of the store are doing. By default it has none to speak of.
+    fn health(&self) -> StoreHealth {
+        StoreHealth::default()
+    }
+
     /// Whether an assembly or a cache guards its calls as [`GuardedStore`] says. By default it does; `false` for a store that
     /// never waits, or that guards what it waits for.
     fn needs_guard(&self) -> bool {
@@ -247,6 +254,10 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
 
     fn background(&self) -> Option<BackgroundTask> {
         (**self).background()
+    }
+
+    fn health(&self) -> StoreHealth {
+        (**self).health()
     }
 
     fn needs_guard(&self) -> bool {

@@ -3,7 +3,7 @@ use async_trait::async_trait;
 use super::audit::AuditEvent;
 use super::{
     BackgroundTask, ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore,
-    Lookup, Page, StoreError, StoreErrorKind,
+    Lookup, Page, StoreError, StoreErrorKind, StoreHealth,
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, Owner};
@@ -58,6 +58,10 @@ impl<S: KeyStore> KeyStore for ReadOnly<S> {
 
     fn background(&self) -> Option<BackgroundTask> {
         self.0.background()
+    }
+
+    fn health(&self) -> StoreHealth {
+        self.0.health()
     }
 
     fn needs_guard(&self) -> bool {

@@ -230,3 +230,23 @@ async fn a_revocation_made_here_is_not_forgotten_either() {
     *node.store.keys.lock().unwrap() = backup;
     assert_eq!(node.state(0).await, KeyState::Revoked { at: START });
 }
+
+#[tokio::test]
+async fn health_says_whether_changes_are_known_and_the_background_task_runs() {
+    let store = Historic::of(store([record(KEY, |_| {})]).await);
+    let keys = assembly(CachedStore::new(store)).without_route_table().build().unwrap();
+    let health = keys.health();
+    assert!(health.needs_background && !health.background_runs && !health.is_good, "{health:?}");
+    let background = tokio::spawn(keys.background());
+    let find = async || keys.manager().find_by_id(&record(KEY, |_| {}).id).await.unwrap();
+    assert!(find().await.is_some());
+    sleep(ASKED).await;
+    let health = keys.health();
+    let cache = health.store.cache.as_ref().unwrap();
+    assert!(health.is_good && cache.records == 1 && cache.channel_is_connected.is_none(), "{health:?}");
+    assert!(cache.confirmed_ago.unwrap() < ASKED, "{health:?}");
+    background.abort();
+    while keys.health().background_runs {
+        tokio::task::yield_now().await;
+    }
+}

@@ -275,9 +275,14 @@ async fn an_assembly_guards_every_store_that_waits() {
     let (status, time) = ask(&keys, KEY).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(time < Duration::from_millis(500));
+    let health = keys.health();
+    let lookups = &health.store.guards[0];
+    assert_eq!((lookups.store, lookups.calls), ("ReadOnly", "lookups"));
+    assert!(!health.is_good && lookups.is_open && lookups.refused == 1, "{health:?}");
     database.answers(Answer::Good);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(ask(&keys, KEY).await.0, StatusCode::OK);
+    assert!(keys.health().is_good);
 }
 
 #[cfg(feature = "cache")]

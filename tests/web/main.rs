@@ -13,6 +13,7 @@ mod bodies;
 mod broken_records;
 mod failed_calls;
 mod grpc;
+mod health_route;
 mod justpaid_preset;
 mod limits_route;
 mod manage_routes;

@@ -309,6 +309,10 @@ impl Limit for RedisConcurrency {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    fn is_degraded(&self) -> bool {
+        self.0.connection.breaker().is_open()
+    }
+
     fn engine(&self) -> &'static str {
         "redis"
     }

@@ -299,6 +299,10 @@ impl Limit for RedisRateLimiter {
         self.shared.on_failure == super::OnFailure::Open
     }
 
+    fn is_degraded(&self) -> bool {
+        self.shared.connection.breaker().is_open()
+    }
+
     fn tracked(&self) -> usize {
         self.shared.local.subject_count()
     }

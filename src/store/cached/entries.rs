@@ -13,7 +13,7 @@ use super::generations::Generations;
 use crate::clock::{Clock, Timestamp};
 use crate::key::{Digest, KeyId, KeyRecord, KeyState};
 use crate::log;
-use crate::store::KeySelector;
+use crate::store::{CacheHealth, KeySelector};
 
 /// A key of the cache: an identifier, or a digest with its algorithm.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,6 +54,8 @@ pub(super) struct Entries {
     absent: Map<Mark>,
     generations: Generations,
     is_connected: AtomicBool,
+    /// Whether a channel was ever connected.
+    has_channel: AtomicBool,
     /// Until when every change of the store is known here, and one nanosecond; zero for never.
     confirmed: AtomicU64,
     /// Keys that were seen to be revoked. A revocation is for good.
@@ -84,6 +86,7 @@ impl Entries {
             absent: map(absent_capacity, hasher.clone()),
             generations: Generations::new(SLOTS),
             is_connected: AtomicBool::new(false),
+            has_channel: AtomicBool::new(false),
             confirmed: AtomicU64::new(0),
             revoked: Cache::with(capacity, capacity as u64, UnitWeighter, hasher.clone(), Default::default()),
             ages,
@@ -207,6 +210,16 @@ impl Entries {
         self.absent.len()
     }
 
+    pub(super) fn health(&self) -> CacheHealth {
+        let confirmed = self.confirmed.load(Ordering::Acquire).checked_sub(1);
+        CacheHealth {
+            records: self.records(),
+            absent: self.absences(),
+            channel_is_connected: self.has_channel.load(Ordering::Relaxed).then(|| self.is_connected()),
+            confirmed_ago: confirmed.map(|at| Duration::from_nanos(self.now().saturating_sub(at))),
+        }
+    }
+
     pub(super) fn is_connected(&self) -> bool {
         self.is_connected.load(Ordering::Acquire)
     }
@@ -214,6 +227,7 @@ impl Entries {
     pub(super) fn connect(&self) {
         self.generations.connect();
         self.is_connected.store(true, Ordering::Release);
+        self.has_channel.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn disconnect(&self) {

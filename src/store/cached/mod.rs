@@ -27,7 +27,7 @@ use super::audit::AuditEvent;
 use super::{
     AuditLog, BackgroundTask, ChangeMark, Changes, FindResult, GuardedStore, Invalidation, InvalidationSink,
     InvalidationSource, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, OwnedKeySelector, Page,
-    QuotaChange, QuotaRow, StoreError, StoreErrorKind, background,
+    QuotaChange, QuotaRow, StoreError, StoreErrorKind, StoreHealth, background,
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, Owner};
@@ -277,6 +277,12 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
         }
         metrics::cache_lookup("miss");
         Lookup::pending(self.0.clone().load(selector.to_owned()))
+    }
+
+    fn health(&self) -> StoreHealth {
+        let mut health = self.0.store.health();
+        health.cache = Some(self.0.entries.health());
+        health
     }
 
     fn needs_guard(&self) -> bool {

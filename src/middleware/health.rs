@@ -1,0 +1,97 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::ApiKeys;
+use super::limit_rule::Limiter;
+use crate::store::StoreHealth;
+
+/// What the parts of an assembly are doing, for operators. Has no secret and no name of a key.
+///
+/// With the feature `json` it serializes, as [`health_route`](ApiKeys::health_route) shows it.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "json", derive(serde::Serialize), serde(rename_all = "camelCase"))]
+#[non_exhaustive]
+pub struct Health {
+    /// Whether everything works as it should. If not, requests may be rejected, limits counted by this process alone, or
+    /// changes of keys take effect later; each part says which.
+    pub is_good: bool,
+    /// The store.
+    pub store: StoreHealth,
+    /// Each category of the limits.
+    pub limits: Vec<LimitHealth>,
+    /// Whether [`background`](ApiKeys::background) runs.
+    pub background_runs: bool,
+    /// Whether something needs it to run.
+    pub needs_background: bool,
+}
+
+/// A category of a limit.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "json", derive(serde::Serialize), serde(rename_all = "camelCase"))]
+#[non_exhaustive]
+pub struct LimitHealth {
+    /// Its name.
+    pub category: String,
+    /// What counts: `memory`, `redis` or `store`.
+    pub engine: &'static str,
+    /// Whether a shared server does not answer, so that this process decides alone, as configured.
+    pub is_degraded: bool,
+    /// How many subjects have a count of their own in this process.
+    pub subjects: usize,
+}
+
+impl<F> ApiKeys<F> {
+    /// What each part is doing: whether the store answers, the cache learns of changes, Redis counts, and the background task
+    /// runs. Asks nobody, so it is cheap.
+    ///
+    /// ```
+    /// # use tower_api_keys::store::MemoryStore;
+    /// # use tower_api_keys::{ApiKeys, KeyFormat};
+    /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+    ///     .header("x-api-key")
+    ///     .route("GET", "/workflows", "workflows:read")
+    ///     .build()?;
+    /// assert!(keys.health().is_good);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn health(&self) -> Health {
+        let checks = self.checks();
+        let store = self.manager().store().health();
+        let limit = |Limiter { counts, .. }: &Limiter| LimitHealth {
+            category: counts.describe().name.to_string(),
+            engine: counts.engine(),
+            is_degraded: counts.is_degraded(),
+            subjects: counts.tracked(),
+        };
+        let limits: Vec<_> = checks.limiters().map(limit).collect();
+        let has_leases = checks.limiters().any(|limiter| limiter.stored.is_some());
+        let needs_background =
+            store.cache.is_some() || has_leases || checks.last_use.is_some() || checks.reporter.is_some();
+        let background_runs = self.background_count().load(Ordering::Relaxed) > 0;
+        Health {
+            is_good: store.is_good()
+                && limits.iter().all(|limit| !limit.is_degraded)
+                && (background_runs || !needs_background),
+            store,
+            limits,
+            background_runs,
+            needs_background,
+        }
+    }
+}
+
+/// Counts a background task while it runs.
+pub(super) struct Running(Arc<AtomicUsize>);
+
+impl Running {
+    pub(super) fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
