@@ -57,7 +57,10 @@
 //! | learn client addresses behind a proxy, slow down guessing | [`address`], [`throttle_bad_credentials`](ApiKeysBuilder::throttle_bad_credentials) |
 //! | write errors in your own format | [`errors`](ApiKeysBuilder::errors), [`rejection`] |
 //! | find out why a request was rejected | [finding out why](rejection#finding-out-why) |
-//! | watch it: metrics, a dashboard, alerts, the log | [`monitoring`] |
+//! | watch it: metrics, a dashboard, alerts, the log; what each part is doing | [`monitoring`], [`health`](ApiKeys::health) |
+//! | see who changed which key | [`history`](manage::KeyManager::history), [audit](manage#audit) |
+//! | change the pepper | [`Peppers`](key::Peppers#replacing-a-pepper) |
+//! | know what happens when the database or Redis is down | [`GuardedStore`](store::GuardedStore), [limits](limit) |
 //! | test limits and expiry | [testing with a clock](clock#testing-limits-and-expiry) |
 //! | put a whole system together | [`presets`](https://docs.rs/tower-api-keys/latest/tower_api_keys/presets/index.html#writing-your-own) |
 //!

@@ -110,6 +110,7 @@ pub(crate) fn managed(action: &'static str, actor: &'static str, outcome: &'stat
     }
 }
 
+#[cfg(feature = "cache")]
 /// `hit`, `negative_hit` or `miss`.
 #[inline]
 pub(crate) fn cache_lookup(outcome: &'static str) {
@@ -125,6 +126,7 @@ pub(crate) fn cache_lookup(outcome: &'static str) {
     }
 }
 
+#[cfg(feature = "cache")]
 pub(crate) fn cache_entries(records: usize, absent: usize) {
     #[cfg(feature = "metrics")]
     if is_recording() {
@@ -154,6 +156,7 @@ pub(crate) fn lookups_refused(store: &'static str, why: &'static str) {
     }
 }
 
+#[cfg(feature = "cache")]
 pub(crate) fn invalidation_channel_up(up: bool) {
     #[cfg(feature = "metrics")]
     if is_recording() {
@@ -161,6 +164,7 @@ pub(crate) fn invalidation_channel_up(up: bool) {
     }
 }
 
+#[cfg(feature = "cache")]
 pub(crate) fn cache_unconfirmed(age: Duration) {
     #[cfg(feature = "metrics")]
     if is_recording() {
@@ -175,6 +179,7 @@ pub(crate) fn audit_backlog(events: usize) {
     }
 }
 
+#[cfg(feature = "cache")]
 pub(crate) fn failover_noticed() {
     #[cfg(feature = "metrics")]
     if is_recording() {

@@ -7,7 +7,8 @@ use crate::store::StoreHealth;
 
 /// What the parts of an assembly are doing, for operators. Has no secret and no name of a key.
 ///
-/// With the feature `json` it serializes, as [`health_route`](ApiKeys::health_route) shows it.
+/// With the feature `json` it serializes, as the
+/// [route for operators](https://docs.rs/tower-api-keys/latest/tower_api_keys/struct.ApiKeys.html#method.health_route) shows it.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "json", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 #[non_exhaustive]

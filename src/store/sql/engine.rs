@@ -29,22 +29,6 @@ impl<DB: Database> Engine<DB> {
         Self { pool, lookup_timeout: Duration::from_secs(1), administration_timeout: Duration::from_secs(5) }
     }
 
-    #[cfg(feature = "postgres")]
-    pub(crate) async fn look_up<T>(
-        &self,
-        work: impl for<'c> FnOnce(&'c mut DB::Connection) -> Work<'c, T>,
-    ) -> Result<T, StoreError> {
-        self.run(Instant::now() + self.lookup_timeout, work).await
-    }
-
-    #[cfg(feature = "postgres")]
-    pub(crate) async fn administer<T>(
-        &self,
-        work: impl for<'c> FnOnce(&'c mut DB::Connection) -> Work<'c, T>,
-    ) -> Result<T, StoreError> {
-        self.run(Instant::now() + self.administration_timeout, work).await
-    }
-
     /// Runs `work`, or gives up at `deadline`. The caller may give up before.
     pub(crate) async fn run<T>(
         &self,

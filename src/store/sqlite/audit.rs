@@ -36,7 +36,7 @@ impl AuditLog for SqliteStore {
         query: &HistoryQuery,
     ) -> Result<History, StoreError> {
         let page = history(key, query);
-        let rows = self.engine.administer(|to| Box::pin(page.fetch_all(to))).await?;
+        let rows = self.administer(|to| Box::pin(page.fetch_all(to))).await?;
         Ok(query.page(to_events(rows)?))
     }
 
@@ -47,7 +47,7 @@ impl AuditLog for SqliteStore {
         until: Timestamp,
     ) -> Result<Vec<AuditEvent>, StoreError> {
         // Most often there are none, and nothing is written.
-        let events = self.engine.administer(|to| Box::pin(undelivered().fetch_all(to))).await?;
+        let events = self.administer(|to| Box::pin(undelivered().fetch_all(to))).await?;
         if events.is_empty() {
             return Ok(Vec::new());
         }
@@ -58,7 +58,7 @@ impl AuditLog for SqliteStore {
             return Ok(Vec::new());
         }
         // Another process may have delivered some of them until now.
-        to_deliver(self.engine.administer(|to| Box::pin(undelivered().fetch_all(to))).await?)
+        to_deliver(self.administer(|to| Box::pin(undelivered().fetch_all(to))).await?)
     }
 
     async fn delivered(&self, delivered: &[u64]) -> Result<(), StoreError> {

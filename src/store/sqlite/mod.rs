@@ -554,7 +554,7 @@ impl KeyStore for SqliteStore {
 
     async fn changes(&self, since: Option<ChangeMark>) -> Result<Option<Changes>, StoreError> {
         let after = since.map_or(i64::MAX, |mark| i64::try_from(mark.position).unwrap_or(i64::MAX));
-        let (last, changes) = self.engine.look_up(|to| Box::pin(changes(to, after))).await?;
+        let (last, changes) = self.look_up(|to| Box::pin(changes(to, after))).await?;
         let mark = ChangeMark { history: 0, position: last.unsigned_abs() };
         // Without a gap, the first is the next one.
         let is_complete = changes.first().is_none_or(|(number, _)| *number == after.saturating_add(1));
