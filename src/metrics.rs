@@ -135,10 +135,10 @@ pub(crate) fn cache_entries(records: usize, absent: usize) {
     }
 }
 
-pub(crate) fn breaker_state(store: &'static str, open: bool) {
+pub(crate) fn breaker_state(store: &'static str, calls: &'static str, open: bool) {
     #[cfg(feature = "metrics")]
     if is_recording() {
-        gauge(&catalog::BREAKER_OPEN, &[("store", store)]).set(f64::from(u8::from(open)));
+        gauge(&catalog::BREAKER_OPEN, &[("store", store), ("calls", calls)]).set(f64::from(u8::from(open)));
     }
 }
 

@@ -70,8 +70,8 @@ catalog! {
         "Lookups of the cache: `hit`, `negative_hit` or `miss`.";
     CACHE_ENTRIES: Gauge "api_keys_cache_entries" ["kind"]
         "What the cache holds: each `record`, and each key known to be `absent`.";
-    BREAKER_OPEN: Gauge "api_keys_breaker_open" ["store"]
-        "1 while calls of a store are suspended because it does not answer.";
+    BREAKER_OPEN: Gauge "api_keys_breaker_open" ["store", "calls"]
+        "1 while calls of a store are suspended because it does not answer: `lookups`, `changes`, or those of `limits`.";
     LOOKUPS_IN_FLIGHT: Gauge "api_keys_lookups_in_flight" ["store"]
         "Lookups that wait for a store.";
     LOOKUPS_REFUSED: Counter "api_keys_lookups_refused_total" ["store", "reason"]

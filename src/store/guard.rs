@@ -20,7 +20,7 @@ use crate::wakers::Wakers;
 pub(crate) struct Guard(Arc<Shared>);
 
 struct Shared {
-    /// The type of the store, and which calls of it, for the log.
+    /// The type of the store, and which calls of it: [`LOOKUPS`] or [`CHANGES`].
     store: &'static str,
     name: &'static str,
     deadline: Duration,
@@ -38,6 +38,11 @@ struct Shared {
     /// Nanoseconds since `origin`: when it was last logged that the breaker has opened.
     logged: AtomicU64,
 }
+
+/// Names calls that look keys up.
+pub(super) const LOOKUPS: &str = "lookups";
+/// Names those that change something while a request waits.
+pub(super) const CHANGES: &str = "changes";
 
 /// The time limit of a call.
 pub(super) const DEADLINE: Duration = Duration::from_secs(1);
@@ -134,16 +139,24 @@ impl Shared {
             self.opened(None, now);
             return Err(self.refuse("not_answering", NOT_ANSWERING));
         }
-        metrics::lookups_in_flight(self.store, before + 1);
+        self.count_calls(before + 1);
         if before >= self.max_calls {
             return Err(self.refuse("too_many", TOO_MANY));
         }
         Ok(place)
     }
 
+    fn count_calls(&self, calls: usize) {
+        if self.name == LOOKUPS {
+            metrics::lookups_in_flight(self.store, calls);
+        }
+    }
+
     #[cold]
     fn refuse(&self, reason: &'static str, why: &'static str) -> StoreError {
-        metrics::lookups_refused(self.store, reason);
+        if self.name == LOOKUPS {
+            metrics::lookups_refused(self.store, reason);
+        }
         self.refused.fetch_add(1, Ordering::Relaxed);
         unavailable(why)
     }
@@ -171,7 +184,7 @@ impl Shared {
         let now = Instant::now();
         self.sign(now);
         if self.breaker.success() {
-            metrics::breaker_state(self.store, false);
+            metrics::breaker_state(self.store, self.name, false);
             let refused = self.refused.load(Ordering::Relaxed);
             if self.logged.load(Ordering::Acquire) > 0 {
                 log::store_answers_again(self.store, self.name, refused);
@@ -182,7 +195,7 @@ impl Shared {
     /// Ends the calls that wait: where one gives up, another would take its connection and connect anew, and none would be
     /// answered. Logged once a second at most: a store may fail and answer in turns.
     fn opened(&self, error: Option<&StoreError>, now: Instant) {
-        metrics::breaker_state(self.store, true);
+        metrics::breaker_state(self.store, self.name, true);
         self.openings.fetch_add(1, Ordering::AcqRel);
         self.refused.store(0, Ordering::Relaxed);
         self.waiting.wake_all();
@@ -227,7 +240,8 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.guard.waiting.forget(self.number);
-        self.guard.calls.fetch_sub(1, Ordering::AcqRel);
+        let before = self.guard.calls.fetch_sub(1, Ordering::AcqRel);
+        self.guard.count_calls(before - 1);
         // The store panicked.
         if std::thread::panicking() {
             self.guard.failed(None);

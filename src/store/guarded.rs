@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::audit::AuditEvent;
-use super::guard::{DEADLINE, Guard, MAX_CALLS};
+use super::guard::{CHANGES, DEADLINE, Guard, LOOKUPS, MAX_CALLS};
 use super::{
     AuditLog, BackgroundTask, ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector,
     KeyStore, Lookup, Page, QuotaChange, QuotaRow, StoreError, StoreErrorKind, StoreHealth,
@@ -52,7 +52,7 @@ impl<S> GuardedStore<S> {
     /// Guards `store`.
     pub fn new(store: S) -> Self {
         let guard = |calls| Guard::new(name_of::<S>(), calls, DEADLINE, MAX_CALLS);
-        Self { store, lookups: guard("lookups"), changes: guard("changes") }
+        Self { store, lookups: guard(LOOKUPS), changes: guard(CHANGES) }
     }
 
     /// Limits the time of a lookup; default 1 second. A store may have a shorter limit of its own.

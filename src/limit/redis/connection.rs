@@ -150,12 +150,12 @@ impl RedisConnection {
             Ok(_) => {
                 if breaker.success() {
                     crate::log::redis_recovered();
-                    crate::metrics::breaker_state("redis", false);
+                    crate::metrics::breaker_state("redis", "limits", false);
                 }
             }
             Err(error) => {
                 let suspended = breaker.failure(Instant::now());
-                crate::metrics::breaker_state("redis", suspended);
+                crate::metrics::breaker_state("redis", "limits", suspended);
                 if let Source::Own(own) = &self.shared.source
                     && (suspended || error.breaks_the_connection())
                 {

@@ -20,7 +20,7 @@ const MEMORY: Duration = Duration::from_secs(600);
 /// A channel is faster, and can be cut without anybody noticing: on the side of the node that changes a key, where this one
 /// hears nothing wrong. So what is held is trusted as long as the store itself says what has changed.
 pub(super) async fn keep_confirming<S: KeyStore>(shared: Weak<Shared<S>>) {
-    let mut last = None;
+    let (mut last, mut has_failed) = (None, false);
     loop {
         sleep(INTERVAL).await;
         let Some(shared) = shared.upgrade() else { return };
@@ -44,10 +44,15 @@ pub(super) async fn keep_confirming<S: KeyStore>(shared: Weak<Shared<S>>) {
                     metrics::failover_noticed();
                 }
                 entries.confirm(began);
-                last = Some((mark, began));
+                (last, has_failed) = (Some((mark, began)), false);
             }
             // What is held is trusted a little longer, and is then read again.
-            Err(error) => log::changes_not_read(&error),
+            Err(error) => {
+                if !has_failed {
+                    log::changes_not_read(&error);
+                }
+                has_failed = true;
+            }
         }
         if let Some((_, at)) = last {
             metrics::cache_unconfirmed(Duration::from_nanos(entries.now().saturating_sub(at)));

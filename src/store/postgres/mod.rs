@@ -82,11 +82,23 @@ use crate::key::{Digest, KeyId, KeyRecord, Owner};
 /// ```sql
 /// SELECT count(*) FROM api_keys WHERE imported_hash IS NOT NULL
 /// ```
+///
+/// The application's role needs `SELECT`, `INSERT`, `UPDATE` and `DELETE` on these tables, and so does one that changes keys by
+/// hand.
+///
 /// # Behind a pooler
 ///
 /// A pooler that shares connections between transactions, such as PgBouncer in its `transaction` mode, forgets prepared
 /// statements: tell the store with [`behind_pooler`](Self::behind_pooler). Caches of other processes still learn of a change
-/// within a second, since they [ask](KeyStore::changes); to be faster, give [`PostgresInvalidations`] the server's own address.
+/// within a second or so, since they [ask](KeyStore::changes). To be faster, let them follow [`PostgresInvalidations`] with the
+/// server's own address.
+///
+/// # After a failover
+///
+/// A standby that takes over may lack the last changes, revocations among them. A cache that asks what has changed notices it
+/// (another timeline, or fewer transactions), logs an `ERROR`, and reads everything again; what it has seen revoked stays so
+/// until the process ends. Revoke the others again: the audit of the old server, or your log, has them. With
+/// `synchronous_commit = on` and a synchronous standby nothing is lost.
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     engine: Engine<Postgres>,
@@ -222,12 +234,18 @@ impl PostgresStore {
     }
 
     /// Puts a cache in front of the store that follows the changes of other processes once
-    /// [`ApiKeys::background`](crate::ApiKeys::background) runs.
+    /// [`ApiKeys::background`](crate::ApiKeys::background) runs: over a connection of its own or, [behind a
+    /// pooler](Self::behind_pooler), by asking once a second.
     #[cfg(feature = "cache")]
     #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
     pub fn cached(self) -> super::CachedStore<Self> {
-        let source = PostgresInvalidations::new(&self.engine.pool);
-        super::CachedStore::builder(self).follow(source).build()
+        // Through a pooler nothing would be heard.
+        let source = (!self.is_pooled).then(|| PostgresInvalidations::new(&self.engine.pool));
+        let cache = super::CachedStore::builder(self);
+        match source {
+            Some(source) => cache.follow(source).build(),
+            None => cache.build(),
+        }
     }
 
     /// Keeps keys in the database of `pool`. See [`migrate`](Self::migrate) for the tables.
