@@ -103,9 +103,10 @@ pub(crate) fn report_misplaced(missing: Reason, request: RequestView<'_>) {
     static REPORTS: LazyLock<(OncePerSecondAndCode, Decisions, Instant)> =
         LazyLock::new(|| (OncePerSecondAndCode::default(), Decisions::default(), Instant::now()));
     let (lines, decisions, origin) = &*REPORTS;
+    let rejection = Rejection::new(missing);
     let outcome = Outcome {
         caller: &Caller::Anonymous,
-        rejection: Some(&Rejection::new(missing)),
+        rejection: Some(&rejection),
         cost: None,
         request,
         authenticates: false,

@@ -153,14 +153,19 @@ async fn keys_of_the_second_schema_are_as_good_as_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_of_the_third_schema_are_as_good_as_before() {
-    let pool = Server::shared().database(10).await;
-    execute(&pool, include_str!("../../src/store/postgres/schema_1.sql")).await;
-    execute(&pool, include_str!("../../src/store/postgres/schema_2.sql")).await;
-    execute(&pool, include_str!("../../src/store/postgres/schema_3.sql")).await;
-    execute(&pool, stores::KEYS_OF_SCHEMA_3).await;
-    let store: Arc<dyn KeyAdministration> = Arc::new(migrated(&pool).await);
-    stores::keys_of_schema_3_are_as_good_as_before(&store).await;
+async fn keys_of_the_third_and_the_fourth_schema_are_as_good_as_before() {
+    for is_of_schema_4 in [false, true] {
+        let pool = Server::shared().database(10).await;
+        execute(&pool, include_str!("../../src/store/postgres/schema_1.sql")).await;
+        execute(&pool, include_str!("../../src/store/postgres/schema_2.sql")).await;
+        execute(&pool, include_str!("../../src/store/postgres/schema_3.sql")).await;
+        execute(&pool, stores::KEYS_OF_SCHEMA_3).await;
+        if is_of_schema_4 {
+            execute(&pool, include_str!("../../src/store/postgres/schema_4.sql")).await;
+        }
+        let store: Arc<dyn KeyAdministration> = Arc::new(migrated(&pool).await);
+        stores::keys_of_schema_3_are_as_good_as_before(&store).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

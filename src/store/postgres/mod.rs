@@ -1,7 +1,8 @@
+mod administration;
 mod audit;
 mod invalidations;
+mod statements;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,22 +12,15 @@ use sqlx::query::{Query, QueryAs};
 use sqlx::{Connection, FromRow, PgConnection, PgPool, Postgres};
 use tokio::time::Instant;
 
-use self::audit::{audit, texts};
+use self::audit::texts;
+use self::statements::{CHANGES, FIND_BY_DIGEST, INSERT, MAX_CHANGES, RECORD_LAST_USE, REPLACE};
 use super::audit::AuditEvent;
-use super::sql::audit::{EventRow, RECORD};
 use super::sql::engine::{Engine, Work};
 use super::sql::row::millis;
-use super::sql::{
-    COUNT, COUNT_PEPPERS, DROP_OTHER_DIGESTS, FIND_BY_ID, GET, KeyRow, Listing, QuotaName, REVOKE_UNREAD,
-    WRITE_QUOTA, bind_key, bind_row, columns, digests, failed, insert_key, owner_columns, pending,
-    to_changed, to_found, to_id, to_next_row, to_peppers, to_quota_row, to_row, update_key,
-};
-use super::{
-    AuditLog, ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup,
-    Page, QuotaChange, QuotaRow, StoreError, StoreErrorKind,
-};
+use super::sql::{FIND_BY_ID, bind_row, digests, failed, pending, to_changed, to_found, to_next_row, to_row};
+use super::{ChangeMark, Changes, KeySelector, KeyStore, Lookup, StoreError, StoreErrorKind};
 use crate::clock::Timestamp;
-use crate::key::{Digest, KeyId, KeyRecord, Owner};
+use crate::key::{KeyId, KeyRecord};
 
 /// Keys in PostgreSQL 13 or later (tested with version 15), shared by any number of processes.
 ///
@@ -118,80 +112,6 @@ const MIGRATION_TIME: Duration = Duration::from_secs(60);
 
 /// The advisory lock that serializes concurrent migrations. An arbitrary number.
 const MIGRATION_LOCK: i64 = 0x6170_695f_6b65_7973;
-
-const FIND_BY_DIGEST: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM api_keys WHERE id = (SELECT key_id FROM api_key_digests WHERE digest = ANY($1) \
-     ORDER BY array_position($1, digest) LIMIT 1)"
-);
-
-/// `$28` is all digests, `$29` the event.
-const INSERT: &str = concat!(
-    "WITH changed AS (",
-    insert_key!(),
-    " RETURNING id), added AS (\
-     INSERT INTO api_key_digests (digest, key_id) SELECT given.digest, changed.id \
-     FROM changed, unnest($28) AS given (digest)), ",
-    audit!("$29"),
-    " SELECT FROM changed"
-);
-
-/// `$29` is all digests, `$30` the event.
-const REPLACE: &str = concat!(
-    "WITH changed AS (",
-    update_key!(),
-    " RETURNING id), dropped AS (\
-     DELETE FROM api_key_digests USING changed WHERE key_id = changed.id AND digest <> ALL ($29)), added AS (\
-     INSERT INTO api_key_digests (digest, key_id) SELECT given.digest, changed.id \
-     FROM changed, unnest($29) AS given (digest) WHERE NOT EXISTS (\
-     SELECT FROM api_key_digests AS own WHERE own.digest = given.digest AND own.key_id = changed.id)), ",
-    audit!("$30"),
-    " SELECT FROM changed"
-);
-
-const LOCK_QUOTA: &str = "SELECT period, used, highest_limit, granted FROM api_key_quotas WHERE category = $1 AND subject = $2 FOR UPDATE";
-
-const ADD_QUOTA: &str = "INSERT INTO api_key_quotas (category, subject, period, used, highest_limit, granted) \
-     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
-
-const LOCK_KEY: &str = concat!("SELECT ", columns!(), " FROM api_keys WHERE id = $1 FOR UPDATE");
-
-/// `$4` is the event.
-const DELETE: &str = concat!(
-    "WITH changed AS (\
-     DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3 RETURNING id), ",
-    audit!("$4"),
-    " SELECT FROM changed"
-);
-
-/// `$2` is the event.
-const FORGET_IMPORT: &str = concat!(
-    "WITH forgotten AS (DELETE FROM api_key_imports WHERE key_id = $1 RETURNING key_id), \
-     changed AS (SELECT DISTINCT key_id FROM forgotten), ",
-    audit!("$2"),
-    " SELECT key_id FROM changed"
-);
-
-/// What transactions have changed since the oldest of those that ran at `$1`; one more than [`MAX_CHANGES`].
-const CHANGES: &str = "SELECT api_key_timeline(), pg_snapshot_xmin(pg_current_snapshot())::text::bigint, ARRAY(\
-     SELECT DISTINCT key_id FROM api_key_changes WHERE transaction >= $1::text::xid8 LIMIT 1001)";
-
-/// After more changes than these a cache reads everything anew.
-const MAX_CHANGES: usize = 1000;
-
-const REMEMBER_IMPORT: &str =
-    "INSERT INTO api_key_imports (digest, key_id) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING";
-
-const IMPORTED_AS: &str =
-    "SELECT key_id FROM api_key_imports WHERE digest = ANY($1) ORDER BY array_position($1, digest) LIMIT 1";
-
-/// Locks rows in the same order in every process, so that two writers of the same keys cannot deadlock.
-const RECORD_LAST_USE: &str = "WITH uses AS (\
-     SELECT id, max(at) AS at FROM unnest($1, $2) AS noted (id, at) GROUP BY id), later AS (\
-     SELECT id, at FROM api_keys JOIN uses USING (id) WHERE last_used_at IS NULL OR last_used_at < at \
-     ORDER BY id FOR NO KEY UPDATE OF api_keys) \
-     UPDATE api_keys SET last_used_at = at FROM later WHERE api_keys.id = later.id";
 
 impl PostgresStore {
     /// Connects to a URL such as `postgres://app@localhost/app`, and [creates the tables](Self::migrate).
@@ -437,163 +357,6 @@ impl KeyStore for PostgresStore {
         let query = self.query(RECORD_LAST_USE).bind(ids).bind(instants);
         self.administer(move |to| Box::pin(query.execute(to))).await.map(|_| ())
     }
-}
-
-#[async_trait]
-impl KeyAdministration for PostgresStore {
-    async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
-        let query = bind_row(self.query(INSERT), to_row(&record)?).bind(digests(&record)).bind(texts(event));
-        self.administer(move |to| Box::pin(query.execute(to))).await.map(|_| ())
-    }
-
-    async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
-        let query = bind_key!(self.query(GET), owner, id);
-        to_found(self.administer(move |to| Box::pin(query.fetch_optional(to))).await?)
-    }
-
-    async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
-        let listing = Listing::new(owner, query);
-        let mut count = listing.rows();
-        loop {
-            let query = listing.query(count).persistent(!self.is_pooled);
-            let rows = self.administer(move |to| Box::pin(query.fetch_all(to))).await?;
-            match listing.page(&rows, count) {
-                Ok(page) => return Ok(page),
-                Err(more) => count = more,
-            }
-        }
-    }
-
-    async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
-        let (organization, mode) = owner_columns(owner);
-        let query = self.query_as::<(i64,)>(COUNT).bind(organization).bind(mode);
-        let count = self.administer(move |to| Box::pin(query.fetch_one(to))).await?;
-        Ok(count.0.unsigned_abs())
-    }
-
-    async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
-        let query = self.query_as(COUNT_PEPPERS).bind(millis(at));
-        Ok(to_peppers(self.administer(move |to| Box::pin(query.fetch_all(to))).await?))
-    }
-
-    async fn revoke_unread(
-        &self,
-        owner: &Owner,
-        id: &KeyId,
-        at: Timestamp,
-        event: Option<&AuditEvent>,
-    ) -> Result<bool, StoreError> {
-        let (owner, id, event) = (owner.clone(), *id, event.map(EventRow::new));
-        self.administer(move |to| Box::pin(revoke_unread(to, owner, id, at, event))).await
-    }
-
-    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
-        self.replace_within(self.engine.administration_timeout, record, event).await
-    }
-
-    async fn delete(
-        &self,
-        owner: &Owner,
-        id: &KeyId,
-        event: Option<&AuditEvent>,
-    ) -> Result<bool, StoreError> {
-        let query = bind_key!(self.query(DELETE), owner, id).bind(texts(event));
-        let done = self.administer(move |to| Box::pin(query.execute(to))).await?;
-        Ok(done.rows_affected() > 0)
-    }
-
-    fn audit_log(&self) -> Option<&dyn AuditLog> {
-        Some(self)
-    }
-
-    fn keeps_quotas(&self) -> bool {
-        true
-    }
-
-    async fn change_quota(
-        &self,
-        category: &str,
-        subject: &str,
-        change: &QuotaChange,
-    ) -> Result<(QuotaRow, u64), StoreError> {
-        let (name, change) = (QuotaName::new(category, subject), *change);
-        // Requests wait for it.
-        let persistent = !self.is_pooled;
-        let deadline = Instant::now() + self.engine.lookup_timeout;
-        self.engine.run(deadline, |to| Box::pin(change_quota(to, name, change, persistent))).await
-    }
-
-    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
-        let query = self.query(REMEMBER_IMPORT).bind(digest.to_string()).bind(id.to_string());
-        self.administer(move |to| Box::pin(query.execute(to))).await.map(|_| ())
-    }
-
-    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
-        let digests: Vec<_> = digests.iter().map(ToString::to_string).collect();
-        let query = self.query_as::<(String,)>(IMPORTED_AS).bind(digests);
-        let id = self.administer(move |to| Box::pin(query.fetch_optional(to))).await?;
-        to_id(id.map(|(id,)| id))
-    }
-
-    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
-        let query = self.query(FORGET_IMPORT).bind(id.to_string()).bind(texts(event));
-        let done = self.administer(move |to| Box::pin(query.execute(to))).await?;
-        Ok(done.rows_affected() > 0)
-    }
-}
-
-/// Returns whether there was such a key to revoke.
-/// Rare, so its statements are not prepared under a name.
-async fn revoke_unread(
-    connection: &mut PgConnection,
-    owner: Owner,
-    id: KeyId,
-    at: Timestamp,
-    event: Option<EventRow>,
-) -> Result<bool, sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    let stored = once(LOCK_KEY).bind(id.to_string()).fetch_optional(&mut *transaction).await?;
-    if stored.is_none_or(|row| row.owner().is_some_and(|stored| stored != owner)) {
-        return Ok(false);
-    }
-    let revoke = bind_key!(once(REVOKE_UNREAD), &owner, id).bind(millis(at));
-    if revoke.execute(&mut *transaction).await?.rows_affected() == 0 {
-        return Ok(false);
-    }
-    once(DROP_OTHER_DIGESTS).bind(id.to_string()).execute(&mut *transaction).await?;
-    if let Some(event) = event {
-        event.bind(once(RECORD)).execute(&mut *transaction).await?;
-    }
-    transaction.commit().await?;
-    Ok(true)
-}
-
-async fn change_quota(
-    connection: &mut PgConnection,
-    name: QuotaName,
-    change: QuotaChange,
-    persistent: bool,
-) -> Result<(QuotaRow, u64), sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    let mut row = name
-        .bind(sqlx::query_as(LOCK_QUOTA).persistent(persistent))
-        .fetch_optional(&mut *transaction)
-        .await?;
-    if row.is_none() {
-        // Another process may do so at the same time, and only one of them.
-        let empty = QuotaRow { period: change.period, used: 0, limit: 0, granted: 0 };
-        name.bind_row(sqlx::query(ADD_QUOTA).persistent(persistent), empty)
-            .execute(&mut *transaction)
-            .await?;
-        row = name
-            .bind(sqlx::query_as(LOCK_QUOTA).persistent(persistent))
-            .fetch_optional(&mut *transaction)
-            .await?;
-    }
-    let (row, leased) = change.apply(row.map(to_quota_row));
-    name.bind_row(sqlx::query(WRITE_QUOTA).persistent(persistent), row).execute(&mut *transaction).await?;
-    transaction.commit().await?;
-    Ok((row, leased))
 }
 
 #[cfg(all(test, not(feature = "tls")))]

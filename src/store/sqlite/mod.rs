@@ -1,7 +1,9 @@
+mod administration;
 mod audit;
 mod file;
+mod statements;
+mod transactions;
 
-use std::collections::BTreeMap;
 use std::future::ready;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,21 +18,16 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::file::DatabaseFile;
+use self::statements::{FIND_BY_DIGEST, MAX_CHANGES, RECORD_LAST_USE};
+use self::transactions::{changes, insert_row, replace};
 use super::audit::AuditEvent;
 use super::sql::audit::EventRow;
 use super::sql::engine::{Engine, Work};
 use super::sql::row::millis;
-use super::sql::{
-    COUNT, COUNT_PEPPERS, DROP_OTHER_DIGESTS, FIND_BY_ID, GET, KeyRow, Listing, QuotaName, REVOKE_UNREAD,
-    Row, WRITE_QUOTA, bind_key, bind_row, columns, digests, failed, insert_key, owner_columns, pending,
-    to_changed, to_found, to_id, to_next_row, to_peppers, to_quota_row, to_row, update_key,
-};
-use super::{
-    AuditLog, ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup,
-    Page, QuotaChange, QuotaRow, StoreError, StoreErrorKind,
-};
+use super::sql::{FIND_BY_ID, digests, failed, pending, to_changed, to_found, to_next_row, to_row};
+use super::{ChangeMark, Changes, KeySelector, KeyStore, Lookup, StoreError, StoreErrorKind};
 use crate::clock::Timestamp;
-use crate::key::{Digest, KeyId, KeyRecord, Owner};
+use crate::key::{KeyId, KeyRecord};
 
 /// Keys in an SQLite file, which several processes on one machine may open.
 ///
@@ -119,54 +116,6 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
 ];
-
-/// `$1` is a JSON array of digests.
-const FIND_BY_DIGEST: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM api_keys WHERE id = (SELECT key_id FROM json_each($1) AS given \
-     CROSS JOIN api_key_digests ON digest = given.value ORDER BY given.key LIMIT 1)"
-);
-
-const INSERT: &str = insert_key!();
-
-const REPLACE: &str = update_key!();
-
-/// `$2` is a JSON array of digests.
-const DROP_DIGESTS: &str =
-    "DELETE FROM api_key_digests WHERE key_id = $1 AND digest NOT IN (SELECT value FROM json_each($2))";
-
-const ADD_DIGESTS: &str = "INSERT INTO api_key_digests (digest, key_id) SELECT value, $1 FROM json_each($2) WHERE \
-     NOT EXISTS (SELECT 1 FROM api_key_digests WHERE digest = value AND key_id = $1)";
-
-const READ_QUOTA: &str =
-    "SELECT period, used, highest_limit, granted FROM api_key_quotas WHERE category = $1 AND subject = $2";
-
-const DELETE: &str = "DELETE FROM api_keys WHERE id = $1 AND organization = $2 AND mode = $3";
-
-/// The number of the last change.
-const LAST_CHANGE: &str = "SELECT coalesce(max(number), 0) FROM api_key_changes";
-
-/// The changes after `$1`; one more than [`MAX_CHANGES`].
-const CHANGES: &str =
-    "SELECT number, key_id FROM api_key_changes WHERE number > $1 ORDER BY number LIMIT 1001";
-
-/// After more changes than these a cache reads everything anew.
-const MAX_CHANGES: usize = 1000;
-
-const REMEMBER_IMPORT: &str =
-    "INSERT INTO api_key_imports (digest, key_id) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING";
-
-const FORGET_IMPORT: &str = "DELETE FROM api_key_imports WHERE key_id = $1";
-
-/// `$1` is a JSON array of digests.
-const IMPORTED_AS: &str = "SELECT key_id FROM json_each($1) AS given \
-     CROSS JOIN api_key_imports ON digest = given.value ORDER BY given.key LIMIT 1";
-
-/// `$1` is a JSON array of pairs.
-const RECORD_LAST_USE: &str = "UPDATE api_keys SET last_used_at = at FROM (\
-     SELECT value ->> 0 AS used, max(value ->> 1) AS at FROM json_each($1) GROUP BY used) \
-     WHERE id = used AND (last_used_at IS NULL OR last_used_at < at)";
 
 impl SqliteStore {
     /// Opens or creates the file at `path`, and [migrates](Self::migrate) it.
@@ -400,135 +349,6 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> 
     Ok(version)
 }
 
-async fn insert(
-    connection: &mut SqliteConnection,
-    row: Row,
-    digests: String,
-    event: Option<EventRow>,
-) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin_with(BEGIN).await?;
-    insert_row(&mut transaction, row, digests, event).await?;
-    transaction.commit().await
-}
-
-async fn insert_row(
-    connection: &mut SqliteConnection,
-    row: Row,
-    digests: String,
-    event: Option<EventRow>,
-) -> Result<(), sqlx::Error> {
-    let id = row.id.clone();
-    bind_row(sqlx::query(INSERT), row).execute(&mut *connection).await?;
-    sqlx::query(ADD_DIGESTS).bind(id).bind(digests).execute(&mut *connection).await?;
-    audit::record(connection, event).await
-}
-
-/// Returns whether there was such a version to replace.
-async fn replace(
-    connection: &mut SqliteConnection,
-    row: Row,
-    replaced: i64,
-    digests: String,
-    event: Option<EventRow>,
-) -> Result<bool, sqlx::Error> {
-    let id = row.id.clone();
-    let mut transaction = connection.begin_with(BEGIN).await?;
-    let changed = bind_row(sqlx::query(REPLACE), row).bind(replaced).execute(&mut *transaction).await?;
-    if changed.rows_affected() == 0 {
-        return Ok(false);
-    }
-    for statement in [DROP_DIGESTS, ADD_DIGESTS] {
-        sqlx::query(statement).bind(&id).bind(&digests).execute(&mut *transaction).await?;
-    }
-    audit::record(&mut transaction, event).await?;
-    transaction.commit().await?;
-    Ok(true)
-}
-
-/// Returns whether there was such a key to revoke.
-async fn revoke_unread(
-    connection: &mut SqliteConnection,
-    owner: Owner,
-    id: KeyId,
-    at: Timestamp,
-    event: Option<EventRow>,
-) -> Result<bool, sqlx::Error> {
-    let mut transaction = connection.begin_with(BEGIN).await?;
-    let stored = sqlx::query(FIND_BY_ID).bind(id.to_string()).fetch_optional(&mut *transaction).await?;
-    if stored.is_none_or(|row| row.owner().is_some_and(|stored| stored != owner)) {
-        return Ok(false);
-    }
-    let revoke = bind_key!(sqlx::query(REVOKE_UNREAD), &owner, id).bind(millis(at));
-    if revoke.execute(&mut *transaction).await?.rows_affected() == 0 {
-        return Ok(false);
-    }
-    sqlx::query(DROP_OTHER_DIGESTS).bind(id.to_string()).execute(&mut *transaction).await?;
-    audit::record(&mut transaction, event).await?;
-    transaction.commit().await?;
-    Ok(true)
-}
-
-/// Returns whether there was such a key.
-async fn delete(
-    connection: &mut SqliteConnection,
-    owner: Owner,
-    id: KeyId,
-    event: Option<EventRow>,
-) -> Result<bool, sqlx::Error> {
-    let mut transaction = connection.begin_with(BEGIN).await?;
-    let gone = bind_key!(sqlx::query(DELETE), &owner, id).execute(&mut *transaction).await?;
-    if gone.rows_affected() == 0 {
-        return Ok(false);
-    }
-    // Not left to the foreign key, which a connection enforces only if configured.
-    sqlx::query(DROP_DIGESTS).bind(id.to_string()).bind("[]").execute(&mut *transaction).await?;
-    audit::record(&mut transaction, event).await?;
-    transaction.commit().await?;
-    Ok(true)
-}
-
-/// Returns whether there was such an import.
-async fn forget_import(
-    connection: &mut SqliteConnection,
-    id: KeyId,
-    event: Option<EventRow>,
-) -> Result<bool, sqlx::Error> {
-    let mut transaction = connection.begin_with(BEGIN).await?;
-    let gone = sqlx::query(FORGET_IMPORT).bind(id.to_string()).execute(&mut *transaction).await?;
-    if gone.rows_affected() == 0 {
-        return Ok(false);
-    }
-    audit::record(&mut transaction, event).await?;
-    transaction.commit().await?;
-    Ok(true)
-}
-
-/// The number of the last change, and those after a number.
-async fn changes(
-    connection: &mut SqliteConnection,
-    after: i64,
-) -> Result<(i64, Vec<(i64, String)>), sqlx::Error> {
-    // Read together, so that none is between them.
-    let mut transaction = connection.begin().await?;
-    let last = sqlx::query_scalar(LAST_CHANGE).fetch_one(&mut *transaction).await?;
-    let changes = sqlx::query_as(CHANGES).bind(after).fetch_all(&mut *transaction).await?;
-    transaction.commit().await?;
-    Ok((last, changes))
-}
-
-async fn change_quota(
-    connection: &mut SqliteConnection,
-    name: QuotaName,
-    change: QuotaChange,
-) -> Result<(QuotaRow, u64), sqlx::Error> {
-    let mut transaction = connection.begin_with(BEGIN).await?;
-    let row = name.bind(sqlx::query_as(READ_QUOTA)).fetch_optional(&mut *transaction).await?;
-    let (row, leased) = change.apply(row.map(to_quota_row));
-    name.bind_row(sqlx::query(WRITE_QUOTA), row).execute(&mut *transaction).await?;
-    transaction.commit().await?;
-    Ok((row, leased))
-}
-
 /// A JSON array of texts that need no escaping.
 fn json(texts: impl Iterator<Item: std::fmt::Display>) -> String {
     let quoted: Vec<_> = texts.map(|text| format!("\"{text}\"")).collect();
@@ -567,104 +387,5 @@ impl KeyStore for SqliteStore {
         let pairs: Vec<_> = uses.iter().map(|(id, at)| format!("[\"{id}\",{}]", millis(*at))).collect();
         let query = sqlx::query(RECORD_LAST_USE).bind(format!("[{}]", pairs.join(",")));
         self.write(self.engine.administration_timeout, |to| Box::pin(query.execute(to))).await.map(|_| ())
-    }
-}
-
-#[async_trait]
-impl KeyAdministration for SqliteStore {
-    async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
-        let (row, digests) = (to_row(&record)?, json(digests(&record).iter()));
-        let event = event.map(EventRow::new);
-        self.write(self.engine.administration_timeout, |to| Box::pin(insert(to, row, digests, event))).await
-    }
-
-    async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
-        let query = bind_key!(sqlx::query(GET), owner, id);
-        to_found(self.administer(|to| Box::pin(query.fetch_optional(to))).await?)
-    }
-
-    async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
-        let listing = Listing::new(owner, query);
-        let mut count = listing.rows();
-        loop {
-            let query = listing.query(count);
-            let rows = self.administer(|to| Box::pin(query.fetch_all(to))).await?;
-            match listing.page(&rows, count) {
-                Ok(page) => return Ok(page),
-                Err(more) => count = more,
-            }
-        }
-    }
-
-    async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
-        let (organization, mode) = owner_columns(owner);
-        let query = sqlx::query_scalar::<_, i64>(COUNT).bind(organization).bind(mode);
-        let count = self.administer(|to| Box::pin(query.fetch_one(to))).await?;
-        Ok(count.unsigned_abs())
-    }
-
-    async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
-        let query = sqlx::query_as(COUNT_PEPPERS).bind(millis(at));
-        Ok(to_peppers(self.administer(|to| Box::pin(query.fetch_all(to))).await?))
-    }
-
-    async fn revoke_unread(
-        &self,
-        owner: &Owner,
-        id: &KeyId,
-        at: Timestamp,
-        event: Option<&AuditEvent>,
-    ) -> Result<bool, StoreError> {
-        let (owner, id, event) = (owner.clone(), *id, event.map(EventRow::new));
-        let time = self.engine.administration_timeout;
-        self.write(time, |to| Box::pin(revoke_unread(to, owner, id, at, event))).await
-    }
-
-    async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
-        self.replace_within(self.engine.administration_timeout, record, event).await
-    }
-
-    async fn delete(
-        &self,
-        owner: &Owner,
-        id: &KeyId,
-        event: Option<&AuditEvent>,
-    ) -> Result<bool, StoreError> {
-        let (owner, id, event) = (owner.clone(), *id, event.map(EventRow::new));
-        self.write(self.engine.administration_timeout, |to| Box::pin(delete(to, owner, id, event))).await
-    }
-
-    fn audit_log(&self) -> Option<&dyn AuditLog> {
-        Some(self)
-    }
-
-    fn keeps_quotas(&self) -> bool {
-        true
-    }
-
-    async fn change_quota(
-        &self,
-        category: &str,
-        subject: &str,
-        change: &QuotaChange,
-    ) -> Result<(QuotaRow, u64), StoreError> {
-        let (name, change) = (QuotaName::new(category, subject), *change);
-        // Requests wait for it.
-        self.write(self.engine.lookup_timeout, |to| Box::pin(change_quota(to, name, change))).await
-    }
-
-    async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
-        let query = sqlx::query(REMEMBER_IMPORT).bind(digest.to_string()).bind(id.to_string());
-        self.write(self.engine.administration_timeout, |to| Box::pin(query.execute(to))).await.map(|_| ())
-    }
-
-    async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
-        let query = sqlx::query_scalar(IMPORTED_AS).bind(json(digests.iter()));
-        to_id(self.administer(|to| Box::pin(query.fetch_optional(to))).await?)
-    }
-
-    async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
-        let (id, event) = (*id, event.map(EventRow::new));
-        self.write(self.engine.administration_timeout, |to| Box::pin(forget_import(to, id, event))).await
     }
 }
