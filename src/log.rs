@@ -178,6 +178,13 @@ pub(crate) fn watch_not_started(error: &dyn Error) {
     event!(error, error = %error, "no thread can be started: streams do not learn that their key has ended until there is one");
 }
 
+pub(crate) fn background_not_running() {
+    event!(
+        warn,
+        "`ApiKeys::background` does not run: changes on other nodes are learned late, and what it writes and delivers waits; spawn it"
+    );
+}
+
 pub(crate) fn background_task_panicked() {
     event!(error, "a background task panicked and has ended");
 }

@@ -24,11 +24,23 @@ pub(crate) fn sleep(duration: Duration) -> Sleep {
 /// The future of [`sleep`].
 pub(crate) struct Sleep(Arc<Mutex<State>>);
 
+/// Calls a function once, after `duration`, on the timer's thread: it must not block. Not at all if the result is dropped
+/// before, or if that thread cannot be started.
+pub(crate) fn remind(duration: Duration, call: impl FnOnce() + Send + 'static) -> Reminder {
+    let timer = Arc::new(Mutex::new(State::Call(Box::new(call))));
+    TIMERS.add(Instant::now().checked_add(duration), &timer);
+    Reminder(timer)
+}
+
+/// Keeps a call of [`remind`] from being dropped.
+pub(crate) struct Reminder(#[allow(dead_code, reason = "it is only held")] Arc<Mutex<State>>);
+
 #[derive(Default)]
 enum State {
     #[default]
     New,
     Waiting(Waker),
+    Call(Box<dyn FnOnce() + Send>),
     Over,
 }
 
@@ -39,6 +51,7 @@ impl Future for Sleep {
         match &mut *lock(&self.0) {
             State::Over => return Poll::Ready(()),
             State::Waiting(waker) => waker.clone_from(context.waker()),
+            // That of a reminder is not polled.
             state => *state = State::Waiting(context.waker().clone()),
         }
         Poll::Pending
@@ -114,12 +127,14 @@ impl Timers {
 /// How long the thread sleeps where there is nothing to wait for, unless it is woken.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// A waker that panics does not end the thread.
+/// A waker or a call that panics does not end the thread.
 fn fire(timer: &Mutex<State>) {
     let state = std::mem::replace(&mut *lock(timer), State::Over);
-    if let State::Waiting(waker) = state {
-        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-    }
+    let _ = catch_unwind(AssertUnwindSafe(|| match state {
+        State::Waiting(waker) => waker.wake(),
+        State::Call(call) => call(),
+        State::New | State::Over => {}
+    }));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -162,6 +177,19 @@ mod tests {
         };
         tokio::join!(timer(60), timer(20), timer(40), async { drop(sleep(Duration::from_millis(1))) });
         assert_eq!(*lock(&ended), [20, 40, 60]);
+    }
+
+    #[tokio::test]
+    async fn a_reminder_calls_once_unless_it_is_dropped() {
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let reminder = |name: &'static str| {
+            let calls = calls.clone();
+            remind(Duration::from_millis(20), move || lock(&calls).push(name))
+        };
+        let _kept = reminder("kept");
+        drop(reminder("dropped"));
+        sleep(Duration::from_millis(60)).await;
+        assert_eq!(*lock(&calls), ["kept"]);
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 
 use http::Response;
 #[cfg(feature = "axum")]
@@ -24,6 +24,7 @@ use crate::rejection::{ApiError, ErrorFormat, ProblemDetails};
 use crate::route::Route;
 use crate::scope::ScopeRequirement;
 use crate::store::{KeyAdministration, KeyStore, StoreError, background};
+use crate::timer::Reminder;
 
 /// The API keys of an application, configured once: where they are stored, what they look like, where requests carry them,
 /// what they may do. Layers, key manager and key routes are views of it.
@@ -184,6 +185,10 @@ impl<F> ApiKeys<F> {
 
     pub(super) fn background_count(&self) -> &Arc<AtomicUsize> {
         &self.0.background
+    }
+
+    pub(super) fn reminder(&self) -> &OnceLock<Reminder> {
+        &self.0.reminder
     }
 
     /// Writes and delivers what [`background`](Self::background) has not yet, and gives back what is leased. For the end of a

@@ -1,10 +1,11 @@
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 
 use super::checks::Checks;
 use crate::manage::KeyManager;
 use crate::outcome::UsageSink;
+use crate::timer::Reminder;
 
 /// What an [`ApiKeys`](crate::ApiKeys) was built with, shared by its layers and views.
 pub(crate) struct Assembly<F> {
@@ -16,6 +17,8 @@ pub(crate) struct Assembly<F> {
     pub(crate) attaches_rejections: bool,
     /// How many background tasks run.
     pub(super) background: Arc<AtomicUsize>,
+    /// Looks whether one does, where it is needed.
+    pub(super) reminder: OnceLock<Reminder>,
 }
 
 impl<F> fmt::Debug for Assembly<F> {

@@ -1,6 +1,6 @@
 //! From settings to an assembly: everything that can be wrong is found here.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::Method;
 
@@ -99,7 +99,7 @@ impl<F> ApiKeysBuilder<F> {
             decisions: Decisions::default(),
         };
         checks.decisions.describe();
-        Ok(ApiKeys::new(Assembly {
+        let keys = ApiKeys::new(Assembly {
             checks: Arc::new(checks),
             errors: self.errors,
             manager,
@@ -107,7 +107,10 @@ impl<F> ApiKeysBuilder<F> {
             gives_request_ids: self.gives_request_ids,
             attaches_rejections: self.attaches_rejections,
             background: Arc::default(),
-        }))
+            reminder: OnceLock::new(),
+        });
+        keys.remind_of_background();
+        Ok(keys)
     }
 
     /// The value, or a fault of `setting`.

@@ -1,9 +1,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::ApiKeys;
 use super::limit_rule::Limiter;
+use crate::log;
 use crate::store::StoreHealth;
+use crate::timer::remind;
 
 /// What the parts of an assembly are doing, for operators. Has no secret and no name of a key.
 ///
@@ -65,9 +68,7 @@ impl<F> ApiKeys<F> {
             subjects: counts.tracked(),
         };
         let limits: Vec<_> = checks.limiters().map(limit).collect();
-        let has_leases = checks.limiters().any(|limiter| limiter.stored.is_some());
-        let needs_background =
-            store.cache.is_some() || has_leases || checks.last_use.is_some() || checks.reporter.is_some();
+        let needs_background = self.needs_background(&store);
         let background_runs = self.background_count().load(Ordering::Relaxed) > 0;
         Health {
             is_good: store.is_good()
@@ -79,7 +80,28 @@ impl<F> ApiKeys<F> {
             needs_background,
         }
     }
+
+    fn needs_background(&self, store: &StoreHealth) -> bool {
+        let checks = self.checks();
+        let has_leases = checks.limiters().any(|limiter| limiter.stored.is_some());
+        store.cache.is_some() || has_leases || checks.last_use.is_some() || checks.reporter.is_some()
+    }
+
+    /// Logs it if the background task is needed and does not run half a minute from now.
+    pub(super) fn remind_of_background(&self) {
+        if self.needs_background(&self.manager().store().health()) {
+            let count = self.background_count().clone();
+            let reminder = remind(HALF_A_MINUTE, move || {
+                if count.load(Ordering::Relaxed) == 0 {
+                    log::background_not_running();
+                }
+            });
+            let _ = self.reminder().set(reminder);
+        }
+    }
 }
+
+const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 
 /// Counts a background task while it runs.
 pub(super) struct Running(Arc<AtomicUsize>);
