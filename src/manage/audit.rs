@@ -224,6 +224,7 @@ impl KeyManager {
         loop {
             let now = self.settings().clock.now().timestamp();
             let events = log.undelivered(&reporter.process, now, now.saturating_add(LEASE)).await?;
+            metrics::audit_backlog(events.len());
             if events.is_empty() {
                 return Ok(());
             }
