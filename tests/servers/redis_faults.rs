@@ -417,7 +417,7 @@ async fn an_outage_is_counted_by_what_becomes_of_requests() {
         let with_redis = if outcome == "allowed" { 2 } else { 0 };
         assert_eq!(decided(outcome), 20 + with_redis, "{scrape}");
         assert_eq!(count("api_keys_rate_limit_degraded_total{category=\"all\"}"), 20, "{scrape}");
-        assert_eq!(count("api_keys_breaker_open{store=\"redis\"}"), 1, "{scrape}");
+        assert_eq!(count("api_keys_breaker_open{store=\"redis\",calls=\"limits\"}"), 1, "{scrape}");
         let rejected =
             "api_keys_decisions_total{check=\"rate_limit\",code=\"limiter_failed\",mode=\"unknown\"}";
         assert_eq!(count(rejected), if on_failure == OnFailure::Closed { 20 } else { 0 }, "{scrape}");
