@@ -73,12 +73,12 @@ impl IntoResponse for ManageError {
     /// use tower_api_keys::manage::{Authority, KeyManager, KeyView, ManageError};
     /// use tower_api_keys::Principal;
     ///
-    /// async fn revoke(
+    /// async fn disable(
     ///     caller: Principal,
     ///     State(keys): State<KeyManager>,
     ///     Path(id): Path<KeyId>,
     /// ) -> Result<Json<KeyView>, ManageError> {
-    ///     keys.revoke(&Authority::principal(&caller), &id).await.map(Json)
+    ///     keys.disable(&Authority::principal(&caller), &id).await.map(Json)
     /// }
     /// ```
     ///
