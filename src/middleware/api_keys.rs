@@ -1,6 +1,5 @@
 use std::fmt;
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use http::Response;
 #[cfg(feature = "axum")]
@@ -13,7 +12,6 @@ use super::Health;
 use super::assembly::Assembly;
 use super::checks::Checks;
 use super::facts::Stages;
-use super::health::Running;
 use super::{ApiKeysBuilder, ApiKeysLayer};
 use crate::key::KeyFormat;
 use crate::limit::StoredLimiter;
@@ -24,7 +22,6 @@ use crate::rejection::{ApiError, ErrorFormat, ProblemDetails};
 use crate::route::Route;
 use crate::scope::ScopeRequirement;
 use crate::store::{KeyAdministration, KeyStore, StoreError, background};
-use crate::timer::Reminder;
 
 /// The API keys of an application, configured once: where they are stored, what they look like, where requests carry them,
 /// what they may do. Layers, key manager and key routes are views of it.
@@ -176,19 +173,12 @@ impl<F> ApiKeys<F> {
         }
         #[cfg(feature = "metrics")]
         tasks.push(Box::pin(super::gauges::keep_setting(self.0.checks.clone())));
-        let count = self.0.background.clone();
-        async move {
-            let _running = Running::new(&count);
-            background::run(tasks).await;
-        }
+        self.0.background.counted(background::run(tasks))
     }
 
-    pub(super) fn background_count(&self) -> &Arc<AtomicUsize> {
-        &self.0.background
-    }
-
-    pub(super) fn reminder(&self) -> &OnceLock<Reminder> {
-        &self.0.reminder
+    /// Whether the background task is needed, and whether it runs.
+    pub(super) fn background_state(&self) -> (bool, bool) {
+        (self.0.background.is_needed(), self.0.background.runs())
     }
 
     /// Writes and delivers what [`background`](Self::background) has not yet, and gives back what is leased. For the end of a

@@ -1,11 +1,10 @@
 use std::fmt;
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use super::background::Background;
 use super::checks::Checks;
 use crate::manage::KeyManager;
 use crate::outcome::UsageSink;
-use crate::timer::Reminder;
 
 /// What an [`ApiKeys`](crate::ApiKeys) was built with, shared by its layers and views.
 pub(crate) struct Assembly<F> {
@@ -15,10 +14,7 @@ pub(crate) struct Assembly<F> {
     pub(crate) usage: Option<Arc<UsageSink>>,
     pub(crate) gives_request_ids: bool,
     pub(crate) attaches_rejections: bool,
-    /// How many background tasks run.
-    pub(super) background: Arc<AtomicUsize>,
-    /// Looks whether one does, where it is needed.
-    pub(super) reminder: OnceLock<Reminder>,
+    pub(super) background: Background,
 }
 
 impl<F> fmt::Debug for Assembly<F> {

@@ -1,10 +1,11 @@
 //! From settings to an assembly: everything that can be wrong is found here.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use http::Method;
 
 use super::assembly::Assembly;
+use super::background::Background;
 use super::challenges::Challenges;
 use super::checks::Checks;
 use super::credentials::Credentials;
@@ -99,18 +100,17 @@ impl<F> ApiKeysBuilder<F> {
             decisions: Decisions::default(),
         };
         checks.decisions.describe();
-        let keys = ApiKeys::new(Assembly {
+        let is_cached = manager.store().health().cache.is_some();
+        let background = Background::new(is_cached || checks.needs_background());
+        Ok(ApiKeys::new(Assembly {
             checks: Arc::new(checks),
             errors: self.errors,
             manager,
             usage: self.usage,
             gives_request_ids: self.gives_request_ids,
             attaches_rejections: self.attaches_rejections,
-            background: Arc::default(),
-            reminder: OnceLock::new(),
-        });
-        keys.remind_of_background();
-        Ok(keys)
+            background,
+        }))
     }
 
     /// The value, or a fault of `setting`.

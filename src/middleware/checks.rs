@@ -52,6 +52,12 @@ pub(super) struct Checks {
 }
 
 impl Checks {
+    /// Whether something here waits for the background task.
+    pub(super) fn needs_background(&self) -> bool {
+        let has_leases = self.limiters().any(|limiter| limiter.stored.is_some());
+        has_leases || self.last_use.is_some() || self.reporter.is_some()
+    }
+
     /// Those of all limits, in any order.
     pub(super) fn limiters(&self) -> impl Iterator<Item = &Limiter> {
         self.limits.iter().chain(&self.address_limits).flat_map(|rule| &rule.limiters)

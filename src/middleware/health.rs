@@ -1,12 +1,6 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-
 use super::ApiKeys;
 use super::limit_rule::Limiter;
-use crate::log;
 use crate::store::StoreHealth;
-use crate::timer::remind;
 
 /// What the parts of an assembly are doing, for operators. Has no secret and no name of a key.
 ///
@@ -68,8 +62,7 @@ impl<F> ApiKeys<F> {
             subjects: counts.tracked(),
         };
         let limits: Vec<_> = checks.limiters().map(limit).collect();
-        let needs_background = self.needs_background(&store);
-        let background_runs = self.background_count().load(Ordering::Relaxed) > 0;
+        let (needs_background, background_runs) = self.background_state();
         Health {
             is_good: store.is_good()
                 && limits.iter().all(|limit| !limit.is_degraded)
@@ -79,42 +72,5 @@ impl<F> ApiKeys<F> {
             background_runs,
             needs_background,
         }
-    }
-
-    fn needs_background(&self, store: &StoreHealth) -> bool {
-        let checks = self.checks();
-        let has_leases = checks.limiters().any(|limiter| limiter.stored.is_some());
-        store.cache.is_some() || has_leases || checks.last_use.is_some() || checks.reporter.is_some()
-    }
-
-    /// Logs it if the background task is needed and does not run half a minute from now.
-    pub(super) fn remind_of_background(&self) {
-        if self.needs_background(&self.manager().store().health()) {
-            let count = self.background_count().clone();
-            let reminder = remind(HALF_A_MINUTE, move || {
-                if count.load(Ordering::Relaxed) == 0 {
-                    log::background_not_running();
-                }
-            });
-            let _ = self.reminder().set(reminder);
-        }
-    }
-}
-
-const HALF_A_MINUTE: Duration = Duration::from_secs(30);
-
-/// Counts a background task while it runs.
-pub(super) struct Running(Arc<AtomicUsize>);
-
-impl Running {
-    pub(super) fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count.clone())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

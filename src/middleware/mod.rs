@@ -41,6 +41,7 @@
 
 mod api_keys;
 mod assembly;
+mod background;
 mod build;
 mod builder;
 mod caller_limits;

@@ -4,13 +4,13 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::{GuardHealth, StoreError, StoreErrorKind};
 use crate::breaker::Breaker;
-use crate::log;
+use crate::log::{self, OncePerSecond};
 use crate::metrics;
 use crate::timer::sleep;
 use crate::wakers::Wakers;
@@ -27,16 +27,17 @@ struct Shared {
     max_calls: usize,
     calls: AtomicUsize,
     breaker: Breaker,
-    origin: Instant,
-    /// Nanoseconds since `origin`: the last answer, or the beginning of a call when there was no other.
+    /// [When](Breaker::nanos) there was the last answer, or the beginning of a call when there was no other.
     last_sign: AtomicU64,
     waiting: Wakers,
     /// How often the breaker has opened.
     openings: AtomicU64,
     /// Calls that were refused since the breaker opened.
     refused: AtomicU64,
-    /// Nanoseconds since `origin`: when it was last logged that the breaker has opened.
-    logged: AtomicU64,
+    /// How often it is logged that the breaker has opened: a store may fail and answer in turns.
+    line: OncePerSecond,
+    /// Whether that was logged, and not yet that the store answers again.
+    is_logged: AtomicBool,
 }
 
 /// Names calls that look keys up.
@@ -52,9 +53,6 @@ pub(super) const MAX_CALLS: usize = 256;
 const TOO_MANY: &str = "as many calls wait for the store as may";
 const NOT_ANSWERING: &str = "the store does not answer: one call a second tries it";
 
-/// The least time between two events in the log that the breaker has opened, in nanoseconds.
-const LOG_INTERVAL: u64 = 1_000_000_000;
-
 impl Guard {
     pub(crate) fn new(store: &'static str, name: &'static str, deadline: Duration, max_calls: usize) -> Self {
         Self(Arc::new(Shared {
@@ -64,12 +62,12 @@ impl Guard {
             max_calls,
             calls: AtomicUsize::new(0),
             breaker: Breaker::new(),
-            origin: Instant::now(),
             last_sign: AtomicU64::new(0),
             waiting: Wakers::default(),
             openings: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            logged: AtomicU64::new(0),
+            line: OncePerSecond::default(),
+            is_logged: AtomicBool::new(false),
         }))
     }
 
@@ -163,12 +161,12 @@ impl Shared {
 
     /// Nothing has answered for as long as a call may take, although there are calls.
     fn is_silent(&self, now: Instant) -> bool {
-        let silence = self.nanos(now).saturating_sub(self.last_sign.load(Ordering::Acquire));
+        let silence = self.breaker.nanos(now).saturating_sub(self.last_sign.load(Ordering::Acquire));
         u128::from(silence) >= self.deadline.as_nanos()
     }
 
     fn sign(&self, now: Instant) {
-        self.last_sign.fetch_max(self.nanos(now), Ordering::AcqRel);
+        self.last_sign.fetch_max(self.breaker.nanos(now), Ordering::AcqRel);
     }
 
     fn failed(&self, error: Option<&StoreError>) {
@@ -185,30 +183,23 @@ impl Shared {
         self.sign(now);
         if self.breaker.success() {
             metrics::breaker_state(self.store, self.name, false);
-            let refused = self.refused.load(Ordering::Relaxed);
-            if self.logged.load(Ordering::Acquire) > 0 {
-                log::store_answers_again(self.store, self.name, refused);
+            if self.is_logged.swap(false, Ordering::Relaxed) {
+                log::store_answers_again(self.store, self.name, self.refused.load(Ordering::Relaxed));
             }
         }
     }
 
     /// Ends the calls that wait: where one gives up, another would take its connection and connect anew, and none would be
-    /// answered. Logged once a second at most: a store may fail and answer in turns.
+    /// answered.
     fn opened(&self, error: Option<&StoreError>, now: Instant) {
         metrics::breaker_state(self.store, self.name, true);
         self.openings.fetch_add(1, Ordering::AcqRel);
         self.refused.store(0, Ordering::Relaxed);
         self.waiting.wake_all();
-        let (now, last) = (self.nanos(now), self.logged.load(Ordering::Acquire));
-        let is_due = last == 0 || now.saturating_sub(last) >= LOG_INTERVAL;
-        if is_due && self.logged.compare_exchange(last, now, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        if self.line.admit(self.breaker.nanos(now)).is_some() {
+            self.is_logged.store(true, Ordering::Relaxed);
             log::store_does_not_answer(self.store, self.name, error.map(|error| error as _));
         }
-    }
-
-    /// At least one, as zero means never.
-    fn nanos(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX).max(1)
     }
 }
 

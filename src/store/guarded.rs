@@ -73,24 +73,18 @@ impl<S> GuardedStore<S> {
 }
 
 impl<S: KeyStore> GuardedStore<S> {
-    async fn change<T>(
+    /// Makes a call, and measures it. No request waits for one without a guard.
+    async fn call<T>(
         &self,
         operation: &'static str,
-        change: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        if self.store.needs_guard() {
-            return measured(operation, self.changes.clone().call(change)).await;
-        }
-        change.await
-    }
-
-    /// For what no request waits for.
-    async fn administer<T>(
-        &self,
-        operation: &'static str,
+        guard: Option<&Guard>,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        if self.store.needs_guard() { measured(operation, call).await } else { call.await }
+        match guard {
+            _ if !self.store.needs_guard() => call.await,
+            Some(guard) => measured(operation, guard.clone().call(call)).await,
+            None => measured(operation, call).await,
+        }
     }
 }
 
@@ -143,19 +137,15 @@ impl<S: KeyStore> KeyStore for GuardedStore<S> {
     }
 
     async fn refresh(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
-        self.change("refresh", self.store.refresh(record, event)).await
+        self.call("refresh", Some(&self.changes), self.store.refresh(record, event)).await
     }
 
     async fn record_last_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
-        self.administer("record_last_use", self.store.record_last_use(uses)).await
+        self.call("record_last_use", None, self.store.record_last_use(uses)).await
     }
 
     async fn changes(&self, since: Option<ChangeMark>) -> Result<Option<Changes>, StoreError> {
-        let changes = self.store.changes(since);
-        if self.store.needs_guard() {
-            return measured("changes", self.lookups.clone().call(changes)).await;
-        }
-        changes.await
+        self.call("changes", Some(&self.lookups), self.store.changes(since)).await
     }
 
     fn background(&self) -> Option<BackgroundTask> {
@@ -178,23 +168,23 @@ impl<S: KeyStore> KeyStore for GuardedStore<S> {
 #[async_trait]
 impl<S: KeyAdministration> KeyAdministration for GuardedStore<S> {
     async fn insert(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
-        self.administer("insert", self.store.insert(record, event)).await
+        self.call("insert", None, self.store.insert(record, event)).await
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
-        self.administer("get", self.store.get(owner, id)).await
+        self.call("get", None, self.store.get(owner, id)).await
     }
 
     async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
-        self.administer("list", self.store.list(owner, query)).await
+        self.call("list", None, self.store.list(owner, query)).await
     }
 
     async fn count(&self, owner: &Owner) -> Result<u64, StoreError> {
-        self.administer("count", self.store.count(owner)).await
+        self.call("count", None, self.store.count(owner)).await
     }
 
     async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
-        self.administer("peppers_in_use", self.store.peppers_in_use(at)).await
+        self.call("peppers_in_use", None, self.store.peppers_in_use(at)).await
     }
 
     async fn revoke_unread(
@@ -204,11 +194,11 @@ impl<S: KeyAdministration> KeyAdministration for GuardedStore<S> {
         at: Timestamp,
         event: Option<&AuditEvent>,
     ) -> Result<bool, StoreError> {
-        self.administer("revoke_unread", self.store.revoke_unread(owner, id, at, event)).await
+        self.call("revoke_unread", None, self.store.revoke_unread(owner, id, at, event)).await
     }
 
     async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
-        self.administer("replace", self.store.replace(record, event)).await
+        self.call("replace", None, self.store.replace(record, event)).await
     }
 
     async fn delete(
@@ -217,7 +207,7 @@ impl<S: KeyAdministration> KeyAdministration for GuardedStore<S> {
         id: &KeyId,
         event: Option<&AuditEvent>,
     ) -> Result<bool, StoreError> {
-        self.administer("delete", self.store.delete(owner, id, event)).await
+        self.call("delete", None, self.store.delete(owner, id, event)).await
     }
 
     fn audit_log(&self) -> Option<&dyn AuditLog> {
@@ -234,18 +224,19 @@ impl<S: KeyAdministration> KeyAdministration for GuardedStore<S> {
         subject: &str,
         change: &QuotaChange,
     ) -> Result<(QuotaRow, u64), StoreError> {
-        self.change("change_quota", self.store.change_quota(category, subject, change)).await
+        self.call("change_quota", Some(&self.changes), self.store.change_quota(category, subject, change))
+            .await
     }
 
     async fn remember_import(&self, id: &KeyId, digest: &Digest) -> Result<(), StoreError> {
-        self.administer("remember_import", self.store.remember_import(id, digest)).await
+        self.call("remember_import", None, self.store.remember_import(id, digest)).await
     }
 
     async fn imported_as(&self, digests: &[Digest]) -> Result<Option<KeyId>, StoreError> {
-        self.administer("imported_as", self.store.imported_as(digests)).await
+        self.call("imported_as", None, self.store.imported_as(digests)).await
     }
 
     async fn forget_import(&self, id: &KeyId, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
-        self.administer("forget_import", self.store.forget_import(id, event)).await
+        self.call("forget_import", None, self.store.forget_import(id, event)).await
     }
 }

@@ -350,7 +350,8 @@ async fn history<F: ErrorFormat<Body>>(
     let (head, _) = request.into_parts();
     let result = async {
         let (authority, id) = routes.begin(&head.extensions, KeyAction::Read, parameters).await?;
-        let page = routes.manager.history(&authority, &id, &query::history(&head.uri)?).await?;
+        let query = routes.noted(&authority, KeyAction::Read, Some(&id), query::history(&head.uri))?;
+        let page = routes.manager.history(&authority, &id, &query).await?;
         Ok(Success {
             status: StatusCode::OK,
             data: json::history(&page),

@@ -125,9 +125,7 @@ impl Checks {
         };
         let found = match found {
             Ok(found) => found,
-            Err(error) => {
-                return Err(rejected(Reason::StoreFailed(error), None));
-            }
+            Err(error) => return Err(rejected(Reason::StoreFailed(error), None)),
         };
         let verified = match verify(found, presented, now.timestamp()) {
             Ok(verified) => verified,

@@ -1,6 +1,6 @@
 //! The entries of a cache, and how long they are valid.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
@@ -46,12 +46,12 @@ struct Mark {
     start: ReadStart,
 }
 
-type Map<T> = Cache<Name, T, UnitWeighter, RandomState>;
+type Map<K, T> = Cache<K, T, UnitWeighter, RandomState>;
 
 /// Records and absences, held apart: negative entries never evict records.
 pub(super) struct Entries {
-    found: Map<(Mark, Arc<KeyRecord>)>,
-    absent: Map<Mark>,
+    found: Map<Name, (Mark, Arc<KeyRecord>)>,
+    absent: Map<Name, Mark>,
     generations: Generations,
     is_connected: AtomicBool,
     /// Whether a channel was ever connected.
@@ -59,7 +59,7 @@ pub(super) struct Entries {
     /// Until when every change of the store is known here, and one nanosecond; zero for never.
     confirmed: AtomicU64,
     /// Keys that were seen to be revoked. A revocation is for good.
-    revoked: Cache<KeyId, Revocation, UnitWeighter, RandomState>,
+    revoked: Map<KeyId, Revocation>,
     ages: Ages,
     clock: Arc<dyn Clock>,
     hasher: RandomState,
@@ -88,7 +88,7 @@ impl Entries {
             is_connected: AtomicBool::new(false),
             has_channel: AtomicBool::new(false),
             confirmed: AtomicU64::new(0),
-            revoked: Cache::with(capacity, capacity as u64, UnitWeighter, hasher.clone(), Default::default()),
+            revoked: map(capacity, hasher.clone()),
             ages,
             clock,
             hasher,
@@ -267,7 +267,7 @@ fn names(selector: KeySelector<'_>) -> impl Iterator<Item = Name> {
     id.map(Name::Id).into_iter().chain(digests.iter().copied().map(Name::Digest))
 }
 
-fn map<T: Clone>(capacity: usize, hasher: RandomState) -> Map<T> {
+fn map<K: Eq + Hash, T: Clone>(capacity: usize, hasher: RandomState) -> Map<K, T> {
     Cache::with(capacity, capacity as u64, UnitWeighter, hasher, Default::default())
 }
 

@@ -13,7 +13,7 @@ use sqlx::{Connection, FromRow, PgConnection, PgPool, Postgres};
 use tokio::time::Instant;
 
 use self::audit::texts;
-use self::statements::{CHANGES, FIND_BY_DIGEST, INSERT, MAX_CHANGES, RECORD_LAST_USE, REPLACE};
+use self::statements::{CHANGES, FIND_BY_DIGEST, INSERT, RECORD_LAST_USE, REPLACE};
 use super::audit::AuditEvent;
 use super::sql::engine::{Engine, Work};
 use super::sql::row::millis;
@@ -347,7 +347,7 @@ impl KeyStore for PostgresStore {
         let (history, position, ids): (i64, i64, Vec<String>) =
             self.look_up(move |to| Box::pin(query.fetch_one(to))).await?;
         let mark = ChangeMark { history: history.unsigned_abs(), position: position.unsigned_abs() };
-        let keys = since.filter(|_| ids.len() <= MAX_CHANGES).and_then(|_| to_changed(ids));
+        let keys = since.and_then(|_| to_changed(ids));
         Ok(Some(Changes { mark, keys }))
     }
 

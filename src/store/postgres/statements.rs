@@ -57,12 +57,9 @@ pub(super) const FORGET_IMPORT: &str = concat!(
     " SELECT key_id FROM changed"
 );
 
-/// What transactions have changed since the oldest of those that ran at `$1`; one more than [`MAX_CHANGES`].
+/// What transactions have changed since the oldest of those that ran at `$1`; one more than are told.
 pub(super) const CHANGES: &str = "SELECT api_key_timeline(), pg_snapshot_xmin(pg_current_snapshot())::text::bigint, ARRAY(\
      SELECT DISTINCT key_id FROM api_key_changes WHERE transaction >= $1::text::xid8 LIMIT 1001)";
-
-/// After more changes than these a cache reads everything anew.
-pub(super) const MAX_CHANGES: usize = 1000;
 
 pub(super) const REMEMBER_IMPORT: &str =
     "INSERT INTO api_key_imports (digest, key_id) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING";

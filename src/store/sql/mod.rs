@@ -134,9 +134,12 @@ pub(super) fn to_peppers(rows: Vec<(String, i64)>) -> BTreeMap<Option<u32>, u64>
     rows.iter().filter_map(|(method, keys)| Some((pepper(method)?, keys.unsigned_abs()))).collect()
 }
 
-/// The keys of a list of changes, unless one is not a key's.
+/// After more changes than these a cache reads everything anew. Statements ask for one more.
+const MAX_CHANGES: usize = 1000;
+
+/// The keys of a list of changes, unless one is not a key's or there are too many.
 pub(super) fn to_changed(ids: Vec<String>) -> Option<Vec<KeyId>> {
-    ids.into_iter().map(|id| id.parse().ok()).collect()
+    if ids.len() > MAX_CHANGES { None } else { ids.into_iter().map(|id| id.parse().ok()).collect() }
 }
 
 /// The texts of a record's digests, without duplicates.

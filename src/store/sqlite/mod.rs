@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::file::DatabaseFile;
-use self::statements::{FIND_BY_DIGEST, MAX_CHANGES, RECORD_LAST_USE};
+use self::statements::{FIND_BY_DIGEST, RECORD_LAST_USE};
 use self::transactions::{changes, insert_row, replace};
 use super::audit::AuditEvent;
 use super::sql::audit::EventRow;
@@ -379,7 +379,7 @@ impl KeyStore for SqliteStore {
         // Without a gap, the first is the next one.
         let is_complete = changes.first().is_none_or(|(number, _)| *number == after.saturating_add(1));
         let ids = changes.into_iter().map(|(_, id)| id).collect::<Vec<_>>();
-        let keys = since.filter(|_| is_complete && ids.len() <= MAX_CHANGES).and_then(|_| to_changed(ids));
+        let keys = since.filter(|_| is_complete).and_then(|_| to_changed(ids));
         Ok(Some(Changes { mark, keys }))
     }
 

@@ -29,12 +29,9 @@ pub(super) const DELETE: &str = "DELETE FROM api_keys WHERE id = $1 AND organiza
 /// The number of the last change.
 pub(super) const LAST_CHANGE: &str = "SELECT coalesce(max(number), 0) FROM api_key_changes";
 
-/// The changes after `$1`; one more than [`MAX_CHANGES`].
+/// The changes after `$1`; one more than are told.
 pub(super) const CHANGES: &str =
     "SELECT number, key_id FROM api_key_changes WHERE number > $1 ORDER BY number LIMIT 1001";
-
-/// After more changes than these a cache reads everything anew.
-pub(super) const MAX_CHANGES: usize = 1000;
 
 pub(super) const REMEMBER_IMPORT: &str =
     "INSERT INTO api_key_imports (digest, key_id) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING";
