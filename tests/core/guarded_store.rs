@@ -229,6 +229,21 @@ async fn one_slow_lookup_among_good_ones_stops_nothing() {
 }
 
 #[tokio::test]
+async fn lookups_that_wait_end_when_lookups_are_stopped() {
+    let database = Database::new().await;
+    let store = GuardedStore::new(database.clone()).with_deadline(Duration::from_secs(60));
+    let waiting = tokio::spawn(store.find(KeySelector::Id(&SLOW.parse().unwrap())));
+    tokio::task::yield_now().await;
+    database.answers(Answer::Fails(StoreErrorKind::Unavailable));
+    for _ in 0..5 {
+        look_up(&store).await.unwrap_err();
+    }
+    let ended =
+        tokio::time::timeout(Duration::from_secs(5), waiting).await.expect("it ends before its deadline");
+    assert_eq!(ended.unwrap().unwrap_err().kind(), StoreErrorKind::Unavailable);
+}
+
+#[tokio::test]
 async fn what_a_store_has_at_hand_is_found_though_lookups_are_stopped() {
     let database = Database::new().await;
     database.answers(Answer::Fails(StoreErrorKind::Unavailable));
