@@ -25,7 +25,7 @@
 //! | `portal:create` | editor | `POST /portal/links` |
 //! | `data_io:execute` | admin | `POST /data-io` |
 //! | `organization:read` | viewer | `GET /dashboard/overview`, `GET /dashboard/:orgId/overview` |
-//! | `api_key:read` | admin | `GET /organizations/:orgId/api-keys`, `GET …/:id` |
+//! | `api_key:read` | admin | `GET /organizations/:orgId/api-keys`, `GET …/:id`, `GET …/:id/history` |
 //! | `api_key:create` | admin | `POST /organizations/:orgId/api-keys` |
 //! | `api_key:update` | admin | `PATCH /organizations/:orgId/api-keys/:id`, `POST …/:id/rotate` |
 //! | `api_key:delete` | admin | `POST …/:id/revoke`, `DELETE …/:id` |
@@ -95,7 +95,7 @@ fn access(scope: &'static str, role: Option<Role>) -> Access {
 }
 
 /// Route, scope, and the role that a session needs; without a role, for the system only.
-const ROUTES: [(&str, &str, &str, Option<Role>); 31] = [
+const ROUTES: [(&str, &str, &str, Option<Role>); 33] = [
     ("POST", "/checkouts/:site/create", "checkout:create", Some(EDITOR)),
     ("GET", "/transactions", "transaction:read", Some(VIEWER)),
     ("GET", "/clients", "client:read", Some(VIEWER)),
@@ -111,6 +111,7 @@ const ROUTES: [(&str, &str, &str, Option<Role>); 31] = [
     ("GET", "/organizations/:orgId/api-keys", "api_key:read", Some(ADMIN)),
     ("POST", "/organizations/:orgId/api-keys", "api_key:create", Some(ADMIN)),
     ("GET", "/organizations/:orgId/api-keys/:id", "api_key:read", Some(ADMIN)),
+    ("GET", "/organizations/:orgId/api-keys/:id/history", "api_key:read", Some(ADMIN)),
     ("PATCH", "/organizations/:orgId/api-keys/:id", "api_key:update", Some(ADMIN)),
     ("POST", "/organizations/:orgId/api-keys/:id/rotate", "api_key:update", Some(ADMIN)),
     ("POST", "/organizations/:orgId/api-keys/:id/revoke", "api_key:delete", Some(ADMIN)),
@@ -123,6 +124,7 @@ const ROUTES: [(&str, &str, &str, Option<Role>); 31] = [
     ("GET", "/system/api-keys", "api_key:read", None),
     ("POST", "/system/api-keys", "api_key:create", None),
     ("GET", "/system/api-keys/:id", "api_key:read", None),
+    ("GET", "/system/api-keys/:id/history", "api_key:read", None),
     ("PATCH", "/system/api-keys/:id", "api_key:update", None),
     ("POST", "/system/api-keys/:id/rotate", "api_key:update", None),
     ("POST", "/system/api-keys/:id/revoke", "api_key:delete", None),

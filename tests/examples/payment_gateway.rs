@@ -227,6 +227,7 @@ fn each_route_needs_its_scope() {
     let invoice = json!({ "clientId": client, "amount": 5 });
     let answer = server.by(WHOLE, "POST", "/invoices", &[], Some(invoice.clone()));
     let id = text(&answer.json()["id"]);
+    let (key_id, _) = server.new_key(&["client:read"]);
     let checkout = json!({ "amount": 12, "currency": "EUR" });
     let routes = [
         ("POST", "/checkouts/shop/create".into(), Some(checkout), "checkout:create"),
@@ -241,6 +242,8 @@ fn each_route_needs_its_scope() {
         ("POST", "/data-io".into(), None, "data_io:execute"),
         ("GET", "/dashboard/overview".into(), None, "organization:read"),
         ("GET", keys(OURS), None, "api_key:read"),
+        ("GET", format!("{}/{key_id}", keys(OURS)), None, "api_key:read"),
+        ("GET", format!("{}/{key_id}/history", keys(OURS)), None, "api_key:read"),
     ];
     for (method, path, body, scope) in &routes {
         let resource = scope.split_once(':').unwrap().0;
@@ -284,6 +287,7 @@ fn an_organization_key_is_never_accepted_as_a_system_key() {
         ("GET", "/system/health"),
         ("GET", "/system/api-keys"),
         ("POST", "/system/api-keys"),
+        ("GET", &format!("/system/api-keys/{id}/history")),
         ("POST", &format!("/system/api-keys/{id}/rotate")),
         ("POST", &format!("/system/api-keys/{id}/revoke")),
         ("DELETE", &format!("/system/api-keys/{id}")),
@@ -317,8 +321,10 @@ fn the_system_provisions_and_has_settings() {
 
     // System keys, managed by system keys.
     let body = json!({ "name": "Monitor", "scopes": ["system:read"] });
-    let monitor = server.by(SYSTEM, "POST", "/system/api-keys", &[], Some(body)).json();
-    let monitor = text(&monitor["key"]);
+    let made = server.by(SYSTEM, "POST", "/system/api-keys", &[], Some(body)).json();
+    let history = format!("/system/api-keys/{}/history", text(&made["id"]));
+    assert_eq!(server.by(SYSTEM, "GET", &history, &[], None).json()["data"][0]["action"], "create");
+    let monitor = text(&made["key"]);
     assert_eq!(server.with(&monitor, "GET", "/system/health", &[], None).status, 200);
     for (method, path) in
         [("PUT", "/system/settings"), ("GET", "/organizations"), ("GET", "/system/api-keys")]
