@@ -83,6 +83,11 @@ impl KeyManager {
         &self.0.store
     }
 
+    /// `None` is all of them.
+    pub(crate) fn grantable_scopes(&self) -> Option<&ScopeSet> {
+        self.0.grantable.as_ref()
+    }
+
     pub(super) fn settings(&self) -> &Settings {
         &self.0
     }

@@ -20,7 +20,7 @@ use crate::manage::KeyManager;
 use crate::rejection::json_response;
 use crate::rejection::{ApiError, ErrorFormat, ProblemDetails};
 use crate::route::Route;
-use crate::scope::ScopeRequirement;
+use crate::scope::{KnownScope, ScopeRequirement};
 use crate::store::{KeyAdministration, KeyStore, StoreError, background};
 
 /// The API keys of an application, configured once: where they are stored, what they look like, where requests carry them,
@@ -138,6 +138,12 @@ impl<F> ApiKeys<F> {
     /// Makes keys and looks after them.
     pub fn manager(&self) -> &KeyManager {
         &self.0.manager
+    }
+
+    /// The scopes that routes need, that keys can be given, and that are
+    /// [described](ApiKeysBuilder::describe_scopes), in the order of their text: for a form that makes keys.
+    pub fn scopes(&self) -> &[KnownScope] {
+        &self.0.scopes
     }
 
     /// Everything that runs beside requests: to follow what other nodes change, to write when keys were last used, to give back

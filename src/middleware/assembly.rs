@@ -5,12 +5,14 @@ use super::background::Background;
 use super::checks::Checks;
 use crate::manage::KeyManager;
 use crate::outcome::UsageSink;
+use crate::scope::KnownScope;
 
 /// What an [`ApiKeys`](crate::ApiKeys) was built with, shared by its layers and views.
 pub(crate) struct Assembly<F> {
     pub(super) checks: Arc<Checks>,
     pub(crate) errors: F,
     pub(crate) manager: KeyManager,
+    pub(super) scopes: Vec<KnownScope>,
     pub(crate) usage: Option<Arc<UsageSink>>,
     pub(crate) gives_request_ids: bool,
     pub(crate) attaches_rejections: bool,

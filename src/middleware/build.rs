@@ -9,6 +9,7 @@ use super::background::Background;
 use super::challenges::Challenges;
 use super::checks::Checks;
 use super::credentials::Credentials;
+use super::known_scopes::known_scopes;
 use super::limit_rule::{LimitRule, Limiter, Settlement};
 use super::stage::extraction::challenges;
 use super::{ApiKeys, ApiKeysBuilder, ConfigError};
@@ -101,11 +102,13 @@ impl<F> ApiKeysBuilder<F> {
         };
         checks.decisions.describe();
         let is_cached = manager.store().health().cache.is_some();
+        let scopes = known_scopes(self.descriptions, &checks, &manager);
         let background = Background::new(is_cached || checks.needs_background());
         Ok(ApiKeys::new(Assembly {
             checks: Arc::new(checks),
             errors: self.errors,
             manager,
+            scopes,
             usage: self.usage,
             gives_request_ids: self.gives_request_ids,
             attaches_rejections: self.attaches_rejections,

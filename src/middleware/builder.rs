@@ -1,4 +1,5 @@
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::manage::{AuditEvent, AuditSink, KeyManager};
 use crate::outcome::{Call, UsageSink};
 use crate::rejection::ProblemDetails;
 use crate::route::{Access, RouteMatching};
+use crate::scope::Scope;
 use crate::store::{GuardedStore, KeyAdministration, KeyStore, MemoryStore};
 
 /// Sets up an [`ApiKeys`](super::ApiKeys).
@@ -42,6 +44,8 @@ pub struct ApiKeysBuilder<F = ProblemDetails> {
     pub(super) routes: Vec<(Method, String, Access)>,
     pub(super) prefix: String,
     pub(super) has_no_table: bool,
+    /// What scopes allow, in sentences.
+    pub(super) descriptions: BTreeMap<Scope, String>,
     pub(super) matching: RouteMatching,
     pub(super) allows_anonymous: bool,
     pub(super) passes_cors_preflight: bool,
@@ -91,6 +95,7 @@ impl ApiKeysBuilder {
             routes: Vec::new(),
             prefix: String::new(),
             has_no_table: false,
+            descriptions: BTreeMap::new(),
             matching: RouteMatching::default(),
             allows_anonymous: false,
             passes_cors_preflight: false,
@@ -279,6 +284,30 @@ impl<F> ApiKeysBuilder<F> {
         self
     }
 
+    /// Says what scopes allow, each in a sentence, wherever the assembly [shows](super::ApiKeys::scopes) them to people.
+    ///
+    /// ```
+    /// # use tower_api_keys::store::MemoryStore;
+    /// # use tower_api_keys::{ApiKeys, KeyFormat};
+    /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+    ///     .header("x-api-key")
+    ///     .routes([("GET", "/invoices", "invoice:read"), ("POST", "/invoices", "invoice:create")])
+    ///     .describe_scopes([("invoice:read", "See invoices."), ("invoice:create", "Write and send invoices.")])
+    ///     .build()?;
+    /// let read = keys.scopes().iter().find(|known| known.scope.as_str() == "invoice:read").unwrap();
+    /// assert_eq!(read.description.as_deref(), Some("See invoices."));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn describe_scopes<'a>(mut self, sentences: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        for (scope, sentence) in sentences {
+            match scope.parse() {
+                Ok(scope) => _ = self.descriptions.insert(scope, sentence.to_owned()),
+                Err(error) => self.fault("describe_scopes", format!("{scope}: {error}")),
+            }
+        }
+        self
+    }
+
     /// Leaves it to [`require`](super::ApiKeys::require) on single routes, or to handlers, what a key may do. Without
     /// this, [`build`](Self::build) refuses an assembly without routes.
     pub fn without_route_table(mut self) -> Self {
@@ -429,6 +458,7 @@ impl<F> ApiKeysBuilder<F> {
             routes: self.routes,
             prefix: self.prefix,
             has_no_table: self.has_no_table,
+            descriptions: self.descriptions,
             matching: self.matching,
             allows_anonymous: self.allows_anonymous,
             passes_cors_preflight: self.passes_cors_preflight,

@@ -57,6 +57,7 @@ mod future;
 #[cfg(feature = "metrics")]
 mod gauges;
 mod health;
+mod known_scopes;
 mod layer;
 mod limit_rule;
 mod limit_settings;

@@ -60,6 +60,15 @@ impl Access {
     }
 
     /// Whether the caller needs a role.
+    /// The scopes that it needs, if any.
+    pub(crate) fn requirement(&self) -> Option<&ScopeRequirement> {
+        match self {
+            Self::Scope(requirement) => Some(requirement),
+            Self::System(inner) | Self::Role(_, inner) => inner.requirement(),
+            Self::AnyKey | Self::Public => None,
+        }
+    }
+
     pub(crate) fn needs_role(&self) -> bool {
         match self {
             Self::Role(..) => true,

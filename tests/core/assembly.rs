@@ -6,7 +6,7 @@ use tower_api_keys::address::ClientAddressSource;
 use tower_api_keys::credential::{BasicKey, BearerKey, Companions, HeaderKey, Parts, SessionTokens};
 use tower_api_keys::identity::{OrganizationRule, Role, Session, SessionAuthenticator};
 use tower_api_keys::key::SecretString;
-use tower_api_keys::scope::ScopeRequirement;
+use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::store::StoreError;
 use tower_api_keys::{
     Access, ApiKeys, ApiKeysBuilder, ConfigError, KeyFormat, MemoryStore, Quota, RateLimit,
@@ -439,4 +439,33 @@ fn a_valid_assembly_can_have_every_setting() {
         .routes_below("/api/v1");
     let keys = everything.build().unwrap();
     assert!(format!("{keys:?}").contains("/api/v1/health"));
+}
+
+#[test]
+fn an_assembly_lists_the_scopes_of_its_routes_of_its_manager_and_those_that_are_described() {
+    let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_").unwrap())
+        .header("x-api-key")
+        .routes([("GET", "/runs", "runs:read"), ("POST", "/runs", "runs:start")])
+        .route("GET", "/audit", Access::Scope(ScopeRequirement::from_static("audit:read")).of_system())
+        .public("GET", "/health")
+        .describe_scopes([("runs:read", "See runs."), ("files:read", "See files.")])
+        .manage_with(|manager| {
+            manager.with_grantable_scopes(ScopeSet::parse_list(["runs:*", "mail:send"]).unwrap())
+        })
+        .build()
+        .unwrap();
+    let known = keys.scopes().iter();
+    let known: Vec<_> =
+        known.map(|one| (one.scope.as_str(), one.description.as_deref(), one.is_grantable)).collect();
+    assert_eq!(
+        known,
+        [
+            ("audit:read", None, false),
+            ("files:read", Some("See files."), false),
+            ("mail:send", None, true),
+            ("runs:*", None, true),
+            ("runs:read", Some("See runs."), true),
+            ("runs:start", None, true),
+        ]
+    );
 }
