@@ -179,6 +179,8 @@ impl<F> ApiKeys<F> {
         }
         #[cfg(feature = "metrics")]
         tasks.push(Box::pin(super::gauges::keep_setting(self.0.checks.clone())));
+        #[cfg(feature = "metrics")]
+        tasks.push(Box::pin(super::gauges::keep_counting_keys(self.0.manager.clone())));
         self.0.background.counted(background::run(tasks))
     }
 

@@ -88,6 +88,27 @@ pub trait KeyAdministration: KeyStore {
         }
     }
 
+    /// How many keys there are of each mode and status at this instant. By default the keys are listed; those that can't be
+    /// read are not counted.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot answer.
+    async fn count_by_status(&self, at: Timestamp) -> Result<BTreeMap<(Mode, KeyStatus), u64>, StoreError> {
+        let mut query = KeyQuery { limit: KeyQuery::MAX_LIMIT, ..KeyQuery::default() };
+        let mut counts = BTreeMap::new();
+        loop {
+            let page = self.list(None, &query).await?;
+            for record in &page.keys {
+                *counts.entry((record.owner.mode, KeyStatus::of(record, at))).or_default() += 1;
+            }
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(counts),
+            }
+        }
+    }
+
     /// Replaces the stored record of the same identifier and owner, if its version is still `record.version`.
     ///
     /// The stored record gets the next version. A record's identifier, owner, creation time and creator never change.
@@ -203,6 +224,10 @@ impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
 
     async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
         (**self).peppers_in_use(at).await
+    }
+
+    async fn count_by_status(&self, at: Timestamp) -> Result<BTreeMap<(Mode, KeyStatus), u64>, StoreError> {
+        (**self).count_by_status(at).await
     }
 
     async fn revoke_unread(

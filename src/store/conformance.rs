@@ -24,7 +24,7 @@ use self::changes::says_what_has_changed;
 use self::imports::remembers_imports_of_deleted_keys;
 use self::listing::{lists_page_by_page, lists_what_a_query_matches};
 use self::quotas::counts_quotas_as_one_change_each;
-use self::repairs::{counts_keys_by_pepper, revokes_without_reading};
+use self::repairs::{counts_keys_by_pepper, counts_keys_by_status, revokes_without_reading};
 use self::secrets::{
     finds_both_secrets_of_a_rotated_key, finds_the_next_secret, lets_no_refresh_undo_a_revocation,
     refreshes_the_whole_record,
@@ -55,6 +55,7 @@ pub async fn check<S: KeyAdministration>(new_store: impl AsyncFn() -> S) {
     forgets_what_was_deleted(&new_store().await).await;
     revokes_without_reading(&new_store().await).await;
     counts_keys_by_pepper(&new_store().await).await;
+    counts_keys_by_status(&new_store().await).await;
     remembers_imports_of_deleted_keys(&new_store().await).await;
     lists_page_by_page(&new_store().await).await;
     lists_what_a_query_matches(&new_store().await).await;

@@ -10,7 +10,7 @@ use super::{
     KeyStore, Lookup, Page, QuotaChange, QuotaRow, StoreError, StoreErrorKind, StoreHealth,
 };
 use crate::clock::Timestamp;
-use crate::key::{Digest, KeyId, KeyRecord, Owner};
+use crate::key::{Digest, KeyId, KeyRecord, KeyStatus, Mode, Owner};
 use crate::metrics;
 
 /// A guard in front of a store: requests that wait for it are bounded in time and number.
@@ -185,6 +185,10 @@ impl<S: KeyAdministration> KeyAdministration for GuardedStore<S> {
 
     async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
         self.call("peppers_in_use", None, self.store.peppers_in_use(at)).await
+    }
+
+    async fn count_by_status(&self, at: Timestamp) -> Result<BTreeMap<(Mode, KeyStatus), u64>, StoreError> {
+        self.call("count_by_status", None, self.store.count_by_status(at)).await
     }
 
     async fn revoke_unread(

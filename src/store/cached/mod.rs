@@ -30,7 +30,7 @@ use super::{
     QuotaChange, QuotaRow, StoreError, StoreErrorKind, StoreHealth, background,
 };
 use crate::clock::Timestamp;
-use crate::key::{Digest, KeyId, KeyRecord, Owner};
+use crate::key::{Digest, KeyId, KeyRecord, KeyStatus, Mode, Owner};
 use crate::log;
 use crate::metrics;
 
@@ -335,6 +335,10 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
 
     async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
         self.0.store.peppers_in_use(at).await
+    }
+
+    async fn count_by_status(&self, at: Timestamp) -> Result<BTreeMap<(Mode, KeyStatus), u64>, StoreError> {
+        self.0.store.count_by_status(at).await
     }
 
     async fn revoke_unread(

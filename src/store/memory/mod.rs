@@ -20,7 +20,7 @@ use super::{
     Lookup, Page, QuotaChange, QuotaRow, StoreError, StoreErrorKind,
 };
 use crate::clock::Timestamp;
-use crate::key::{Digest, KeyId, KeyRecord, Owner};
+use crate::key::{Digest, KeyId, KeyRecord, KeyStatus, Mode, Owner};
 
 /// Keys in the memory of one process. Clones share their keys, which are lost when the process ends.
 ///
@@ -218,6 +218,14 @@ impl KeyAdministration for MemoryStore {
         let mut counts = BTreeMap::new();
         for pepper in self.0.lock().listing.all().flat_map(|record| record.peppers_needed(at)) {
             *counts.entry(pepper).or_default() += 1;
+        }
+        Ok(counts)
+    }
+
+    async fn count_by_status(&self, at: Timestamp) -> Result<BTreeMap<(Mode, KeyStatus), u64>, StoreError> {
+        let mut counts = BTreeMap::new();
+        for record in self.0.lock().listing.all() {
+            *counts.entry((record.owner.mode, KeyStatus::of(record, at))).or_default() += 1;
         }
         Ok(counts)
     }
