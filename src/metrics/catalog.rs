@@ -99,5 +99,5 @@ catalog! {
     MANAGEMENT: Counter "api_keys_management_total" ["action", "actor", "outcome"]
         "Operations of key management: the outcome is `done` or the code of the error's kind, the actor a `key`, a `session` or the `operator`.";
     AUDIT_BACKLOG: Gauge "api_keys_audit_backlog" []
-        "Audit events that wait for the application's sink; of those that a store keeps 100 at most.";
+        "Audit events on their way to the application's sink: of those that a store keeps the next 100 at most, so more may wait there.";
 }

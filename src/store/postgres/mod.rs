@@ -46,8 +46,9 @@ use crate::key::{KeyId, KeyRecord};
 ///
 /// # Schema
 ///
-/// [`migrate`](Self::migrate) creates the tables, in the first schema of the connection's `search_path`. To create
-/// them with another tool, use these versions, one after the other:
+/// [`migrate`](Self::migrate) creates the tables, in the first schema of the connection's `search_path`. All names begin with
+/// `api_key`, so the application's own migrations, such as those of `sqlx::migrate!`, can run in the same database, before,
+/// after and at the same time. To create the tables with another tool, use these versions, one after the other:
 ///
 /// ```sql
 #[doc = include_str!("schema_1.sql")]

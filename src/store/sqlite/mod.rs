@@ -65,8 +65,9 @@ use crate::key::{KeyId, KeyRecord};
 ///
 /// # Schema
 ///
-/// [`open`](Self::open) and [`migrate`](Self::migrate) create the tables. To create them with another tool, use
-/// these versions, one after the other, for SQLite 3.39 or later:
+/// [`open`](Self::open) and [`migrate`](Self::migrate) create the tables. All names begin with `api_key`, so the
+/// application's own migrations, such as those of `sqlx::migrate!`, can run in the same file, before, after and at the same
+/// time. To create the tables with another tool, use these versions, one after the other, for SQLite 3.39 or later:
 ///
 /// ```sql
 #[doc = include_str!("schema_1.sql")]
