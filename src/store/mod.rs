@@ -128,6 +128,7 @@ pub(crate) mod redis_server;
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod usage_log;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -156,6 +157,7 @@ pub use read_only::ReadOnly;
 pub use redis_invalidation::RedisInvalidation;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
+pub use usage_log::UsageLog;
 
 use self::audit::AuditEvent;
 use crate::clock::Timestamp;
