@@ -101,6 +101,19 @@ pub(crate) fn lease_lost(units: u64) {
     }
 }
 
+pub(crate) fn usage_buffered(rows: usize) {
+    #[cfg(feature = "metrics")]
+    gauge(&catalog::USAGE_BUFFERED, &[]).set(as_f64(rows));
+}
+
+/// Requests were not counted.
+pub(crate) fn usage_lost(requests: u64) {
+    #[cfg(feature = "metrics")]
+    if is_recording() {
+        counter(&catalog::USAGE_LOST, &[]).increment(requests);
+    }
+}
+
 /// An operation of key management has ended.
 pub(crate) fn managed(action: &'static str, actor: &'static str, outcome: &'static str) {
     #[cfg(feature = "metrics")]
