@@ -21,7 +21,9 @@ pub trait UsageLog: Send + Sync {
     /// [`StoreError`] if it was not added, or may not have been.
     async fn add(&self, batch: &UsageBatch) -> Result<(), StoreError>;
 
-    /// The rows with requests, by the rules of [`UsageQuery`]: at most `limit` of them, in any order.
+    /// The rows with requests, by the rules of [`UsageQuery`]: at most `limit` of them, in any order. With
+    /// [`as_of`](Usage::as_of), the earliest time at which a last batch was made, of the processes whose last batch was made at most
+    /// three minutes before the last one of all.
     ///
     /// # Errors
     ///
@@ -29,7 +31,7 @@ pub trait UsageLog: Send + Sync {
     async fn read(&self, query: &UsageQuery, limit: usize) -> Result<Usage, StoreError>;
 
     /// Deletes hours that began before `hours_before`, days that began before `days_before`, and what is remembered of processes
-    /// that have added nothing since `hours_before`. A few thousand rows at most: `true` if there may be more.
+    /// that have added nothing since `days_before`. A few thousand rows at most: `true` if there may be more.
     ///
     /// # Errors
     ///

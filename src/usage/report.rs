@@ -14,8 +14,8 @@ pub struct Usage {
     /// gaps: every bucket has a row, and so has every group of the answer in every bucket. From a
     /// [`UsageLog`](crate::store::UsageLog) only those with requests.
     pub rows: Vec<UsageRow>,
-    /// When usage was last added to the store, by whichever process. Each process adds every ten seconds what it has counted, so
-    /// what happened shortly before this may be missing. `None` if nothing was ever added.
+    /// How far it is complete: each process that counts has added what it had counted until then, unless it has added nothing for
+    /// three minutes and so is taken for ended. `None` if nothing was ever added.
     pub as_of: Option<Timestamp>,
 }
 

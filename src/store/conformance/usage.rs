@@ -76,9 +76,14 @@ pub(super) async fn adds_a_batch_of_usage_once<S: KeyAdministration>(store: &S) 
     assert_eq!(sums(log).await, all(12), "a batch that was added must not be added again");
     add(log, "p", 3, &[ok("a", 0, 1), ok("a", 1, 1)]).await;
     assert_eq!(sums(log).await, all(14), "the next batch must be added to what is there");
-    add(log, "q", 3, &[ok("a", 0, 6)]).await;
+    add(log, "q", 180, &[ok("a", 0, 6)]).await;
+    let usage = read(log, &query(UsageBucket::Hour, None)).await;
+    assert_eq!(usage.as_of, Some(at(3)), "usage is as complete as the process that added first");
     assert_eq!(sums(log).await, all(20), "each process must have numbers of its own");
 
+    add(log, "r", 184, &[]).await;
+    let usage = read(log, &query(UsageBucket::Hour, None)).await;
+    assert_eq!(usage.as_of, Some(at(180)), "after three minutes a process has ended");
     let same = vec![UsageBatch::new(parse("p"), 4, at(4), vec![ok("a", 0, 10), ok("b", 1, 10)]); 8];
     // In one order, as every batch is.
     let entries = [ok("a", 0, 10), ok("b", 0, 10), ok("c", 0, 10)];

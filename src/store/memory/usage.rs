@@ -1,6 +1,7 @@
 //! The usage log of a store in memory.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::key::{KeyId, Owner};
@@ -8,6 +9,9 @@ use crate::usage::{Usage, UsageBatch, UsageBucket, UsageCounts, UsageEntry, Usag
 
 /// The most rows of each kind; the oldest are dropped.
 const CAPACITY: usize = 100_000;
+
+/// A process that has added nothing for so long has ended.
+const SILENT: Duration = Duration::from_secs(180);
 
 #[derive(Default)]
 pub(super) struct UsageSums {
@@ -57,13 +61,15 @@ impl UsageSums {
                 rows.entry(place).or_insert(row).calls += *counts;
             }
         }
-        let as_of = self.processes.values().map(|(_, at)| *at).max();
+        let last = self.processes.values().map(|(_, at)| *at).max();
+        let silent = last.map(|last| last.saturating_sub(SILENT));
+        let as_of = self.processes.values().map(|(_, at)| *at).filter(|at| Some(*at) >= silent).min();
         Usage::new(rows.into_values().take(limit).collect(), as_of)
     }
 
     pub(super) fn prune(&mut self, hours_before: Timestamp, days_before: Timestamp) {
         self.hours.retain(|(start, ..), _| *start >= hours_before);
         self.days.retain(|(start, ..), _| *start >= days_before);
-        self.processes.retain(|_, (_, at)| *at >= hours_before);
+        self.processes.retain(|_, (_, at)| *at >= days_before);
     }
 }

@@ -21,7 +21,7 @@ use crate::store::sql::{
     bind_key, bind_row, digests, owner_columns, to_found, to_id, to_peppers, to_quota_row, to_row,
 };
 use crate::store::{
-    AuditLog, FindResult, KeyAdministration, KeyQuery, Page, QuotaChange, QuotaRow, StoreError,
+    AuditLog, FindResult, KeyAdministration, KeyQuery, Page, QuotaChange, QuotaRow, StoreError, UsageLog,
 };
 
 #[async_trait]
@@ -88,6 +88,10 @@ impl KeyAdministration for PostgresStore {
     }
 
     fn audit_log(&self) -> Option<&dyn AuditLog> {
+        Some(self)
+    }
+
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
         Some(self)
     }
 

@@ -17,7 +17,7 @@ use crate::store::sql::{
     to_peppers, to_row,
 };
 use crate::store::{
-    AuditLog, FindResult, KeyAdministration, KeyQuery, Page, QuotaChange, QuotaRow, StoreError,
+    AuditLog, FindResult, KeyAdministration, KeyQuery, Page, QuotaChange, QuotaRow, StoreError, UsageLog,
 };
 
 #[async_trait]
@@ -85,6 +85,10 @@ impl KeyAdministration for SqliteStore {
     }
 
     fn audit_log(&self) -> Option<&dyn AuditLog> {
+        Some(self)
+    }
+
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
         Some(self)
     }
 
