@@ -100,4 +100,8 @@ catalog! {
         "Operations of key management: the outcome is `done` or the code of the error's kind, the actor a `key`, a `session` or the `operator`.";
     AUDIT_BACKLOG: Gauge "api_keys_audit_backlog" []
         "Audit events on their way to the application's sink: of those that a store keeps the next 100 at most, so more may wait there.";
+    USAGE_BUFFERED: Gauge "api_keys_usage_buffered_rows" []
+        "Rows of usage that this process has counted and not added to the store.";
+    USAGE_LOST: Counter "api_keys_usage_lost_total" []
+        "Requests that were not counted, because too many keys were used at a time or the store did not take usage.";
 }

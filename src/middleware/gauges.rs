@@ -31,6 +31,9 @@ fn set(checks: &Checks) {
         }
     }
     tracked.into_iter().for_each(|(category, subjects)| metrics::tracked_subjects(category, subjects));
+    if let Some((usage, _)) = &checks.usage {
+        metrics::usage_buffered(usage.buffered());
+    }
     leased.into_iter().for_each(|(category, units)| metrics::leased(category, units));
 }
 

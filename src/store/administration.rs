@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::audit::AuditEvent;
-use super::{AuditLog, BrokenKey, KeyStore, QuotaChange, QuotaRow, StoreError, StoreErrorKind};
+use super::{AuditLog, BrokenKey, KeyStore, QuotaChange, QuotaRow, StoreError, StoreErrorKind, UsageLog};
 use crate::InvalidValue;
 use crate::clock::Timestamp;
 use crate::key::{Actor, Digest, KeyId, KeyRecord, KeyState, KeyStatus, Mode, Owner};
@@ -158,6 +158,11 @@ pub trait KeyAdministration: KeyStore {
         None
     }
 
+    /// Where the store keeps how often keys are [used](crate::usage). By default it does not.
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
+        None
+    }
+
     /// Whether the store keeps [stored quotas](crate::limit#stored-quotas). By default it does not, and an assembly with such
     /// a quota is refused.
     fn keeps_quotas(&self) -> bool {
@@ -255,6 +260,10 @@ impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
 
     fn audit_log(&self) -> Option<&dyn AuditLog> {
         (**self).audit_log()
+    }
+
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
+        (**self).usage_log()
     }
 
     fn keeps_quotas(&self) -> bool {

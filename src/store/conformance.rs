@@ -16,6 +16,7 @@ mod quotas;
 mod repairs;
 mod secrets;
 mod tools;
+mod usage;
 
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ use self::tools::{
     START, acme, conflicts, digest, find, find_id, full_record, get, globex, insert, join_all, list,
     next_secret, parse, peppered, record,
 };
+use self::usage::{adds_a_batch_of_usage_once, prunes_old_usage, reads_usage_by_bucket_and_group};
 use super::{KeyAdministration, KeySelector};
 use crate::key::{KeyRecord, KeyState, Mode, Owner, PreviousSecret};
 
@@ -64,6 +66,9 @@ pub async fn check<S: KeyAdministration>(new_store: impl AsyncFn() -> S) {
     says_what_has_changed(&new_store().await).await;
     keeps_an_event_with_its_change(&new_store().await).await;
     delivers_what_was_not_delivered(&new_store().await).await;
+    adds_a_batch_of_usage_once(&new_store().await).await;
+    reads_usage_by_bucket_and_group(&new_store().await).await;
+    prunes_old_usage(&new_store().await).await;
 }
 
 async fn finds_what_was_inserted<S: KeyAdministration>(store: &S) {

@@ -7,7 +7,7 @@ use super::audit::AuditEvent;
 use super::guard::{CHANGES, DEADLINE, Guard, LOOKUPS, MAX_CALLS};
 use super::{
     AuditLog, BackgroundTask, ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector,
-    KeyStore, Lookup, Page, QuotaChange, QuotaRow, StoreError, StoreErrorKind, StoreHealth,
+    KeyStore, Lookup, Page, QuotaChange, QuotaRow, StoreError, StoreErrorKind, StoreHealth, UsageLog,
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, KeyStatus, Mode, Owner};
@@ -216,6 +216,10 @@ impl<S: KeyAdministration> KeyAdministration for GuardedStore<S> {
 
     fn audit_log(&self) -> Option<&dyn AuditLog> {
         self.store.audit_log()
+    }
+
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
+        self.store.usage_log()
     }
 
     fn keeps_quotas(&self) -> bool {

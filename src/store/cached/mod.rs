@@ -27,7 +27,7 @@ use super::audit::AuditEvent;
 use super::{
     AuditLog, BackgroundTask, ChangeMark, Changes, FindResult, GuardedStore, Invalidation, InvalidationSink,
     InvalidationSource, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, OwnedKeySelector, Page,
-    QuotaChange, QuotaRow, StoreError, StoreErrorKind, StoreHealth, background,
+    QuotaChange, QuotaRow, StoreError, StoreErrorKind, StoreHealth, UsageLog, background,
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, KeyStatus, Mode, Owner};
@@ -367,6 +367,10 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
 
     fn audit_log(&self) -> Option<&dyn AuditLog> {
         self.0.store.audit_log()
+    }
+
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
+        self.0.store.usage_log()
     }
 
     fn keeps_quotas(&self) -> bool {

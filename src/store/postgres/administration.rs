@@ -22,7 +22,7 @@ use crate::store::sql::{
     to_quota_row, to_row, to_statuses,
 };
 use crate::store::{
-    AuditLog, FindResult, KeyAdministration, KeyQuery, Page, QuotaChange, QuotaRow, StoreError,
+    AuditLog, FindResult, KeyAdministration, KeyQuery, Page, QuotaChange, QuotaRow, StoreError, UsageLog,
 };
 
 #[async_trait]
@@ -94,6 +94,10 @@ impl KeyAdministration for PostgresStore {
     }
 
     fn audit_log(&self) -> Option<&dyn AuditLog> {
+        Some(self)
+    }
+
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
         Some(self)
     }
 

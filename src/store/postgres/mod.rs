@@ -2,6 +2,7 @@ mod administration;
 mod audit;
 mod invalidations;
 mod statements;
+mod usage;
 
 use std::time::Duration;
 
@@ -56,6 +57,7 @@ use crate::key::{KeyId, KeyRecord};
 #[doc = include_str!("schema_3.sql")]
 #[doc = include_str!("schema_4.sql")]
 #[doc = include_str!("schema_5.sql")]
+#[doc = include_str!("schema_6.sql")]
 /// ```
 ///
 /// Rows of stored quotas stay when their subject is gone. Those of periods that have ended, with nothing granted, can be
@@ -106,6 +108,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
 ];
 
 /// How long a migration may take, including the wait for another process.

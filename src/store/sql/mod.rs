@@ -6,6 +6,7 @@ mod error;
 mod quota;
 pub(crate) mod row;
 mod schema;
+pub(crate) mod usage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

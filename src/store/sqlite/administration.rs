@@ -17,7 +17,7 @@ use crate::store::sql::{
     to_found, to_id, to_peppers, to_row, to_statuses,
 };
 use crate::store::{
-    AuditLog, FindResult, KeyAdministration, KeyQuery, Page, QuotaChange, QuotaRow, StoreError,
+    AuditLog, FindResult, KeyAdministration, KeyQuery, Page, QuotaChange, QuotaRow, StoreError, UsageLog,
 };
 
 #[async_trait]
@@ -90,6 +90,10 @@ impl KeyAdministration for SqliteStore {
     }
 
     fn audit_log(&self) -> Option<&dyn AuditLog> {
+        Some(self)
+    }
+
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
         Some(self)
     }
 

@@ -3,6 +3,7 @@ mod audit;
 mod file;
 mod statements;
 mod transactions;
+mod usage;
 
 use std::future::ready;
 use std::path::Path;
@@ -75,6 +76,7 @@ use crate::key::{KeyId, KeyRecord};
 #[doc = include_str!("schema_3.sql")]
 #[doc = include_str!("schema_4.sql")]
 #[doc = include_str!("schema_5.sql")]
+#[doc = include_str!("schema_6.sql")]
 /// ```
 ///
 /// Rows of stored quotas stay when their subject is gone. Those of periods that have ended, with nothing granted, can be
@@ -116,6 +118,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
 ];
 
 impl SqliteStore {
