@@ -69,6 +69,33 @@ impl Document {
         free
     }
 
+    /// Adds an operation, unless it is there.
+    #[cfg(feature = "axum")]
+    pub(super) fn add_operation(&mut self, path: &str, place: &str, operation: Map<String, Value>) {
+        let paths = object(self.0.entry("paths").or_insert_with(|| json!({})));
+        let item = object(paths.entry(path).or_insert_with(|| json!({})));
+        item.entry(place).or_insert(Value::Object(operation));
+    }
+
+    /// Adds those of `schemas` that something in the document refers to.
+    #[cfg(feature = "axum")]
+    pub(super) fn add_referenced(&mut self, schemas: &Map<String, Value>) {
+        loop {
+            let text = serde_json::to_string(&self.0).unwrap_or_default();
+            let components = self.components("schemas");
+            let is_missing = |name: &String| {
+                text.contains(&format!("\"#/components/schemas/{name}\"")) && !components.contains_key(name)
+            };
+            let missing: Vec<_> = schemas.iter().filter(|(name, _)| is_missing(name)).collect();
+            if missing.is_empty() {
+                return;
+            }
+            for (name, schema) in missing {
+                self.components("schemas").insert(name.clone(), schema.clone());
+            }
+        }
+    }
+
     /// What a local reference refers to, or the value itself.
     pub(super) fn resolve<'v>(&'v self, value: &'v Value) -> &'v Value {
         let path = value.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix("#/"));
@@ -151,7 +178,7 @@ fn places<'i>(
 const METHODS: [&str; 9] = ["get", "put", "post", "delete", "options", "head", "patch", "trace", "query"];
 
 /// The routes that an operation can stand for: below each server, and its path alone.
-fn routes(method: &Method, path: &str, servers: Option<&Value>) -> Vec<Route> {
+pub(super) fn routes(method: &Method, path: &str, servers: Option<&Value>) -> Vec<Route> {
     let mut routes = Vec::new();
     for server in servers.and_then(Value::as_array).into_iter().flatten() {
         let base = base_path(server);

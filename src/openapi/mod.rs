@@ -80,6 +80,8 @@ mod document;
 mod drift;
 mod error;
 mod operation;
+#[cfg(feature = "axum")]
+mod own_routes;
 mod responses;
 mod schema;
 mod security;
@@ -87,6 +89,9 @@ mod security;
 use bytes::Bytes;
 pub use drift::Drift;
 pub use error::OpenApiError;
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+pub use own_routes::OwnRoutes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};

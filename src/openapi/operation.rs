@@ -19,7 +19,7 @@ pub(super) struct Operation {
     pub(super) path: String,
     pub(super) place: String,
     pub(super) is_additional: bool,
-    /// What it can stand for, the likeliest first; at least one.
+    /// What it can stand for, the likeliest first; at least one, in a document.
     pub(super) routes: Vec<Route>,
     /// Its own parameters and those of its path.
     pub(super) parameters: Vec<Value>,
@@ -27,6 +27,13 @@ pub(super) struct Operation {
 }
 
 impl Operation {
+    /// One that is in no document yet.
+    #[cfg(feature = "axum")]
+    pub(super) fn new(value: Map<String, Value>) -> Self {
+        let (path, place) = (String::new(), String::new());
+        Self { path, place, is_additional: false, routes: Vec::new(), parameters: Vec::new(), value }
+    }
+
     /// The likeliest route.
     pub(super) fn route(&self) -> &Route {
         &self.routes[0]

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::schema;
 use crate::ApiKeys;
 use crate::middleware::Requirements;
-use crate::rejection::{ErrorFormat, Rejection, reject};
+use crate::rejection::{ErrorFormat, ErrorKind, reject};
 use crate::request::{RequestId, RequestView};
 use crate::route::Route;
 
@@ -37,13 +37,14 @@ pub(super) fn of_rejections<F: ErrorFormat<Bytes>>(
     for rejection in &requirements.rejections {
         let response: Response<Bytes> = reject(rejection, keys, RequestView::of(&request), false);
         let responses = by_status.entry(response.status().as_u16()).or_default();
-        responses.add(rejection, &response);
+        responses.add(rejection.kind(), rejection.reason().code(), &response);
         responses.reports_limits |= requirements.reports_limits(rejection);
     }
     by_status
 }
 
-fn example_request(route: &Route, has_id: bool) -> Request<()> {
+/// A request to a route, as formats of errors see it.
+pub(super) fn example_request(route: &Route, has_id: bool) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = route.method().cloned().unwrap_or(Method::GET);
     // Braces are no characters of a path.
@@ -56,8 +57,9 @@ fn example_request(route: &Route, has_id: bool) -> Request<()> {
 }
 
 impl Responses {
-    fn add(&mut self, rejection: &Rejection, response: &Response<Bytes>) {
-        let sentence = rejection.kind().message();
+    /// Adds the response to an error with this code.
+    pub(super) fn add(&mut self, kind: ErrorKind, code: &'static str, response: &Response<Bytes>) {
+        let sentence = kind.message();
         if !self.descriptions.contains(&sentence) {
             self.descriptions.push(sentence);
         }
@@ -72,7 +74,7 @@ impl Responses {
         let bodies = self.bodies.entry(content_type.unwrap_or("application/octet-stream").to_owned());
         let bodies = bodies.or_default();
         if bodies.iter().all(|(_, other)| *other != body) {
-            bodies.push((rejection.reason().code(), body));
+            bodies.push((code, body));
         }
     }
 

@@ -100,6 +100,7 @@ async fn compare<F: ErrorFormat<Bytes>>(
                 (&down, &concrete, fields(&able)),
             ];
             attempts.extend((0..101).map(|_| (&keys, &concrete, fields(&able))));
+            attempts.extend((0..9).map(|_| (&keys, &concrete, fields(unknown.expose_secret()))));
             for (keys, path, fields) in attempts {
                 let mut request = Request::builder().method(&*method.to_ascii_uppercase()).uri(path);
                 for (name, value) in &fields {
@@ -168,7 +169,8 @@ async fn rejected_requests_get_what_the_documents_of_presets_say() {
     )
     .await;
     let operations = document([("GET", "/workflows"), ("POST", "/workflows/{id}/execute")]);
-    compare("paymongo", paymongo::paymongo, Some(operations), paymongo::key_format(), basic).await;
+    let with_addresses = |store| paymongo::paymongo(store).client_address(ClientAddressSource::peer());
+    compare("paymongo", with_addresses, Some(operations), paymongo::key_format(), basic).await;
     let tokens = SessionTokens::new("signing secret of 32 bytes or more".into()).unwrap();
     compare("pasby", |store| pasby::pasby(store, tokens.clone()), None, pasby::key_format(), header).await;
     compare(
@@ -210,7 +212,7 @@ async fn rejected_requests_get_what_the_documents_of_small_assemblies_say() {
         "a throttle, an organization and errors of one's own",
         |store| {
             rule()(store)
-                .throttle_bad_credentials(Quota::per_minute(1).unwrap())
+                .throttle_bad_credentials(Quota::per_minute(5).unwrap())
                 .organization(OrganizationRule::named_in("organization-id").optional())
                 .errors(JsonErrors::new(|error| {
                     let limit = error.rate_limit().map(|limited| limited.quota.limit());
