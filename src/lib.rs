@@ -75,6 +75,7 @@
 //! | `coarse-clock` | `clock::CoarseClock`, cheaper to read and off by a tick of the kernel |
 //! | `json` | `JsonErrors`: errors in JSON of the application's own |
 //! | `metrics` | [counters and times](monitoring) through the facade of the same name |
+//! | `openapi` | `openapi`: what clients need, in the application's OpenAPI document |
 //! | `postgres` | `store::PostgresStore`: keys that many processes share |
 //! | `presets` | `presets`: four published systems, as data |
 //! | `redis` | rate limits that many processes share, and news of changed keys for caches |
@@ -128,6 +129,11 @@ pub mod outcome;
 pub mod middleware;
 
 mod adapter;
+
+#[cfg(feature = "openapi")]
+#[cfg_attr(docsrs, doc(cfg(feature = "openapi")))]
+pub mod openapi;
+
 #[cfg(feature = "presets")]
 #[cfg_attr(docsrs, doc(cfg(feature = "presets")))]
 pub mod presets;

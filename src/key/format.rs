@@ -203,6 +203,12 @@ impl KeyFormat {
         self.write(mode, Some(*id))
     }
 
+    /// What every key begins with; empty if the format has no prefix.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Whether the text of a key has its identifier.
     pub(crate) fn has_ids(&self) -> bool {
         self.public_id.is_some()

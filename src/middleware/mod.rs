@@ -65,6 +65,8 @@ mod location;
 mod lookups;
 mod presented;
 mod receipts;
+#[cfg(feature = "openapi")]
+mod requirements;
 mod service;
 mod stage;
 mod verify_imported;
@@ -77,4 +79,6 @@ pub(crate) use failed_extraction::FailedExtraction;
 pub use future::ResponseFuture;
 pub use health::{Health, LimitHealth};
 pub use layer::ApiKeysLayer;
+#[cfg(feature = "openapi")]
+pub(crate) use requirements::{CredentialPlace, CredentialPlaces, OrganizationField, Requirements};
 pub use service::ApiKeysService;

@@ -59,7 +59,6 @@ impl Access {
         }
     }
 
-    /// Whether the caller needs a role.
     /// The scopes that it needs, if any.
     pub(crate) fn requirement(&self) -> Option<&ScopeRequirement> {
         match self {
@@ -69,11 +68,12 @@ impl Access {
         }
     }
 
-    pub(crate) fn needs_role(&self) -> bool {
+    /// The role that the caller needs, if any.
+    pub(crate) fn role(&self) -> Option<Role> {
         match self {
-            Self::Role(..) => true,
-            Self::System(inner) => inner.needs_role(),
-            Self::Scope(_) | Self::AnyKey | Self::Public => false,
+            Self::Role(role, _) => Some(*role),
+            Self::System(inner) => inner.role(),
+            Self::Scope(_) | Self::AnyKey | Self::Public => None,
         }
     }
 
