@@ -67,6 +67,8 @@ mod presented;
 mod receipts;
 mod service;
 mod stage;
+#[cfg(feature = "axum")]
+mod usage_routes;
 mod verify_imported;
 
 pub use api_keys::ApiKeys;

@@ -131,7 +131,7 @@ async fn many_may_open_a_new_file_concurrently_and_a_newer_schema_is_an_error() 
     let mut connection = directory.connect().await;
     let versions =
         sqlx::query("SELECT version FROM api_key_schema").fetch_all(&mut connection).await.unwrap();
-    assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i64>>(), [5]);
+    assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i64>>(), [6]);
 
     execute(&mut connection, "UPDATE api_key_schema SET version = 99").await;
     let newer = SqliteStore::open(directory.file()).await.unwrap_err();
