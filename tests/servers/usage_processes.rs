@@ -81,7 +81,7 @@ fn caller() {
         let log = PostgresStore::new(PgPool::connect(&url).await.unwrap());
         let keys = counting(keys, Unsure { log, calls: AtomicU64::new(0) }).await;
         let background = tokio::spawn(keys.background());
-        let mut service = keys.layer().layer(service_fn(async move |_: Request<()>| {
+        let mut service = keys.layer().layer(service_fn(move |_: Request<()>| async move {
             let mut response = Response::new(Bytes::new());
             *response.status_mut() = status;
             Ok::<_, std::convert::Infallible>(response)
