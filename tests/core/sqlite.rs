@@ -137,7 +137,7 @@ async fn many_may_open_a_new_file_concurrently_and_a_newer_schema_is_an_error() 
     let newer = SqliteStore::open(directory.file()).await.unwrap_err();
     assert_eq!(newer.kind(), StoreErrorKind::Other);
     let reason = std::error::Error::source(&newer).unwrap().to_string();
-    assert!(reason.contains("version 99") && reason.contains("up to 5"), "{reason}");
+    assert!(reason.contains("version 99") && reason.contains("up to 6"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

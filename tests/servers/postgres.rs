@@ -132,7 +132,7 @@ async fn many_may_migrate_concurrently_and_a_newer_schema_is_an_error() {
     let newer = store.migrate().await.unwrap_err();
     assert_eq!(newer.kind(), StoreErrorKind::Other);
     let reason = std::error::Error::source(&newer).unwrap().to_string();
-    assert!(reason.contains("version 99") && reason.contains("up to 5"), "{reason}");
+    assert!(reason.contains("version 99") && reason.contains("up to 6"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,11 +57,11 @@ async fn app() -> App {
     let keys = ApiKeys::builder(store, KeyFormat::new("acme_").unwrap())
         .bearer()
         .sessions(Staff)
-        .organization(OrganizationRule::context().session_cookie("organization"))
+        .organization(OrganizationRule::context().mode_header("x-mode"))
         .clock(ManualClock::starting_at(START))
         .route("GET", "/usage", Access::AnyKey)
-        .route("GET", "/admin/usage", Access::AnyKey)
-        .route("POST", "/usage", Access::AnyKey)
+        .route("GET", "/admin/usage", Access::AnyKey.of_system())
+        .route("GET", "/open/usage", Access::AnyKey)
         .build()
         .unwrap();
     let make = async |scope: &str| {
@@ -73,12 +73,13 @@ async fn app() -> App {
     let router = Router::new()
         .route("/usage", keys.usage_route())
         .route("/admin/usage", keys.usage_route_for_staff())
+        .route("/open/usage", keys.usage_route_for_staff())
         .layer(keys.layer());
     App { router, reader, other }
 }
 
 async fn ask(app: &App, path: &str, token: &str, accept: &str) -> (StatusCode, HeaderMap, String) {
-    let mut request = Request::get(path).header("accept", accept);
+    let mut request = Request::get(path).header("accept", accept).header("x-mode", "live");
     if !token.is_empty() {
         request = request.header("authorization", format!("Bearer {token}"));
     }
@@ -185,7 +186,8 @@ async fn a_request_for_usage_that_is_not_valid_or_not_allowed_is_rejected() {
         ("/usage", "", 401, "unauthenticated"),
         ("/usage", &*app.other, 403, "management_scope_missing"),
         ("/usage?bucket=week", &*app.other, 403, "management_scope_missing"),
-        ("/admin/usage", &*app.reader, 403, "operator_only"),
+        ("/admin/usage", &*app.reader, 403, "tier_mismatch"),
+        ("/open/usage", &*app.reader, 403, "operator_only"),
         ("/usage?bucket=week", &*app.reader, 400, "must be hour or day"),
         ("/usage?start=yesterday", &*app.reader, 400, "must be a time"),
         ("/usage?end=1&end=2", &*app.reader, 400, "must not come twice"),
