@@ -53,6 +53,7 @@
 //! | see what was done to a key and by whom, and pass it on | [audit](manage#audit) |
 //! | take over keys of another system, hashed with bcrypt, argon2 or SHA-256 | [importing](manage#keys-of-another-system) |
 //! | see when a key was last used; meter calls | [`outcome`] |
+//! | see how often keys are used, and how their requests end | [`usage`] |
 //! | end a stream or a WebSocket with its key | [`stream`] |
 //! | learn client addresses behind a proxy, slow down guessing | [`address`], [`throttle_bad_credentials`](ApiKeysBuilder::throttle_bad_credentials) |
 //! | write errors in your own format | [`errors`](ApiKeysBuilder::errors), [`rejection`] |

@@ -163,7 +163,7 @@ pub use prepare::PreparedKey;
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use routes::KeyRoutes;
 #[cfg(feature = "axum")]
-pub(crate) use routes::whoami;
+pub(crate) use routes::{usage_route, whoami};
 pub use view::{CreatedKey, KeyView};
 
 pub use crate::store::audit::{AuditEvent, KeyAction};

@@ -69,6 +69,8 @@ mod receipts;
 mod requirements;
 mod service;
 mod stage;
+#[cfg(feature = "axum")]
+mod usage_routes;
 mod verify_imported;
 
 pub use api_keys::ApiKeys;

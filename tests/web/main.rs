@@ -23,4 +23,5 @@ mod pasby_preset;
 mod payment_gateway_preset;
 mod paymongo_preset;
 mod staff_routes;
+mod usage_routes;
 mod whoami;
