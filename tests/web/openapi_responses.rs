@@ -146,14 +146,15 @@ fn is_documented(document: &Value, operation: &Value, response: &Response<Bytes>
     if !examples.values().any(|example| example["value"] == body) {
         return Err(format!("the body is no example of {examples:?}"));
     }
-    is_valid(&media["schema"], &body)
+    is_valid(&media["schema"], "", &body)
 }
 
-/// Whether a value meets a schema.
-pub(crate) fn is_valid(schema: &Value, value: &Value) -> Result<(), String> {
+/// Whether a value meets the schema at this place of a document.
+pub(crate) fn is_valid(document: &Value, at: &str, value: &Value) -> Result<(), String> {
     let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
-    compiler.add_resource("schema.json", schema.clone()).map_err(|error| error.to_string())?;
-    let index = compiler.compile("schema.json", &mut schemas).map_err(|error| error.to_string())?;
+    compiler.add_resource("document.json", document.clone()).map_err(|error| error.to_string())?;
+    let at = format!("document.json#{at}");
+    let index = compiler.compile(&at, &mut schemas).map_err(|error| format!("{error:#}"))?;
     schemas.validate(value, index).map_err(|error| error.to_string())
 }
 
