@@ -60,6 +60,7 @@
 //! | find out why a request was rejected | [finding out why](rejection#finding-out-why) |
 //! | watch it: metrics, a dashboard, alerts, the log; what each part is doing | [`monitoring`], [`health`](ApiKeys::health) |
 //! | see who changed which key | [`history`](manage::KeyManager::history), [audit](manage#audit) |
+//! | publish an OpenAPI document, and test that it is true | [`openapi`](https://docs.rs/tower-api-keys/latest/tower_api_keys/openapi/index.html) |
 //! | change the pepper | [`Peppers`](key::Peppers#replacing-a-pepper) |
 //! | know what happens when the database or Redis is down | [`GuardedStore`](store::GuardedStore), [limits](limit) |
 //! | test limits and expiry | [testing with a clock](clock#testing-limits-and-expiry) |

@@ -1,10 +1,11 @@
 use std::fmt;
 
+use http::StatusCode;
 use serde_json::Value;
 
 use crate::route::Route;
 
-/// Where a document and the assembly differ.
+/// Where a document, the assembly and the application differ.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Drift {
@@ -23,6 +24,15 @@ pub enum Drift {
         /// What the rule says; `null` if the member must not be there.
         ruled: Value,
     },
+    /// An answer that the rule does not allow.
+    Answer {
+        /// The route of the operation.
+        route: Route,
+        /// The request.
+        probe: Probe,
+        /// The status of the answer.
+        status: StatusCode,
+    },
 }
 
 impl fmt::Display for Drift {
@@ -33,6 +43,29 @@ impl fmt::Display for Drift {
             Self::Contradiction { route, member, documented, ruled } => {
                 write!(f, "{route}: `{member}` is {documented} in the document, and {ruled} by the rule")
             }
+            Self::Answer { route, probe, status } => write!(f, "{route}: {probe} is answered with {status}"),
         }
+    }
+}
+
+/// A request of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Probe {
+    /// Without a credential.
+    Anonymous,
+    /// With a key that lacks the scope.
+    WithoutScope,
+    /// With a key that the rule accepts.
+    Accepted,
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Anonymous => "a request without a credential",
+            Self::WithoutScope => "a key without the scope",
+            Self::Accepted => "a key with what the rule needs",
+        })
     }
 }

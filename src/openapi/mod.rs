@@ -52,6 +52,18 @@
 //! An operation belongs to the rule whose route is its path below one of the document's `servers`, else its path. An
 //! operation without a rule is left alone. What [`require`](ApiKeys::require) needs on single routes is not known here.
 //!
+//! The operations of the [key routes](crate::manage::KeyRoutes) and of the other routes of this crate are added by
+//! `openapi_routes` (feature `axum`).
+//!
+//! # With utoipa
+//!
+//! ```text
+//! let mut document = ApiDoc::openapi();
+//! keys.openapi(&mut document)?;
+//! ```
+//!
+//! So nothing here depends on a version of utoipa: 5 and 6 write documents of OpenAPI 3.1.
+//!
 //! # A test that the document is true
 //!
 //! Every application should have this one. It compares the rules with the document, in both directions, and the
@@ -75,19 +87,23 @@
 //! assert_eq!(keys.unused(routes), []);
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`openapi_probe`](ApiKeys::openapi_probe) also asks the running application.
 
 mod document;
 mod drift;
 mod error;
 mod operation;
+mod operations;
 #[cfg(feature = "axum")]
 mod own_routes;
+mod probe;
 mod responses;
 mod schema;
 mod security;
 
 use bytes::Bytes;
-pub use drift::Drift;
+pub use drift::{Drift, Probe};
 pub use error::OpenApiError;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
@@ -115,15 +131,15 @@ impl<F: ErrorFormat<Bytes>> ApiKeys<F> {
     pub fn openapi<D: Serialize + DeserializeOwned>(&self, document: &mut D) -> Result<(), OpenApiError> {
         let mut annotated = Document::read(document)?;
         let schemes = Schemes::of(self, &mut annotated);
-        let mut operations = annotated.take_operations()?;
-        for operation in &mut operations {
+        let mut taken = operations::take(&mut annotated)?;
+        for operation in &mut taken {
             if let Some((route, requirements)) = operation.requirements(self) {
                 operation.require(&requirements, &schemes);
                 let responses = responses::of_rejections(self, &route, &requirements);
                 operation.respond(responses, &requirements, &mut annotated, self.gives_request_ids());
             }
         }
-        annotated.put_back(operations);
+        operations::put_back(&mut annotated, taken);
         let scopes = self.scopes().iter().map(|known| (known.scope.to_string(), known.description.clone()));
         let scopes: Map<_, _> = scopes.map(|(scope, sentence)| (scope, sentence.into())).collect();
         annotated.add("x-scopes", Value::Object(scopes));
@@ -149,7 +165,7 @@ impl<F> ApiKeys<F> {
         let schemes = Schemes::of(self, &mut document);
         let by_default = document.get("security").cloned();
         let (mut drift, mut covered) = (Vec::new(), Vec::new());
-        for operation in document.take_operations()? {
+        for operation in operations::take(&mut document)? {
             match operation.requirements(self) {
                 Some((route, requirements)) => {
                     drift.extend(operation.contradictions(

@@ -44,6 +44,32 @@ impl Operation {
         self.routes.iter().find_map(|route| Some((route.clone(), keys.requirements(route)?)))
     }
 
+    /// The path of a request, with the examples of its parameters, or `1`.
+    pub(super) fn example_path(&self, route: &Route) -> String {
+        let (mut path, mut rest) = (String::new(), route.pattern());
+        while let Some((before, after)) = rest.split_once('{') {
+            let (name, after) = after.split_once('}').unwrap_or((after, ""));
+            path.push_str(before);
+            path.push_str(&self.example_of(name.trim_start_matches('*')));
+            rest = after;
+        }
+        path + rest
+    }
+
+    fn example_of(&self, name: &str) -> String {
+        let nothing = Value::Null;
+        let parameter = self.parameters.iter().find(|one| is_parameter(one, name, "path"));
+        let parameter = parameter.unwrap_or(&nothing);
+        let schema = &parameter["schema"];
+        let examples =
+            [&parameter["example"], &schema["example"], &schema["examples"][0], &schema["default"]];
+        match examples.into_iter().find(|example| !example.is_null()) {
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+            None => "1".to_owned(),
+        }
+    }
+
     /// Adds what a request needs.
     pub(super) fn require(&mut self, requirements: &Requirements<'_>, schemes: &Schemes) {
         self.value.entry("security").or_insert_with(|| schemes.requirement(requirements));

@@ -6,9 +6,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::document::{Document, routes};
-use super::responses::{self, example_request};
+use super::document::Document;
 use super::operation::Operation;
+use super::operations::routes;
+use super::responses::{self, example_request};
 use super::{OpenApiError, schema};
 use crate::ApiKeys;
 use crate::key::KeyId;
@@ -100,8 +101,7 @@ const READ: OwnOperation = OwnOperation {
     errors: &[],
 };
 
-const OF_ONE: &[Failure] =
-    &[Failure::Invalid, Failure::Forbidden, Failure::NotFound, Failure::Unavailable];
+const OF_ONE: &[Failure] = &[Failure::Invalid, Failure::Forbidden, Failure::NotFound, Failure::Unavailable];
 
 const KEYS: &[OwnOperation] = &[
     OwnOperation {

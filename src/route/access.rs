@@ -68,6 +68,17 @@ impl Access {
         }
     }
 
+    /// The same for a caller that has no scopes.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn without_scope(&self) -> Self {
+        match self {
+            Self::Scope(_) | Self::AnyKey => Self::AnyKey,
+            Self::Public => Self::Public,
+            Self::System(inner) => inner.without_scope().of_system(),
+            Self::Role(role, inner) => inner.without_scope().with_role(*role),
+        }
+    }
+
     /// The role that the caller needs, if any.
     pub(crate) fn role(&self) -> Option<Role> {
         match self {

@@ -19,6 +19,7 @@ mod limits_route;
 mod manage_routes;
 mod openapi;
 mod openapi_responses;
+mod openapi_routes;
 mod pasby_preset;
 mod payment_gateway_preset;
 mod paymongo_preset;

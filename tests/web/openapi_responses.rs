@@ -84,6 +84,7 @@ async fn compare<F: ErrorFormat<Bytes>>(
             let concrete = path.replace("{orgId}", "acme");
             let concrete = concrete.replace(['{', '}'], "");
             let other = path.replace("{orgId}", "globex").replace(['{', '}'], "");
+            let mut known = BTreeSet::new();
             let mut attempts = vec![
                 (&keys, &concrete, vec![]),
                 (&keys, &concrete, fields("none")),
@@ -111,7 +112,7 @@ async fn compare<F: ErrorFormat<Bytes>>(
                 request.extensions_mut().insert(PeerAddress("192.0.2.7".parse().unwrap()));
                 let response = keys.layer().layer(service_fn(whoami)).oneshot(request).await.unwrap();
                 seen.insert(response.status().as_u16().to_string());
-                if let Err(difference) = is_documented(&document, operation, &response) {
+                if let Err(difference) = is_documented(&document, operation, &response, &mut known) {
                     panic!("{name}: {method} {path} with {fields:?}: {difference}: {response:?}");
                 }
             }
@@ -120,7 +121,13 @@ async fn compare<F: ErrorFormat<Bytes>>(
     assert_eq!(seen, documented, "{name}");
 }
 
-fn is_documented(document: &Value, operation: &Value, response: &Response<Bytes>) -> Result<(), String> {
+/// `known` are the bodies that have been validated.
+fn is_documented(
+    document: &Value,
+    operation: &Value,
+    response: &Response<Bytes>,
+    known: &mut BTreeSet<Bytes>,
+) -> Result<(), String> {
     let resolve = |value: &Value| match value["$ref"].as_str() {
         Some(reference) => document.pointer(&reference[1..]).unwrap().clone(),
         None => value.clone(),
@@ -146,14 +153,15 @@ fn is_documented(document: &Value, operation: &Value, response: &Response<Bytes>
     if !examples.values().any(|example| example["value"] == body) {
         return Err(format!("the body is no example of {examples:?}"));
     }
-    is_valid(&media["schema"], &body)
+    if known.insert(response.body().clone()) { is_valid(&media["schema"], "", &body) } else { Ok(()) }
 }
 
-/// Whether a value meets a schema.
-pub(crate) fn is_valid(schema: &Value, value: &Value) -> Result<(), String> {
+/// Whether a value meets the schema at this place of a document.
+pub(crate) fn is_valid(document: &Value, at: &str, value: &Value) -> Result<(), String> {
     let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
-    compiler.add_resource("schema.json", schema.clone()).map_err(|error| error.to_string())?;
-    let index = compiler.compile("schema.json", &mut schemas).map_err(|error| error.to_string())?;
+    compiler.add_resource("document.json", document.clone()).map_err(|error| error.to_string())?;
+    let at = format!("document.json#{at}");
+    let index = compiler.compile(&at, &mut schemas).map_err(|error| format!("{error:#}"))?;
     schemas.validate(value, index).map_err(|error| error.to_string())
 }
 
