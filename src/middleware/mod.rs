@@ -67,6 +67,7 @@ mod presented;
 mod receipts;
 mod service;
 mod stage;
+mod trace;
 mod verify_imported;
 
 pub use api_keys::ApiKeys;
@@ -78,3 +79,4 @@ pub use future::ResponseFuture;
 pub use health::{Health, LimitHealth};
 pub use layer::ApiKeysLayer;
 pub use service::ApiKeysService;
+pub use trace::{Step, Trace};

@@ -55,7 +55,7 @@ impl Checks {
     ) -> Flow {
         let now = facts.now(&*self.clock);
         let counted = match self.throttle(request, now) {
-            Ok(counted) => counted,
+            Ok(counted) => counted.filter(|_| !facts.is_explained()),
             Err(reason) => return self.rejected(reason, None),
         };
         if let Some(token) = credential.session_token() {
