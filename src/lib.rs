@@ -56,8 +56,9 @@
 //! | end a stream or a WebSocket with its key | [`stream`] |
 //! | learn client addresses behind a proxy, slow down guessing | [`address`], [`throttle_bad_credentials`](ApiKeysBuilder::throttle_bad_credentials) |
 //! | write errors in your own format | [`errors`](ApiKeysBuilder::errors), [`rejection`] |
-//! | find out why a request was rejected | [finding out why](rejection#finding-out-why) |
+//! | find out why a request was rejected, or would be | [finding out why](rejection#finding-out-why), [`explain`](ApiKeys::explain) |
 //! | watch it: metrics, a dashboard, alerts, the log; what each part is doing | [`monitoring`], [`health`](ApiKeys::health) |
+//! | manage keys from a terminal or a script | [`cli`](https://docs.rs/tower-api-keys/latest/tower_api_keys/cli/index.html) |
 //! | see who changed which key | [`history`](manage::KeyManager::history), [audit](manage#audit) |
 //! | change the pepper | [`Peppers`](key::Peppers#replacing-a-pepper) |
 //! | know what happens when the database or Redis is down | [`GuardedStore`](store::GuardedStore), [limits](limit) |
@@ -72,6 +73,7 @@
 //! |---|---|
 //! | `axum` | [`Principal`] as an extractor, routes for managing keys |
 //! | `cache` | `store::CachedStore`, a cache in front of any store |
+//! | `cli` | `cli`: keys managed from a terminal or a script, in the application's own program or with `api-keys` |
 //! | `coarse-clock` | `clock::CoarseClock`, cheaper to read and off by a tick of the kernel |
 //! | `json` | `JsonErrors`: errors in JSON of the application's own |
 //! | `metrics` | [counters and times](monitoring) through the facade of the same name |
@@ -125,6 +127,10 @@ pub mod manage;
 pub mod outcome;
 
 pub mod middleware;
+
+#[cfg(feature = "cli")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
+pub mod cli;
 
 mod adapter;
 #[cfg(feature = "presets")]

@@ -69,6 +69,8 @@ mod service;
 mod stage;
 mod trace;
 mod verify_imported;
+#[cfg(feature = "cli")]
+mod verify_text;
 
 pub use api_keys::ApiKeys;
 pub use builder::ApiKeysBuilder;
