@@ -49,6 +49,7 @@
 //! | keep keys in a database, or write a store | [`store`] |
 //! | create, rotate, revoke and import keys, in code or over HTTP | [`manage`] |
 //! | find keys by scope, name, status, age or a leaked text | [`KeyQuery`](store::KeyQuery), [`find_by_text`](manage::KeyManager::find_by_text) |
+//! | end a key that has leaked | [`leaked_key`], a page |
 //! | let staff manage the keys of all organizations | [operator and staff](manage#operator-and-staff) |
 //! | see what was done to a key and by whom, and pass it on | [audit](manage#audit) |
 //! | take over keys of another system, hashed with bcrypt, argon2 or SHA-256 | [importing](manage#keys-of-another-system) |
@@ -146,6 +147,11 @@ pub mod performance {}
 #[cfg(doc)]
 #[doc = include_str!("../docs/README.md")]
 pub mod monitoring {}
+
+/// A page to read: what to do with a key that was found somewhere.
+#[cfg(doc)]
+#[doc = include_str!("../docs/leaked-key.md")]
+pub mod leaked_key {}
 
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]

@@ -111,17 +111,17 @@ impl From<StoreError> for Failure {
 
 impl From<ManageError> for Failure {
     fn from(error: ManageError) -> Self {
-        let (exit, code) = match error.kind() {
-            ErrorKind::Forbidden | ErrorKind::Unauthenticated => (Exit::NotAllowed, None),
-            ErrorKind::NotFound => (Exit::NotFound, None),
-            ErrorKind::Invalid => (Exit::Usage, None),
-            ErrorKind::Overtaken => (Exit::Overtaken, None),
-            _ => (Exit::Failed, None),
+        let exit = match error.kind() {
+            ErrorKind::Forbidden | ErrorKind::Unauthenticated => Exit::NotAllowed,
+            ErrorKind::NotFound => Exit::NotFound,
+            ErrorKind::Invalid => Exit::Usage,
+            ErrorKind::Overtaken => Exit::Overtaken,
+            _ => Exit::Failed,
         };
         let code = match &error {
             ManageError::Forbidden(forbidden) => forbidden.code(),
             ManageError::Store(error) if error.broken_key().is_some() => "record_corrupt",
-            error => code.unwrap_or_else(|| error.kind().code()),
+            error => error.kind().code(),
         };
         let failure = Self::new(exit, code, chain(&error));
         match &error {
@@ -151,4 +151,30 @@ pub(super) fn chain(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manage::Forbidden;
+    use crate::rejection::FieldError;
+    use crate::store::BrokenKey;
+
+    #[test]
+    fn each_error_has_its_status_and_its_code() {
+        let store = |kind| ManageError::from(StoreError::new(kind));
+        let invalid = vec![FieldError::new("name", "must not be blank")];
+        for (error, exit, code) in [
+            (ManageError::NotFound, Exit::NotFound, "not_found"),
+            (ManageError::Invalid(invalid), Exit::Usage, "invalid"),
+            (ManageError::Overtaken, Exit::Overtaken, "overtaken"),
+            (Forbidden::TooManyKeys.into(), Exit::NotAllowed, "too_many_keys"),
+            (ManageError::AlreadyExists, Exit::Failed, "already_exists"),
+            (store(StoreErrorKind::Unavailable), Exit::Failed, "unavailable"),
+            (StoreError::from(BrokenKey::new(None, "no scopes")).into(), Exit::Failed, "record_corrupt"),
+        ] {
+            let failure = Failure::from(error);
+            assert_eq!((failure.exit, failure.code), (exit, code), "{failure:?}");
+        }
+    }
 }

@@ -163,7 +163,7 @@ impl<R: Read> Chunks<R> {
         for (format, pattern) in formats {
             let mut at = self.start;
             while let Some(key) = pattern.find_at(&self.buffer, at).filter(|key| key.start() < end) {
-                let text = str::from_utf8(key.as_bytes()).ok().filter(|text| format.parse(text).is_ok());
+                let text = std::str::from_utf8(key.as_bytes()).ok().filter(|text| format.parse(text).is_ok());
                 if let Some(text) = text {
                     found.insert(key.start(), (*format, text.to_owned()));
                 }

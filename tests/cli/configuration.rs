@@ -92,3 +92,28 @@ fn tables_are_made_by_init_and_migrate_alone() {
     let newer = program.run(["list"]).with(1);
     assert!(newer.err.contains("version 99"), "{}", newer.err);
 }
+
+#[test]
+fn what_new_keys_may_be_is_configured() {
+    let program = Program::new();
+    let text = std::fs::read_to_string(program.file("api-keys.toml")).unwrap();
+    let rules = "max_keys = 1\nmax_lifetime = \"30d\"\ngrantable_scopes = [\"invoice:read\"]\n";
+    std::fs::write(program.file("api-keys.toml"), format!("{rules}{text}")).unwrap();
+    let create = ["create", "Ours", "-o", "org_1", "--json", "--expires"];
+    let create = |end, scope| program.run(create.iter().chain(&[end, "--scope", scope]));
+    assert_eq!(create("31d", "invoice:read").with(2).error()["code"], "invalid");
+    assert_eq!(create("29d", "invoice:create").with(2).error()["code"], "invalid");
+    create("29d", "invoice:read").done();
+    assert_eq!(create("29d", "invoice:read").with(4).error()["code"], "too_many_keys");
+}
+
+#[test]
+fn a_database_that_does_not_answer_is_a_failure_without_its_password() {
+    let program = Program::new();
+    let mut command = program.command(["list", "--json"]);
+    command.env("DATABASE_URL", "postgres://app:hunter2@127.0.0.1:1/keys");
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("\"code\":\"unavailable\"") && !said.contains("hunter2"), "{said}");
+}
