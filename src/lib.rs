@@ -49,6 +49,7 @@
 //! | keep keys in a database, or write a store | [`store`] |
 //! | create, rotate, revoke and import keys, in code or over HTTP | [`manage`] |
 //! | find keys by scope, name, status, age or a leaked text | [`KeyQuery`](store::KeyQuery), [`find_by_text`](manage::KeyManager::find_by_text) |
+//! | end a key that has leaked | [`leaked_key`], a page |
 //! | let staff manage the keys of all organizations | [operator and staff](manage#operator-and-staff) |
 //! | see what was done to a key and by whom, and pass it on | [audit](manage#audit) |
 //! | take over keys of another system, hashed with bcrypt, argon2 or SHA-256 | [importing](manage#keys-of-another-system) |
@@ -57,8 +58,9 @@
 //! | end a stream or a WebSocket with its key | [`stream`] |
 //! | learn client addresses behind a proxy, slow down guessing | [`address`], [`throttle_bad_credentials`](ApiKeysBuilder::throttle_bad_credentials) |
 //! | write errors in your own format | [`errors`](ApiKeysBuilder::errors), [`rejection`] |
-//! | find out why a request was rejected | [finding out why](rejection#finding-out-why) |
+//! | find out why a request was rejected, or would be | [finding out why](rejection#finding-out-why), [`explain`](ApiKeys::explain) |
 //! | watch it: metrics, a dashboard, alerts, the log; what each part is doing | [`monitoring`], [`health`](ApiKeys::health) |
+//! | manage keys from a terminal or a script | [`cli`](https://docs.rs/tower-api-keys/latest/tower_api_keys/cli/index.html) |
 //! | see who changed which key | [`history`](manage::KeyManager::history), [audit](manage#audit) |
 //! | publish an OpenAPI document, and test that it is true | [`openapi`](https://docs.rs/tower-api-keys/latest/tower_api_keys/openapi/index.html) |
 //! | change the pepper | [`Peppers`](key::Peppers#replacing-a-pepper) |
@@ -74,6 +76,7 @@
 //! |---|---|
 //! | `axum` | [`Principal`] as an extractor, routes for managing keys |
 //! | `cache` | `store::CachedStore`, a cache in front of any store |
+//! | `cli` | `cli`: keys managed from a terminal or a script, in the application's own program or with `api-keys` |
 //! | `coarse-clock` | `clock::CoarseClock`, cheaper to read and off by a tick of the kernel |
 //! | `json` | `JsonErrors`: errors in JSON of the application's own |
 //! | `metrics` | [counters and times](monitoring) through the facade of the same name |
@@ -130,6 +133,10 @@ pub mod outcome;
 
 pub mod middleware;
 
+#[cfg(feature = "cli")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
+pub mod cli;
+
 mod adapter;
 
 #[cfg(feature = "openapi")]
@@ -149,6 +156,11 @@ pub mod performance {}
 #[cfg(doc)]
 #[doc = include_str!("../docs/README.md")]
 pub mod monitoring {}
+
+/// A page to read: what to do with a key that was found somewhere.
+#[cfg(doc)]
+#[doc = include_str!("../docs/leaked-key.md")]
+pub mod leaked_key {}
 
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]

@@ -106,7 +106,8 @@ impl Peppers {
         Self::read(&SecretString::new(std::env::var(variable).map_err(|_| MISSING)?))
     }
 
-    fn read(text: &SecretString) -> Result<Self, InvalidValue> {
+    /// Those of a text as in [`from_env`](Self::from_env).
+    pub(crate) fn read(text: &SecretString) -> Result<Self, InvalidValue> {
         let mut peppers = text.expose_secret().split_ascii_whitespace().map(|pepper| {
             let (id, pepper) = pepper.split_once(':').ok_or(FORMAT)?;
             let id = id.parse().map_err(|_| FORMAT)?;

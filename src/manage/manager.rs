@@ -7,9 +7,13 @@ use super::audit::Reporter;
 use super::settings::Settings;
 use super::{AuditEvent, Authority, CreatedKey, KeyAction, KeyView, ManageError, NewKey, rules};
 use crate::InvalidValue;
+#[cfg(feature = "cli")]
+use crate::clock::Timestamp;
 use crate::clock::{Clock, SystemClock};
 use crate::credential::ImportedHashes;
 use crate::key::{KeyFormat, KeyId, KeyRecord, KeyState, KeyStatus, Mode, Owner, Peppers};
+#[cfg(feature = "cli")]
+use crate::key::{MalformedKey, ParsedKey};
 use crate::scope::{ScopeRequirement, ScopeSet};
 use crate::store::{KeyAdministration, KeyQuery, Page, StoreError, StoreErrorKind};
 
@@ -92,6 +96,35 @@ impl KeyManager {
     /// `None` is all of them.
     pub(crate) fn grantable_scopes(&self) -> Option<&ScopeSet> {
         self.0.grantable.as_ref()
+    }
+
+    /// The key in this text, of whichever format.
+    #[cfg(feature = "cli")]
+    pub(crate) fn parse<'k>(&self, text: &'k str) -> Result<ParsedKey<'k>, MalformedKey> {
+        self.0.parse(text).map(|(_, parsed)| parsed)
+    }
+
+    /// At least one, the first that of new keys.
+    #[cfg(feature = "cli")]
+    pub(crate) fn formats(&self) -> &[KeyFormat] {
+        &self.0.formats
+    }
+
+    /// Whether digests under this pepper can be verified.
+    #[cfg(feature = "cli")]
+    pub(crate) fn accepts_pepper(&self, pepper: Option<u32>) -> bool {
+        self.0.peppers.accepts(pepper)
+    }
+
+    #[cfg(feature = "cli")]
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.clock.now().timestamp()
+    }
+
+    /// The same manager over another store.
+    #[cfg(feature = "cli")]
+    pub(crate) fn over_store(self, store: Arc<dyn KeyAdministration>) -> Self {
+        self.change_settings(|to| to.store = store)
     }
 
     pub(super) fn settings(&self) -> &Settings {

@@ -134,6 +134,8 @@ mod error;
 mod find;
 mod history;
 mod import;
+#[cfg(any(feature = "axum", feature = "cli"))]
+pub(crate) mod json;
 mod key_change;
 mod manager;
 mod new_key;

@@ -72,7 +72,7 @@ pub struct CreatedKey {
 }
 
 impl KeyView {
-    pub(super) fn new(record: &KeyRecord, now: Timestamp) -> Self {
+    pub(crate) fn new(record: &KeyRecord, now: Timestamp) -> Self {
         let previous = record.extras.previous.as_ref();
         Self {
             id: record.id,

@@ -73,7 +73,7 @@ impl<F> ApiKeys<F> {
         Self(Arc::new(assembly))
     }
 
-    pub(super) fn checks(&self) -> &Checks {
+    pub(super) fn checks(&self) -> &Arc<Checks> {
         &self.0.checks
     }
 

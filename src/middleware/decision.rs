@@ -31,7 +31,7 @@ impl Checks {
         match facts.stages {
             Stages::All if self.address_limits.is_empty() => self.authenticate(facts, request),
             Stages::All | Stages::AddressLimits => self.check_limits(Position::Before, facts, request),
-            Stages::Authenticate => self.authenticate(facts, request),
+            Stages::Authenticate | Stages::Explain => self.authenticate(facts, request),
             Stages::Limits | Stages::Authorize | Stages::Require(_) => self.start_inside(facts, request),
         }
     }
@@ -93,7 +93,7 @@ impl Checks {
                 .check_organization(facts, request)
                 .and_then(|()| self.check_route(&facts.caller, request)),
             Stages::Require(requirement) => access::check_scope(&facts.caller, requirement),
-            Stages::AddressLimits | Stages::Authenticate | Stages::Limits => Ok(()),
+            Stages::AddressLimits | Stages::Authenticate | Stages::Limits | Stages::Explain => Ok(()),
         };
         match decided {
             Ok(()) => Flow::Accepted,
@@ -125,7 +125,12 @@ impl Checks {
         }
     }
 
-    async fn next(self: &Arc<Self>, pending: Pending, facts: &mut Facts, head: &request::Parts) -> Flow {
+    pub(super) async fn next(
+        self: &Arc<Self>,
+        pending: Pending,
+        facts: &mut Facts,
+        head: &request::Parts,
+    ) -> Flow {
         match pending {
             Pending::Lookup { find, presented, client } => {
                 let found = match contain(find).await {
@@ -133,6 +138,12 @@ impl Checks {
                     Err(Panicked) => return self.panicked(),
                 };
                 self.found(found, presented, || client, facts, RequestView::of_parts(head))
+            }
+            Pending::Refresh { presented, verified } if facts.is_explained() => {
+                let Verified { record, retired_until, .. } = verified;
+                facts.caller =
+                    Caller::Principal(Verified::principal(record, presented.scheme, retired_until));
+                self.accept(facts, RequestView::of_parts(head))
             }
             Pending::Refresh { presented, verified } => {
                 let now = facts.now(&*self.clock);
@@ -162,6 +173,10 @@ impl Checks {
             }
             Pending::RefreshPair(pair) => {
                 let (pair, key, companion) = *pair;
+                if facts.is_explained() {
+                    facts.caller = Caller::Principal(pair.into_principal(&key, &companion));
+                    return self.accept(facts, RequestView::of_parts(head));
+                }
                 let now = facts.now(&*self.clock);
                 match contain(self.refreshed_pair(pair, &key, &companion, now)).await {
                     Ok(principal) => {

@@ -30,6 +30,8 @@ pub(super) enum Stages {
     Authorize,
     /// Access to one route.
     Require(Arc<ScopeRequirement>),
+    /// No layer: those of [`Self::Authenticate`], and nothing is counted or stored.
+    Explain,
 }
 
 /// What is known of a request so far. Lies on the stack while nothing has to be waited for.
@@ -110,6 +112,11 @@ impl Facts {
     #[inline]
     pub(super) fn authenticates(&self) -> bool {
         matches!(self.stages, Stages::All | Stages::Authenticate)
+    }
+
+    /// Whether the request is not to have any effect.
+    pub(super) fn is_explained(&self) -> bool {
+        matches!(self.stages, Stages::Explain)
     }
 
     /// Whether this layer has nothing but limits by client address.

@@ -69,9 +69,12 @@ mod receipts;
 mod requirements;
 mod service;
 mod stage;
+mod trace;
 #[cfg(feature = "axum")]
 mod usage_routes;
 mod verify_imported;
+#[cfg(feature = "cli")]
+mod verify_text;
 
 pub use api_keys::ApiKeys;
 pub use builder::ApiKeysBuilder;
@@ -84,3 +87,4 @@ pub use layer::ApiKeysLayer;
 #[cfg(feature = "openapi")]
 pub(crate) use requirements::{CredentialPlace, CredentialPlaces, OrganizationField, Requirements};
 pub use service::ApiKeysService;
+pub use trace::{Step, Trace};

@@ -48,6 +48,18 @@ pub enum Check {
 }
 
 impl Check {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Extraction,
+        Self::Format,
+        Self::Throttle,
+        Self::Lookup,
+        Self::State,
+        Self::Address,
+        Self::RateLimit,
+        Self::Organization,
+        Self::Access,
+    ];
+
     /// A stable text for metrics, such as `rate_limit`: lower-case letters and `_`.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -20,6 +20,7 @@ mod cached_store;
 mod changes;
 mod companions;
 mod conformance;
+mod explain;
 mod guarded_store;
 mod imports;
 mod key_properties;

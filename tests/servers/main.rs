@@ -29,6 +29,7 @@ mod audit_processes;
 mod distributed;
 mod failover;
 mod layers_agree;
+mod leaked_key;
 mod pooler;
 mod postgres;
 mod preset_limiters;

@@ -221,6 +221,11 @@ impl World {
         }
     }
 
+    /// Has the same request explained.
+    pub async fn explain(&self) -> tower_api_keys::middleware::Trace {
+        self.keys.explain(&self.request().into_parts().0).await
+    }
+
     /// The remaining limit in memory: of the key or of the address.
     pub fn remaining(&self, category: &str) -> u32 {
         let address = ClientAddressSource::peer().find(PEER.0, &HeaderMap::new());

@@ -3,6 +3,22 @@
 use super::{KeyFormat, checksum};
 use crate::key::KeyId;
 
+#[cfg(feature = "cli")]
+impl KeyFormat {
+    /// What each key begins with: the prefix, or one of the marks.
+    pub(crate) fn beginnings(&self) -> Vec<&str> {
+        match (&*self.prefix, &self.modes) {
+            ("", Some(modes)) if modes.required => vec![&modes.test, &modes.live],
+            (prefix, _) => vec![prefix],
+        }
+    }
+
+    /// Whether a key can be told from other text by its beginning.
+    pub(crate) fn is_recognizable(&self) -> bool {
+        self.beginnings().iter().all(|beginning| !beginning.is_empty())
+    }
+}
+
 impl KeyFormat {
     /// A regular expression that finds keys of this family in text, for secret scanners.
     ///

@@ -12,7 +12,6 @@ use http::{Extensions, HeaderValue, StatusCode, request};
 
 mod body;
 mod entity_tag;
-mod json;
 mod query;
 mod usage;
 mod whoami;
@@ -21,7 +20,7 @@ use self::body::Rotation;
 use self::entity_tag::{entity_tag, if_match};
 pub(crate) use self::usage::usage_route;
 pub(crate) use self::whoami::whoami;
-use super::{Authority, Forbidden, KeyAction, KeyManager, KeyView, ManageError};
+use super::{Authority, Forbidden, KeyAction, KeyManager, KeyView, ManageError, json};
 use crate::identity::{Authentication, Caller, Principal, SystemPrincipal};
 use crate::key::{KeyId, Owner};
 use crate::outcome::report_misplaced;

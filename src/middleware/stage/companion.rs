@@ -241,7 +241,11 @@ impl PresentedCompanion {
 }
 
 impl Pair {
-    fn into_principal(self, key: &PresentedKey, companion: &PresentedCompanion) -> Principal {
+    pub(in super::super) fn into_principal(
+        self,
+        key: &PresentedKey,
+        companion: &PresentedCompanion,
+    ) -> Principal {
         let of_companion = match &self.companion {
             VerifiedCompanion::BySecret(verified) => verified.retired_until,
             VerifiedCompanion::Named(_) => None,

@@ -49,7 +49,11 @@ impl Checks {
             Err(Unverifiable::Busy) => return refused(Reason::VerifierBusy),
             Err(Unverifiable::Panicked) => return refused(Reason::VerifierPanicked),
         }
-        match self.learned(&record, hash, digest, facts.now(&*self.clock)).await {
+        let learned = match facts.is_explained() {
+            true => Ok(Some(as_learned(&record, digest))),
+            false => self.learned(&record, hash, digest, facts.now(&*self.clock)).await,
+        };
+        match learned {
             Ok(found) => self.found(Ok(found), presented, || self.client(request), facts, request),
             Err(reason) => refused(reason),
         }
@@ -94,10 +98,14 @@ impl Checks {
                 changed => return Ok(changed),
             }
         }
-        let mut learned = KeyRecord::clone(&record);
-        learned.learn_imported(digest);
-        Ok(Some(Arc::new(learned)))
+        Ok(Some(as_learned(&record, digest)))
     }
+}
+
+fn as_learned(record: &KeyRecord, digest: Digest) -> Arc<KeyRecord> {
+    let mut learned = record.clone();
+    learned.learn_imported(digest);
+    Arc::new(learned)
 }
 
 const NO_VERIFIER: &str =

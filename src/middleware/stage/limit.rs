@@ -163,7 +163,7 @@ impl Checks {
         }
     }
 
-    fn limits(&self, position: Position) -> &[LimitRule] {
+    pub(super) fn limits(&self, position: Position) -> &[LimitRule] {
         match position {
             Position::Before => &self.address_limits,
             Position::After => &self.limits,
@@ -171,7 +171,7 @@ impl Checks {
     }
 
     /// Whose requests are counted together; `None` for an anonymous request where callers are counted.
-    fn subject(
+    pub(super) fn subject(
         &self,
         subject: &SubjectKind,
         caller: &Caller,

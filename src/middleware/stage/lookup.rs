@@ -19,9 +19,9 @@ use crate::request::RequestView;
 use crate::store::{FindResult, StoreError, StoreErrorKind};
 
 /// Why a key is not good, and its record if there is such a key.
-pub(super) struct Unverified {
-    pub(super) reason: Reason,
-    pub(super) record: Option<Arc<KeyRecord>>,
+pub(in super::super) struct Unverified {
+    pub(in super::super) reason: Reason,
+    pub(in super::super) record: Option<Arc<KeyRecord>>,
 }
 
 /// Why a request does not go on with the key that was found.
@@ -55,7 +55,7 @@ impl Checks {
     ) -> Flow {
         let now = facts.now(&*self.clock);
         let counted = match self.throttle(request, now) {
-            Ok(counted) => counted,
+            Ok(counted) => counted.filter(|_| !facts.is_explained()),
             Err(reason) => return self.rejected(reason, None),
         };
         if let Some(token) = credential.session_token() {
@@ -213,7 +213,7 @@ fn activation(record: &KeyRecord, at: Timestamp) -> AuditEvent {
 pub(super) static NO_SECRET: Digest = Digest::from_parts(None, [0; 32]);
 
 #[inline(always)]
-pub(super) fn verify(
+pub(in super::super) fn verify(
     found: Option<Arc<KeyRecord>>,
     presented: &PresentedKey,
     now: Timestamp,

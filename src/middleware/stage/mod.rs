@@ -16,4 +16,5 @@ pub(super) mod throttle; // 3
 
 pub(super) mod companion;
 mod imported;
+mod look;
 pub(super) mod session;

@@ -132,6 +132,13 @@ impl PostgresStore {
     /// the URL is not valid, or if its `sslmode` needs the feature `tls`; those of [`migrate`](Self::migrate). No error
     /// repeats the URL, which may contain a password.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let store = Self::connect_only(url).await?;
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// [Connects](Self::connect), and leaves the tables as they are.
+    pub(crate) async fn connect_only(url: &str) -> Result<Self, StoreError> {
         let mut options: PgConnectOptions = url.parse().map_err(|_| {
             StoreError::new(StoreErrorKind::Other)
                 .with_source("not a URL such as postgres://user@host/database")
@@ -152,9 +159,7 @@ impl PostgresStore {
         let options = options.extra_float_digits(None);
         let connected = PgConnection::connect_with(&options).await;
         connected.map_err(failed)?.close().await.map_err(failed)?;
-        let store = Self::new(PgPool::connect_lazy_with(options));
-        store.migrate().await?;
-        Ok(store)
+        Ok(Self::new(PgPool::connect_lazy_with(options)))
     }
 
     /// Puts a cache in front of the store that follows the changes of other processes once
@@ -236,6 +241,13 @@ impl PostgresStore {
         pending(version, MIGRATIONS).map(|_| ())
     }
 
+    /// The version of the stored schema, 0 if there is none, and the one that [`migrate`](Self::migrate) makes.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn schema_versions(&self) -> Result<(i64, usize), StoreError> {
+        let stored = self.administer(|to| Box::pin(stored_version(to))).await?;
+        Ok((stored, MIGRATIONS.len()))
+    }
+
     /// Runs `work`, or gives up after `time`.
     async fn run<T: Send + 'static>(
         &self,
@@ -310,18 +322,23 @@ async fn in_transaction<T>(
 async fn migrate(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     once("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *transaction).await?;
-    let table = sqlx::query_scalar("SELECT to_regclass('api_key_schema') IS NOT NULL").persistent(false);
-    let mut version = 0;
-    if table.fetch_one(&mut *transaction).await? {
-        let stored = sqlx::query_scalar("SELECT version::bigint FROM api_key_schema").persistent(false);
-        version = stored.fetch_one(&mut *transaction).await?;
-    }
+    let mut version = stored_version(&mut transaction).await?;
     for migration in pending(version, MIGRATIONS).unwrap_or_default() {
         sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
         version += 1;
     }
     transaction.commit().await?;
     Ok(version)
+}
+
+/// The version of the schema; 0 if there is none.
+async fn stored_version(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    let table = sqlx::query_scalar("SELECT to_regclass('api_key_schema') IS NOT NULL").persistent(false);
+    if !table.fetch_one(&mut *connection).await? {
+        return Ok(0);
+    }
+    let stored = sqlx::query_scalar("SELECT version::bigint FROM api_key_schema").persistent(false);
+    stored.fetch_one(connection).await
 }
 
 #[async_trait]

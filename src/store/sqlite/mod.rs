@@ -133,13 +133,19 @@ impl SqliteStore {
     /// [`Unavailable`](StoreErrorKind::Unavailable) if the file cannot be opened, otherwise as
     /// [`migrate`](Self::migrate).
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let path = path.as_ref();
+        let store = Self::open_only(path.as_ref(), true).await?;
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// [Opens](Self::open) the file, and leaves the tables as they are. Without `create`, the file has to exist.
+    pub(crate) async fn open_only(path: &Path, create: bool) -> Result<Self, StoreError> {
         let options = match path.to_str().filter(|text| text.starts_with("sqlite:")) {
             Some(url) => url.parse().map_err(failed)?,
             None => SqliteConnectOptions::new().filename(path),
         };
         let options = options
-            .create_if_missing(true)
+            .create_if_missing(create)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
@@ -157,9 +163,7 @@ impl SqliteStore {
         switch_to_wal(&pool).await.map_err(failed)?;
         // A file that was deleted is not replaced by an empty one.
         pool.set_connect_options(options.create_if_missing(false));
-        let store = Self { file, ..Self::new(pool) };
-        store.migrate().await?;
-        Ok(store)
+        Ok(Self { file, ..Self::new(pool) })
     }
 
     /// Keeps keys in the database of `pool`, one of [sqlx](https://docs.rs/sqlx) 0.9. See [`migrate`](Self::migrate)
@@ -218,6 +222,13 @@ impl SqliteStore {
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let version = self.write(self.engine.administration_timeout, |to| Box::pin(migrate(to))).await?;
         pending(version, MIGRATIONS).map(|_| ())
+    }
+
+    /// The version of the stored schema, 0 if there is none, and the one that [`migrate`](Self::migrate) makes.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn schema_versions(&self) -> Result<(i64, usize), StoreError> {
+        let stored = self.administer(|to| Box::pin(stored_version(to))).await?;
+        Ok((stored, MIGRATIONS.len()))
     }
 
     async fn write<T>(
@@ -339,18 +350,22 @@ const BEGIN: &str = "BEGIN IMMEDIATE";
 /// Applies pending migrations, and returns the resulting version.
 async fn migrate(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     let mut transaction = connection.begin_with(BEGIN).await?;
-    let table = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = 'api_key_schema'");
-    let mut version = 0;
-    if table.fetch_one(&mut *transaction).await? {
-        let stored = sqlx::query_scalar("SELECT version FROM api_key_schema");
-        version = stored.fetch_one(&mut *transaction).await?;
-    }
+    let mut version = stored_version(&mut transaction).await?;
     for migration in pending(version, MIGRATIONS).unwrap_or_default() {
         sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
         version += 1;
     }
     transaction.commit().await?;
     Ok(version)
+}
+
+/// The version of the schema; 0 if there is none.
+async fn stored_version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    let table = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = 'api_key_schema'");
+    if !table.fetch_one(&mut *connection).await? {
+        return Ok(0);
+    }
+    sqlx::query_scalar("SELECT version FROM api_key_schema").fetch_one(connection).await
 }
 
 /// A JSON array of texts that need no escaping.

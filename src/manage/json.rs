@@ -4,28 +4,30 @@ use serde_json::{Value, json};
 
 use crate::key::KeyId;
 use crate::manage::{CreatedKey, KeyView};
+#[cfg(feature = "axum")]
 use crate::store::History;
 
-pub(super) fn key(key: &KeyView) -> Value {
+pub(crate) fn key(key: &KeyView) -> Value {
     json!(key)
 }
 
 /// With the secret, which is shown only now.
-pub(super) fn created(created: &CreatedKey) -> Value {
+pub(crate) fn created(created: &CreatedKey) -> Value {
     let mut data = key(&created.key);
     data["key"] = created.secret.expose_secret().into();
     data
 }
 
 /// A key that was revoked though its record can't be read.
-pub(super) fn revoked(id: &KeyId) -> Value {
+pub(crate) fn revoked(id: &KeyId) -> Value {
     json!({ "id": id.as_str(), "revoked": true })
 }
 
-pub(super) fn deleted(id: &KeyId) -> Value {
+pub(crate) fn deleted(id: &KeyId) -> Value {
     json!({ "id": id.as_str(), "deleted": true })
 }
 
-pub(super) fn history(page: &History) -> Value {
+#[cfg(feature = "axum")]
+pub(crate) fn history(page: &History) -> Value {
     json!(page.events)
 }

@@ -1,0 +1,133 @@
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
+
+use super::failure::{Exit, Failure};
+use super::session::{Options, Session};
+use super::{
+    audit, create, delete, doctor, export, find, import, list, prune, revoke, rotate, rules, scan, show,
+    switch, update, verify,
+};
+use crate::ApiKeys;
+
+/// A subcommand that manages the keys of an assembly, as the [module docs](crate::cli) show.
+#[derive(Clone, Debug)]
+pub struct Command {
+    options: Options,
+    verb: Verb,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Verb {
+    /// Makes a key and prints its secret, alone on standard output
+    Create(create::Create),
+    /// Lists keys, oldest first
+    List(list::List),
+    /// Shows what is stored of a key; never its secret
+    Show(show::Show),
+    /// Changes a key in place; its secret stays
+    Update(update::Update),
+    /// Gives a key a new secret and prints it
+    Rotate(rotate::Rotate),
+    /// Disables a key until it is enabled again
+    Disable(switch::Switch),
+    /// Enables a disabled key
+    Enable(switch::Switch),
+    /// Revokes a key for good; it stays in listings
+    Revoke(revoke::Revoke),
+    /// Revokes a key and removes it from the store
+    Delete(delete::Delete),
+    /// Says whether a key is good, and why not; or which check refuses a request with it
+    Verify(verify::Verify),
+    /// Says whose a key is that was found somewhere, by its text
+    Find(find::Find),
+    /// Shows what was done to a key, or to all, and by whom
+    Audit(audit::Audit),
+    /// Writes keys to standard output, one JSON object a line
+    Export(export::Export),
+    /// Stores keys of another system, from standard input: secrets, digests or hashes. A second run changes nothing
+    Import(import::Import),
+    /// Deletes keys that ended long ago
+    Prune(prune::Prune),
+    /// Looks for keys in files, by their format and checksum, without a store
+    Scan(scan::Scan),
+    /// Prints rules that have secret scanners find keys
+    Rules(rules::Rules),
+    /// Looks whether keys can be read, peppers are there, the clock is right and limits are counted
+    Doctor(doctor::Doctor),
+}
+
+impl Command {
+    /// Does what the command line asks for, and prints it. The status to exit with is one of the [table](crate::cli#rules-for-every-verb).
+    ///
+    /// Standard input and output are read and written in place, which blocks the thread. What the assembly has not yet delivered
+    /// of its audit is [flushed](ApiKeys::flush) in the end.
+    pub async fn run<F>(self, keys: &ApiKeys<F>) -> ExitCode {
+        let session = Session::new(self.options, keys.manager());
+        let done = perform(self.verb, &session, keys).await;
+        if let Err(error) = keys.flush().await {
+            session.warn(&format!("The audit was not delivered: {}.", super::failure::chain(&error)));
+        }
+        session.end(done)
+    }
+
+    /// Whether it needs no store, only the formats of keys.
+    pub(super) fn is_offline(&self) -> bool {
+        match &self.verb {
+            Verb::Rules(_) => true,
+            Verb::Scan(scan) => scan.is_offline(),
+            _ => false,
+        }
+    }
+}
+
+async fn perform<F>(verb: Verb, session: &Session<'_>, keys: &ApiKeys<F>) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Create(create) => create.run(session).await,
+        Verb::List(list) => list.run(session).await,
+        Verb::Show(show) => show.run(session).await,
+        Verb::Update(update) => update.run(session).await,
+        Verb::Rotate(rotate) => rotate.run(session).await,
+        Verb::Disable(switch) => switch.run(session, false).await,
+        Verb::Enable(switch) => switch.run(session, true).await,
+        Verb::Revoke(revoke) => revoke.run(session).await,
+        Verb::Delete(delete) => delete.run(session).await,
+        Verb::Verify(verify) => verify.run(session, keys).await,
+        Verb::Find(find) => find.run(session).await,
+        Verb::Audit(audit) => audit.run(session).await,
+        Verb::Export(export) => export.run(session).await,
+        Verb::Import(import) => import.run(session).await,
+        Verb::Prune(prune) => prune.run(session).await,
+        Verb::Scan(scan) => scan.run(session).await,
+        Verb::Rules(rules) => rules.run(session),
+        Verb::Doctor(doctor) => doctor.run(session, keys).await,
+    }
+}
+
+// The options of all verbs stand beside the verbs, so clap is told of both.
+impl FromArgMatches for Command {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self { options: Options::from_arg_matches(matches)?, verb: Verb::from_arg_matches(matches)? })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.options.update_from_arg_matches(matches)?;
+        self.verb.update_from_arg_matches(matches)
+    }
+}
+
+impl Subcommand for Command {
+    fn augment_subcommands(command: clap::Command) -> clap::Command {
+        Verb::augment_subcommands(Options::augment_args(command))
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+    }
+
+    fn augment_subcommands_for_update(command: clap::Command) -> clap::Command {
+        Verb::augment_subcommands_for_update(Options::augment_args_for_update(command))
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        Verb::has_subcommand(name)
+    }
+}

@@ -1,0 +1,248 @@
+use std::collections::BTreeMap;
+use std::io::{BufRead, Read};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::failure::{Exit, Failure, chain};
+use super::output::Progress;
+use super::owner::OwnerOptions;
+use super::session::Session;
+use crate::NewKey;
+use crate::address::Network;
+use crate::clock::Timestamp;
+use crate::key::{Digest, KeyId, KeyStatus, Metadata, Mode, OrganizationId, Owner, SecretString};
+use crate::manage::{KeyManager, KeyView, ManageError};
+use crate::store::{KeySelector, MemoryStore};
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Import {
+    #[command(flatten)]
+    owner: OwnerOptions,
+    /// Reads CSV with a header, in place of one JSON object a line. The fields are the same; scopes, limits and addresses have
+    /// spaces between them
+    #[arg(long)]
+    csv: bool,
+    /// Says what would be done, and does nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// A key of another system. It has a secret, a digest or a hash.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Row {
+    id: Option<KeyId>,
+    organization: Option<OrganizationId>,
+    mode: Option<Mode>,
+    name: String,
+    scopes: Vec<String>,
+    not_before: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    limits: BTreeMap<String, NonZeroU32>,
+    allowed_addresses: Option<Vec<String>>,
+    metadata: Option<Value>,
+    status: Option<String>,
+    hint: String,
+    key: Option<String>,
+    digest: Option<Digest>,
+    hash: Option<String>,
+}
+
+/// The number of a line, and what is in it or wrong with it.
+type Line = (u64, Result<Row, String>);
+
+/// What became of a line.
+enum Outcome {
+    Imported(KeyId),
+    /// With the reason for which nothing was to be done.
+    Left(&'static str),
+}
+
+impl Import {
+    pub(super) async fn run(self, session: &Session<'_>) -> Result<Exit, Failure> {
+        let trial = session.manager.clone().over_store(Arc::new(MemoryStore::new()));
+        let to = if self.dry_run { &trial } else { session.manager };
+        let (mut imported, mut left, mut failed) = (0_u64, 0_u64, 0_u64);
+        let mut progress = Progress::of("lines");
+        let mut lines = rows(self.csv);
+        while let Some((number, row)) = lines() {
+            let done = match row {
+                Ok(row) => self.import(session, to, row).await,
+                Err(fault) => Err(fault),
+            };
+            let (outcome, id, text) = match &done {
+                Ok(Outcome::Imported(id)) => ("imported", Some(id), None),
+                Ok(Outcome::Left(reason)) => ("left", None, Some((*reason).to_owned())),
+                Err(fault) => ("failed", None, Some(fault.clone())),
+            };
+            match done {
+                Ok(Outcome::Imported(_)) => imported += 1,
+                Ok(Outcome::Left(_)) => left += 1,
+                Err(_) => failed += 1,
+            }
+            let json = json!({ "line": number, "outcome": outcome, "id": id, "reason": text });
+            session.print_either(&json, || {
+                let more = id.map(ToString::to_string).or(text).unwrap_or_default();
+                format!("line {number}: {outcome} {more}")
+            })?;
+            progress.add(1);
+        }
+        let trial = if self.dry_run { "It was a trial. " } else { "" };
+        session.say(&format!("{trial}Imported: {imported}, left as they are: {left}, failed: {failed}."));
+        Ok(if failed == 0 { Exit::Done } else { Exit::Failed })
+    }
+
+    async fn import(&self, session: &Session<'_>, to: &KeyManager, row: Row) -> Result<Outcome, String> {
+        let status = row.status.as_deref().map(str::parse).transpose();
+        let is_disabled = match status.map_err(|_| "status: not that of a key")? {
+            Some(KeyStatus::Revoked) => return Ok(Outcome::Left("it is revoked")),
+            Some(KeyStatus::Expired) => return Ok(Outcome::Left("it has expired")),
+            status => status == Some(KeyStatus::Disabled),
+        };
+        let mut owner = self.owner.owner().or_else(|| {
+            let organization = row.organization.clone()?;
+            Some(Owner::organization(organization, Mode::Live))
+        });
+        if let Some(owner) = &mut owner {
+            owner.mode = self.owner.mode().or(row.mode).unwrap_or(Mode::Live);
+        }
+        let owner = owner.ok_or("an owner is missing: `organization`, or the option of that name")?;
+        let authority = session.authority(owner);
+        if self.dry_run && is_there(session, &row).await? {
+            return Ok(Outcome::Left(THERE));
+        }
+        let stored = match store(to, &authority, row).await {
+            Ok(stored) => stored,
+            Err(ManageError::AlreadyExists) => return Ok(Outcome::Left(THERE)),
+            Err(ManageError::Deleted(_)) => {
+                return Ok(Outcome::Left("it was imported before, and deleted since"));
+            }
+            Err(error) => return Err(chain(&error)),
+        };
+        if is_disabled {
+            to.disable(&authority, &stored.id).await.map_err(|error| chain(&error))?;
+        }
+        Ok(Outcome::Imported(stored.id))
+    }
+}
+
+const THERE: &str = "it is already there";
+
+async fn store(to: &KeyManager, authority: &crate::Authority, row: Row) -> Result<KeyView, ManageError> {
+    let mut key = NewKey::new(row.name).scopes(row.scopes);
+    key.not_before = row.not_before;
+    key.expires_at = row.expires_at;
+    key.limits = row.limits;
+    let fault = |field, text: &'static str| ManageError::invalid(field, text);
+    let networks: Result<Vec<Network>, _> =
+        row.allowed_addresses.unwrap_or_default().iter().map(|network| network.parse()).collect();
+    key.allowed_addresses = networks.map_err(|_| fault("allowedAddresses", "must be networks"))?;
+    key.metadata = match row.metadata {
+        Some(metadata) => {
+            Some(Metadata::new(&metadata).map_err(|_| fault("metadata", "must be a JSON object"))?)
+        }
+        None => None,
+    };
+    let needs_id = || row.id.ok_or_else(|| fault("id", "must be given with a digest or a hash"));
+    match (row.key, row.digest, row.hash) {
+        (Some(secret), None, None) => to.import(authority, key, SecretString::new(secret)).await,
+        (None, Some(digest), None) => to.import_digest(authority, key, needs_id()?, digest, &row.hint).await,
+        (None, None, Some(hash)) => {
+            let hash = hash.parse().map_err(|_| fault("hash", "must be one of visible ASCII"))?;
+            to.import_hash(authority, key, needs_id()?, hash, &row.hint).await
+        }
+        _ => Err(fault("key", "or digest, or hash, must be given, and one alone")),
+    }
+}
+
+/// Whether a trial would find the key.
+async fn is_there(session: &Session<'_>, row: &Row) -> Result<bool, String> {
+    let store = session.manager.store();
+    let found = match (&row.key, row.digest) {
+        (Some(text), _) => session.manager.find_by_text(text).await.map_err(|error| chain(&error))?.is_some(),
+        (None, Some(digest)) => {
+            let found = store.find(KeySelector::Digests(&[digest])).await.map_err(|error| chain(&error))?;
+            let imported = store.imported_as(&[digest]).await.map_err(|error| chain(&error))?;
+            found.is_some() || imported.is_some()
+        }
+        (None, None) => false,
+    };
+    Ok(found)
+}
+
+/// The lines of standard input, each with its number.
+fn rows(csv: bool) -> Box<dyn FnMut() -> Option<Line>> {
+    let input = std::io::stdin().lock();
+    if csv {
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(input);
+        let mut line = csv::StringRecord::new();
+        return Box::new(move || {
+            let header = reader.headers().cloned().unwrap_or_default();
+            let number = match reader.read_record(&mut line) {
+                Ok(false) => return None,
+                Ok(true) => line.position().map_or(0, csv::Position::line),
+                // The text of the error may have a field, and so a secret.
+                Err(error) => {
+                    let number = error.position().map_or(0, csv::Position::line);
+                    return Some((number, Err("it is not a line of this CSV".to_owned())));
+                }
+            };
+            let row = object(&header, &line);
+            Some((number, row.and_then(|row| serde_json::from_value(row).map_err(|error| fault_of(&error)))))
+        });
+    }
+    let (mut input, mut number) = (input, 0);
+    Box::new(move || {
+        loop {
+            let mut line = zeroize::Zeroizing::new(String::new());
+            number += 1;
+            match (&mut input).take(MAX_LINE).read_line(&mut line) {
+                Ok(0) => return None,
+                Ok(_) if line.trim().is_empty() => {}
+                Ok(_) => {
+                    let row = serde_json::from_str(&line);
+                    return Some((number, row.map_err(|error| fault_of(&error))));
+                }
+                Err(_) => return Some((number, Err("it is not UTF-8".to_owned()))),
+            }
+        }
+    })
+}
+
+const MAX_LINE: u64 = 64 * 1024;
+
+/// Without the text of the line, which may have a secret.
+fn fault_of(error: &serde_json::Error) -> String {
+    match (error.is_data(), error.column()) {
+        (true, 0) => "a field is not valid".to_owned(),
+        (true, column) => format!("a field is not valid, before column {column}"),
+        (false, column) => format!("it is not JSON, at column {column}"),
+    }
+}
+
+/// The object that a line of CSV stands for. What is empty is left out.
+fn object(header: &csv::StringRecord, line: &csv::StringRecord) -> Result<Value, String> {
+    let words = |text: &str| text.split_whitespace().map(Value::from).collect::<Value>();
+    let limits = |text: &str| {
+        let one = |limit: &str| {
+            let (category, limit) = limit.split_once('=')?;
+            Some((category.to_owned(), Value::from(limit.parse::<u32>().ok()?)))
+        };
+        text.split_whitespace().map(one).collect::<Option<serde_json::Map<_, _>>>().map(Value::from)
+    };
+    let mut object = serde_json::Map::new();
+    for (name, text) in header.iter().zip(line).filter(|(_, text)| !text.is_empty()) {
+        let value = match name {
+            "scopes" | "allowedAddresses" => words(text),
+            "limits" => limits(text).ok_or("limits: such as requests=5000, with spaces between them")?,
+            "metadata" => serde_json::from_str(text).map_err(|_| "metadata: not JSON")?,
+            _ => text.into(),
+        };
+        object.insert(name.to_owned(), value);
+    }
+    Ok(object.into())
+}

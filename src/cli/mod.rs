@@ -1,0 +1,91 @@
+//! The command line: keys are made, listed, changed, revoked and found in a terminal or by a script.
+//!
+//! It comes in two shapes, with the same verbs:
+//!
+//! - [`Command`], a subcommand of [clap](https://docs.rs/clap) for the application's own program. It works on the assembly, and
+//!   so has its formats, peppers, scopes and routes.
+//! - The program `api-keys`, for keys in an SQLite file or in PostgreSQL:
+//!   `cargo install tower-api-keys --features cli,sqlite,postgres`. It reads [a file and the environment](#configuration).
+//!
+//! ```no_run
+//! use clap::Parser;
+//! use tower_api_keys::{ApiKeys, KeyFormat, MemoryStore};
+//!
+//! #[derive(Parser)]
+//! enum Program {
+//!     /// Serves the API
+//!     Serve,
+//!     /// Manages its keys
+//!     #[command(subcommand)]
+//!     Keys(tower_api_keys::cli::Command),
+//! }
+//!
+//! # async fn serve(_: ApiKeys) -> std::process::ExitCode { std::process::ExitCode::SUCCESS }
+//! #[tokio::main]
+//! async fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
+//!     let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+//!         .header("x-api-key")
+//!         .without_route_table()
+//!         .build()?;
+//!     Ok(match Program::parse() {
+//!         Program::Serve => serve(keys).await,
+//!         Program::Keys(command) => command.run(&keys).await,
+//!     })
+//! }
+//! ```
+//!
+//! # Rules for every verb
+//!
+//! - A secret is printed once, alone on standard output, or written to a new file that only its user can read
+//!   (`--secret-file`). A secret is never an argument: `verify`, `find` and `import` read it from standard input or from a hidden
+//!   prompt.
+//! - People read tables. `--json` writes the [JSON of the key routes](crate::manage) in their place; `list --all`, `audit --all` and
+//!   `scan` write one object a line. An error is then one object on standard error: `{"code":…,"message":…,"next":…}`.
+//! - Changes are made as the [operator](crate::Authority::operator), for the person that `--as` names, or else the user who is
+//!   logged in. The audit has that name.
+//! - Without a terminal, or with `--no-input`, nothing is asked: what would have been asked is an error that names the option
+//!   to give. There is no colour.
+//!
+//! | status | |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | failed, as when the store does not answer |
+//! | 2 | wrong usage, or a confirmation was refused or not possible |
+//! | 3 | a negative verdict: the key is bad, a leak was found, a check of `doctor` failed |
+//! | 4 | not allowed |
+//! | 5 | no such key |
+//! | 6 | the key was changed meanwhile |
+//! | 130 | interrupted |
+//!
+#![doc = include_str!("program/configuration.md")]
+
+mod command;
+mod failure;
+mod input;
+mod output;
+mod owner;
+mod program;
+mod secret_output;
+mod session;
+mod times;
+
+mod audit;
+mod create;
+mod delete;
+mod doctor;
+mod export;
+mod find;
+mod import;
+mod list;
+mod prune;
+mod revoke;
+mod rotate;
+mod rules;
+mod scan;
+mod show;
+mod switch;
+mod update;
+mod verify;
+
+pub use command::Command;
+pub use program::program;

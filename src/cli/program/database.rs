@@ -1,0 +1,83 @@
+//! The database of the program, by its URL.
+
+use std::sync::Arc;
+
+use crate::cli::failure::Failure;
+use crate::key::SecretString;
+use crate::store::KeyAdministration;
+#[cfg(feature = "postgres")]
+use crate::store::PostgresStore;
+#[cfg(feature = "sqlite")]
+use crate::store::SqliteStore;
+
+/// Opens the database as it is.
+pub(super) async fn open(url: &SecretString) -> Result<Arc<dyn KeyAdministration>, Failure> {
+    let text = url.expose_secret();
+    match scheme(text) {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => {
+            let store = SqliteStore::open_only(text.as_ref(), false)
+                .await
+                .map_err(|error| Failure::from(error).next("`api-keys init` creates the file."))?;
+            check(store.schema_versions().await?)?;
+            Ok(Arc::new(store))
+        }
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => {
+            let store = PostgresStore::connect_only(text).await?;
+            check(store.schema_versions().await?)?;
+            Ok(Arc::new(store))
+        }
+        scheme => Err(unknown(scheme)),
+    }
+}
+
+/// Creates the tables, or upgrades them.
+pub(super) async fn migrate(url: &SecretString) -> Result<(), Failure> {
+    let text = url.expose_secret();
+    match scheme(text) {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => SqliteStore::open(text).await.map(drop).map_err(Failure::from),
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => PostgresStore::connect(text).await.map(drop).map_err(Failure::from),
+        scheme => Err(unknown(scheme)),
+    }
+}
+
+fn scheme(url: &str) -> &str {
+    url.split_once(':').map_or("", |(scheme, _)| scheme)
+}
+
+#[cfg_attr(
+    not(any(feature = "postgres", feature = "sqlite")),
+    allow(dead_code, reason = "there is no database")
+)]
+fn check((stored, known): (i64, usize)) -> Result<(), Failure> {
+    match usize::try_from(stored) {
+        Ok(0) => Err(Failure::failed("The database has no tables for keys.").next("`api-keys init` creates them.")),
+        Ok(stored) if stored == known => Ok(()),
+        Ok(stored) if stored < known => Err(Failure::failed(format!(
+            "The tables have version {stored}, and this program needs version {known}."
+        ))
+        .next("`api-keys migrate` upgrades them: update the application first, which may not know that version.")),
+        _ => Err(Failure::failed(format!(
+            "The tables have version {stored}, and this program knows versions up to {known}."
+        ))
+        .next("Install the version of this program that goes with the application.")),
+    }
+}
+
+/// The rest of the URL is not repeated: it may have a password.
+fn unknown(scheme: &str) -> Failure {
+    let feature = match scheme {
+        "sqlite" => "sqlite",
+        "postgres" | "postgresql" => "postgres",
+        _ => {
+            return Failure::usage(
+                "The database is not a URL such as sqlite:keys.db or postgres://user@host/name.",
+            );
+        }
+    };
+    Failure::usage(format!("This program was built without the feature {feature}."))
+        .next(format!("cargo install tower-api-keys --features cli,{feature}"))
+}

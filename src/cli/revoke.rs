@@ -1,0 +1,37 @@
+use clap::Args;
+use serde_json::json;
+
+use super::failure::{Exit, Failure};
+use super::output::list;
+use super::session::{Session, key_id};
+use crate::manage::json as shown;
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Revoke {
+    /// The identifier of the key
+    id: String,
+    /// Revokes also what was made with the key, directly or with such a key; the key itself may be revoked already
+    #[arg(long)]
+    descendants: bool,
+}
+
+impl Revoke {
+    pub(super) async fn run(self, session: &Session<'_>) -> Result<Exit, Failure> {
+        let id = key_id(&self.id)?;
+        let authority = session.authority_over(&id).await?;
+        let with = if self.descendants { " and every key that was made with it" } else { "" };
+        session.confirm(&format!("Revoke {id} of {}{with} for good?", authority.owner()))?;
+        if self.descendants {
+            let revoked = session.manager.revoke_with_descendants(&authority, &id).await?;
+            let ids = revoked.iter().map(|key| key.id);
+            session.print_either(&json!({ "data": revoked, "nextCursor": null }), || {
+                format!("Revoked: {}", list(ids))
+            })?;
+            return Ok(Exit::Done);
+        }
+        let revoked = session.manager.revoke(&authority, &id).await?;
+        let json = revoked.map_or_else(|| shown::revoked(&id), |key| json!(key));
+        session.print_either(&json, || format!("{id} is revoked."))?;
+        Ok(Exit::Done)
+    }
+}

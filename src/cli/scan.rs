@@ -1,0 +1,291 @@
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use regex::bytes::Regex;
+use serde_json::{Value, json};
+use walkdir::WalkDir;
+
+use super::failure::{Exit, Failure};
+use super::output::Progress;
+use super::rules::recognizable;
+use super::session::Session;
+use crate::KeyFormat;
+use crate::key::KeyStatus;
+use crate::manage::KeyView;
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Scan {
+    /// Files and directories; `-` is standard input
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Looks each key up: says whose it is and whether it works, and leaves out what is no key
+    #[arg(long)]
+    check_store: bool,
+    /// Writes one report in SARIF 2.1.0
+    #[arg(long, conflicts_with = "json")]
+    sarif: bool,
+}
+
+/// A key in a file. Its text is not kept.
+struct Found {
+    path: String,
+    line: usize,
+    column: usize,
+    hint: String,
+    key: Option<KeyView>,
+}
+
+impl Scan {
+    pub(super) fn is_offline(&self) -> bool {
+        !self.check_store
+    }
+
+    /// Follows no symbolic link.
+    pub(super) async fn run(self, session: &Session<'_>) -> Result<Exit, Failure> {
+        let formats: Vec<_> = recognizable(session)?
+            .map(|format| Ok((format, Regex::new(&format.pattern()).map_err(|error| error.to_string())?)))
+            .collect::<Result<_, String>>()
+            .map_err(Failure::failed)?;
+        let (mut report, mut unread) = (Report { session, sarif: self.sarif.then(Vec::new), count: 0 }, 0);
+        let mut progress = Progress::of("files");
+        for path in &self.paths {
+            let entries: Box<dyn Iterator<Item = _>> = match path.as_os_str() == "-" {
+                true => Box::new(std::iter::once(Ok(PathBuf::from("-")))),
+                false => Box::new(WalkDir::new(path).sort_by_file_name().into_iter().filter_map(file)),
+            };
+            for entry in entries {
+                let searched = match entry {
+                    Ok(path) => self.search(session, &formats, &path, &mut report).await,
+                    Err(error) => Err(Failure::unread(error.to_string())),
+                };
+                progress.add(1);
+                match searched {
+                    Err(failure) if failure.is_unread() => {
+                        session.warn(&format!("not read: {}", failure.message));
+                        unread += 1;
+                    }
+                    searched => searched?,
+                }
+            }
+        }
+        let count = report.end()?;
+        Ok(match (count, unread) {
+            (0, 0) => Exit::Done,
+            (0, _) => Exit::Failed,
+            _ => Exit::Negative,
+        })
+    }
+
+    async fn search(
+        &self,
+        session: &Session<'_>,
+        formats: &[(&KeyFormat, Regex)],
+        path: &Path,
+        report: &mut Report<'_, '_>,
+    ) -> Result<(), Failure> {
+        let name = path.display().to_string();
+        let unread = |error: io::Error| Failure::unread(format!("{name}: {error}"));
+        let input: Box<dyn Read> = match path.as_os_str() == "-" {
+            true => Box::new(io::stdin()),
+            false => Box::new(File::open(path).map_err(unread)?),
+        };
+        let mut text = Chunks::new(input);
+        while text.fill().map_err(unread)? {
+            for (line, column, text) in text.keys(formats) {
+                let (format, text) = text;
+                let key = match self.check_store {
+                    true => match session.manager.find_by_text(&text).await? {
+                        Some(key) => Some(key),
+                        None => continue,
+                    },
+                    false => None,
+                };
+                report.add(Found { path: name.clone(), line, column, hint: format.hint(&text), key })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn file(entry: walkdir::Result<walkdir::DirEntry>) -> Option<walkdir::Result<PathBuf>> {
+    match entry {
+        Ok(entry) if entry.file_type().is_file() => Some(Ok(entry.into_path())),
+        Ok(_) => None,
+        Err(error) => Some(Err(error)),
+    }
+}
+
+/// A text in pieces, of any length. What a key can be cut by stands in two.
+struct Chunks<R> {
+    input: R,
+    buffer: Vec<u8>,
+    /// Where the search starts. What is before it was searched, and tells whether a word begins.
+    start: usize,
+    is_last: bool,
+    /// Of `start`, both from 1.
+    line: usize,
+    column: usize,
+}
+
+impl<R: Read> Chunks<R> {
+    const SIZE: u64 = 1024 * 1024;
+    /// No key is longer, with the character that follows it.
+    const OVERLAP: usize = KeyFormat::MAX_LENGTH + 1;
+
+    fn new(input: R) -> Self {
+        Self { input, buffer: Vec::new(), start: 0, is_last: false, line: 1, column: 1 }
+    }
+
+    /// Whether there is more to search.
+    fn fill(&mut self) -> io::Result<bool> {
+        if self.is_last {
+            return Ok(false);
+        }
+        let kept = self.start.saturating_sub(1);
+        self.buffer.drain(..kept);
+        self.start -= kept;
+        self.is_last = (&mut self.input).take(Self::SIZE).read_to_end(&mut self.buffer)? == 0;
+        Ok(true)
+    }
+
+    /// The keys of these formats, with their places, up to where a key may go on in the next piece.
+    fn keys<'f>(
+        &mut self,
+        formats: &[(&'f KeyFormat, Regex)],
+    ) -> Vec<(usize, usize, (&'f KeyFormat, String))> {
+        let end =
+            if self.is_last { self.buffer.len() } else { self.buffer.len().saturating_sub(Self::OVERLAP) };
+        // By where they start: formats can find different keys in one piece.
+        let mut found = BTreeMap::new();
+        for (format, pattern) in formats {
+            let mut at = self.start;
+            while let Some(key) = pattern.find_at(&self.buffer, at).filter(|key| key.start() < end) {
+                let text = std::str::from_utf8(key.as_bytes()).ok().filter(|text| format.parse(text).is_ok());
+                if let Some(text) = text {
+                    found.insert(key.start(), (*format, text.to_owned()));
+                }
+                at = key.end();
+            }
+        }
+        let keys = found.into_iter().map(|(start, key)| {
+            self.go_to(start);
+            (self.line, self.column, key)
+        });
+        let keys = keys.collect();
+        self.go_to(end.max(self.start));
+        keys
+    }
+
+    fn go_to(&mut self, place: usize) {
+        for byte in &self.buffer[self.start..place] {
+            match byte {
+                b'\n' => (self.line, self.column) = (self.line + 1, 1),
+                // The rest of a character of UTF-8.
+                0x80..0xc0 => {}
+                _ => self.column += 1,
+            }
+        }
+        self.start = place;
+    }
+}
+
+/// What is found is written at once, but for SARIF, which is one document.
+struct Report<'s, 'k> {
+    session: &'s Session<'k>,
+    sarif: Option<Vec<Value>>,
+    count: usize,
+}
+
+impl Report<'_, '_> {
+    fn add(&mut self, found: Found) -> Result<(), Failure> {
+        self.count += 1;
+        let Found { path, line, column, hint, key } = found;
+        let id = key.as_ref().map(|key| key.id);
+        let status = key.as_ref().map(|key| key.status);
+        if let Some(results) = &mut self.sarif {
+            let state = status.map(|status| format!(" It is {status}.")).unwrap_or_default();
+            let level =
+                if status.is_some_and(|status| status != KeyStatus::Active) { "warning" } else { "error" };
+            results.push(json!({
+                "ruleId": "api-key",
+                "level": level,
+                "message": { "text": format!("An API key, {hint}.{state}") },
+                "locations": [{ "physicalLocation": {
+                    "artifactLocation": { "uri": path },
+                    "region": { "startLine": line, "startColumn": column },
+                }}],
+            }));
+            return Ok(());
+        }
+        let json =
+            json!({ "path": path, "line": line, "column": column, "hint": hint, "id": id, "status": status });
+        self.session.print_either(&json, || {
+            let known = key.as_ref().map(|key| format!(" {} of {}, {}", key.id, key.owner, key.status));
+            format!("{path}:{line}:{column}: {hint}{}", known.unwrap_or_default())
+        })?;
+        Ok(())
+    }
+
+    fn end(self) -> Result<usize, Failure> {
+        if let Some(results) = self.sarif {
+            let rule = json!({ "id": "api-key", "shortDescription": { "text": "An API key in a file" } });
+            let driver = json!({ "name": "api-keys", "version": env!("CARGO_PKG_VERSION"), "rules": [rule] });
+            let report = json!({
+                "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+                "version": "2.1.0",
+                "runs": [{ "tool": { "driver": driver }, "columnKind": "unicodeCodePoints", "results": results }],
+            });
+            self.session.print(&report.to_string())?;
+        } else {
+            self.session.say(&format!("Found: {}.", self.count));
+        }
+        Ok(self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::Mode;
+
+    /// Gives a text in pieces of any length.
+    struct Slowly<'t>(&'t [u8], usize);
+
+    impl Read for Slowly<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let length = self.1.min(self.0.len()).min(buffer.len());
+            buffer[..length].copy_from_slice(&self.0[..length]);
+            self.0 = &self.0[length..];
+            Ok(length)
+        }
+    }
+
+    #[test]
+    fn a_key_is_found_once_wherever_a_piece_ends() {
+        let format = KeyFormat::builder("acme_").modes("test_", "live_").checksum().build().unwrap();
+        let pattern = Regex::new(&format.pattern()).unwrap();
+        let key = format.generate(Mode::Live).unwrap();
+        let key = key.secret.expose_secret();
+        let size = usize::try_from(Chunks::<&[u8]>::SIZE).unwrap();
+        for before in (size - 400..size + 10).step_by(7) {
+            // Words of a key's length, so that every cut is inside of one.
+            let mut text = "x".repeat(before - 1) + "\n" + key + " " + key + "x\n";
+            text += &" ".repeat(size);
+            text += key;
+            let mut chunks = Chunks::new(Slowly(text.as_bytes(), 8192));
+            let mut places = Vec::new();
+            while chunks.fill().unwrap() {
+                places.extend(
+                    chunks
+                        .keys(&[(&format, pattern.clone())])
+                        .into_iter()
+                        .map(|(line, column, _)| (line, column)),
+                );
+            }
+            assert_eq!(places, [(2, 1), (3, size + 1)], "{before}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::failure::Failure;
+use super::session::Session;
+use crate::manage::{CreatedKey, json};
+
+/// Where a new secret goes.
+#[derive(Args, Clone, Debug)]
+pub(super) struct SecretOptions {
+    /// Writes the secret to a new file that only its user can read; one that exists is not overwritten
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// Writes the secret as `NAME=secret`, for a file of environment variables
+    #[arg(long, value_name = "NAME", value_parser = variable)]
+    env: Option<String>,
+}
+
+/// The place for a secret, opened before there is one: a secret that can't be written would be lost.
+pub(super) struct SecretOutput {
+    file: Option<(PathBuf, File)>,
+    env: Option<String>,
+}
+
+impl SecretOptions {
+    pub(super) fn open(self) -> Result<SecretOutput, Failure> {
+        let open = |path: PathBuf| match create_private(&path) {
+            Ok(file) => Ok((path, file)),
+            Err(error) => Err(Failure::failed(format!("{}: {error}", path.display()))
+                .next("Nothing was changed. Give the name of a file that does not exist.")),
+        };
+        Ok(SecretOutput { file: self.secret_file.map(open).transpose()?, env: self.env })
+    }
+}
+
+/// A new file that only its user can read.
+pub(super) fn create_private(path: &std::path::Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+impl SecretOutput {
+    /// Removes the file again if there is no secret to write.
+    pub(super) fn or_undo<T>(&self, result: Result<T, Failure>) -> Result<T, Failure> {
+        if let (Err(_), Some((path, _))) = (&result, &self.file) {
+            let _ = std::fs::remove_file(path);
+        }
+        result
+    }
+
+    pub(super) fn write(self, session: &Session<'_>, created: &CreatedKey) -> Result<(), Failure> {
+        let secret = created.secret.expose_secret();
+        let name = self.env.iter().flat_map(|name| [name, "="]);
+        let line: zeroize::Zeroizing<String> = zeroize::Zeroizing::new(name.chain([secret, "\n"]).collect());
+        if let Some((path, mut file)) = self.file {
+            file.write_all(line.as_bytes()).and_then(|()| file.sync_all())?;
+            session.say(&format!("The secret is in {}.", path.display()));
+            if session.json {
+                session.print(&serde_json::json!(created.key).to_string())?;
+            }
+            return Ok(());
+        }
+        if session.json {
+            session.print(&json::created(created).to_string())?;
+        } else {
+            session.print(line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+fn variable(text: &str) -> Result<String, &'static str> {
+    let is_name = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    match text.starts_with(|first: char| !first.is_ascii_digit()) && text.chars().all(is_name) {
+        true => Ok(text.to_owned()),
+        false => Err("the name of a variable is letters, digits and _"),
+    }
+}

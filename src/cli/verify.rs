@@ -1,0 +1,149 @@
+use std::net::{IpAddr, Ipv4Addr};
+
+use clap::Args;
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use serde_json::{Value, json};
+
+use super::failure::{Exit, Failure};
+use super::input::refuse_arguments;
+use super::output::{facts, table};
+use super::session::Session;
+use crate::ApiKeys;
+use crate::address::PeerAddress;
+use crate::manage::KeyView;
+use crate::middleware::{Step, Trace};
+use crate::rejection::Reason;
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Verify {
+    /// Says which check would refuse a request with the key: a method and a path, such as "GET /invoices". Nothing is counted
+    #[arg(long, value_name = "REQUEST", value_parser = route)]
+    route: Option<(Method, Uri)>,
+    /// The address that the request comes from
+    #[arg(long, value_name = "ADDRESS", requires = "route", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    from: IpAddr,
+    /// A further header field of the request, such as "x-organization: org_1"; may be given several times
+    #[arg(long = "header", value_name = "FIELD", requires = "route", value_parser = field)]
+    fields: Vec<(HeaderName, HeaderValue)>,
+    /// Keys are not arguments: they are read from standard input or a hidden prompt
+    #[arg(hide = true)]
+    refused: Vec<std::ffi::OsString>,
+}
+
+impl Verify {
+    pub(super) async fn run<F>(self, session: &Session<'_>, keys: &ApiKeys<F>) -> Result<Exit, Failure> {
+        refuse_arguments(&self.refused)?;
+        let key = session.read_secret("The key")?;
+        let key = key.expose_secret();
+        match self.route {
+            None => verify(session, keys, key).await,
+            Some((method, uri)) => {
+                let mut head = Request::new(()).into_parts().0;
+                (head.method, head.uri) = (method, uri);
+                head.headers.extend(self.fields.into_iter().map(|(name, value)| (Some(name), value)));
+                head.extensions.insert(PeerAddress(self.from));
+                explain(session, keys, key, head).await
+            }
+        }
+    }
+}
+
+async fn verify<F>(session: &Session<'_>, keys: &ApiKeys<F>, key: &str) -> Result<Exit, Failure> {
+    let now = session.manager.now();
+    let view = |record: &_| KeyView::new(record, now);
+    let (verdict, secret, reason, found) = match keys.verify_text(key).await {
+        Ok(good) => (true, Some(good.secret), None, Some(view(&good.record))),
+        Err(bad) if matches!(bad.reason, Reason::StoreFailed(_) | Reason::StorePanicked) => {
+            return Err(Failure::failed(bad.reason.to_string()));
+        }
+        Err(bad) => (false, None, Some(bad.reason), bad.record.map(|record| view(&record))),
+    };
+    let code = reason.as_ref().map(Reason::code);
+    let json = json!({ "valid": verdict, "code": code, "secret": secret, "key": found.as_ref().map(owner) });
+    session.print_either(&json, || {
+        let about = found.as_ref();
+        facts(&[
+            ("verdict", Some(if verdict { "good" } else { "bad" }.to_owned())),
+            ("why", reason.as_ref().map(|reason| format!("{reason} ({})", reason.code()))),
+            ("secret", secret.map(str::to_owned)),
+            ("id", about.map(|key| key.id.to_string())),
+            ("name", about.map(|key| key.name.clone())),
+            ("owner", about.map(|key| key.owner.to_string())),
+            ("status", about.map(|key| key.status.to_string())),
+        ])
+    })?;
+    Ok(if verdict { Exit::Done } else { Exit::Negative })
+}
+
+/// What is said of a key whose text was given.
+pub(super) fn owner(key: &KeyView) -> Value {
+    let all = json!(key);
+    json!({ "id": all["id"], "organization": all["organization"], "mode": all["mode"], "status": all["status"] })
+}
+
+async fn explain<F>(
+    session: &Session<'_>,
+    keys: &ApiKeys<F>,
+    key: &str,
+    mut head: http::request::Parts,
+) -> Result<Exit, Failure> {
+    if keys.is_matched_by_router() || !keys.has_routes() {
+        return Err(Failure::usage("The command line does not know the routes of this application.")
+            .next("Without `--route`, the key alone is verified. Routes are known that are in the assembly and matched by path."));
+    }
+    if !keys.put_credential(key, &mut head) {
+        return Err(Failure::usage("This application takes keys where the command line can't put one."));
+    }
+    let trace = keys.explain(&head).await;
+    let rejection = trace.rejection();
+    let json = json!({
+        "accepted": rejection.is_none(),
+        "status": rejection.map(|rejection| rejection.kind().status().as_u16()),
+        "code": rejection.map(|rejection| rejection.reason().code()),
+        "checks": trace.steps().map(|(check, step)| json!({ "check": check.as_str(), "step": word(step) })).collect::<Vec<_>>(),
+        "key": trace.principal().map(|principal| principal.key_id()),
+    });
+    session.print_either(&json, || text(&trace))?;
+    Ok(if rejection.is_none() { Exit::Done } else { Exit::Negative })
+}
+
+fn text(trace: &Trace) -> String {
+    let why = |step| match (step, trace.rejection()) {
+        (Step::Rejected, Some(rejection)) => {
+            format!("{} ({})", rejection.reason(), rejection.reason().code())
+        }
+        _ => String::new(),
+    };
+    let rows: Vec<_> = trace
+        .steps()
+        .map(|(check, step)| vec![check.as_str().to_owned(), word(step).replace('_', " "), why(step)])
+        .collect();
+    let verdict = match trace.rejection() {
+        None => "The request would be accepted.".to_owned(),
+        Some(rejection) => {
+            let (reason, status) = (rejection.reason(), rejection.kind().status());
+            format!("The request would be rejected with {status}: {reason} ({}).", reason.code())
+        }
+    };
+    table(&["CHECK", "STEP", "WHY"], &rows) + &verdict
+}
+
+fn word(step: Step) -> &'static str {
+    match step {
+        Step::Passed => "passed",
+        Step::Rejected => "rejected",
+        Step::NotReached => "not_reached",
+    }
+}
+
+fn route(text: &str) -> Result<(Method, Uri), &'static str> {
+    let fault = "a request is a method and a path, such as \"GET /invoices\"";
+    let (method, path) = text.split_once(' ').filter(|(_, path)| path.starts_with('/')).ok_or(fault)?;
+    Ok((method.parse().map_err(|_| fault)?, path.parse().map_err(|_| fault)?))
+}
+
+fn field(text: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
+    let fault = "a header field is a name and a value, such as \"x-organization: org_1\"";
+    let (name, value) = text.split_once(':').ok_or(fault)?;
+    Ok((name.trim().parse().map_err(|_| fault)?, value.trim().parse().map_err(|_| fault)?))
+}

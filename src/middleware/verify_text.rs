@@ -1,0 +1,128 @@
+//! A key as text, for the command line: whether it is good, and where a request carries it.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::{HeaderValue, request};
+
+use super::ApiKeys;
+use super::presented::{PresentedKey, Verified};
+use super::stage::lookup::{Unverified, verify};
+use crate::credential::{Extracted, MalformedCredential};
+use crate::key::KeyRecord;
+use crate::rejection::Reason;
+use crate::request::RequestView;
+
+/// A good key, and which of its secrets it was.
+pub(crate) struct GoodKey {
+    pub(crate) record: Arc<KeyRecord>,
+    /// `in_use`; `next` if the first request with it will put it in use; `retired` in its grace period.
+    pub(crate) secret: &'static str,
+}
+
+/// Why a key is bad, and the key that it claims to be.
+pub(crate) struct BadKey {
+    pub(crate) reason: Reason,
+    pub(crate) record: Option<Arc<KeyRecord>>,
+}
+
+impl<F> ApiKeys<F> {
+    /// Whether requests with this key are authenticated, from an address that it may be used from. Nothing comes of it.
+    pub(crate) async fn verify_text(&self, text: &str) -> Result<GoodKey, BadKey> {
+        let (checks, manager) = (self.checks(), self.manager());
+        let bad = |reason| BadKey { reason, record: None };
+        let parsed = manager
+            .parse(text)
+            .map_err(|fault| bad(Reason::CredentialMalformed(MalformedCredential::Key(fault))))?;
+        let presented = PresentedKey {
+            id: parsed.id,
+            mode: parsed.mode,
+            digests: checks.peppers.digests(text),
+            scheme: "",
+            counted: None,
+        };
+        let found =
+            presented.selector().checked(checks.lookups.find(presented.selector()).map_err(bad)?.await);
+        let now = checks.clock.now().timestamp();
+        let verified = match verify(found.map_err(|error| bad(Reason::StoreFailed(error)))?, &presented, now)
+        {
+            // Only its first use could show the digest of a secret that was imported as a hash.
+            Err(Unverified { reason: Reason::SecretMismatch, record: Some(record) })
+                if record.extras.imported_hash.is_some() =>
+            {
+                let found = manager.find_by_text(text).await;
+                let mut learned = KeyRecord::clone(&record);
+                if found.is_ok_and(|found| found.is_some_and(|found| found.id == record.id)) {
+                    learned.learn_imported(presented.digests[0]);
+                }
+                verify(Some(Arc::new(learned)), &presented, now)
+            }
+            verified => verified,
+        };
+        match verified {
+            Ok(Verified { record, is_next, retired_until, .. }) => {
+                let retired = if retired_until.is_some() { "retired" } else { "in_use" };
+                Ok(GoodKey { record, secret: if is_next { "next" } else { retired } })
+            }
+            Err(Unverified { reason, record }) => Err(BadKey { reason, record }),
+        }
+    }
+
+    /// Puts a key where a request would carry it. `false` if no header field does.
+    pub(crate) fn put_credential(&self, key: &str, head: &mut request::Parts) -> bool {
+        let basic = |text: &str| format!("Basic {}", BASE64_STANDARD.encode(text));
+        let forms = [key.to_owned(), format!("Bearer {key}"), basic(&format!("{key}:")), basic(key)];
+        let extractors = &self.checks().credentials.extractors;
+        // A key with a fault goes where one without it would.
+        for must_fit in [true, false] {
+            for one in extractors {
+                for (name, form) in one
+                    .extractor
+                    .credential_headers()
+                    .into_iter()
+                    .flat_map(|name| forms.iter().map(move |form| (name.clone(), form)))
+                {
+                    let Ok(mut value) = HeaderValue::from_str(form) else { return false };
+                    value.set_sensitive(true);
+                    let before = head.headers.insert(name.clone(), value);
+                    match one.extractor.extract(RequestView::of_parts(head)) {
+                        Extracted::Found(found) if found.expose_secret() == key => return true,
+                        Extracted::Malformed(_) if !must_fit => return true,
+                        _ => {}
+                    }
+                    match before {
+                        Some(before) => _ = head.headers.insert(name, before),
+                        None => _ = head.headers.remove(name),
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// Whether routes are those that a router outside has matched.
+    pub(crate) fn is_matched_by_router(&self) -> bool {
+        self.checks().is_matched_by_router()
+    }
+
+    /// Whether there are rules for routes.
+    pub(crate) fn has_routes(&self) -> bool {
+        self.checks().access.is_some()
+    }
+
+    /// The limits whose counts can't be read now, by their category.
+    pub(crate) async fn silent_limits(&self) -> Vec<String> {
+        let checks = self.checks();
+        let mut silent = Vec::new();
+        for limiter in checks.limiters() {
+            let nobody = crate::limit::Subject::other("api-keys-doctor");
+            if limiter.counts.look(&nobody, None, checks.clock.now()).await.is_err()
+                || limiter.counts.is_degraded()
+            {
+                silent.push(limiter.category.name.to_string());
+            }
+        }
+        silent
+    }
+}

@@ -1,0 +1,91 @@
+//! `scan` and `rules`.
+
+use regex::Regex;
+use serde_json::{Value, json};
+
+use crate::program::{Program, snapshot};
+
+#[test]
+fn keys_are_found_in_files_without_a_store() {
+    let program = Program::new();
+    let (id, secret) = program.key("Ours", &[]);
+    let (gone, other) = program.key("Revoked", &["--mode", "test"]);
+    program.run(["revoke", &gone, "--yes"]).done();
+    let tree = program.file("tree");
+    std::fs::create_dir_all(tree.join("deep/.hidden")).unwrap();
+    std::fs::write(tree.join("deep/.hidden/.env"), format!("A=1\nKEY=\"{secret}\"\n")).unwrap();
+    std::fs::write(tree.join("binary"), [b"\0\xff\xfe", other.as_bytes(), b"\0"].concat()).unwrap();
+    let wrong_checksum =
+        format!("{}{}", &secret[..secret.len() - 1], if secret.ends_with('0') { '1' } else { '0' });
+    std::fs::write(tree.join("clean"), format!("{wrong_checksum} acme_live_ x{secret}")).unwrap();
+    std::os::unix::fs::symlink(&tree, tree.join("again")).unwrap();
+
+    let found = program.run(["scan", "tree"]).with(3);
+    snapshot("scan.txt", &found.out);
+    assert!(!found.out.contains(&secret[20..]) && !found.out.contains(&other[20..]), "redacted");
+    let found = program.run(["scan", "tree", "--json"]).with(3);
+    let places: Vec<Value> = found.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        places[0],
+        json!({ "path": "tree/binary", "line": 1, "column": 4, "hint": places[0]["hint"], "id": null, "status": null })
+    );
+    assert_eq!((&places[1]["line"], &places[1]["column"]), (&json!(2), &json!(6)));
+    snapshot("scan.sarif", &program.run(["scan", "tree", "--sarif"]).with(3).out);
+
+    let known = program.run(["scan", "tree", "--check-store", "--json"]).with(3);
+    let known: Vec<Value> = known.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // Of a key that is revoked, the digest of the secret in use is kept.
+    assert_eq!((&known[0]["id"], &known[0]["status"]), (&json!(gone), &json!("revoked")));
+    assert_eq!((&known[1]["id"], &known[1]["status"]), (&json!(id), &json!("active")));
+    std::fs::remove_file(program.file("api-keys.db")).unwrap();
+    program.run(["scan", "tree"]).with(3);
+    program.run(["scan", "tree/clean"]).done();
+    program.run(["scan", "tree/missing"]).with(1);
+    let piped = program.run_with(["scan", "-"], &format!("token: {secret}")).with(3);
+    assert!(piped.out.starts_with("-:1:8: acme_live_…"), "{}", piped.out);
+    program.run_with(["scan", "-"], "nothing").done();
+}
+
+#[test]
+fn what_is_no_key_of_the_store_is_left_out_where_that_is_asked() {
+    let (program, other) = (Program::new(), Program::new());
+    let (_, secret) = other.key("Elsewhere", &[]);
+    program.run_with(["scan", "-"], &secret).with(3);
+    program.run_with(["scan", "-", "--check-store"], &secret).done();
+}
+
+#[test]
+fn rules_are_written_for_each_scanner() {
+    let program = Program::new();
+    for scanner in ["gitleaks", "trufflehog", "detect-secrets", "regex"] {
+        snapshot(&format!("rules_{scanner}.txt"), &program.run(["rules", scanner]).done().out);
+    }
+    let text = "database = \"sqlite:none.db\"\n[format]\nprefix = \"\"\nsecret_length = 36\nother_characters = \"-\"\n";
+    std::fs::write(program.file("api-keys.toml"), text).unwrap();
+    let refused = program.run(["rules", "regex"]).with(2);
+    assert!(refused.err.contains("No format has a prefix"), "{}", refused.err);
+}
+
+/// `tests/scanners/run` shows the same samples to a scanner.
+#[test]
+fn a_rule_finds_every_true_sample_and_no_false_one() {
+    for format in FORMATS {
+        let program = Program::empty(None);
+        std::fs::write(program.file("api-keys.toml"), format).unwrap();
+        let rule = program.run(["rules", "regex"]).done().out;
+        let rule = Regex::new(rule.trim()).unwrap();
+        let samples = program.run(["rules", "regex", "--samples"]).done().out;
+        assert!(samples.lines().count() == 20);
+        for sample in samples.lines() {
+            let (want, text) = sample.split_once(' ').unwrap();
+            assert_eq!(rule.is_match(text).to_string(), want, "{rule}: {text}");
+        }
+    }
+}
+
+const FORMATS: [&str; 4] = [
+    "[format]\nprefix = \"acme_\"\n",
+    "[format]\nprefix = \"acme_\"\ntest_mark = \"test_\"\nlive_mark = \"live_\"\nchecksum = true\npublic_id = { length = 16, separator = \".\" }\n",
+    "[format]\nprefix = \"\"\ntest_mark = \"sk_test_\"\nlive_mark = \"sk_live_\"\n",
+    "[format]\nprefix = \"Acme-\"\npublic_id = { length = 8 }\nsecret_length = 40\nchecksum = true\n",
+];

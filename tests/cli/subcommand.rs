@@ -1,0 +1,83 @@
+//! The subcommand in a program of an application's own: this test itself, which starts itself again.
+
+use std::io::Write;
+use std::process::{Command, ExitCode, Stdio};
+
+use clap::Parser;
+use serde_json::{Value, json};
+use tower_api_keys::key::SecretString;
+use tower_api_keys::store::SqliteStore;
+use tower_api_keys::{ApiKeys, KeyFormat, Quota, RateLimit};
+
+use crate::program::snapshot;
+
+#[derive(Parser)]
+enum Program {
+    #[command(subcommand)]
+    Keys(tower_api_keys::cli::Command),
+}
+
+async fn assembly(path: &str) -> ApiKeys {
+    let format = KeyFormat::new("acme_").unwrap();
+    ApiKeys::builder(SqliteStore::open(path).await.unwrap(), format)
+        .bearer()
+        .limit(RateLimit::per_key("requests", Quota::per_minute(1).unwrap()))
+        .route("GET", "/invoices/{id}", "invoice:read")
+        .route("POST", "/invoices", "invoice:create")
+        .build()
+        .unwrap()
+}
+
+/// Set for the process that is the program.
+const INSIDE: &str = "SUBCOMMAND_OF";
+
+#[tokio::test]
+async fn a_route_is_explained_without_an_effect() {
+    if let Ok(path) = std::env::var(INSIDE) {
+        let words = std::env::var("SUBCOMMAND").unwrap();
+        let Program::Keys(command) = Program::parse_from(words.split('|'));
+        let status = command.run(&assembly(&path).await).await;
+        std::process::exit(i32::from(status != ExitCode::SUCCESS) * 3);
+    }
+    let directory = std::env::temp_dir().join(format!("api-keys-subcommand-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = directory.join("keys.db").to_str().unwrap().to_owned();
+    let keys = assembly(&path).await;
+    let new = tower_api_keys::NewKey::new("Ours").scope("invoice:read");
+    let secret = keys.manager().create_for("org_1", new).await.unwrap().secret;
+
+    let explain =
+        |route: &str, more: &str| run(&path, &format!("app|keys|verify|--route|{route}{more}"), &secret);
+    snapshot("verify_route_accepted.txt", &explain("GET /invoices/1", "").1);
+    let (status, said) = explain("POST /invoices", "");
+    snapshot("verify_route_rejected.txt", &said);
+    assert_eq!(status, 3);
+    for _ in 0..3 {
+        let (status, said) = explain("GET /invoices/1", "|--json");
+        let said: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!((status, &said["accepted"]), (0, &json!(true)), "the limit of one request is not spent");
+    }
+    let said: Value = serde_json::from_str(&explain("DELETE /nowhere", "|--json").1).unwrap();
+    assert_eq!((&said["code"], &said["status"]), (&json!("route_not_covered"), &json!(403)));
+    let (_, said) = explain("GET /invoices/1", "|--header|authorization: Bearer other|--json");
+    assert_eq!(
+        serde_json::from_str::<Value>(&said).unwrap()["accepted"],
+        true,
+        "the key itself is put there"
+    );
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+/// The status, and what is on standard output between the lines of the test harness.
+fn run(path: &str, words: &str, input: &SecretString) -> (i32, String) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let name = "subcommand::a_route_is_explained_without_an_effect";
+    command.args([name, "--exact", "--nocapture", "--quiet"]).env(INSIDE, path).env("SUBCOMMAND", words);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.expose_secret().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let said = text.trim_start().strip_prefix("running 1 test\n").unwrap_or(&text).to_owned();
+    (output.status.code().unwrap(), said)
+}
