@@ -49,6 +49,7 @@
 //! | keep keys in a database, or write a store | [`store`] |
 //! | create, rotate, revoke and import keys, in code or over HTTP | [`manage`] |
 //! | find keys by scope, name, status, age or a leaked text | [`KeyQuery`](store::KeyQuery), [`find_by_text`](manage::KeyManager::find_by_text) |
+//! | give staff or customers a page for their keys | [the key page](https://docs.rs/tower-api-keys/latest/tower_api_keys/console/index.html) |
 //! | let staff manage the keys of all organizations | [operator and staff](manage#operator-and-staff) |
 //! | see what was done to a key and by whom, and pass it on | [audit](manage#audit) |
 //! | take over keys of another system, hashed with bcrypt, argon2 or SHA-256 | [importing](manage#keys-of-another-system) |
@@ -73,6 +74,7 @@
 //! | `axum` | [`Principal`] as an extractor, routes for managing keys |
 //! | `cache` | `store::CachedStore`, a cache in front of any store |
 //! | `coarse-clock` | `clock::CoarseClock`, cheaper to read and off by a tick of the kernel |
+//! | `console` | [a page](https://docs.rs/tower-api-keys/latest/tower_api_keys/console/index.html) for managing keys, in a browser |
 //! | `json` | `JsonErrors`: errors in JSON of the application's own |
 //! | `metrics` | [counters and times](monitoring) through the facade of the same name |
 //! | `postgres` | `store::PostgresStore`: keys that many processes share |
@@ -127,6 +129,9 @@ pub mod outcome;
 pub mod middleware;
 
 mod adapter;
+#[cfg(feature = "console")]
+#[cfg_attr(docsrs, doc(cfg(feature = "console")))]
+pub mod console;
 #[cfg(feature = "presets")]
 #[cfg_attr(docsrs, doc(cfg(feature = "presets")))]
 pub mod presets;

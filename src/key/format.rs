@@ -208,6 +208,18 @@ impl KeyFormat {
         self.public_id.is_some()
     }
 
+    /// The length of the identifiers of new keys, if their text has one.
+    #[cfg(feature = "console")]
+    pub(crate) fn id_length(&self) -> Option<usize> {
+        self.public_id.as_ref().map(|id| id.length)
+    }
+
+    /// What every key begins with.
+    #[cfg(feature = "console")]
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     fn write(&self, mode: Mode, id: Option<KeyId>) -> io::Result<GeneratedKey> {
         // The buffer never grows: growing would leave an unwiped copy behind.
         let mut key = SecretString::new(String::with_capacity(Self::MAX_LENGTH));

@@ -7,6 +7,8 @@ use super::audit::Reporter;
 use super::settings::Settings;
 use super::{AuditEvent, Authority, CreatedKey, KeyAction, KeyView, ManageError, NewKey, rules};
 use crate::InvalidValue;
+#[cfg(feature = "console")]
+use crate::clock::Timestamp;
 use crate::clock::{Clock, SystemClock};
 use crate::credential::ImportedHashes;
 use crate::key::{KeyFormat, KeyId, KeyRecord, KeyState, KeyStatus, Mode, Owner, Peppers};
@@ -394,7 +396,7 @@ impl KeyManager {
 
     /// Whether the authority has the scope for `action`. Routes call it before they read a body.
     #[cfg(feature = "axum")]
-    pub(super) async fn permit(
+    pub(crate) async fn permit(
         &self,
         authority: &Authority,
         action: KeyAction,
@@ -402,6 +404,30 @@ impl KeyManager {
     ) -> Result<(), ManageError> {
         let attempt = self.attempt(authority, action, key_id);
         attempt.end_failed(attempt.permitted()).await
+    }
+
+    /// The same without a trace in log and audit, for a page that shows only what its reader may do.
+    #[cfg(feature = "console")]
+    pub(crate) fn permits(&self, authority: &Authority, action: KeyAction) -> bool {
+        self.attempt(authority, action, None).permitted().is_ok()
+    }
+
+    /// How late the end of a key that this authority makes can be at the most.
+    #[cfg(feature = "console")]
+    pub(crate) fn latest_expiry(&self, authority: &Authority) -> Option<Timestamp> {
+        let own = self.0.max_lifetime.map(|lifetime| self.now().saturating_add(lifetime));
+        rules::earlier(rules::latest_expiry(authority), own)
+    }
+
+    #[cfg(feature = "console")]
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.clock.now().timestamp()
+    }
+
+    /// What every new key begins with.
+    #[cfg(feature = "console")]
+    pub(crate) fn prefix(&self) -> &str {
+        self.0.format().prefix()
     }
 
     /// Begins an operation: reads the clock, once for the operation.

@@ -137,6 +137,8 @@ mod import;
 mod key_change;
 mod manager;
 mod new_key;
+#[cfg(feature = "console")]
+mod once;
 mod prepare;
 mod redeem;
 mod revoke;
@@ -161,6 +163,8 @@ pub use prepare::PreparedKey;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use routes::KeyRoutes;
+#[cfg(feature = "console")]
+pub(crate) use routes::key_id;
 #[cfg(feature = "axum")]
 pub(crate) use routes::whoami;
 pub use view::{CreatedKey, KeyView};

@@ -72,6 +72,8 @@ mod verify_imported;
 pub use api_keys::ApiKeys;
 pub use builder::ApiKeysBuilder;
 pub use config_error::ConfigError;
+#[cfg(feature = "console")]
+pub(crate) use credentials::CurlCredential;
 #[cfg(feature = "axum")]
 pub(crate) use failed_extraction::FailedExtraction;
 pub use future::ResponseFuture;
