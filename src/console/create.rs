@@ -8,7 +8,7 @@ use super::form::Form;
 use super::visit::Visit;
 use super::{page, secret};
 use crate::key::Owner;
-use crate::manage::{KeyAction, ManageError, NewKey};
+use crate::manage::{KeyAction, ManageError, NewKey, name_fault};
 use crate::rejection::FieldError;
 
 /// For whom staff make a key, as it was typed.
@@ -61,6 +61,7 @@ async fn created(visit: &Visit, form: &Form) -> Result<Response, ManageError> {
     let Some(seed) = form.seed() else { return again(StatusCode::BAD_REQUEST, &t.form_expired, &[]) };
 
     let mut faults = Vec::new();
+    faults.extend(name_fault(&fields.name));
     let values = fields.read(visit).map_err(|found| faults.extend(found));
     let of_owner = whom.read(visit).map_err(|found| faults.push(found));
     if fields.scopes.is_empty() && has_picker(visit) {

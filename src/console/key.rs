@@ -141,7 +141,7 @@ fn facts(visit: &Visit, key: &KeyView) -> Markup {
             }))
             @if let Some(until) = key.previous_valid_until { (fact(&t.old_secret_until, words::in_full(visit, until))) }
             @if let Some(next) = &key.next_hint { (fact(&t.next_secret, html! { code { (next) } " " span.muted { (t.waits_for_use) } })) }
-            (fact(&t.scopes, scopes(visit, key)))
+            div.wide { dt { (t.scopes) } dd { (scopes(visit, key)) } }
             @if !key.allowed_addresses.is_empty() {
                 (fact(&t.addresses, html! { @for network in &key.allowed_addresses { code.scope { (network) } " " } }))
             }

@@ -167,6 +167,8 @@ pub use routes::KeyRoutes;
 pub(crate) use routes::key_id;
 #[cfg(feature = "axum")]
 pub(crate) use routes::whoami;
+#[cfg(feature = "console")]
+pub(crate) use rules::name_fault;
 pub use view::{CreatedKey, KeyView};
 
 pub use crate::store::audit::{AuditEvent, KeyAction};

@@ -1,5 +1,5 @@
 //! Frameworks and presets: axum, tonic, the key routes, the four systems.
-#![cfg(all(feature = "axum", feature = "console", feature = "presets", feature = "tonic"))]
+#![cfg(all(feature = "axum", feature = "presets", feature = "tonic"))]
 
 #[path = "../support/http2.rs"]
 mod http2;
@@ -11,6 +11,7 @@ mod support;
 mod axum_extractors;
 mod bodies;
 mod broken_records;
+#[cfg(feature = "console")]
 mod console;
 mod failed_calls;
 mod grpc;
