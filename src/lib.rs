@@ -110,6 +110,7 @@ pub mod address;
 pub mod clock;
 pub mod key;
 pub mod scope;
+pub mod usage;
 
 pub mod store;
 

@@ -193,6 +193,23 @@ pub(crate) fn last_use_not_written(error: &dyn Error) {
     event!(warn, error = %error, source = error.source(), "the last use of keys was not written; it is tried again");
 }
 
+pub(crate) fn usage_not_written(error: &dyn Error, rows: usize) {
+    event!(warn, code = "usage_not_written", error = %error, source = error.source(), rows, "usage was not added to the store; it is tried again");
+}
+
+pub(crate) fn usage_lost(requests: u64) {
+    event!(
+        error,
+        code = "usage_lost",
+        requests,
+        "requests were not counted: too many keys are used at a time, or the store does not take usage"
+    );
+}
+
+pub(crate) fn usage_not_pruned(error: &dyn Error) {
+    event!(warn, code = "usage_not_pruned", error = %error, source = error.source(), "old usage was not deleted; it is tried again in an hour");
+}
+
 #[cfg(feature = "redis")]
 pub(crate) fn redis_failed(
     category: &str,

@@ -101,6 +101,33 @@ pub(crate) fn lease_lost(units: u64) {
     }
 }
 
+/// A call of Redis was waited for.
+#[cfg(feature = "redis")]
+pub(crate) fn rate_limit_backend_call(duration: Duration) {
+    #[cfg(feature = "metrics")]
+    if is_recording() {
+        histogram(&catalog::RATE_LIMIT_BACKEND_DURATION, &[]).record(duration);
+    }
+}
+
+pub(crate) fn stored_keys(mode: &str, status: &'static str, keys: u64) {
+    #[cfg(feature = "metrics")]
+    gauge(&catalog::STORED_KEYS, &[("mode", mode), ("status", status)]).set(keys as f64);
+}
+
+pub(crate) fn usage_buffered(rows: usize) {
+    #[cfg(feature = "metrics")]
+    gauge(&catalog::USAGE_BUFFERED, &[]).set(as_f64(rows));
+}
+
+/// Requests were not counted.
+pub(crate) fn usage_lost(requests: u64) {
+    #[cfg(feature = "metrics")]
+    if is_recording() {
+        counter(&catalog::USAGE_LOST, &[]).increment(requests);
+    }
+}
+
 /// An operation of key management has ended.
 pub(crate) fn managed(action: &'static str, actor: &'static str, outcome: &'static str) {
     #[cfg(feature = "metrics")]

@@ -13,9 +13,10 @@
 //! The log goes to standard error. `RUST_LOG` sets what it has: a level for all, or for a target, as in
 //! `RUST_LOG=warn,tower_api_keys=debug`; by default `info`. Events of tower-api-keys itself need the feature `tracing`.
 
+use std::env;
 use std::error::Error;
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
-use std::{env, io};
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,8 +33,10 @@ pub(crate) type Store = Arc<dyn KeyAdministration>;
 pub(crate) fn log_to_stderr() -> Result<(), String> {
     let wanted = env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
     let targets: Targets = wanted.parse().map_err(|error| format!("RUST_LOG={wanted}: {error}"))?;
-    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_filter(targets);
-    tracing_subscriber::registry().with(log).init();
+    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    // Colours, if they are built in, are for people.
+    let log = if io::stderr().is_terminal() { log } else { log.with_ansi(false) };
+    tracing_subscriber::registry().with(log.with_filter(targets)).init();
     Ok(())
 }
 

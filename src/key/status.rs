@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 /// assert_eq!("not_yet_valid".parse(), Ok(KeyStatus::NotYetValid));
 /// assert_eq!(KeyStatus::Active.to_string(), "active");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum KeyStatus {
     /// It works.
@@ -31,6 +31,9 @@ pub enum KeyStatus {
 }
 
 impl KeyStatus {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Active, Self::NotYetValid, Self::Disabled, Self::Expired, Self::Revoked];
+
     /// The status of a key at this instant.
     pub(crate) fn of(record: &KeyRecord, instant: Timestamp) -> Self {
         match record.state {
@@ -66,8 +69,7 @@ impl FromStr for KeyStatus {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let all = [Self::Active, Self::NotYetValid, Self::Disabled, Self::Expired, Self::Revoked];
-        all.into_iter().find(|status| status.as_str() == text).ok_or(INVALID)
+        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or(INVALID)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 #[cfg(feature = "axum")]
 use super::Authority;
 use super::{KeyAction, KeyManager, KeyView, ManageError};
-use crate::key::{Digest, KeyId, KeyRecord};
+use crate::key::{Digest, KeyId, KeyRecord, KeyStatus, Mode};
 use crate::log;
 use crate::store::{KeySelector, StoreError, StoreErrorKind};
 use crate::timer::sleep;
@@ -113,6 +113,17 @@ impl KeyManager {
     pub async fn peppers_in_use(&self) -> Result<BTreeMap<Option<u32>, u64>, ManageError> {
         let now = self.settings().clock.now().timestamp();
         Ok(self.settings().store.peppers_in_use(now).await?)
+    }
+
+    /// How many keys there are of each mode and [status](KeyStatus). Those that can't be read are not counted. A database looks
+    /// at every key for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](ManageError::Store).
+    pub async fn count_by_status(&self) -> Result<BTreeMap<(Mode, KeyStatus), u64>, ManageError> {
+        let now = self.settings().clock.now().timestamp();
+        Ok(self.settings().store.count_by_status(now).await?)
     }
 
     /// Says once, for a process that starts, which peppers keys need and are missing. Waits for a store that is not

@@ -149,6 +149,7 @@ mod routes;
 mod rules;
 mod settings;
 mod update;
+mod usage;
 mod view;
 
 pub(crate) use audit::{AuditSink, Reporter};

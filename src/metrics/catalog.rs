@@ -86,14 +86,22 @@ catalog! {
         "Decisions of limits: `allowed`, `near_limit` (less than a fifth is left), `denied`, `failed_open`, `failed_closed`, or `shadow` for what a limit on trial would have denied.";
     RATE_LIMIT_DEGRADED: Counter "api_keys_rate_limit_degraded_total" ["category"]
         "Decisions of limits that were made without their shared store.";
+    RATE_LIMIT_BACKEND_DURATION: Histogram "api_keys_rate_limit_backend_duration_seconds" []
+        "How long Redis took for a call of the limits, those that were given up included.";
     RATE_LIMIT_SUBJECTS: Gauge "api_keys_rate_limit_subjects" ["category"]
         "Subjects that have a count of their own in this process.";
     QUOTA_LEASED: Gauge "api_keys_quota_leased_units" ["category"]
         "Units of a stored quota that this process has leased and not used.";
     QUOTA_LOST: Counter "api_keys_quota_lost_units_total" []
         "Leased units that were given up, because the store did not say whether it had taken them back.";
+    STORED_KEYS: Gauge "api_keys_stored_keys" ["mode", "status"]
+        "Keys in the store, by what they were when they were last counted: `active`, `not_yet_valid`, `disabled`, `expired` or `revoked`. Every process counts them, once a minute or less often.";
     MANAGEMENT: Counter "api_keys_management_total" ["action", "actor", "outcome"]
         "Operations of key management: the outcome is `done` or the code of the error's kind, the actor a `key`, a `session` or the `operator`.";
     AUDIT_BACKLOG: Gauge "api_keys_audit_backlog" []
-        "Audit events that wait for the application's sink; of those that a store keeps 100 at most.";
+        "Audit events on their way to the application's sink: of those that a store keeps the next 100 at most, so more may wait there.";
+    USAGE_BUFFERED: Gauge "api_keys_usage_buffered_rows" []
+        "Rows of usage that this process has counted and not added to the store.";
+    USAGE_LOST: Counter "api_keys_usage_lost_total" []
+        "Requests that were not counted, because too many keys were used at a time or the store did not take usage.";
 }

@@ -18,6 +18,7 @@ use super::{ApiKeysBuilder, ApiKeysLayer};
 use crate::key::KeyFormat;
 use crate::limit::StoredLimiter;
 use crate::manage::KeyManager;
+use crate::outcome::{keep_writing_usage, write_usage};
 #[cfg(feature = "axum")]
 use crate::rejection::json_response;
 use crate::rejection::{ApiError, ErrorFormat, ProblemDetails};
@@ -154,7 +155,7 @@ impl<F> ApiKeys<F> {
         self.0.checks.credentials.curl()
     }
 
-    /// Everything that runs beside requests: to follow what other nodes change, to write when keys were last used, to give back
+    /// Everything that runs beside requests: to follow what other nodes change, to write when keys were last used and [how often](crate::usage), to give back
     /// what is leased of stored quotas and not used, to deliver [audit events](ApiKeysBuilder::audit), and to end
     /// [streams](crate::stream) with their keys. First it looks whether keys need a [pepper that is
     /// missing](crate::key::Peppers#replacing-a-pepper), and logs that.
@@ -179,14 +180,20 @@ impl<F> ApiKeys<F> {
         if let Some(delivery) = self.0.manager.keep_delivering_audit() {
             tasks.push(Box::pin(delivery));
         }
-        if let Some(last_use) = &self.0.checks.last_use {
-            tasks.push(Box::pin(last_use.clone().keep_writing_to(store)));
+        let checks = &self.0.checks;
+        if let Some(last_use) = &checks.last_use {
+            tasks.push(Box::pin(last_use.clone().keep_writing_to(store.clone())));
+        }
+        if let Some((usage, retention)) = &checks.usage {
+            tasks.push(Box::pin(keep_writing_usage(usage.clone(), store, checks.clock.clone(), *retention)));
         }
         for stored in self.stored_limiters() {
             tasks.push(Box::pin(stored.keep_giving_back(self.0.checks.clock.clone())));
         }
         #[cfg(feature = "metrics")]
         tasks.push(Box::pin(super::gauges::keep_setting(self.0.checks.clone())));
+        #[cfg(feature = "metrics")]
+        tasks.push(Box::pin(super::gauges::keep_counting_keys(self.0.manager.clone())));
         self.0.background.counted(background::run(tasks))
     }
 
@@ -203,14 +210,19 @@ impl<F> ApiKeys<F> {
     /// The store's.
     pub async fn flush(&self) -> Result<(), StoreError> {
         let checks = &self.0.checks;
+        // Tried in any case.
+        let usage = match &checks.usage {
+            Some((usage, _)) => write_usage(usage, self.0.manager.store(), &*checks.clock).await,
+            None => Ok(()),
+        };
         self.0.manager.deliver_audit().await?;
         for stored in self.stored_limiters() {
             stored.give_back_all(checks.clock.now()).await?;
         }
-        match &checks.last_use {
-            Some(last_use) => last_use.write_to(self.0.manager.store()).await,
-            None => Ok(()),
+        if let Some(last_use) = &checks.last_use {
+            last_use.write_to(self.0.manager.store()).await?;
         }
+        usage
     }
 
     fn stored_limiters(&self) -> Vec<StoredLimiter> {

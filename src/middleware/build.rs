@@ -21,7 +21,7 @@ use crate::limit::{MemoryRateLimiter, Quota, RateLimit, StoredLimiter, SubjectKi
 use crate::log::OncePerSecondAndCode;
 use crate::manage::KeyManager;
 use crate::metrics::{Decisions, LimitCounters};
-use crate::outcome::LastUse;
+use crate::outcome::{LastUse, UsageCounter, UsageRetention};
 use crate::route::{Access, RouteTable};
 
 impl<F> ApiKeysBuilder<F> {
@@ -41,6 +41,7 @@ impl<F> ApiKeysBuilder<F> {
         self.check_addresses();
         self.check_companions();
         self.check_imported_hashes();
+        self.check_usage();
         let limits = std::mem::take(&mut self.limits);
         self.check_limits(&limits, access.as_ref());
         let companions =
@@ -55,8 +56,14 @@ impl<F> ApiKeysBuilder<F> {
             return Err(ConfigError::new(self.faults));
         }
 
-        let (address_limits, limits): (Vec<_>, Vec<_>) =
+        let (address_limits, mut limits): (Vec<_>, Vec<_>) =
             rules.into_iter().partition(|rule| matches!(rule.subject, SubjectKind::Address));
+        let mut categories = Vec::new();
+        for LimitRule { limiters, categories_before, .. } in &mut limits {
+            *categories_before = u16::try_from(categories.len()).ok();
+            categories.extend(limiters.iter().map(|limiter| limiter.category.name.clone()));
+        }
+        let usage = self.counts_usage.then(|| Arc::new(UsageCounter::new(categories)));
         let keeps_decisions = self.ietf_fields || limits.iter().any(LimitRule::can_change_cost);
         let throttle = self.throttle.map(|quota| {
             let limiter = MemoryRateLimiter::new("bad credentials", &[quota], self.clock.now());
@@ -96,6 +103,7 @@ impl<F> ApiKeysBuilder<F> {
             allows_anonymous: self.allows_anonymous,
             passes_cors_preflight: self.passes_cors_preflight,
             last_use: self.records_last_use.then(LastUse::new),
+            usage: usage.map(|usage| (usage, self.usage_retention.unwrap_or(UsageRetention::DEFAULT))),
             reporter: manager.reporter().cloned(),
             lines: OncePerSecondAndCode::default(),
             decisions: Decisions::default(),
@@ -305,6 +313,20 @@ impl<F> ApiKeysBuilder<F> {
         }
     }
 
+    fn check_usage(&mut self) {
+        if self.counts_usage && self.store.usage_log().is_none() {
+            self.fault("count_usage", "the store keeps no usage");
+        }
+        let Some(UsageRetention { hours, days }) = self.usage_retention else { return };
+        let least = UsageRetention::LEAST;
+        if !self.counts_usage {
+            self.fault("keep_usage_for", "no usage is counted: add `count_usage`");
+        }
+        if hours < least.hours || days < least.days {
+            self.fault("keep_usage_for", "hours are kept for a day at least, and days for two");
+        }
+    }
+
     fn check_limits(&mut self, limits: &[RateLimit], access: Option<&RouteTable<Access>>) {
         let mut names: Vec<&str> = Vec::new();
         for limit in limits {
@@ -384,6 +406,7 @@ impl<F> ApiKeysBuilder<F> {
         Some(LimitRule {
             subject,
             limiters: limiters.collect(),
+            categories_before: None,
             routes: table.with_matching(self.matching),
             methods,
             otherwise: counts_otherwise.then_some(0),

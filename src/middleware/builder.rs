@@ -2,6 +2,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 
@@ -15,7 +16,7 @@ use crate::identity::{OrganizationRule, SessionAuthenticator};
 use crate::key::{KeyFormat, Peppers};
 use crate::limit::{Quota, RateLimit, RateLimiter};
 use crate::manage::{AuditEvent, AuditSink, KeyManager};
-use crate::outcome::{Call, UsageSink};
+use crate::outcome::{Call, UsageRetention, UsageSink};
 use crate::rejection::ProblemDetails;
 use crate::route::{Access, RouteMatching};
 use crate::scope::Scope;
@@ -55,6 +56,8 @@ pub struct ApiKeysBuilder<F = ProblemDetails> {
     pub(super) imported_hashes: Option<Arc<ImportedHashes>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) records_last_use: bool,
+    pub(super) counts_usage: bool,
+    pub(super) usage_retention: Option<UsageRetention>,
     pub(super) usage: Option<Arc<UsageSink>>,
     pub(super) audit: Option<Arc<AuditSink>>,
     pub(super) manager: Option<Box<dyn FnOnce(KeyManager) -> KeyManager>>,
@@ -105,6 +108,8 @@ impl ApiKeysBuilder {
             imported_hashes: None,
             clock: Arc::new(SystemClock),
             records_last_use: false,
+            counts_usage: false,
+            usage_retention: None,
             usage: None,
             audit: None,
             manager: None,
@@ -374,6 +379,31 @@ impl<F> ApiKeysBuilder<F> {
         self
     }
 
+    /// Counts requests per key, hour, category and outcome, and keeps the sums in the store: see [`usage`](crate::usage). Needs
+    /// [`background`](super::ApiKeys::background), which adds to the store every ten seconds.
+    ///
+    /// ```
+    /// # use tower_api_keys::store::MemoryStore;
+    /// # use tower_api_keys::{ApiKeys, KeyFormat};
+    /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+    ///     .header("x-api-key")
+    ///     .route("GET", "/workflows", "workflows:read")
+    ///     .count_usage()
+    ///     .build()?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn count_usage(mut self) -> Self {
+        self.counts_usage = true;
+        self
+    }
+
+    /// How long what is [counted](Self::count_usage) is kept by hour, a day at least, and by day, two days at least. Unless
+    /// set, 14 and 400 days. The same for all processes with one store.
+    pub fn keep_usage_for(mut self, hours: Duration, days: Duration) -> Self {
+        self.usage_retention = Some(UsageRetention { hours, days });
+        self
+    }
+
     /// Tells `sink` of every call that presents a credential and is not answered with a server error: for counters, bills.
     ///
     /// Called on the request's thread, after the response head is available and before it is sent, so it must not block:
@@ -468,6 +498,8 @@ impl<F> ApiKeysBuilder<F> {
             imported_hashes: self.imported_hashes,
             clock: self.clock,
             records_last_use: self.records_last_use,
+            counts_usage: self.counts_usage,
+            usage_retention: self.usage_retention,
             usage: self.usage,
             audit: self.audit,
             manager: self.manager,

@@ -15,7 +15,8 @@ use crate::limit::MemoryRateLimiter;
 use crate::log::OncePerSecondAndCode;
 use crate::manage::Reporter;
 use crate::metrics::Decisions;
-use crate::outcome::LastUse;
+use crate::outcome::{LastUse, UsageCounter, UsageRetention};
+use crate::request::RequestView;
 use crate::route::{Access, RouteTable};
 
 /// Everything that the checks are configured with.
@@ -44,6 +45,8 @@ pub(super) struct Checks {
     pub(super) allows_anonymous: bool,
     pub(super) passes_cors_preflight: bool,
     pub(super) last_use: Option<LastUse>,
+    /// Counts requests by key, and how long the store keeps that.
+    pub(super) usage: Option<(Arc<UsageCounter>, UsageRetention)>,
     /// Of the application's audit sink.
     pub(super) reporter: Option<Arc<Reporter>>,
     /// What can go wrong with every request is logged once a second.
@@ -55,7 +58,14 @@ impl Checks {
     /// Whether something here waits for the background task.
     pub(super) fn needs_background(&self) -> bool {
         let has_leases = self.limiters().any(|limiter| limiter.stored.is_some());
-        has_leases || self.last_use.is_some() || self.reporter.is_some()
+        has_leases || self.last_use.is_some() || self.usage.is_some() || self.reporter.is_some()
+    }
+
+    /// The number of the category that usage of this request is counted in: that of the first limit of callers that counts it; 0
+    /// if none does.
+    pub(super) fn usage_category(&self, request: RequestView<'_>) -> u16 {
+        let category = |rule: &LimitRule| rule.limiter(request).map(|limiter| rule.category(limiter));
+        self.limits.iter().find_map(category).unwrap_or(0)
     }
 
     /// Those of all limits, in any order.

@@ -7,10 +7,11 @@ use http::{Extensions, HeaderValue, Response, StatusCode};
 
 use super::assembly::Assembly;
 use super::checks::Checks;
-use super::facts::{Facts, LimitResults};
+use super::facts::{Facts, LimitResults, Stages};
 use super::failed_extraction::FailedExtraction;
 use crate::clock::Now;
 use crate::identity::{Authentication, Caller, Principal};
+use crate::key::KeyRecord;
 #[cfg(feature = "axum")]
 use crate::manage::ManageError;
 use crate::metrics::is_recording;
@@ -19,6 +20,7 @@ use crate::outcome::{Metered, Outcome};
 use crate::rejection::fail;
 use crate::rejection::{ErrorFormat, Reason, Rejection, reject as response_to};
 use crate::request::{RequestId, RequestView, X_REQUEST_ID};
+use crate::usage::UsageOutcome;
 
 /// What is left to do with the response to an accepted request.
 pub(super) struct Exit<F> {
@@ -29,6 +31,8 @@ pub(super) struct Exit<F> {
     counted: LimitResults,
     /// The time of the request, if it was read.
     now: Option<Now>,
+    /// The key whose use is counted, and in which category.
+    counts_use_of: Option<(Arc<KeyRecord>, u16)>,
     /// What few assemblies have.
     extras: Option<Box<Extras>>,
 }
@@ -50,12 +54,15 @@ impl<F> Exit<F> {
         let outcome = report(&assembly.checks, facts, None, request);
         let extras = (assembly.usage.is_some() || assembly.gives_request_ids)
             .then(|| Box::new(Extras::new(assembly, facts, &outcome)));
+        let counts_use_of =
+            assembly.checks.usage.as_ref().and_then(|_| counted_use(&assembly.checks, facts, request));
         Self {
             assembly: assembly.clone(),
             is_private: facts.is_private,
             is_outer: facts.is_of_addresses(),
             counted: std::mem::take(&mut facts.counted),
             now: facts.now,
+            counts_use_of,
             extras,
         }
     }
@@ -66,6 +73,22 @@ impl<F> Exit<F> {
         if !self.counted.receipts.is_empty() {
             self.counted.receipts.attach(extensions);
         }
+    }
+
+    /// Counts the use of the key, once the status of the response is known.
+    #[inline]
+    fn count_use(&self, status: StatusCode) {
+        if let (Some((record, category)), Some(now)) = (&self.counts_use_of, self.now) {
+            if let Some((usage, _)) = &self.assembly.checks.usage {
+                usage.count(record, *category, UsageOutcome::of(status), now.timestamp());
+            }
+        }
+    }
+
+    /// The service inside has failed without a response.
+    #[cold]
+    pub(super) fn fail(&self) {
+        self.count_use(StatusCode::INTERNAL_SERVER_ERROR);
     }
 
     /// Writes what every response from inside needs.
@@ -92,6 +115,7 @@ impl<F> Exit<F> {
         if let Some(fields) = checks.settle(&mut self.counted, self.now, status, response.headers()) {
             fields.write(response.headers_mut(), self.is_outer);
         }
+        self.count_use(status);
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED && !headers.contains_key(WWW_AUTHENTICATE) {
             for challenge in checks.credentials.challenges.after(None).iter() {
@@ -115,6 +139,33 @@ impl<F> Exit<F> {
                 metered.answered(status, None, &**sink, &checks.lines, nanos(checks, self.now));
             }
         }
+    }
+}
+
+/// The key whose use this layer counts, and the number of the category.
+fn counted_use(checks: &Checks, facts: &Facts, request: RequestView<'_>) -> Option<(Arc<KeyRecord>, u16)> {
+    if !facts.authenticates() {
+        return None;
+    }
+    let record = facts.caller.principal()?.record()?.clone();
+    // Limits of a layer inside have not decided yet.
+    let category = match facts.stages {
+        Stages::All => facts.category,
+        _ => checks.usage_category(request),
+    };
+    Some((record, category))
+}
+
+/// Counts the use of a key that was rejected. A format of errors may answer all of them with one status, so it is their kind
+/// that decides.
+fn count_rejected(checks: &Checks, facts: &Facts, rejection: &Rejection, request: RequestView<'_>) {
+    let (Some((usage, _)), Some(now), true) = (&checks.usage, facts.now, facts.authenticates()) else {
+        return;
+    };
+    let caller = facts.caller.principal().and_then(Principal::record);
+    if let Some(record) = caller.map(|record| &**record).or(rejection.refused_key()) {
+        let outcome = UsageOutcome::of(rejection.kind().status());
+        usage.count(record, checks.usage_category(request), outcome, now.timestamp());
     }
 }
 
@@ -215,6 +266,7 @@ where
 {
     let Assembly { checks, errors, usage, gives_request_ids, attaches_rejections, .. } = assembly;
     let outcome = report(checks, &facts, Some(&rejection), request);
+    count_rejected(checks, &facts, &rejection, request);
     let metered = usage.as_ref().filter(|_| outcome.authenticates).and_then(|sink| {
         let is_presented = facts.is_presented || checks.credentials.is_presented(request);
         let metered = || (Metered::new(&outcome, checks.no_routes.matched_route(request)), sink);

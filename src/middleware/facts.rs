@@ -39,6 +39,8 @@ pub(super) struct Facts {
     pub(super) now: Option<Now>,
     pub(super) started: Started,
     pub(super) counted: LimitResults,
+    /// The category that usage is counted in, by its number; 0 if no limit counts the request, or none has decided yet.
+    pub(super) category: u16,
     /// Whether something was presented as a credential, good or not.
     pub(super) is_presented: bool,
     /// Whether shared caches have to be told to keep away from the response.
@@ -91,6 +93,7 @@ impl Facts {
             now: None,
             started: Started::default(),
             counted: LimitResults::default(),
+            category: 0,
             is_presented: false,
             is_private: false,
             is_changed: false,

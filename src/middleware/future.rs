@@ -74,7 +74,13 @@ where
         loop {
             let next = match state.as_mut().project() {
                 StateProjection::Called { future, exit } => {
-                    let mut response = ready!(future.poll(context))?;
+                    let mut response = match ready!(future.poll(context)) {
+                        Ok(response) => response,
+                        Err(error) => {
+                            exit.fail();
+                            return Poll::Ready(Err(error));
+                        }
+                    };
                     exit.complete(&mut response);
                     return Poll::Ready(Ok(response));
                 }

@@ -22,6 +22,8 @@ pub(super) enum Position {
 pub(super) struct LimitRule {
     pub(super) subject: SubjectKind,
     pub(super) limiters: Vec<Limiter>,
+    /// How many categories the limits before have, those of callers; `None` for a limit by address.
+    pub(super) categories_before: Option<u16>,
     /// Which of the limiters counts a request: by its route, else by its method, else the first.
     pub(super) routes: RouteTable<Option<usize>>,
     pub(super) methods: Vec<(Method, Option<usize>)>,
@@ -58,6 +60,12 @@ impl LimitRule {
         self.settlement
             .as_ref()
             .is_some_and(|settlement| settlement.is_charged || settlement.refund.is_some())
+    }
+
+    /// The number of a limiter's category, from 1 on, among those of all limits of callers; 0 for a limit by address.
+    #[inline]
+    pub(super) fn category(&self, limiter: usize) -> u16 {
+        self.categories_before.map_or(0, |before| before.saturating_add(1 + limiter as u16))
     }
 
     /// A route's limiter before a method's, before the one for the rest.

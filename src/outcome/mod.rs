@@ -34,6 +34,8 @@ mod last_use;
 #[expect(clippy::module_inception, reason = "the file is named for the type in it")]
 mod outcome;
 mod usage;
+mod usage_counter;
+mod usage_writer;
 
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
@@ -44,3 +46,5 @@ pub(crate) use outcome::Outcome;
 pub(crate) use outcome::report_misplaced;
 pub use usage::Call;
 pub(crate) use usage::{Metered, UsageSink};
+pub(crate) use usage_counter::UsageCounter;
+pub(crate) use usage_writer::{UsageRetention, keep_writing as keep_writing_usage, write as write_usage};

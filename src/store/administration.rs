@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::audit::AuditEvent;
-use super::{AuditLog, BrokenKey, KeyStore, QuotaChange, QuotaRow, StoreError, StoreErrorKind};
+use super::{AuditLog, BrokenKey, KeyStore, QuotaChange, QuotaRow, StoreError, StoreErrorKind, UsageLog};
 use crate::InvalidValue;
 use crate::clock::Timestamp;
 use crate::key::{Actor, Digest, KeyId, KeyRecord, KeyState, KeyStatus, Mode, Owner};
@@ -88,6 +88,27 @@ pub trait KeyAdministration: KeyStore {
         }
     }
 
+    /// How many keys there are of each mode and status at this instant. By default the keys are listed; those that can't be
+    /// read are not counted.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot answer.
+    async fn count_by_status(&self, at: Timestamp) -> Result<BTreeMap<(Mode, KeyStatus), u64>, StoreError> {
+        let mut query = KeyQuery { limit: KeyQuery::MAX_LIMIT, ..KeyQuery::default() };
+        let mut counts = BTreeMap::new();
+        loop {
+            let page = self.list(None, &query).await?;
+            for record in &page.keys {
+                *counts.entry((record.owner.mode, KeyStatus::of(record, at))).or_default() += 1;
+            }
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(counts),
+            }
+        }
+    }
+
     /// Replaces the stored record of the same identifier and owner, if its version is still `record.version`.
     ///
     /// The stored record gets the next version. A record's identifier, owner, creation time and creator never change.
@@ -134,6 +155,11 @@ pub trait KeyAdministration: KeyStore {
     /// Where the store keeps the events of changes. By default it keeps none, and the application learns of them through
     /// [its own sink](crate::ApiKeysBuilder::audit) alone.
     fn audit_log(&self) -> Option<&dyn AuditLog> {
+        None
+    }
+
+    /// Where the store keeps how often keys are [used](crate::usage). By default it does not.
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
         None
     }
 
@@ -205,6 +231,10 @@ impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
         (**self).peppers_in_use(at).await
     }
 
+    async fn count_by_status(&self, at: Timestamp) -> Result<BTreeMap<(Mode, KeyStatus), u64>, StoreError> {
+        (**self).count_by_status(at).await
+    }
+
     async fn revoke_unread(
         &self,
         owner: &Owner,
@@ -230,6 +260,10 @@ impl<S: KeyAdministration + ?Sized> KeyAdministration for Arc<S> {
 
     fn audit_log(&self) -> Option<&dyn AuditLog> {
         (**self).audit_log()
+    }
+
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
+        (**self).usage_log()
     }
 
     fn keeps_quotas(&self) -> bool {

@@ -16,6 +16,7 @@ mod quotas;
 mod repairs;
 mod secrets;
 mod tools;
+mod usage;
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use self::changes::says_what_has_changed;
 use self::imports::remembers_imports_of_deleted_keys;
 use self::listing::{lists_page_by_page, lists_what_a_query_matches};
 use self::quotas::counts_quotas_as_one_change_each;
-use self::repairs::{counts_keys_by_pepper, revokes_without_reading};
+use self::repairs::{counts_keys_by_pepper, counts_keys_by_status, revokes_without_reading};
 use self::secrets::{
     finds_both_secrets_of_a_rotated_key, finds_the_next_secret, lets_no_refresh_undo_a_revocation,
     refreshes_the_whole_record,
@@ -33,6 +34,7 @@ use self::tools::{
     START, acme, conflicts, digest, find, find_id, full_record, get, globex, insert, join_all, list,
     next_secret, parse, peppered, record,
 };
+use self::usage::{adds_a_batch_of_usage_once, prunes_old_usage, reads_usage_by_bucket_and_group};
 use super::{KeyAdministration, KeySelector};
 use crate::key::{KeyRecord, KeyState, Mode, Owner, PreviousSecret};
 
@@ -55,6 +57,7 @@ pub async fn check<S: KeyAdministration>(new_store: impl AsyncFn() -> S) {
     forgets_what_was_deleted(&new_store().await).await;
     revokes_without_reading(&new_store().await).await;
     counts_keys_by_pepper(&new_store().await).await;
+    counts_keys_by_status(&new_store().await).await;
     remembers_imports_of_deleted_keys(&new_store().await).await;
     lists_page_by_page(&new_store().await).await;
     lists_what_a_query_matches(&new_store().await).await;
@@ -63,6 +66,9 @@ pub async fn check<S: KeyAdministration>(new_store: impl AsyncFn() -> S) {
     says_what_has_changed(&new_store().await).await;
     keeps_an_event_with_its_change(&new_store().await).await;
     delivers_what_was_not_delivered(&new_store().await).await;
+    adds_a_batch_of_usage_once(&new_store().await).await;
+    reads_usage_by_bucket_and_group(&new_store().await).await;
+    prunes_old_usage(&new_store().await).await;
 }
 
 async fn finds_what_was_inserted<S: KeyAdministration>(store: &S) {

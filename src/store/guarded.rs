@@ -7,10 +7,10 @@ use super::audit::AuditEvent;
 use super::guard::{CHANGES, DEADLINE, Guard, LOOKUPS, MAX_CALLS};
 use super::{
     AuditLog, BackgroundTask, ChangeMark, Changes, FindResult, KeyAdministration, KeyQuery, KeySelector,
-    KeyStore, Lookup, Page, QuotaChange, QuotaRow, StoreError, StoreErrorKind, StoreHealth,
+    KeyStore, Lookup, Page, QuotaChange, QuotaRow, StoreError, StoreErrorKind, StoreHealth, UsageLog,
 };
 use crate::clock::Timestamp;
-use crate::key::{Digest, KeyId, KeyRecord, Owner};
+use crate::key::{Digest, KeyId, KeyRecord, KeyStatus, Mode, Owner};
 use crate::metrics;
 
 /// A guard in front of a store: requests that wait for it are bounded in time and number.
@@ -187,6 +187,10 @@ impl<S: KeyAdministration> KeyAdministration for GuardedStore<S> {
         self.call("peppers_in_use", None, self.store.peppers_in_use(at)).await
     }
 
+    async fn count_by_status(&self, at: Timestamp) -> Result<BTreeMap<(Mode, KeyStatus), u64>, StoreError> {
+        self.call("count_by_status", None, self.store.count_by_status(at)).await
+    }
+
     async fn revoke_unread(
         &self,
         owner: &Owner,
@@ -212,6 +216,10 @@ impl<S: KeyAdministration> KeyAdministration for GuardedStore<S> {
 
     fn audit_log(&self) -> Option<&dyn AuditLog> {
         self.store.audit_log()
+    }
+
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
+        self.store.usage_log()
     }
 
     fn keeps_quotas(&self) -> bool {

@@ -47,6 +47,7 @@
 #![doc = include_str!("sqlite/schema_3.sql")]
 #![doc = include_str!("sqlite/schema_4.sql")]
 #![doc = include_str!("sqlite/schema_5.sql")]
+#![doc = include_str!("sqlite/schema_6.sql")]
 //! ```
 //!
 //! - Compare and order texts byte for byte: `Ab` and `aB` are two identifiers. This is SQLite's default,
@@ -128,6 +129,7 @@ pub(crate) mod redis_server;
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod usage_log;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -156,6 +158,7 @@ pub use read_only::ReadOnly;
 pub use redis_invalidation::RedisInvalidation;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
+pub use usage_log::UsageLog;
 
 use self::audit::AuditEvent;
 use crate::clock::Timestamp;

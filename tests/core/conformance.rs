@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tower_api_keys::clock::Timestamp;
-use tower_api_keys::key::{Digest, KeyId, KeyRecord, KeyState, Owner};
+use tower_api_keys::key::{Digest, KeyId, KeyRecord, KeyState, KeyStatus, Mode, Owner};
 use tower_api_keys::manage::AuditEvent;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
@@ -45,6 +45,8 @@ enum Fault {
     RevokesTheSecretInUseAlone,
     /// `SELECT digest … `, without the other two columns.
     CountsPeppersInUseAlone,
+    /// `SELECT state, count(*) …`, which knows no instant.
+    CountsStoredStates,
     /// `ON DELETE CASCADE`
     ForgetsImportsOfDeletedKeys,
     /// `INSERT OR REPLACE`
@@ -191,6 +193,11 @@ impl KeyAdministration for Faulty {
         Ok(page)
     }
 
+    async fn count_by_status(&self, at: Timestamp) -> Result<BTreeMap<(Mode, KeyStatus), u64>, StoreError> {
+        let at = if self.is(Fault::CountsStoredStates) { Timestamp::from_unix_seconds(0) } else { at };
+        self.0.count_by_status(at).await
+    }
+
     async fn peppers_in_use(&self, at: Timestamp) -> Result<BTreeMap<Option<u32>, u64>, StoreError> {
         let mut counts = self.0.peppers_in_use(at).await?;
         if self.is(Fault::CountsPeppersInUseAlone) {
@@ -324,6 +331,7 @@ async fn a_store_with_one_fault_does_not_conform() {
         (Fault::RevokesForAnyOwner, "must not revoke another owner's key"),
         (Fault::RevokesTheSecretInUseAlone, "with every secret"),
         (Fault::CountsPeppersInUseAlone, "by each pepper that they need"),
+        (Fault::CountsStoredStates, "each key is counted once"),
         (Fault::ForgetsImportsOfDeletedKeys, "also when the key is deleted"),
         (Fault::RemembersTheLastImport, "the first import must be remembered"),
         (Fault::IgnoresTheHash, "a lookup must return every field"),

@@ -45,3 +45,4 @@ mod sqlite_file;
 mod stored_quotas;
 mod streams;
 mod usage;
+mod usage_counts;

@@ -240,6 +240,45 @@ fn operations_of_key_management_are_counted_by_how_they_end() {
 }
 
 #[test]
+fn keys_in_the_store_are_counted_by_mode_and_status() {
+    in_own_process(|| {
+        block_on(async {
+            let recorder = recorder();
+            let handle = recorder.handle();
+            metrics::set_global_recorder(recorder).unwrap_or_else(|_| panic!("there is one already"));
+            let stored = store([
+                record(KEY, |_| {}),
+                record(UNKNOWN_KEY, |key| key.owner.mode = Mode::Test),
+                record(OTHER_KEY, |key| key.state = KeyState::Disabled),
+            ])
+            .await;
+            let keys = assembly(stored).without_route_table().build().unwrap();
+            let background = tokio::spawn(keys.background());
+            tokio::time::timeout(Duration::from_secs(10), async {
+                while !handle.render().contains("api_keys_stored_keys{") {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await
+            .unwrap();
+            background.abort();
+            let scrape = Scrape::of(&handle);
+            for (mode, status, count) in [
+                ("live", "active", 1.0),
+                ("live", "disabled", 1.0),
+                ("live", "revoked", 0.0),
+                ("live", "expired", 0.0),
+                ("live", "not_yet_valid", 0.0),
+                ("test", "active", 1.0),
+            ] {
+                let labels = [("mode", mode), ("status", status)];
+                assert_eq!(scrape.value("api_keys_stored_keys", &labels), count, "{mode} {status}");
+            }
+        });
+    });
+}
+
+#[test]
 fn stored_quotas_and_what_is_tracked_are_counted() {
     in_own_process(|| {
         block_on(async {

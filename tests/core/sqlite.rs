@@ -164,8 +164,8 @@ async fn keys_of_the_second_schema_are_as_good_as_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_of_the_third_and_the_fourth_schema_are_as_good_as_before() {
-    for is_of_schema_4 in [false, true] {
+async fn keys_of_the_third_and_later_schemas_are_as_good_as_before() {
+    for schema in 3..=5 {
         let directory = Directory::new();
         let options = directory.options().create_if_missing(true);
         let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
@@ -173,8 +173,11 @@ async fn keys_of_the_third_and_the_fourth_schema_are_as_good_as_before() {
         execute(&mut connection, include_str!("../../src/store/sqlite/schema_2.sql")).await;
         execute(&mut connection, include_str!("../../src/store/sqlite/schema_3.sql")).await;
         execute(&mut connection, stores::KEYS_OF_SCHEMA_3).await;
-        if is_of_schema_4 {
+        if schema >= 4 {
             execute(&mut connection, include_str!("../../src/store/sqlite/schema_4.sql")).await;
+        }
+        if schema >= 5 {
+            execute(&mut connection, include_str!("../../src/store/sqlite/schema_5.sql")).await;
         }
         let store: Arc<dyn KeyAdministration> = Arc::new(SqliteStore::open(directory.file()).await.unwrap());
         stores::keys_of_schema_3_are_as_good_as_before(&store).await;

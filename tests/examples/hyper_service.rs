@@ -191,6 +191,7 @@ fn the_log_is_on_standard_error_as_rust_log_says() {
         let log = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(log.contains("request rejected"), logged, "{filter}: {log}");
+        assert!(!log.contains('\x1b'), "a file needs no colours: {log}");
     }
 }
 

@@ -6,23 +6,37 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use http::Request;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use sqlx::postgres::PgPoolOptions;
 use tokio::time::{Instant, sleep};
 use tower::{Service, ServiceBuilder, service_fn};
 use tower_api_keys::key::{KeyId, KeyState};
 use tower_api_keys::store::{CachedStore, KeyAdministration, KeySelector, KeyStore, PostgresStore};
 
+use crate::damage::Log;
 use crate::postgres_server::Server;
 use crate::proxy::Proxy;
 use crate::stores::{record, revoked};
-use crate::support::{self, KEY, X_API_KEY, assembly, whoami};
+use crate::support::{self, KEY, X_API_KEY, assembly, in_own_process, whoami};
 
 async fn state(store: &impl KeyStore, id: &KeyId) -> Option<KeyState> {
     store.find(KeySelector::Id(id)).await.ok().flatten().map(|key| key.state)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_node_knows_to_be_revoked_stays_so_when_a_standby_that_missed_it_takes_over() {
+#[test]
+fn what_a_node_knows_to_be_revoked_stays_so_when_a_standby_that_missed_it_takes_over() {
+    in_own_process(|| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(failover());
+    });
+}
+
+async fn failover() {
+    let log = Log::start();
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let scrape = recorder.handle();
+    metrics::set_global_recorder(recorder).unwrap_or_else(|_| panic!("there is one already"));
+    let noticed = || scrape.render().contains("\napi_keys_failovers_noticed_total 1\n");
     let primary = Server::start();
     let replication = Proxy::start(primary.address()).await;
     let pool = primary.database(4).await;
@@ -59,6 +73,8 @@ async fn what_a_node_knows_to_be_revoked_stays_so_when_a_standby_that_missed_it_
     }
     // Until the store is asked where it is.
     sleep(Duration::from_millis(1_500)).await;
+    assert!(!noticed());
+    assert_eq!(log.take(), "");
     primary.kill();
     standby.promote();
     application.point_to(standby.address());
@@ -76,6 +92,13 @@ async fn what_a_node_knows_to_be_revoked_stays_so_when_a_standby_that_missed_it_
         sleep(Duration::from_millis(200)).await;
     }
     assert!(state(&cache, &keys[0].id).await.is_some(), "it answers again");
+    assert!(noticed(), "{}", scrape.render());
+    let log = log.take();
+    let lines = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    let [seen, made, unseen] =
+        keys.map(|key| lines(&format!("is revoked; it stays revoked here key_id={}", key.id)));
+    assert_eq!((lines("the store is not where it was"), unseen), (1, 0), "{log}");
+    assert!(seen >= 1 && made >= 1, "{log}");
     background.abort();
 }
 

@@ -4,6 +4,8 @@
 
 #[path = "../support/certificates.rs"]
 mod certificates;
+#[path = "../support/contradictions.rs"]
+mod contradictions;
 #[path = "../support/damage.rs"]
 mod damage;
 #[path = "../support/faults.rs"]

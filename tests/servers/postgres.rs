@@ -153,15 +153,18 @@ async fn keys_of_the_second_schema_are_as_good_as_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_of_the_third_and_the_fourth_schema_are_as_good_as_before() {
-    for is_of_schema_4 in [false, true] {
+async fn keys_of_the_third_and_later_schemas_are_as_good_as_before() {
+    for schema in 3..=5 {
         let pool = Server::shared().database(10).await;
         execute(&pool, include_str!("../../src/store/postgres/schema_1.sql")).await;
         execute(&pool, include_str!("../../src/store/postgres/schema_2.sql")).await;
         execute(&pool, include_str!("../../src/store/postgres/schema_3.sql")).await;
         execute(&pool, stores::KEYS_OF_SCHEMA_3).await;
-        if is_of_schema_4 {
+        if schema >= 4 {
             execute(&pool, include_str!("../../src/store/postgres/schema_4.sql")).await;
+        }
+        if schema >= 5 {
+            execute(&pool, include_str!("../../src/store/postgres/schema_5.sql")).await;
         }
         let store: Arc<dyn KeyAdministration> = Arc::new(migrated(&pool).await);
         stores::keys_of_schema_3_are_as_good_as_before(&store).await;

@@ -418,6 +418,8 @@ async fn an_outage_is_counted_by_what_becomes_of_requests() {
         assert_eq!(decided(outcome), 20 + with_redis, "{scrape}");
         assert_eq!(count("api_keys_rate_limit_degraded_total{category=\"all\"}"), 20, "{scrape}");
         assert_eq!(count("api_keys_breaker_open{store=\"redis\",calls=\"limits\"}"), 1, "{scrape}");
+        let calls = count("api_keys_rate_limit_backend_duration_seconds_count");
+        assert!((7..22).contains(&calls), "two and five that failed, or more at the same time: {calls}");
         let rejected =
             "api_keys_decisions_total{check=\"rate_limit\",code=\"limiter_failed\",mode=\"unknown\"}";
         assert_eq!(count(rejected), if on_failure == OnFailure::Closed { 20 } else { 0 }, "{scrape}");

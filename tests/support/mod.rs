@@ -16,7 +16,7 @@ use tower_api_keys::rejection::Rejection;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
     KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, Page, QuotaChange, QuotaRow, StoreError,
-    StoreErrorKind,
+    StoreErrorKind, UsageLog,
 };
 use tower_api_keys::{ApiKeys, ApiKeysBuilder, KeyFormat, MemoryStore, Principal};
 
@@ -188,6 +188,10 @@ impl KeyAdministration for TestStore {
         event: Option<&AuditEvent>,
     ) -> Result<bool, StoreError> {
         self.keys.delete(owner, id, event).await
+    }
+
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
+        self.keys.usage_log()
     }
 
     fn keeps_quotas(&self) -> bool {

@@ -1,8 +1,10 @@
 //! Keys of another system, which has stored only slow or salted hashes of them: imported, and each verified once.
 //!
 //! ```text
-//! cargo run -p imported_keys
+//! cargo run -p imported_keys --features tracing
 //! ```
+//!
+//! With the feature `tracing`, the log on standard error says when the hash of a key is replaced by a digest.
 //!
 //! `hashes.txt` was made by Python's bcrypt and argon2-cffi: `make_hashes.py` says how. Its keys look like those of
 //! djangorestframework-api-key, `prefix.secret`, of which that system has kept the prefix and a hash.
@@ -26,6 +28,8 @@ use tower_api_keys::{ApiKeys, Authority, KeyFormat, MemoryStore, NewKey, Quota};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    #[cfg(feature = "tracing")]
+    tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
     let keys = assembly(MemoryStore::new())?;
     import(&keys).await?;
     for (id, key, _) in hashes() {

@@ -135,7 +135,8 @@ impl RedisConnection {
         deadline: Instant,
     ) -> Result<T, CallError> {
         let breaker = &self.shared.breaker;
-        if !breaker.admit(Instant::now()) {
+        let started = Instant::now();
+        if !breaker.admit(started) {
             return Err(CallError::Suspended);
         }
         let answer = match timeout_at(deadline.into(), self.run(script)).await {
@@ -146,6 +147,7 @@ impl RedisConnection {
             Ok(Err(error)) => Err(CallError::Failed(error)),
             Err(_) => Err(CallError::Late),
         };
+        crate::metrics::rate_limit_backend_call(started.elapsed());
         match &answer {
             Ok(_) => {
                 if breaker.success() {

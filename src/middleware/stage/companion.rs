@@ -161,7 +161,7 @@ impl Checks {
     ) -> Result<Pair, Rejection> {
         let failed = |error| self.rejection(Reason::StoreFailed(error), Some(presented.scheme));
         let (key, other) = (key.map_err(failed)?, other.map_err(failed)?);
-        let id = key.as_ref().map(|record| record.id);
+        let record = key.clone();
         let instant = now.timestamp();
         let key = verify(key, presented, instant).map_err(|unverified| unverified.reason);
         let other = companion.verify(other, instant);
@@ -181,7 +181,7 @@ impl Checks {
         });
         allowed.map_err(|reason| {
             let mut rejection = self.rejection(reason, Some(presented.scheme));
-            rejection.set_key_id(id);
+            rejection.set_key(record);
             rejection
         })
     }

@@ -36,6 +36,9 @@ impl Checks {
         let mut pending: Option<Box<PendingLimits>> = None;
         for (index, rule) in rules.iter().enumerate() {
             let Some(limiter) = rule.limiter(request) else { continue };
+            if facts.category == 0 {
+                facts.category = rule.category(limiter);
+            }
             // Admitted by this one and denied by a later one, a request is to be counted by none.
             let refundable = rule.settlement.is_some() || index + 1 < rules.len() || pending.is_some();
             let now = facts.now(&*self.clock);

@@ -118,9 +118,9 @@ impl Checks {
         now: Now,
         client: impl FnOnce() -> Client,
     ) -> Result<Verified, Stopped> {
-        let rejected = |reason, id| {
+        let rejected = |reason, record| {
             let mut rejection = self.rejection(reason, Some(presented.scheme));
-            rejection.set_key_id(id);
+            rejection.set_key(record);
             Stopped::Rejected(rejection)
         };
         let found = match found {
@@ -133,7 +133,7 @@ impl Checks {
         };
         match check_address(&verified.record, client) {
             Ok(()) => Ok(verified),
-            Err(reason) => Err(rejected(reason, Some(verified.record.id))),
+            Err(reason) => Err(rejected(reason, Some(verified.record))),
         }
     }
 
@@ -153,7 +153,7 @@ impl Checks {
                     self.count_bad_credential(presented.counted, now);
                 }
                 let mut rejection = self.rejection(reason, Some(presented.scheme));
-                rejection.set_key_id(record.map(|record| record.id));
+                rejection.set_key(record);
                 Stopped::Rejected(rejection)
             }
         }

@@ -27,10 +27,10 @@ use super::audit::AuditEvent;
 use super::{
     AuditLog, BackgroundTask, ChangeMark, Changes, FindResult, GuardedStore, Invalidation, InvalidationSink,
     InvalidationSource, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, OwnedKeySelector, Page,
-    QuotaChange, QuotaRow, StoreError, StoreErrorKind, StoreHealth, background,
+    QuotaChange, QuotaRow, StoreError, StoreErrorKind, StoreHealth, UsageLog, background,
 };
 use crate::clock::Timestamp;
-use crate::key::{Digest, KeyId, KeyRecord, Owner};
+use crate::key::{Digest, KeyId, KeyRecord, KeyStatus, Mode, Owner};
 use crate::log;
 use crate::metrics;
 
@@ -337,6 +337,10 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
         self.0.store.peppers_in_use(at).await
     }
 
+    async fn count_by_status(&self, at: Timestamp) -> Result<BTreeMap<(Mode, KeyStatus), u64>, StoreError> {
+        self.0.store.count_by_status(at).await
+    }
+
     async fn revoke_unread(
         &self,
         owner: &Owner,
@@ -363,6 +367,10 @@ impl<S: KeyAdministration> KeyAdministration for CachedStore<S> {
 
     fn audit_log(&self) -> Option<&dyn AuditLog> {
         self.0.store.audit_log()
+    }
+
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
+        self.0.store.usage_log()
     }
 
     fn keeps_quotas(&self) -> bool {

@@ -1,4 +1,4 @@
-//! The rules of what the operator does about damaged records and missing peppers.
+//! The rules of what the operator does about damaged records and missing peppers, and of what is counted for it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::tools::{
     START, acme, digest, find, find_id, globex, insert, next_secret, parse, peppered, record,
 };
-use crate::key::{KeyRecord, KeyState, Mode, Owner, PreviousSecret};
+use crate::key::{KeyRecord, KeyState, KeyStatus, Mode, Owner, PreviousSecret};
 use crate::store::KeyAdministration;
 
 pub(super) async fn revokes_without_reading<S: KeyAdministration>(store: &S) {
@@ -74,4 +74,39 @@ pub(super) async fn counts_keys_by_pepper<S: KeyAdministration>(store: &S) {
     }
     let expected = BTreeMap::from([(None, 2), (Some(1), 5), (Some(2), 1), (Some(7), 1), (Some(u32::MAX), 1)]);
     assert_eq!(count().await, expected, "keys must be counted by each pepper that they need");
+}
+
+pub(super) async fn counts_keys_by_status<S: KeyAdministration>(store: &S) {
+    let count = async |at| store.count_by_status(at).await.expect("to count keys by status must work");
+    assert_eq!(count(START).await, BTreeMap::new(), "an empty store has no keys");
+    let later = START.saturating_add(Duration::from_millis(1));
+    let test = Owner { mode: Mode::Test, ..acme() };
+    let of = |name: &str, owner: &Owner, change: &dyn Fn(&mut KeyRecord)| {
+        let mut key = record(name, owner, 0);
+        change(&mut key);
+        key
+    };
+    for key in [
+        of("one", &acme(), &|_| {}),
+        of("another", &globex(), &|_| {}),
+        of("a test key", &test, &|_| {}),
+        of("ends now", &acme(), &|key| key.expires_at = Some(START)),
+        of("ends later", &acme(), &|key| key.expires_at = Some(later)),
+        of("begins later", &acme(), &|key| key.extras.not_before = Some(later)),
+        of("disabled", &test, &|key| key.state = KeyState::Disabled),
+        of("revoked", &acme(), &|key| key.revoke(START)),
+    ] {
+        insert(store, &key).await;
+    }
+    use KeyStatus::{Active, Disabled, Expired, NotYetValid, Revoked};
+    let live = |status| (Mode::Live, status);
+    let of_test = [((Mode::Test, Active), 1), ((Mode::Test, Disabled), 1)];
+    let expected = [(live(Active), 3), (live(NotYetValid), 1), (live(Expired), 1), (live(Revoked), 1)];
+    assert_eq!(count(START).await, expected.into_iter().chain(of_test).collect(), "each key is counted once");
+    let expected = [(live(Active), 3), (live(Expired), 2), (live(Revoked), 1)];
+    assert_eq!(
+        count(later).await,
+        expected.into_iter().chain(of_test).collect(),
+        "by what it is at that instant"
+    );
 }

@@ -2,6 +2,7 @@ mod audit;
 mod listing;
 mod names;
 mod shared_scopes;
+mod usage;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -14,18 +15,20 @@ use self::audit::Events;
 use self::listing::Listing;
 use self::names::{ByDigest, ById, Digested, Identified};
 use self::shared_scopes::SharedScopes;
+use self::usage::UsageSums;
 use super::audit::AuditEvent;
 use super::{
     AuditLog, Cursor, FindResult, History, HistoryQuery, KeyAdministration, KeyQuery, KeySelector, KeyStore,
-    Lookup, Page, QuotaChange, QuotaRow, StoreError, StoreErrorKind,
+    Lookup, Page, QuotaChange, QuotaRow, StoreError, StoreErrorKind, UsageLog,
 };
 use crate::clock::Timestamp;
-use crate::key::{Digest, KeyId, KeyRecord, Owner};
+use crate::key::{Digest, KeyId, KeyRecord, KeyStatus, Mode, Owner};
+use crate::usage::{Usage, UsageBatch, UsageQuery};
 
 /// Keys in the memory of one process. Clones share their keys, which are lost when the process ends.
 ///
 /// Lookups take no lock, wait for no writer and complete immediately. Writers wait for each other. The
-/// [audit log](AuditLog) has the last 10 000 events.
+/// [audit log](AuditLog) has the last 10 000 events, and the [usage log](UsageLog) the last 100 000 rows of hours and of days.
 ///
 /// ```
 /// use tower_api_keys::store::MemoryStore;
@@ -44,6 +47,7 @@ struct Inner {
     writing: Mutex<Writing>,
     /// By category and subject.
     quotas: Mutex<HashMap<(String, String), QuotaRow>>,
+    usage: Mutex<UsageSums>,
 }
 
 #[derive(Default)]
@@ -84,6 +88,7 @@ impl Default for Inner {
             by_id: names::set(),
             writing: Mutex::default(),
             quotas: Mutex::default(),
+            usage: Mutex::default(),
         }
     }
 }
@@ -92,6 +97,10 @@ impl Inner {
     fn lock(&self) -> MutexGuard<'_, Writing> {
         // No write below leaves the maps inconsistent when it panics, so a poisoned lock is safe to use.
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn usage(&self) -> MutexGuard<'_, UsageSums> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn find(&self, selector: KeySelector<'_>) -> Option<Arc<KeyRecord>> {
@@ -222,6 +231,14 @@ impl KeyAdministration for MemoryStore {
         Ok(counts)
     }
 
+    async fn count_by_status(&self, at: Timestamp) -> Result<BTreeMap<(Mode, KeyStatus), u64>, StoreError> {
+        let mut counts = BTreeMap::new();
+        for record in self.0.lock().listing.all() {
+            *counts.entry((record.owner.mode, KeyStatus::of(record, at))).or_default() += 1;
+        }
+        Ok(counts)
+    }
+
     async fn replace(&self, mut record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
         let mut writing = self.0.lock();
         let stored = self.0.find(KeySelector::Id(&record.id)).filter(|stored| {
@@ -263,6 +280,10 @@ impl KeyAdministration for MemoryStore {
     }
 
     fn audit_log(&self) -> Option<&dyn AuditLog> {
+        Some(self)
+    }
+
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
         Some(self)
     }
 
@@ -330,6 +351,23 @@ impl AuditLog for MemoryStore {
     async fn delivered(&self, numbers: &[u64]) -> Result<(), StoreError> {
         self.0.lock().events.delivered(numbers);
         Ok(())
+    }
+}
+
+#[async_trait]
+impl UsageLog for MemoryStore {
+    async fn add(&self, batch: &UsageBatch) -> Result<(), StoreError> {
+        self.0.usage().add(batch);
+        Ok(())
+    }
+
+    async fn read(&self, query: &UsageQuery, limit: usize) -> Result<Usage, StoreError> {
+        Ok(self.0.usage().read(query, limit))
+    }
+
+    async fn prune(&self, hours_before: Timestamp, days_before: Timestamp) -> Result<bool, StoreError> {
+        self.0.usage().prune(hours_before, days_before);
+        Ok(false)
     }
 }
 

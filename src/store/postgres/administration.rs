@@ -12,16 +12,17 @@ use super::statements::{
 };
 use super::{PostgresStore, once};
 use crate::clock::Timestamp;
-use crate::key::{Digest, KeyId, KeyRecord, Owner};
+use crate::key::{Digest, KeyId, KeyRecord, KeyStatus, Mode, Owner};
 use crate::store::audit::AuditEvent;
 use crate::store::sql::audit::{EventRow, RECORD};
 use crate::store::sql::row::millis;
 use crate::store::sql::{
-    COUNT, COUNT_PEPPERS, DROP_OTHER_DIGESTS, GET, KeyRow, Listing, QuotaName, REVOKE_UNREAD, WRITE_QUOTA,
-    bind_key, bind_row, digests, owner_columns, to_found, to_id, to_peppers, to_quota_row, to_row,
+    COUNT, COUNT_BY_STATUS, COUNT_PEPPERS, DROP_OTHER_DIGESTS, GET, KeyRow, Listing, QuotaName,
+    REVOKE_UNREAD, WRITE_QUOTA, bind_key, bind_row, digests, owner_columns, to_found, to_id, to_peppers,
+    to_quota_row, to_row, to_statuses,
 };
 use crate::store::{
-    AuditLog, FindResult, KeyAdministration, KeyQuery, Page, QuotaChange, QuotaRow, StoreError,
+    AuditLog, FindResult, KeyAdministration, KeyQuery, Page, QuotaChange, QuotaRow, StoreError, UsageLog,
 };
 
 #[async_trait]
@@ -61,6 +62,11 @@ impl KeyAdministration for PostgresStore {
         Ok(to_peppers(self.administer(move |to| Box::pin(query.fetch_all(to))).await?))
     }
 
+    async fn count_by_status(&self, at: Timestamp) -> Result<BTreeMap<(Mode, KeyStatus), u64>, StoreError> {
+        let query = self.query_as(COUNT_BY_STATUS).bind(millis(at));
+        Ok(to_statuses(self.administer(move |to| Box::pin(query.fetch_all(to))).await?))
+    }
+
     async fn revoke_unread(
         &self,
         owner: &Owner,
@@ -88,6 +94,10 @@ impl KeyAdministration for PostgresStore {
     }
 
     fn audit_log(&self) -> Option<&dyn AuditLog> {
+        Some(self)
+    }
+
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
         Some(self)
     }
 

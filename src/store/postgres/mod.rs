@@ -2,6 +2,7 @@ mod administration;
 mod audit;
 mod invalidations;
 mod statements;
+mod usage;
 
 use std::time::Duration;
 
@@ -46,8 +47,9 @@ use crate::key::{KeyId, KeyRecord};
 ///
 /// # Schema
 ///
-/// [`migrate`](Self::migrate) creates the tables, in the first schema of the connection's `search_path`. To create
-/// them with another tool, use these versions, one after the other:
+/// [`migrate`](Self::migrate) creates the tables, in the first schema of the connection's `search_path`. All names begin with
+/// `api_key`, so the application's own migrations, such as those of `sqlx::migrate!`, can run in the same database, before,
+/// after and at the same time. To create the tables with another tool, use these versions, one after the other:
 ///
 /// ```sql
 #[doc = include_str!("schema_1.sql")]
@@ -55,6 +57,7 @@ use crate::key::{KeyId, KeyRecord};
 #[doc = include_str!("schema_3.sql")]
 #[doc = include_str!("schema_4.sql")]
 #[doc = include_str!("schema_5.sql")]
+#[doc = include_str!("schema_6.sql")]
 /// ```
 ///
 /// Rows of stored quotas stay when their subject is gone. Those of periods that have ended, with nothing granted, can be
@@ -105,6 +108,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
 ];
 
 /// How long a migration may take, including the wait for another process.

@@ -6,6 +6,7 @@ mod error;
 mod quota;
 pub(crate) mod row;
 mod schema;
+pub(crate) mod usage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use sqlx::{ColumnIndex, Database, Decode, Encode, FromRow, Type};
 use super::{BrokenKey, Cursor, FindResult, KeyQuery, Page, StoreError, StoreErrorKind};
 use crate::InvalidValue;
 use crate::clock::Timestamp;
-use crate::key::{Digest, KeyId, KeyRecord, Owner};
+use crate::key::{Digest, KeyId, KeyRecord, KeyStatus, Mode, Owner};
 
 /// The columns of a [`Row`], from `$1` to `$27`.
 macro_rules! columns {
@@ -79,8 +80,25 @@ pub(super) const COUNT_PEPPERS: &str = "SELECT method, count(*) FROM (\
      SELECT id, imported_hash, rtrim(next_digest, '0123456789abcdef') FROM api_keys WHERE state <> 'revoked' \
      AND next_digest IS NOT NULL) AS held WHERE imported_hash IS NULL OR method <> 'sha256:' GROUP BY method";
 
+/// The [`KeyStatus`] of a key at an instant.
+macro_rules! status {
+    ($at:literal) => {
+        concat!(
+            "CASE WHEN state = 'revoked' THEN 'revoked' WHEN expires_at <= ",
+            $at,
+            " THEN 'expired' WHEN state = 'disabled' THEN 'disabled' WHEN not_before > ",
+            $at,
+            " THEN 'not_yet_valid' ELSE 'active' END"
+        )
+    };
+}
+
+/// `$1` is when.
+pub(super) const COUNT_BY_STATUS: &str =
+    concat!("SELECT mode, ", status!("$1"), " AS status, count(*) FROM api_keys GROUP BY mode, status");
+
 /// A page of keys. `$7` to `$9` are organization, mode and creator, for the first condition; `$10` and `$11` are a
-/// [`KeyStatus`](crate::key::KeyStatus) and when; `$12` and `$13` are patterns of a scope and of its wildcard.
+/// [`KeyStatus`] and when; `$12` and `$13` are patterns of a scope and of its wildcard.
 macro_rules! list {
     ($condition:literal) => {
         concat!(
@@ -89,9 +107,9 @@ macro_rules! list {
             " FROM api_keys WHERE ",
             $condition,
             " AND (created_at, id) > ($1, $2) AND secret_created_at <= $3 AND ($4 IS NULL OR expires_at < $4) \
-             AND ($5 IS NULL OR coalesce(last_used_at, created_at) < $5) AND ($10 IS NULL OR $10 = CASE \
-             WHEN state = 'revoked' THEN 'revoked' WHEN expires_at <= $11 THEN 'expired' \
-             WHEN state = 'disabled' THEN 'disabled' WHEN not_before > $11 THEN 'not_yet_valid' ELSE 'active' END) \
+             AND ($5 IS NULL OR coalesce(last_used_at, created_at) < $5) AND ($10 IS NULL OR $10 = ",
+            status!("$11"),
+            ") \
              AND ($12 IS NULL OR ' ' || scopes || ' ' LIKE $12 ESCAPE '!' OR ' ' || scopes || ' ' LIKE $13 ESCAPE '!') \
              AND ($14 IS NULL OR substr(name, 1, length($14)) = $14) AND ($15 IS NULL OR mode = $15) \
              ORDER BY created_at, id LIMIT $6"
@@ -132,6 +150,14 @@ pub(super) fn to_peppers(rows: Vec<(String, i64)>) -> BTreeMap<Option<u32>, u64>
     let pepper =
         |method: &str| format!("{method}{:064}", 0).parse().ok().map(|digest: Digest| digest.pepper_id());
     rows.iter().filter_map(|(method, keys)| Some((pepper(method)?, keys.unsigned_abs()))).collect()
+}
+
+/// Those of damaged modes are left out.
+pub(super) fn to_statuses(rows: Vec<(String, String, i64)>) -> BTreeMap<(Mode, KeyStatus), u64> {
+    let read = |(mode, status, keys): (String, String, i64)| {
+        Some(((mode.parse().ok()?, status.parse().ok()?), keys.unsigned_abs()))
+    };
+    rows.into_iter().filter_map(read).collect()
 }
 
 /// After more changes than these a cache reads everything anew. Statements ask for one more.

@@ -8,16 +8,16 @@ use super::statements::{IMPORTED_AS, REMEMBER_IMPORT};
 use super::transactions::{change_quota, delete, forget_import, insert, revoke_unread};
 use super::{SqliteStore, json};
 use crate::clock::Timestamp;
-use crate::key::{Digest, KeyId, KeyRecord, Owner};
+use crate::key::{Digest, KeyId, KeyRecord, KeyStatus, Mode, Owner};
 use crate::store::audit::AuditEvent;
 use crate::store::sql::audit::EventRow;
 use crate::store::sql::row::millis;
 use crate::store::sql::{
-    COUNT, COUNT_PEPPERS, GET, Listing, QuotaName, bind_key, digests, owner_columns, to_found, to_id,
-    to_peppers, to_row,
+    COUNT, COUNT_BY_STATUS, COUNT_PEPPERS, GET, Listing, QuotaName, bind_key, digests, owner_columns,
+    to_found, to_id, to_peppers, to_row, to_statuses,
 };
 use crate::store::{
-    AuditLog, FindResult, KeyAdministration, KeyQuery, Page, QuotaChange, QuotaRow, StoreError,
+    AuditLog, FindResult, KeyAdministration, KeyQuery, Page, QuotaChange, QuotaRow, StoreError, UsageLog,
 };
 
 #[async_trait]
@@ -58,6 +58,11 @@ impl KeyAdministration for SqliteStore {
         Ok(to_peppers(self.administer(|to| Box::pin(query.fetch_all(to))).await?))
     }
 
+    async fn count_by_status(&self, at: Timestamp) -> Result<BTreeMap<(Mode, KeyStatus), u64>, StoreError> {
+        let query = sqlx::query_as(COUNT_BY_STATUS).bind(millis(at));
+        Ok(to_statuses(self.administer(|to| Box::pin(query.fetch_all(to))).await?))
+    }
+
     async fn revoke_unread(
         &self,
         owner: &Owner,
@@ -85,6 +90,10 @@ impl KeyAdministration for SqliteStore {
     }
 
     fn audit_log(&self) -> Option<&dyn AuditLog> {
+        Some(self)
+    }
+
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
         Some(self)
     }
 

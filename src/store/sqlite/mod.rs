@@ -3,6 +3,7 @@ mod audit;
 mod file;
 mod statements;
 mod transactions;
+mod usage;
 
 use std::future::ready;
 use std::path::Path;
@@ -65,8 +66,9 @@ use crate::key::{KeyId, KeyRecord};
 ///
 /// # Schema
 ///
-/// [`open`](Self::open) and [`migrate`](Self::migrate) create the tables. To create them with another tool, use
-/// these versions, one after the other, for SQLite 3.39 or later:
+/// [`open`](Self::open) and [`migrate`](Self::migrate) create the tables. All names begin with `api_key`, so the
+/// application's own migrations, such as those of `sqlx::migrate!`, can run in the same file, before, after and at the same
+/// time. To create the tables with another tool, use these versions, one after the other, for SQLite 3.39 or later:
 ///
 /// ```sql
 #[doc = include_str!("schema_1.sql")]
@@ -74,6 +76,7 @@ use crate::key::{KeyId, KeyRecord};
 #[doc = include_str!("schema_3.sql")]
 #[doc = include_str!("schema_4.sql")]
 #[doc = include_str!("schema_5.sql")]
+#[doc = include_str!("schema_6.sql")]
 /// ```
 ///
 /// Rows of stored quotas stay when their subject is gone. Those of periods that have ended, with nothing granted, can be
@@ -115,6 +118,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
 ];
 
 impl SqliteStore {

@@ -1,0 +1,114 @@
+//! A node: an API over keys that the nodes of a pair share, with all that an application would switch on.
+
+use std::env;
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tower_api_keys::limit::RedisConnection;
+use tower_api_keys::manage::AuditEvent;
+use tower_api_keys::store::{
+    CachedStore, CachedStoreBuilder, KeyAdministration, KeyStore, PostgresInvalidations, PostgresStore,
+    RedisInvalidation, SqliteStore,
+};
+use tower_api_keys::{ApiKeys, ApiKeysBuilder, Principal, Quota, RateLimit};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
+
+use crate::format;
+
+/// So few that a run fills the cache soon.
+const CACHED: usize = 200;
+
+/// Runs until SIGTERM. The environment says where everything is; see [`Process`](crate::process::Process).
+pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
+    let log = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(io::stderr);
+    let log = log.with_filter(Targets::new().with_default(LevelFilter::INFO));
+    tracing_subscriber::registry().with(log).init();
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let scrape = recorder.handle();
+    metrics::set_global_recorder(recorder)?;
+
+    let keys = match (env::var("DATABASE_URL")?, env::var("REDIS_URL")) {
+        (url, Ok(redis)) => over_postgres(&url, &redis).await?,
+        (url, Err(_)) => assembly(CachedStore::builder(SqliteStore::open(url).await?))?,
+    };
+    let keys = keys
+        .limit(RateLimit::per_key("requests", Quota::per_minute(1_000_000)?))
+        .route("GET", "/notes", "notes:read")
+        .route("GET", "/health", "api-keys:read")
+        .route("GET", "/api-keys", "api-keys:read")
+        .route("POST", "/api-keys", "api-keys:write")
+        .route("PATCH", "/api-keys/{id}", "api-keys:write")
+        .route("DELETE", "/api-keys/{id}", "api-keys:write")
+        .route("POST", "/api-keys/{id}/rotate", "api-keys:write")
+        .route("POST", "/api-keys/{id}/revoke", "api-keys:write")
+        .record_last_use()
+        .request_ids()
+        .audit(write_to(File::options().create(true).append(true).open(env::var("EVENTS")?)?))
+        .build()?;
+
+    let listener = TcpListener::bind(env::var("LISTEN_ADDR")?.parse::<SocketAddr>()?).await?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let background = tokio::spawn(keys.background());
+    let upkeep = scrape.clone();
+    tokio::spawn(async move {
+        loop {
+            upkeep.run_upkeep();
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    });
+    let app = Router::new()
+        .route("/notes", get(async |caller: Principal| caller.name().to_owned()))
+        .route("/health", keys.health_route())
+        .nest("/api-keys", keys.key_routes())
+        .layer(keys.layer())
+        .route("/metrics", get(async move || scrape.render()));
+    let stopped = async move {
+        terminate.recv().await;
+    };
+    axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
+    background.abort();
+    Ok(keys.flush().await?)
+}
+
+/// Limits are counted by Redis. Changes of keys are reported by both servers; a node hears one of them.
+async fn over_postgres(url: &str, redis: &str) -> Result<ApiKeysBuilder, Box<dyn Error>> {
+    let changes = RedisInvalidation::open(redis)?;
+    let store = CachedStore::builder(PostgresStore::connect(url).await?).publish_to(changes.clone());
+    let store = match &*env::var("FOLLOWS")? {
+        "redis" => store.follow(changes.source()),
+        _ => store.follow(PostgresInvalidations::connecting_with(url.parse()?)),
+    };
+    let connection =
+        RedisConnection::open(redis)?.with_processes(const { NonZeroU32::new(2).expect("not 0") });
+    Ok(assembly(store)?.shared_limits(connection, "soak"))
+}
+
+fn assembly<S>(store: CachedStoreBuilder<S>) -> Result<ApiKeysBuilder, Box<dyn Error>>
+where
+    S: KeyStore + KeyAdministration,
+{
+    let store = store.capacity(CACHED).absent_capacity(CACHED).build();
+    Ok(ApiKeys::builder(store, format()).header("x-api-key"))
+}
+
+/// A line for each event that the store keeps: its number.
+fn write_to(file: File) -> impl Fn(&AuditEvent) + Send + Sync {
+    let file = Mutex::new(file);
+    move |event| {
+        // Attempts that failed because the store was away have none.
+        let Some(number) = event.number else { return };
+        let written = file.lock().expect("nothing panics").write_all(format!("{number}\n").as_bytes());
+        written.expect("there is room for events");
+    }
+}

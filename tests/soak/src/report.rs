@@ -1,0 +1,137 @@
+//! The table at the end, and what it says about memory, descriptors and logs.
+#![allow(clippy::print_stdout, reason = "this is what it is for")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::faults::Injected;
+use crate::process::{Lines, Sample};
+use crate::traffic::Caller;
+use crate::watch::{Watch, lock};
+
+/// How much a node that runs all the time may grow, from the first sixth of a run to the last.
+const GROWTH_KIB: u64 = 8 * 1024;
+const GROWTH_DESCRIPTORS: usize = 8;
+/// How many lines of `WARN` and `ERROR` a node may write in one second.
+const LOUD_LINES: usize = 20;
+/// Of the requests outside of faults, how many in a thousand may go unanswered: the machine may be busy.
+const UNANSWERED: u64 = 2;
+
+/// What one node has taken, second by second.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) lines: Vec<Lines>,
+}
+
+/// The medians of the first and of the last sixth, after a tenth of the time for warming up.
+fn first_and_last(samples: &[Sample]) -> [Sample; 2] {
+    let warm = &samples[samples.len() / 10..];
+    let sixth = (warm.len() / 6).max(1).min(warm.len());
+    [&warm[..sixth], &warm[warm.len() - sixth..]].map(|part| {
+        let mut resident: Vec<_> = part.iter().map(|sample| sample.resident_kib).collect();
+        let mut descriptors: Vec<_> = part.iter().map(|sample| sample.descriptors).collect();
+        resident.sort_unstable();
+        descriptors.sort_unstable();
+        let middle = part.len() / 2;
+        Sample {
+            resident_kib: resident.get(middle).copied().unwrap_or_default(),
+            descriptors: descriptors.get(middle).copied().unwrap_or_default(),
+        }
+    })
+}
+
+pub(crate) fn requests(watch: &Watch) {
+    println!("\n{:<8} {:<14} {:>9}  statuses (0: no answer)", "node", "request", "number");
+    for ((node, asked), tally) in &*lock(&watch.tallies) {
+        let number: u64 = tally.statuses.values().sum();
+        let statuses: Vec<_> =
+            tally.statuses.iter().map(|(status, count)| format!("{status}: {count}")).collect();
+        println!("{node:<8} {asked:<14} {number:>9}  {}", statuses.join(", "));
+    }
+    let (calm, unanswered) = *lock(&watch.calm);
+    println!("\noutside of faults: {calm} requests, {unanswered} of them 503 or unanswered");
+    if unanswered > 5 + calm * UNANSWERED / 1000 {
+        watch.violation(format_args!("{unanswered} of {calm} requests went unanswered without a fault"));
+    }
+    println!("a revoked key was accepted for {:?} at most after the answer", lock(&watch.longest_accepted));
+}
+
+pub(crate) fn faults(injected: &[Injected]) {
+    println!("\n{:<40} {:>6} {:>14}", "fault", "times", "back after at most");
+    let mut by_name: BTreeMap<&str, (usize, Duration)> = BTreeMap::new();
+    for fault in injected {
+        let (times, longest) = by_name.entry(fault.name).or_default();
+        *times += 1;
+        *longest = (*longest).max(fault.back_after);
+    }
+    for (name, (times, longest)) in by_name {
+        println!("{name:<40} {times:>6} {longest:>14.1?}");
+    }
+    if let Some(last) = injected.last() {
+        println!("{} faults, the last one {:.0?} after the start", injected.len(), last.began);
+    }
+}
+
+/// `is_steady`: was never killed. `is_long`: long enough for memory to settle.
+pub(crate) fn node(watch: &Watch, name: &str, seen: &Seen, is_steady: bool, is_long: bool) {
+    let [first, last] = first_and_last(&seen.samples);
+    let most = seen.samples.iter().map(|sample| sample.resident_kib).max().unwrap_or_default();
+    let loudest = seen.lines.iter().map(|lines| lines.loud).max().unwrap_or_default();
+    let all: usize = seen.lines.iter().map(|lines| lines.all).sum();
+    println!(
+        "{name:<8} memory {:.1} -> {:.1} MiB (at most {:.1}), descriptors {} -> {}, log {all} lines, at most {loudest} \
+         WARN and ERROR a second{}",
+        mebibytes(first.resident_kib),
+        mebibytes(last.resident_kib),
+        mebibytes(most),
+        first.descriptors,
+        last.descriptors,
+        if is_steady { "" } else { " (was killed)" },
+    );
+    if is_steady && is_long && last.resident_kib > first.resident_kib + GROWTH_KIB {
+        watch.violation(format_args!("{name}: memory grows"));
+    }
+    if is_steady && is_long && last.descriptors > first.descriptors + GROWTH_DESCRIPTORS {
+        watch.violation(format_args!("{name}: descriptors grow"));
+    }
+    if loudest > LOUD_LINES {
+        watch.violation(format_args!("{name}: {loudest} lines of WARN and ERROR in a second"));
+    }
+    if seen.lines.iter().any(|lines| lines.panics > 0) {
+        watch.violation(format_args!("{name}: a panic"));
+    }
+}
+
+/// How many failovers the nodes have noticed.
+pub(crate) async fn failovers(callers: &[Caller]) -> u64 {
+    let mut noticed = 0;
+    for caller in callers {
+        let metrics = caller.metrics().await;
+        let counts =
+            metrics.lines().filter_map(|line| line.strip_prefix("api_keys_failovers_noticed_total "));
+        noticed += counts.filter_map(|count| count.parse::<u64>().ok()).sum::<u64>();
+        let series = metrics.lines().filter(|line| line.starts_with("api_keys_")).count();
+        println!("{:<8} {series} series of metrics", caller.node);
+    }
+    noticed
+}
+
+pub(crate) fn pair(summary: &str) {
+    println!("{summary}");
+}
+
+/// Whether all is as it should be.
+pub(crate) fn verdict(watch: &Watch) -> bool {
+    let (number, violations) = watch.violations();
+    println!("\n{number} violations");
+    for violation in violations {
+        println!("  {violation}");
+    }
+    number == 0
+}
+
+#[allow(clippy::cast_precision_loss, reason = "one decimal place is shown")]
+fn mebibytes(kibibytes: u64) -> f64 {
+    kibibytes as f64 / 1024.0
+}

@@ -1,0 +1,102 @@
+//! What is seen during a run, and what must not have been.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// How long a revoked key may still be accepted.
+pub(crate) const REVOKED_FOR: Duration = Duration::from_secs(5);
+/// How long after a fault everything works again.
+pub(crate) const BACK_AFTER: Duration = Duration::from_secs(10);
+
+/// Answers of one node, by what was asked.
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// By status; 0 is no answer.
+    pub(crate) statuses: BTreeMap<u16, u64>,
+}
+
+/// Shared by all that look.
+pub(crate) struct Watch {
+    violations: Mutex<(u64, Vec<String>)>,
+    is_over: AtomicBool,
+    /// Until when requests may go unanswered, and the number of the fault.
+    trouble: Mutex<(Option<Instant>, u64)>,
+    pub(crate) tallies: Mutex<BTreeMap<(&'static str, &'static str), Tally>>,
+    /// The longest that a revoked key was accepted.
+    pub(crate) longest_accepted: Mutex<Duration>,
+    /// Requests outside of faults, and those of them without an answer.
+    pub(crate) calm: Mutex<(u64, u64)>,
+}
+
+impl Watch {
+    pub(crate) fn new() -> Self {
+        Self {
+            violations: Mutex::default(),
+            is_over: AtomicBool::new(false),
+            trouble: Mutex::new((Some(Instant::now() + BACK_AFTER), 0)),
+            tallies: Mutex::default(),
+            longest_accepted: Mutex::default(),
+            calm: Mutex::default(),
+        }
+    }
+
+    /// Notes what must not be.
+    #[allow(clippy::print_stderr, reason = "it is to be seen at once")]
+    pub(crate) fn violation(&self, what: impl Display) {
+        let mut violations = lock(&self.violations);
+        violations.0 += 1;
+        if violations.1.len() < 100 {
+            eprintln!("VIOLATION: {what}");
+            violations.1.push(what.to_string());
+        }
+    }
+
+    pub(crate) fn violations(&self) -> (u64, Vec<String>) {
+        lock(&self.violations).clone()
+    }
+
+    /// No further request.
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn fault_begins(&self) {
+        let mut trouble = lock(&self.trouble);
+        *trouble = (None, trouble.1 + 1);
+    }
+
+    pub(crate) fn fault_ends(&self) {
+        lock(&self.trouble).0 = Some(Instant::now() + BACK_AFTER);
+    }
+
+    /// The number of the last fault, if its time is over.
+    pub(crate) fn calm_since(&self) -> Option<u64> {
+        let trouble = lock(&self.trouble);
+        trouble.0.is_some_and(|until| until < Instant::now()).then_some(trouble.1)
+    }
+
+    pub(crate) fn note(&self, node: &'static str, asked: &'static str, status: u16, calm: Option<u64>) {
+        *lock(&self.tallies).entry((node, asked)).or_default().statuses.entry(status).or_default() += 1;
+        if calm.is_some() && calm == self.calm_since() {
+            let mut counted = lock(&self.calm);
+            counted.0 += 1;
+            counted.1 += u64::from(matches!(status, 0 | 503));
+        }
+    }
+
+    pub(crate) fn accepted_after(&self, time: Duration) {
+        let mut longest = lock(&self.longest_accepted);
+        *longest = (*longest).max(time);
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nothing panics")
+}
