@@ -33,6 +33,7 @@ use tower_api_keys::manage::{KeyManager, ManageError};
 use tower_api_keys::request::RequestView;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::SqliteStore;
+use tower_api_keys::usage::{UsageBatch, UsageBucket, UsageCounts, UsageEntry, UsageOutcome};
 use tower_api_keys::{Access, ApiKeys, Authority, KeyFormat, NewKey, Principal};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -63,6 +64,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             ("customers:*", "Read, change and delete customers."),
         ])
         .record_last_use()
+        .count_usage()
         .build()?;
 
     let invoices =
@@ -203,13 +205,25 @@ async fn make_history(store: &SqliteStore, format: &KeyFormat) -> Result<(), Box
         Some(365),
     )
     .await?;
-    use tower_api_keys::store::KeyStore;
+    use tower_api_keys::store::{KeyAdministration, KeyStore};
     store
         .record_last_use(&[
             (production, now.saturating_sub(Duration::from_secs(180))),
             (disabled, now.saturating_sub(70 * DAY)),
         ])
         .await?;
+
+    let mut entries = Vec::new();
+    for day in 0..30_u64 {
+        let hour = UsageBucket::Hour.start_of(now.saturating_sub(DAY * (29 - day as u32)));
+        let mut counts = UsageCounts::default();
+        counts.add(UsageOutcome::Ok, 900 + 40 * day + 300 * (day % 7));
+        counts.add(UsageOutcome::Limited, if day % 11 == 3 { 160 } else { 0 });
+        counts.add(UsageOutcome::ServerError, u64::from(day == 20) * 420 + u64::from(day == 25));
+        entries.push(UsageEntry::new(owner("globex")?, production, String::new(), hour, counts));
+    }
+    let usage = store.usage_log().ok_or("the store keeps usage")?;
+    usage.add(&UsageBatch::new("made-up".parse()?, 1, now, entries)).await?;
 
     let more = env::var("KEYS").ok().and_then(|keys| keys.parse().ok()).unwrap_or(0);
     for number in 0..more {

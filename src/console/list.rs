@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use axum::extract::Request;
 use axum::response::Response;
 use http::{StatusCode, Uri};
@@ -7,11 +9,12 @@ use super::form::Form;
 use super::page;
 use super::query::{Choices, fields};
 use super::visit::Visit;
-use super::words;
-use crate::key::{KeyStatus, Owner};
+use super::{usage, words};
+use crate::key::{KeyId, KeyStatus, Owner};
 use crate::manage::{KeyAction, KeyView, ManageError};
 use crate::scope::ScopeSet;
 use crate::store::{BrokenKey, Page};
+use crate::usage::UsageCounts;
 
 /// How many scopes of a key the list shows.
 const SHOWN_SCOPES: usize = 3;
@@ -40,6 +43,7 @@ async fn listed(
             visit.manager().list_all(&query).await?
         }
     };
+    let usage = usage::of_page(visit, &keys.keys).await?;
     let t = visit.texts();
     let content = html! {
         @if let Some(said) = said { (page::alert(said)) }
@@ -52,7 +56,7 @@ async fn listed(
         @if keys.keys.is_empty() && keys.broken.is_empty() {
             p.empty { @if choices.are_made() { (t.nothing_matches) } @else { (t.no_keys_yet) } }
         } @else {
-            (table(visit, &keys))
+            (table(visit, &keys, usage.as_ref()))
         }
         @if let Some(next) = keys.next {
             nav.pages aria-label=(t.pages) { a.button href={ (visit.links.to("/")) (choices.at(&next.to_string())) } { (t.next_page) } }
@@ -121,7 +125,9 @@ fn filters(visit: &Visit, choices: &Choices) -> Markup {
     }
 }
 
-fn table(visit: &Visit, page: &Page<KeyView>) -> Markup {
+type UsageOfKeys = HashMap<KeyId, Vec<UsageCounts>>;
+
+fn table(visit: &Visit, page: &Page<KeyView>, usage: Option<&UsageOfKeys>) -> Markup {
     let t = visit.texts();
     html! {
         // The roles keep it a table for assistive technology where a narrow window shows it as cards.
@@ -135,18 +141,19 @@ fn table(visit: &Visit, page: &Page<KeyView>) -> Markup {
                     th scope="col" role="columnheader" { (t.scopes) }
                     th scope="col" role="columnheader" { (t.created) }
                     th scope="col" role="columnheader" { (t.last_used) }
+                    @if usage.is_some() { th scope="col" role="columnheader" { (t.usage) } }
                     th scope="col" role="columnheader" { (t.ends) }
                 }
             }
             tbody role="rowgroup" {
-                @for key in &page.keys { (row(visit, key)) }
-                @for broken in &page.broken { (broken_row(visit, broken)) }
+                @for key in &page.keys { (row(visit, key, usage)) }
+                @for broken in &page.broken { (broken_row(visit, broken, usage.is_some())) }
             }
         }
     }
 }
 
-fn row(visit: &Visit, key: &KeyView) -> Markup {
+fn row(visit: &Visit, key: &KeyView, usage: Option<&UsageOfKeys>) -> Markup {
     let t = visit.texts();
     html! {
         tr role="row" {
@@ -164,6 +171,9 @@ fn row(visit: &Visit, key: &KeyView) -> Markup {
                     None => span.muted { (t.not_known) },
                 }
             }
+            @if let Some(usage) = usage {
+                td role="cell" data-label=(t.usage) { (usage::sparkline(visit, usage.get(&key.id).map_or(&[][..], Vec::as_slice))) }
+            }
             td role="cell" data-label=(t.ends) { (words::end(visit, key)) }
         }
     }
@@ -178,8 +188,9 @@ fn few(scopes: &ScopeSet) -> Markup {
     }
 }
 
-fn broken_row(visit: &Visit, broken: &BrokenKey) -> Markup {
+fn broken_row(visit: &Visit, broken: &BrokenKey, counts_usage: bool) -> Markup {
     let t = visit.texts();
+    let columns = 5 + usize::from(visit.is_for_staff()) + usize::from(counts_usage);
     html! {
         tr role="row" {
             th scope="row" role="rowheader" {
@@ -188,7 +199,7 @@ fn broken_row(visit: &Visit, broken: &BrokenKey) -> Markup {
                     None => (t.no_name),
                 }
             }
-            td role="cell" colspan=(if visit.is_for_staff() { 6 } else { 5 }) { span.state.bad { (t.record_unreadable) } }
+            td role="cell" colspan=(columns) { span.state.bad { (t.record_unreadable) } }
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A page for managing keys, in a browser: for the application's own staff, or for its customers.
 //!
 //! It lists keys, makes them with a picker of [scopes](crate::ApiKeys::scopes), shows a secret once, edits, rotates, disables,
-//! revokes and deletes keys, and shows what was done to each. All of it works without JavaScript, and under a policy that
+//! revokes and deletes keys, and shows what was done to each and, where the assembly [counts it](crate::ApiKeysBuilder::count_usage), how often it
+//! is used. All of it works without JavaScript, and under a policy that
 //! allows nothing inline. Each operation is one of the [`KeyManager`], so its rules and its audit hold here too.
 //!
 //! # For customers
@@ -91,6 +92,7 @@ mod query;
 mod rotate;
 mod secret;
 mod texts;
+mod usage;
 mod visit;
 mod words;
 
@@ -144,6 +146,7 @@ pub struct Console {
     curl: Option<CurlCredential>,
     authority: Box<AuthorityOf>,
     is_for_staff: bool,
+    counts_usage: bool,
     texts: Texts,
     style: Cow<'static, str>,
     sample_request: Option<Cow<'static, str>>,
@@ -162,6 +165,7 @@ impl Console {
             curl: keys.curl_credential(),
             authority: Box::new(authority),
             is_for_staff: false,
+            counts_usage: keys.counts_usage(),
             texts: Texts::default(),
             style: Cow::Borrowed(""),
             sample_request: None,

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 
 use crate::manage::KeyAction;
+use crate::usage::UsageOutcome;
 
 macro_rules! texts {
     ($($name:ident: $text:literal,)*) => {
@@ -142,6 +143,21 @@ texts! {
     action_redeem: "Redeemed",
     action_forget_import: "Import forgotten",
 
+    usage: "Usage",
+    calls_in_days: "{} calls in 30 days",
+    most_in_a_day: "at most {} in a day",
+    no_usage: "Not used in the last 30 days.",
+    usage_explained: "Above what was answered, in the lower part what was rejected or has failed, by day (UTC).",
+    counted_until: "Counted until",
+    as_a_table: "As a table",
+    usage_day: "Day",
+    outcome_ok: "Answered",
+    outcome_client_error: "Wrong requests",
+    outcome_limited: "Over a limit",
+    outcome_forbidden: "Forbidden",
+    outcome_refused: "Key not valid",
+    outcome_server_error: "Failed",
+
     find_leaked: "Whose key is this?",
     leaked_text: "Text of a key that was found somewhere",
     find: "Find",
@@ -181,6 +197,17 @@ texts! {
 }
 
 impl Texts {
+    pub(super) fn outcome(&self, outcome: UsageOutcome) -> &str {
+        match outcome {
+            UsageOutcome::Ok => &self.outcome_ok,
+            UsageOutcome::ClientError => &self.outcome_client_error,
+            UsageOutcome::Limited => &self.outcome_limited,
+            UsageOutcome::Forbidden => &self.outcome_forbidden,
+            UsageOutcome::Refused => &self.outcome_refused,
+            UsageOutcome::ServerError => &self.outcome_server_error,
+        }
+    }
+
     pub(super) fn action(&self, action: KeyAction) -> &str {
         match action {
             KeyAction::Read => &self.action_read,

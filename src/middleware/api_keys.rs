@@ -155,6 +155,12 @@ impl<F> ApiKeys<F> {
         self.0.checks.credentials.curl()
     }
 
+    /// Whether [usage](ApiKeysBuilder::count_usage) is counted.
+    #[cfg(feature = "console")]
+    pub(crate) fn counts_usage(&self) -> bool {
+        self.0.checks.usage.is_some()
+    }
+
     /// Everything that runs beside requests: to follow what other nodes change, to write when keys were last used and [how often](crate::usage), to give back
     /// what is leased of stored quotas and not used, to deliver [audit events](ApiKeysBuilder::audit), and to end
     /// [streams](crate::stream) with their keys. First it looks whether keys need a [pepper that is

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Request, StatusCode};
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt};
 use tower_api_keys::clock::ManualClock;
 use tower_api_keys::console::{Console, Texts};
 use tower_api_keys::identity::{OrganizationRule, Role, Session};
@@ -829,6 +829,43 @@ async fn texts_and_colours_are_the_applications() {
     style.has("--accent: #2152c8").has("--accent: #7a2e8d");
     let made = browser.fill("/new", &NEW).await;
     made.has(r"'https://api.acme.example/it'\''s'");
+}
+
+#[tokio::test]
+async fn usage_is_shown_as_a_picture_and_as_numbers_where_it_is_counted() {
+    let clock = ManualClock::starting_at(START);
+    for is_counted in [true, false] {
+        let assembly = assembly(MemoryStore::new(), &clock).route("GET", "/invoices", "invoices:read");
+        let keys = if is_counted { assembly.count_usage() } else { assembly }.build().unwrap();
+        let made = keys
+            .manager()
+            .create_for("acme", NewKey::new("Production").scope("invoices:read"))
+            .await
+            .unwrap();
+        let unused = keys.manager().create_for("acme", NewKey::new("Unused")).await.unwrap().key.id;
+        let service = keys.layer().layer(axum::routing::get(async || "invoices"));
+        for _ in 0..3 {
+            let request = Request::get("/invoices").header("x-api-key", made.secret.expose_secret());
+            service.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        }
+        keys.flush().await.unwrap();
+        for staff in [true, false] {
+            let page = Console::new(&keys, |_| Some(Authority::operator(acme())));
+            let page = if staff { page.for_staff() } else { page };
+            let mut browser = Browser::new(&page.into_router(), "", &[]);
+            let (list, key) = (browser.get("/").await, browser.get(&format!("/key/{}", made.key.id)).await);
+            if !is_counted {
+                list.lacks("<svg").lacks("Usage");
+                key.lacks("<svg").lacks("Usage");
+                continue;
+            }
+            list.has("aria-label=\"3 calls in 30 days\"");
+            assert_eq!(list.body.matches("<svg").count(), 1, "the other key was not used");
+            key.has("<rect class=\"done\" x=\"580\" y=\"0\" width=\"16\" height=\"120\">");
+            key.has("<time datetime=\"2023-12-14\">2023-12-14</time></th><td>3</td><td>0</td>");
+            browser.get(&format!("/key/{unused}")).await.has("Not used in the last 30 days.");
+        }
+    }
 }
 
 #[cfg(feature = "sqlite")]
