@@ -50,6 +50,7 @@
 //! | create, rotate, revoke and import keys, in code or over HTTP | [`manage`] |
 //! | find keys by scope, name, status, age or a leaked text | [`KeyQuery`](store::KeyQuery), [`find_by_text`](manage::KeyManager::find_by_text) |
 //! | end a key that has leaked | [`leaked_key`], a page |
+//! | give staff or customers a page for their keys | [the key page](https://docs.rs/tower-api-keys/latest/tower_api_keys/console/index.html) |
 //! | let staff manage the keys of all organizations | [operator and staff](manage#operator-and-staff) |
 //! | see what was done to a key and by whom, and pass it on | [audit](manage#audit) |
 //! | take over keys of another system, hashed with bcrypt, argon2 or SHA-256 | [importing](manage#keys-of-another-system) |
@@ -78,6 +79,7 @@
 //! | `cache` | `store::CachedStore`, a cache in front of any store |
 //! | `cli` | `cli`: keys managed from a terminal or a script, in the application's own program or with `api-keys` |
 //! | `coarse-clock` | `clock::CoarseClock`, cheaper to read and off by a tick of the kernel |
+//! | `console` | [a page](https://docs.rs/tower-api-keys/latest/tower_api_keys/console/index.html) for managing keys, in a browser |
 //! | `json` | `JsonErrors`: errors in JSON of the application's own |
 //! | `metrics` | [counters and times](monitoring) through the facade of the same name |
 //! | `openapi` | `openapi`: what clients need, in the application's OpenAPI document |
@@ -138,6 +140,9 @@ pub mod middleware;
 pub mod cli;
 
 mod adapter;
+#[cfg(feature = "console")]
+#[cfg_attr(docsrs, doc(cfg(feature = "console")))]
+pub mod console;
 
 #[cfg(feature = "openapi")]
 #[cfg_attr(docsrs, doc(cfg(feature = "openapi")))]

@@ -204,7 +204,7 @@ impl KeyFormat {
     }
 
     /// What every key begins with; empty if the format has no prefix.
-    #[cfg(feature = "openapi")]
+    #[cfg(any(feature = "console", feature = "openapi"))]
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
@@ -212,6 +212,12 @@ impl KeyFormat {
     /// Whether the text of a key has its identifier.
     pub(crate) fn has_ids(&self) -> bool {
         self.public_id.is_some()
+    }
+
+    /// The length of the identifiers of new keys, if their text has one.
+    #[cfg(feature = "console")]
+    pub(crate) fn id_length(&self) -> Option<usize> {
+        self.public_id.as_ref().map(|id| id.length)
     }
 
     fn write(&self, mode: Mode, id: Option<KeyId>) -> io::Result<GeneratedKey> {

@@ -1,7 +1,11 @@
+#[cfg(feature = "console")]
+use std::convert::Infallible;
 use std::io;
 
 use zeroize::Zeroizing;
 
+#[cfg(feature = "console")]
+use super::HmacSha256;
 use super::checksum::BASE62;
 use super::{KeyId, SecretString};
 
@@ -25,6 +29,23 @@ impl KeyId {
         Ok(id
             .parse()
             .expect("the prefix was checked when it was set, and 16 letters and digits fit behind it"))
+    }
+
+    /// The identifier that follows from `seed`: the prefix, then `count` letters and digits that look random.
+    #[cfg(feature = "console")]
+    pub(crate) fn derived(prefix: &str, count: usize, seed: &HmacSha256) -> Self {
+        let (mut id, mut block) = (String::from(prefix), 0_u64);
+        let from_seed = |bytes: &mut [u8]| {
+            for bytes in bytes.chunks_mut(32) {
+                let mut mac = seed.clone();
+                mac.update(&block.to_be_bytes());
+                bytes.copy_from_slice(&mac.finalize()[..bytes.len()]);
+                block += 1;
+            }
+            Ok::<_, Infallible>(())
+        };
+        let Ok(()) = push_from(&mut id, count, from_seed);
+        id.parse().expect("the prefix and the number of letters were checked when they were set")
     }
 
     /// Whether identifiers can start with `prefix`.
@@ -81,6 +102,15 @@ mod tests {
             let count = text.bytes().filter(|byte| byte == character).count();
             assert_eq!(count, 2 * 4, "{}", char::from(*character));
         }
+    }
+
+    #[cfg(feature = "console")]
+    #[test]
+    fn a_derived_identifier_depends_on_its_seed_alone() {
+        let derived = |seed: &[u8], count| KeyId::derived("k_", count, &HmacSha256::new(seed));
+        assert_eq!(derived(b"one", 16), derived(b"one", 16));
+        assert_ne!(derived(b"one", 16), derived(b"two", 16));
+        assert_eq!(derived(b"one", 30).as_str().len(), 32);
     }
 
     #[test]

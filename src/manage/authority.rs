@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use crate::identity::{Principal, SystemPrincipal};
 use crate::key::{Actor, Owner, Tenant};
+#[cfg(feature = "console")]
+use crate::scope::Scope;
 
 /// The authority under which keys are managed; it determines whose keys.
 ///
@@ -65,7 +67,7 @@ impl Authority {
     }
 
     /// The same for the keys of another owner that the caller's own reach.
-    pub(super) fn for_owner(&self, owner: &Owner) -> Self {
+    pub(crate) fn for_owner(&self, owner: &Owner) -> Self {
         Self(match (&self.0, &owner.tenant) {
             (Holder::Operator(_, person), _) => Holder::Operator(owner.clone(), person.clone()),
             (Holder::System(caller, _), _) => Holder::System(caller.clone(), owner.clone()),
@@ -93,6 +95,12 @@ impl Authority {
             Holder::System(caller, _) => actor(caller.principal()),
             Holder::Operator(_, person) => Actor::Operator(person.clone()),
         }
+    }
+
+    /// Whether it can grant this scope, as far as its own scopes decide.
+    #[cfg(feature = "console")]
+    pub(crate) fn can_grant(&self, scope: &Scope) -> bool {
+        self.bound().is_none_or(|own| own.has_scope(scope))
     }
 
     /// The kind of the actor, for metrics.

@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "axum")]
+use super::Authority;
 use super::{KeyAction, KeyManager, KeyView, ManageError};
 use crate::key::{Digest, KeyId, KeyRecord, KeyStatus, Mode};
 use crate::log;
@@ -23,6 +25,31 @@ impl KeyManager {
         let found = self.settings().find(KeySelector::Id(id)).await.map_err(ManageError::from);
         let found = self.settings().ended(KeyAction::Read, Some(id), found)?;
         Ok(found.map(|record| KeyView::new(&record, now)))
+    }
+
+    /// The authority of `staff` over the key with this identifier, whatever its owner: that over the keys of its owner. A key
+    /// whose owner can't be read counts as one of the system.
+    #[cfg(feature = "axum")]
+    pub(crate) async fn reach(
+        &self,
+        staff: &Authority,
+        action: KeyAction,
+        id: &KeyId,
+    ) -> Result<Authority, ManageError> {
+        let owner = match self.find_by_id(id).await {
+            Ok(Some(key)) => key.owner,
+            Ok(None) => {
+                let error = ManageError::NotFound;
+                self.settings().failed(staff, action, Some(id), &error);
+                return Err(error);
+            }
+            Err(ManageError::Store(error)) => match error.broken_key() {
+                Some(broken) => broken.owner.clone().unwrap_or_else(|| staff.owner().clone()),
+                None => return Err(error.into()),
+            },
+            Err(error) => return Err(error),
+        };
+        Ok(staff.for_owner(&owner))
     }
 
     /// The key that this text is or was a secret of, whatever its owner and state: for the operator, to find a key that has

@@ -7,7 +7,7 @@ use super::audit::Reporter;
 use super::settings::Settings;
 use super::{AuditEvent, Authority, CreatedKey, KeyAction, KeyView, ManageError, NewKey, rules};
 use crate::InvalidValue;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "console"))]
 use crate::clock::Timestamp;
 use crate::clock::{Clock, SystemClock};
 use crate::credential::ImportedHashes;
@@ -75,7 +75,7 @@ impl KeyManager {
     }
 
     /// The formats of keys; the first one is that of new keys.
-    #[cfg(feature = "openapi")]
+    #[cfg(any(feature = "cli", feature = "openapi"))]
     pub(crate) fn formats(&self) -> &[KeyFormat] {
         &self.0.formats
     }
@@ -104,19 +104,13 @@ impl KeyManager {
         self.0.parse(text).map(|(_, parsed)| parsed)
     }
 
-    /// At least one, the first that of new keys.
-    #[cfg(feature = "cli")]
-    pub(crate) fn formats(&self) -> &[KeyFormat] {
-        &self.0.formats
-    }
-
     /// Whether digests under this pepper can be verified.
     #[cfg(feature = "cli")]
     pub(crate) fn accepts_pepper(&self, pepper: Option<u32>) -> bool {
         self.0.peppers.accepts(pepper)
     }
 
-    #[cfg(feature = "cli")]
+    #[cfg(any(feature = "cli", feature = "console"))]
     pub(crate) fn now(&self) -> Timestamp {
         self.0.clock.now().timestamp()
     }
@@ -433,7 +427,7 @@ impl KeyManager {
 
     /// Whether the authority has the scope for `action`. Routes call it before they read a body.
     #[cfg(feature = "axum")]
-    pub(super) async fn permit(
+    pub(crate) async fn permit(
         &self,
         authority: &Authority,
         action: KeyAction,
@@ -441,6 +435,25 @@ impl KeyManager {
     ) -> Result<(), ManageError> {
         let attempt = self.attempt(authority, action, key_id);
         attempt.end_failed(attempt.permitted()).await
+    }
+
+    /// The same without a trace in log and audit, for a page that shows only what its reader may do.
+    #[cfg(feature = "console")]
+    pub(crate) fn permits(&self, authority: &Authority, action: KeyAction) -> bool {
+        self.attempt(authority, action, None).permitted().is_ok()
+    }
+
+    /// How late the end of a key that this authority makes can be at the most.
+    #[cfg(feature = "console")]
+    pub(crate) fn latest_expiry(&self, authority: &Authority) -> Option<Timestamp> {
+        let own = self.0.max_lifetime.map(|lifetime| self.now().saturating_add(lifetime));
+        rules::earlier(rules::latest_expiry(authority), own)
+    }
+
+    /// What every new key begins with.
+    #[cfg(feature = "console")]
+    pub(crate) fn prefix(&self) -> &str {
+        self.0.format().prefix()
     }
 
     /// Begins an operation: reads the clock, once for the operation.

@@ -139,6 +139,8 @@ pub(crate) mod json;
 mod key_change;
 mod manager;
 mod new_key;
+#[cfg(feature = "console")]
+mod once;
 mod prepare;
 mod redeem;
 mod revoke;
@@ -164,8 +166,12 @@ pub use prepare::PreparedKey;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use routes::KeyRoutes;
+#[cfg(feature = "console")]
+pub(crate) use routes::key_id;
 #[cfg(feature = "axum")]
 pub(crate) use routes::{usage_route, whoami};
+#[cfg(feature = "console")]
+pub(crate) use rules::name_fault;
 pub use view::{CreatedKey, KeyView};
 
 pub use crate::store::audit::{AuditEvent, KeyAction};

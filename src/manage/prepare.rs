@@ -62,10 +62,20 @@ impl KeyManager {
             settings.format().generate(attempt.authority.owner().mode).map_err(ManageError::Randomness)?;
         let id = made.id.map_or_else(|| KeyId::random(settings.id_prefix), Ok);
         let id = id.map_err(ManageError::Randomness)?;
-        let text = made.secret.expose_secret();
+        Ok((self.record_of(attempt, key, id, &made.secret)?, made.secret))
+    }
+
+    pub(super) fn record_of(
+        &self,
+        attempt: &Attempt<'_>,
+        key: NewKey,
+        id: KeyId,
+        secret: &SecretString,
+    ) -> Result<KeyRecord, ManageError> {
+        let (settings, text) = (self.settings(), secret.expose_secret());
         let mut record = attempt.new_record(key, id, settings.peppers.digest(text))?;
         record.hint = settings.format().hint(text).into();
-        Ok((record, made.secret))
+        Ok(record)
     }
 
     /// Ends the creation of a key that is stored.

@@ -24,7 +24,7 @@ impl KeyManager {
         id: &KeyId,
         grace: Duration,
     ) -> Result<CreatedKey, ManageError> {
-        self.rotate_with(authority, id, grace, |record, secret, now| record.put_in_use(secret, now)).await
+        self.rotate_with(authority, id, grace, None, at_once).await
     }
 
     /// Gives a key a new secret that comes into use when it is first used. Until then the old secret stays in use
@@ -42,12 +42,22 @@ impl KeyManager {
         id: &KeyId,
         grace: Duration,
     ) -> Result<CreatedKey, ManageError> {
-        let wait = |record: &mut KeyRecord, secret, _| {
-            record.extras.previous = None;
-            record.extras.next = Some(Box::new(secret));
-            record.forget_imported();
-        };
-        self.rotate_with(authority, id, grace, wait).await
+        self.rotate_with(authority, id, grace, None, on_first_use).await
+    }
+
+    /// One of both, if this is still the [version](super::KeyView::version) of the key; otherwise
+    /// [`Overtaken`](ManageError::Overtaken). A form that is sent twice rotates once.
+    #[cfg(feature = "console")]
+    pub(crate) async fn rotate_version(
+        &self,
+        authority: &Authority,
+        id: &KeyId,
+        version: u64,
+        grace: Duration,
+        waits_for_first_use: bool,
+    ) -> Result<CreatedKey, ManageError> {
+        let rotate = if waits_for_first_use { on_first_use } else { at_once };
+        self.rotate_with(authority, id, grace, Some(version), rotate).await
     }
 
     async fn rotate_with(
@@ -55,16 +65,18 @@ impl KeyManager {
         authority: &Authority,
         id: &KeyId,
         grace: Duration,
+        version: Option<u64>,
         rotate: impl Fn(&mut KeyRecord, NextSecret, Timestamp),
     ) -> Result<CreatedKey, ManageError> {
         let attempt = self.attempt(authority, KeyAction::Rotate, Some(*id));
-        attempt.end(self.rotate_in(&attempt, grace, rotate).await).await
+        attempt.end(self.rotate_in(&attempt, grace, version, rotate).await).await
     }
 
     async fn rotate_in(
         &self,
         attempt: &Attempt<'_>,
         grace: Duration,
+        version: Option<u64>,
         rotate: impl Fn(&mut KeyRecord, NextSecret, Timestamp),
     ) -> Result<CreatedKey, ManageError> {
         attempt.permitted()?;
@@ -84,6 +96,9 @@ impl KeyManager {
         let secret = NextSecret { digest, hint, created_at: now, grace };
         let key = attempt
             .change(|record| {
+                if version.is_some_and(|version| version != record.version) {
+                    return Err(ManageError::Overtaken);
+                }
                 if KeyStatus::of(record, now) == KeyStatus::Expired {
                     return Err(ManageError::NotFound);
                 }
@@ -97,4 +112,14 @@ impl KeyManager {
             .await?;
         Ok(CreatedKey { key, secret: made.secret })
     }
+}
+
+fn at_once(record: &mut KeyRecord, secret: NextSecret, now: Timestamp) {
+    record.put_in_use(secret, now);
+}
+
+fn on_first_use(record: &mut KeyRecord, secret: NextSecret, _: Timestamp) {
+    record.extras.previous = None;
+    record.extras.next = Some(Box::new(secret));
+    record.forget_imported();
 }

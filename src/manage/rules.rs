@@ -210,7 +210,7 @@ pub(super) fn is_name(name: &str) -> bool {
     name_fault(name).is_none()
 }
 
-fn name_fault(name: &str) -> Option<FieldError> {
+pub(crate) fn name_fault(name: &str) -> Option<FieldError> {
     if name.trim().is_empty() || name.chars().count() > 100 {
         Some(FieldError::new("name", "must be 1 to 100 characters, not all of them blank"))
     } else if name.chars().any(misleads) {

@@ -11,6 +11,8 @@ use http::{HeaderValue, StatusCode};
 use super::Health;
 use super::assembly::Assembly;
 use super::checks::Checks;
+#[cfg(feature = "console")]
+use super::credentials::CurlCredential;
 use super::facts::Stages;
 use super::{ApiKeysBuilder, ApiKeysLayer};
 use crate::key::KeyFormat;
@@ -150,6 +152,18 @@ impl<F> ApiKeys<F> {
     /// [described](ApiKeysBuilder::describe_scopes), in the order of their text: for a form that makes keys.
     pub fn scopes(&self) -> &[KnownScope] {
         &self.0.scopes
+    }
+
+    /// How `curl` presents a key; `None` if no header field carries one.
+    #[cfg(feature = "console")]
+    pub(crate) fn curl_credential(&self) -> Option<CurlCredential> {
+        self.0.checks.credentials.curl()
+    }
+
+    /// Whether [usage](ApiKeysBuilder::count_usage) is counted.
+    #[cfg(feature = "console")]
+    pub(crate) fn counts_usage(&self) -> bool {
+        self.0.checks.usage.is_some()
     }
 
     /// Everything that runs beside requests: to follow what other nodes change, to write when keys were last used and [how often](crate::usage), to give back

@@ -25,6 +25,15 @@ pub(super) struct Credentials {
     ignores_other_schemes: bool,
 }
 
+/// How `curl` presents a key.
+#[cfg(feature = "console")]
+#[derive(Clone, Debug)]
+pub(crate) enum CurlCredential {
+    Bearer,
+    Basic,
+    Header(HeaderName),
+}
+
 pub(super) struct Extractor {
     pub(super) extractor: Arc<dyn CredentialExtractor>,
     pub(super) scheme: &'static str,
@@ -55,6 +64,18 @@ impl Credentials {
         };
         let extractors = extractors.into_iter().map(extractor).collect();
         Self { extractors, companions, challenges, fields, own_fields, ignores_other_schemes }
+    }
+
+    /// How `curl` presents a key, in the first place that it can.
+    #[cfg(feature = "console")]
+    pub(super) fn curl(&self) -> Option<CurlCredential> {
+        let of_extractor = |one: &Extractor| match (one.scheme, one.extractor.credential_headers().first()) {
+            ("Bearer", Some(&AUTHORIZATION)) => Some(CurlCredential::Bearer),
+            ("Basic", Some(&AUTHORIZATION)) => Some(CurlCredential::Basic),
+            (_, Some(name)) if !one.extractor.shares_headers() => Some(CurlCredential::Header(name.clone())),
+            _ => None,
+        };
+        self.extractors.iter().find_map(of_extractor)
     }
 
     /// Keeps the values of credential fields out of `Debug` output and HPACK tables.

@@ -79,6 +79,8 @@ mod verify_text;
 pub use api_keys::ApiKeys;
 pub use builder::ApiKeysBuilder;
 pub use config_error::ConfigError;
+#[cfg(feature = "console")]
+pub(crate) use credentials::CurlCredential;
 #[cfg(feature = "axum")]
 pub(crate) use failed_extraction::FailedExtraction;
 pub use future::ResponseFuture;

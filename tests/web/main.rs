@@ -11,6 +11,8 @@ mod support;
 mod axum_extractors;
 mod bodies;
 mod broken_records;
+#[cfg(feature = "console")]
+mod console;
 mod failed_calls;
 mod grpc;
 mod health_route;

@@ -233,16 +233,7 @@ impl<F: ErrorFormat<Body>> Routes<F> {
         if !self.is_for_staff {
             return Ok((authority, id));
         }
-        let owner = match self.manager.find_by_id(&id).await {
-            Ok(found) => self.noted(&authority, action, Some(&id), found.ok_or(ManageError::NotFound))?.owner,
-            Err(ManageError::Store(error)) => match error.broken_key() {
-                // One whose owner can't be read either counts as one of the system.
-                Some(broken) => broken.owner.clone().unwrap_or_else(|| authority.owner().clone()),
-                None => return Err(error.into()),
-            },
-            Err(error) => return Err(error),
-        };
-        Ok((authority.for_owner(&owner), id))
+        Ok((self.manager.reach(&authority, action, &id).await?, id))
     }
 
     /// Reports what is wrong with a request before the manager sees it.
@@ -437,7 +428,7 @@ async fn revoke<F: ErrorFormat<Body>>(
 
 /// By name, since the router may be nested below paths with their own parameters; the last one, since the innermost
 /// is ours.
-fn key_id(parameters: RawPathParams) -> Option<KeyId> {
+pub(crate) fn key_id(parameters: RawPathParams) -> Option<KeyId> {
     let (_, id) = parameters.iter().filter(|(name, _)| *name == "key_id").last()?;
     id.parse().ok()
 }

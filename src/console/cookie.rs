@@ -1,0 +1,134 @@
+//! The tokens of forms, and the cookie that they belong to. Nothing is stored: a token is signed with the cookie, so that it
+//! holds in every process and after a restart.
+
+use std::io;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
+use subtle::ConstantTimeEq;
+
+use crate::key::HmacSha256;
+
+const NAME: &str = "api-keys-forms";
+
+/// What a browser proves with that a form is from a page that it was shown.
+#[derive(Clone)]
+pub(super) struct FormCookie {
+    value: String,
+    is_new: bool,
+}
+
+impl FormCookie {
+    /// That of the request, or else a new one.
+    pub(super) fn of(headers: &HeaderMap) -> io::Result<Self> {
+        match sent(headers) {
+            Some(value) => Ok(Self { value: value.to_owned(), is_new: false }),
+            None => Ok(Self { value: random()?, is_new: true }),
+        }
+    }
+
+    /// The field to set, if the browser does not have it yet. It lasts as long as the browser runs. `Lax`, since with `Strict`
+    /// a link from elsewhere would get a new one, and forms in other tabs would hold no more.
+    pub(super) fn to_set(&self) -> Option<HeaderValue> {
+        let field = || format!("{NAME}={}; Path=/; HttpOnly; SameSite=Lax", self.value);
+        self.is_new.then(field)?.try_into().ok()
+    }
+
+    /// A token for a form that this person is shown.
+    pub(super) fn token(&self, person: &str) -> io::Result<String> {
+        let nonce = random()?;
+        let mac = URL_SAFE_NO_PAD.encode(self.signature(person, &nonce).finalize());
+        Ok(format!("{nonce}.{mac}"))
+    }
+
+    /// What follows from a token; `None` if it is not one of this browser and person.
+    pub(super) fn verify(&self, person: &str, token: &str) -> Option<HmacSha256> {
+        let (nonce, mac) = token.split_once('.')?;
+        let signature = self.signature(person, nonce).finalize();
+        let is_right: bool = URL_SAFE_NO_PAD.encode(signature).as_bytes().ct_eq(mac.as_bytes()).into();
+        // Not of the person: whoever sends it, a token makes one key.
+        (is_right && !self.is_new).then(|| self.keyed("key", nonce))
+    }
+
+    fn signature(&self, person: &str, nonce: &str) -> HmacSha256 {
+        let mut mac = self.keyed("form", nonce);
+        mac.update(person.as_bytes());
+        mac
+    }
+
+    fn keyed(&self, purpose: &str, nonce: &str) -> HmacSha256 {
+        let mut mac = HmacSha256::new(self.value.as_bytes());
+        for part in [purpose, nonce] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        mac
+    }
+}
+
+/// The one value, of 22 characters for 128 bits.
+fn sent(headers: &HeaderMap) -> Option<&str> {
+    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut values = pairs.filter(|(name, _)| *name == NAME).map(|(_, value)| value);
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (value.len() == 22 && value.bytes().all(is_letter)).then_some(value)
+}
+
+fn random() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| io::Error::other(format!("the operating system gave no random bytes: {error}")))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cookie(value: &str) -> FormCookie {
+        FormCookie { value: value.to_owned(), is_new: false }
+    }
+
+    #[test]
+    fn a_token_holds_for_its_browser_and_its_person() {
+        let own = cookie("own");
+        let token = own.token("session ada").unwrap();
+        assert!(own.verify("session ada", &token).is_some());
+        assert!(own.verify("session eve", &token).is_none());
+        assert!(cookie("other").verify("session ada", &token).is_none());
+        assert!(FormCookie { is_new: true, ..own.clone() }.verify("session ada", &token).is_none());
+        let (nonce, mac) = token.split_once('.').unwrap();
+        for forged in
+            ["", ".", nonce, &format!("x{nonce}.{mac}"), &format!("{nonce}.{mac}x"), &format!("{nonce}.")]
+        {
+            assert!(own.verify("session ada", forged).is_none(), "{forged}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_taken_if_it_is_the_only_one_and_well_formed() {
+        let good = "AAAAAAAAAAAAAAAAAAAAAA";
+        for (lines, is_taken) in [
+            (vec![format!("{NAME}={good}")], true),
+            (vec![format!("a=b; {NAME}={good}; c=d")], true),
+            (vec!["a=b".to_owned(), format!("{NAME}={good}")], true),
+            (vec![], false),
+            (vec![format!("{NAME}=")], false),
+            (vec![format!("{NAME}={good}x")], false),
+            (vec![format!("{NAME}=AAAAAAAAAAAAAAAAAAAA$A")], false),
+            (vec![format!("{NAME}={good}; {NAME}={good}")], false),
+            (vec![format!("x{NAME}={good}")], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in &lines {
+                headers.append(COOKIE, line.parse().unwrap());
+            }
+            let cookie = FormCookie::of(&headers).unwrap();
+            assert_eq!(cookie.to_set().is_none(), is_taken, "{lines:?}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::response::Response;
+use http::request::Parts;
+
+use super::cookie::FormCookie;
+use super::links::Links;
+use super::{Console, Texts, page};
+use crate::clock::Timestamp;
+use crate::key::{KeyId, Owner};
+use crate::manage::{Authority, KeyAction, KeyManager, KeyView, ManageError, key_id};
+
+/// One request to the page, by a person who may be there.
+#[derive(Clone)]
+pub(super) struct Visit {
+    pub(super) console: Arc<Console>,
+    pub(super) authority: Authority,
+    pub(super) links: Links,
+    pub(super) cookie: FormCookie,
+    /// The page's own origin, as the browser says it with a form.
+    pub(super) origin: Option<String>,
+    pub(super) now: Timestamp,
+}
+
+impl Visit {
+    pub(super) fn manager(&self) -> &KeyManager {
+        &self.console.manager
+    }
+
+    pub(super) fn texts(&self) -> &Texts {
+        &self.console.texts
+    }
+
+    pub(super) fn is_for_staff(&self) -> bool {
+        self.console.is_for_staff
+    }
+
+    /// A token for a form.
+    pub(super) fn token(&self) -> Result<String, ManageError> {
+        self.cookie.token(&self.authority.actor().to_string()).map_err(ManageError::Randomness)
+    }
+
+    /// Whether the person may do this, so that the page offers it.
+    pub(super) fn may(&self, action: KeyAction) -> bool {
+        self.manager().permits(&self.authority, action)
+    }
+
+    /// The link to a page of a key.
+    pub(super) fn to_key(&self, id: &KeyId, page: &str) -> String {
+        self.links.to(&format!("/key/{id}{page}"))
+    }
+
+    /// The same visit, over the keys of another owner.
+    pub(super) fn over(&self, owner: &Owner) -> Self {
+        Self { authority: self.authority.for_owner(owner), ..self.clone() }
+    }
+
+    /// The key of a page, if the person may read it.
+    pub(super) async fn subject(&self, path: KeyPath) -> Result<Subject, ManageError> {
+        self.manager().permit(&self.authority, KeyAction::Read, path.0).await?;
+        let id = path.0.ok_or(ManageError::NotFound)?;
+        let mut visit = self.clone();
+        if self.is_for_staff() {
+            visit.authority = self.manager().reach(&self.authority, KeyAction::Read, &id).await?;
+        }
+        let key = match visit.manager().get(&visit.authority, &id).await {
+            Err(ManageError::Store(error)) if error.broken_key().is_some() => None,
+            key => Some(key?),
+        };
+        Ok(Subject { visit, id, key })
+    }
+
+    /// The response, or the page that says why there is none.
+    pub(super) fn answer(&self, result: Result<Response, ManageError>) -> Response {
+        result.unwrap_or_else(|error| page::failed(self, &error))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Visit {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        // The guard has put it there.
+        parts.extensions.get().cloned().ok_or_else(page::nothing)
+    }
+}
+
+/// A key that a page is about.
+pub(super) struct Subject {
+    /// With the authority over it.
+    pub(super) visit: Visit,
+    pub(super) id: KeyId,
+    /// `None` if its record can't be read.
+    pub(super) key: Option<KeyView>,
+}
+
+impl Subject {
+    /// What it is called, and what has to be typed to end it.
+    pub(super) fn name(&self) -> &str {
+        self.key.as_ref().map_or(self.id.as_str(), |key| &key.name)
+    }
+
+    /// The key, for a page that needs to read it.
+    pub(super) fn readable(&self) -> Result<&KeyView, ManageError> {
+        self.key.as_ref().ok_or(ManageError::NotFound)
+    }
+
+    pub(super) fn link(&self, page: &str) -> String {
+        self.visit.to_key(&self.id, page)
+    }
+}
+
+/// The identifier in a path; `None` if it is malformed.
+pub(super) struct KeyPath(pub(super) Option<KeyId>);
+
+impl<S: Send + Sync> FromRequestParts<S> for KeyPath {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        Ok(Self(RawPathParams::from_request_parts(parts, state).await.ok().and_then(key_id)))
+    }
+}

@@ -1,0 +1,50 @@
+// Pictures of the pages, in both themes and on a narrow window: screenshots DIRECTORY.
+"use strict";
+const path = require("node:path");
+const { close, person, submit, follow, make, type } = require("./browser.cjs");
+
+const directory = process.argv[2];
+
+async function main() {
+  for (const [name, theme, width] of [["light", "light", 1200], ["dark", "dark", 1200], ["narrow", "light", 320]]) {
+    for (const who of ["staff", "customer"]) {
+      const page = await person(who, { theme, width });
+      let number = 0;
+      const shot = async (what) => {
+        number += 1;
+        const file = path.join(directory, `${name}-${who}-${number}-${what}.png`);
+        await page.screenshot({ path: file, fullPage: what !== "list" });
+      };
+      await shot("list");
+      await follow(page, "New key");
+      await shot("new");
+      await page.$eval("#name", (field) => field.removeAttribute("required"));
+      await submit(page, "button.primary");
+      await shot("new-faults");
+      await page.goto(new URL(who === "staff" ? "/admin/keys" : "/settings/keys", page.url()));
+      await make(page, `Picture in ${name}`);
+      await shot("secret");
+      await submit(page, "#stored");
+      await follow(page, "Keys");
+      await page.goto(`${page.url()}?name=Production&state=active`);
+      await shot("filtered");
+      const own = who === "staff" ? 'tr:has([data-label]:nth-child(2)) a' : "tbody a";
+      await submit(page, own);
+      await shot("key");
+      await follow(page, "Rotate");
+      await shot("rotate");
+      await page.goBack();
+      await follow(page, "Revoke");
+      await type(page, "#name", "Something else");
+      await submit(page, "button.danger");
+      await shot("revoke");
+      await page.close();
+    }
+  }
+  await close();
+}
+
+main().catch((error) => {
+  console.error(error);
+  process.exit(1);
+});

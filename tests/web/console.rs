@@ -1,0 +1,919 @@
+//! The key page, without a browser: what each route answers, to whom, and what it never does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use http::{HeaderMap, Request, StatusCode};
+use tower::{Layer, ServiceExt};
+use tower_api_keys::clock::ManualClock;
+use tower_api_keys::console::{Console, Texts};
+use tower_api_keys::identity::{OrganizationRule, Role, Session};
+use tower_api_keys::key::{Actor, KeyId, KeyStatus, Metadata, Mode, Owner, SecretString};
+use tower_api_keys::manage::{AuditEvent, KeyChange};
+use tower_api_keys::scope::ScopeSet;
+use tower_api_keys::store::{KeyAdministration, KeyQuery};
+use tower_api_keys::{Access, ApiKeys, ApiKeysBuilder, Authority, KeyFormat, MemoryStore, NewKey, Principal};
+
+use crate::support::{START, acme, record, store};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// An answer of the page.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Answer {
+    /// The value of the one-use token in its first form.
+    fn token(&self) -> &str {
+        between(&self.body, r#"name="token" value=""#, "\"")
+    }
+
+    fn version(&self) -> &str {
+        between(&self.body, r#"name="version" value=""#, "\"")
+    }
+
+    /// The secret in its field.
+    fn secret(&self) -> &str {
+        between(&self.body, r#"<input id="secret" readonly value=""#, "\"")
+    }
+
+    fn location(&self) -> &str {
+        self.headers["location"].to_str().unwrap()
+    }
+
+    #[track_caller]
+    fn has(&self, text: &str) -> &Self {
+        assert!(self.body.contains(text), "{text:?} is not in {}: {}", self.status, self.body);
+        self
+    }
+
+    #[track_caller]
+    fn lacks(&self, text: &str) -> &Self {
+        assert!(!self.body.contains(text), "{text:?} is in {}: {}", self.status, self.body);
+        self
+    }
+}
+
+#[track_caller]
+fn between<'t>(text: &'t str, start: &str, end: &str) -> &'t str {
+    let (_, rest) = text.split_once(start).unwrap_or_else(|| panic!("{start} is not in {text}"));
+    rest.split_once(end).unwrap().0
+}
+
+/// A browser with a cookie jar, in which a person has signed in.
+#[derive(Clone)]
+struct Browser {
+    app: Router,
+    mount: &'static str,
+    /// Fields that say who it is.
+    person: Vec<(&'static str, String)>,
+    cookie: Option<String>,
+    /// Of a form.
+    site: &'static str,
+}
+
+impl Browser {
+    fn new(app: &Router, mount: &'static str, person: &[(&'static str, &str)]) -> Self {
+        let person = person.iter().map(|(name, value)| (*name, value.to_string())).collect();
+        Self { app: app.clone(), mount, person, cookie: None, site: "same-origin" }
+    }
+
+    async fn send(&mut self, request: http::request::Builder, body: String) -> Answer {
+        let mut request = request.header("host", "acme.example");
+        for (name, value) in &self.person {
+            request = request.header(*name, value);
+        }
+        if let Some(cookie) = &self.cookie {
+            request = request.header("cookie", cookie);
+        }
+        let response = self.app.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
+        if let Some(set) = head.headers.get("set-cookie") {
+            self.cookie = Some(set.to_str().unwrap().split(';').next().unwrap().to_owned());
+        }
+        let body = String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
+        Answer { status: head.status, headers: head.headers, body }
+    }
+
+    async fn get(&mut self, path: &str) -> Answer {
+        self.send(Request::get(format!("{}{path}", self.mount)), String::new()).await
+    }
+
+    /// Sends a form.
+    async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let request = Request::post(format!("{}{path}", self.mount))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("origin", "https://acme.example")
+            .header("sec-fetch-site", self.site);
+        self.send(request, encoded(fields)).await
+    }
+
+    /// Opens the page with a form, and sends it with its token and version.
+    async fn fill(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let form = self.get(path).await;
+        let mut all = vec![("token", form.token())];
+        if form.body.contains(r#"name="version""#) {
+            all.push(("version", form.version()));
+        }
+        all.extend_from_slice(fields);
+        self.post(path, &all).await
+    }
+
+    /// Presses a button on the page of a key.
+    async fn press(&mut self, id: &KeyId, button: &str) -> Answer {
+        let page = self.get(&format!("/key/{id}")).await;
+        self.post(&format!("/key/{id}/{button}"), &[("token", page.token())]).await
+    }
+}
+
+fn encoded(fields: &[(&str, &str)]) -> String {
+    let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    fields
+        .iter()
+        .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
+        .collect::<Vec<_>>()
+        .join("&")
+}
+
+struct World {
+    keys: ApiKeys,
+    clock: ManualClock,
+    app: Router,
+}
+
+const SENTENCES: [(&str, &str); 4] = [
+    ("invoices:read", "Read invoices."),
+    ("invoices:create", "Make <b>invoices</b>."),
+    ("reports:read", "Read reports."),
+    ("secrets:read", "Not for customers."),
+];
+
+fn assembly(store: impl KeyAdministration, clock: &ManualClock) -> ApiKeysBuilder {
+    let staff = Access::AnyKey.of_system();
+    let grantable = ["invoices:read", "invoices:create", "reports:read", "api-keys:read", "api-keys:write"];
+    ApiKeys::builder(store, KeyFormat::new("acme_").unwrap())
+        .clock(clock.clone())
+        .header("x-api-key")
+        .describe_scopes(SENTENCES)
+        .manage_with(move |manager| manager.with_grantable_scopes(ScopeSet::parse_list(grantable).unwrap()))
+        .routes([("GET", "/admin/keys", staff.clone()), ("GET", "/admin/keys/{*rest}", staff.clone())])
+        .route("POST", "/admin/keys/{*rest}", staff)
+        .routes([("GET", "/own/keys", Access::AnyKey), ("GET", "/own/keys/{*rest}", Access::AnyKey)])
+        .route("POST", "/own/keys/{*rest}", Access::AnyKey)
+}
+
+/// The tokens `writer` and `reader` of staff.
+fn staff(token: &SecretString) -> Option<Session> {
+    let scopes = match token.expose_secret() {
+        "writer" => ["api-keys:read", "api-keys:write"].as_slice(),
+        "reader" => &["api-keys:read"],
+        _ => return None,
+    };
+    let scopes = ScopeSet::parse_list(scopes.iter().copied()).unwrap();
+    Some(Session::new(token.expose_secret()).with_owner(Owner::system(Mode::Live), Role::of_rank(1), scopes))
+}
+
+impl World {
+    fn new() -> Self {
+        Self::over(MemoryStore::new())
+    }
+
+    /// Customers at `/settings/keys`, named by a field; callers themselves at `/own/keys`; staff at `/admin/keys`.
+    fn over(store: impl KeyAdministration) -> Self {
+        let clock = ManualClock::starting_at(START);
+        let keys = assembly(store, &clock).bearer().sessions(staff).organization(OrganizationRule::context());
+        let keys = keys.build().unwrap();
+        let customers = keys.console_for(|request| {
+            let organization = request.headers.get("x-organization")?.to_str().ok()?.parse().ok()?;
+            let person = request.headers.get("x-person").and_then(|name| name.to_str().ok()).unwrap_or("ada");
+            Some(Authority::operator(Owner::organization(organization, Mode::Live)).by(person))
+        });
+        let own = keys.console_for(|request| {
+            Some(Authority::principal(Principal::from_extensions(&request.extensions)?))
+        });
+        let within =
+            Router::new().nest("/admin/keys", keys.console()).nest("/own/keys", own).layer(keys.layer());
+        let app = Router::new().nest("/settings/keys", customers).merge(within);
+        Self { keys, clock, app }
+    }
+
+    fn customer(&self, organization: &str) -> Browser {
+        Browser::new(&self.app, "/settings/keys", &[("x-organization", organization)])
+    }
+
+    fn staff(&self, token: &str) -> Browser {
+        Browser::new(&self.app, "/admin/keys", &[("authorization", &format!("Bearer {token}"))])
+    }
+
+    async fn key(&self, owner: Owner, name: &str, scopes: &[&str]) -> (KeyId, String) {
+        let new = NewKey::new(name).scopes(scopes);
+        let made = self.keys.manager().create(&Authority::operator(owner), new).await.unwrap();
+        (made.key.id, made.secret.expose_secret().to_owned())
+    }
+
+    async fn count(&self) -> usize {
+        self.keys.manager().list_all(&KeyQuery::default()).await.unwrap().keys.len()
+    }
+
+    async fn status(&self, id: &KeyId) -> KeyStatus {
+        self.keys.manager().find_by_id(id).await.unwrap().unwrap().status
+    }
+}
+
+fn globex() -> Owner {
+    Owner::organization("globex".parse().unwrap(), Mode::Live)
+}
+
+const NEW: [(&str, &str); 3] = [("name", "Nightly"), ("scope", "invoices:read"), ("end", "90")];
+
+/// Every page and form, of the key with this identifier.
+fn routes(id: &KeyId) -> Vec<(&'static str, String)> {
+    let pages = ["", "/new", "/key/ID", "/key/ID/edit", "/key/ID/rotate", "/key/ID/revoke", "/key/ID/delete"];
+    let forms = [
+        "/new",
+        "/key/ID/edit",
+        "/key/ID/rotate",
+        "/key/ID/revoke",
+        "/key/ID/delete",
+        "/key/ID/disable",
+        "/key/ID/enable",
+    ];
+    let pages = pages.iter().map(|path| ("GET", path.replace("ID", id.as_str())));
+    pages.chain(forms.iter().map(|path| ("POST", path.replace("ID", id.as_str())))).collect()
+}
+
+#[tokio::test]
+async fn every_response_is_protected_from_scripts_frames_caches_and_sniffing() {
+    let world = World::new();
+    let (id, _) = world.key(acme(), "Production", &["invoices:read"]).await;
+    let all = routes(&id).into_iter().chain([
+        ("GET", "/style.css".to_owned()),
+        ("GET", "/script.js".to_owned()),
+        ("GET", "/key/none".to_owned()),
+        ("GET", "/key/..%2f".to_owned()),
+        ("GET", "/nowhere".to_owned()),
+        ("DELETE", "/new".to_owned()),
+        ("POST", String::new()),
+    ]);
+    for (method, path) in all {
+        for person in [&[][..], &[("x-organization", "acme")][..], &[("x-organization", "globex")][..]] {
+            let mut browser = Browser::new(&world.app, "/settings/keys", person);
+            for site in ["same-origin", "cross-site"] {
+                let request = Request::builder().method(method).uri(format!("/settings/keys{path}"));
+                let answer = browser.send(request.header("sec-fetch-site", site), String::new()).await;
+                let field = |name| answer.headers[name].to_str().unwrap();
+                let policy = field("content-security-policy");
+                assert!(
+                    policy.starts_with("default-src 'none'; style-src 'self'; script-src 'self';"),
+                    "{policy}"
+                );
+                for directive in ["form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'"] {
+                    assert!(policy.contains(directive), "{policy}");
+                }
+                assert!(!policy.contains("unsafe"));
+                assert_eq!(
+                    (field("referrer-policy"), field("x-content-type-options")),
+                    ("same-origin", "nosniff")
+                );
+                let is_asset = path.ends_with(".css") || path.ends_with(".js");
+                let want = if is_asset { "private, max-age=300" } else { "no-store" };
+                assert_eq!(field("cache-control"), want, "{method} {path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_inline_and_every_link_is_relative() {
+    let world = World::new();
+    let (id, _) = world.key(acme(), "Production", &["invoices:read"]).await;
+    let mut browser = world.customer("acme");
+    for (_, path) in routes(&id).into_iter().filter(|(method, _)| *method == "GET") {
+        let page = browser.get(&path).await;
+        assert_eq!(page.status, StatusCode::OK, "{path}");
+        page.lacks("<style").lacks(" style=").lacks(" onclick").lacks("javascript:");
+        assert_eq!(page.body.matches("<script").count(), 1, "{path}");
+        for attribute in ["href=\"", "src=\"", "action=\""] {
+            for link in page.body.split(attribute).skip(1) {
+                let relative = ["./", "../", "#", "data:,"].iter().any(|start| link.starts_with(start));
+                assert!(relative, "{path}: {attribute}{}", &link[..link.len().min(40)]);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_an_authority_there_is_no_page_and_of_another_owner_there_is_no_key() {
+    let world = World::new();
+    let (id, _) = world.key(globex(), "Theirs", &["invoices:read"]).await;
+    let mut nobody = Browser::new(&world.app, "/settings/keys", &[]);
+    let mut acme = world.customer("acme");
+    let token = acme.get("/new").await.token().to_owned();
+    for (method, path) in routes(&id) {
+        let fields =
+            [("token", &*token), ("name", "Theirs"), ("version", "0"), ("grace", "0"), ("end", "keep")];
+        let (none, other) = match method {
+            "GET" => (nobody.get(&path).await, acme.get(&path).await),
+            _ => (nobody.post(&path, &fields).await, acme.post(&path, &fields).await),
+        };
+        assert_eq!(none.status, StatusCode::NOT_FOUND, "{method} {path}");
+        assert_eq!(none.body, "404 Not Found\n");
+        if path.starts_with("/key/") {
+            assert_eq!(other.status, StatusCode::NOT_FOUND, "{method} {path}");
+            other.lacks("Theirs");
+        }
+        other.lacks(id.as_str());
+    }
+    assert_eq!(world.status(&id).await, KeyStatus::Active);
+}
+
+#[tokio::test]
+async fn a_secret_is_in_the_response_to_its_form_and_nowhere_else() {
+    let world = World::new();
+    let mut browser = world.customer("acme");
+    let form = browser.get("/new").await;
+    let fields = [&[("token", form.token())][..], &NEW].concat();
+    let made = browser.post("/new", &fields).await;
+    assert_eq!(made.status, StatusCode::CREATED);
+    let secret = made.secret().to_owned();
+    assert!(secret.starts_with("acme_"));
+    made.has(&format!("ACME_API_KEY={secret}"));
+    made.has(&format!("curl -H 'x-api-key: {secret}' 'https://acme.example/'"));
+    assert!(!format!("{:?}", made.headers).contains(&secret));
+
+    // A reload sends the form again.
+    let again = browser.post("/new", &fields).await;
+    assert_eq!((again.status, world.count().await), (StatusCode::CONFLICT, 1));
+    again.has("This form was sent before.").lacks(&secret);
+    let found = world.keys.manager().find_by_text(&secret).await.unwrap().unwrap();
+    again.has(found.id.as_str());
+    assert_eq!(found.created_by, Some(Actor::Operator(Some("ada".into()))));
+    assert_eq!(found.expires_at, Some(START.saturating_add(90 * DAY)));
+    for (method, path) in routes(&found.id).into_iter().filter(|(method, _)| *method == "GET") {
+        browser.get(&path).await.lacks(&secret);
+        assert_eq!(method, "GET");
+    }
+    // Nor does a deletion make room for a second one.
+    world.keys.manager().delete(&Authority::operator(acme()), &found.id).await.unwrap();
+    assert_eq!(browser.post("/new", &fields).await.status, StatusCode::CONFLICT);
+    assert_eq!(world.count().await, 0);
+}
+
+#[tokio::test]
+async fn a_form_that_is_sent_twice_at_once_makes_one_key() {
+    let world = World::new();
+    let mut browser = world.customer("acme");
+    let form = browser.get("/new").await;
+    let fields = [&[("token", form.token())][..], &NEW].concat();
+    let (mut one, mut other) = (browser.clone(), browser);
+    let (one, other) = tokio::join!(one.post("/new", &fields), other.post("/new", &fields));
+    let mut statuses = [one.status, other.status];
+    statuses.sort();
+    assert_eq!((statuses, world.count().await), ([StatusCode::CREATED, StatusCode::CONFLICT], 1));
+}
+
+#[tokio::test]
+async fn a_form_is_taken_from_the_own_page_with_a_token_of_this_browser_and_person() {
+    let world = World::new();
+    let (id, _) = world.key(acme(), "Production", &["invoices:read"]).await;
+    let mut browser = world.customer("acme");
+    let own = browser.get("/new").await.token().to_owned();
+    let mut elsewhere = world.customer("acme");
+    let of_other_browser = elsewhere.get("/new").await.token().to_owned();
+    let mut eve = browser.clone();
+    eve.person.push(("x-person", "eve".to_owned()));
+    let of_other_person = eve.get("/new").await.token().to_owned();
+    let version = browser.get(&format!("/key/{id}/edit")).await.version().to_owned();
+
+    let without_cookie = Browser { cookie: None, ..browser.clone() };
+    for (case, browser, site, token, status) in [
+        ("another site", &browser, "cross-site", &*own, StatusCode::FORBIDDEN),
+        ("a sibling domain", &browser, "same-site", &own, StatusCode::FORBIDDEN),
+        ("typed by the user", &browser, "none", &own, StatusCode::FORBIDDEN),
+        ("no token", &browser, "same-origin", "", StatusCode::BAD_REQUEST),
+        ("a made-up token", &browser, "same-origin", "a.b", StatusCode::BAD_REQUEST),
+        ("another browser's", &browser, "same-origin", &of_other_browser, StatusCode::BAD_REQUEST),
+        ("another person's", &browser, "same-origin", &of_other_person, StatusCode::BAD_REQUEST),
+        ("no cookie", &without_cookie, "same-origin", &own, StatusCode::BAD_REQUEST),
+    ] {
+        for (method, path) in routes(&id).into_iter().filter(|(method, _)| *method == "POST") {
+            let mut browser = Browser { site, ..browser.clone() };
+            let name = if path == "/new" { "Nightly" } else { "Production" };
+            let fields = [
+                ("token", token),
+                ("version", &*version),
+                ("name", name),
+                ("scope", "invoices:read"),
+                ("end", "never"),
+                ("grace", "0"),
+            ];
+            let answer = browser.post(&path, &fields).await;
+            assert_eq!(answer.status, status, "{case}: {method} {path}: {}", answer.body);
+        }
+    }
+    let key = world.keys.manager().find_by_id(&id).await.unwrap().unwrap();
+    assert_eq!((world.count().await, key.status, key.version.to_string()), (1, KeyStatus::Active, version));
+    // What was typed is still there, with a token that holds.
+    let again = browser
+        .post("/new", &[("token", ""), ("name", "Typed once"), ("scope", "reports:read"), ("end", "never")])
+        .await;
+    again.has("value=\"Typed once\"").has("value=\"reports:read\" checked");
+    let fields = [&[("token", again.token())][..], &NEW].concat();
+    assert_eq!(browser.post("/new", &fields).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_form_is_refused() {
+    let world = World::new();
+    let mut browser = world.customer("acme");
+    let token = browser.get("/new").await.token().to_owned();
+    let body = encoded(&[&[("token", &*token)][..], &NEW].concat());
+    for (content_type, body) in [
+        ("application/json", body.clone()),
+        ("text/plain", body.clone()),
+        ("application/x-www-form-urlencoded", format!("{body}&padding={}", "x".repeat(300_000))),
+    ] {
+        let request = Request::post("/settings/keys/new").header("sec-fetch-site", "same-origin");
+        let answer = browser.send(request.header("content-type", content_type), body).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{content_type}");
+    }
+    assert_eq!(world.count().await, 0);
+}
+
+#[tokio::test]
+async fn text_of_people_is_escaped_wherever_it_is_shown() {
+    let hostile = "\"'><script>alert(1)</script>&amp;";
+    let world = World::new();
+    let operator = Authority::operator(acme()).by(hostile);
+    let new = NewKey::new(hostile).scope("invoices:create");
+    let new = new.metadata(Metadata::new(&serde_json::json!({ "note": hostile })).unwrap());
+    let new = new.limit(hostile, 7.try_into().unwrap());
+    let id = world.keys.manager().create(&operator, new).await.unwrap().key.id;
+    let mut browser = world.customer("acme");
+    for (_, path) in routes(&id).into_iter().filter(|(method, _)| *method == "GET") {
+        browser.get(&path).await.lacks("<script>").lacks("<b>");
+    }
+    let (query, fields) = (
+        "/?name=%22%3E%3Cscript%3E&scope=%3Cscript%3E",
+        [
+            ("name", hostile),
+            ("end", hostile),
+            ("date", hostile),
+            ("scope", hostile),
+            ("addresses", "</textarea><script>"),
+        ],
+    );
+    browser.get(query.trim_start_matches('/')).await.lacks("<script>");
+    browser.fill("/new", &fields).await.lacks("<script>");
+    let rotated = browser.fill(&format!("/key/{id}/rotate"), &[("grace", "0")]).await;
+    assert_eq!(rotated.status, StatusCode::OK);
+    rotated.lacks("<script>");
+    let revoked = browser.fill(&format!("/key/{id}/revoke"), &[("name", hostile)]).await;
+    assert_eq!(revoked.status, StatusCode::SEE_OTHER, "{}", revoked.body);
+}
+
+#[tokio::test]
+async fn the_picker_offers_what_keys_can_be_given_and_the_caller_holds() {
+    let world = World::new();
+    let page = world.customer("acme").get("/new").await;
+    page.has("value=\"invoices:read\"")
+        .has("Read invoices.")
+        .has("value=\"reports:read\"")
+        .lacks("secrets:read");
+
+    let (_, secret) = world.key(acme(), "Own", &["api-keys:read", "api-keys:write", "invoices:read"]).await;
+    let mut caller = Browser::new(&world.app, "/own/keys", &[("x-api-key", &secret)]);
+    caller.get("/new").await.has("value=\"invoices:read\"").lacks("value=\"reports:read\"");
+    // What is not offered is not granted either.
+    let answer = caller.fill("/new", &[("name", "More"), ("scope", "reports:read"), ("end", "never")]).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    answer.has("does not hold all scopes of the key: reports:read").has("value=\"More\"");
+    // A key keeps what it has, and the form shows it.
+    let (id, _) = world.key(acme(), "Reports", &["reports:read"]).await;
+    caller.get(&format!("/key/{id}/edit")).await.has("value=\"reports:read\" checked");
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_beside_the_field_and_nothing_is_made() {
+    let world = World::new();
+    let mut browser = world.customer("acme");
+    for (fields, field, said) in [
+        (
+            vec![("name", ""), ("scope", "invoices:read"), ("end", "90")],
+            "name",
+            "must be 1 to 100 characters",
+        ),
+        (vec![("name", "a"), ("end", "90")], "scope", "must be at least one"),
+        (vec![("name", "a"), ("scope", "secrets:read"), ("end", "90")], "scope", "must"),
+        (
+            vec![("name", "a"), ("scope", "invoices:read"), ("end", "soon")],
+            "end",
+            "must be one of the choices",
+        ),
+        (vec![("name", "a"), ("scope", "invoices:read"), ("end", "0")], "end", "must be one of the choices"),
+        (
+            vec![("name", "a"), ("scope", "invoices:read"), ("end", "date"), ("date", "31.1.")],
+            "end",
+            "must be a date",
+        ),
+        (
+            vec![("name", "a"), ("scope", "invoices:read"), ("end", "date"), ("date", "2001-01-31")],
+            "end",
+            "must be in the future",
+        ),
+        (
+            vec![("name", "a"), ("scope", "invoices:read"), ("end", "90"), ("addresses", "home")],
+            "addresses",
+            "must be networks",
+        ),
+        (
+            vec![("name", "a"), ("scope", "invoices:read"), ("end", "90"), ("limits", "requests 0")],
+            "limits",
+            "must be a category",
+        ),
+    ] {
+        let answer = browser.fill("/new", &fields).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{fields:?}");
+        let beside = between(&answer.body, &format!("id=\"{field}-fault\">"), "</p>");
+        assert!(beside.contains(said), "{fields:?}: {beside:?}");
+        answer.has("role=\"alert\"");
+        assert_eq!(answer.body.contains("aria-invalid=\"true\""), field != "scope", "{fields:?}");
+    }
+    assert_eq!(world.count().await, 0);
+    let fields = [("name", "a"), ("scope", "invoices:read"), ("end", "date"), ("date", "2023-12-31")];
+    let more = [("addresses", "192.0.2.0/24\n 2001:db8::/32"), ("limits", "requests 50\n\nwrites 5")];
+    assert_eq!(browser.fill("/new", &[&fields[..], &more].concat()).await.status, StatusCode::CREATED);
+    let key = &world.keys.manager().list_all(&KeyQuery::default()).await.unwrap().keys[0];
+    assert_eq!(key.expires_at.unwrap().to_string(), "2024-01-01T00:00:00Z", "at the end of that day");
+    assert_eq!(
+        (key.allowed_addresses.len(), key.limits["requests"].get(), key.limits["writes"].get()),
+        (2, 50, 5)
+    );
+}
+
+#[tokio::test]
+async fn a_longest_lifetime_takes_choices_away() {
+    let clock = ManualClock::starting_at(START);
+    let keys = assembly(MemoryStore::new(), &clock)
+        .manage_with(|manager| manager.with_max_lifetime(60 * DAY))
+        .build()
+        .unwrap();
+    let app = Router::new().nest("/keys", keys.console_for(|_| Some(Authority::operator(acme()))));
+    let page = Browser::new(&app, "/keys", &[]).get("/new").await;
+    page.has("value=\"60\" checked").has("value=\"7\"").lacks("value=\"90\"").lacks("value=\"never\"");
+}
+
+#[tokio::test]
+async fn a_key_is_edited_in_the_version_that_was_shown() {
+    let world = World::new();
+    let (id, _) = world.key(acme(), "Production", &["invoices:read", "reports:read"]).await;
+    let mut browser = world.customer("acme");
+    let path = format!("/key/{id}/edit");
+    let form = browser.get(&path).await;
+    let edit = [("name", "Staging"), ("scope", "reports:read"), ("end", "7"), ("limits", "requests 9")];
+    let fields = [&[("token", form.token()), ("version", form.version())][..], &edit].concat();
+    let manager = world.keys.manager();
+    manager.update(&Authority::operator(acme()), &id, KeyChange::new().name("Changed")).await.unwrap();
+    let overtaken = browser.post(&path, &fields).await;
+    assert_eq!(overtaken.status, StatusCode::PRECONDITION_FAILED);
+    overtaken.has("changed since you opened").has("value=\"Staging\"");
+
+    let edited = browser.fill(&path, &edit).await;
+    assert_eq!(
+        (edited.status, edited.location()),
+        (StatusCode::SEE_OTHER, &*format!("../../../keys/key/{id}?updated"))
+    );
+    let key = manager.find_by_id(&id).await.unwrap().unwrap();
+    assert_eq!((&*key.name, key.scopes.len(), key.limits["requests"].get()), ("Staging", 1, 9));
+    assert_eq!(key.expires_at, Some(START.saturating_add(7 * DAY)));
+    let unchanged = browser
+        .fill(
+            &path,
+            &[("name", "Staging"), ("scope", "reports:read"), ("end", "keep"), ("limits", "requests 9")],
+        )
+        .await;
+    assert_eq!(unchanged.status, StatusCode::SEE_OTHER);
+    assert_eq!(manager.find_by_id(&id).await.unwrap().unwrap(), key);
+}
+
+#[tokio::test]
+async fn a_rotation_is_done_once_and_says_until_when_the_old_secret_works() {
+    let world = World::new();
+    let (id, first) = world.key(acme(), "Production", &["invoices:read"]).await;
+    let mut browser = world.customer("acme");
+    let path = format!("/key/{id}/rotate");
+    let form = browser.get(&path).await;
+    let fields = [("token", form.token()), ("version", form.version()), ("grace", "3600")];
+    let rotated = browser.post(&path, &fields).await;
+    assert_eq!(rotated.status, StatusCode::OK);
+    let second = rotated.secret().to_owned();
+    rotated.has("2023-12-14 06:20 UTC").lacks(&first);
+    let again = browser.post(&path, &fields).await;
+    assert_eq!(again.status, StatusCode::CONFLICT);
+    again.lacks(&second);
+    let found =
+        async |secret: &str| world.keys.manager().find_by_text(secret).await.unwrap().map(|key| key.id);
+    assert_eq!((found(&first).await, found(&second).await), (Some(id), Some(id)));
+
+    let waiting = browser.fill(&path, &[("grace", "0"), ("on_first_use", "yes")]).await;
+    waiting.has("until the new one is first used");
+    browser.get(&format!("/key/{id}")).await.has("waits for its first use");
+    let too_long = browser.fill(&path, &[("grace", "99999999")]).await;
+    assert_eq!(too_long.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_key_is_revoked_and_deleted_once_its_name_is_typed() {
+    let world = World::new();
+    let (id, secret) = world.key(acme(), "Production", &["api-keys:read", "api-keys:write"]).await;
+    let mut caller = Browser::new(&world.app, "/own/keys", &[("x-api-key", &secret)]);
+    let fields = [("name", "Child"), ("scope", "api-keys:read"), ("end", "never")];
+    assert_eq!(caller.fill("/new", &fields).await.status, StatusCode::CREATED);
+    let mut browser = world.customer("acme");
+    browser.get(&format!("/key/{id}")).await.has("Made with this key").has(">Child</a>");
+
+    let revoke = format!("/key/{id}/revoke");
+    for name in ["", "production", "Productio"] {
+        let refused = browser.fill(&revoke, &[("name", name)]).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{name}");
+        refused.has("that is not the name");
+    }
+    assert_eq!(world.status(&id).await, KeyStatus::Active);
+    let revoked = browser.fill(&revoke, &[("name", " Production "), ("descendants", "yes")]).await;
+    assert_eq!(revoked.status, StatusCode::SEE_OTHER);
+    let all = world.keys.manager().list_all(&KeyQuery::default()).await.unwrap().keys;
+    assert!(all.iter().all(|key| key.status == KeyStatus::Revoked), "{all:?}");
+
+    let page = browser.get(&format!("/key/{id}?revoked")).await;
+    page.has("The key is revoked.").lacks("/rotate\"").lacks("/edit\"").has("/delete\"");
+    page.has("Created").has("Revoked").has(">ada<");
+    let deleted = browser.fill(&format!("/key/{id}/delete"), &[("name", "Production")]).await;
+    assert_eq!((deleted.status, deleted.location()), (StatusCode::SEE_OTHER, "../../../keys?deleted"));
+    assert_eq!(browser.get(&format!("/key/{id}")).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_key_is_disabled_and_enabled() {
+    let world = World::new();
+    let (id, _) = world.key(acme(), "Production", &["invoices:read"]).await;
+    let mut browser = world.customer("acme");
+    for (button, status) in [("disable", KeyStatus::Disabled), ("enable", KeyStatus::Active)] {
+        let answer = browser.press(&id, button).await;
+        assert_eq!(answer.location(), format!("../../../keys/key/{id}?{button}d"));
+        assert_eq!(world.status(&id).await, status);
+    }
+}
+
+#[tokio::test]
+async fn the_list_is_searched_filtered_and_paged_in_its_url() {
+    let world = World::new();
+    for number in 0..60 {
+        world.key(acme(), &format!("Machine {number:02}"), &["invoices:read"]).await;
+        world.clock.advance(Duration::from_secs(60));
+    }
+    let (id, _) = world.key(acme(), "Reports", &["reports:read"]).await;
+    world.keys.manager().disable(&Authority::operator(acme()), &id).await.unwrap();
+    let mut browser = world.customer("acme");
+    let names = |page: &Answer| page.body.matches("scope=\"row\"").count();
+    let first = browser.get("").await;
+    assert_eq!(names(&first), 50);
+    let next = between(&first.body, "href=\"./keys?", "\"").replace("&amp;", "&");
+    assert_eq!(names(&browser.get(&format!("?{next}")).await), 11);
+    for (query, count) in [
+        ("?name=Rep", 1),
+        ("?name=machine", 0),
+        ("?state=disabled", 1),
+        ("?state=expired", 0),
+        ("?scope=reports:read", 1),
+        ("?ending=30", 0),
+        ("?unused=30", 0),
+        ("?name=&state=&scope=&ending=&unused=", 50),
+    ] {
+        assert_eq!(names(&browser.get(query).await), count, "{query}");
+    }
+    browser.get("?name=nothing").await.has("No key matches.");
+    world.customer("globex").get("").await.has("There are no keys yet.");
+}
+
+#[tokio::test]
+async fn staff_see_the_keys_of_all_owners_and_make_one_for_each() {
+    let world = World::new();
+    let (id, secret) = world.key(globex(), "Theirs", &["invoices:read"]).await;
+    let of_test = Owner::organization("globex".parse().unwrap(), Mode::Test);
+    let (test, test_secret) = world.key(of_test, "Test", &["invoices:read"]).await;
+    let mut staff = world.staff("writer");
+    staff.get("").await.has("Theirs").has("globex").lacks(test.as_str());
+    staff.get("?organization=globex").await.has("Theirs").lacks(test.as_str());
+    staff.get("?organization=acme").await.lacks("Theirs");
+    assert_eq!(staff.get(&format!("/key/{test}")).await.status, StatusCode::NOT_FOUND);
+
+    let fields = |organization, system| [&NEW[..], &[("organization", organization)], system].concat();
+    for (organization, system, status) in [
+        ("", &[][..], StatusCode::BAD_REQUEST),
+        ("a b", &[], StatusCode::BAD_REQUEST),
+        ("acme", &[("system", "yes")], StatusCode::BAD_REQUEST),
+        ("acme", &[], StatusCode::CREATED),
+        ("", &[("system", "yes")], StatusCode::CREATED),
+    ] {
+        assert_eq!(
+            staff.fill("/new", &fields(organization, system)).await.status,
+            status,
+            "{organization} {system:?}"
+        );
+    }
+    let all = world.keys.manager().list_all(&KeyQuery::default()).await.unwrap().keys;
+    let owners: Vec<_> = all.iter().map(|key| key.owner.to_string()).collect();
+    assert!(
+        owners.contains(&acme().to_string()) && owners.contains(&"system (live)".to_owned()),
+        "{owners:?}"
+    );
+
+    // By the text of a key that has leaked, which is in no URL.
+    for (text, status) in [
+        (format!(" {secret} "), StatusCode::SEE_OTHER),
+        (test_secret, StatusCode::NOT_FOUND),
+        ("acme_none".to_owned(), StatusCode::NOT_FOUND),
+        (String::new(), StatusCode::NOT_FOUND),
+    ] {
+        let token = staff.get("").await.token().to_owned();
+        let answer = staff.post("/find", &[("token", &token), ("text", &text)]).await;
+        assert_eq!(answer.status, status);
+        if status == StatusCode::SEE_OTHER {
+            assert_eq!(answer.location(), format!("../keys/key/{id}?leaked"));
+        }
+        if !text.is_empty() {
+            answer.lacks(text.trim());
+        }
+    }
+    staff.get(&format!("/key/{id}?leaked")).await.has("is or was a secret of this key");
+}
+
+#[tokio::test]
+async fn nobody_but_staff_gets_the_page_of_staff() {
+    let store = Arc::new(MemoryStore::new());
+    let world = World::over(store.clone());
+    let (id, secret) = world.key(globex(), "Theirs", &["api-keys:read", "api-keys:write"]).await;
+    let mut customer = Browser::new(&world.app, "/admin/keys", &[("x-api-key", &secret)]);
+    let mut nobody = Browser::new(&world.app, "/admin/keys", &[]);
+    // Where the application has forgotten the rule.
+    let keys = ApiKeys::builder(store, KeyFormat::new("acme_").unwrap()).clock(world.clock.clone());
+    let keys = keys.header("x-api-key").without_route_table().build().unwrap();
+    let mut forgotten = customer.clone();
+    forgotten.app = Router::new().nest("/admin/keys", keys.console()).layer(keys.layer());
+    for (_, path) in routes(&id).into_iter().filter(|(method, _)| *method == "GET") {
+        assert_eq!(nobody.get(&path).await.status, StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(customer.get(&path).await.status, StatusCode::FORBIDDEN, "{path}");
+        assert_eq!(forgotten.get(&path).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    // Without the layer there is no caller, and no page.
+    let app = Router::new().nest("/admin/keys", world.keys.console());
+    assert_eq!(Browser::new(&app, "/admin/keys", &[]).get("").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_reader_is_offered_no_change_and_can_make_none() {
+    let log = Arc::new(AtomicBool::new(false));
+    let sink = log.clone();
+    let clock = ManualClock::starting_at(START);
+    let keys = assembly(MemoryStore::new(), &clock)
+        .bearer()
+        .sessions(staff)
+        .organization(OrganizationRule::context());
+    let keys = keys
+        .audit(move |event: &AuditEvent| sink.store(event.outcome.is_err(), Ordering::SeqCst))
+        .build()
+        .unwrap();
+    let app = Router::new().nest("/admin/keys", keys.console()).layer(keys.layer());
+    let id = keys.manager().create_for("acme", NewKey::new("Production")).await.unwrap().key.id;
+    let mut reader = Browser::new(&app, "/admin/keys", &[("authorization", "Bearer reader")]);
+    reader.get("").await.has("Production").lacks("/new\"");
+    let page = reader.get(&format!("/key/{id}")).await;
+    page.lacks("/edit\"").lacks("/rotate\"").lacks("/disable\"").lacks("/revoke\"");
+    keys.flush().await.unwrap();
+    assert!(!log.load(Ordering::SeqCst), "a look at what one may do is no attempt to do it");
+
+    let token = reader.get("").await.token().to_owned();
+    let version = keys.manager().find_by_id(&id).await.unwrap().unwrap().version.to_string();
+    for path in ["edit", "rotate", "revoke", "delete", "disable", "enable"] {
+        let fields =
+            [("token", &*token), ("version", &version), ("name", "Production"), ("end", "7"), ("grace", "0")];
+        let answer = reader.post(&format!("/key/{id}/{path}"), &fields).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
+        answer.has("api-keys:write");
+    }
+    assert_eq!(reader.get("/new").await.status, StatusCode::FORBIDDEN);
+    keys.flush().await.unwrap();
+    assert!(log.load(Ordering::SeqCst), "what was forbidden is audited");
+}
+
+#[tokio::test]
+async fn texts_and_colours_are_the_applications() {
+    let clock = ManualClock::starting_at(START);
+    let keys = assembly(MemoryStore::new(), &clock).build().unwrap();
+    let mut texts = Texts::default();
+    (texts.language, texts.keys, texts.new_key) = ("de".into(), "Schlüssel".into(), "Neu".into());
+    let page = Console::new(&keys, |_| Some(Authority::operator(acme())))
+        .texts(texts)
+        .style(":root { --accent: #7a2e8d }")
+        .sample_request("https://api.acme.example/it's");
+    // At the root, as well as nested.
+    let mut browser = Browser::new(&page.into_router(), "", &[]);
+    browser.get("/").await.has("lang=\"de\"").has("Schlüssel").has("Neu").has("href=\"./new\"");
+    let style = browser.get("/style.css").await;
+    style.has("--accent: #2152c8").has("--accent: #7a2e8d");
+    let made = browser.fill("/new", &NEW).await;
+    made.has(r"'https://api.acme.example/it'\''s'");
+}
+
+#[tokio::test]
+async fn usage_is_shown_as_a_picture_and_as_numbers_where_it_is_counted() {
+    let clock = ManualClock::starting_at(START);
+    for is_counted in [true, false] {
+        let assembly = assembly(MemoryStore::new(), &clock).route("GET", "/invoices", "invoices:read");
+        let keys = if is_counted { assembly.count_usage() } else { assembly }.build().unwrap();
+        let made = keys
+            .manager()
+            .create_for("acme", NewKey::new("Production").scope("invoices:read"))
+            .await
+            .unwrap();
+        let unused = keys.manager().create_for("acme", NewKey::new("Unused")).await.unwrap().key.id;
+        let service = keys.layer().layer(axum::routing::get(async || "invoices"));
+        for _ in 0..3 {
+            let request = Request::get("/invoices").header("x-api-key", made.secret.expose_secret());
+            service.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        }
+        keys.flush().await.unwrap();
+        for staff in [true, false] {
+            let page = Console::new(&keys, |_| Some(Authority::operator(acme())));
+            let page = if staff { page.for_staff() } else { page };
+            let mut browser = Browser::new(&page.into_router(), "", &[]);
+            let (list, key) = (browser.get("/").await, browser.get(&format!("/key/{}", made.key.id)).await);
+            if !is_counted {
+                list.lacks("<svg").lacks("Usage");
+                key.lacks("<svg").lacks("Usage");
+                continue;
+            }
+            list.has("aria-label=\"3 calls in 30 days\"");
+            assert_eq!(list.body.matches("<svg").count(), 1, "the other key was not used");
+            key.has("<rect class=\"done\" x=\"580\" y=\"0\" width=\"16\" height=\"120\">");
+            key.has("<time datetime=\"2023-12-14\">2023-12-14</time></th><td>3</td><td>0</td>");
+            browser.get(&format!("/key/{unused}")).await.has("Not used in the last 30 days.");
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn a_key_whose_record_cannot_be_read_is_shown_revoked_and_deleted() {
+    use sqlx::sqlite::SqlitePoolOptions;
+    use tower_api_keys::store::SqliteStore;
+
+    let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.unwrap();
+    let store = SqliteStore::new(pool.clone());
+    store.migrate().await.unwrap();
+    let world = World::over(store);
+    let (id, _) = world.key(acme(), "Production", &["invoices:read"]).await;
+    sqlx::query("UPDATE api_keys SET scopes = 'none'").execute(&pool).await.unwrap();
+    for mut browser in [world.customer("acme"), world.staff("writer")] {
+        browser.get("").await.has(id.as_str()).has("can't be read");
+        browser.get(&format!("/key/{id}")).await.has("can't be read").has("/revoke\"").lacks("/edit\"");
+        assert_eq!(browser.get(&format!("/key/{id}/edit")).await.status, StatusCode::NOT_FOUND);
+    }
+    let mut browser = world.customer("acme");
+    let revoked = browser.fill(&format!("/key/{id}/revoke"), &[("name", id.as_str())]).await;
+    assert_eq!(revoked.status, StatusCode::SEE_OTHER);
+    let deleted = browser.fill(&format!("/key/{id}/delete"), &[("name", id.as_str())]).await;
+    assert_eq!(deleted.status, StatusCode::SEE_OTHER);
+    browser.get("").await.has("There are no keys yet.");
+}
+
+/// The pages are made in a debug build here, on a busy machine: the fastest of some tries counts.
+#[tokio::test]
+async fn a_page_of_ten_thousand_keys_is_made_within_50_ms() {
+    let records = (0..10_000).map(|number: u32| {
+        record(&format!("acme_{number:032}"), |record| {
+            record.name = format!("Machine {number}").into();
+            record.owner = if number % 2 == 0 { acme() } else { globex() };
+        })
+    });
+    let world = World::over(store(records).await);
+    for (mut browser, query) in [
+        (world.customer("acme"), ""),
+        (world.staff("writer"), ""),
+        (world.staff("writer"), "?name=Machine 99&state=active"),
+    ] {
+        let mut fastest = Duration::MAX;
+        for _ in 0..5 {
+            let start = Instant::now();
+            browser.get(&query.replace(' ', "%20")).await.has("Machine");
+            fastest = fastest.min(start.elapsed());
+        }
+        assert!(fastest < Duration::from_millis(50), "{query}: {fastest:?}");
+    }
+}
