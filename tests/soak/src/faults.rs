@@ -148,7 +148,7 @@ impl World {
             }
             let back_after = over.elapsed();
             if back_after > BACK_AFTER {
-                watch.violation(format_args!("not back {back_after:?} after: {name}"));
+                watch.violation("recovery", format_args!("not back {back_after:?} after: {name}"));
             }
             injected.push(Injected { name, began, back_after });
         }

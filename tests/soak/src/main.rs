@@ -132,7 +132,7 @@ async fn soak(watch: &Arc<Watch>, time: Duration) {
     }
     let failovers = report::failovers(&callers).await;
     if failovers > 0 {
-        watch.violation(format_args!("{failovers} failovers were noticed, and there was none"));
+        watch.violation("recovery", format_args!("{failovers} failovers were noticed, and there was none"));
     }
     for (place, url) in urls.iter().enumerate() {
         let callers = &callers[2 * place..][..2];
@@ -148,19 +148,19 @@ async fn soak(watch: &Arc<Watch>, time: Duration) {
             sleep(Duration::from_secs(1)).await;
         };
         if missing != (0, 0) {
-            watch.violation(format_args!(
-                "{names:?}: {} events undelivered, {} invented",
-                missing.0, missing.1
-            ));
+            watch.violation(
+                "delivery",
+                format_args!("{names:?}: {} events undelivered, {} invented", missing.0, missing.1),
+            );
         }
     }
     for node in nodes(&world) {
         node.signal("-TERM");
         if !node.wait() {
-            watch.violation(format_args!("{} does not stop cleanly", node.name));
+            watch.violation("resources", format_args!("{} does not stop cleanly", node.name));
         }
     }
-    if watch.violations().0 == 0 {
+    if watch.violations().is_empty() {
         drop(fs::remove_dir_all(&directory));
     }
 }
