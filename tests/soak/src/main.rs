@@ -44,7 +44,7 @@ mod traffic;
 mod watch;
 
 use book::Book;
-use faults::{World, all_work, nodes};
+use faults::{World, nodes, not_working};
 use process::Process;
 use proxy::Proxy;
 use redis_server::{RedisServer, free_port};
@@ -100,7 +100,7 @@ async fn soak(watch: &Arc<Watch>, time: Duration) {
         }
     }
     let started = Instant::now();
-    while !all_work(&callers).await {
+    while not_working(&callers).await.is_some() {
         assert!(started.elapsed() < DELIVERY, "the nodes start: see {}", directory.display());
         sleep(Duration::from_millis(100)).await;
     }
@@ -162,6 +162,8 @@ async fn soak(watch: &Arc<Watch>, time: Duration) {
     }
     if watch.violations().is_empty() {
         drop(fs::remove_dir_all(&directory));
+    } else {
+        report::logs(&directory);
     }
 }
 

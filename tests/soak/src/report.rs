@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "this is what it is for")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::faults::Injected;
@@ -122,6 +123,10 @@ pub(crate) async fn failovers(callers: &[Caller]) -> u64 {
 
 pub(crate) fn pair(summary: &str) {
     println!("{summary}");
+}
+
+pub(crate) fn logs(directory: &Path) {
+    println!("what the nodes logged: {}", directory.display());
 }
 
 /// Whether all is as it should be.
