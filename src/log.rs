@@ -226,9 +226,19 @@ pub(crate) fn redis_recovered() {
     event!(info, "Redis is reachable again");
 }
 
+/// Once a second at most, with the number of `suppressed` ones.
 #[cfg(feature = "cache")]
-pub(crate) fn invalidation_not_published(key_id: &dyn Display, error: &dyn Error) {
-    event!(error, key_id = %key_id, error = %error, source = error.source(), "a change was not reported to other nodes; they see it when their copy expires");
+pub(crate) fn invalidation_not_published(key_id: &dyn Display, error: &dyn Error, suppressed: Option<u64>) {
+    #[cfg(feature = "tracing")]
+    {
+        let source = error.source();
+        match suppressed {
+            Some(suppressed) => {
+                event!(error, %key_id, %error, source, suppressed, "a change was not reported to other nodes; they see it when their copy expires")
+            }
+            None => event!(debug, %key_id, %error, source, "a change was not reported to other nodes"),
+        }
+    }
 }
 
 #[cfg(feature = "cache")]

@@ -9,8 +9,12 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::clock::{ManualClock, Timestamp};
+#[cfg(feature = "cache")]
+use tower_api_keys::key::KeyId;
 use tower_api_keys::limit::Subject;
 use tower_api_keys::manage::{Authority, KeyChange, KeyManager};
+#[cfg(feature = "cache")]
+use tower_api_keys::store::{CachedStore, KeyAdministration};
 use tower_api_keys::store::{ReadOnly, StoreError, StoreErrorKind, UsageLog};
 use tower_api_keys::usage::{Usage, UsageBatch, UsageQuery};
 use tower_api_keys::{ApiKeys, ApiKeysBuilder, NewKey, Principal, Quota, RateLimit};
@@ -152,6 +156,35 @@ fn a_line_names_code_key_category_cost_and_the_request_and_so_does_the_span() {
         for part in ["request_id=first", &format!("key_id={id}"), r#"code="allowed""#] {
             assert!(inside[0].contains(part), "{part}: {log}");
         }
+    });
+}
+
+#[cfg(feature = "cache")]
+#[test]
+fn changes_that_other_nodes_are_not_told_of_are_one_error_a_second() {
+    struct Unreachable;
+
+    #[async_trait::async_trait]
+    impl tower_api_keys::store::InvalidationSink for Unreachable {
+        async fn publish(&self, _: &KeyId) -> Result<(), StoreError> {
+            Err(StoreError::new(StoreErrorKind::Unavailable))
+        }
+    }
+
+    in_own_process(|| {
+        let ((), log) = logged(async {
+            let clock = ManualClock::starting_at(START);
+            let cache =
+                CachedStore::builder(store([]).await).clock(clock.clone()).publish_to(Unreachable).build();
+            for number in 0..30 {
+                cache.insert(record(&format!("wfk_{number}"), |_| {}), None).await.unwrap();
+                clock.advance(Duration::from_millis(100));
+            }
+        });
+        let errors = lines(&log, "ERROR", "a change was not reported to other nodes");
+        let suppressed: Vec<_> = errors.iter().filter_map(|line| line.split_once("suppressed=")).collect();
+        assert_eq!(suppressed.iter().map(|(_, rest)| *rest).collect::<Vec<_>>(), ["0", "9", "9"], "{log}");
+        assert_eq!(lines(&log, "DEBUG", "a change was not reported to other nodes").len(), 27, "{log}");
     });
 }
 

@@ -6,6 +6,7 @@ use super::entries::{Ages, Entries};
 use super::load::Loads;
 use super::{CachedStore, Shared};
 use crate::clock::{Clock, SystemClock};
+use crate::log::OncePerSecond;
 use crate::store::{GuardedStore, InvalidationSink, InvalidationSource};
 
 /// Records that were read longer ago are not used during an outage.
@@ -89,8 +90,8 @@ impl<S> CachedStoreBuilder<S> {
     /// Reports each change made through this store to other nodes, before the change returns. For stores that do not
     /// do so themselves.
     ///
-    /// If the report fails, the change is kept and returns success, and an event of level `ERROR` is logged (feature
-    /// `tracing`). Other nodes then see the change when their entries reach the maximum age. The same holds, without
+    /// If the report fails, the change is kept and returns success, and an event of level `ERROR` is logged, once a second at most
+    /// (feature `tracing`). Other nodes then see the change when their entries reach the maximum age. The same holds, without
     /// an event, if the future of a change is dropped before it completes.
     pub fn publish_to(self, sink: impl InvalidationSink) -> Self {
         Self { sink: Some(Arc::new(sink)), ..self }
@@ -116,6 +117,7 @@ impl<S> CachedStoreBuilder<S> {
             entries: Arc::new(Entries::new(self.capacity, self.absent_capacity, self.ages, self.clock)),
             loads: Arc::new(Loads::default()),
             sink: self.sink,
+            line: OncePerSecond::default(),
             source: Mutex::new(self.source),
         }))
     }

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyRecord, KeyStatus, Mode, Owner};
-use crate::log;
+use crate::log::{self, OncePerSecond};
 use crate::metrics;
 
 /// A cache in front of any store. Clones share their entries.
@@ -116,6 +116,8 @@ struct Shared<S> {
     entries: Arc<Entries>,
     loads: Arc<Loads>,
     sink: Option<Arc<dyn InvalidationSink>>,
+    /// Of changes that `sink` did not report.
+    line: OncePerSecond,
     /// The source to follow, until [`background`](KeyStore::background) takes it.
     source: Mutex<Option<Box<dyn InvalidationSource>>>,
 }
@@ -255,7 +257,7 @@ impl<S: KeyStore> Shared<S> {
         };
         if let Some(sink) = self.sink.as_ref().filter(|_| !is_unchanged) {
             if let Err(error) = sink.publish(&id).await {
-                log::invalidation_not_published(&id, &error);
+                log::invalidation_not_published(&id, &error, self.line.admit(self.entries.now()));
             }
         }
         result

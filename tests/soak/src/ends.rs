@@ -11,7 +11,7 @@ use crate::watch::{Watch, lock};
 /// Compares the keys of a pair of nodes with the answers, and both with the events.
 pub(crate) async fn compare(url: &str, book: &Book, watch: &Watch) -> String {
     for contradiction in contradictions(url).await {
-        watch.violation(contradiction);
+        watch.violation("changes and events", contradiction);
     }
     let states: BTreeMap<String, String> =
         rows(url, "SELECT id, state FROM api_keys").await.into_iter().map(two).collect();
@@ -28,7 +28,10 @@ pub(crate) async fn compare(url: &str, book: &Book, watch: &Watch) -> String {
             End::Deleted => None,
         };
         if state != expected {
-            watch.violation(format_args!("key {id} is {state:?}, and was answered to be {:?}", history.end));
+            watch.violation(
+                "changes and events",
+                format_args!("key {id} is {state:?}, and was answered to be {:?}", history.end),
+            );
         }
         for (action, (answered, asked)) in &history.actions {
             changes += answered;
@@ -36,9 +39,12 @@ pub(crate) async fn compare(url: &str, book: &Book, watch: &Watch) -> String {
             // The deletion of a key that is not revoked revokes it first.
             let most = if *action == "revoke" { asked + 1 } else { *asked };
             if events < *answered || events > most {
-                watch.violation(format_args!(
-                    "key {id}: {events} events of {action}; {answered} were answered, {asked} asked for"
-                ));
+                watch.violation(
+                    "changes and events",
+                    format_args!(
+                        "key {id}: {events} events of {action}; {answered} were answered, {asked} asked for"
+                    ),
+                );
             }
         }
     }

@@ -143,12 +143,20 @@ impl World {
             self.inject(*fault, lasts).await;
             watch.fault_ends();
             let over = Instant::now();
-            while !all_work(callers).await && over.elapsed() < 6 * BACK_AFTER {
+            let mut last_wrong = String::new();
+            while let Some(wrong) = not_working(callers).await {
+                last_wrong = wrong;
+                if over.elapsed() > 6 * BACK_AFTER {
+                    break;
+                }
                 sleep(Duration::from_millis(100)).await;
             }
             let back_after = over.elapsed();
             if back_after > BACK_AFTER {
-                watch.violation(format_args!("not back {back_after:?} after: {name}"));
+                watch.violation(
+                    "recovery",
+                    format_args!("{name}: not back after {back_after:?}: {last_wrong}"),
+                );
             }
             injected.push(Injected { name, began, back_after });
         }
@@ -236,16 +244,16 @@ impl World {
     }
 }
 
-/// Whether every node says that all is well, and reaches its store.
-pub(crate) async fn all_work(callers: &[Caller]) -> bool {
+/// What a node says that is wrong, or that it does not reach its store.
+pub(crate) async fn not_working(callers: &[Caller]) -> Option<String> {
     for caller in callers {
         let health = caller.manage("health", ("GET", "/health"), "").await;
         let listed = caller.manage("list", ("GET", "/api-keys?limit=1"), "").await;
         if listed.status != 200 || health.json()["isGood"] != true {
-            return false;
+            return Some(format!("{} answers {}, {}", caller.node, listed.status, health.body));
         }
     }
-    true
+    None
 }
 
 pub(crate) fn nodes(world: &Arc<World>) -> impl Iterator<Item = &Process> {

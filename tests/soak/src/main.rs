@@ -44,7 +44,7 @@ mod traffic;
 mod watch;
 
 use book::Book;
-use faults::{World, all_work, nodes};
+use faults::{World, nodes, not_working};
 use process::Process;
 use proxy::Proxy;
 use redis_server::{RedisServer, free_port};
@@ -100,7 +100,7 @@ async fn soak(watch: &Arc<Watch>, time: Duration) {
         }
     }
     let started = Instant::now();
-    while !all_work(&callers).await {
+    while not_working(&callers).await.is_some() {
         assert!(started.elapsed() < DELIVERY, "the nodes start: see {}", directory.display());
         sleep(Duration::from_millis(100)).await;
     }
@@ -132,7 +132,7 @@ async fn soak(watch: &Arc<Watch>, time: Duration) {
     }
     let failovers = report::failovers(&callers).await;
     if failovers > 0 {
-        watch.violation(format_args!("{failovers} failovers were noticed, and there was none"));
+        watch.violation("recovery", format_args!("{failovers} failovers were noticed, and there was none"));
     }
     for (place, url) in urls.iter().enumerate() {
         let callers = &callers[2 * place..][..2];
@@ -148,20 +148,22 @@ async fn soak(watch: &Arc<Watch>, time: Duration) {
             sleep(Duration::from_secs(1)).await;
         };
         if missing != (0, 0) {
-            watch.violation(format_args!(
-                "{names:?}: {} events undelivered, {} invented",
-                missing.0, missing.1
-            ));
+            watch.violation(
+                "delivery",
+                format_args!("{names:?}: {} events undelivered, {} invented", missing.0, missing.1),
+            );
         }
     }
     for node in nodes(&world) {
         node.signal("-TERM");
         if !node.wait() {
-            watch.violation(format_args!("{} does not stop cleanly", node.name));
+            watch.violation("resources", format_args!("{} does not stop cleanly", node.name));
         }
     }
-    if watch.violations().0 == 0 {
+    if watch.violations().is_empty() {
         drop(fs::remove_dir_all(&directory));
+    } else {
+        report::logs(&directory);
     }
 }
 

@@ -89,8 +89,10 @@ async fn over_postgres(url: &str, redis: &str) -> Result<ApiKeysBuilder, Box<dyn
         "redis" => store.follow(changes.source()),
         _ => store.follow(PostgresInvalidations::connecting_with(url.parse()?)),
     };
-    let connection =
-        RedisConnection::open(redis)?.with_processes(const { NonZeroU32::new(2).expect("not 0") });
+    let connection = RedisConnection::open(redis)?
+        .with_processes(const { NonZeroU32::new(2).expect("not 0") })
+        // Redis should count even if the machine is busy.
+        .with_deadline(Duration::from_millis(500));
     Ok(assembly(store)?.shared_limits(connection, "soak"))
 }
 

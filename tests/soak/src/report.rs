@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "this is what it is for")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::faults::Injected;
@@ -52,7 +53,10 @@ pub(crate) fn requests(watch: &Watch) {
     let (calm, unanswered) = *lock(&watch.calm);
     println!("\noutside of faults: {calm} requests, {unanswered} of them 503 or unanswered");
     if unanswered > 5 + calm * UNANSWERED / 1000 {
-        watch.violation(format_args!("{unanswered} of {calm} requests went unanswered without a fault"));
+        watch.violation(
+            "recovery",
+            format_args!("{unanswered} of {calm} requests went unanswered without a fault"),
+        );
     }
     println!("a revoked key was accepted for {:?} at most after the answer", lock(&watch.longest_accepted));
 }
@@ -90,16 +94,16 @@ pub(crate) fn node(watch: &Watch, name: &str, seen: &Seen, is_steady: bool, is_l
         if is_steady { "" } else { " (was killed)" },
     );
     if is_steady && is_long && last.resident_kib > first.resident_kib + GROWTH_KIB {
-        watch.violation(format_args!("{name}: memory grows"));
+        watch.violation("resources", format_args!("{name}: memory grows"));
     }
     if is_steady && is_long && last.descriptors > first.descriptors + GROWTH_DESCRIPTORS {
-        watch.violation(format_args!("{name}: descriptors grow"));
+        watch.violation("resources", format_args!("{name}: descriptors grow"));
     }
     if loudest > LOUD_LINES {
-        watch.violation(format_args!("{name}: {loudest} lines of WARN and ERROR in a second"));
+        watch.violation("resources", format_args!("{name}: {loudest} lines of WARN and ERROR in a second"));
     }
     if seen.lines.iter().any(|lines| lines.panics > 0) {
-        watch.violation(format_args!("{name}: a panic"));
+        watch.violation("resources", format_args!("{name}: a panic"));
     }
 }
 
@@ -121,14 +125,19 @@ pub(crate) fn pair(summary: &str) {
     println!("{summary}");
 }
 
+pub(crate) fn logs(directory: &Path) {
+    println!("what the nodes logged: {}", directory.display());
+}
+
 /// Whether all is as it should be.
 pub(crate) fn verdict(watch: &Watch) -> bool {
-    let (number, violations) = watch.violations();
-    println!("\n{number} violations");
-    for violation in violations {
-        println!("  {violation}");
+    let violations = watch.violations();
+    println!("\n{} kinds of violations", violations.len());
+    for (kind, (number, first)) in &violations {
+        println!("{kind}: {number}");
+        first.iter().for_each(|violation| println!("  {violation}"));
     }
-    number == 0
+    violations.is_empty()
 }
 
 #[allow(clippy::cast_precision_loss, reason = "one decimal place is shown")]

@@ -96,7 +96,10 @@ impl Caller {
     async fn read(&self, asked: &'static str, key: Option<&str>, expected: &[u16]) -> Answer {
         let answer = self.send(asked, ("GET", "/notes"), key, "").await;
         if !answer.is_none() && !expected.contains(&answer.status) {
-            self.watch.violation(format_args!("{}: {asked}: {} {}", self.node, answer.status, answer.body));
+            self.watch.violation(
+                "rejections",
+                format_args!("{}: {asked}: {} {}", self.node, answer.status, answer.body),
+            );
         }
         answer
     }
@@ -136,7 +139,10 @@ impl Caller {
         let answer = self.send("valid", ("GET", "/notes"), Some(secret), "").await;
         if !answer.is_none() && answer.status != 200 && !key.is_taken() {
             let (node, id) = (self.node, &key.id);
-            self.watch.violation(format_args!("{node}: valid key {id}: {} {}", answer.status, answer.body));
+            self.watch.violation(
+                "rejections",
+                format_args!("{node}: valid key {id}: {} {}", answer.status, answer.body),
+            );
         }
     }
 
@@ -147,16 +153,20 @@ impl Caller {
         match answer.status {
             0 | 401 | 503 => {}
             200 if since <= REVOKED_FOR => self.watch.accepted_after(since),
-            other => self
-                .watch
-                .violation(format_args!("{}: a key is answered {other} {since:?} after its end", self.node)),
+            other => self.watch.violation(
+                "revocations",
+                format_args!("{}: a key is answered {other} {since:?} after its end", self.node),
+            ),
         }
     }
 
     fn expect(&self, asked: &str, answer: &Answer, expected: &[u16]) -> bool {
         let is_expected = expected.contains(&answer.status);
         if !is_expected && !answer.is_none() {
-            self.watch.violation(format_args!("{}: {asked}: {} {}", self.node, answer.status, answer.body));
+            self.watch.violation(
+                "rejections",
+                format_args!("{}: {asked}: {} {}", self.node, answer.status, answer.body),
+            );
         }
         is_expected
     }

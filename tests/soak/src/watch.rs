@@ -11,6 +11,12 @@ pub(crate) const REVOKED_FOR: Duration = Duration::from_secs(5);
 /// How long after a fault everything works again.
 pub(crate) const BACK_AFTER: Duration = Duration::from_secs(10);
 
+/// How many violations of a kind are shown.
+const SHOWN: usize = 10;
+
+/// How many of a kind there were, and the first ones.
+pub(crate) type Violations = (u64, Vec<String>);
+
 /// Answers of one node, by what was asked.
 #[derive(Default)]
 pub(crate) struct Tally {
@@ -20,7 +26,7 @@ pub(crate) struct Tally {
 
 /// Shared by all that look.
 pub(crate) struct Watch {
-    violations: Mutex<(u64, Vec<String>)>,
+    violations: Mutex<BTreeMap<&'static str, Violations>>,
     is_over: AtomicBool,
     /// Until when requests may go unanswered, and the number of the fault.
     trouble: Mutex<(Option<Instant>, u64)>,
@@ -45,16 +51,17 @@ impl Watch {
 
     /// Notes what must not be.
     #[allow(clippy::print_stderr, reason = "it is to be seen at once")]
-    pub(crate) fn violation(&self, what: impl Display) {
+    pub(crate) fn violation(&self, kind: &'static str, what: impl Display) {
         let mut violations = lock(&self.violations);
-        violations.0 += 1;
-        if violations.1.len() < 100 {
-            eprintln!("VIOLATION: {what}");
-            violations.1.push(what.to_string());
+        let (number, first) = violations.entry(kind).or_default();
+        *number += 1;
+        if first.len() < SHOWN {
+            eprintln!("VIOLATION: {kind}: {what}");
+            first.push(what.to_string());
         }
     }
 
-    pub(crate) fn violations(&self) -> (u64, Vec<String>) {
+    pub(crate) fn violations(&self) -> BTreeMap<&'static str, Violations> {
         lock(&self.violations).clone()
     }
 
