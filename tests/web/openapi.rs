@@ -279,7 +279,7 @@ fn what_the_application_has_written_is_kept() {
                 "summary": "A run",
                 "parameters": [{ "name": "Organization-ID", "in": "header", "schema": { "enum": ["acme"] } }],
                 "get": {
-                    "security": [{ "Mine": ["runs:read"] }],
+                    "security": [{ "Mine": [] }],
                     "description": "Shows a run.",
                     "responses": {
                         "200": { "description": "It.", "headers": { "x-ratelimit-limit": { "description": "Mine." } } },
