@@ -54,8 +54,11 @@ impl Session<'_> {
         let mut error = io::stderr();
         write!(error, "{question}").and_then(|()| error.flush())?;
         let mut line = String::new();
-        io::stdin().lock().read_line(&mut line)?;
-        Ok(line.trim().to_owned())
+        match io::stdin().lock().read_line(&mut line)? {
+            // The terminal was closed, or Ctrl-D pressed.
+            0 => Err(Failure::declined()),
+            _ => Ok(line.trim().to_owned()),
+        }
     }
 
     /// A secret, from standard input or, at a terminal, from a hidden prompt. White space around it is left out.
