@@ -54,12 +54,14 @@
 //! | see what was done to a key and by whom, and pass it on | [audit](manage#audit) |
 //! | take over keys of another system, hashed with bcrypt, argon2 or SHA-256 | [importing](manage#keys-of-another-system) |
 //! | see when a key was last used; meter calls | [`outcome`] |
+//! | see how often keys are used, and how their requests end | [`usage`] |
 //! | end a stream or a WebSocket with its key | [`stream`] |
 //! | learn client addresses behind a proxy, slow down guessing | [`address`], [`throttle_bad_credentials`](ApiKeysBuilder::throttle_bad_credentials) |
 //! | write errors in your own format | [`errors`](ApiKeysBuilder::errors), [`rejection`] |
 //! | find out why a request was rejected | [finding out why](rejection#finding-out-why) |
 //! | watch it: metrics, a dashboard, alerts, the log; what each part is doing | [`monitoring`], [`health`](ApiKeys::health) |
 //! | see who changed which key | [`history`](manage::KeyManager::history), [audit](manage#audit) |
+//! | publish an OpenAPI document, and test that it is true | [`openapi`](https://docs.rs/tower-api-keys/latest/tower_api_keys/openapi/index.html) |
 //! | change the pepper | [`Peppers`](key::Peppers#replacing-a-pepper) |
 //! | know what happens when the database or Redis is down | [`GuardedStore`](store::GuardedStore), [limits](limit) |
 //! | test limits and expiry | [testing with a clock](clock#testing-limits-and-expiry) |
@@ -77,6 +79,7 @@
 //! | `console` | [a page](https://docs.rs/tower-api-keys/latest/tower_api_keys/console/index.html) for managing keys, in a browser |
 //! | `json` | `JsonErrors`: errors in JSON of the application's own |
 //! | `metrics` | [counters and times](monitoring) through the facade of the same name |
+//! | `openapi` | `openapi`: what clients need, in the application's OpenAPI document |
 //! | `postgres` | `store::PostgresStore`: keys that many processes share |
 //! | `presets` | `presets`: four published systems, as data |
 //! | `redis` | rate limits that many processes share, and news of changed keys for caches |
@@ -130,9 +133,15 @@ pub mod outcome;
 pub mod middleware;
 
 mod adapter;
+
 #[cfg(feature = "console")]
 #[cfg_attr(docsrs, doc(cfg(feature = "console")))]
 pub mod console;
+
+#[cfg(feature = "openapi")]
+#[cfg_attr(docsrs, doc(cfg(feature = "openapi")))]
+pub mod openapi;
+
 #[cfg(feature = "presets")]
 #[cfg_attr(docsrs, doc(cfg(feature = "presets")))]
 pub mod presets;

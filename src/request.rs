@@ -104,6 +104,12 @@ impl RequestId {
         self.0.clone()
     }
 
+    /// One for documents of the API.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn example() -> Self {
+        Self(HeaderValue::from_static("k7Jc0qWvTz4n8XsB"))
+    }
+
     fn random() -> Self {
         // Nothing depends on the identifier, so a request is not rejected when the system has no random bytes.
         let value = KeyId::random("").ok().and_then(|id| HeaderValue::from_str(id.as_str()).ok());

@@ -214,6 +214,8 @@ fn stacks_allocate_as_often_as_they_did() {
         #[cfg(feature = "coarse-clock")]
         ("whole stack without IETF fields, coarse clock", 5),
         ("whole stack, accepted", 6),
+        // Of a key that was counted in this hour.
+        ("whole stack, accepted, usage counted", 6),
         ("no credential, 401", 3),
         ("malformed key, 401", 3),
         ("unknown key, 401", 3),

@@ -20,6 +20,7 @@ pub(crate) fn stacks(limit: u32) -> Vec<Stack> {
 
     let store = store();
     let generous = preset(store.clone(), limit).build().unwrap();
+    let counted = preset(store.clone(), limit).count_usage().build().unwrap();
     let strict = preset(store.clone(), 1).build().unwrap();
     let without_ietf_fields = without_ietf_fields(store.clone(), limit).build().unwrap();
     let whole = |keys: &ApiKeys<ErrorTable>| ServiceBuilder::new().layer(keys.layer()).service(Inner);
@@ -71,6 +72,7 @@ pub(crate) fn stacks(limit: u32) -> Vec<Stack> {
             good_keys(),
         ),
         Stack::new(WHOLE, OK, whole(&generous), good_keys()),
+        Stack::new("whole stack, accepted, usage counted", OK, whole(&counted), good_keys()),
         Stack::new("no credential, 401", UNAUTHORIZED, whole(&generous), vec![request(None)]),
         Stack::new("malformed key, 401", UNAUTHORIZED, whole(&generous), malformed_keys()),
         Stack::new("unknown key, 401", UNAUTHORIZED, whole(&generous), unknown_keys()),

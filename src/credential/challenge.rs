@@ -87,6 +87,13 @@ impl Challenge {
         self.scheme
     }
 
+    /// The value of a parameter.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        let mut parameters = self.parameters.iter();
+        parameters.find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| &**value)
+    }
+
     /// The challenge as the field's value.
     pub fn to_header_value(&self) -> HeaderValue {
         let mut text = self.scheme.to_owned();

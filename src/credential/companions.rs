@@ -8,6 +8,8 @@ use http::{HeaderName, Method};
 use super::{CredentialExtractor, SessionTokens};
 use crate::InvalidValue;
 use crate::request::RequestView;
+#[cfg(feature = "openapi")]
+use crate::route::Route;
 use crate::route::{RouteMatch, RouteMatching, RouteTable};
 
 /// Requires a second credential besides the key: a companion key, such as an app's secret, a session token, or both.
@@ -164,6 +166,11 @@ impl Companions {
             RouteMatch::NotCovered | RouteMatch::NotFound => self.otherwise,
             RouteMatch::PathNotCanonical => Parts::ALL,
         }
+    }
+
+    #[cfg(feature = "openapi")]
+    pub(crate) fn needed_on(&self, route: &Route) -> Parts {
+        self.routes.value_of(route).copied().unwrap_or(self.otherwise)
     }
 
     /// What the routes need.

@@ -19,4 +19,9 @@ impl Role {
     pub const fn of_rank(rank: u8) -> Self {
         Self(rank)
     }
+
+    #[cfg(feature = "openapi")]
+    pub(crate) fn rank(self) -> u8 {
+        self.0
+    }
 }

@@ -203,6 +203,12 @@ impl KeyFormat {
         self.write(mode, Some(*id))
     }
 
+    /// What every key begins with; empty if the format has no prefix.
+    #[cfg(any(feature = "console", feature = "openapi"))]
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Whether the text of a key has its identifier.
     pub(crate) fn has_ids(&self) -> bool {
         self.public_id.is_some()
@@ -212,12 +218,6 @@ impl KeyFormat {
     #[cfg(feature = "console")]
     pub(crate) fn id_length(&self) -> Option<usize> {
         self.public_id.as_ref().map(|id| id.length)
-    }
-
-    /// What every key begins with.
-    #[cfg(feature = "console")]
-    pub(crate) fn prefix(&self) -> &str {
-        &self.prefix
     }
 
     fn write(&self, mode: Mode, id: Option<KeyId>) -> io::Result<GeneratedKey> {

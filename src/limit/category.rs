@@ -23,6 +23,12 @@ pub struct Category {
 }
 
 impl Category {
+    /// The quota that is named first.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn quota(&self) -> Quota {
+        self.quotas[0]
+    }
+
     pub(super) fn new(name: Arc<str>, quotas: Vec<Quota>) -> Self {
         let quoted = string(&name);
         let policies: Vec<String> = quotas.iter().map(|quota| policy(&quoted, *quota)).collect();

@@ -72,6 +72,12 @@ impl KeyManager {
         }))
     }
 
+    /// The formats of keys; the first one is that of new keys.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn formats(&self) -> &[KeyFormat] {
+        &self.0.formats
+    }
+
     /// Whether a sink set from now on is left to [`deliver_audit`](Self::deliver_audit).
     pub(crate) fn reporting_in_background(self, in_background: bool) -> Self {
         self.change_settings(|to| to.reports_in_background = in_background)

@@ -167,7 +167,7 @@ pub use routes::KeyRoutes;
 #[cfg(feature = "console")]
 pub(crate) use routes::key_id;
 #[cfg(feature = "axum")]
-pub(crate) use routes::whoami;
+pub(crate) use routes::{usage_route, whoami};
 #[cfg(feature = "console")]
 pub(crate) use rules::name_fault;
 pub use view::{CreatedKey, KeyView};

@@ -79,6 +79,11 @@ impl<F> ApiKeys<F> {
         &self.0.checks
     }
 
+    #[cfg(feature = "openapi")]
+    pub(crate) fn gives_request_ids(&self) -> bool {
+        self.0.gives_request_ids
+    }
+
     fn with_stages(&self, stages: Stages) -> ApiKeysLayer<F> {
         ApiKeysLayer::new(self.0.clone(), stages)
     }

@@ -223,7 +223,7 @@ impl<F> ApiKeysBuilder<F> {
     }
 
     fn check_organization(&mut self, access: Option<&RouteTable<Access>>) {
-        let needs_role = access.is_some_and(|table| table.values().any(Access::needs_role));
+        let needs_role = access.is_some_and(|table| table.values().any(|access| access.role().is_some()));
         let rule = self.organization.clone();
         if let Some(OrganizationRule { fault: Some(fault), .. }) = &rule {
             self.fault("organization", fault.clone());

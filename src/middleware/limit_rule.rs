@@ -7,6 +7,8 @@ use http::Method;
 use crate::limit::{Category, ChargeFn, CostFn, LimitFn, RateLimiter, RefundFn, StoredLimiter, SubjectKind};
 use crate::metrics::LimitCounters;
 use crate::request::RequestView;
+#[cfg(feature = "openapi")]
+use crate::route::Route;
 use crate::route::RouteTable;
 
 /// Where the limits of a request stand.
@@ -76,11 +78,24 @@ impl LimitRule {
                 return *limiter;
             }
         }
-        let method = if request.method == Method::HEAD { &Method::GET } else { request.method };
+        self.limiter_of_method(request.method)
+    }
+
+    #[inline]
+    fn limiter_of_method(&self, method: &Method) -> Option<usize> {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
         match self.methods.iter().find(|(listed, _)| listed == method) {
             Some((_, limiter)) => *limiter,
             None => self.otherwise,
         }
+    }
+
+    /// The same for the requests to a route of one method.
+    #[cfg(feature = "openapi")]
+    pub(super) fn limiter_of(&self, route: &Route) -> Option<&Limiter> {
+        let by_method = || self.limiter_of_method(route.method()?);
+        let limiter = self.routes.value_of(route).copied().unwrap_or_else(by_method);
+        limiter.map(|limiter| &self.limiters[limiter])
     }
 }
 

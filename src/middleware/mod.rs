@@ -65,8 +65,12 @@ mod location;
 mod lookups;
 mod presented;
 mod receipts;
+#[cfg(feature = "openapi")]
+mod requirements;
 mod service;
 mod stage;
+#[cfg(feature = "axum")]
+mod usage_routes;
 mod verify_imported;
 
 pub use api_keys::ApiKeys;
@@ -79,4 +83,6 @@ pub(crate) use failed_extraction::FailedExtraction;
 pub use future::ResponseFuture;
 pub use health::{Health, LimitHealth};
 pub use layer::ApiKeysLayer;
+#[cfg(feature = "openapi")]
+pub(crate) use requirements::{CredentialPlace, CredentialPlaces, OrganizationField, Requirements};
 pub use service::ApiKeysService;

@@ -221,3 +221,18 @@ fn no_request_is_lost_while_counts_are_taken_and_cells_removed() {
 fn total(entries: &[UsageEntry]) -> u64 {
     entries.iter().map(|entry| entry.counts.total()).sum()
 }
+
+#[cfg(feature = "metrics")]
+#[test]
+fn requests_that_are_lost_are_in_the_metrics() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    ::metrics::with_local_recorder(&recorder, || {
+        let counter = UsageCounter::with_capacity([], 10);
+        (0..17).for_each(|key| counter.count(&record(key), 0, UsageOutcome::Ok, START));
+        let store = Flaky::new([]);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(counter.write_to(&store, START)).unwrap();
+    });
+    let scrape = recorder.handle().render();
+    assert!(scrape.contains("api_keys_usage_lost_total 7"), "{scrape}");
+}

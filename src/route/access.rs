@@ -59,7 +59,6 @@ impl Access {
         }
     }
 
-    /// Whether the caller needs a role.
     /// The scopes that it needs, if any.
     pub(crate) fn requirement(&self) -> Option<&ScopeRequirement> {
         match self {
@@ -69,11 +68,23 @@ impl Access {
         }
     }
 
-    pub(crate) fn needs_role(&self) -> bool {
+    /// The same for a caller that has no scopes.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn without_scope(&self) -> Self {
         match self {
-            Self::Role(..) => true,
-            Self::System(inner) => inner.needs_role(),
-            Self::Scope(_) | Self::AnyKey | Self::Public => false,
+            Self::Scope(_) | Self::AnyKey => Self::AnyKey,
+            Self::Public => Self::Public,
+            Self::System(inner) => inner.without_scope().of_system(),
+            Self::Role(role, inner) => inner.without_scope().with_role(*role),
+        }
+    }
+
+    /// The role that the caller needs, if any.
+    pub(crate) fn role(&self) -> Option<Role> {
+        match self {
+            Self::Role(role, _) => Some(*role),
+            Self::System(inner) => inner.role(),
+            Self::Scope(_) | Self::AnyKey | Self::Public => None,
         }
     }
 

@@ -36,7 +36,7 @@ pub(super) fn parameter<'r>(
 }
 
 /// `id` of `{id}` or `:id`.
-fn parameter_name(segment: &str) -> Option<&str> {
+pub(super) fn parameter_name(segment: &str) -> Option<&str> {
     let braced = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     braced.or_else(|| segment.strip_prefix(':'))
 }

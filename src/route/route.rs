@@ -2,6 +2,11 @@ use std::fmt;
 
 use http::Method;
 
+#[cfg(feature = "openapi")]
+use super::parameter::parameter_name;
+#[cfg(feature = "openapi")]
+use super::target::segments;
+
 /// A route of the application, to compare with the rules of an assembly: a method and a path pattern.
 ///
 /// ```
@@ -38,6 +43,17 @@ impl Route {
     /// The path pattern, `/workflows/{id}`.
     pub fn pattern(&self) -> &str {
         &self.pattern
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl Route {
+    pub(crate) fn has_parameters(&self) -> bool {
+        segments(&self.pattern).any(|segment| parameter_name(segment).is_some())
+    }
+
+    pub(crate) fn has_parameter(&self, name: &str) -> bool {
+        segments(&self.pattern).any(|segment| parameter_name(segment) == Some(name))
     }
 }
 

@@ -189,6 +189,12 @@ impl<T> RouteTable<T> {
         unused.map(|(rule, _)| Route::from((rule.method.clone(), rule.pattern.clone()))).collect()
     }
 
+    /// The value of the rule that covers a route of one method.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn value_of(&self, route: &Route) -> Option<&T> {
+        self.covering(route).first().map(|rule| &self.rules[*rule].value)
+    }
+
     /// The indexes of the rules that cover a route.
     fn covering(&self, route: &Route) -> Vec<usize> {
         let pattern = Target::route(route.pattern());

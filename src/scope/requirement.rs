@@ -88,6 +88,12 @@ impl ScopeRequirement {
         }
     }
 
+    /// Whether one of the scopes is enough.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn is_any(&self) -> bool {
+        matches!(self.0, Requirement::Any(_))
+    }
+
     /// The required scopes, in the order given; at least one.
     pub fn scopes(&self) -> &[Scope] {
         match &self.0 {

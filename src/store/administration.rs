@@ -158,7 +158,8 @@ pub trait KeyAdministration: KeyStore {
         None
     }
 
-    /// Where the store keeps how often keys are [used](crate::usage). By default it does not.
+    /// Where the store keeps how often keys are [used](crate::usage). By default it does not, and an assembly that
+    /// [counts](crate::ApiKeysBuilder::count_usage) is refused.
     fn usage_log(&self) -> Option<&dyn UsageLog> {
         None
     }

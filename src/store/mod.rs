@@ -74,6 +74,9 @@
 //!   them.
 //! - The [audit log](KeyAdministration::audit_log) is optional. If there is one, the event of a change is written in the
 //!   transaction of the change.
+//! - The [usage log](KeyAdministration::usage_log) is optional, too. A batch is added once: in the transaction that adds its sums, the
+//!   row of its process changes only if the number is higher. Write rows in one order, so that two processes do not wait for each
+//!   other.
 //! - [`record_last_use`](KeyStore::record_last_use) sets one column and does not change the version.
 //!
 //! Every field has a text or a number that round-trips. A record starts with [`KeyRecord::new`]; set the other fields:

@@ -1,16 +1,18 @@
 //! What the log says of requests and of key management, and how often.
 #![cfg(feature = "tracing")]
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
-use tower::{Layer, Service, ServiceBuilder, service_fn};
-use tower_api_keys::clock::ManualClock;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_api_keys::clock::{ManualClock, Timestamp};
 use tower_api_keys::limit::Subject;
 use tower_api_keys::manage::{Authority, KeyChange, KeyManager};
-use tower_api_keys::store::ReadOnly;
+use tower_api_keys::store::{ReadOnly, StoreError, StoreErrorKind, UsageLog};
+use tower_api_keys::usage::{Usage, UsageBatch, UsageQuery};
 use tower_api_keys::{ApiKeys, ApiKeysBuilder, NewKey, Principal, Quota, RateLimit};
 use tracing::field::Empty;
 
@@ -230,5 +232,42 @@ fn identifiers_and_times_are_written_as_everywhere_else() {
         ] {
             assert!(!log.contains(debug), "{debug:?} is in the log:\n{log}");
         }
+    });
+}
+
+/// Takes no usage.
+struct Closed;
+
+#[async_trait]
+impl UsageLog for Closed {
+    async fn add(&self, _: &UsageBatch) -> Result<(), StoreError> {
+        Err(StoreError::new(StoreErrorKind::Unavailable).with_source("the disk is full"))
+    }
+
+    async fn read(&self, _: &UsageQuery, _: usize) -> Result<Usage, StoreError> {
+        Err(StoreError::new(StoreErrorKind::Unavailable))
+    }
+
+    async fn prune(&self, _: Timestamp, _: Timestamp) -> Result<bool, StoreError> {
+        Err(StoreError::new(StoreErrorKind::Unavailable))
+    }
+}
+
+#[test]
+fn usage_that_the_store_does_not_take_is_logged() {
+    in_own_process(|| {
+        let ((), log) = logged(async {
+            let usage: Arc<dyn UsageLog> = Arc::new(Closed);
+            let store = TestStore::new(store([record(KEY, |_| {})]).await, Answers::AtOnce);
+            let store = TestStore { usage: Some(usage), ..store };
+            let keys = assembly(store).without_route_table().count_usage().build().unwrap();
+            keys.layer().layer(service_fn(whoami)).oneshot(request(KEY)).await.unwrap();
+            keys.flush().await.unwrap_err();
+        });
+        let line = log.lines().find(|line| line.contains("usage_not_written")).unwrap();
+        assert!(
+            line.contains("WARN") && line.contains("the disk is full") && line.contains("rows=1"),
+            "{line}"
+        );
     });
 }

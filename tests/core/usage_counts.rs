@@ -297,3 +297,32 @@ async fn an_assembly_that_cannot_count_usage_is_refused() {
     assert!(builder().count_usage().keep_usage_for(day, 2 * day).build().unwrap().health().needs_background);
     assert!(!builder().build().unwrap().health().needs_background);
 }
+
+#[tokio::test]
+async fn old_usage_is_deleted_beside_requests() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let store = store([]).await;
+    let entries = vec![entry(&acme(), "a", 1)];
+    let batch = UsageBatch::new("p".parse().unwrap(), 1, START, entries);
+    store.usage_log().unwrap().add(&batch).await.unwrap();
+    let clock = ManualClock::starting_at(START.saturating_add(2 * day));
+    let keys = assembly(store)
+        .clock(clock.clone())
+        .without_route_table()
+        .count_usage()
+        .keep_usage_for(day, 3 * day)
+        .build()
+        .unwrap();
+    let background = tokio::spawn(keys.background());
+    let total = async |bucket| {
+        let query = UsageQuery::new(START, START.saturating_add(Duration::from_secs(1)), bucket);
+        keys.manager().usage(&operator(), &query).await.unwrap().rows[0].calls.total()
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while total(UsageBucket::Hour).await > 0 {
+        assert!(std::time::Instant::now() < deadline, "hours of two days ago are deleted");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(total(UsageBucket::Day).await, 1, "days are kept longer");
+    background.abort();
+}

@@ -45,3 +45,4 @@ mod revocation_latency;
 mod store_outage;
 mod streams;
 mod tls;
+mod usage_processes;

@@ -118,11 +118,13 @@ pub struct TestStore {
     pub refreshed: Arc<AtomicUsize>,
     /// How it changes quotas, if it keeps any. Later: once it has changed them.
     pub quotas: Option<Answers>,
+    /// Where it keeps usage, if not with the keys.
+    pub usage: Option<Arc<dyn UsageLog>>,
 }
 
 impl TestStore {
     pub fn new(keys: MemoryStore, answers: Answers) -> Self {
-        Self { keys, answers, lookups: Arc::default(), refreshed: Arc::default(), quotas: None }
+        Self { keys, answers, lookups: Arc::default(), refreshed: Arc::default(), quotas: None, usage: None }
     }
 
     pub fn lookups(&self) -> usize {
@@ -191,7 +193,10 @@ impl KeyAdministration for TestStore {
     }
 
     fn usage_log(&self) -> Option<&dyn UsageLog> {
-        self.keys.usage_log()
+        match &self.usage {
+            Some(usage) => Some(&**usage),
+            None => self.keys.usage_log(),
+        }
     }
 
     fn keeps_quotas(&self) -> bool {

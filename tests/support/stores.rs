@@ -15,7 +15,12 @@ use tower_api_keys::key::{
 use tower_api_keys::limit::Subject;
 use tower_api_keys::manage::{AuditEvent, Authority, KeyAction, KeyChange, KeyManager, ManageError, NewKey};
 use tower_api_keys::scope::ScopeSet;
-use tower_api_keys::store::{Cursor, HistoryQuery, KeyAdministration, KeyQuery, KeySelector, KeyStore};
+use tower_api_keys::store::{
+    Cursor, HistoryQuery, KeyAdministration, KeyQuery, KeySelector, KeyStore, UsageLog,
+};
+use tower_api_keys::usage::{
+    UsageBatch, UsageBucket, UsageCounts, UsageEntry, UsageGroup, UsageOutcome, UsageQuery,
+};
 use tower_api_keys::{ApiKeys, Quota, RateLimit};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, SubscriberExt};
@@ -315,6 +320,31 @@ pub async fn use_everything(store: &dyn KeyAdministration, number: usize) {
     let numbers: Vec<_> = waiting.iter().filter_map(|event| event.number).collect();
     assert!(numbers.len() >= 2);
     log.delivered(&numbers).await.unwrap();
+    use_usage_log(store.usage_log().unwrap(), &key, number as u64).await;
+}
+
+async fn use_usage_log(log: &dyn UsageLog, key: &KeyRecord, number: u64) {
+    let mut counts = UsageCounts::default();
+    counts.add(UsageOutcome::Ok, number);
+    let entry = UsageEntry::new(key.owner.clone(), key.id, "reads".to_owned(), START, counts);
+    let batch = UsageBatch::new("process".parse().unwrap(), number, START, vec![entry]);
+    log.add(&batch).await.unwrap();
+    for bucket in [UsageBucket::Hour, UsageBucket::Day] {
+        let mut query = UsageQuery::new(START, START.saturating_add(SECOND), bucket);
+        for owner in [None, Some(&key.owner)] {
+            query.owner = owner.cloned();
+            for group in
+                [None, Some(UsageGroup::Key), Some(UsageGroup::Organization), Some(UsageGroup::Category)]
+            {
+                (query.group_by, query.keys) = (group, Vec::new());
+                log.read(&query, 10).await.unwrap();
+                query.keys = vec![key.id];
+                log.read(&query, 10).await.unwrap();
+            }
+        }
+    }
+    let before = Timestamp::from_unix_seconds(number);
+    assert!(!log.prune(before, before).await.unwrap());
 }
 
 /// The first process dies before it has delivered anything, the second one in the middle of it; the third one delivers what

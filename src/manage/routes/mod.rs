@@ -14,10 +14,12 @@ mod body;
 mod entity_tag;
 mod json;
 mod query;
+mod usage;
 mod whoami;
 
 use self::body::Rotation;
 use self::entity_tag::{entity_tag, if_match};
+pub(crate) use self::usage::usage_route;
 pub(crate) use self::whoami::whoami;
 use super::{Authority, Forbidden, KeyAction, KeyManager, KeyView, ManageError};
 use crate::identity::{Authentication, Caller, Principal, SystemPrincipal};

@@ -80,7 +80,7 @@ pub(super) fn history(uri: &Uri) -> Result<HistoryQuery, ManageError> {
 }
 
 /// The one value of a parameter.
-fn value<'p>(
+pub(super) fn value<'p>(
     parameters: &'p [(String, String)],
     name: &'static str,
     faults: &mut Vec<FieldError>,
@@ -127,7 +127,7 @@ pub(super) fn with_descendants(uri: &Uri) -> Result<bool, ManageError> {
     }
 }
 
-fn parameters(uri: &Uri) -> Result<Vec<(String, String)>, ManageError> {
+pub(super) fn parameters(uri: &Uri) -> Result<Vec<(String, String)>, ManageError> {
     match Query::try_from_uri(uri) {
         Ok(Query(parameters)) => Ok(parameters),
         Err(_) => Err(ManageError::invalid("query", "must be form-urlencoded")),

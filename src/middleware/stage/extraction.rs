@@ -76,7 +76,7 @@ impl Checks {
         self.rejection(reason, scheme).into()
     }
 
-    pub(super) fn rejection(&self, reason: Reason, scheme: Option<&'static str>) -> Rejection {
+    pub(in crate::middleware) fn rejection(&self, reason: Reason, scheme: Option<&'static str>) -> Rejection {
         let challenges = self.credentials.challenges.after(scheme).clone();
         Rejection::new(reason).with_challenges(challenges)
     }
