@@ -63,6 +63,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             ("customers:read", "Read names and addresses of customers."),
             ("customers:*", "Read, change and delete customers."),
         ])
+        // What keys can have; a customer's page gives nothing else.
+        .manage_with(|manager| manager.with_grantable_scopes(grantable()))
         .record_last_use()
         .count_usage()
         .build()?;
@@ -96,6 +98,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+fn grantable() -> ScopeSet {
+    let scopes = ["invoices:*", "reports:read", "customers:*"];
+    ScopeSet::parse_list(scopes).expect("the scopes are well formed")
+}
+
 /// The application's own login, of which this is only the shape: a real one sets a secret that it has issued.
 async fn welcome() -> Html<&'static str> {
     Html(
@@ -124,12 +131,14 @@ async fn sign_in(mut request: Request, next: Next) -> impl IntoResponse {
     next.run(request).await
 }
 
-/// Finds the session of a member of staff in a cookie, for `keys.console()`.
+/// Finds the session of a member of staff in a cookie, for `keys.console()` alone: a browser sends it with every request, whoever
+/// has caused that, and the page checks where its forms are from.
 struct StaffCookie;
 
 impl CredentialExtractor for StaffCookie {
     fn extract<'r>(&self, request: RequestView<'r>) -> Extracted<'r> {
-        match cookie(request.headers, "staff") {
+        let is_for_page = request.uri.path().starts_with("/admin/keys");
+        match cookie(request.headers, "staff").filter(|_| is_for_page) {
             Some(token) => Extracted::Found(Credential::session(token)),
             None => Extracted::Absent,
         }

@@ -13,19 +13,28 @@ use crate::key::HmacSha256;
 
 const NAME: &str = "api-keys-forms";
 
+/// How many values are tried besides the first.
+const MAX_OTHERS: usize = 3;
+
 /// What a browser proves with that a form is from a page that it was shown.
 #[derive(Clone)]
 pub(super) struct FormCookie {
     value: String,
+    /// Further values of the same name: another host of the domain can set one, which must not keep a person from the page.
+    others: Vec<String>,
     is_new: bool,
 }
 
 impl FormCookie {
     /// That of the request, or else a new one.
     pub(super) fn of(headers: &HeaderMap) -> io::Result<Self> {
-        match sent(headers) {
-            Some(value) => Ok(Self { value: value.to_owned(), is_new: false }),
-            None => Ok(Self { value: random()?, is_new: true }),
+        let mut sent = sent(headers);
+        match sent.next() {
+            Some(value) => {
+                let others = sent.take(MAX_OTHERS).map(str::to_owned).collect();
+                Ok(Self { value: value.to_owned(), others, is_new: false })
+            }
+            None => Ok(Self { value: random()?, others: Vec::new(), is_new: true }),
         }
     }
 
@@ -39,43 +48,45 @@ impl FormCookie {
     /// A token for a form that this person is shown.
     pub(super) fn token(&self, person: &str) -> io::Result<String> {
         let nonce = random()?;
-        let mac = URL_SAFE_NO_PAD.encode(self.signature(person, &nonce).finalize());
+        let mac = URL_SAFE_NO_PAD.encode(signature(&self.value, person, &nonce).finalize());
         Ok(format!("{nonce}.{mac}"))
     }
 
     /// What follows from a token; `None` if it is not one of this browser and person.
     pub(super) fn verify(&self, person: &str, token: &str) -> Option<HmacSha256> {
-        let (nonce, mac) = token.split_once('.')?;
-        let signature = self.signature(person, nonce).finalize();
-        let is_right: bool = URL_SAFE_NO_PAD.encode(signature).as_bytes().ct_eq(mac.as_bytes()).into();
+        let (nonce, mac) = token.split_once('.').filter(|_| !self.is_new)?;
+        let is_right = |value: &&String| -> bool {
+            let signature = signature(value, person, nonce).finalize();
+            URL_SAFE_NO_PAD.encode(signature).as_bytes().ct_eq(mac.as_bytes()).into()
+        };
+        let value = std::iter::once(&self.value).chain(&self.others).find(is_right)?;
         // Not of the person: whoever sends it, a token makes one key.
-        (is_right && !self.is_new).then(|| self.keyed("key", nonce))
-    }
-
-    fn signature(&self, person: &str, nonce: &str) -> HmacSha256 {
-        let mut mac = self.keyed("form", nonce);
-        mac.update(person.as_bytes());
-        mac
-    }
-
-    fn keyed(&self, purpose: &str, nonce: &str) -> HmacSha256 {
-        let mut mac = HmacSha256::new(self.value.as_bytes());
-        for part in [purpose, nonce] {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part.as_bytes());
-        }
-        mac
+        Some(keyed(value, "key", nonce))
     }
 }
 
-/// The one value, of 22 characters for 128 bits.
-fn sent(headers: &HeaderMap) -> Option<&str> {
+fn signature(value: &str, person: &str, nonce: &str) -> HmacSha256 {
+    let mut mac = keyed(value, "form", nonce);
+    mac.update(person.as_bytes());
+    mac
+}
+
+fn keyed(value: &str, purpose: &str, nonce: &str) -> HmacSha256 {
+    let mut mac = HmacSha256::new(value.as_bytes());
+    for part in [purpose, nonce] {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part.as_bytes());
+    }
+    mac
+}
+
+/// The values of 22 characters, for 128 bits.
+fn sent(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
     let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let mut values = pairs.filter(|(name, _)| *name == NAME).map(|(_, value)| value);
-    let (value, None) = (values.next()?, values.next()) else { return None };
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    (value.len() == 22 && value.bytes().all(is_letter)).then_some(value)
+    let is_value = move |value: &&str| value.len() == 22 && value.bytes().all(is_letter);
+    pairs.filter(|(name, _)| *name == NAME).map(|(_, value)| value).filter(is_value)
 }
 
 fn random() -> io::Result<String> {
@@ -90,7 +101,7 @@ mod tests {
     use super::*;
 
     fn cookie(value: &str) -> FormCookie {
-        FormCookie { value: value.to_owned(), is_new: false }
+        FormCookie { value: value.to_owned(), others: Vec::new(), is_new: false }
     }
 
     #[test]
@@ -110,7 +121,18 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_is_taken_if_it_is_the_only_one_and_well_formed() {
+    fn a_cookie_of_another_host_of_the_domain_changes_nothing() {
+        let (own, alien) = ("A".repeat(22), "B".repeat(22));
+        let token = cookie(&own).token("ada").unwrap();
+        for sent in [format!("{NAME}={alien}; {NAME}={own}"), format!("{NAME}={own}; {NAME}={alien}")] {
+            let mut headers = HeaderMap::new();
+            headers.append(COOKIE, sent.parse().unwrap());
+            assert!(FormCookie::of(&headers).unwrap().verify("ada", &token).is_some(), "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_taken_if_it_is_well_formed() {
         let good = "AAAAAAAAAAAAAAAAAAAAAA";
         for (lines, is_taken) in [
             (vec![format!("{NAME}={good}")], true),
@@ -120,7 +142,7 @@ mod tests {
             (vec![format!("{NAME}=")], false),
             (vec![format!("{NAME}={good}x")], false),
             (vec![format!("{NAME}=AAAAAAAAAAAAAAAAAAAA$A")], false),
-            (vec![format!("{NAME}={good}; {NAME}={good}")], false),
+            (vec![format!("{NAME}=x; {NAME}={good}")], true),
             (vec![format!("x{NAME}={good}")], false),
         ] {
             let mut headers = HeaderMap::new();

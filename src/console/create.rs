@@ -54,7 +54,7 @@ pub(super) async fn create(visit: Visit, request: Request) -> Response {
 }
 
 async fn created(visit: &Visit, form: &Form) -> Result<Response, ManageError> {
-    let (t, fields) = (visit.texts(), KeyFields::of_form(form));
+    let (t, fields) = (visit.texts(), KeyFields::of_form(visit, form));
     let whom = ForWhom { organization: form.text("organization").to_owned(), is_system: form.has("system") };
     let again =
         |status, said: &str, faults: &[FieldError]| shown(visit, status, &fields, &whom, Some(said), faults);

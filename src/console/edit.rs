@@ -27,7 +27,7 @@ pub(super) async fn edit(visit: Visit, path: KeyPath, request: Request) -> Respo
 }
 
 async fn edited(visit: &Visit, path: KeyPath, form: &Form) -> Result<Response, ManageError> {
-    let (t, fields) = (visit.texts(), KeyFields::of_form(form));
+    let (t, fields) = (visit.texts(), KeyFields::of_form(visit, form));
     let subject = visit.subject(path).await?;
     let again =
         |status, said: &str, faults: &[FieldError]| shown(&subject, status, &fields, Some(said), faults);
@@ -38,10 +38,14 @@ async fn edited(visit: &Visit, path: KeyPath, form: &Form) -> Result<Response, M
         Ok(values) => values,
         Err(faults) => return again(StatusCode::BAD_REQUEST, &t.check_the_fields, &faults),
     };
-    let mut change = KeyChange::new().name(fields.name.as_str()).scopes(&fields.scopes).without_limits();
-    change = change
+    let mut change = KeyChange::new()
+        .name(fields.name.as_str())
+        .scopes(&fields.scopes)
         .allowed_addresses(values.networks)
         .if_version(form.text("version").parse().unwrap_or(u64::MAX));
+    if visit.is_for_staff() {
+        change = change.without_limits();
+    }
     if let Some(end) = values.expires_at {
         change = change.expires_at(end);
     }

@@ -54,7 +54,8 @@ async fn ended(visit: &Visit, path: KeyPath, form: &Form, end: End) -> Result<Re
     if form.seed().is_none() {
         return shown(&subject, end, StatusCode::BAD_REQUEST, Some(&t.form_expired)).await;
     }
-    if form.text("name") != subject.name().trim() {
+    // A browser shows any white space as one space.
+    if !form.text("name").split_whitespace().eq(subject.name().split_whitespace()) {
         return shown(&subject, end, StatusCode::BAD_REQUEST, Some(&t.other_name)).await;
     }
     let (manager, authority, id) = (visit.manager(), &subject.visit.authority, &subject.id);

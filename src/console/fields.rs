@@ -62,7 +62,8 @@ impl KeyFields {
         }
     }
 
-    pub(super) fn of_form(form: &Form) -> Self {
+    /// Limits are the application's to set: what a customer sends as one is ignored.
+    pub(super) fn of_form(visit: &Visit, form: &Form) -> Self {
         // Several in one field, where there is no picker.
         let scopes = form.all("scope").flat_map(str::split_whitespace);
         Self {
@@ -71,7 +72,7 @@ impl KeyFields {
             end: form.text("end").to_owned(),
             date: form.text("date").to_owned(),
             addresses: form.text("addresses").to_owned(),
-            limits: form.text("limits").to_owned(),
+            limits: if visit.is_for_staff() { form.text("limits").to_owned() } else { String::new() },
         }
     }
 
@@ -131,7 +132,7 @@ impl KeyFields {
                 }
             }
         };
-        let has_more = !self.addresses.is_empty() || !self.limits.is_empty();
+        let has_more = !self.addresses.is_empty() || visit.is_for_staff() && !self.limits.is_empty();
         html! {
             div.field {
                 label for="name" { (t.name) }
@@ -143,9 +144,9 @@ impl KeyFields {
             (self.scope_picker(visit, faults, key))
             (self.end_picker(visit, faults, key))
             details.more open[has_more || faults.iter().any(|fault| fault.field == "limits" || fault.field == "allowedAddresses")] {
-                summary { (t.restrictions) }
+                summary { @if visit.is_for_staff() { (t.restrictions) } @else { (t.addresses) } }
                 (area("addresses", "allowedAddresses", &t.addresses, &t.addresses_help, &self.addresses))
-                (area("limits", "limits", &t.limits, &t.limits_help, &self.limits))
+                @if visit.is_for_staff() { (area("limits", "limits", &t.limits, &t.limits_help, &self.limits)) }
             }
         }
     }
@@ -157,7 +158,7 @@ impl KeyFields {
             fieldset.field aria-describedby="scope-fault" {
                 legend { (t.scopes) }
                 (fault("scope", "scopes", faults))
-                @if offered.is_empty() {
+                @if offered.is_empty() && visit.manager().grantable_scopes().is_none() {
                     label for="scope" { (t.scopes_typed) }
                     textarea #scope name="scope" rows="3" spellcheck="false" { (lines(self.scopes.iter())) }
                 }
@@ -214,11 +215,9 @@ impl KeyFields {
 fn offered(visit: &Visit, key: Option<&KeyView>) -> Vec<(String, Option<String>)> {
     let has = |scope: &Scope| key.is_some_and(|key| key.scopes.iter().any(|own| own == scope));
     let known = &visit.console.scopes;
-    let is_offered =
-        |scope: &Scope, is_grantable| is_grantable && visit.authority.can_grant(scope) || has(scope);
     let mut offered: Vec<_> = known
         .iter()
-        .filter(|known| is_offered(&known.scope, known.is_grantable))
+        .filter(|known| visit.can_grant(&known.scope) || has(&known.scope))
         .map(|known| (known.scope.to_string(), known.description.clone()))
         .collect();
     if !known.is_empty() {

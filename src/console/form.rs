@@ -26,7 +26,7 @@ impl Form {
         let form = axum::Form::<Vec<(String, String)>>::from_request(request, &()).await;
         let axum::Form(fields) = form.map_err(|_| malformed())?;
         let mut form = Self { fields, seed: None };
-        form.seed = visit.cookie.verify(&visit.authority.actor().to_string(), form.text("token"));
+        form.seed = visit.cookie.verify(&visit.person, form.text("token"));
         Ok(form)
     }
 

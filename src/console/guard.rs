@@ -14,12 +14,20 @@ use super::links::Links;
 use super::visit::Visit;
 use super::{Console, page};
 use crate::manage::ManageError;
+use crate::outcome::report_misplaced;
+use crate::rejection::Reason;
+use crate::request::RequestView;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 pub(super) async fn guard(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
     let (mut head, body) = request.into_parts();
     let Some(authority) = (console.authority)(&head) else { return page::nothing() };
+    if console.is_for_staff && !authority.is_of_system() {
+        let wrong = "`Console::for_staff` needs the authority of the system: `Authority::system`, or an operator over the system";
+        report_misplaced(Reason::Misconfigured(wrong), RequestView::of_parts(&head));
+        return page::nothing();
+    }
     let cookie = match FormCookie::of(&head.headers) {
         Ok(cookie) => cookie,
         Err(error) => return page::plain(ManageError::Randomness(error).kind().status()),
@@ -27,6 +35,7 @@ pub(super) async fn guard(State(console): State<Arc<Console>>, request: Request,
     let visit = Visit {
         now: console.manager.now(),
         links: Links::new(&head),
+        person: format!("{} {}", authority.actor(), authority.owner()).into(),
         origin: head.headers.get(ORIGIN).and_then(|origin| Some(origin.to_str().ok()?.to_owned())),
         console,
         authority,

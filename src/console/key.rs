@@ -40,12 +40,19 @@ pub(super) async fn page_of(
         ("enabled", &t.done_enabled),
         ("revoked", &t.done_revoked),
     ];
-    let done = done.into_iter().find(|(name, _)| fields.contains_key(*name));
+    // Anybody can write such a link.
+    let is_true = |name: &str| match (name, subject.key.as_ref().map(|key| key.status)) {
+        ("revoked", status) => status.is_none_or(|status| status == KeyStatus::Revoked),
+        ("disabled", status) => status == Some(KeyStatus::Disabled),
+        ("enabled", status) => status != Some(KeyStatus::Disabled),
+        _ => true,
+    };
+    let done = done.into_iter().find(|(name, _)| fields.contains_key(*name) && is_true(name));
     let content = html! {
         nav { a href=(visit.links.to("/")) { "← " (t.keys) } }
         @if let Some(said) = said { (page::alert(said)) }
         @if let Some((_, done)) = done { p.alert.good role="status" { (done) } }
-        @if fields.contains_key("leaked") { (leaked(subject)) }
+        @if fields.contains_key("leaked") && visit.is_for_staff() { (leaked(subject)) }
         div.bar {
             h1 { (subject.name()) @if let Some(key) = &subject.key { " " (words::state(t, key.status)) } }
             (actions(subject)?)
@@ -54,7 +61,7 @@ pub(super) async fn page_of(
             Some(key) => (facts(visit, key)),
             None => p.alert.bad { (t.record_unreadable) " " (t.record_unreadable_help) },
         }
-        (usage::section(subject).await?)
+        (usage::section(subject).await)
         @if !made.keys.is_empty() { (descendants(visit, &made)) }
         (audit(subject, fields.get("before").and_then(|before| before.parse().ok())).await?)
     };

@@ -43,7 +43,7 @@ async fn listed(
             visit.manager().list_all(&query).await?
         }
     };
-    let usage = usage::of_page(visit, &keys.keys).await?;
+    let usage = usage::of_page(visit, &keys.keys).await;
     let t = visit.texts();
     let content = html! {
         @if let Some(said) = said { (page::alert(said)) }

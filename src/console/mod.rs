@@ -13,6 +13,7 @@
 //! ```
 //! use axum::Router;
 //! use tower_api_keys::key::{Mode, OrganizationId, Owner};
+//! use tower_api_keys::scope::ScopeSet;
 //! use tower_api_keys::{ApiKeys, Authority, KeyFormat, MemoryStore};
 //!
 //! /// What the application's own middleware puts into the extensions of a request, once a customer has signed in.
@@ -22,7 +23,12 @@
 //!     person: String,
 //! }
 //!
-//! let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?).bearer().without_route_table().build()?;
+//! let for_customers = ScopeSet::parse_list(["invoices:*", "reports:read"])?;
+//! let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+//!     .bearer()
+//!     .without_route_table()
+//!     .manage_with(|manager| manager.with_grantable_scopes(for_customers))
+//!     .build()?;
 //! let page = keys.console_for(|request| {
 //!     let customer = request.extensions.get::<SignedIn>()?;
 //!     let owner = Owner::organization(customer.organization.clone(), Mode::Live);
@@ -32,8 +38,10 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! An [operator](Authority::operator) of the organization grants every grantable scope. [`Authority::principal`] is bound by what
-//! the session of a person holds.
+//! An [operator](Authority::operator) of the organization grants every scope that the manager [names as
+//! grantable](KeyManager::with_grantable_scopes), and none where it names none: leave out what is not for customers. Name the person
+//! with [`by`](Authority::by): forms belong to it, and the history has it. [`Authority::principal`] is bound by what the session of a
+//! person holds. A key's own limits are for staff to set.
 //!
 //! # For staff
 //!
@@ -55,16 +63,23 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! They grant what is grantable to keys of organizations; a key of the system gets no more than they hold. A page shows one mode.
+//!
 //! A browser sends a cookie and no key, so the assembly needs [sessions](crate::ApiKeysBuilder::sessions) and an
 //! [extractor](crate::credential::CredentialExtractor) that finds the session's token in that cookie; the example `console` has one. Where
 //! staff sign in otherwise, or the page is on an internal listener, [`Console::new`] takes the authority from a closure, and
-//! [`for_staff`](Console::for_staff) opens the keys of all owners to it. Staff make and rotate keys here, unlike over
+//! [`for_staff`](Console::for_staff) opens the keys of all owners to it, if it is an authority of the system. Staff make and rotate keys here, unlike over
 //! [`KeyRoutes::for_staff`](crate::manage::KeyRoutes::for_staff): they hand them to customers.
 //!
 //! # Safety in a browser
 //!
+//! - A browser sends a cookie with every request to its host, whoever has caused it. An extractor that takes one accepts it on all routes of its
+//!   layer, and only this page checks where a form is from. So give the page an assembly of its own, or have the extractor look
+//!   at the page's path alone, as the example does.
 //! - Every response forbids inline scripts and styles, other origins, frames and caches. A customer's name for a key is
 //!   escaped text.
+//! - The cookie of the page's forms is as safe as its host: who can set cookies for it, as another host of the same domain can, can
+//!   make tokens. What they can't make is the origin of a form.
 //! - A form is taken from the page's own origin only (`Sec-Fetch-Site`, or else `Origin`), and with a token that belongs to a cookie of the browser and
 //!   to the person. The referrer policy is `same-origin` and not `no-referrer`, which would make browsers send `Origin: null`.
 //! - A secret is in the response to the form that made it, and nowhere else: in no URL, cookie, store or log. The token of a form
@@ -142,6 +157,8 @@ type AuthorityOf = dyn Fn(&Parts) -> Option<Authority> + Send + Sync;
 #[must_use]
 pub struct Console {
     manager: KeyManager,
+    /// With grantable scopes, none if the application has named none.
+    bounded: KeyManager,
     scopes: Vec<KnownScope>,
     curl: Option<CurlCredential>,
     authority: Box<AuthorityOf>,
@@ -159,8 +176,11 @@ impl Console {
         keys: &ApiKeys<F>,
         authority: impl Fn(&Parts) -> Option<Authority> + Send + Sync + 'static,
     ) -> Self {
+        let manager = keys.manager().clone();
+        let grantable = manager.grantable_scopes().cloned().unwrap_or_default();
         Self {
-            manager: keys.manager().clone(),
+            bounded: manager.clone().with_grantable_scopes(grantable),
+            manager,
             scopes: keys.scopes().to_vec(),
             curl: keys.curl_credential(),
             authority: Box::new(authority),

@@ -8,6 +8,7 @@ use http::Uri;
 use super::visit::Visit;
 use super::words::DAY;
 use crate::key::{KeyStatus, OrganizationId};
+use crate::manage::name_fault;
 use crate::store::KeyQuery;
 
 /// How many keys a page of the list has.
@@ -53,7 +54,7 @@ impl Choices {
             unused_since: self.unused_days.map(|time| visit.now.saturating_sub(days(time))),
             status_at: self.status.map(|status| (status, visit.now)),
             scope: self.scope.parse().ok(),
-            name_prefix: Some(self.name.clone()).filter(|name| !name.is_empty()),
+            name_prefix: Some(self.name.clone()).filter(|name| name_fault(name).is_none()),
             limit: PAGE,
             ..KeyQuery::default()
         }

@@ -14,21 +14,19 @@ use crate::usage::{Usage, UsageBucket, UsageCounts, UsageGroup, UsageOutcome, Us
 /// How many days are shown, today among them.
 const DAYS: u32 = 30;
 
-/// The days of each key of a page of the list, oldest first; `None` if nothing is counted.
-pub(super) async fn of_page(
-    visit: &Visit,
-    keys: &[KeyView],
-) -> Result<Option<HashMap<KeyId, Vec<UsageCounts>>>, ManageError> {
+/// The days of each key of a page of the list, oldest first; `None` if nothing is counted, or it can't be read: the page that
+/// ends keys does without.
+pub(super) async fn of_page(visit: &Visit, keys: &[KeyView]) -> Option<HashMap<KeyId, Vec<UsageCounts>>> {
     if !visit.console.counts_usage {
-        return Ok(None);
+        return None;
     }
     let mut days = HashMap::new();
     if !keys.is_empty() {
-        for row in read(visit, keys.iter().map(|key| key.id).collect()).await?.rows {
+        for row in read(visit, keys.iter().map(|key| key.id).collect()).await.ok()?.rows {
             days.entry(row.key_id).or_insert_with(Vec::new).push(row.calls);
         }
     }
-    Ok(Some(days.into_iter().filter_map(|(id, days)| Some((id?, days))).collect()))
+    Some(days.into_iter().filter_map(|(id, days)| Some((id?, days))).collect())
 }
 
 async fn read(visit: &Visit, keys: Vec<KeyId>) -> Result<Usage, ManageError> {
@@ -63,19 +61,19 @@ pub(super) fn sparkline(visit: &Visit, days: &[UsageCounts]) -> Markup {
     }
 }
 
-/// The picture of a key's days, and their numbers as a table. Nothing if nothing is counted.
-pub(super) async fn section(subject: &Subject) -> Result<Markup, ManageError> {
+/// The picture of a key's days, and their numbers as a table. Nothing if nothing is counted, or it can't be read.
+pub(super) async fn section(subject: &Subject) -> Markup {
     let visit = &subject.visit;
     let t = visit.texts();
     if !visit.console.counts_usage {
-        return Ok(Markup::default());
+        return Markup::default();
     }
-    let usage = read(visit, vec![subject.id]).await?;
+    let Ok(usage) = read(visit, vec![subject.id]).await else { return Markup::default() };
     let days: Vec<_> = usage.rows.iter().map(|row| row.calls).collect();
     let (total, most) =
         (days.iter().map(UsageCounts::total).sum::<u64>(), days.iter().map(UsageCounts::total).max());
     let label = t.calls_in_days.replace("{}", &grouped(total));
-    Ok(html! {
+    html! {
         section {
             h2 #usage { (t.usage) }
             @if total == 0 { p.empty { (t.no_usage) } } @else {
@@ -97,7 +95,7 @@ pub(super) async fn section(subject: &Subject) -> Result<Markup, ManageError> {
                 }
             }
         }
-    })
+    }
 }
 
 /// The measures of a picture.

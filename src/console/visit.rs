@@ -10,12 +10,15 @@ use super::{Console, Texts, page};
 use crate::clock::Timestamp;
 use crate::key::{KeyId, Owner};
 use crate::manage::{Authority, KeyAction, KeyManager, KeyView, ManageError, key_id};
+use crate::scope::Scope;
 
 /// One request to the page, by a person who may be there.
 #[derive(Clone)]
 pub(super) struct Visit {
     pub(super) console: Arc<Console>,
     pub(super) authority: Authority,
+    /// Whom the tokens of forms are for: who it is, and whose keys the page shows.
+    pub(super) person: Arc<str>,
     pub(super) links: Links,
     pub(super) cookie: FormCookie,
     /// The page's own origin, as the browser says it with a form.
@@ -24,8 +27,19 @@ pub(super) struct Visit {
 }
 
 impl Visit {
+    /// On a page for customers an operator's authority, which nothing bounds, grants what the application has named as
+    /// grantable, and nothing if it has named nothing.
     pub(super) fn manager(&self) -> &KeyManager {
-        &self.console.manager
+        match self.is_for_staff() || self.authority.is_bound() {
+            true => &self.console.manager,
+            false => &self.console.bounded,
+        }
+    }
+
+    /// Whether a key can be given this scope here.
+    pub(super) fn can_grant(&self, scope: &Scope) -> bool {
+        self.authority.can_grant(scope)
+            && self.manager().grantable_scopes().is_none_or(|grantable| grantable.contains(scope))
     }
 
     pub(super) fn texts(&self) -> &Texts {
@@ -38,7 +52,7 @@ impl Visit {
 
     /// A token for a form.
     pub(super) fn token(&self) -> Result<String, ManageError> {
-        self.cookie.token(&self.authority.actor().to_string()).map_err(ManageError::Randomness)
+        self.cookie.token(&self.person).map_err(ManageError::Randomness)
     }
 
     /// Whether the person may do this, so that the page offers it.

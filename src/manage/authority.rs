@@ -66,10 +66,12 @@ impl Authority {
         }
     }
 
-    /// The same for the keys of another owner that the caller's own reach.
+    /// The same for the keys of another owner that the caller's own reach. Staff do as an operator does with the keys of
+    /// organizations; with those of the system they are bound by their own rights, so that none gains any.
     pub(crate) fn for_owner(&self, owner: &Owner) -> Self {
         Self(match (&self.0, &owner.tenant) {
             (Holder::Operator(_, person), _) => Holder::Operator(owner.clone(), person.clone()),
+            (Holder::System(caller, _), Tenant::System) => Holder::Principal(caller.principal().clone()),
             (Holder::System(caller, _), _) => Holder::System(caller.clone(), owner.clone()),
             (Holder::Principal(principal), Tenant::Organization(organization))
                 if principal.owner() != owner =>
@@ -95,6 +97,18 @@ impl Authority {
             Holder::System(caller, _) => actor(caller.principal()),
             Holder::Operator(_, person) => Actor::Operator(person.clone()),
         }
+    }
+
+    /// Whether the caller's own rights bound what it can grant.
+    #[cfg(feature = "console")]
+    pub(crate) fn is_bound(&self) -> bool {
+        self.bound().is_some()
+    }
+
+    /// Whether it stands above all organizations.
+    #[cfg(feature = "console")]
+    pub(crate) fn is_of_system(&self) -> bool {
+        !matches!(self.0, Holder::Principal(_)) && self.owner().tenant == Tenant::System
     }
 
     /// Whether it can grant this scope, as far as its own scopes decide.

@@ -27,8 +27,8 @@ impl KeyManager {
         Ok(found.map(|record| KeyView::new(&record, now)))
     }
 
-    /// The authority of `staff` over the key with this identifier, whatever its owner: that over the keys of its owner. A key
-    /// whose owner can't be read counts as one of the system.
+    /// The authority of `staff` over the key with this identifier, whatever its owner, in its own mode: that over the keys of
+    /// its owner. A key whose owner can't be read counts as one of the system.
     #[cfg(feature = "axum")]
     pub(crate) async fn reach(
         &self,
@@ -37,19 +37,21 @@ impl KeyManager {
         id: &KeyId,
     ) -> Result<Authority, ManageError> {
         let owner = match self.find_by_id(id).await {
-            Ok(Some(key)) => key.owner,
-            Ok(None) => {
-                let error = ManageError::NotFound;
-                self.settings().failed(staff, action, Some(id), &error);
-                return Err(error);
-            }
+            Ok(found) => found.map(|key| key.owner),
             Err(ManageError::Store(error)) => match error.broken_key() {
-                Some(broken) => broken.owner.clone().unwrap_or_else(|| staff.owner().clone()),
+                Some(broken) => Some(broken.owner.clone().unwrap_or_else(|| staff.owner().clone())),
                 None => return Err(error.into()),
             },
             Err(error) => return Err(error),
         };
-        Ok(staff.for_owner(&owner))
+        match owner.filter(|owner| owner.mode == staff.owner().mode) {
+            Some(owner) => Ok(staff.for_owner(&owner)),
+            None => {
+                let error = ManageError::NotFound;
+                self.settings().failed(staff, action, Some(id), &error);
+                Err(error)
+            }
+        }
     }
 
     /// The key that this text is or was a secret of, whatever its owner and state: for the operator, to find a key that has

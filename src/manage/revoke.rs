@@ -21,8 +21,8 @@ impl KeyManager {
         attempt.end(attempt.revoke().await).await
     }
 
-    /// Revokes a key, and every key that was made with it, directly or with such a key, in whatever organization. The key may
-    /// be revoked already. Returns those that this call has revoked and that can be read, the key itself first.
+    /// Revokes a key, and every key that was made with it, directly or with such a key: for an organization its own keys, for
+    /// the system those of whatever organization. The key may be revoked already. Returns those that this call has revoked and that can be read, the key itself first.
     ///
     /// A creation that is in progress with one of these keys fails, or its key is revoked as well.
     ///
@@ -51,6 +51,9 @@ impl KeyManager {
             let mut makers = vec![*id];
             while let Some(maker) = makers.pop() {
                 for (owner, id) in self.made_with(maker, authority.owner().mode).await? {
+                    if authority.owner().tenant != Tenant::System && owner != *authority.owner() {
+                        continue;
+                    }
                     if !seen.insert(id) {
                         continue;
                     }

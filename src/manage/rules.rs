@@ -148,6 +148,9 @@ pub(super) fn faults(
     if key.allowed_addresses.len() > MAX_NETWORKS {
         fault("allowedAddresses", MANY_NETWORKS);
     }
+    if !are_categories(key.limits.keys()) {
+        fault("limits", BAD_CATEGORIES);
+    }
     faults
 }
 
@@ -187,12 +190,22 @@ pub(super) fn change_faults(
     }
     if change.limits.values().any(|limit| *limit == Some(0)) {
         fault("limits", "must be at least 1 request in a window");
+    } else if !change.limits.is_empty() && !are_categories(after.extras.limits.keys()) {
+        fault("limits", BAD_CATEGORIES);
     }
     if change.allowed_addresses.as_ref().is_some_and(|networks| networks.len() > MAX_NETWORKS) {
         fault("allowedAddresses", MANY_NETWORKS);
     }
     faults
 }
+
+/// The record of a key is read at each lookup that no cache answers.
+fn are_categories<'a>(categories: impl ExactSizeIterator<Item = &'a String>) -> bool {
+    let is_category = |name: &String| is_name(name);
+    categories.len() <= MAX_LIMITS && { categories }.all(is_category)
+}
+
+const MAX_LIMITS: usize = 100;
 
 /// A key with more could make listings and lookups slow. None needs so many: `resource:*` stands for all of a resource.
 const MAX_SCOPES: usize = 1000;
@@ -203,6 +216,7 @@ const UNGRANTABLE_SCOPE: &str = "must be scopes that keys can have here";
 const PAST_EXPIRY: &str = "must be in the future";
 const LATE_EXPIRY: &str = "must not be later than keys can last here";
 const LATE_START: &str = "must be before the key expires";
+const BAD_CATEGORIES: &str = "must be at most 100 categories, of 1 to 100 characters each";
 const MANY_NETWORKS: &str = "must be at most 100 networks";
 
 /// Whether a person may be named like this.

@@ -532,11 +532,6 @@ async fn what_is_wrong_is_said_beside_the_field_and_nothing_is_made() {
             "addresses",
             "must be networks",
         ),
-        (
-            vec![("name", "a"), ("scope", "invoices:read"), ("end", "90"), ("limits", "requests 0")],
-            "limits",
-            "must be a category",
-        ),
     ] {
         let answer = browser.fill("/new", &fields).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{fields:?}");
@@ -547,14 +542,11 @@ async fn what_is_wrong_is_said_beside_the_field_and_nothing_is_made() {
     }
     assert_eq!(world.count().await, 0);
     let fields = [("name", "a"), ("scope", "invoices:read"), ("end", "date"), ("date", "2023-12-31")];
-    let more = [("addresses", "192.0.2.0/24\n 2001:db8::/32"), ("limits", "requests 50\n\nwrites 5")];
+    let more = [("addresses", "192.0.2.0/24\n 2001:db8::/32")];
     assert_eq!(browser.fill("/new", &[&fields[..], &more].concat()).await.status, StatusCode::CREATED);
     let key = &world.keys.manager().list_all(&KeyQuery::default()).await.unwrap().keys[0];
     assert_eq!(key.expires_at.unwrap().to_string(), "2024-01-01T00:00:00Z", "at the end of that day");
-    assert_eq!(
-        (key.allowed_addresses.len(), key.limits["requests"].get(), key.limits["writes"].get()),
-        (2, 50, 5)
-    );
+    assert_eq!(key.allowed_addresses.len(), 2);
 }
 
 #[tokio::test]
@@ -576,7 +568,7 @@ async fn a_key_is_edited_in_the_version_that_was_shown() {
     let mut browser = world.customer("acme");
     let path = format!("/key/{id}/edit");
     let form = browser.get(&path).await;
-    let edit = [("name", "Staging"), ("scope", "reports:read"), ("end", "7"), ("limits", "requests 9")];
+    let edit = [("name", "Staging"), ("scope", "reports:read"), ("end", "7")];
     let fields = [&[("token", form.token()), ("version", form.version())][..], &edit].concat();
     let manager = world.keys.manager();
     manager.update(&Authority::operator(acme()), &id, KeyChange::new().name("Changed")).await.unwrap();
@@ -590,16 +582,116 @@ async fn a_key_is_edited_in_the_version_that_was_shown() {
         (StatusCode::SEE_OTHER, &*format!("../../../keys/key/{id}?updated"))
     );
     let key = manager.find_by_id(&id).await.unwrap().unwrap();
-    assert_eq!((&*key.name, key.scopes.len(), key.limits["requests"].get()), ("Staging", 1, 9));
+    assert_eq!((&*key.name, key.scopes.len()), ("Staging", 1));
     assert_eq!(key.expires_at, Some(START.saturating_add(7 * DAY)));
-    let unchanged = browser
-        .fill(
-            &path,
-            &[("name", "Staging"), ("scope", "reports:read"), ("end", "keep"), ("limits", "requests 9")],
-        )
-        .await;
+    let unchanged =
+        browser.fill(&path, &[("name", "Staging"), ("scope", "reports:read"), ("end", "keep")]).await;
     assert_eq!(unchanged.status, StatusCode::SEE_OTHER);
     assert_eq!(manager.find_by_id(&id).await.unwrap().unwrap(), key);
+}
+
+/// A limit of the key's own stands above that of its organization's plan.
+#[tokio::test]
+async fn limits_are_for_staff_to_set_and_stay_when_a_customer_edits() {
+    let world = World::new();
+    let (id, _) = world.key(acme(), "Production", &["invoices:read"]).await;
+    let limits = async |id: &KeyId| world.keys.manager().find_by_id(id).await.unwrap().unwrap().limits;
+    let path = format!("/key/{id}/edit");
+    let edit = [("name", "Production"), ("scope", "invoices:read"), ("end", "keep")];
+    let with_limit = |limit| [&edit[..], &[("limits", limit)]].concat();
+    let (mut customer, mut staff) = (world.customer("acme"), world.staff("writer"));
+
+    customer.get(&path).await.lacks("name=\"limits\"");
+    assert_eq!(customer.fill(&path, &with_limit("requests 4000000000")).await.status, StatusCode::SEE_OTHER);
+    assert!(limits(&id).await.is_empty());
+    let new = [&NEW[..], &[("limits", "requests 4000000000")]].concat();
+    assert_eq!(customer.fill("/new", &new).await.status, StatusCode::CREATED);
+    let keys = world.keys.manager().list_all(&KeyQuery::default()).await.unwrap().keys;
+    assert!(keys.iter().all(|key| key.limits.is_empty()), "{keys:?}");
+
+    let new = [&NEW[..], &[("limits", "requests 50\n\nwrites 5"), ("organization", "globex")]].concat();
+    assert_eq!(staff.fill("/new", &new).await.status, StatusCode::CREATED);
+    let keys =
+        world.keys.manager().list(&Authority::operator(globex()), &KeyQuery::default()).await.unwrap().keys;
+    assert_eq!((keys[0].limits["requests"].get(), keys[0].limits["writes"].get()), (50, 5));
+    for (limit, said) in
+        [("requests 0", "must be a category"), ("a\u{1}b 1", "must be at most 100 categories")]
+    {
+        let refused = staff.fill(&path, &with_limit(limit)).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{limit:?}");
+        refused.has(said);
+    }
+    assert_eq!(staff.fill(&path, &with_limit("requests 9")).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(limits(&id).await["requests"].get(), 9);
+    for fields in [with_limit(""), edit.to_vec()] {
+        assert_eq!(customer.fill(&path, &fields).await.status, StatusCode::SEE_OTHER);
+        assert_eq!(limits(&id).await["requests"].get(), 9, "a customer does not remove it");
+    }
+}
+
+#[tokio::test]
+async fn an_operator_of_customers_grants_nothing_where_nothing_is_named_as_grantable() {
+    let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_").unwrap())
+        .header("x-api-key")
+        .routes([("GET", "/invoices", "invoices:read"), ("GET", "/health", "operations:read")])
+        .build()
+        .unwrap();
+    let page = keys.console_for(|_| Some(Authority::operator(acme()).by("ada")));
+    let mut browser = Browser::new(&page, "", &[]);
+    browser.get("/new").await.lacks("operations:read").lacks("name=\"scope\"");
+    for scope in ["operations:read", "operations:*", "invoices:read"] {
+        let refused = browser.fill("/new", &[("name", "a"), ("scope", scope), ("end", "90")]).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{scope}");
+    }
+    let listed = keys.manager().list_all(&KeyQuery::default()).await.unwrap().keys;
+    assert!(listed.is_empty(), "{listed:?}");
+}
+
+#[tokio::test]
+async fn a_page_for_staff_is_one_for_the_system_and_for_one_mode() {
+    let world = World::new();
+    let (live, _) = world.key(acme(), "Live", &["invoices:read"]).await;
+    let of_test = Owner::organization("acme".parse().unwrap(), Mode::Test);
+    let (test, _) = world.key(of_test, "Test", &["invoices:read"]).await;
+    let page = |owner: Owner| Console::new(&world.keys, move |_| Some(Authority::operator(owner.clone())));
+
+    let router = page(acme()).for_staff().into_router();
+    for path in ["/", "/new", &format!("/key/{live}")] {
+        let answer = Browser::new(&router, "", &[]).get(path).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}: an organization is not the system");
+    }
+    let router = page(Owner::system(Mode::Test)).for_staff().into_router();
+    let mut browser = Browser::new(&router, "", &[]);
+    browser.get(&format!("/key/{test}")).await.has("Test");
+    for path in ["", "/edit", "/rotate", "/revoke"] {
+        let answer = browser.get(&format!("/key/{live}{path}")).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}: a live key on a page for test keys");
+    }
+}
+
+/// A person of two organizations has changed to the other one in another tab.
+#[tokio::test]
+async fn a_form_is_for_the_owner_that_it_was_shown_for() {
+    let world = World::new();
+    let mut browser = world.customer("acme");
+    let form = browser.get("/new").await;
+    let fields = [&NEW[..], &[("token", form.token())]].concat();
+    browser.person = vec![("x-organization", "globex".to_owned())];
+    let refused = browser.post("/new", &fields).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    refused.has("open for too long");
+    assert_eq!(world.count().await, 0);
+}
+
+/// Anybody can write a link.
+#[tokio::test]
+async fn a_link_makes_no_page_say_what_is_not_so() {
+    let world = World::new();
+    let (id, _) = world.key(acme(), "Production", &["invoices:read"]).await;
+    let mut browser = world.customer("acme");
+    for query in ["revoked", "disabled", "leaked"] {
+        browser.get(&format!("/key/{id}?{query}")).await.lacks("class=\"alert");
+    }
 }
 
 #[tokio::test]
@@ -719,7 +811,8 @@ async fn staff_see_the_keys_of_all_owners_and_make_one_for_each() {
         ("a b", &[], StatusCode::BAD_REQUEST),
         ("acme", &[("system", "yes")], StatusCode::BAD_REQUEST),
         ("acme", &[], StatusCode::CREATED),
-        ("", &[("system", "yes")], StatusCode::CREATED),
+        // They do not hold its scope.
+        ("", &[("system", "yes")], StatusCode::FORBIDDEN),
     ] {
         assert_eq!(
             staff.fill("/new", &fields(organization, system)).await.status,
@@ -727,6 +820,14 @@ async fn staff_see_the_keys_of_all_owners_and_make_one_for_each() {
             "{organization} {system:?}"
         );
     }
+    let own = [
+        ("name", "Ours"),
+        ("scope", "api-keys:read"),
+        ("end", "90"),
+        ("organization", ""),
+        ("system", "yes"),
+    ];
+    assert_eq!(staff.fill("/new", &own).await.status, StatusCode::CREATED);
     let all = world.keys.manager().list_all(&KeyQuery::default()).await.unwrap().keys;
     let owners: Vec<_> = all.iter().map(|key| key.owner.to_string()).collect();
     assert!(
@@ -850,7 +951,8 @@ async fn usage_is_shown_as_a_picture_and_as_numbers_where_it_is_counted() {
         }
         keys.flush().await.unwrap();
         for staff in [true, false] {
-            let page = Console::new(&keys, |_| Some(Authority::operator(acme())));
+            let owner = if staff { Owner::system(Mode::Live) } else { acme() };
+            let page = Console::new(&keys, move |_| Some(Authority::operator(owner.clone())));
             let page = if staff { page.for_staff() } else { page };
             let mut browser = Browser::new(&page.into_router(), "", &[]);
             let (list, key) = (browser.get("/").await, browser.get(&format!("/key/{}", made.key.id)).await);

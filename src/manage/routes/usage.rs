@@ -172,7 +172,10 @@ fn write_row(text: &mut String, row: &UsageRow) {
 /// A spreadsheet takes a text that begins with one of some characters for a formula, and may run it: such a text gets an
 /// apostrophe before it (OWASP, CSV injection).
 fn write_cell(text: &mut String, cell: &str) {
-    let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
+    // Where a semicolon or a tab separates cells, quotes within a line do not keep a text together.
+    let is_formula = cell
+        .split([';', '\t'])
+        .any(|part| part.trim_start().starts_with(['=', '+', '-', '@', '\r', '\n', '＝', '＋', '－', '＠']));
     if !is_formula && !cell.contains(['"', ',', ';', '\'', '\r', '\n']) {
         text.push_str(cell);
         return;
