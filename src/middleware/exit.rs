@@ -77,10 +77,10 @@ impl<F> Exit<F> {
 
     /// Counts the use of the key, once the status of the response is known.
     #[inline]
-    fn count_use(&self, status: StatusCode) {
+    fn count_use(&self, outcome: impl FnOnce() -> UsageOutcome) {
         if let (Some((record, category)), Some(now)) = (&self.counts_use_of, self.now) {
             if let Some((usage, _)) = &self.assembly.checks.usage {
-                usage.count(record, *category, UsageOutcome::of(status), now.timestamp());
+                usage.count(record, *category, outcome(), now.timestamp());
             }
         }
     }
@@ -88,7 +88,7 @@ impl<F> Exit<F> {
     /// The service inside has failed without a response.
     #[cold]
     pub(super) fn fail(&self) {
-        self.count_use(StatusCode::INTERNAL_SERVER_ERROR);
+        self.count_use(|| UsageOutcome::of(StatusCode::INTERNAL_SERVER_ERROR));
     }
 
     /// Writes what every response from inside needs.
@@ -102,6 +102,8 @@ impl<F> Exit<F> {
             let view = failed.request();
             report_failed(checks, &failed, self.now);
             *response = response_to(&failed.rejection, errors, view, checks.is_matched_by_router());
+            let outcome = UsageOutcome::of(failed.rejection.kind().status());
+            response.extensions_mut().insert(RejectedInside(outcome));
             if *attaches_rejections {
                 response.extensions_mut().insert(failed.rejection);
             }
@@ -115,7 +117,10 @@ impl<F> Exit<F> {
         if let Some(fields) = checks.settle(&mut self.counted, self.now, status, response.headers()) {
             fields.write(response.headers_mut(), self.is_outer);
         }
-        self.count_use(status);
+        self.count_use(|| match response.extensions().get() {
+            Some(RejectedInside(outcome)) => *outcome,
+            None => UsageOutcome::of(status),
+        });
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED && !headers.contains_key(WWW_AUTHENTICATE) {
             for challenge in checks.credentials.challenges.after(None).iter() {
@@ -141,6 +146,11 @@ impl<F> Exit<F> {
         }
     }
 }
+
+/// In the response of a layer inside the one that counts: as what the rejection counts, whatever its status in the format of
+/// errors.
+#[derive(Clone, Copy)]
+struct RejectedInside(UsageOutcome);
 
 /// The key whose use this layer counts, and the number of the category.
 fn counted_use(checks: &Checks, facts: &Facts, request: RequestView<'_>) -> Option<(Arc<KeyRecord>, u16)> {
@@ -285,6 +295,9 @@ where
     }
     if let Some(resolved) = resolved_session(assembly, &facts) {
         response.extensions_mut().insert(resolved);
+    }
+    if checks.usage.is_some() && !facts.authenticates() {
+        response.extensions_mut().insert(RejectedInside(UsageOutcome::of(rejection.kind().status())));
     }
     if *attaches_rejections {
         response.extensions_mut().insert(rejection);

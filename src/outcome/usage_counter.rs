@@ -159,13 +159,16 @@ impl UsageCounter {
         if entries.is_empty() && outbox.last_made_at.is_some_and(|last| now < last.saturating_add(SILENCE)) {
             return Ok(());
         }
-        outbox.last_made_at = Some(now);
+        // Only with the last of several batches everything is there.
+        let first_hour = entries.iter().map(|entry| entry.hour).min();
+        let before = outbox.last_made_at.replace(now).or(first_hour).unwrap_or(now);
         let count = entries.len().div_ceil(BATCH).max(1);
         let mut entries = entries.into_iter();
-        for _ in 0..count {
+        for place in 1..=count {
             outbox.last_number += 1;
             let batch = entries.by_ref().take(BATCH).collect();
-            let batch = UsageBatch::new(process, outbox.last_number, now, batch);
+            let made_at = if place == count { now } else { before };
+            let batch = UsageBatch::new(process, outbox.last_number, made_at, batch);
             outbox.batches.push_back(Arc::new(batch));
         }
         Ok(())

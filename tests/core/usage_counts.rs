@@ -10,6 +10,7 @@ use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::{ManualClock, Timestamp};
 use tower_api_keys::key::{KeyState, Mode, Owner};
 use tower_api_keys::manage::{Authority, KeyManager, ManageError};
+use tower_api_keys::rejection::GrpcStatus;
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{KeyAdministration, ReadOnly};
 use tower_api_keys::usage::{
@@ -101,6 +102,30 @@ async fn every_outcome_of_a_key_is_counted() {
             assert_eq!(usage.as_of, Some(START), "{name}");
         }
     }
+}
+
+/// A format of errors may answer all rejections with one status, as that of gRPC does.
+#[tokio::test]
+async fn rejections_of_layers_inside_count_as_what_they_are() {
+    let keys = assembly(store([record(KEY, |_| {})]).await)
+        .clock(ManualClock::starting_at(START))
+        .limit(RateLimit::per_key("requests", Quota::per_minute(2).unwrap()))
+        .without_route_table()
+        .count_usage()
+        .errors(GrpcStatus)
+        .build()
+        .unwrap();
+    let (limited, forbidden) = (keys.rate_limit(), keys.require("workflows:write"));
+    for (layer, times) in [(limited, 3), (forbidden, 1)] {
+        let service =
+            ServiceBuilder::new().layer(keys.authenticate()).layer(layer).service(service_fn(answer));
+        for _ in 0..times {
+            assert_eq!(service.clone().oneshot(to("/200", KEY)).await.unwrap().status(), 200);
+        }
+    }
+    keys.flush().await.unwrap();
+    let usage = keys.manager().usage(&operator(), &hour()).await.unwrap();
+    assert_eq!(shown(usage.rows[0].calls), "ok 2, limited 1, forbidden 1");
 }
 
 /// A stranger may know a key's identifier, and learns no more by it than that.
