@@ -152,11 +152,13 @@ async fn many_keys_go_in_several_batches() {
     let keys = 2 * BATCH as u64 + 1;
     (0..keys).for_each(|key| counter.count(&record(key), 0, UsageOutcome::Ok, START));
     assert!(counter.is_due());
-    counter.write_to(&store, START).await.unwrap_err();
+    counter.write_to(&store, after(5)).await.unwrap_err();
     assert_eq!(store.total().await, 2 * BATCH as u64);
     assert_eq!(counter.buffered(), BATCH + 1, "a batch whose fate is not known waits");
     assert!(!counter.is_due());
-    counter.write_to(&store, START).await.unwrap();
+    let waiting: Vec<_> = counter.outbox().batches.iter().map(|batch| batch.made_at == after(5)).collect();
+    assert_eq!(waiting, [false, true], "only with the last one everything is there");
+    counter.write_to(&store, after(5)).await.unwrap();
     assert_eq!(store.total().await, keys);
     let batches = store.batches.lock().unwrap();
     assert!(batches.values().all(|entries| entries.len() <= BATCH));
