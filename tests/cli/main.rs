@@ -6,6 +6,7 @@ mod postgres_server;
 mod program;
 
 mod configuration;
+mod importing;
 mod keys;
 mod leaks;
 mod listing;
