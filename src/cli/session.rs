@@ -34,7 +34,7 @@ pub(super) struct Session<'k> {
     pub(super) yes: bool,
     pub(super) interactive: bool,
     pub(super) manager: &'k KeyManager,
-    operator: Option<String>,
+    pub(super) operator: Option<String>,
 }
 
 impl<'k> Session<'k> {
