@@ -105,7 +105,6 @@ impl<'k> Session<'k> {
     pub(super) fn end(&self, done: Result<Exit, Failure>) -> ExitCode {
         match done {
             Ok(exit) => exit.into(),
-            Err(failure) if failure.is_closed_pipe() => Exit::Done.into(),
             Err(failure) => {
                 self.warn(&failure.text(self.json));
                 failure.exit.into()

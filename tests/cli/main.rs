@@ -5,6 +5,7 @@
 mod postgres_server;
 mod program;
 
+mod closed_output;
 mod configuration;
 mod importing;
 mod keys;
@@ -13,4 +14,5 @@ mod listing;
 mod operation;
 mod secrets;
 mod subcommand;
+mod undecided;
 mod verification;
