@@ -2,7 +2,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
 
-use super::failure::{Exit, Failure};
+use super::failure::{Exit, Failure, may_be_cut};
 use super::session::{Options, Session};
 use super::{
     audit, create, delete, doctor, export, find, import, list, prune, revoke, rotate, rules, scan, show,
@@ -84,8 +84,8 @@ impl Command {
 async fn perform<F>(verb: Verb, session: &Session<'_>, keys: &ApiKeys<F>) -> Result<Exit, Failure> {
     match verb {
         Verb::Create(create) => create.run(session).await,
-        Verb::List(list) => list.run(session).await,
-        Verb::Show(show) => show.run(session).await,
+        Verb::List(list) => may_be_cut(list.run(session).await, Exit::Done),
+        Verb::Show(show) => may_be_cut(show.run(session).await, Exit::Done),
         Verb::Update(update) => update.run(session).await,
         Verb::Rotate(rotate) => rotate.run(session).await,
         Verb::Disable(switch) => switch.run(session, false).await,
@@ -94,12 +94,12 @@ async fn perform<F>(verb: Verb, session: &Session<'_>, keys: &ApiKeys<F>) -> Res
         Verb::Delete(delete) => delete.run(session).await,
         Verb::Verify(verify) => verify.run(session, keys).await,
         Verb::Find(find) => find.run(session).await,
-        Verb::Audit(audit) => audit.run(session).await,
-        Verb::Export(export) => export.run(session).await,
+        Verb::Audit(audit) => may_be_cut(audit.run(session).await, Exit::Done),
+        Verb::Export(export) => may_be_cut(export.run(session).await, Exit::Done),
         Verb::Import(import) => import.run(session).await,
         Verb::Prune(prune) => prune.run(session).await,
         Verb::Scan(scan) => scan.run(session).await,
-        Verb::Rules(rules) => rules.run(session),
+        Verb::Rules(rules) => may_be_cut(rules.run(session), Exit::Done),
         Verb::Doctor(doctor) => doctor.run(session, keys).await,
     }
 }

@@ -53,7 +53,8 @@ fn add_digest(line: &mut Value, record: &KeyRecord) {
     if matches!(record.state, KeyState::Revoked { .. }) {
         return;
     }
-    match &record.extras.imported_hash {
+    // After a rotation, the hash is that of the old secret.
+    match record.extras.imported_hash.as_ref().filter(|hash| hash.stand_in() == record.digest) {
         Some(hash) => line["hash"] = json!(hash.as_str()),
         None => line["digest"] = json!(record.digest),
     }

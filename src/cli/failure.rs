@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::manage::ManageError;
-use crate::rejection::ErrorKind;
+use crate::rejection::{ErrorKind, Reason};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// The status to exit with.
@@ -49,6 +49,11 @@ impl Failure {
         Self::new(Exit::Failed, "failed", message)
     }
 
+    /// A verdict could not be reached.
+    pub(super) fn undecided(reason: &Reason) -> Self {
+        Self::new(Exit::Failed, reason.code(), format!("No verdict: {reason}."))
+    }
+
     pub(super) fn usage(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Exit::Usage, "usage", message)
     }
@@ -79,7 +84,7 @@ impl Failure {
         Self { next: Some(next.into()), ..self }
     }
 
-    /// Whether the reader of standard output has gone, which is no failure: `list | head`.
+    /// Whether the reader of standard output has gone.
     pub(super) fn is_closed_pipe(&self) -> bool {
         self.code == CLOSED_PIPE
     }
@@ -136,6 +141,14 @@ impl From<ManageError> for Failure {
             }
             _ => failure,
         }
+    }
+}
+
+/// What its reader may cut off, as `list | head` does, has ended as `cut` says then.
+pub(super) fn may_be_cut<T>(done: Result<T, Failure>, cut: T) -> Result<T, Failure> {
+    match done {
+        Err(failure) if failure.is_closed_pipe() => Ok(cut),
+        done => done,
     }
 }
 

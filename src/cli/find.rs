@@ -5,6 +5,7 @@ use super::input::refuse_arguments;
 use super::output::facts;
 use super::session::Session;
 use super::verify::owner;
+use crate::store::KeySelector;
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Find {
@@ -18,10 +19,15 @@ impl Find {
     pub(super) async fn run(self, session: &Session<'_>) -> Result<Exit, Failure> {
         refuse_arguments(&self.refused)?;
         let text = session.read_secret("The text of the key")?;
-        let found = session.manager.find_by_text(text.expose_secret()).await?;
-        let key = found.ok_or_else(|| {
-            Failure::not_found().next("No key has this secret, or had it before its last rotation.")
-        })?;
+        let text = text.expose_secret();
+        let Some(key) = session.manager.find_by_text(text).await? else {
+            return Err(match undecided(session, text).await? {
+                Some(reason) => Failure::failed(reason).next(UNDECIDED_NEXT),
+                None => {
+                    Failure::not_found().next("No key has this secret, or had it before its last rotation.")
+                }
+            });
+        };
         session.print_either(&owner(&key), || {
             facts(&[
                 ("id", Some(key.id.to_string())),
@@ -31,4 +37,38 @@ impl Find {
         })?;
         Ok(Exit::Done)
     }
+}
+
+pub(super) const UNDECIDED_NEXT: &str =
+    "Ask the program that has the peppers and the hashes of the application.";
+
+/// Why the text of a key that was not found may be one for all that: to compare it with what is stored, something is missing.
+pub(super) async fn undecided(session: &Session<'_>, text: &str) -> Result<Option<String>, Failure> {
+    let manager = session.manager;
+    let id = manager.parse(text.trim()).ok().and_then(|parsed| parsed.id);
+    let needed: Vec<_> = match id {
+        // A key that has its identifier in its text is stored under it.
+        Some(id) => match manager.store().find(KeySelector::Id(&id)).await? {
+            None => return Ok(None),
+            Some(key) if key.extras.imported_hash.is_some() && !manager.verifies_imported() => {
+                return Ok(Some(format!(
+                    "The key {id} was imported as a hash, which nothing here verifies."
+                )));
+            }
+            Some(key) => {
+                let stand_in = key.extras.imported_hash.as_ref().map(crate::key::ImportedHash::stand_in);
+                let digests = key.digests().filter(|digest| Some(*digest) != stand_in);
+                digests.map(|digest| digest.pepper_id()).collect()
+            }
+        },
+        None => manager.peppers_in_use().await?.into_keys().collect(),
+    };
+    let missing = needed.into_iter().find(|pepper| !manager.accepts_pepper(*pepper));
+    Ok(missing.map(|pepper| match pepper {
+        Some(pepper) => format!(
+            "Whose it is can't be known: there are keys with the pepper {pepper}, which is missing here."
+        ),
+        None => "Whose it is can't be known: there are keys without a pepper, which are not accepted here."
+            .to_owned(),
+    }))
 }

@@ -1,13 +1,15 @@
 use std::collections::BTreeMap;
-use std::io::{BufRead, Read};
+use std::io::{self, BufRead, Read};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use clap::Args;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure, chain};
+use super::input::refuse_arguments;
 use super::output::Progress;
 use super::owner::OwnerOptions;
 use super::session::Session;
@@ -29,27 +31,39 @@ pub(super) struct Import {
     /// Says what would be done, and does nothing
     #[arg(long)]
     dry_run: bool,
+    /// Keys are not arguments: they are read from standard input
+    #[arg(hide = true)]
+    refused: Vec<std::ffi::OsString>,
 }
 
-/// A key of another system. It has a secret, a digest or a hash.
+/// A key of another system. It has a secret, a digest or a hash. A field that is unknown is an error: `expires_at` would
+/// otherwise make a key that never ends.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct Row {
     id: Option<KeyId>,
     organization: Option<OrganizationId>,
     mode: Option<Mode>,
-    name: String,
-    scopes: Vec<String>,
+    name: Option<String>,
+    scopes: Option<Vec<String>>,
     not_before: Option<Timestamp>,
     expires_at: Option<Timestamp>,
-    limits: BTreeMap<String, NonZeroU32>,
+    limits: Option<BTreeMap<String, NonZeroU32>>,
     allowed_addresses: Option<Vec<String>>,
     metadata: Option<Value>,
     status: Option<String>,
-    hint: String,
+    hint: Option<String>,
     key: Option<String>,
     digest: Option<Digest>,
     hash: Option<String>,
+    // What `export` writes besides, and an import does not keep.
+    _next_hint: IgnoredAny,
+    _created_at: IgnoredAny,
+    _created_by: IgnoredAny,
+    _secret_created_at: IgnoredAny,
+    _age_days: IgnoredAny,
+    _previous_valid_until: IgnoredAny,
+    _last_used_at: IgnoredAny,
 }
 
 /// The number of a line, and what is in it or wrong with it.
@@ -64,12 +78,20 @@ enum Outcome {
 
 impl Import {
     pub(super) async fn run(self, session: &Session<'_>) -> Result<Exit, Failure> {
+        refuse_arguments(&self.refused)?;
         let trial = session.manager.clone().over_store(Arc::new(MemoryStore::new()));
         let to = if self.dry_run { &trial } else { session.manager };
         let (mut imported, mut left, mut failed) = (0_u64, 0_u64, 0_u64);
         let mut progress = Progress::of("lines");
-        let mut lines = rows(self.csv);
-        while let Some((number, row)) = lines() {
+        let mut lines = rows(self.csv)?;
+        // What can't be said of a line does not keep the others from being imported.
+        let mut unsaid = None;
+        let stopped = loop {
+            let (number, row) = match lines() {
+                Ok(Some(line)) => line,
+                Ok(None) => break None,
+                Err(failure) => break Some(failure),
+            };
             let done = match row {
                 Ok(row) => self.import(session, to, row).await,
                 Err(fault) => Err(fault),
@@ -85,15 +107,20 @@ impl Import {
                 Err(_) => failed += 1,
             }
             let json = json!({ "line": number, "outcome": outcome, "id": id, "reason": text });
-            session.print_either(&json, || {
+            let said = session.print_either(&json, || {
                 let more = id.map(ToString::to_string).or(text).unwrap_or_default();
                 format!("line {number}: {outcome} {more}")
-            })?;
+            });
+            unsaid = unsaid.or(said.err());
             progress.add(1);
-        }
+        };
         let trial = if self.dry_run { "It was a trial. " } else { "" };
         session.say(&format!("{trial}Imported: {imported}, left as they are: {left}, failed: {failed}."));
-        Ok(if failed == 0 { Exit::Done } else { Exit::Failed })
+        match (stopped, unsaid) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(error)) => Err(error.into()),
+            (None, None) => Ok(if failed == 0 { Exit::Done } else { Exit::Failed }),
+        }
     }
 
     async fn import(&self, session: &Session<'_>, to: &KeyManager, row: Row) -> Result<Outcome, String> {
@@ -115,28 +142,29 @@ impl Import {
         if self.dry_run && is_there(session, &row).await? {
             return Ok(Outcome::Left(THERE));
         }
-        let stored = match store(to, &authority, row).await {
-            Ok(stored) => stored,
-            Err(ManageError::AlreadyExists) => return Ok(Outcome::Left(THERE)),
-            Err(ManageError::Deleted(_)) => {
-                return Ok(Outcome::Left("it was imported before, and deleted since"));
-            }
-            Err(error) => return Err(chain(&error)),
-        };
-        if is_disabled {
-            to.disable(&authority, &stored.id).await.map_err(|error| chain(&error))?;
+        match store(to, &authority, row, is_disabled).await {
+            Ok(stored) => Ok(Outcome::Imported(stored.id)),
+            Err(ManageError::AlreadyExists) => Ok(Outcome::Left(THERE)),
+            Err(ManageError::Deleted(_)) => Ok(Outcome::Left("it was imported before, and deleted since")),
+            Err(error) => Err(chain(&error)),
         }
-        Ok(Outcome::Imported(stored.id))
     }
 }
 
 const THERE: &str = "it is already there";
 
-async fn store(to: &KeyManager, authority: &crate::Authority, row: Row) -> Result<KeyView, ManageError> {
-    let mut key = NewKey::new(row.name).scopes(row.scopes);
+async fn store(
+    to: &KeyManager,
+    authority: &crate::Authority,
+    row: Row,
+    is_disabled: bool,
+) -> Result<KeyView, ManageError> {
+    let mut key = NewKey::new(row.name.unwrap_or_default()).scopes(row.scopes.unwrap_or_default());
+    key.is_disabled = is_disabled;
     key.not_before = row.not_before;
     key.expires_at = row.expires_at;
-    key.limits = row.limits;
+    key.limits = row.limits.unwrap_or_default();
+    let hint = row.hint.unwrap_or_default();
     let fault = |field, text: &'static str| ManageError::invalid(field, text);
     let networks: Result<Vec<Network>, _> =
         row.allowed_addresses.unwrap_or_default().iter().map(|network| network.parse()).collect();
@@ -150,10 +178,10 @@ async fn store(to: &KeyManager, authority: &crate::Authority, row: Row) -> Resul
     let needs_id = || row.id.ok_or_else(|| fault("id", "must be given with a digest or a hash"));
     match (row.key, row.digest, row.hash) {
         (Some(secret), None, None) => to.import(authority, key, SecretString::new(secret)).await,
-        (None, Some(digest), None) => to.import_digest(authority, key, needs_id()?, digest, &row.hint).await,
+        (None, Some(digest), None) => to.import_digest(authority, key, needs_id()?, digest, &hint).await,
         (None, None, Some(hash)) => {
             let hash = hash.parse().map_err(|_| fault("hash", "must be one of visible ASCII"))?;
-            to.import_hash(authority, key, needs_id()?, hash, &row.hint).await
+            to.import_hash(authority, key, needs_id()?, hash, &hint).await
         }
         _ => Err(fault("key", "or digest, or hash, must be given, and one alone")),
     }
@@ -174,43 +202,78 @@ async fn is_there(session: &Session<'_>, row: &Row) -> Result<bool, String> {
     Ok(found)
 }
 
+/// Gives one line after the other; an error if there are no more because they can't be read.
+type Rows = Box<dyn FnMut() -> Result<Option<Line>, Failure>>;
+
 /// The lines of standard input, each with its number.
-fn rows(csv: bool) -> Box<dyn FnMut() -> Option<Line>> {
+fn rows(csv: bool) -> Result<Rows, Failure> {
     let input = std::io::stdin().lock();
     if csv {
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(input);
+        let header = reader.headers().map_err(|error| match error.into_kind() {
+            csv::ErrorKind::Io(error) => unread(&error),
+            _ => Failure::failed("The header is not a line of CSV."),
+        });
+        let header = header?.clone();
+        check_header(&header)?;
         let mut line = csv::StringRecord::new();
-        return Box::new(move || {
-            let header = reader.headers().cloned().unwrap_or_default();
+        return Ok(Box::new(move || {
             let number = match reader.read_record(&mut line) {
-                Ok(false) => return None,
+                Ok(false) => return Ok(None),
                 Ok(true) => line.position().map_or(0, csv::Position::line),
                 // The text of the error may have a field, and so a secret.
                 Err(error) => {
                     let number = error.position().map_or(0, csv::Position::line);
-                    return Some((number, Err("it is not a line of this CSV".to_owned())));
+                    return match error.into_kind() {
+                        csv::ErrorKind::Io(error) => Err(unread(&error)),
+                        _ => Ok(Some((number, Err("it is not a line of this CSV".to_owned())))),
+                    };
                 }
             };
             let row = object(&header, &line);
-            Some((number, row.and_then(|row| serde_json::from_value(row).map_err(|error| fault_of(&error)))))
-        });
+            let row = row.and_then(|row| serde_json::from_value(row).map_err(|error| fault_of(&error)));
+            Ok(Some((number, row)))
+        }));
     }
     let (mut input, mut number) = (input, 0);
-    Box::new(move || {
+    Ok(Box::new(move || {
         loop {
             let mut line = zeroize::Zeroizing::new(String::new());
             number += 1;
             match (&mut input).take(MAX_LINE).read_line(&mut line) {
-                Ok(0) => return None,
+                Ok(0) => return Ok(None),
                 Ok(_) if line.trim().is_empty() => {}
                 Ok(_) => {
                     let row = serde_json::from_str(&line);
-                    return Some((number, row.map_err(|error| fault_of(&error))));
+                    return Ok(Some((number, row.map_err(|error| fault_of(&error)))));
                 }
-                Err(_) => return Some((number, Err("it is not UTF-8".to_owned()))),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return Ok(Some((number, Err("it is not UTF-8".to_owned()))));
+                }
+                Err(error) => return Err(unread(&error)),
             }
         }
-    })
+    }))
+}
+
+fn unread(error: &io::Error) -> Failure {
+    Failure::failed(format!("Standard input can't be read: {error}."))
+        .next("What is imported already is left as it is by a second run.")
+}
+
+/// Each name must be that of a field, and be there once. None is repeated: a file without a header begins with a key.
+fn check_header(header: &csv::StringRecord) -> Result<(), Failure> {
+    let mut names = serde_json::Map::new();
+    for (index, name) in header.iter().enumerate() {
+        let is_repeated = names.insert(name.to_owned(), Value::Null).is_some();
+        // Any field may be null, so what is wrong is the name.
+        if is_repeated || serde_json::from_value::<Row>(json!({ name: null })).is_err() {
+            let fault = if is_repeated { "is there twice" } else { "is no field of a key" };
+            return Err(Failure::failed(format!("Column {} of the header {fault}.", index + 1))
+                .next("The fields are those that `export` writes, and `key`, `digest` or `hash`."));
+        }
+    }
+    Ok(())
 }
 
 const MAX_LINE: u64 = 64 * 1024;
@@ -219,7 +282,7 @@ const MAX_LINE: u64 = 64 * 1024;
 fn fault_of(error: &serde_json::Error) -> String {
     match (error.is_data(), error.column()) {
         (true, 0) => "a field is not valid".to_owned(),
-        (true, column) => format!("a field is not valid, before column {column}"),
+        (true, column) => format!("a field is not valid, or unknown, before column {column}"),
         (false, column) => format!("it is not JSON, at column {column}"),
     }
 }

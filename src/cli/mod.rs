@@ -5,7 +5,7 @@
 //! - [`Command`], a subcommand of [clap](https://docs.rs/clap) for the application's own program. It works on the assembly, and
 //!   so has its formats, peppers, scopes and routes.
 //! - The program `api-keys`, for keys in an SQLite file or in PostgreSQL:
-//!   `cargo install tower-api-keys --features cli,sqlite,postgres`. It reads [a file and the environment](#configuration).
+//!   `cargo install tower-api-keys --features cli,sqlite,postgres,tls`. It reads [a file and the environment](#configuration).
 //!
 //! ```no_run
 //! use clap::Parser;
@@ -37,8 +37,8 @@
 //! # Rules for every verb
 //!
 //! - A secret is printed once, alone on standard output, or written to a new file that only its user can read
-//!   (`--secret-file`). A secret is never an argument: `verify`, `find` and `import` read it from standard input or from a hidden
-//!   prompt.
+//!   (`--secret-file`). A secret is never an argument: `verify` and `find` read it from standard input or from a hidden
+//!   prompt, `import` from standard input.
 //! - People read tables. `--json` writes the [JSON of the key routes](crate::manage) in their place; `list --all`, `audit --all` and
 //!   `scan` write one object a line. An error is then one object on standard error: `{"code":…,"message":…,"next":…}`.
 //! - Changes are made as the [operator](crate::Authority::operator), for the person that `--as` names, or else the user who is
@@ -48,8 +48,8 @@
 //!
 //! | status | |
 //! |---|---|
-//! | 0 | done |
-//! | 1 | failed, as when the store does not answer |
+//! | 0 | done; also a listing that its reader cut off, as `head` does |
+//! | 1 | failed, as when the store does not answer, or what a verdict needs is missing |
 //! | 2 | wrong usage, or a confirmation was refused or not possible |
 //! | 3 | a negative verdict: the key is bad, a leak was found, a check of `doctor` failed |
 //! | 4 | not allowed |

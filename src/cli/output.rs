@@ -29,7 +29,7 @@ pub(super) fn facts(facts: &[(&str, Option<String>)]) -> String {
 }
 
 /// Text of others must not move the cursor of a terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
 }
 

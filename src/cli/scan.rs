@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use walkdir::WalkDir;
 
 use super::failure::{Exit, Failure};
-use super::output::Progress;
+use super::find::undecided;
+use super::output::{Progress, printable};
 use super::rules::recognizable;
 use super::session::Session;
 use crate::KeyFormat;
@@ -43,18 +44,20 @@ impl Scan {
         !self.check_store
     }
 
-    /// Follows no symbolic link.
+    /// Follows no symbolic link but a path that is named.
     pub(super) async fn run(self, session: &Session<'_>) -> Result<Exit, Failure> {
         let formats: Vec<_> = recognizable(session)?
             .map(|format| Ok((format, Regex::new(&format.pattern()).map_err(|error| error.to_string())?)))
             .collect::<Result<_, String>>()
             .map_err(Failure::failed)?;
-        let (mut report, mut unread) = (Report { session, sarif: self.sarif.then(Vec::new), count: 0 }, 0);
+        let (mut report, mut unread) =
+            (Report { session, sarif: self.sarif.then(Vec::new), count: 0, undecided: 0 }, 0);
         let mut progress = Progress::of("files");
         for path in &self.paths {
-            let entries: Box<dyn Iterator<Item = _>> = match path.as_os_str() == "-" {
-                true => Box::new(std::iter::once(Ok(PathBuf::from("-")))),
-                false => Box::new(WalkDir::new(path).sort_by_file_name().into_iter().filter_map(file)),
+            // A pipe or a device is read if it is named.
+            let entries: Box<dyn Iterator<Item = _>> = match path.as_os_str() != "-" && path.is_dir() {
+                true => Box::new(WalkDir::new(path).sort_by_file_name().into_iter().filter_map(file)),
+                false => Box::new(std::iter::once(Ok(path.clone()))),
             };
             for entry in entries {
                 let searched = match entry {
@@ -64,15 +67,21 @@ impl Scan {
                 progress.add(1);
                 match searched {
                     Err(failure) if failure.is_unread() => {
-                        session.warn(&format!("not read: {}", failure.message));
+                        session.warn(&format!("not read: {}", printable(&failure.message)));
                         unread += 1;
                     }
+                    // Who reads no further has found what was looked for, and the status says so.
+                    Err(failure) if failure.is_closed_pipe() => return Ok(Exit::Negative),
                     searched => searched?,
                 }
             }
         }
-        let count = report.end()?;
-        Ok(match (count, unread) {
+        let (count, undecided) = (report.count, report.undecided);
+        match report.end() {
+            Err(failure) if failure.is_closed_pipe() && count > 0 => {}
+            ended => ended?,
+        }
+        Ok(match (count, unread + undecided) {
             (0, 0) => Exit::Done,
             (0, _) => Exit::Failed,
             _ => Exit::Negative,
@@ -99,7 +108,12 @@ impl Scan {
                 let key = match self.check_store {
                     true => match session.manager.find_by_text(&text).await? {
                         Some(key) => Some(key),
-                        None => continue,
+                        None => {
+                            if let Some(reason) = undecided(session, &text).await? {
+                                report.undecided(&name, line, column, &reason);
+                            }
+                            continue;
+                        }
                     },
                     false => None,
                 };
@@ -197,9 +211,16 @@ struct Report<'s, 'k> {
     session: &'s Session<'k>,
     sarif: Option<Vec<Value>>,
     count: usize,
+    /// How many may be keys of the store, which can't be known.
+    undecided: usize,
 }
 
 impl Report<'_, '_> {
+    fn undecided(&mut self, path: &str, line: usize, column: usize, reason: &str) {
+        self.undecided += 1;
+        self.session.warn(&format!("not known: {}:{line}:{column}: {reason}", printable(path)));
+    }
+
     fn add(&mut self, found: Found) -> Result<(), Failure> {
         self.count += 1;
         let Found { path, line, column, hint, key } = found;
@@ -224,12 +245,13 @@ impl Report<'_, '_> {
             json!({ "path": path, "line": line, "column": column, "hint": hint, "id": id, "status": status });
         self.session.print_either(&json, || {
             let known = key.as_ref().map(|key| format!(" {} of {}, {}", key.id, key.owner, key.status));
+            let path = printable(&path);
             format!("{path}:{line}:{column}: {hint}{}", known.unwrap_or_default())
         })?;
         Ok(())
     }
 
-    fn end(self) -> Result<usize, Failure> {
+    fn end(self) -> Result<(), Failure> {
         if let Some(results) = self.sarif {
             let rule = json!({ "id": "api-key", "shortDescription": { "text": "An API key in a file" } });
             let driver = json!({ "name": "api-keys", "version": env!("CARGO_PKG_VERSION"), "rules": [rule] });
@@ -242,7 +264,7 @@ impl Report<'_, '_> {
         } else {
             self.session.say(&format!("Found: {}.", self.count));
         }
-        Ok(self.count)
+        Ok(())
     }
 }
 

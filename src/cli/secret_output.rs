@@ -58,8 +58,17 @@ impl SecretOutput {
         let secret = created.secret.expose_secret();
         let name = self.env.iter().flat_map(|name| [name, "="]);
         let line: zeroize::Zeroizing<String> = zeroize::Zeroizing::new(name.chain([secret, "\n"]).collect());
+        // The key is made, whatever becomes of its secret.
+        let lost = |error: std::io::Error| {
+            let id = &created.key.id;
+            Failure::failed(format!("The secret of the key {id} could not be written: {error}."))
+                .next(format!("The key has it for all that, and it is lost. `rotate {id}` makes another."))
+        };
         if let Some((path, mut file)) = self.file {
-            file.write_all(line.as_bytes()).and_then(|()| file.sync_all())?;
+            if let Err(error) = file.write_all(line.as_bytes()).and_then(|()| file.sync_all()) {
+                let _ = std::fs::remove_file(path);
+                return Err(lost(error));
+            }
             session.say(&format!("The secret is in {}.", path.display()));
             if session.json {
                 session.print(&serde_json::json!(created.key).to_string())?;
@@ -67,11 +76,10 @@ impl SecretOutput {
             return Ok(());
         }
         if session.json {
-            session.print(&json::created(created).to_string())?;
+            session.print(&json::created(created).to_string()).map_err(lost)
         } else {
-            session.print(line.trim_end())?;
+            session.print(line.trim_end()).map_err(lost)
         }
-        Ok(())
     }
 }
 
@@ -80,5 +88,29 @@ fn variable(text: &str) -> Result<String, &'static str> {
     match text.starts_with(|first: char| !first.is_ascii_digit()) && text.chars().all(is_name) {
         true => Ok(text.to_owned()),
         false => Err("the name of a variable is letters, digits and _"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeyFormat;
+    use crate::manage::KeyManager;
+    use crate::store::MemoryStore;
+
+    #[tokio::test]
+    async fn a_secret_that_can_not_be_written_leaves_no_file_and_names_its_key() {
+        let path = std::env::temp_dir().join(format!("api-keys-secret-{}", std::process::id()));
+        File::create(&path).unwrap();
+        let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("acme_").unwrap());
+        let created = manager.create_for("org_1", crate::NewKey::new("Ours")).await.unwrap();
+        let session =
+            Session { json: false, yes: false, interactive: false, manager: &manager, operator: None };
+        let read_only = File::open(&path).unwrap();
+        let output = SecretOutput { file: Some((path.clone(), read_only)), env: None };
+        let failure = output.write(&session, &created).unwrap_err();
+        assert!(!path.exists());
+        assert!(failure.text(false).contains(&format!("`rotate {}`", created.key.id)));
+        assert!(!failure.text(false).contains(created.secret.expose_secret()));
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Session<'k> {
     pub(super) yes: bool,
     pub(super) interactive: bool,
     pub(super) manager: &'k KeyManager,
-    operator: Option<String>,
+    pub(super) operator: Option<String>,
 }
 
 impl<'k> Session<'k> {
@@ -105,7 +105,6 @@ impl<'k> Session<'k> {
     pub(super) fn end(&self, done: Result<Exit, Failure>) -> ExitCode {
         match done {
             Ok(exit) => exit.into(),
-            Err(failure) if failure.is_closed_pipe() => Exit::Done.into(),
             Err(failure) => {
                 self.warn(&failure.text(self.json));
                 failure.exit.into()

@@ -5,6 +5,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure};
+use super::find::{UNDECIDED_NEXT, undecided};
 use super::input::refuse_arguments;
 use super::output::{facts, table};
 use super::session::Session;
@@ -12,7 +13,7 @@ use crate::ApiKeys;
 use crate::address::PeerAddress;
 use crate::manage::KeyView;
 use crate::middleware::{Step, Trace};
-use crate::rejection::Reason;
+use crate::rejection::{ErrorKind, Reason, Rejection};
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Verify {
@@ -53,11 +54,10 @@ async fn verify<F>(session: &Session<'_>, keys: &ApiKeys<F>, key: &str) -> Resul
     let view = |record: &_| KeyView::new(record, now);
     let (verdict, secret, reason, found) = match keys.verify_text(key).await {
         Ok(good) => (true, Some(good.secret), None, Some(view(&good.record))),
-        Err(bad) if matches!(bad.reason, Reason::StoreFailed(_) | Reason::StorePanicked) => {
-            return Err(Failure::failed(bad.reason.to_string()));
-        }
+        Err(bad) if is_undecided(&bad.reason) => return Err(Failure::undecided(&bad.reason)),
         Err(bad) => (false, None, Some(bad.reason), bad.record.map(|record| view(&record))),
     };
+    may_be_unknown(session, key, reason.as_ref()).await?;
     let code = reason.as_ref().map(Reason::code);
     let json = json!({ "valid": verdict, "code": code, "secret": secret, "key": found.as_ref().map(owner) });
     session.print_either(&json, || {
@@ -73,6 +73,22 @@ async fn verify<F>(session: &Session<'_>, keys: &ApiKeys<F>, key: &str) -> Resul
         ])
     })?;
     Ok(if verdict { Exit::Done } else { Exit::Negative })
+}
+
+/// Whether the reason is no fault of the key, which may be good.
+fn is_undecided(reason: &Reason) -> bool {
+    matches!(reason.kind(), ErrorKind::Unavailable | ErrorKind::Misconfigured)
+}
+
+/// An error if a key may be unknown only because it can't be looked up here.
+async fn may_be_unknown(session: &Session<'_>, key: &str, reason: Option<&Reason>) -> Result<(), Failure> {
+    if !matches!(reason, Some(Reason::KeyUnknown)) {
+        return Ok(());
+    }
+    match undecided(session, key).await? {
+        Some(reason) => Err(Failure::failed(reason).next(UNDECIDED_NEXT)),
+        None => Ok(()),
+    }
 }
 
 /// What is said of a key whose text was given.
@@ -96,6 +112,7 @@ async fn explain<F>(
     }
     let trace = keys.explain(&head).await;
     let rejection = trace.rejection();
+    may_be_unknown(session, key, rejection.map(Rejection::reason)).await?;
     let json = json!({
         "accepted": rejection.is_none(),
         "status": rejection.map(|rejection| rejection.kind().status().as_u16()),
@@ -104,7 +121,11 @@ async fn explain<F>(
         "key": trace.principal().map(|principal| principal.key_id()),
     });
     session.print_either(&json, || text(&trace))?;
-    Ok(if rejection.is_none() { Exit::Done } else { Exit::Negative })
+    Ok(match rejection {
+        None => Exit::Done,
+        Some(rejection) if is_undecided(rejection.reason()) => Exit::Failed,
+        Some(_) => Exit::Negative,
+    })
 }
 
 fn text(trace: &Trace) -> String {

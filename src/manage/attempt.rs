@@ -119,6 +119,9 @@ impl Attempt<'_> {
         record.expires_at = key.expires_at.or_else(|| rules::earlier(own_expiry, latest_expiry));
         record.name = key.name.into();
         record.scopes = key.scopes;
+        if key.is_disabled {
+            record.state = KeyState::Disabled;
+        }
         let extras = Extras {
             limits: rules::inherited_limits(self.authority, &key.limits),
             allowed_addresses: rules::inherited_addresses(self.authority, key.allowed_addresses),

@@ -104,6 +104,12 @@ impl KeyManager {
         self.0.parse(text).map(|(_, parsed)| parsed)
     }
 
+    /// Whether keys that were imported as hashes can be verified.
+    #[cfg(feature = "cli")]
+    pub(crate) fn verifies_imported(&self) -> bool {
+        self.0.imported_hashes.is_some()
+    }
+
     /// Whether digests under this pepper can be verified.
     #[cfg(feature = "cli")]
     pub(crate) fn accepts_pepper(&self, pepper: Option<u32>) -> bool {

@@ -42,6 +42,8 @@ pub struct NewKey {
     /// Data of the application's own; if `None`, those of the key that creates this one. A caller needs
     /// [leave](super::KeyManager::with_metadata_of_callers) to set them.
     pub metadata: Option<Metadata>,
+    /// Whether it is stored disabled, as an import of a disabled key.
+    pub(crate) is_disabled: bool,
     /// Whether an invalid scope was added.
     pub(super) has_invalid_scope: bool,
 }
@@ -57,6 +59,7 @@ impl NewKey {
             limits: BTreeMap::new(),
             allowed_addresses: Vec::new(),
             metadata: None,
+            is_disabled: false,
             has_invalid_scope: false,
         }
     }

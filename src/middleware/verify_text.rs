@@ -8,11 +8,14 @@ use http::{HeaderValue, request};
 
 use super::ApiKeys;
 use super::presented::{PresentedKey, Verified};
-use super::stage::lookup::{Unverified, verify};
+use super::stage::imported::NO_VERIFIER;
+use super::stage::lookup::{Unverified, live_hash, verify};
 use crate::credential::{Extracted, MalformedCredential};
 use crate::key::KeyRecord;
+use crate::manage::ManageError;
 use crate::rejection::Reason;
 use crate::request::RequestView;
+use crate::store::{StoreError, StoreErrorKind};
 
 /// A good key, and which of its secrets it was.
 pub(crate) struct GoodKey {
@@ -49,11 +52,18 @@ impl<F> ApiKeys<F> {
         {
             // Only its first use could show the digest of a secret that was imported as a hash.
             Err(Unverified { reason: Reason::SecretMismatch, record: Some(record) })
-                if record.extras.imported_hash.is_some() =>
+                if live_hash(&record, now).is_some() =>
             {
-                let found = manager.find_by_text(text).await;
+                if !manager.verifies_imported() {
+                    return Err(BadKey { reason: Reason::Misconfigured(NO_VERIFIER), record: Some(record) });
+                }
                 let mut learned = KeyRecord::clone(&record);
-                if found.is_ok_and(|found| found.is_some_and(|found| found.id == record.id)) {
+                if manager
+                    .find_by_text(text)
+                    .await
+                    .map_err(|error| bad(not_found(error)))?
+                    .is_some_and(|found| found.id == record.id)
+                {
                     learned.learn_imported(presented.digests[0]);
                 }
                 verify(Some(Arc::new(learned)), &presented, now)
@@ -124,5 +134,48 @@ impl<F> ApiKeys<F> {
             }
         }
         silent
+    }
+}
+
+/// Why a key could not be looked for.
+fn not_found(error: ManageError) -> Reason {
+    Reason::StoreFailed(match error {
+        ManageError::Store(error) => error,
+        error => StoreError::new(StoreErrorKind::Other).with_source(error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::ClientAddressSource;
+    use crate::key::{Mode, Owner};
+    use crate::manage::Authority;
+    use crate::rejection::ErrorKind;
+    use crate::{KeyFormat, MemoryStore, NewKey, Quota};
+
+    #[tokio::test]
+    async fn a_hash_that_can_not_be_verified_makes_no_key_bad() {
+        let format = KeyFormat::builder("acme_").public_id(8, '.').build().unwrap();
+        let secret = format.generate(Mode::Live).unwrap().secret;
+        for fails in [true, false] {
+            let keys = ApiKeys::builder(MemoryStore::new(), format.clone()).bearer().without_route_table();
+            let verify =
+                move |_: &str, _: &str| if fails { panic!("a fault of the verifier") } else { false };
+            let keys = keys
+                .verify_imported(verify)
+                .throttle_bad_credentials(Quota::per_minute(10).unwrap())
+                .client_address(ClientAddressSource::peer())
+                .build()
+                .unwrap();
+            let manager = keys.manager();
+            let id = manager.parse(secret.expose_secret()).unwrap().id.unwrap();
+            let operator = Authority::operator(Owner::organization("org_1".parse().unwrap(), Mode::Live));
+            let hash = "$2b$12$hash".parse().unwrap();
+            manager.import_hash(&operator, NewKey::new("Old"), id, hash, "acme_").await.unwrap();
+            let Err(bad) = keys.verify_text(secret.expose_secret()).await else { panic!("a good key") };
+            let want = if fails { ErrorKind::Unavailable } else { ErrorKind::Unauthenticated };
+            assert_eq!(bad.reason.kind(), want, "{}", bad.reason);
+        }
     }
 }

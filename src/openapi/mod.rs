@@ -37,7 +37,7 @@
 //! |---|---|
 //! | `components.securitySchemes` | a scheme for each place of keys, and for what [comes with a key](crate::credential::Companions) |
 //! | `security` of an operation | one of the places of keys, each with the scopes as role names; `{}` first where a request needs no credential |
-//! | `x-required-scopes` | the scopes that are all needed; `{"anyOf": […]}` if one of several is |
+//! | `x-required-scopes` | the scopes that are all needed; `[{"anyOf": […]}]` if one of several is |
 //! | `x-required-tier`, `x-required-role` | `system`, and the rank of a [role](crate::identity::Role) |
 //! | `description` | a sentence that names the scopes, since few tools show those of `security` |
 //! | `parameters` | the header fields and the cookie that name the [organization](crate::identity::OrganizationRule) and the mode |
@@ -52,8 +52,8 @@
 //! An operation belongs to the rule whose route is its path below one of the document's `servers`, else its path. An
 //! operation without a rule is left alone. What [`require`](ApiKeys::require) needs on single routes is not known here.
 //!
-//! The operations of the [key routes](crate::manage::KeyRoutes) and of the other routes of this crate are added by
-//! `openapi_routes` (feature `axum`).
+//! The operations of the [key routes](crate::manage::KeyRoutes), and of the routes that show the caller, its limits and the
+//! health of the store, are added by `openapi_routes` (feature `axum`). Those that show usage are not.
 //!
 //! # With utoipa
 //!

@@ -94,6 +94,34 @@ fn tables_are_made_by_init_and_migrate_alone() {
 }
 
 #[test]
+fn init_contradicts_neither_the_environment_nor_the_file() {
+    let init = |url: Option<&str>, file: &str, database: &str| {
+        let program = Program::empty(url.map(str::to_owned));
+        if !file.is_empty() {
+            std::fs::write(program.file("api-keys.toml"), format!("{file}[format]\nprefix = \"acme_\""))
+                .unwrap();
+        }
+        let ended = program.run(["init", "--database", database]);
+        assert!(ended.status == 0 || !program.file("other.db").exists());
+        assert!(ended.status == 0 || !file.is_empty() || !program.file("api-keys.toml").exists());
+        assert!(!ended.err.contains("hunter2"), "{}", ended.err);
+        (ended.status, ended.err)
+    };
+    for (url, file, database, want) in [
+        (Some("sqlite:keys.db"), "", "sqlite:other.db", "DATABASE_URL names another database"),
+        (None, DATABASE, "sqlite:other.db", "api-keys.toml names another database"),
+        (None, "", "postgres://app:hunter2@127.0.0.1:1/keys", "A password is not an argument"),
+        (None, "", "postgres://app@127.0.0.1:1/keys?password=hunter2", "A password is not an argument"),
+    ] {
+        let (status, said) = init(url, file, database);
+        assert!(status == 2 && said.contains(want), "{database}: {said}");
+    }
+    for (url, file) in [(Some("sqlite:keys.db"), ""), (None, DATABASE), (None, "")] {
+        assert_eq!(init(url, file, "sqlite:keys.db").0, 0);
+    }
+}
+
+#[test]
 fn what_new_keys_may_be_is_configured() {
     let program = Program::new();
     let text = std::fs::read_to_string(program.file("api-keys.toml")).unwrap();
@@ -116,4 +144,17 @@ fn a_database_that_does_not_answer_is_a_failure_without_its_password() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("\"code\":\"unavailable\"") && !said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn a_database_that_is_silent_is_a_failure_in_time() {
+    let program = Program::new();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://app@{}/keys?sslmode=disable", silent.local_addr().unwrap());
+    for verb in ["list", "migrate"] {
+        let output = program.command([verb]).env("DATABASE_URL", &url).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("no connection within 5 seconds"), "{said}");
+    }
 }

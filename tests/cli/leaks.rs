@@ -47,6 +47,22 @@ fn keys_are_found_in_files_without_a_store() {
 }
 
 #[test]
+fn a_path_that_is_named_is_searched_whatever_it_is() {
+    let program = Program::new();
+    let (_, secret) = program.key("Ours", &[]);
+    std::fs::write(program.file("key"), &secret).unwrap();
+    std::os::unix::fs::symlink("key", program.file("link")).unwrap();
+    program.run(["scan", "link"]).with(3);
+    program.run_with(["scan", "/dev/stdin"], &secret).with(3);
+    std::os::unix::fs::symlink("nowhere", program.file("dangling")).unwrap();
+    program.run(["scan", "dangling"]).with(1);
+
+    std::fs::write(program.file("to\u{1b}[2Jclear"), &secret).unwrap();
+    let found = program.run(["scan", "to\u{1b}[2Jclear"]).with(3);
+    assert!(!found.out.contains('\u{1b}'), "{:?}", found.out);
+}
+
+#[test]
 fn what_is_no_key_of_the_store_is_left_out_where_that_is_asked() {
     let (program, other) = (Program::new(), Program::new());
     let (_, secret) = other.key("Elsewhere", &[]);

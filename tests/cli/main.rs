@@ -5,11 +5,14 @@
 mod postgres_server;
 mod program;
 
+mod closed_output;
 mod configuration;
+mod importing;
 mod keys;
 mod leaks;
 mod listing;
 mod operation;
 mod secrets;
 mod subcommand;
+mod undecided;
 mod verification;

@@ -2,6 +2,8 @@
 #![allow(unreachable_pub, reason = "as in tests/support")]
 
 use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -66,8 +68,11 @@ impl Program {
 
     /// With `input` on standard input.
     pub fn run_with<A: AsRef<str>>(&self, arguments: impl IntoIterator<Item = A>, input: &str) -> Ended {
-        let mut command = self.command(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.end(self.command(arguments).stdout(Stdio::piped()), input)
+    }
+
+    fn end(&self, command: &mut Command, input: &str) -> Ended {
+        command.stdin(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // A program that reads nothing may have ended before.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
@@ -75,6 +80,13 @@ impl Program {
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let status = output.status.code().expect("not killed by a signal");
         Ended { status, out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Nothing reads what is printed on standard output.
+    pub fn run_unread<A: AsRef<str>>(&self, arguments: impl IntoIterator<Item = A>, input: &str) -> Ended {
+        let (read, written) = UnixStream::pair().unwrap();
+        drop(read);
+        self.end(self.command(arguments).stdout(OwnedFd::from(written)), input)
     }
 
     /// Makes a key of org_1; its identifier and its secret.

@@ -65,12 +65,14 @@ fn a_key_is_found_by_its_text_and_no_more_is_said() {
 fn a_key_as_an_argument_is_refused_with_a_warning() {
     let program = Program::new();
     let (_, secret) = program.key("Ours", &[]);
-    for verb in ["verify", "find"] {
+    for verb in ["verify", "find", "import"] {
         for more in [vec![], vec!["--json"]] {
             let refused = program.run_with([verb, &secret].iter().chain(&more), &secret).with(2);
             assert!(refused.err.contains("history"), "{}", refused.err);
             assert!(!refused.err.contains(&secret) && refused.out.is_empty());
         }
+    }
+    for verb in ["verify", "find"] {
         program.run([verb]).with(2);
     }
 }

@@ -81,6 +81,11 @@ impl Config {
         Ok(config)
     }
 
+    /// The database that the file names.
+    pub(super) fn names(&self) -> Option<&str> {
+        self.database.as_deref()
+    }
+
     /// The environment goes before the file.
     pub(super) fn database(&self) -> Result<SecretString, Failure> {
         let missing = || {

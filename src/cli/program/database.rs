@@ -79,5 +79,5 @@ fn unknown(scheme: &str) -> Failure {
         }
     };
     Failure::usage(format!("This program was built without the feature {feature}."))
-        .next(format!("cargo install tower-api-keys --features cli,{feature}"))
+        .next("cargo install tower-api-keys --features cli,sqlite,postgres,tls")
 }

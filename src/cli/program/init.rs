@@ -1,5 +1,5 @@
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -14,15 +14,19 @@ pub(super) struct Init {
     /// What keys begin with, such as `acme_`
     #[arg(long, default_value = "key_")]
     prefix: String,
-    /// The database: `sqlite:keys.db`, `postgres://user@host/name`; not written to the file where DATABASE_URL is set
-    #[arg(long, value_name = "URL", default_value = "sqlite:api-keys.db")]
-    database: String,
+    /// The database: `sqlite:keys.db`, `postgres://user@host/name`; `sqlite:api-keys.db`, if neither this nor DATABASE_URL is
+    /// given. A URL with a password goes into DATABASE_URL, which is not written to the file
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
 }
 
 impl Init {
     /// Leaves a file and tables that exist as they are.
     pub(super) async fn run(self, path: Option<PathBuf>) -> Result<ExitCode, Failure> {
         let path = path.unwrap_or_else(|| FILE.into());
+        if let Some(database) = &self.database {
+            check(database, &path)?;
+        }
         let say = |text: String| writeln!(std::io::stdout(), "{text}");
         match create_private(&path) {
             Ok(mut file) => {
@@ -48,7 +52,7 @@ impl Init {
         let database = if is_set {
             "# database = …: DATABASE_URL has it".to_owned()
         } else {
-            format!("database = {}", quoted(&self.database))
+            format!("database = {}", quoted(self.database.as_deref().unwrap_or("sqlite:api-keys.db")))
         };
         format!(
             "{database}\n\n[format]\nprefix = {}\ntest_mark = \"test_\"\nlive_mark = \"live_\"\n\
@@ -56,4 +60,32 @@ impl Init {
             quoted(&self.prefix)
         )
     }
+}
+
+/// The option must not contradict what goes before it. No URL is repeated: it may have a password.
+fn check(database: &str, path: &Path) -> Result<(), Failure> {
+    if has_password(database) {
+        return Err(Failure::usage(
+            "A password is not an argument: it is in the history of your shell and in the list of processes now.",
+        )
+        .next("Change it. Then set DATABASE_URL to the URL, and leave out `--database`."));
+    }
+    if std::env::var_os("DATABASE_URL").is_some_and(|url| url != database) {
+        return Err(Failure::usage(
+            "DATABASE_URL names another database than `--database`, and goes before it.",
+        )
+        .next("Give one of them."));
+    }
+    if path.exists() && Config::read(Some(path.to_owned()))?.names().is_some_and(|named| named != database) {
+        return Err(Failure::usage(format!("{} names another database than `--database`.", path.display()))
+            .next("Change the file, or leave out `--database`."));
+    }
+    Ok(())
+}
+
+fn has_password(url: &str) -> bool {
+    let Some((_, rest)) = url.split_once("://") else { return false };
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    place.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+        || query.split('&').any(|field| field.starts_with("password="))
 }

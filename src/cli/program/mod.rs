@@ -12,7 +12,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use self::config::Config;
 use super::Command;
-use super::failure::{Exit, Failure};
+use super::failure::{Failure, may_be_cut};
 
 /// Manages API keys in an SQLite file or in PostgreSQL.
 #[derive(Debug, Parser)]
@@ -61,17 +61,14 @@ pub fn program() -> ExitCode {
         Err(error) => error.exit(),
     };
     let done = match verb {
-        Verb::Completions { shell } => completions(shell),
-        Verb::Man { directory } => man(directory),
+        Verb::Completions { shell } => may_be_cut(completions(shell), ExitCode::SUCCESS),
+        Verb::Man { directory } => may_be_cut(man(directory), ExitCode::SUCCESS),
         verb => start(config, verb),
     };
     done.unwrap_or_else(|failure| end(&failure, as_json))
 }
 
 fn end(failure: &Failure, as_json: bool) -> ExitCode {
-    if failure.is_closed_pipe() {
-        return Exit::Done.into();
-    }
     let _ = writeln!(std::io::stderr(), "{}", failure.text(as_json));
     failure.exit.into()
 }

@@ -108,5 +108,5 @@ fn as_learned(record: &KeyRecord, digest: Digest) -> Arc<KeyRecord> {
     Arc::new(learned)
 }
 
-const NO_VERIFIER: &str =
+pub(in crate::middleware) const NO_VERIFIER: &str =
     "a key was imported as a hash of another system, which nothing here verifies: add `verify_imported`";

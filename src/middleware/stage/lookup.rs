@@ -274,7 +274,7 @@ pub(super) fn live_digests(record: &KeyRecord, now: Timestamp) -> [&Digest; 2] {
 }
 
 /// The hash of a secret that would verify now, if it were known.
-fn live_hash(record: &KeyRecord, now: Timestamp) -> Option<&ImportedHash> {
+pub(in crate::middleware) fn live_hash(record: &KeyRecord, now: Timestamp) -> Option<&ImportedHash> {
     let hash = record.extras.imported_hash.as_ref()?;
     let stand_in = hash.stand_in();
     live_digests(record, now).into_iter().any(|digest| *digest == stand_in).then_some(hash)

@@ -15,6 +15,6 @@ pub(super) mod state; // 5
 pub(super) mod throttle; // 3
 
 pub(super) mod companion;
-mod imported;
+pub(super) mod imported;
 mod look;
 pub(super) mod session;

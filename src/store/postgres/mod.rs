@@ -11,7 +11,7 @@ pub use invalidations::PostgresInvalidations;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow, PgSslMode};
 use sqlx::query::{Query, QueryAs};
 use sqlx::{Connection, FromRow, PgConnection, PgPool, Postgres};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use self::audit::texts;
 use self::statements::{CHANGES, FIND_BY_DIGEST, INSERT, RECORD_LAST_USE, REPLACE};
@@ -111,6 +111,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_6.sql"),
 ];
 
+/// How long the first connection may take.
+const CONNECTION_TIME: Duration = Duration::from_secs(5);
+
 /// How long a migration may take, including the wait for another process.
 const MIGRATION_TIME: Duration = Duration::from_secs(60);
 
@@ -128,7 +131,7 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](StoreErrorKind::Unavailable) if there is no connection, [`Other`](StoreErrorKind::Other) if
+    /// [`Unavailable`](StoreErrorKind::Unavailable) if there is no connection within 5 seconds, [`Other`](StoreErrorKind::Other) if
     /// the URL is not valid, or if its `sslmode` needs the feature `tls`; those of [`migrate`](Self::migrate). No error
     /// repeats the URL, which may contain a password.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
@@ -157,8 +160,14 @@ impl PostgresStore {
         }
         // A pool would retry for half a minute, and not report why it failed.
         let options = options.extra_float_digits(None);
-        let connected = PgConnection::connect_with(&options).await;
-        connected.map_err(failed)?.close().await.map_err(failed)?;
+        let connected = async { PgConnection::connect_with(&options).await?.close().await };
+        match timeout(CONNECTION_TIME, connected).await {
+            Ok(connected) => connected.map_err(failed)?,
+            Err(_) => {
+                let error = StoreError::new(StoreErrorKind::Unavailable);
+                return Err(error.with_source("no connection within 5 seconds"));
+            }
+        }
         Ok(Self::new(PgPool::connect_lazy_with(options)))
     }
 
