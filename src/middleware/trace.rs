@@ -64,7 +64,7 @@ impl<F> ApiKeys<F> {
     /// is replaced, and nothing is metered or logged as a request. The store, shared limits, and a session authenticator are
     /// asked, and an [imported hash](crate::ApiKeysBuilder::verify_imported) is verified.
     ///
-    /// What a limit would decide is that of its shared count: of [leases](crate::limit::RedisConnection::with_leases) in this process
+    /// What a limit would decide is that of its shared count: of leases from Redis in this process
     /// nothing is known. A [stored quota](crate::limit#stored-quotas) gives back this process's lease, and has a row in the store from
     /// then on.
     ///
