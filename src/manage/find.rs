@@ -39,7 +39,8 @@ impl KeyManager {
         let owner = match self.find_by_id(id).await {
             Ok(found) => found.map(|key| key.owner),
             Err(ManageError::Store(error)) => match error.broken_key() {
-                Some(broken) => Some(broken.owner.clone().unwrap_or_else(|| staff.owner().clone())),
+                Some(broken) if broken.owner.is_none() => return Ok(staff.clone()),
+                Some(broken) => broken.owner.clone(),
                 None => return Err(error.into()),
             },
             Err(error) => return Err(error),
