@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use super::attempt::{Attempt, Change};
 use super::{Authority, KeyAction, KeyManager, KeyView, ManageError};
-use crate::key::{Actor, KeyId, KeyRecord, Mode, Owner, Tenant};
+use crate::key::{Actor, KeyId, KeyRecord, Owner, Tenant};
 use crate::store::{KeyQuery, KeySelector};
 
 impl KeyManager {
@@ -50,15 +50,16 @@ impl KeyManager {
             let mut seen = HashSet::from([*id]);
             let mut makers = vec![*id];
             while let Some(maker) = makers.pop() {
-                for (owner, id) in self.made_with(maker, authority.owner().mode).await? {
-                    if authority.owner().tenant != Tenant::System && owner != *authority.owner() {
+                for (owner, id) in self.made_with(maker).await? {
+                    if authority.owner().tenant != Tenant::System && owner.as_ref() != Some(authority.owner())
+                    {
                         continue;
                     }
                     if !seen.insert(id) {
                         continue;
                     }
                     makers.push(id);
-                    let authority = authority.for_owner(&owner);
+                    let authority = owner.map_or(authority.clone(), |owner| authority.for_owner(&owner));
                     match self.attempt(&authority, KeyAction::Revoke, Some(id)).revoke().await {
                         Ok(key) => revoked.extend(key),
                         Err(ManageError::NotFound) => {}
@@ -71,17 +72,15 @@ impl KeyManager {
         attempt.end(result.await).await
     }
 
-    /// The keys that were made with `key`. One whose owner can't be read is taken for a key of the system in this mode.
-    async fn made_with(&self, key: KeyId, mode: Mode) -> Result<Vec<(Owner, KeyId)>, ManageError> {
+    /// The keys that were made with `key`. Without the owner of one whose owner can't be read.
+    async fn made_with(&self, key: KeyId) -> Result<Vec<(Option<Owner>, KeyId)>, ManageError> {
         let mut query =
             KeyQuery { created_by: Some(Actor::Key(key)), limit: KeyQuery::MAX_LIMIT, ..KeyQuery::default() };
         let mut made = Vec::new();
         loop {
             let page = self.settings().list(None, &query).await?;
-            made.extend(page.keys.iter().map(|record| (record.owner.clone(), record.id)));
-            let of_no_owner = Owner::system(mode);
-            let broken = page.broken.into_iter();
-            made.extend(broken.filter_map(|key| Some((key.owner.unwrap_or(of_no_owner.clone()), key.id?))));
+            made.extend(page.keys.iter().map(|record| (Some(record.owner.clone()), record.id)));
+            made.extend(page.broken.into_iter().filter_map(|key| Some((key.owner, key.id?))));
             match page.next {
                 Some(next) => query.after = Some(next),
                 None => return Ok(made),
