@@ -131,8 +131,8 @@ async fn sign_in(mut request: Request, next: Next) -> impl IntoResponse {
     next.run(request).await
 }
 
-/// Finds the session of a member of staff in a cookie, for `keys.console()` alone: a browser sends it with every request, whoever
-/// has caused that, and the page checks where its forms are from.
+/// Finds the session of a member of staff in a cookie, for `keys.console()` alone: a browser sends it with every request, also
+/// with those that another site has caused, and the page checks where its forms are from.
 struct StaffCookie;
 
 impl CredentialExtractor for StaffCookie {

@@ -103,10 +103,10 @@ pub(crate) fn lease_lost(units: u64) {
 
 /// A call of Redis was waited for.
 #[cfg(feature = "redis")]
-pub(crate) fn rate_limit_backend_call(duration: Duration) {
+pub(crate) fn rate_limit_backend_call(started: std::time::Instant) {
     #[cfg(feature = "metrics")]
     if is_recording() {
-        histogram(&catalog::RATE_LIMIT_BACKEND_DURATION, &[]).record(duration);
+        histogram(&catalog::RATE_LIMIT_BACKEND_DURATION, &[]).record(started.elapsed());
     }
 }
 

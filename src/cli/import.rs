@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure, chain};
-use super::input::refuse_arguments;
+use super::input::{MAX_TEXT, refuse_arguments};
 use super::output::Progress;
 use super::owner::OwnerOptions;
 use super::session::Session;
@@ -240,7 +240,7 @@ fn rows(csv: bool) -> Result<Rows, Failure> {
         loop {
             let mut line = zeroize::Zeroizing::new(String::new());
             number += 1;
-            match (&mut input).take(MAX_LINE).read_line(&mut line) {
+            match (&mut input).take(MAX_TEXT).read_line(&mut line) {
                 Ok(0) => return Ok(None),
                 Ok(_) if line.trim().is_empty() => {}
                 Ok(_) => {
@@ -275,8 +275,6 @@ fn check_header(header: &csv::StringRecord) -> Result<(), Failure> {
     }
     Ok(())
 }
-
-const MAX_LINE: u64 = 64 * 1024;
 
 /// Without the text of the line, which may have a secret.
 fn fault_of(error: &serde_json::Error) -> String {

@@ -9,7 +9,7 @@ use super::session::Session;
 use crate::key::SecretString;
 
 /// More is not read as one key.
-const MAX_TEXT: u64 = 64 * 1024;
+pub(super) const MAX_TEXT: u64 = 64 * 1024;
 
 impl Session<'_> {
     /// Asks whether to go on; the default is no.

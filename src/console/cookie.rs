@@ -60,7 +60,7 @@ impl FormCookie {
             URL_SAFE_NO_PAD.encode(signature).as_bytes().ct_eq(mac.as_bytes()).into()
         };
         let value = std::iter::once(&self.value).chain(&self.others).find(is_right)?;
-        // Not of the person: whoever sends it, a token makes one key.
+        // Without the person: a token makes one key, for all persons together.
         Some(keyed(value, "key", nonce))
     }
 }

@@ -73,7 +73,7 @@
 //!
 //! # Safety in a browser
 //!
-//! - A browser sends a cookie with every request to its host, whoever has caused it. An extractor that takes one accepts it on all routes of its
+//! - A browser sends a cookie with every request to its site, also with those that another site has caused. An extractor that takes one accepts it on all routes of its
 //!   layer, and only this page checks where a form is from. So give the page an assembly of its own, or have the extractor look
 //!   at the page's path alone, as the example does.
 //! - Every response forbids inline scripts and styles, other origins, frames and caches. A customer's name for a key is

@@ -105,7 +105,7 @@ texts! {
 
     secret: "Secret",
     secret_of: "Secret of",
-    shown_once: "Store it now. It is shown only this once: nobody can look it up later.",
+    shown_once: "Store it now. It is shown only this once, and can't be looked up later.",
     as_variable: "As a line of .env",
     as_curl: "To try it",
     copy: "Copy",

@@ -8,7 +8,7 @@ use crate::metrics;
 use crate::rejection::ErrorKind;
 
 impl Settings {
-    /// Reports an operation without an authority: whoever has a one-time key redeems it, and only the operator searches all
+    /// Reports an operation without an authority: a one-time key is redeemed with its text alone, and only the operator searches all
     /// keys.
     pub(super) fn ended<T>(
         &self,

@@ -4,7 +4,7 @@ use crate::key::{KeyId, KeyRecord, SecretString};
 
 /// A key that the application stores itself, in a transaction of its own: from [`KeyManager::prepare`].
 ///
-/// Dropped before [`committed`](Self::committed) it is no key, and nobody learns its secret.
+/// Dropped before [`committed`](Self::committed) it is no key, and its secret is lost.
 #[derive(Debug)]
 #[must_use = "a prepared key is stored by the application, and its secret returned by `committed`"]
 pub struct PreparedKey {

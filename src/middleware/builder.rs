@@ -2,7 +2,6 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Method;
 
@@ -15,8 +14,8 @@ use crate::credential::{Companions, CredentialExtractor, ImportedHashes};
 use crate::identity::{OrganizationRule, SessionAuthenticator};
 use crate::key::{KeyFormat, Peppers};
 use crate::limit::{Quota, RateLimit, RateLimiter};
-use crate::manage::{AuditEvent, AuditSink, KeyManager};
-use crate::outcome::{Call, UsageRetention, UsageSink};
+use crate::manage::{AuditSink, KeyManager};
+use crate::outcome::{UsageRetention, UsageSink};
 use crate::rejection::ProblemDetails;
 use crate::route::{Access, RouteMatching};
 use crate::scope::Scope;
@@ -238,94 +237,6 @@ impl<F> ApiKeysBuilder<F> {
         self
     }
 
-    /// Says who may use a route: a scope, or an [`Access`]. What no rule covers is rejected with 403.
-    ///
-    /// See [`route`](crate::route) for patterns, and [`match_routes`](Self::match_routes) for how the route of a request is
-    /// found. `HEAD` follows `GET`.
-    pub fn route<A>(mut self, method: impl TryInto<Method>, pattern: impl Into<String>, access: A) -> Self
-    where
-        A: TryInto<Access, Error: fmt::Display>,
-    {
-        let pattern = pattern.into();
-        match (method.try_into(), access.try_into()) {
-            (Ok(method), Ok(access)) => self.routes.push((method, pattern, access)),
-            (Err(_), _) => self.fault("route", format!("the method of {pattern} is not valid")),
-            (_, Err(error)) => self.fault("route", format!("{pattern}: {error}")),
-        }
-        self
-    }
-
-    /// Several [routes](Self::route) at once.
-    ///
-    /// ```
-    /// # use tower_api_keys::store::MemoryStore;
-    /// # use tower_api_keys::{ApiKeys, KeyFormat};
-    /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
-    ///     .header("x-api-key")
-    ///     .public("GET", "/health")
-    ///     .routes([("GET", "/invoices", "invoice:read"), ("POST", "/invoices", "invoice:create")])
-    ///     .build()?;
-    /// # Ok::<_, Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn routes<M, P, A>(self, routes: impl IntoIterator<Item = (M, P, A)>) -> Self
-    where
-        M: TryInto<Method>,
-        P: Into<String>,
-        A: TryInto<Access, Error: fmt::Display>,
-    {
-        let add = |builder: Self, (method, pattern, access)| builder.route(method, pattern, access);
-        routes.into_iter().fold(self, add)
-    }
-
-    /// Lets requests without a credential use a route, on purpose: a health check, say. A bad credential is still rejected.
-    pub fn public(self, method: impl TryInto<Method>, pattern: impl Into<String>) -> Self {
-        self.route(method, pattern, Access::Public)
-    }
-
-    /// The path that all routes are served below, such as `/api/v1`: those of [`route`](Self::route), of limits, and of
-    /// [`Companions`].
-    pub fn routes_below(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = prefix.into();
-        self
-    }
-
-    /// Says what scopes allow, each in a sentence, wherever the assembly [shows](super::ApiKeys::scopes) them to people.
-    ///
-    /// ```
-    /// # use tower_api_keys::store::MemoryStore;
-    /// # use tower_api_keys::{ApiKeys, KeyFormat};
-    /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
-    ///     .header("x-api-key")
-    ///     .routes([("GET", "/invoices", "invoice:read"), ("POST", "/invoices", "invoice:create")])
-    ///     .describe_scopes([("invoice:read", "See invoices."), ("invoice:create", "Write and send invoices.")])
-    ///     .build()?;
-    /// let read = keys.scopes().iter().find(|known| known.scope.as_str() == "invoice:read").unwrap();
-    /// assert_eq!(read.description.as_deref(), Some("See invoices."));
-    /// # Ok::<_, Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn describe_scopes<'a>(mut self, sentences: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        for (scope, sentence) in sentences {
-            match scope.parse() {
-                Ok(scope) => _ = self.descriptions.insert(scope, sentence.to_owned()),
-                Err(error) => self.fault("describe_scopes", format!("{scope}: {error}")),
-            }
-        }
-        self
-    }
-
-    /// Leaves it to [`require`](super::ApiKeys::require) on single routes, or to handlers, what a key may do. Without
-    /// this, [`build`](Self::build) refuses an assembly without routes.
-    pub fn without_route_table(mut self) -> Self {
-        self.has_no_table = true;
-        self
-    }
-
-    /// How the route of a request is found: by its path, unless set.
-    pub fn match_routes(mut self, matching: RouteMatching) -> Self {
-        self.matching = matching;
-        self
-    }
-
     /// Accepts requests without a credential, without a [`Principal`](crate::Principal). A bad credential is still
     /// rejected: it is never taken for none.
     ///
@@ -369,66 +280,6 @@ impl<F> ApiKeysBuilder<F> {
     /// Reads the time from this clock.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
-        self
-    }
-
-    /// Records when each key was last used. Needs [`background`](super::ApiKeys::background), which writes every ten
-    /// seconds: uses since the last write are lost when a process is killed. Of several processes the latest use counts.
-    pub fn record_last_use(mut self) -> Self {
-        self.records_last_use = true;
-        self
-    }
-
-    /// Counts requests per key, hour, category and outcome, and keeps the sums in the store: see [`usage`](crate::usage). Needs
-    /// [`background`](super::ApiKeys::background), which adds to the store every ten seconds.
-    ///
-    /// ```
-    /// # use tower_api_keys::store::MemoryStore;
-    /// # use tower_api_keys::{ApiKeys, KeyFormat};
-    /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
-    ///     .header("x-api-key")
-    ///     .route("GET", "/workflows", "workflows:read")
-    ///     .count_usage()
-    ///     .build()?;
-    /// # Ok::<_, Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn count_usage(mut self) -> Self {
-        self.counts_usage = true;
-        self
-    }
-
-    /// How long what is [counted](Self::count_usage) is kept by hour, a day at least, and by day, two days at least. Unless
-    /// set, 14 and 400 days. The same for all processes with one store.
-    pub fn keep_usage_for(mut self, hours: Duration, days: Duration) -> Self {
-        self.usage_retention = Some(UsageRetention { hours, days });
-        self
-    }
-
-    /// Tells `sink` of every call that presents a credential and is not answered with a server error: for counters, bills.
-    ///
-    /// Called on the request's thread, after the response head is available and before it is sent, so it must not block:
-    /// count, or pass the data to a queue or a task. A panic is caught; it loses the record, never the response.
-    pub fn usage(mut self, sink: impl Fn(&Call<'_>) + Send + Sync + 'static) -> Self {
-        self.usage = Some(Arc::new(sink));
-        self
-    }
-
-    /// Tells `sink` of everything that is done to keys, and of what a caller was not allowed to do or has failed: see
-    /// [audit](crate::manage#audit).
-    ///
-    /// Called by [`ApiKeys::background`](crate::ApiKeys::background), every second, and by
-    /// [`flush`](crate::ApiKeys::flush), on a thread of its own: it delays no request, may block, and may panic.
-    ///
-    /// 1. A store that [keeps an audit log](crate::store::KeyAdministration::audit_log) delivers each event at least once, also
-    ///    one of a process that was killed or has no sink. An event may come again after such an end, with the same
-    ///    [`number`](AuditEvent::number).
-    /// 2. With other stores events wait in memory, a thousand at most. New ones are lost then, which is logged, and so is what
-    ///    waits in a process that is killed.
-    /// 3. The events of a key come in the order of its changes, those that a store keeps.
-    /// 4. Of several processes with one store, one delivers. If it stops, another does after 30 seconds: give them the same
-    ///    sink.
-    pub fn audit(mut self, sink: impl Fn(&AuditEvent) + Send + Sync + 'static) -> Self {
-        self.audit = Some(Arc::new(sink));
         self
     }
 

@@ -40,7 +40,7 @@ pub struct LimitHealth {
 
 impl<F> ApiKeys<F> {
     /// What each part is doing: whether the store answers, the cache learns of changes, Redis counts, and the background task
-    /// runs. Asks nobody, so it is cheap.
+    /// runs. Makes no call, so it is cheap.
     ///
     /// ```
     /// # use tower_api_keys::store::MemoryStore;

@@ -65,8 +65,10 @@ mod location;
 mod lookups;
 mod presented;
 mod receipts;
+mod record_settings;
 #[cfg(feature = "openapi")]
 mod requirements;
+mod route_settings;
 mod service;
 mod stage;
 mod trace;

@@ -126,8 +126,8 @@ impl<F> ApiKeys<F> {
         let checks = self.checks();
         let mut silent = Vec::new();
         for limiter in checks.limiters() {
-            let nobody = crate::limit::Subject::other("api-keys-doctor");
-            if limiter.counts.look(&nobody, None, checks.clock.now()).await.is_err()
+            let subject = crate::limit::Subject::other("api-keys-doctor");
+            if limiter.counts.look(&subject, None, checks.clock.now()).await.is_err()
                 || limiter.counts.is_degraded()
             {
                 silent.push(limiter.category.name.to_string());

@@ -179,7 +179,7 @@ impl Outcome<'_> {
             (_, Reason::RouteNotCovered) if self.is_matched_by_router => Some("the route has no rule"),
             // The limiter itself logs its failures.
             (ErrorKind::Unavailable, Reason::LimiterFailed(_)) => None,
-            // The digest covers the mark, so nobody could have guessed such a key.
+            // The digest covers the mark, so such a key cannot have been guessed.
             (_, Reason::ModeMismatch) => Some("the key's record was changed"),
             (_, Reason::PepperMissing(_)) => Some("the key can't be verified"),
             (_, Reason::StoreFailed(error)) if error.broken_key().is_some() => {

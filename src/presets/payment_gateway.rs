@@ -76,6 +76,8 @@ pub fn payment_gateway(store: impl KeyAdministration) -> ApiKeysBuilder<ErrorTab
         .realm("payment-gateway.app")
         .organization(context.session_cookie("selectedOrganization"))
         .routes(ROUTES.map(|(method, pattern, scope, role)| (method, pattern, access(scope, role))))
+        .routes(key_routes("/organizations/:orgId/api-keys", Some(ADMIN)))
+        .routes(key_routes("/system/api-keys", None))
         .limit(RateLimit::per_key("api", quotas))
         .request_ids()
         .manage_with(move |manager| {
@@ -89,13 +91,17 @@ pub fn payment_gateway(store: impl KeyAdministration) -> ApiKeysBuilder<ErrorTab
         .errors(ERRORS.clone())
 }
 
+fn key_routes(keys: &str, role: Option<Role>) -> [(&'static str, String, Access); 8] {
+    KEY_ROUTES.map(|(method, path, scope)| (method, format!("{keys}{path}"), access(scope, role)))
+}
+
 fn access(scope: &'static str, role: Option<Role>) -> Access {
     let access = Access::Scope(ScopeRequirement::from_static(scope));
     if let Some(role) = role { access.with_role(role) } else { access.of_system() }
 }
 
 /// Route, scope, and the role that a session needs; without a role, for the system only.
-const ROUTES: [(&str, &str, &str, Option<Role>); 33] = [
+const ROUTES: [(&str, &str, &str, Option<Role>); 17] = [
     ("POST", "/checkouts/:site/create", "checkout:create", Some(EDITOR)),
     ("GET", "/transactions", "transaction:read", Some(VIEWER)),
     ("GET", "/clients", "client:read", Some(VIEWER)),
@@ -108,27 +114,23 @@ const ROUTES: [(&str, &str, &str, Option<Role>); 33] = [
     ("POST", "/data-io", "data_io:execute", Some(ADMIN)),
     ("GET", "/dashboard/overview", "organization:read", Some(VIEWER)),
     ("GET", "/dashboard/:orgId/overview", "organization:read", Some(VIEWER)),
-    ("GET", "/organizations/:orgId/api-keys", "api_key:read", Some(ADMIN)),
-    ("POST", "/organizations/:orgId/api-keys", "api_key:create", Some(ADMIN)),
-    ("GET", "/organizations/:orgId/api-keys/:id", "api_key:read", Some(ADMIN)),
-    ("GET", "/organizations/:orgId/api-keys/:id/history", "api_key:read", Some(ADMIN)),
-    ("PATCH", "/organizations/:orgId/api-keys/:id", "api_key:update", Some(ADMIN)),
-    ("POST", "/organizations/:orgId/api-keys/:id/rotate", "api_key:update", Some(ADMIN)),
-    ("POST", "/organizations/:orgId/api-keys/:id/revoke", "api_key:delete", Some(ADMIN)),
-    ("DELETE", "/organizations/:orgId/api-keys/:id", "api_key:delete", Some(ADMIN)),
     ("POST", "/organizations", "organization:create", None),
     ("GET", "/organizations", "organization:read", None),
     ("GET", "/system/settings", "system:read", None),
     ("PUT", "/system/settings", "system:update", None),
     ("GET", "/system/health", "system:read", None),
-    ("GET", "/system/api-keys", "api_key:read", None),
-    ("POST", "/system/api-keys", "api_key:create", None),
-    ("GET", "/system/api-keys/:id", "api_key:read", None),
-    ("GET", "/system/api-keys/:id/history", "api_key:read", None),
-    ("PATCH", "/system/api-keys/:id", "api_key:update", None),
-    ("POST", "/system/api-keys/:id/rotate", "api_key:update", None),
-    ("POST", "/system/api-keys/:id/revoke", "api_key:delete", None),
-    ("DELETE", "/system/api-keys/:id", "api_key:delete", None),
+];
+
+/// Method, path below the keys of an organization or of the system, and scope.
+const KEY_ROUTES: [(&str, &str, &str); 8] = [
+    ("GET", "", "api_key:read"),
+    ("POST", "", "api_key:create"),
+    ("GET", "/:id", "api_key:read"),
+    ("GET", "/:id/history", "api_key:read"),
+    ("PATCH", "/:id", "api_key:update"),
+    ("POST", "/:id/rotate", "api_key:update"),
+    ("POST", "/:id/revoke", "api_key:delete"),
+    ("DELETE", "/:id", "api_key:delete"),
 ];
 
 /// The scopes that a key of an organization can have. A system key can also have `system:*`.

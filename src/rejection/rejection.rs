@@ -34,8 +34,8 @@ impl Rejection {
         self.record = record;
     }
 
-    /// The key, if its secret was right, and the key has ended or may not be used from there: whoever only knows a key's
-    /// identifier is not its holder.
+    /// The key, if its secret was right, and the key has ended or may not be used from there. A caller that only knows
+    /// the identifier of a key is not its holder.
     pub(crate) fn refused_key(&self) -> Option<&KeyRecord> {
         let is_held = matches!(self.check(), Some(Check::State | Check::Address));
         self.record.as_deref().filter(|_| is_held)

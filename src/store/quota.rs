@@ -19,7 +19,7 @@ pub struct QuotaRow {
 pub struct QuotaChange {
     /// The beginning of the present period.
     pub period: Timestamp,
-    /// The limit that applies to the subject in this period, if it is known to whoever asks.
+    /// The limit that applies to the subject in this period, if the caller knows it.
     pub limit: Option<u64>,
     /// Cost to count in any case.
     pub spend: u64,

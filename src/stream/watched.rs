@@ -242,7 +242,7 @@ impl State {
         self.had_to_wait = waited;
     }
 
-    /// Gives a lookup up that nobody polls, as it holds a connection of the database; and one that takes too long.
+    /// Gives up a lookup that is no longer polled, as it holds a connection of the database; and one that takes too long.
     fn give_up(&mut self) -> Lookup {
         let Lookup::Waiting { is_fresh, age, .. } = &mut self.lookup else { return Lookup::None };
         *age += 1;

@@ -239,6 +239,18 @@ fn operations_of_key_management_are_counted_by_how_they_end() {
     });
 }
 
+/// Runs what runs beside requests until something is so.
+async fn in_background_until(keys: &ApiKeys, is_so: impl Fn() -> bool) {
+    let background = tokio::spawn(keys.background());
+    let waiting = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap();
+    background.abort();
+}
+
 #[test]
 fn keys_in_the_store_are_counted_by_mode_and_status() {
     in_own_process(|| {
@@ -253,15 +265,7 @@ fn keys_in_the_store_are_counted_by_mode_and_status() {
             ])
             .await;
             let keys = assembly(stored).without_route_table().build().unwrap();
-            let background = tokio::spawn(keys.background());
-            tokio::time::timeout(Duration::from_secs(10), async {
-                while !handle.render().contains("api_keys_stored_keys{") {
-                    tokio::task::yield_now().await;
-                }
-            })
-            .await
-            .unwrap();
-            background.abort();
+            in_background_until(&keys, || handle.render().contains("api_keys_stored_keys{")).await;
             let scrape = Scrape::of(&handle);
             for (mode, status, count) in [
                 ("live", "active", 1.0),
@@ -295,15 +299,7 @@ fn stored_quotas_and_what_is_tracked_are_counted() {
                 .unwrap();
             assert_eq!(send(&keys, to("/", KEY)).await, 200);
             assert_eq!(send(&keys, to("/", OTHER_KEY)).await, 200);
-            let background = tokio::spawn(keys.background());
-            tokio::time::timeout(Duration::from_secs(10), async {
-                while !handle.render().contains("api_keys_quota_leased_units{") {
-                    tokio::task::yield_now().await;
-                }
-            })
-            .await
-            .unwrap();
-            background.abort();
+            in_background_until(&keys, || handle.render().contains("api_keys_quota_leased_units{")).await;
             let quotas =
                 TestStore { quotas: Some(Answers::WithAnError), ..TestStore::new(stored, Answers::AtOnce) };
             let failing = assembly(quotas).limit(month()).without_route_table().build().unwrap();

@@ -60,12 +60,7 @@ pub fn program() -> ExitCode {
         }
         Err(error) => error.exit(),
     };
-    let done = match verb {
-        Verb::Completions { shell } => may_be_cut(completions(shell), ExitCode::SUCCESS),
-        Verb::Man { directory } => may_be_cut(man(directory), ExitCode::SUCCESS),
-        verb => start(config, verb),
-    };
-    done.unwrap_or_else(|failure| end(&failure, as_json))
+    start(config, verb).unwrap_or_else(|failure| end(&failure, as_json))
 }
 
 fn end(failure: &Failure, as_json: bool) -> ExitCode {
@@ -88,7 +83,8 @@ fn start(path: Option<PathBuf>, verb: Verb) -> Result<ExitCode, Failure> {
                 let keys = Config::read(path)?.assembly(!command.is_offline()).await?;
                 Ok(command.run(&keys).await)
             }
-            Verb::Completions { .. } | Verb::Man { .. } => Ok(ExitCode::SUCCESS),
+            Verb::Completions { shell } => may_be_cut(completions(shell), ExitCode::SUCCESS),
+            Verb::Man { directory } => may_be_cut(man(directory), ExitCode::SUCCESS),
         }
     })
 }

@@ -147,7 +147,7 @@ impl RedisConnection {
             Ok(Err(error)) => Err(CallError::Failed(error)),
             Err(_) => Err(CallError::Late),
         };
-        crate::metrics::rate_limit_backend_call(started.elapsed());
+        crate::metrics::rate_limit_backend_call(started);
         match &answer {
             Ok(_) => {
                 if breaker.success() {

@@ -87,5 +87,5 @@ impl Drop for Sending {
 
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Nobody waits for it, and what is given up is sent again, so that a server that is merely slow would count it twice.
+/// No request waits for it, and what is given up is sent again, so that a server that is merely slow would count it twice.
 const DEADLINE: Duration = Duration::from_secs(10);

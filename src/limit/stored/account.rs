@@ -158,7 +158,7 @@ pub(super) struct Grasp {
 }
 
 impl Grasp {
-    /// As soon as nobody else has it.
+    /// As soon as no other call has it.
     pub(super) async fn of(account: &Arc<Mutex<Account>>, period: Period) -> Self {
         poll_fn(|context| Self::poll(account, lock(account), period, context)).await
     }

@@ -192,7 +192,7 @@ impl Shared {
     ) -> Result<(), StoreError> {
         let due: Vec<_> = {
             let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
-            // One that nobody else has now is nobody's later.
+            // One that no call has now is removed, so no call gets it later.
             accounts.retain(|_, account| Arc::strong_count(account) > 1 || !lock(account).is_empty(now));
             let state = accounts.iter().map(|(subject, account)| (subject, lock(account)));
             state
@@ -200,7 +200,7 @@ impl Shared {
                 .map(|(subject, account)| (subject.clone(), account.limit()))
                 .collect()
         };
-        // One that fails is in nobody else's way.
+        // One that fails does not keep the others from being written.
         let mut result = Ok(());
         for (subject, limit) in due {
             result = result.and(self.change(&subject, limit, now, |_| {}).await.map(drop));
@@ -227,7 +227,7 @@ fn last_limit(row: QuotaRow) -> Option<NonZeroU32> {
     NonZeroU32::new(saturated(row.limit))
 }
 
-/// Ends also if whoever waits for it is dropped: a client that hangs up while the store is asked would cost a lease. Needs
+/// Ends also if the request that waits for it is dropped: a client that hangs up while the store is asked would cost a lease. Needs
 /// tokio's runtime for that. `None` if the runtime shuts down.
 async fn finish<T: Send + 'static>(telling: impl Future<Output = T> + Send + 'static) -> Option<T> {
     #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]

@@ -8,7 +8,7 @@ pub(crate) struct Concurrent(AtomicU32);
 
 impl Concurrent {
     fn reading(admitted: bool, used: u32, now: u64) -> Reading {
-        // Nobody knows when a request ends: a second is a guess that keeps clients from asking at once.
+        // When a request ends is unknown: a second is a guess that keeps clients from asking at once.
         Reading { admitted, used, place: 0, frees: (used > 0).then(|| now.saturating_add(A_SECOND)) }
     }
 }

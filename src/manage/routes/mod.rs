@@ -114,8 +114,8 @@ impl<F: ErrorFormat<Body>> KeyRoutes<F> {
     /// Serves the keys of all organizations and of the system, in the mode of the caller, to callers of the [system
     /// tier](crate::Principal::is_of_system) alone: a page for the application's staff. Others get 403.
     ///
-    /// Callers need the scopes for managing keys, and are not bound by what they hold otherwise, as
-    /// [`Authority::system`] says. They get no secrets: keys are neither made nor rotated here. Nest the routes where the
+    /// Callers need the scopes for managing keys. With keys of organizations they are not bound by what they hold otherwise, as
+    /// [`Authority::system`] says; a key of the system gains nothing that they lack. They get no secrets: keys are neither made nor rotated here. Nest the routes where the
     /// assembly wants callers [of the system](crate::route::Access::of_system). A key of the other mode is 404 here, also one
     /// that [`find_by_text`](KeyManager::find_by_text) finds.
     ///

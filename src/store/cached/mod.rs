@@ -60,7 +60,7 @@ use crate::metrics;
 /// | the node that revoked it | before the revocation is answered |
 /// | others, with a [channel](Self::follow) | as soon as the channel reports it |
 /// | others, where the store [says what has changed](KeyStore::changes) | within a second or so, when it is asked next |
-/// | others, whatever is cut, frozen or restarted, and whoever is stopped | after [`max_age`](CachedStoreBuilder::max_age), 5 seconds |
+/// | others, whatever is cut, frozen or restarted, also if the node itself was stopped | after [`max_age`](CachedStoreBuilder::max_age), 5 seconds |
 /// | others, without the store | after that as well, unless [configured](CachedStoreBuilder::use_during_outage), 30 seconds at most |
 ///
 /// A channel alone can't keep the bound: a node that revokes may be cut from it while the others hear nothing wrong. So
