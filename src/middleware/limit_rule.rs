@@ -71,7 +71,7 @@ impl LimitRule {
     }
 
     /// A route's limiter before a method's, before the one for the rest.
-    #[inline]
+    #[inline(always)]
     pub(super) fn limiter(&self, request: RequestView<'_>) -> Option<usize> {
         if self.routes.has_method(request.method) {
             if let Some(limiter) = self.routes.find_as_written(request) {
