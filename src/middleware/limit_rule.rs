@@ -46,7 +46,7 @@ pub(super) struct Settlement {
     pub(super) is_in_flight: bool,
 }
 
-/// A limiter, with its description at hand, so that a request asks it once only.
+/// A limiter, with its description, so that no request asks for it.
 #[derive(Clone)]
 pub(super) struct Limiter {
     pub(super) category: Arc<Category>,
