@@ -52,8 +52,8 @@
 //! An operation belongs to the rule whose route is its path below one of the document's `servers`, else its path. An
 //! operation without a rule is left alone. What [`require`](ApiKeys::require) needs on single routes is not known here.
 //!
-//! The operations of the [key routes](crate::manage::KeyRoutes), and of the routes that show the caller, its limits and the
-//! health of the store, are added by `openapi_routes` (feature `axum`). Those that show usage are not.
+//! The operations of the routes that this crate serves, such as the [key routes](crate::manage::KeyRoutes), are added by
+//! `openapi_routes` (feature `axum`).
 //!
 //! # With utoipa
 //!
@@ -95,6 +95,8 @@ mod drift;
 mod error;
 mod operation;
 mod operations;
+#[cfg(feature = "axum")]
+mod own_operations;
 #[cfg(feature = "axum")]
 mod own_routes;
 mod probe;
