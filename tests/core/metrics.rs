@@ -17,6 +17,7 @@ use tower_api_keys::manage::{Authority, KeyManager};
 use tower_api_keys::outcome::{DURATION_BUCKETS, METRICS, MetricKind};
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::ReadOnly;
+use tower_api_keys::usage::{UsageBucket, UsageQuery};
 use tower_api_keys::{ApiKeys, NewKey, Quota, RateLimit};
 
 use crate::support::*;
@@ -218,6 +219,8 @@ fn operations_of_key_management_are_counted_by_how_they_end() {
             let read_only = KeyManager::new(ReadOnly::new(store([]).await), format());
             read_only.create(&operator, NewKey::new("one")).await.unwrap_err();
             let _ = manager.redeem(UNKNOWN_KEY).await.unwrap_err();
+            let query = UsageQuery::new(START, START, UsageBucket::Hour);
+            manager.usage_of_all(&query).await.unwrap_err();
 
             let scrape = Scrape::of(&handle);
             for (action, outcome, count) in [
@@ -226,6 +229,7 @@ fn operations_of_key_management_are_counted_by_how_they_end() {
                 ("create", "unavailable", 1.0),
                 ("read", "done", 1.0),
                 ("read", "not_found", 1.0),
+                ("read", "invalid", 1.0),
                 ("delete", "done", 1.0),
                 ("delete", "not_found", 1.0),
                 ("revoke", "done", 0.0),
