@@ -57,12 +57,30 @@
 //!
 //! # With utoipa
 //!
-//! ```text
+//! ```
+//! # use tower_api_keys::{ApiKeys, KeyFormat, MemoryStore};
+//! use utoipa::OpenApi;
+//!
+//! #[derive(OpenApi)]
+//! #[openapi(paths(list))]
+//! struct ApiDoc;
+//!
+//! #[utoipa::path(get, path = "/workflows", responses((status = 200, description = "The workflows.")))]
+//! async fn list() {}
+//!
+//! # let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+//! #     .header("x-api-key")
+//! #     .route("GET", "/workflows", "workflows:read")
+//! #     .build()?;
 //! let mut document = ApiDoc::openapi();
 //! keys.openapi(&mut document)?;
+//!
+//! let list = document.paths.paths["/workflows"].get.as_ref().unwrap();
+//! assert!(list.security.is_some() && list.responses.responses.contains_key("401"));
+//! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! So nothing here depends on a version of utoipa: 5 and 6 write documents of OpenAPI 3.1.
+//! The document passes through serde, so nothing here depends on a version of utoipa: 5 and 6 write documents of OpenAPI 3.1.
 //!
 //! # A test that the document is true
 //!

@@ -378,21 +378,7 @@ fn a_document_of_utoipa_is_completed_like_json() {
     keys.openapi_routes(&mut json, OwnRoutes::Keys, "/api-keys").unwrap();
     keys.openapi(&mut json).unwrap();
     let typed_as_json = serde_json::to_value(&typed).unwrap();
-    for at in [
-        "/paths/~1whoami/get/security",
-        "/paths/~1whoami/get/responses/401",
-        "/paths/~1api-keys/get/security",
-        "/paths/~1api-keys/get/x-required-scopes",
-        "/paths/~1api-keys/get/responses/200/headers",
-        "/components/securitySchemes",
-        "/components/responses/Unauthorized",
-        "/components/responses/TooManyRequests",
-        "/components/schemas/NewApiKey/required",
-        "/x-scopes",
-    ] {
-        assert!(json.pointer(at).is_some(), "{at}");
-        assert_eq!(typed_as_json.pointer(at), json.pointer(at), "{at}");
-    }
+    assert_eq!(typed_as_json, json);
     assert_eq!(keys.openapi_drift(&typed).unwrap(), keys.openapi_drift(&json).unwrap());
     let once = typed_as_json;
     keys.openapi(&mut typed).unwrap();
