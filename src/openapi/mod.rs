@@ -49,8 +49,9 @@
 //! is used by its name. So to add twice is to add once. What contradicts the assembly is found by
 //! [`openapi_drift`](ApiKeys::openapi_drift).
 //!
-//! An operation belongs to the rule whose route is its path below one of the document's `servers`, else its path. An
-//! operation without a rule is left alone. What [`require`](ApiKeys::require) needs on single routes is not known here.
+//! An operation belongs to the rule whose route is its path below one of the document's `servers`, else its path. OpenAPI has no
+//! catch-all, so the last parameter of a path also stands for one: `/files/{path}` for `/files/{*path}`. An operation without a
+//! rule is left alone. What [`require`](ApiKeys::require) needs on single routes is not known here.
 //!
 //! The operations of the routes that this crate serves, such as the [key routes](crate::manage::KeyRoutes), are added by
 //! `openapi_routes` (feature `axum`).
