@@ -44,7 +44,8 @@ fn assembly(store: Store, format: KeyFormat, quota: Quota) -> Result<ApiKeys, Co
         .routes([("GET", "/whoami", Access::AnyKey), ("GET", "/limits", Access::AnyKey)])
         .routes([("GET", "/api-keys", "api-keys:read"), ("GET", "/api-keys/{id}", "api-keys:read")])
         .routes([("POST", "/api-keys", "api-keys:write"), ("PATCH", "/api-keys/{id}", "api-keys:write")])
-        .routes([("DELETE", "/api-keys/{id}", "api-keys:write")])
+        .routes([("DELETE", "/api-keys/{id}", "api-keys:write"), ("GET", "/usage", "api-keys:read")])
+        .count_usage()
         .describe_scopes([
             ("workflows:read", "See workflows."),
             ("workflows:write", "Create workflows."),
@@ -60,6 +61,7 @@ fn app(keys: &ApiKeys) -> Router {
         .route("/workflows", get(list).post(create))
         .route("/whoami", keys.whoami_route())
         .route("/limits", keys.limits_route())
+        .route("/usage", keys.usage_route())
         .nest("/api-keys", key_routes.into_router())
         .layer(keys.layer())
 }
@@ -95,9 +97,12 @@ fn document(keys: &ApiKeys) -> Result<Value, OpenApiError> {
             },
         },
     });
-    for (routes, path) in
-        [(OwnRoutes::Keys, "/api-keys"), (OwnRoutes::Whoami, "/whoami"), (OwnRoutes::Limits, "/limits")]
-    {
+    for (routes, path) in [
+        (OwnRoutes::Keys, "/api-keys"),
+        (OwnRoutes::Usage, "/usage"),
+        (OwnRoutes::Whoami, "/whoami"),
+        (OwnRoutes::Limits, "/limits"),
+    ] {
         keys.openapi_routes(&mut document, routes, path)?;
     }
     keys.openapi(&mut document)?;

@@ -70,6 +70,14 @@ pub(crate) enum LimitOutcome {
     Shadow,
 }
 
+/// Something went wrong that has this code in the log, so many times.
+pub(crate) fn fault(code: &'static str, times: u64) {
+    #[cfg(feature = "metrics")]
+    if is_recording() {
+        counter(&catalog::FAULTS, &[("code", code)]).increment(times);
+    }
+}
+
 /// A call of the store was waited for.
 pub(crate) fn store_call(operation: &'static str, duration: Duration) {
     #[cfg(feature = "metrics")]

@@ -1,4 +1,4 @@
-//! Numbers as header values.
+//! Numbers as header values, and in JSON.
 
 use std::time::Duration;
 
@@ -51,6 +51,15 @@ static BYTES: [u8; 40_000] = {
     }
     bytes
 };
+
+/// Serializes a time as seconds.
+#[cfg(feature = "json")]
+pub(crate) fn as_seconds<S: serde::Serializer>(
+    time: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serde::Serialize::serialize(&time.map(|time| time.as_secs_f64()), serializer)
+}
 
 #[cfg(test)]
 mod tests {

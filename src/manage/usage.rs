@@ -46,7 +46,8 @@ impl KeyManager {
     ///
     /// Those of [`usage`](Self::usage), but for `Forbidden`.
     pub async fn usage_of_all(&self, query: &UsageQuery) -> Result<Usage, ManageError> {
-        self.read_usage(query).await
+        let usage = self.read_usage(query).await;
+        self.settings().ended(KeyAction::Read, None, usage)
     }
 
     async fn read_usage(&self, query: &UsageQuery) -> Result<Usage, ManageError> {

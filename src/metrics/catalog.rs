@@ -104,4 +104,6 @@ catalog! {
         "Rows of usage that this process has counted and not added to the store.";
     USAGE_LOST: Counter "api_keys_usage_lost_total" []
         "Requests that were not counted, because too many keys were used at a time or the store did not take usage.";
+    FAULTS: Counter "api_keys_faults_total" ["code"]
+        "What went wrong beside the decisions about requests, by the code of its line in the log.";
 }

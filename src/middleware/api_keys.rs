@@ -363,6 +363,7 @@ impl<F: ErrorFormat<axum::body::Body>> ApiKeys<F> {
     ///  "store":{"guards":[{"store":"PostgresStore","calls":"lookups","isOpen":false,"inFlight":2,"refused":0}],
     ///           "cache":{"records":812,"absent":3,"channelIsConnected":true,"confirmedSecondsAgo":0.4}},
     ///  "limits":[{"category":"requests","engine":"redis","isDegraded":false,"subjects":790}],
+    ///  "usage":{"writtenSecondsAgo":4.1,"waitingRows":17,"lostRequests":0,"isFailing":false},
     ///  "backgroundRuns":true,"needsBackground":true}
     /// ```
     ///

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{Extensions, HeaderValue, Response, StatusCode};
 
 use super::assembly::Assembly;
@@ -18,7 +18,7 @@ use crate::metrics::is_recording;
 use crate::outcome::{Metered, Outcome};
 #[cfg(feature = "axum")]
 use crate::rejection::fail;
-use crate::rejection::{ErrorFormat, Reason, Rejection, reject as response_to};
+use crate::rejection::{ErrorFormat, GRPC_STATUS, Reason, Rejection, reject as response_to};
 use crate::request::{RequestId, RequestView, X_REQUEST_ID};
 use crate::usage::UsageOutcome;
 
@@ -114,13 +114,10 @@ impl<F> Exit<F> {
             *response = failed_call(&failed, errors, id);
         }
         let status = response.status();
+        self.count_use(|| outcome_of(response));
         if let Some(fields) = checks.settle(&mut self.counted, self.now, status, response.headers()) {
             fields.write(response.headers_mut(), self.is_outer);
         }
-        self.count_use(|| match response.extensions().get() {
-            Some(RejectedInside(outcome)) => *outcome,
-            None => UsageOutcome::of(status),
-        });
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED && !headers.contains_key(WWW_AUTHENTICATE) {
             for challenge in checks.credentials.challenges.after(None).iter() {
@@ -151,6 +148,20 @@ impl<F> Exit<F> {
 /// errors.
 #[derive(Clone, Copy)]
 struct RejectedInside(UsageOutcome);
+
+/// How a request has ended by its response, as far as the head tells: a gRPC response without messages has its status there.
+fn outcome_of<B>(response: &Response<B>) -> UsageOutcome {
+    if let Some(RejectedInside(outcome)) = response.extensions().get() {
+        return *outcome;
+    }
+    let headers = response.headers();
+    let is_grpc =
+        || headers.get(CONTENT_TYPE).is_some_and(|name| name.as_bytes().starts_with(b"application/grpc"));
+    match headers.get(GRPC_STATUS) {
+        Some(status) if is_grpc() => UsageOutcome::of_grpc(status.as_bytes()),
+        _ => UsageOutcome::of(response.status()),
+    }
+}
 
 /// The key whose use this layer counts, and the number of the category.
 fn counted_use(checks: &Checks, facts: &Facts, request: RequestView<'_>) -> Option<(Arc<KeyRecord>, u16)> {

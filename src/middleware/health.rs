@@ -1,6 +1,7 @@
 use super::ApiKeys;
 use super::limit_rule::Limiter;
 use crate::store::StoreHealth;
+use crate::usage::UsageHealth;
 
 /// What the parts of an assembly are doing, for operators. Has no secret and no name of a key.
 ///
@@ -10,13 +11,15 @@ use crate::store::StoreHealth;
 #[cfg_attr(feature = "json", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 #[non_exhaustive]
 pub struct Health {
-    /// Whether everything works as it should. If not, requests may be rejected, limits counted by this process alone, or
-    /// changes of keys take effect later; each part says which.
+    /// Whether everything works as it should. If not, requests may be rejected, limits counted by this process alone,
+    /// changes of keys take effect later, or usage wait to be written; each part says which.
     pub is_good: bool,
     /// The store.
     pub store: StoreHealth,
     /// Each category of the limits.
     pub limits: Vec<LimitHealth>,
+    /// What is counted of [usage](crate::usage); `None` if nothing is.
+    pub usage: Option<UsageHealth>,
     /// Whether [`background`](ApiKeys::background) runs.
     pub background_runs: bool,
     /// Whether something needs it to run.
@@ -39,8 +42,8 @@ pub struct LimitHealth {
 }
 
 impl<F> ApiKeys<F> {
-    /// What each part is doing: whether the store answers, the cache learns of changes, Redis counts, and the background task
-    /// runs. Makes no call, so it is cheap.
+    /// What each part is doing: whether the store answers, the cache learns of changes, Redis counts, usage is written, and the
+    /// background task runs. Makes no call, so it is cheap.
     ///
     /// ```
     /// # use tower_api_keys::store::MemoryStore;
@@ -62,13 +65,16 @@ impl<F> ApiKeys<F> {
             subjects: counts.tracked(),
         };
         let limits: Vec<_> = checks.limiters().map(limit).collect();
+        let usage = checks.usage.as_ref().map(|(usage, _)| usage.health(checks.clock.now().timestamp()));
         let (needs_background, background_runs) = self.background_state();
         Health {
             is_good: store.is_good()
                 && limits.iter().all(|limit| !limit.is_degraded)
+                && usage.as_ref().is_none_or(|usage| !usage.is_failing)
                 && (background_runs || !needs_background),
             store,
             limits,
+            usage,
             background_runs,
             needs_background,
         }

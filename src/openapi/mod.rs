@@ -49,20 +49,39 @@
 //! is used by its name. So to add twice is to add once. What contradicts the assembly is found by
 //! [`openapi_drift`](ApiKeys::openapi_drift).
 //!
-//! An operation belongs to the rule whose route is its path below one of the document's `servers`, else its path. An
-//! operation without a rule is left alone. What [`require`](ApiKeys::require) needs on single routes is not known here.
+//! An operation belongs to the rule whose route is its path below one of the document's `servers`, else its path. OpenAPI has no
+//! catch-all, so the last parameter of a path also stands for one: `/files/{path}` for `/files/{*path}`. An operation without a
+//! rule is left alone. What [`require`](ApiKeys::require) needs on single routes is not known here.
 //!
-//! The operations of the [key routes](crate::manage::KeyRoutes), and of the routes that show the caller, its limits and the
-//! health of the store, are added by `openapi_routes` (feature `axum`). Those that show usage are not.
+//! The operations of the routes that this crate serves, such as the [key routes](crate::manage::KeyRoutes), are added by
+//! `openapi_routes` (feature `axum`).
 //!
 //! # With utoipa
 //!
-//! ```text
+//! ```
+//! # use tower_api_keys::{ApiKeys, KeyFormat, MemoryStore};
+//! use utoipa::OpenApi;
+//!
+//! #[derive(OpenApi)]
+//! #[openapi(paths(list))]
+//! struct ApiDoc;
+//!
+//! #[utoipa::path(get, path = "/workflows", responses((status = 200, description = "The workflows.")))]
+//! async fn list() {}
+//!
+//! # let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+//! #     .header("x-api-key")
+//! #     .route("GET", "/workflows", "workflows:read")
+//! #     .build()?;
 //! let mut document = ApiDoc::openapi();
 //! keys.openapi(&mut document)?;
+//!
+//! let list = document.paths.paths["/workflows"].get.as_ref().unwrap();
+//! assert!(list.security.is_some() && list.responses.responses.contains_key("401"));
+//! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! So nothing here depends on a version of utoipa: 5 and 6 write documents of OpenAPI 3.1.
+//! The document passes through serde, so nothing here depends on a version of utoipa: 5 and 6 write documents of OpenAPI 3.1.
 //!
 //! # A test that the document is true
 //!
@@ -95,6 +114,8 @@ mod drift;
 mod error;
 mod operation;
 mod operations;
+#[cfg(feature = "axum")]
+mod own_operations;
 #[cfg(feature = "axum")]
 mod own_routes;
 mod probe;

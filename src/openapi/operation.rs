@@ -44,13 +44,19 @@ impl Operation {
         self.routes.iter().find_map(|route| Some((route.clone(), keys.requirements(route)?)))
     }
 
-    /// The path of a request, with the examples of its parameters, or `1`.
+    /// The path of a request, with the examples of its parameters, or `1`. A slash is kept: a catch-all may have one.
     pub(super) fn example_path(&self, route: &Route) -> String {
         let (mut path, mut rest) = (String::new(), route.pattern());
         while let Some((before, after)) = rest.split_once('{') {
             let (name, after) = after.split_once('}').unwrap_or((after, ""));
             path.push_str(before);
-            path.push_str(&self.example_of(name.trim_start_matches('*')));
+            for byte in self.example_of(name.trim_start_matches('*')).bytes() {
+                match byte {
+                    b'/' | b'-' | b'.' | b'_' | b'~' => path.push(byte.into()),
+                    _ if byte.is_ascii_alphanumeric() => path.push(byte.into()),
+                    _ => path.push_str(&format!("%{byte:02X}")),
+                }
+            }
             rest = after;
         }
         path + rest

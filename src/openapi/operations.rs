@@ -79,7 +79,8 @@ fn places<'i>(
 
 const METHODS: [&str; 9] = ["get", "put", "post", "delete", "options", "head", "patch", "trace", "query"];
 
-/// The routes that an operation can stand for: below each server, and its path alone.
+/// The routes that an operation can stand for: below each server, and its path alone. OpenAPI has no catch-all, so that the last
+/// parameter of a path may be one.
 pub(super) fn routes(method: &Method, path: &str, servers: Option<&Value>) -> Vec<Route> {
     let mut routes = Vec::new();
     for server in servers.and_then(Value::as_array).into_iter().flatten() {
@@ -90,6 +91,13 @@ pub(super) fn routes(method: &Method, path: &str, servers: Option<&Value>) -> Ve
         routes.push((method.clone(), format!("{base}{path}")).into());
     }
     routes.push((method.clone(), path).into());
+    let catch_all = |route: &Route| {
+        let (before, name) = route.pattern().strip_suffix('}')?.rsplit_once("/{")?;
+        let is_other = !name.starts_with('*');
+        is_other.then(|| (method.clone(), format!("{before}/{{*{name}}}")).into())
+    };
+    let catch_alls: Vec<_> = routes.iter().filter_map(catch_all).collect();
+    routes.extend(catch_alls);
     routes
 }
 

@@ -1,4 +1,4 @@
-//! The operations of the crate's own routes.
+//! The operations of the crate's own routes in a document.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -9,6 +9,9 @@ use serde_json::{Map, Value, json};
 use super::document::Document;
 use super::operation::Operation;
 use super::operations::routes;
+use super::own_operations::{
+    Answer, Failure, HEALTH, KEYS, LIMITS, OwnOperation, Parameter, USAGE, USAGE_FOR_STAFF, WHOAMI,
+};
 use super::responses::{self, example_request};
 use super::{OpenApiError, schema};
 use crate::ApiKeys;
@@ -18,205 +21,30 @@ use crate::rejection::{ErrorFormat, FieldError, Success, fail};
 use crate::request::RequestView;
 use crate::store::{StoreError, StoreErrorKind};
 
-/// The routes that this crate serves.
+/// The routes that this crate serves, but for its page: that is no API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OwnRoutes {
     /// [`ApiKeys::key_routes`], nested at the path.
     Keys,
+    /// The same [for staff](crate::manage::KeyRoutes::for_staff): without what makes a secret.
+    KeysForStaff,
     /// [`ApiKeys::whoami_route`].
     Whoami,
     /// [`ApiKeys::limits_route`].
     Limits,
     /// [`ApiKeys::health_route`].
     Health,
+    /// [`ApiKeys::usage_route`].
+    Usage,
+    /// [`ApiKeys::usage_route_for_staff`].
+    UsageForStaff,
 }
-
-/// An operation of ours.
-struct OwnOperation {
-    method: &'static str,
-    /// Below the path of the routes.
-    path: &'static str,
-    id: &'static str,
-    summary: &'static str,
-    parameters: &'static [Parameter],
-    /// The schema of the body, if it has one, and whether it is required.
-    body: Option<(&'static str, bool)>,
-    status: StatusCode,
-    /// What the answer may hold: one of these.
-    answers: &'static [Answer],
-    has_entity_tag: bool,
-    errors: &'static [Failure],
-}
-
-/// A parameter: its name, its place, and its schema in JSON.
-type Parameter = (&'static str, &'static str, &'static str);
-
-/// What an answer holds, by the name of its schema.
-enum Answer {
-    One(&'static str),
-    Several(&'static str),
-    /// In JSON that the error format has no part in.
-    Plain(&'static str),
-}
-
-/// How a call fails that the checks have accepted.
-#[derive(Clone, Copy)]
-enum Failure {
-    Invalid,
-    Forbidden,
-    NotFound,
-    Overtaken,
-    Unavailable,
-}
-
-const ID: Parameter = ("key_id", "path", r#"{"type":"string"}"#);
-const LIMIT: Parameter = ("limit", "query", r#"{"type":"integer","minimum":1,"maximum":1000,"default":100}"#);
-const CURSOR: Parameter = ("cursor", "query", r#"{"type":"string"}"#);
-const DAYS: &str = r#"{"type":"integer","minimum":0,"maximum":4294967295}"#;
-const STATUS: &str = r#"{"type":"string","enum":["active","not_yet_valid","disabled","expired","revoked"]}"#;
-const LISTING: &[Parameter] = &[
-    LIMIT,
-    CURSOR,
-    ("olderThanDays", "query", DAYS),
-    ("expiresWithinDays", "query", DAYS),
-    ("unusedForDays", "query", DAYS),
-    ("createdBy", "query", r#"{"type":"string"}"#),
-    ("status", "query", STATUS),
-    ("scope", "query", r##"{"$ref":"#/components/schemas/ApiKeyScope"}"##),
-    ("namePrefix", "query", r#"{"type":"string"}"#),
-];
-const DESCENDANTS: Parameter = ("descendants", "query", r#"{"type":"boolean","default":false}"#);
-
-const READ: OwnOperation = OwnOperation {
-    method: "get",
-    path: "",
-    id: "",
-    summary: "",
-    parameters: &[],
-    body: None,
-    status: StatusCode::OK,
-    answers: &[],
-    has_entity_tag: false,
-    errors: &[],
-};
-
-const OF_ONE: &[Failure] = &[Failure::Invalid, Failure::Forbidden, Failure::NotFound, Failure::Unavailable];
-
-const KEYS: &[OwnOperation] = &[
-    OwnOperation {
-        id: "listApiKeys",
-        summary: "List API keys, oldest first",
-        parameters: LISTING,
-        answers: &[Answer::Several("ApiKey")],
-        errors: &[Failure::Invalid, Failure::Forbidden, Failure::Unavailable],
-        ..READ
-    },
-    OwnOperation {
-        method: "post",
-        id: "createApiKey",
-        summary: "Create an API key",
-        body: Some(("NewApiKey", true)),
-        status: StatusCode::CREATED,
-        answers: &[Answer::One("ApiKeyWithSecret")],
-        errors: &[Failure::Invalid, Failure::Forbidden, Failure::Unavailable],
-        ..READ
-    },
-    OwnOperation {
-        path: "/{key_id}",
-        id: "getApiKey",
-        summary: "Show an API key",
-        parameters: &[ID],
-        answers: &[Answer::One("ApiKey")],
-        has_entity_tag: true,
-        errors: &[Failure::Forbidden, Failure::NotFound, Failure::Unavailable],
-        ..READ
-    },
-    OwnOperation {
-        method: "patch",
-        path: "/{key_id}",
-        id: "updateApiKey",
-        summary: "Change an API key",
-        parameters: &[ID, ("If-Match", "header", r#"{"type":"string"}"#)],
-        body: Some(("ApiKeyChange", true)),
-        answers: &[Answer::One("ApiKey")],
-        has_entity_tag: true,
-        errors: &[
-            Failure::Invalid,
-            Failure::Forbidden,
-            Failure::NotFound,
-            Failure::Overtaken,
-            Failure::Unavailable,
-        ],
-        ..READ
-    },
-    OwnOperation {
-        method: "delete",
-        path: "/{key_id}",
-        id: "deleteApiKey",
-        summary: "Delete or revoke an API key",
-        parameters: &[ID, DESCENDANTS],
-        answers: &[Answer::One("EndedApiKey"), Answer::One("ApiKey"), Answer::Several("ApiKey")],
-        errors: OF_ONE,
-        ..READ
-    },
-    OwnOperation {
-        method: "post",
-        path: "/{key_id}/revoke",
-        id: "revokeApiKey",
-        summary: "Revoke an API key",
-        parameters: &[ID, DESCENDANTS],
-        answers: &[Answer::One("ApiKey"), Answer::One("EndedApiKey"), Answer::Several("ApiKey")],
-        errors: OF_ONE,
-        ..READ
-    },
-    OwnOperation {
-        method: "post",
-        path: "/{key_id}/rotate",
-        id: "rotateApiKey",
-        summary: "Give an API key a new secret",
-        parameters: &[ID],
-        body: Some(("ApiKeyRotation", false)),
-        answers: &[Answer::One("ApiKeyWithSecret")],
-        errors: OF_ONE,
-        ..READ
-    },
-    OwnOperation {
-        path: "/{key_id}/history",
-        id: "getApiKeyHistory",
-        summary: "Show what was done to an API key, the newest first",
-        parameters: &[ID, LIMIT, CURSOR],
-        answers: &[Answer::Several("ApiKeyEvent")],
-        errors: OF_ONE,
-        ..READ
-    },
-];
-
-const WHOAMI: &[OwnOperation] = &[OwnOperation {
-    id: "whoami",
-    summary: "Show the caller",
-    answers: &[Answer::One("ApiKeyCaller")],
-    ..READ
-}];
-
-const LIMITS: &[OwnOperation] = &[OwnOperation {
-    id: "listLimits",
-    summary: "Show what is left of the caller's limits",
-    answers: &[Answer::Several("ApiKeyLimitState")],
-    errors: &[Failure::Unavailable],
-    ..READ
-}];
-
-const HEALTH: &[OwnOperation] = &[OwnOperation {
-    id: "getApiKeysHealth",
-    summary: "Show whether keys and limits work",
-    answers: &[Answer::Plain("ApiKeysHealth")],
-    ..READ
-}];
 
 impl<F: ErrorFormat<Bytes>> ApiKeys<F> {
     /// Adds the operations of routes that this crate serves at `path`, with their schemas, to an OpenAPI document: those that
-    /// a rule covers. What is there already is kept. Goes before [`openapi`](Self::openapi).
+    /// a rule covers. What is there already is kept. Goes before [`openapi`](Self::openapi). The `operationId`s of routes for staff
+    /// end in `ForStaff`.
     ///
     /// ```
     /// use serde_json::json;
@@ -245,15 +73,18 @@ impl<F: ErrorFormat<Bytes>> ApiKeys<F> {
         own: OwnRoutes,
         path: &str,
     ) -> Result<(), OpenApiError> {
-        let operations = match own {
-            OwnRoutes::Keys => KEYS,
-            OwnRoutes::Whoami => WHOAMI,
-            OwnRoutes::Limits => LIMITS,
-            OwnRoutes::Health => HEALTH,
+        let (operations, is_for_staff) = match own {
+            OwnRoutes::Keys => (KEYS, false),
+            OwnRoutes::KeysForStaff => (KEYS, true),
+            OwnRoutes::Whoami => (WHOAMI, false),
+            OwnRoutes::Limits => (LIMITS, false),
+            OwnRoutes::Health => (HEALTH, false),
+            OwnRoutes::Usage => (USAGE, false),
+            OwnRoutes::UsageForStaff => (USAGE_FOR_STAFF, true),
         };
         let mut completed = Document::read(document)?;
         let servers = completed.get("servers").cloned();
-        for own in operations {
+        for own in operations.iter().filter(|own| !is_for_staff || !own.gives_secret()) {
             let path = format!("{path}{}", own.path);
             let Ok(method) = own.method.to_ascii_uppercase().parse() else { continue };
             let routes = routes(&method, &path, servers.as_ref());
@@ -262,7 +93,7 @@ impl<F: ErrorFormat<Bytes>> ApiKeys<F> {
             else {
                 continue;
             };
-            let mut operation = Operation::new(own.describe(self));
+            let mut operation = Operation::new(own.describe(self, is_for_staff));
             let mut by_status = responses::of_rejections(self, &route, &requirements);
             let request = example_request(&route, self.gives_request_ids());
             for failure in own.errors {
@@ -283,14 +114,22 @@ impl<F: ErrorFormat<Bytes>> ApiKeys<F> {
 }
 
 impl OwnOperation {
-    fn describe<F: ErrorFormat<Bytes>>(&self, keys: &ApiKeys<F>) -> Map<String, Value> {
+    fn describe<F: ErrorFormat<Bytes>>(&self, keys: &ApiKeys<F>, is_for_staff: bool) -> Map<String, Value> {
         let (status, mut response) = self.response(keys);
         if self.has_entity_tag {
             let field = json!({ "schema": { "type": "string" }, "description": "The version of the key." });
             response["headers"] = json!({ "ETag": field });
         }
+        let mut responses = json!({ status.as_str(): response });
+        if self.has_csv {
+            // The error format has no part in it.
+            let csv = &mut responses[StatusCode::OK.as_str()];
+            csv["description"] = "Done.".into();
+            csv["content"]["text/csv"] = json!({ "schema": { "type": "string" } });
+        }
         let mut operation = Map::new();
-        operation.insert("operationId".to_owned(), self.id.into());
+        let of_whom = if is_for_staff { "ForStaff" } else { "" };
+        operation.insert("operationId".to_owned(), format!("{}{of_whom}", self.id).into());
         operation.insert("summary".to_owned(), self.summary.into());
         operation.insert("tags".to_owned(), json!(["API keys"]));
         if !self.parameters.is_empty() {
@@ -301,7 +140,7 @@ impl OwnOperation {
             operation
                 .insert("requestBody".to_owned(), json!({ "required": is_required, "content": content }));
         }
-        operation.insert("responses".to_owned(), json!({ status.as_str(): response }));
+        operation.insert("responses".to_owned(), responses);
         operation
     }
 

@@ -91,9 +91,7 @@ impl Metered {
         }
         let call = Call { metered: self, status, rejection };
         if catch_unwind(AssertUnwindSafe(|| sink(&call))).is_err() {
-            if let Some(suppressed) = lines.admit("usage_sink_panicked", now()) {
-                log::usage_sink_panicked(suppressed);
-            }
+            log::usage_sink_panicked(lines.admit("usage_sink_panicked", now()));
         }
     }
 }

@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, Owner};
 use crate::store::{StoreError, StoreErrorKind, UsageLog};
-use crate::usage::{UsageBatch, UsageCounts, UsageEntry, UsageOutcome};
+use crate::usage::{UsageBatch, UsageCounts, UsageEntry, UsageHealth, UsageOutcome};
 use crate::{log, metrics};
 
 /// Counts requests by key, hour, category and outcome, until they are added to a store.
@@ -21,8 +21,10 @@ pub(crate) struct UsageCounter {
     capacity: usize,
     /// About how many cells have requests that are in no batch.
     unwritten: AtomicUsize,
-    /// Requests for which there was no cell, since this was last reported.
+    /// Requests for which there was no cell.
     lost: AtomicU64,
+    /// As many of them are in the log.
+    reported: AtomicU64,
     /// The names of categories. The first one is empty.
     categories: Box<[Arc<str>]>,
     outbox: Mutex<Outbox>,
@@ -58,6 +60,10 @@ struct Outbox {
     last_number: u64,
     last_made_at: Option<Timestamp>,
     batches: VecDeque<Arc<UsageBatch>>,
+    /// When everything was last in the store.
+    written_at: Option<Timestamp>,
+    /// Whether the store has not taken the last batch.
+    is_failing: bool,
 }
 
 impl UsageCounter {
@@ -72,6 +78,7 @@ impl UsageCounter {
             capacity,
             unwritten: AtomicUsize::new(0),
             lost: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
             categories: [Arc::from("")].into_iter().chain(categories).collect(),
             outbox: Mutex::default(),
         }
@@ -113,6 +120,18 @@ impl UsageCounter {
         waiting + self.unwritten.load(Ordering::Relaxed)
     }
 
+    /// What becomes of what is counted, for operators.
+    pub(crate) fn health(&self, now: Timestamp) -> UsageHealth {
+        let waiting_rows = self.buffered();
+        let outbox = self.outbox();
+        UsageHealth {
+            written_ago: outbox.written_at.map(|at| now.saturating_since(at)),
+            waiting_rows,
+            lost_requests: self.lost.load(Ordering::Relaxed),
+            is_failing: outbox.is_failing,
+        }
+    }
+
     /// Whether there is enough for a batch.
     pub(super) fn is_due(&self) -> bool {
         self.unwritten.load(Ordering::Relaxed) >= BATCH
@@ -122,15 +141,30 @@ impl UsageCounter {
     ///
     /// May be called at the same time as another call of it. Both send the same batches, of which the store adds each once.
     pub(crate) async fn write_to(&self, log: &dyn UsageLog, now: Timestamp) -> Result<(), StoreError> {
-        let lost = self.lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            metrics::usage_lost(lost);
-            log::usage_lost(lost);
+        self.report_lost();
+        let written = async {
+            // What was counted since a batch failed goes into another one.
+            self.send(log).await?;
+            self.pack(now)?;
+            self.send(log).await
+        };
+        let written = written.await;
+        let mut outbox = self.outbox();
+        outbox.is_failing = written.is_err();
+        if written.is_ok() {
+            outbox.written_at = Some(now);
         }
-        // What was counted since a batch failed goes into another one.
-        self.send(log).await?;
-        self.pack(now)?;
-        self.send(log).await
+        written
+    }
+
+    fn report_lost(&self) {
+        let lost = self.lost.load(Ordering::Relaxed);
+        // Another call may report some of them.
+        let new = lost.saturating_sub(self.reported.fetch_max(lost, Ordering::Relaxed));
+        if new > 0 {
+            metrics::usage_lost(new);
+            log::usage_lost(new);
+        }
     }
 
     async fn send(&self, log: &dyn UsageLog) -> Result<(), StoreError> {

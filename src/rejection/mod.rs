@@ -97,6 +97,7 @@ pub use error::{ApiError, FieldError};
 pub use format::ErrorFormat;
 #[cfg(feature = "json")]
 pub use format::Success;
+pub(crate) use grpc::GRPC_STATUS;
 pub use grpc::GrpcStatus;
 #[cfg(feature = "json")]
 pub use json::JsonErrors;

@@ -41,7 +41,10 @@ pub struct CacheHealth {
     /// Whether the channel that reports changes is connected; `None` if none was ever followed.
     pub channel_is_connected: Option<bool>,
     /// How long ago the store said [what has changed](super::KeyStore::changes), in seconds; `None` if it never did.
-    #[cfg_attr(feature = "json", serde(rename = "confirmedSecondsAgo", serialize_with = "seconds"))]
+    #[cfg_attr(
+        feature = "json",
+        serde(rename = "confirmedSecondsAgo", serialize_with = "crate::number::as_seconds")
+    )]
     pub confirmed_ago: Option<Duration>,
 }
 
@@ -51,9 +54,4 @@ impl StoreHealth {
         let is_cut = self.cache.as_ref().is_some_and(|cache| cache.channel_is_connected == Some(false));
         !is_cut && self.guards.iter().all(|guard| !guard.is_open)
     }
-}
-
-#[cfg(feature = "json")]
-fn seconds<S: serde::Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    serde::Serialize::serialize(&time.map(|time| time.as_secs_f64()), serializer)
 }

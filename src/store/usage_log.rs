@@ -16,6 +16,9 @@ pub trait UsageLog: Send + Sync {
     /// Does nothing if the process has added a batch with this number or a higher one. So a batch whose fate is not known can be
     /// added again. A process adds the next one only after `Ok`.
     ///
+    /// A batch counts as made at most at the time of the store's own clock: else a process whose clock is ahead would make all
+    /// others look ended.
+    ///
     /// # Errors
     ///
     /// [`StoreError`] if it was not added, or may not have been.
@@ -23,7 +26,7 @@ pub trait UsageLog: Send + Sync {
 
     /// The rows with requests, by the rules of [`UsageQuery`]: at most `limit` of them, in any order. With
     /// [`as_of`](Usage::as_of), the earliest time at which a last batch was made, of the processes whose last batch was made at most
-    /// three minutes before the last one of all.
+    /// three minutes before the last one of all. A store whose clock may have been set back leaves out what it has not reached.
     ///
     /// # Errors
     ///

@@ -11,7 +11,7 @@ pub struct UsageBatch {
     pub process: KeyId,
     /// Its number, one more than that of the batch before. The first one is 1.
     pub number: u64,
-    /// When it was made: everything that the process had counted until then is in it or in a batch before.
+    /// When it was made, by the clock of the process: everything that it had counted until then is in it or in a batch before.
     pub made_at: Timestamp,
     /// Ordered by owner, key, category and hour, none of which is there twice together.
     pub entries: Vec<UsageEntry>,

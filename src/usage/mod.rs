@@ -55,17 +55,20 @@
 //! | `server_error` | 500 and above; also a service that fails without a response |
 //!
 //! 1. The status of the response decides, whether it is the handler's or a rejection. Where a format of errors answers rejections
-//!    with another status, the [kind](crate::rejection::ErrorKind) of the rejection does. gRPC tells its own status in trailers,
-//!    which are not read: of a handler's answers only HTTP's status counts there.
+//!    with another status, the [kind](crate::rejection::ErrorKind) of the rejection does. Of a gRPC response it is `grpc-status`
+//!    in its head, as by the HTTP status that [`google.rpc.Code`] names for it: so do handlers fail that send no message first. The
+//!    status that follows messages is in trailers, which are not read, and such a response is `ok`.
 //! 2. `refused` is mostly a key that is revoked, disabled or has expired: a client that was not told. Its secret has to be right: who
 //!    knows nothing but a key's identifier can't write into its owner's usage. Requests with an unknown key, without one, and of
 //!    people's [sessions](crate::identity#sessions) are not counted; [metrics](crate::monitoring) have those.
-//! 3. The hour is that in which the request arrived, in UTC. Days are UTC's, too.
+//! 3. The hour is that in which the request arrived by the clock of its process, in UTC. Days are UTC's, too.
 //! 4. The category is that of the first limit of callers, in the order in which limits were added, that counts the request;
 //!    the empty text if there is none. A request is in one category, so the sums of categories are the whole.
 //! 5. The owner is that of the key, also for a key of the system that acts for an organization. A
 //!    [companion](crate::credential::Companions) is not counted beside its key.
 //! 6. A request whose client hangs up before the response is not counted: servers drop it.
+//!
+//! [`google.rpc.Code`]: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
 //!
 //! # What can be lost
 //!
@@ -97,12 +100,14 @@
 
 mod batch;
 mod counts;
+mod health;
 mod outcome;
 mod query;
 mod report;
 
 pub use batch::{UsageBatch, UsageEntry};
 pub use counts::UsageCounts;
+pub use health::UsageHealth;
 pub use outcome::UsageOutcome;
 pub use query::{UsageBucket, UsageGroup, UsageQuery};
 pub use report::{Usage, UsageRow};

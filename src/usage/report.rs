@@ -15,7 +15,8 @@ pub struct Usage {
     /// [`UsageLog`](crate::store::UsageLog) only those with requests.
     pub rows: Vec<UsageRow>,
     /// How far it is complete: each process that counts has added what it had counted until then, unless it has added nothing for
-    /// three minutes and so is taken for ended. `None` if nothing was ever added.
+    /// three minutes and so is taken for ended. A process whose clock is ahead counts by that of the store, and one whose clock is
+    /// more than three minutes behind the others is not waited for. `None` if nothing was ever added.
     pub as_of: Option<Timestamp>,
 }
 

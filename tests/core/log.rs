@@ -16,7 +16,7 @@ use tower_api_keys::manage::{Authority, KeyChange, KeyManager};
 #[cfg(feature = "cache")]
 use tower_api_keys::store::{CachedStore, KeyAdministration};
 use tower_api_keys::store::{ReadOnly, StoreError, StoreErrorKind, UsageLog};
-use tower_api_keys::usage::{Usage, UsageBatch, UsageQuery};
+use tower_api_keys::usage::{Usage, UsageBatch, UsageBucket, UsageQuery};
 use tower_api_keys::{ApiKeys, ApiKeysBuilder, NewKey, Principal, Quota, RateLimit};
 use tracing::field::Empty;
 
@@ -295,8 +295,19 @@ fn usage_that_the_store_does_not_take_is_logged() {
             let store = TestStore { usage: Some(usage), ..store };
             let keys = assembly(store).without_route_table().count_usage().build().unwrap();
             keys.layer().layer(service_fn(whoami)).oneshot(request(KEY)).await.unwrap();
+            let background = tokio::spawn(keys.background());
+            tokio::task::yield_now().await;
+            assert!(keys.health().is_good);
             keys.flush().await.unwrap_err();
+            let health = keys.health();
+            assert!(!health.is_good && health.usage.is_some_and(|usage| usage.is_failing));
+            background.abort();
+            let query =
+                UsageQuery::new(START, START.saturating_add(Duration::from_secs(1)), UsageBucket::Hour);
+            keys.manager().usage_of_all(&query).await.unwrap_err();
         });
+        let read = lines(&log, "ERROR", "key not managed");
+        assert!(matches!(&*read, [line] if line.contains("action=\"read\"")), "{log}");
         let line = log.lines().find(|line| line.contains("usage_not_written")).unwrap();
         assert!(
             line.contains("WARN") && line.contains("the disk is full") && line.contains("rows=1"),

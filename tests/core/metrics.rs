@@ -12,11 +12,16 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 use tower::{Layer, Service, service_fn};
 use tower_api_keys::clock::{Clock, ManualClock, Now};
 use tower_api_keys::identity::OrganizationRule;
+#[cfg(feature = "cache")]
+use tower_api_keys::key::KeyId;
 use tower_api_keys::key::{KeyRecord, KeyState, Mode, Owner};
 use tower_api_keys::manage::{Authority, KeyManager};
 use tower_api_keys::outcome::{DURATION_BUCKETS, METRICS, MetricKind};
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::ReadOnly;
+#[cfg(feature = "cache")]
+use tower_api_keys::store::{CachedStore, InvalidationSink, KeyAdministration, StoreError, StoreErrorKind};
+use tower_api_keys::usage::{UsageBucket, UsageQuery};
 use tower_api_keys::{ApiKeys, NewKey, Quota, RateLimit};
 
 use crate::support::*;
@@ -218,6 +223,8 @@ fn operations_of_key_management_are_counted_by_how_they_end() {
             let read_only = KeyManager::new(ReadOnly::new(store([]).await), format());
             read_only.create(&operator, NewKey::new("one")).await.unwrap_err();
             let _ = manager.redeem(UNKNOWN_KEY).await.unwrap_err();
+            let query = UsageQuery::new(START, START, UsageBucket::Hour);
+            manager.usage_of_all(&query).await.unwrap_err();
 
             let scrape = Scrape::of(&handle);
             for (action, outcome, count) in [
@@ -226,6 +233,7 @@ fn operations_of_key_management_are_counted_by_how_they_end() {
                 ("create", "unavailable", 1.0),
                 ("read", "done", 1.0),
                 ("read", "not_found", 1.0),
+                ("read", "invalid", 1.0),
                 ("delete", "done", 1.0),
                 ("delete", "not_found", 1.0),
                 ("revoke", "done", 0.0),
@@ -235,6 +243,43 @@ fn operations_of_key_management_are_counted_by_how_they_end() {
             }
             let redeemed = [("action", "redeem"), ("actor", "key"), ("outcome", "not_found")];
             assert_eq!(scrape.value("api_keys_management_total", &redeemed), 1.0);
+        })
+    });
+}
+
+/// The log has a line of each a second.
+#[cfg(feature = "cache")]
+#[test]
+fn every_fault_is_counted_though_few_are_logged() {
+    struct Unreachable;
+
+    #[async_trait::async_trait]
+    impl InvalidationSink for Unreachable {
+        async fn publish(&self, _: &KeyId) -> Result<(), StoreError> {
+            Err(StoreError::new(StoreErrorKind::Unavailable))
+        }
+    }
+
+    in_own_process(|| {
+        block_on(async {
+            let recorder = recorder();
+            let handle = recorder.handle();
+            metrics::set_global_recorder(recorder).unwrap_or_else(|_| panic!("there is one already"));
+            let clock = ManualClock::starting_at(START);
+            let cache = CachedStore::builder(store([record(KEY, |_| {})]).await).clock(clock.clone());
+            let cache = cache.publish_to(Unreachable).build();
+            for number in 0..30 {
+                cache.insert(record(&format!("wfk_{number}"), |_| {}), None).await.unwrap();
+            }
+            let keys = assembly(cache).clock(clock).without_route_table().usage(|_| panic!("a defect"));
+            let keys = keys.build().unwrap();
+            for _ in 0..4 {
+                assert_eq!(send(&keys, to("/", KEY)).await, 200);
+            }
+            let scrape = Scrape::of(&handle);
+            for (code, times) in [("invalidation_not_published", 30.0), ("usage_sink_panicked", 4.0)] {
+                assert_eq!(scrape.value("api_keys_faults_total", &[("code", code)]), times, "{code}");
+            }
         })
     });
 }
@@ -429,4 +474,31 @@ fn the_page_the_dashboard_and_the_alerts_name_what_is_exported() {
         let runbook = rule["annotations"]["runbook"].as_str().unwrap();
         assert!(runbook.ends_with('.') && runbook.len() > 40, "{name} says what to do: {runbook}");
     }
+}
+
+/// Each way: what is logged as a warning or an error has a code, and the page says what it means and what counts it.
+#[cfg(feature = "tracing")]
+#[test]
+fn every_warning_and_error_has_a_code_a_metric_and_a_row() {
+    let page = include_str!("../../docs/README.md");
+    let logged = include_str!("../../src/log.rs");
+    let line =
+        regex::Regex::new(r#"(event|fault)!\(\s*(warn|error),(?:\s*(?:code = )?"([a-z_]+)",)?"#).unwrap();
+    let counted = regex::Regex::new(r#"metrics::fault\("([a-z_]+)""#).unwrap();
+    let counted: BTreeSet<_> = counted.captures_iter(logged).map(|found| found[1].to_owned()).collect();
+    let mut codes = BTreeMap::new();
+    for found in line.captures_iter(logged) {
+        let code = found.get(3).unwrap_or_else(|| panic!("{} has no code", &found[0])).as_str();
+        let is_fault = &found[1] == "fault" || counted.contains(code);
+        codes.insert(code.to_owned(), (found[2].to_uppercase(), is_fault));
+    }
+    let row = regex::Regex::new(r"(?m)^\| `([a-z_]+)` \| (WARN|ERROR) \| `([a-z_]+)` \| .*\. \|$").unwrap();
+    let rows: BTreeMap<_, _> = row
+        .captures_iter(page)
+        .map(|row| {
+            assert!(METRICS.iter().any(|metric| metric.name == &row[3]), "{}", &row[0]);
+            (row[1].to_owned(), (row[2].to_owned(), &row[3] == "api_keys_faults_total"))
+        })
+        .collect();
+    assert_eq!(codes, rows);
 }

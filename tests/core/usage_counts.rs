@@ -128,6 +128,35 @@ async fn rejections_of_layers_inside_count_as_what_they_are() {
     assert_eq!(shown(usage.rows[0].calls), "ok 2, limited 1, forbidden 1");
 }
 
+#[tokio::test]
+async fn a_handler_s_grpc_status_in_the_head_decides() {
+    let keys = assembly(store([record(KEY, |_| {})]).await)
+        .clock(ManualClock::starting_at(START))
+        .without_route_table()
+        .count_usage()
+        .build()
+        .unwrap();
+    let answer = |content_type: &'static str, status: &'static str| {
+        service_fn(move |_: Request<()>| {
+            let response = Response::builder().header("content-type", content_type);
+            std::future::ready(response.header("grpc-status", status).body(Bytes::new()))
+        })
+    };
+    for (content_type, status) in [
+        ("application/grpc", "0"),
+        ("application/grpc+proto", "5"),
+        ("application/grpc-web", "8"),
+        ("application/grpc", "14"),
+        // Not gRPC.
+        ("application/json", "14"),
+    ] {
+        keys.layer().layer(answer(content_type, status)).oneshot(to("/", KEY)).await.unwrap();
+    }
+    keys.flush().await.unwrap();
+    let usage = keys.manager().usage(&operator(), &hour()).await.unwrap();
+    assert_eq!(shown(usage.rows[0].calls), "ok 2, client_error 1, limited 1, server_error 1");
+}
+
 /// A stranger may know a key's identifier, and learns no more by it than that.
 #[tokio::test]
 async fn a_wrong_secret_is_no_use_of_the_key() {

@@ -1,6 +1,7 @@
 //! The layers in a tonic server, called by a tonic client over real sockets.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tonic::body::Body;
 use tonic::metadata::MetadataValue;
@@ -14,7 +15,9 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_types::StatusExt;
 use tower::ServiceBuilder;
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
+use tower_api_keys::clock::{Clock, SystemClock};
 use tower_api_keys::rejection::GrpcStatus;
+use tower_api_keys::usage::{UsageBucket, UsageOutcome, UsageQuery};
 use tower_api_keys::{ApiKeysBuilder, Principal, Quota, RateLimit};
 
 use crate::server::{self, Server};
@@ -23,7 +26,7 @@ use crate::support::{Answers, KEY, OTHER_KEY, TestStore, UNKNOWN_KEY, assembly, 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
-/// Returns the key's identifier in the metadata.
+/// Returns the key's identifier in the metadata, and knows no service by name.
 struct Whoami;
 
 #[tonic::async_trait]
@@ -32,6 +35,9 @@ impl Health for Whoami {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
+        if !request.get_ref().service.is_empty() {
+            return Err(Status::not_found("no such service"));
+        }
         let caller = Principal::from_tonic(&request)?.key_id().to_string();
         let mut response = Response::new(HealthCheckResponse { status: ServingStatus::Serving.into() });
         response.metadata_mut().insert("caller", caller.parse().unwrap());
@@ -105,6 +111,22 @@ async fn good_keys_reach_the_service_and_bad_ones_are_unauthenticated() {
             assert_eq!(streamed.code(), Code::Unauthenticated, "{name}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_status_that_a_handler_fails_with_is_counted() {
+    let keys = keys(Answers::AtOnce).await.without_route_table().count_usage().build().unwrap();
+    let mut client = serve!(keys.layer());
+    let mut unknown = call(&[KEY]);
+    unknown.get_mut().service = "unknown".to_owned();
+    assert_eq!(client.check(unknown).await.unwrap_err().code(), Code::NotFound);
+    client.check(call(&[KEY])).await.unwrap();
+    keys.flush().await.unwrap();
+    let now = SystemClock.now().timestamp();
+    let hour = UsageQuery::new(now.saturating_sub(Duration::from_secs(3600)), now, UsageBucket::Day);
+    let rows = keys.manager().usage_of_all(&hour).await.unwrap().rows;
+    let sum = |outcome| rows.iter().map(|row| row.calls.of(outcome)).sum::<u64>();
+    assert_eq!((sum(UsageOutcome::Ok), sum(UsageOutcome::ClientError)), (1, 1));
 }
 
 #[tokio::test]

@@ -35,6 +35,7 @@ async fn the_route_shows_each_part_to_callers_that_may_see_it() {
             "isGood": true,
             "store": { "guards": [], "cache": null },
             "limits": [limit],
+            "usage": null,
             "backgroundRuns": false,
             "needsBackground": false,
         })

@@ -20,6 +20,7 @@ mod justpaid_preset;
 mod limits_route;
 mod manage_routes;
 mod openapi;
+mod openapi_apps;
 mod openapi_responses;
 mod openapi_routes;
 mod pasby_preset;

@@ -35,6 +35,14 @@ pub(crate) fn document<'a>(operations: impl IntoIterator<Item = (&'a str, &'a st
     json!({ "openapi": "3.1.1", "info": { "title": "Workflows", "version": "1.0.0" }, "paths": paths })
 }
 
+/// For tests/openapi/run, which has others validate the document.
+pub(crate) fn keep(document: &Value, name: &str) {
+    if let Some(directory) = std::env::var_os("OPENAPI_DOCUMENTS") {
+        let path = std::path::Path::new(&directory).join(format!("{name}.json"));
+        std::fs::write(path, document.to_string()).unwrap();
+    }
+}
+
 /// The document of an assembly: with an operation for each of its rules.
 pub(crate) fn document_of<F>(keys: &ApiKeys<F>) -> Value {
     let rules = keys.unused::<Route>([]);
@@ -335,11 +343,7 @@ fn adding_twice_is_adding_once_and_leaves_no_difference() {
         keys.openapi(&mut document).unwrap();
         assert_eq!(document, once, "{name}");
         assert_eq!(keys.openapi_drift(&document).unwrap(), [], "{name}");
-        // For tests/openapi/run, which has others validate them.
-        if let Some(directory) = std::env::var_os("OPENAPI_DOCUMENTS") {
-            let path = std::path::Path::new(&directory).join(format!("{name}.json"));
-            std::fs::write(path, document.to_string()).unwrap();
-        }
+        keep(&document, name);
     }
 }
 

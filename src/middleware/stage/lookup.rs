@@ -196,9 +196,7 @@ impl Checks {
     }
 
     pub(super) fn not_refreshed(&self, id: &KeyId, error: &StoreError, now: Now) {
-        if let Some(suppressed) = self.lines.admit("key_not_refreshed", now.monotonic_nanos()) {
-            log::key_not_refreshed(id, error, suppressed);
-        }
+        log::key_not_refreshed(id, error, self.lines.admit("key_not_refreshed", now.monotonic_nanos()));
     }
 }
 

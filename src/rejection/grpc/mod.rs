@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Response};
 
 use super::{ApiError, ErrorFormat, ErrorKind};
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const RETRY_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 const STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");

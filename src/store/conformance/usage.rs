@@ -1,7 +1,9 @@
 //! The rules of the usage log, for stores that have one.
 
+use std::time::Duration;
+
 use super::tools::{acme, globex, join_all, parse};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::key::{Mode, Owner};
 use crate::store::{KeyAdministration, UsageLog};
 use crate::usage::{
@@ -84,6 +86,22 @@ pub(super) async fn adds_a_batch_of_usage_once<S: KeyAdministration>(store: &S) 
     add(log, "r", 184, &[]).await;
     let usage = read(log, &query(UsageBucket::Hour, None)).await;
     assert_eq!(usage.as_of, Some(at(180)), "after three minutes a process has ended");
+
+    let now = SystemClock.now().timestamp();
+    let (minute, century) = (Duration::from_secs(60), Duration::from_secs(100 * 365 * 24 * 3600));
+    for (process, number, made_at) in
+        [("s", 1, now.saturating_sub(minute)), ("t", 1, now.saturating_add(century))]
+    {
+        let batch = UsageBatch::new(parse(process), number, made_at, Vec::new());
+        log.add(&batch).await.expect("to add a batch must work");
+        let usage = read(log, &query(UsageBucket::Hour, None)).await;
+        assert_eq!(
+            usage.as_of,
+            Some(now.saturating_sub(minute)),
+            "a clock that is ahead must not end other processes"
+        );
+    }
+
     let same = vec![UsageBatch::new(parse("p"), 4, at(4), vec![ok("a", 0, 10), ok("b", 1, 10)]); 8];
     // In one order, as every batch is.
     let entries = [ok("a", 0, 10), ok("b", 0, 10), ok("c", 0, 10)];

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::key::{KeyId, Owner};
 use crate::usage::{Usage, UsageBatch, UsageBucket, UsageCounts, UsageEntry, UsageQuery, UsageRow};
 
@@ -26,11 +26,12 @@ type Sums = BTreeMap<(Timestamp, Owner, KeyId, String), UsageCounts>;
 
 impl UsageSums {
     pub(super) fn add(&mut self, batch: &UsageBatch) {
-        let (last, at) = self.processes.entry(batch.process).or_insert((0, batch.made_at));
+        let made_at = batch.made_at.min(SystemClock.now().timestamp());
+        let (last, at) = self.processes.entry(batch.process).or_insert((0, made_at));
         if batch.number <= *last {
             return;
         }
-        (*last, *at) = (batch.number, batch.made_at);
+        (*last, *at) = (batch.number, made_at);
         for (sums, bucket) in [(&mut self.hours, UsageBucket::Hour), (&mut self.days, UsageBucket::Day)] {
             for UsageEntry { owner, key_id, category, hour, counts } in &batch.entries {
                 let place = (bucket.start_of(*hour), owner.clone(), *key_id, category.clone());

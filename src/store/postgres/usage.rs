@@ -7,16 +7,24 @@ use super::{PostgresStore, once};
 use crate::clock::Timestamp;
 use crate::store::sql::row::millis;
 use crate::store::sql::usage::{
-    AS_OF, Asked, PRUNED_AT_ONCE, UsageColumns, add_counts, entry_columns, keys_of, pruned, remember_batch,
+    Asked, PRUNED_AT_ONCE, UsageColumns, add_counts, as_of, entry_columns, keys_of, pruned, remember_batch,
     statement, to_usage,
 };
 use crate::store::{StoreError, UsageLog};
 use crate::usage::{Usage, UsageBatch, UsageQuery};
 
+macro_rules! now {
+    () => {
+        "CAST(extract(epoch FROM now()) * 1000 AS bigint)"
+    };
+}
+
+const AS_OF: &str = as_of!(now!());
+
 /// Adds a batch, unless it was added. Rows are written in one order, so that no two processes wait for each other.
 const ADD: &str = concat!(
     "WITH batch AS (",
-    remember_batch!(),
+    remember_batch!("least", now!()),
     " RETURNING number), \
      given AS (SELECT entry.* FROM batch, unnest($4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) AS entry (hour, organization, \
      mode, key_id, category, ok, client_error, limited, forbidden, refused, server_error)), \

@@ -28,20 +28,35 @@ macro_rules! add_counts {
     };
 }
 
-/// Remembers the last batch of a process. Changes no row if it has added this one.
+/// Remembers the last batch of a process. Changes no row if it has added this one. `earlier` is the function that returns the
+/// earlier of two times, and `now` the time of the database: a batch was not made after it.
 macro_rules! remember_batch {
-    () => {
-        "INSERT INTO api_key_usage_processes AS kept (process, number, made_at) VALUES ($1, $2, $3) \
-         ON CONFLICT (process) DO UPDATE SET number = excluded.number, made_at = excluded.made_at \
-         WHERE kept.number < excluded.number"
+    ($earlier:literal, $now:expr) => {
+        concat!(
+            "INSERT INTO api_key_usage_processes AS kept (process, number, made_at) VALUES ($1, $2, ",
+            $earlier,
+            "($3, ",
+            $now,
+            ")) ON CONFLICT  (process) DO UPDATE SET number = excluded.number, made_at = excluded.made_at \
+             WHERE kept.number < excluded.number"
+        )
     };
 }
 
-/// How far usage is complete, as processes that have added something in the last three minutes say.
-pub(crate) const AS_OF: &str = "SELECT min(made_at) FROM api_key_usage_processes \
-     WHERE made_at >= (SELECT max(made_at) FROM api_key_usage_processes) - 180000";
+/// How far usage is complete, as processes that have added something in the last three minutes say. A time that the clock of the
+/// database has not reached is from when that was wrong.
+macro_rules! as_of {
+    ($now:expr) => {
+        concat!(
+            "WITH known AS (SELECT made_at FROM api_key_usage_processes WHERE made_at <= ",
+            $now,
+            ") \
+             SELECT min(made_at) FROM known WHERE made_at >= (SELECT max(made_at) FROM known) - 180000"
+        )
+    };
+}
 
-pub(crate) use {add_counts, remember_batch};
+pub(crate) use {add_counts, as_of, remember_batch};
 
 /// The statement that answers `query`: `$1` and `$2` are start and end, `$3` and `$4` organization and mode, `$5` keys, `$6` how
 /// many rows. `among_keys` is the condition that a key is one of `$5`.

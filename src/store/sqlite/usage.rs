@@ -5,13 +5,21 @@ use super::{BEGIN, SqliteStore};
 use crate::clock::Timestamp;
 use crate::store::sql::row::millis;
 use crate::store::sql::usage::{
-    AS_OF, Asked, PRUNED_AT_ONCE, UsageColumns, add_counts, entry_columns, keys_of, pruned, remember_batch,
+    Asked, PRUNED_AT_ONCE, UsageColumns, add_counts, as_of, entry_columns, keys_of, pruned, remember_batch,
     statement, to_usage,
 };
 use crate::store::{StoreError, StoreErrorKind, UsageLog};
 use crate::usage::{Usage, UsageBatch, UsageQuery};
 
-const REMEMBER_BATCH: &str = remember_batch!();
+macro_rules! now {
+    () => {
+        "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+    };
+}
+
+const REMEMBER_BATCH: &str = remember_batch!("min", now!());
+
+const AS_OF: &str = as_of!(now!());
 
 /// `$1` is a JSON array of entries.
 const ADD: [&str; 2] = [
