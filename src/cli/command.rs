@@ -6,7 +6,7 @@ use super::failure::{Exit, Failure, may_be_cut};
 use super::session::{Options, Session};
 use super::{
     audit, create, delete, doctor, export, find, import, list, prune, revoke, rotate, rules, scan, show,
-    switch, update, verify,
+    switch, update, usage, verify,
 };
 use crate::ApiKeys;
 
@@ -43,6 +43,8 @@ enum Verb {
     Find(find::Find),
     /// Shows what was done to a key, or to all, and by whom
     Audit(audit::Audit),
+    /// Shows how often keys were used, and how their requests ended
+    Usage(usage::Usage),
     /// Writes keys to standard output, one JSON object a line
     Export(export::Export),
     /// Stores keys of another system, from standard input: secrets, digests or hashes. A second run changes nothing
@@ -95,6 +97,7 @@ async fn perform<F>(verb: Verb, session: &Session<'_>, keys: &ApiKeys<F>) -> Res
         Verb::Verify(verify) => verify.run(session, keys).await,
         Verb::Find(find) => find.run(session).await,
         Verb::Audit(audit) => may_be_cut(audit.run(session).await, Exit::Done),
+        Verb::Usage(usage) => may_be_cut(usage.run(session).await, Exit::Done),
         Verb::Export(export) => may_be_cut(export.run(session).await, Exit::Done),
         Verb::Import(import) => import.run(session).await,
         Verb::Prune(prune) => prune.run(session).await,

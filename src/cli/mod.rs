@@ -40,7 +40,7 @@
 //!   (`--secret-file`). A secret is never an argument: `verify` and `find` read it from standard input or from a hidden
 //!   prompt, `import` from standard input.
 //! - People read tables. `--json` writes the [JSON of the key routes](crate::manage) in their place; `list --all`, `audit --all` and
-//!   `scan` write one object a line. An error is then one object on standard error: `{"code":…,"message":…,"next":…}`.
+//!   `scan` write one object a line. `usage --csv` writes the CSV of [`usage_route`](crate::usage). An error is then one object on standard error: `{"code":…,"message":…,"next":…}`.
 //! - Changes are made as the [operator](crate::Authority::operator), for the person that `--as` names, or else the user who is
 //!   logged in. The audit has that name.
 //! - Without a terminal, or with `--no-input`, nothing is asked: what would have been asked is an error that names the option
@@ -85,6 +85,7 @@ mod scan;
 mod show;
 mod switch;
 mod update;
+mod usage;
 mod verify;
 
 pub use command::Command;

@@ -129,6 +129,8 @@
 mod attempt;
 mod audit;
 mod authority;
+#[cfg(any(feature = "axum", feature = "cli"))]
+pub(crate) mod csv;
 mod ended;
 mod error;
 mod find;

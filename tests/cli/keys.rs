@@ -70,21 +70,12 @@ fn what_was_made_with_a_key_is_revoked_with_it() {
     let (id, _) = program.key("Parent", &[]);
     let (child, _) = program.key("Child", &[]);
     let (other, _) = program.key("Other", &[]);
-    made_by(&program, &child, &id);
+    // As if it had been made over HTTP with the other.
+    program.sql(&format!("UPDATE api_keys SET created_by = 'key {id}' WHERE id = '{child}'"));
     let revoked = program.run(["revoke", &id, "--descendants", "--yes", "--json"]).done().json();
     let ids: Vec<_> = revoked["data"].as_array().unwrap().iter().map(|key| key["id"].clone()).collect();
     assert_eq!(ids, [json!(id), json!(child)]);
     assert_eq!(program.show(&other)["status"], "active");
-}
-
-/// As if `child` had been made over HTTP with the key `parent`.
-fn made_by(program: &Program, child: &str, parent: &str) {
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(program.file("api-keys.db"));
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
-        let update = sqlx::query("UPDATE api_keys SET created_by = $1 WHERE id = $2");
-        update.bind(format!("key {parent}")).bind(child).execute(&pool).await.unwrap();
-    });
 }
 
 #[test]

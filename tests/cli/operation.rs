@@ -63,20 +63,12 @@ fn a_doctor_finds_what_is_wrong() {
         checks.collect::<Vec<_>>()
     };
     assert!(findings(0).is_empty());
-    sql(&program, "UPDATE api_key_audit SET at = at + 3600000");
+    program.sql("UPDATE api_key_audit SET at = at + 3600000");
     assert_eq!(findings(3), ["clock"]);
-    sql(&program, "UPDATE api_keys SET digest = replace(digest, 'sha256:', 'hmac-sha256:7:')");
+    program.sql("UPDATE api_keys SET digest = replace(digest, 'sha256:', 'hmac-sha256:7:')");
     assert_eq!(findings(3), ["peppers", "clock"]);
-    sql(&program, "UPDATE api_keys SET scopes = 'no*scope'");
+    program.sql("UPDATE api_keys SET scopes = 'no*scope'");
     assert!(findings(3).contains(&json!("records")));
-}
-
-fn sql(program: &Program, statement: &'static str) {
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(program.file("api-keys.db"));
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
-        sqlx::raw_sql(statement).execute(&pool).await.unwrap();
-    });
 }
 
 #[test]

@@ -6,10 +6,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use regex::Regex;
 use serde_json::Value;
+use sqlx::ConnectOptions;
+use tower_api_keys::store::{KeyAdministration, PostgresStore, SqliteStore};
+
+use crate::postgres_server::Server;
 
 /// A directory with a configuration and a database, removed when dropped.
 pub struct Program {
@@ -38,6 +43,44 @@ impl Program {
         let program = Self::empty(Some(url));
         program.run(["init", "--prefix", "acme_"]).done();
         program
+    }
+
+    /// One over each kind of database.
+    pub fn each() -> [Self; 2] {
+        let url = runtime().block_on(async {
+            let database = Server::shared().database(1).await;
+            let url = database.connect_options().to_url_lossy().to_string();
+            database.close().await;
+            url
+        });
+        [Self::new(), Self::over(url)]
+    }
+
+    /// The store of its keys, opened beside it.
+    pub async fn store(&self) -> Arc<dyn KeyAdministration> {
+        match &self.url {
+            Some(url) => Arc::new(PostgresStore::connect(url).await.unwrap()),
+            None => Arc::new(SqliteStore::open(self.file("api-keys.db")).await.unwrap()),
+        }
+    }
+
+    /// Does with the database what the program would not.
+    pub fn sql(&self, statement: &str) {
+        let statement = sqlx::AssertSqlSafe(statement.to_owned());
+        runtime().block_on(async {
+            match &self.url {
+                Some(url) => {
+                    let pool = sqlx::PgPool::connect(url).await.unwrap();
+                    sqlx::raw_sql(statement).execute(&pool).await.unwrap();
+                }
+                None => {
+                    let options =
+                        sqlx::sqlite::SqliteConnectOptions::new().filename(self.file("api-keys.db"));
+                    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+                    sqlx::raw_sql(statement).execute(&pool).await.unwrap();
+                }
+            }
+        });
     }
 
     /// Without a configuration.
@@ -103,6 +146,10 @@ impl Program {
     pub fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
+}
+
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 impl Drop for Program {
