@@ -3,6 +3,8 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
 
 use super::failure::{Exit, Failure, may_be_cut};
+#[cfg(feature = "openapi")]
+use super::openapi;
 use super::session::{Options, Session};
 use super::{
     audit, create, delete, doctor, export, find, import, list, prune, revoke, rotate, rules, scan, show,
@@ -19,6 +21,17 @@ pub struct Command {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Verb {
+    #[command(flatten)]
+    OfKeys(KeyVerb),
+    /// Prints the rules of access as an OpenAPI document, or where a document differs from them
+    #[cfg(feature = "openapi")]
+    #[command(name = "openapi")]
+    OpenApi(openapi::OpenApi),
+}
+
+/// Those that need no routes.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum KeyVerb {
     /// Makes a key and prints its secret, alone on standard output
     Create(create::Create),
     /// Lists keys, oldest first
@@ -73,37 +86,48 @@ impl Command {
         session.end(done)
     }
 
+    pub(super) fn new(options: Options, verb: KeyVerb) -> Self {
+        Self { options, verb: Verb::OfKeys(verb) }
+    }
+}
+
+impl KeyVerb {
     /// Whether it needs no store, only the formats of keys.
     pub(super) fn is_offline(&self) -> bool {
-        match &self.verb {
-            Verb::Rules(_) => true,
-            Verb::Scan(scan) => scan.is_offline(),
+        match self {
+            Self::Rules(_) => true,
+            Self::Scan(scan) => scan.is_offline(),
             _ => false,
         }
     }
 }
 
 async fn perform<F>(verb: Verb, session: &Session<'_>, keys: &ApiKeys<F>) -> Result<Exit, Failure> {
+    let verb = match verb {
+        Verb::OfKeys(verb) => verb,
+        #[cfg(feature = "openapi")]
+        Verb::OpenApi(openapi) => return openapi.run(session, keys),
+    };
     match verb {
-        Verb::Create(create) => create.run(session).await,
-        Verb::List(list) => may_be_cut(list.run(session).await, Exit::Done),
-        Verb::Show(show) => may_be_cut(show.run(session).await, Exit::Done),
-        Verb::Update(update) => update.run(session).await,
-        Verb::Rotate(rotate) => rotate.run(session).await,
-        Verb::Disable(switch) => switch.run(session, false).await,
-        Verb::Enable(switch) => switch.run(session, true).await,
-        Verb::Revoke(revoke) => revoke.run(session).await,
-        Verb::Delete(delete) => delete.run(session).await,
-        Verb::Verify(verify) => verify.run(session, keys).await,
-        Verb::Find(find) => find.run(session).await,
-        Verb::Audit(audit) => may_be_cut(audit.run(session).await, Exit::Done),
-        Verb::Usage(usage) => may_be_cut(usage.run(session).await, Exit::Done),
-        Verb::Export(export) => may_be_cut(export.run(session).await, Exit::Done),
-        Verb::Import(import) => import.run(session).await,
-        Verb::Prune(prune) => prune.run(session).await,
-        Verb::Scan(scan) => scan.run(session).await,
-        Verb::Rules(rules) => may_be_cut(rules.run(session), Exit::Done),
-        Verb::Doctor(doctor) => doctor.run(session, keys).await,
+        KeyVerb::Create(create) => create.run(session).await,
+        KeyVerb::List(list) => may_be_cut(list.run(session).await, Exit::Done),
+        KeyVerb::Show(show) => may_be_cut(show.run(session).await, Exit::Done),
+        KeyVerb::Update(update) => update.run(session).await,
+        KeyVerb::Rotate(rotate) => rotate.run(session).await,
+        KeyVerb::Disable(switch) => switch.run(session, false).await,
+        KeyVerb::Enable(switch) => switch.run(session, true).await,
+        KeyVerb::Revoke(revoke) => revoke.run(session).await,
+        KeyVerb::Delete(delete) => delete.run(session).await,
+        KeyVerb::Verify(verify) => verify.run(session, keys).await,
+        KeyVerb::Find(find) => find.run(session).await,
+        KeyVerb::Audit(audit) => may_be_cut(audit.run(session).await, Exit::Done),
+        KeyVerb::Usage(usage) => may_be_cut(usage.run(session).await, Exit::Done),
+        KeyVerb::Export(export) => may_be_cut(export.run(session).await, Exit::Done),
+        KeyVerb::Import(import) => import.run(session).await,
+        KeyVerb::Prune(prune) => prune.run(session).await,
+        KeyVerb::Scan(scan) => scan.run(session).await,
+        KeyVerb::Rules(rules) => may_be_cut(rules.run(session), Exit::Done),
+        KeyVerb::Doctor(doctor) => doctor.run(session, keys).await,
     }
 }
 

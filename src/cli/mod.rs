@@ -34,6 +34,10 @@
 //! }
 //! ```
 //!
+//! `api-keys` knows no routes: it has no `openapi`, and no `verify --route`. With the feature `openapi`, `myapp keys openapi` prints the
+//! rules of access as an OpenAPI document, and `myapp keys openapi --check openapi.json` ends with status 3 and says where that document
+//! and the rules differ.
+//!
 //! # Rules for every verb
 //!
 //! - A secret is printed once, alone on standard output, or written to a new file that only its user can read
@@ -51,7 +55,7 @@
 //! | 0 | done; also a listing that its reader cut off, as `head` does |
 //! | 1 | failed, as when the store does not answer, or what a verdict needs is missing |
 //! | 2 | wrong usage, or a confirmation was refused or not possible |
-//! | 3 | a negative verdict: the key is bad, a leak was found, a check of `doctor` failed |
+//! | 3 | a negative verdict: the key is bad, a leak was found, a check of `doctor` failed, a document differs from the rules |
 //! | 4 | not allowed |
 //! | 5 | no such key |
 //! | 6 | the key was changed meanwhile |
@@ -77,6 +81,8 @@ mod export;
 mod find;
 mod import;
 mod list;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod prune;
 mod revoke;
 mod rotate;

@@ -24,6 +24,7 @@ async fn assembly(path: &str) -> ApiKeys {
         .limit(RateLimit::per_key("requests", Quota::per_minute(1).unwrap()))
         .route("GET", "/invoices/{id}", "invoice:read")
         .route("POST", "/invoices", "invoice:create")
+        .route("MKCOL", "/files/{*path}", "file:create")
         .build()
         .unwrap()
 }
@@ -31,14 +32,70 @@ async fn assembly(path: &str) -> ApiKeys {
 /// Set for the process that is the program.
 const INSIDE: &str = "SUBCOMMAND_OF";
 
+/// The program itself, where `run` starts it.
+#[tokio::test]
+async fn program() {
+    let Ok(path) = std::env::var(INSIDE) else { return };
+    let words = std::env::var("SUBCOMMAND").unwrap();
+    let Program::Keys(command) = Program::parse_from(words.split('|'));
+    let status = command.run(&assembly(&path).await).await;
+    std::process::exit((0..6).find(|code| status == ExitCode::from(*code)).unwrap_or(99).into());
+}
+
+#[test]
+fn a_document_of_the_rules_is_printed_and_compared_with_them() {
+    let directory = crate::program::Program::empty(None);
+    let path = directory.file("keys.db").to_str().unwrap().to_owned();
+    let (status, printed) = run(&path, "app|keys|openapi", &"".into());
+    assert_eq!(status, 0);
+    snapshot("openapi.json", &printed);
+    let document: Value = serde_json::from_str(&printed).unwrap();
+    let without = |change: &dyn Fn(&mut Value)| {
+        let mut document = document.clone();
+        change(&mut document);
+        document.to_string()
+    };
+    let file = directory.file("openapi.json");
+    for (text, status, want) in [
+        (printed.clone(), 0, "The document and the rules agree."),
+        (
+            without(&|document| document["paths"]["/invoices"] = json!({})),
+            3,
+            "POST /invoices has a rule, and is not in the document",
+        ),
+        (
+            without(&|document| document["paths"]["/lost"]["get"] = json!({})),
+            3,
+            "GET /lost is in the document, and no rule covers it",
+        ),
+        (
+            without(&|document| {
+                document["paths"]["/invoices"]["post"]["x-required-scopes"] = json!(["invoice:read"])
+            }),
+            3,
+            "POST /invoices: `x-required-scopes` is [\"invoice:read\"] in the document",
+        ),
+        (without(&|document| document["openapi"] = json!("3.0.3")), 1, ""),
+        ("openapi: 3.1.1".to_owned(), 1, ""),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let check = format!("app|keys|openapi|--check|{}", file.display());
+        let (ended, said) = run(&path, &check, &"".into());
+        assert!(ended == status && said.starts_with(want), "{want}: {ended} {said}");
+        let (ended, said) = run(&path, &format!("{check}|--json"), &"".into());
+        assert_eq!(ended, status);
+        if status != 1 {
+            let said: Value = serde_json::from_str(&said).unwrap();
+            assert_eq!(said["drift"].as_array().unwrap().is_empty(), status == 0, "{said}");
+        }
+    }
+    let none = directory.run(["openapi", "--json"]).with(2).error();
+    assert_eq!(none["code"], "usage", "`api-keys` has no such verb");
+    assert!(!directory.run(["help"]).done().out.contains("openapi"));
+}
+
 #[tokio::test]
 async fn a_route_is_explained_without_an_effect() {
-    if let Ok(path) = std::env::var(INSIDE) {
-        let words = std::env::var("SUBCOMMAND").unwrap();
-        let Program::Keys(command) = Program::parse_from(words.split('|'));
-        let status = command.run(&assembly(&path).await).await;
-        std::process::exit((0..6).find(|code| status == ExitCode::from(*code)).unwrap_or(99).into());
-    }
     let directory = std::env::temp_dir().join(format!("api-keys-subcommand-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let path = directory.join("keys.db").to_str().unwrap().to_owned();
@@ -75,8 +132,10 @@ async fn a_route_is_explained_without_an_effect() {
 /// The status, and what is on standard output between the lines of the test harness.
 fn run(path: &str, words: &str, input: &SecretString) -> (i32, String) {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let name = "subcommand::a_route_is_explained_without_an_effect";
-    command.args([name, "--exact", "--nocapture", "--quiet"]).env(INSIDE, path).env("SUBCOMMAND", words);
+    command
+        .args(["subcommand::program", "--exact", "--nocapture", "--quiet"])
+        .env(INSIDE, path)
+        .env("SUBCOMMAND", words);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.expose_secret().as_bytes()).unwrap();
