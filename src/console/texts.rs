@@ -142,6 +142,7 @@ texts! {
     action_delete: "Deleted",
     action_redeem: "Redeemed",
     action_forget_import: "Import forgotten",
+    action_report_leak: "Leak reported",
 
     usage: "Usage",
     calls_in_days: "{} calls in 30 days",
@@ -222,6 +223,7 @@ impl Texts {
             KeyAction::Delete => &self.action_delete,
             KeyAction::Redeem => &self.action_redeem,
             KeyAction::ForgetImport => &self.action_forget_import,
+            KeyAction::ReportLeak => &self.action_report_leak,
         }
     }
 }
