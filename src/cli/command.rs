@@ -2,7 +2,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
 
-use super::failure::{Exit, Failure, may_be_cut};
+use super::failure::{Exit, Failure, chain, may_be_cut};
 #[cfg(feature = "openapi")]
 use super::openapi;
 use super::session::{Options, Session};
@@ -22,7 +22,7 @@ pub struct Command {
 #[derive(Clone, Debug, Subcommand)]
 enum Verb {
     #[command(flatten)]
-    OfKeys(KeyVerb),
+    OfKeys(Box<KeyVerb>),
     /// Prints the rules of access as an OpenAPI document, or where a document differs from them
     #[cfg(feature = "openapi")]
     #[command(name = "openapi")]
@@ -62,7 +62,7 @@ pub(super) enum KeyVerb {
     Export(export::Export),
     /// Stores keys of another system, from standard input: secrets, digests or hashes. A second run changes nothing
     Import(import::Import),
-    /// Deletes keys that ended long ago
+    /// Deletes keys that ended long ago. Their history stays for good, and their usage for as long as the application keeps it
     Prune(prune::Prune),
     /// Looks for keys in files, by their format and checksum, without a store
     Scan(scan::Scan),
@@ -81,12 +81,12 @@ impl Command {
         let session = Session::new(self.options, keys.manager());
         let done = perform(self.verb, &session, keys).await;
         if let Err(error) = keys.flush().await {
-            session.warn(&format!("The audit was not delivered: {}.", super::failure::chain(&error)));
+            session.warn("audit_not_delivered", &format!("The audit was not delivered: {}.", chain(&error)));
         }
         session.end(done)
     }
 
-    pub(super) fn new(options: Options, verb: KeyVerb) -> Self {
+    pub(super) fn new(options: Options, verb: Box<KeyVerb>) -> Self {
         Self { options, verb: Verb::OfKeys(verb) }
     }
 }
@@ -108,7 +108,7 @@ async fn perform<F>(verb: Verb, session: &Session<'_>, keys: &ApiKeys<F>) -> Res
         #[cfg(feature = "openapi")]
         Verb::OpenApi(openapi) => return openapi.run(session, keys),
     };
-    match verb {
+    match *verb {
         KeyVerb::Create(create) => create.run(session).await,
         KeyVerb::List(list) => may_be_cut(list.run(session).await, Exit::Done),
         KeyVerb::Show(show) => may_be_cut(show.run(session).await, Exit::Done),

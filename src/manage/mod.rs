@@ -131,6 +131,7 @@ mod audit;
 mod authority;
 #[cfg(any(feature = "axum", feature = "cli"))]
 pub(crate) mod csv;
+mod delete;
 mod ended;
 mod error;
 mod find;

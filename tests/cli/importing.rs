@@ -153,3 +153,76 @@ fn input_that_can_not_be_read_ends_the_import() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(said, "line 1: failed it is not UTF-8\nline 2: imported k0000000000000000\n");
 }
+
+#[test]
+fn a_trial_says_what_the_run_does_and_changes_nothing() {
+    for program in Program::each() {
+        let digest = |number: u32| format!("sha256:{number:064}");
+        let line = |id: u32, organization: &str, more: &str| {
+            format!("{{\"id\":\"k{id:015}\",\"name\":\"x\",\"organization\":\"{organization}\",{more}}}\n")
+        };
+        let with = |id, organization, number| {
+            let digest = digest(number);
+            line(id, organization, &format!("\"digest\":\"{digest}\""))
+        };
+        let (_, secret) = Program::new().key("Elsewhere", &[]);
+        let before = with(1, "org_1", 1) + &with(2, "org_1", 2) + &with(3, "org_1", 3);
+        program.run_with(["import"], &before).done();
+        program.run(["delete", "k000000000000002", "--confirm", "x"]).done();
+        program.run(["rotate", "k000000000000003"]).done();
+        let lines = [
+            with(4, "org_1", 4),
+            // Of this input, and of the store.
+            with(4, "org_1", 4) + &with(5, "org_1", 4) + &with(4, "org_1", 5) + &with(5, "org_2", 4),
+            with(1, "org_1", 1) + &with(1, "org_2", 1) + &with(6, "org_1", 1) + &with(1, "org_1", 6),
+            with(2, "org_1", 2) + &with(3, "org_1", 3),
+            line(7, "org_1", "\"hash\":\"$2b$12$hash\"") + &line(7, "org_1", "\"hash\":\"$2b$12$other\""),
+            line(8, "org_1", &format!("\"digest\":\"hmac-sha256:7:{:064}\"", 8)),
+            line(9, "org_1", &format!("\"digest\":\"{}\",\"expiresAt\":\"2001-01-01T00:00:00Z\"", digest(9))),
+            format!("{{\"name\":\"x\",\"organization\":\"org_1\",\"key\":\"{secret}\"}}\n").repeat(2),
+            format!("{{\"name\":\"x\",\"organization\":\"org_1\",\"mode\":\"test\",\"key\":\"{secret}\"}}\n"),
+        ]
+        .concat();
+        let state = || {
+            let [keys, events] = ["export", "audit"].map(|verb| match verb {
+                "audit" => program.run([verb, "--all", "--json"]).done().out,
+                _ => program.run([verb, "--digests"]).done().out,
+            });
+            (keys, events)
+        };
+        let old = state();
+        let tried = program.run_with(["import", "--dry-run", "--json"], &lines).with(1);
+        assert_eq!(state(), old);
+        let done = program.run_with(["import", "--json"], &lines).with(1);
+        assert_eq!(tried.out, done.out);
+        let count = |outcome: &str| done.out.matches(&format!("\"outcome\":\"{outcome}\"")).count();
+        assert_eq!((count("imported"), count("left"), count("failed")), (3, 7, 8), "{}", done.out);
+        assert_ne!(state(), old);
+    }
+}
+
+#[test]
+fn a_line_that_is_too_long_is_a_fault_of_that_line() {
+    let program = Program::new();
+    let good = |id: &str| {
+        json!({ "id": id, "name": "x", "organization": "o", "hash": format!("$2b${id}") }).to_string()
+    };
+    // Cut in the middle of a character.
+    let long = format!("{{\"name\":\"{}\"}}", "ä".repeat(40_000));
+    let lines = [long.clone(), good("k0000000000000000"), long, good("k0000000000000001")].join("\n");
+    let done = program.run_with(["import"], &lines).with(1);
+    let want = "line 1: failed it is longer than 64 KiB\nline 2: imported k0000000000000000\n\
+                line 3: failed it is longer than 64 KiB\nline 4: imported k0000000000000001\n";
+    assert_eq!(done.out, want);
+    let csv = format!("name,organization\n{},o\nx,o\n", "x".repeat(70_000));
+    let done = program.run_with(["import", "--csv"], &csv).with(1);
+    assert!(
+        done.out.starts_with("line 2: failed it is longer than 64 KiB\nline 3: failed key "),
+        "{}",
+        done.out
+    );
+    for verb in ["verify", "find"] {
+        let refused = program.run_with([verb], &"x".repeat(70_000)).with(2);
+        assert!(refused.err.contains("longer than 64 KiB"), "{}", refused.err);
+    }
+}

@@ -94,6 +94,76 @@ fn each_change_is_audited_under_the_name_of_the_person() {
 }
 
 #[test]
+fn each_change_says_why() {
+    for program in Program::each() {
+        let (id, secret) = program.key("Ours", &["--reason", "create"]);
+        let hash = json!({ "id": "k0000000000000000", "name": "x", "organization": "o", "hash": "$2b$" })
+            .to_string();
+        for (arguments, input) in [
+            (vec!["update", &*id, "--name", "Still ours"], ""),
+            (vec!["rotate", &id], ""),
+            (vec!["disable", &id], ""),
+            (vec!["enable", &id], ""),
+            (vec!["revoke", &id, "--yes"], ""),
+            (vec!["delete", &id, "--confirm", "Still ours"], ""),
+            (vec!["import"], &*hash),
+            (vec!["revoke", "k0000000000000000", "--descendants", "--yes"], ""),
+            (vec!["prune", "--revoked-for", "0s", "--yes"], ""),
+        ] {
+            program.run_with(arguments.iter().chain(&["--reason", arguments[0]]), input).done();
+            // An instant that is past.
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let (found, secret) = (program.key("Found", &[]).0, secret);
+        let events = program.run(["audit", "--json"]).done().json()["data"].as_array().unwrap().clone();
+        let said: Vec<_> =
+            events.iter().map(|event| format!("{} {}", event["action"], event["reason"])).collect();
+        assert_eq!(
+            said,
+            [
+                r#""create" null"#,
+                r#""delete" "prune""#,
+                r#""revoke" "revoke""#,
+                r#""import" "import""#,
+                r#""delete" "delete""#,
+                r#""revoke" "revoke""#,
+                r#""enable" "enable""#,
+                r#""disable" "disable""#,
+                r#""rotate" "rotate""#,
+                r#""update" "update""#,
+                r#""create" "create""#,
+            ]
+        );
+        assert!(program.run(["audit"]).done().out.lines().nth(2).unwrap().ends_with("prune"));
+        let refused =
+            program.run(["disable", &found, "--reason", &format!("https://x.org/?key={secret}")]).with(2);
+        assert!(
+            refused.err.contains("must not contain a key") && !refused.err.contains(&secret),
+            "{}",
+            refused.err
+        );
+    }
+}
+
+#[test]
+fn where_a_key_was_found_is_noted() {
+    for program in Program::each() {
+        let (id, secret) = program.key("Ours", &[]);
+        program.run_with(["find"], &secret).done();
+        program.run_with(["find", "--report", "a public repository"], &secret).done();
+        program.run_with(["find", "--report", "a log"], "acme_live_other").with(5);
+        let refused = program.run_with(["find", "--report", &secret], &secret).with(2);
+        assert!(!refused.err.contains(&secret), "{}", refused.err);
+        let events = program.run(["audit", &id, "--json"]).done().json()["data"].as_array().unwrap().clone();
+        let said: Vec<_> = events.iter().map(|event| (&event["action"], &event["reason"])).collect();
+        assert_eq!(
+            said,
+            [(&json!("report_leak"), &json!("a public repository")), (&json!("create"), &json!(null))]
+        );
+    }
+}
+
+#[test]
 fn nothing_is_asked_without_a_terminal() {
     let program = Program::new();
     let (id, _) = program.key("Ours", &[]);
@@ -117,32 +187,18 @@ fn nothing_is_asked_without_a_terminal() {
 fn a_terminal_is_asked() {
     let program = Program::new();
     let (id, _) = program.key("Ours", &[]);
-    // `script` gives the program a terminal.
-    let in_terminal = |arguments: &str, answer: &str| {
-        use std::io::Write;
-        let line = format!("{} {arguments}", env!("CARGO_BIN_EXE_api-keys"));
-        let mut command = std::process::Command::new("script");
-        command
-            .args(["--quiet", "--return", "--command", &line, "/dev/null"])
-            .current_dir(&program.directory);
-        command
-            .env_remove("DATABASE_URL")
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped());
-        let mut child = command.spawn().expect("`script` of util-linux");
-        child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    let in_terminal = |arguments: &str, prompt: &str, answer: &str| {
+        program.in_terminal(&format!("{} {arguments}", env!("CARGO_BIN_EXE_api-keys")), prompt, answer)
     };
-    let (status, said) = in_terminal(&format!("revoke {id}"), "n\n");
+    let (status, said) = in_terminal(&format!("revoke {id}"), "[y/N]", "n\n");
     assert_eq!(status, 2, "{said}");
     assert!(said.contains("[y/N]"), "{said}");
-    assert_eq!(in_terminal(&format!("delete {id}"), "Theirs\n").0, 2);
+    assert_eq!(in_terminal(&format!("delete {id}"), "to go on", "Theirs\n").0, 2);
     assert_eq!(program.show(&id)["status"], "active");
-    assert_eq!(in_terminal(&format!("revoke {id} --no-input"), "y\n").0, 2);
-    assert_eq!(in_terminal(&format!("revoke {id}"), "y\n").0, 0);
+    assert_eq!(in_terminal(&format!("revoke {id} --no-input"), "", "y\n").0, 2);
+    assert_eq!(in_terminal(&format!("revoke {id}"), "[y/N]", "y\n").0, 0);
     assert_eq!(program.show(&id)["status"], "revoked");
-    assert_eq!(in_terminal(&format!("delete {id}"), "Ours\n").0, 0);
+    assert_eq!(in_terminal(&format!("delete {id}"), "to go on", "Ours\n").0, 0);
     program.run(["show", &id]).with(5);
 }
 

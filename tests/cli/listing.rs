@@ -99,3 +99,20 @@ async fn multiply(program: &Program, keys: usize) {
     sqlx::raw_sql(sqlx::AssertSqlSafe(insert)).execute(&pool).await.unwrap();
     pool.close().await;
 }
+
+#[test]
+fn a_key_that_can_not_be_read_is_no_silent_gap() {
+    for program in Program::each() {
+        let (id, _) = program.key("Broken", &[]);
+        program.key("Ours", &[]);
+        program.sql(&format!("UPDATE api_keys SET scopes = 'no*scope' WHERE id = '{id}'"));
+        for arguments in [vec!["list"], vec!["list", "--all"], vec!["export"]] {
+            let said = program.run(&arguments).with(1);
+            assert!(said.out.contains("Ours") && said.err.contains(&id), "{arguments:?}: {said:?}");
+            let said = program.run(arguments.iter().chain(&["--json"])).with(1);
+            let error = said.error();
+            assert_eq!(error["code"], "record_corrupt", "one JSON object, for one key");
+            assert!(error["message"].as_str().unwrap().contains(&id), "{arguments:?}: {error}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Runs the program, each test in a directory of its own.
 #![allow(unreachable_pub, reason = "as in tests/support")]
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -123,6 +123,26 @@ impl Program {
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let status = output.status.code().expect("not killed by a signal");
         Ended { status, out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Runs a line of the shell in a terminal, in which `typed` is typed once it shows `prompt`. The status, and what is shown.
+    pub fn in_terminal(&self, line: &str, prompt: &str, typed: &str) -> (i32, String) {
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--command", line, "/dev/null"]).current_dir(&self.directory);
+        command.env_remove("DATABASE_URL").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("`script` of util-linux");
+        let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let (mut shown, mut byte) = (Vec::new(), [0]);
+        while !String::from_utf8_lossy(&shown).contains(prompt) && output.read(&mut byte).unwrap() > 0 {
+            shown.extend(byte);
+        }
+        // The prompt is shown before the terminal hides what is typed.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        // A program that asks nothing has ended.
+        let _ = input.write_all(typed.as_bytes());
+        drop(input);
+        output.read_to_end(&mut shown).unwrap();
+        (child.wait().unwrap().code().unwrap(), String::from_utf8(shown).unwrap())
     }
 
     /// Nothing reads what is printed on standard output.

@@ -69,3 +69,24 @@ fn a_secret_given_as_an_argument_is_refused_and_not_repeated() {
         assert!(!refused.err.contains(&secret) && !refused.out.contains(&secret));
     }
 }
+
+#[test]
+fn a_terminal_shows_input_again_after_a_hidden_prompt() {
+    let program = Program::new();
+    let (_, secret) = program.key("Ours", &[]);
+    for (typed, status) in [
+        (format!("{secret}\n"), 0),
+        ("\u{3}".to_owned(), 130),
+        ("acme\u{3}".to_owned(), 130),
+        ("\u{4}".to_owned(), 2),
+    ] {
+        let line = format!("{} verify; echo \"status $?\"; stty", env!("CARGO_BIN_EXE_api-keys"));
+        let (_, shown) = program.in_terminal(&line, "not shown", &typed);
+        assert!(shown.contains(&format!("status {status}")), "{typed:?}: {shown}");
+        assert!(
+            !shown.contains("-echo") && !shown.contains("-icanon") && !shown.contains("-isig"),
+            "{typed:?}: {shown}"
+        );
+        assert!(!shown.contains(&secret), "{shown}");
+    }
+}

@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
 
 use clap::Parser;
 use serde_json::{Value, json};
 use tower_api_keys::key::SecretString;
-use tower_api_keys::store::SqliteStore;
+use tower_api_keys::store::{KeyAdministration, PostgresStore, SqliteStore};
 use tower_api_keys::{ApiKeys, KeyFormat, Quota, RateLimit};
 
 use crate::program::snapshot;
@@ -17,11 +18,17 @@ enum Program {
     Keys(tower_api_keys::cli::Command),
 }
 
-async fn assembly(path: &str) -> ApiKeys {
+/// Over the database at this URL.
+async fn assembly(url: &str) -> ApiKeys {
     let format = KeyFormat::new("acme_").unwrap();
-    ApiKeys::builder(SqliteStore::open(path).await.unwrap(), format)
+    let store: Arc<dyn KeyAdministration> = match url.starts_with("sqlite:") {
+        true => Arc::new(SqliteStore::open(url).await.unwrap()),
+        false => Arc::new(PostgresStore::connect(url).await.unwrap()),
+    };
+    ApiKeys::builder(store, format)
         .bearer()
         .limit(RateLimit::per_key("requests", Quota::per_minute(1).unwrap()))
+        .limit(RateLimit::per_key("credits", Quota::per_month(100).unwrap()))
         .route("GET", "/invoices/{id}", "invoice:read")
         .route("POST", "/invoices", "invoice:create")
         .route("MKCOL", "/files/{*path}", "file:create")
@@ -43,9 +50,21 @@ async fn program() {
 }
 
 #[test]
+fn a_doctor_leaves_nothing_behind() {
+    for program in crate::program::Program::each() {
+        let url = program.url.clone();
+        let url = url.unwrap_or_else(|| format!("sqlite:{}", program.file("api-keys.db").display()));
+        let (status, said) = run(&url, "app|keys|doctor", &"".into());
+        assert!(status == 0 && said.contains("all counts can be read"), "{said}");
+        // Fails if there is one.
+        program.sql("CREATE TABLE no_rows (one INTEGER CHECK (one = 0)); INSERT INTO no_rows SELECT COUNT(*) FROM api_key_quotas");
+    }
+}
+
+#[test]
 fn a_document_of_the_rules_is_printed_and_compared_with_them() {
     let directory = crate::program::Program::empty(None);
-    let path = directory.file("keys.db").to_str().unwrap().to_owned();
+    let path = format!("sqlite:{}", directory.file("keys.db").display());
     let (status, printed) = run(&path, "app|keys|openapi", &"".into());
     assert_eq!(status, 0);
     snapshot("openapi.json", &printed);
@@ -98,7 +117,7 @@ fn a_document_of_the_rules_is_printed_and_compared_with_them() {
 async fn a_route_is_explained_without_an_effect() {
     let directory = std::env::temp_dir().join(format!("api-keys-subcommand-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
-    let path = directory.join("keys.db").to_str().unwrap().to_owned();
+    let path = format!("sqlite:{}", directory.join("keys.db").display());
     let keys = assembly(&path).await;
     let new = tower_api_keys::NewKey::new("Ours").scope("invoice:read");
     let secret = keys.manager().create_for("org_1", new).await.unwrap().secret;
@@ -116,13 +135,25 @@ async fn a_route_is_explained_without_an_effect() {
     }
     let said: Value = serde_json::from_str(&explain("DELETE /nowhere", "|--json").1).unwrap();
     assert_eq!((&said["code"], &said["status"]), (&json!("route_not_covered"), &json!(403)));
-    let (_, said) = explain("GET /invoices/1", "|--header|authorization: Bearer other|--json");
+    let text = secret.expose_secret();
+    for field in
+        ["authorization: Bearer other", &format!("x-other: {text}"), &format!("x-other: Bearer {text}")]
+    {
+        let (status, said) = explain("GET /invoices/1", &format!("|--header|{field}"));
+        assert_eq!((status, &*said), (2, ""), "a credential is no argument: {field}");
+    }
+    assert_eq!(explain("GET /invoices/1", "|--header|x-other: some").0, 0);
+    let file = directory.join("fields");
+    std::fs::write(&file, "x-other: some\n\nAuthorization: Bearer other\n").unwrap();
+    let (_, said) = explain("GET /invoices/1", &format!("|--header|@{}|--json", file.display()));
     assert_eq!(
         serde_json::from_str::<Value>(&said).unwrap()["accepted"],
         true,
         "the key itself is put there"
     );
-    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{path}")).await.unwrap();
+    std::fs::write(&file, format!("{text}\n")).unwrap();
+    assert_eq!(explain("GET /invoices/1", &format!("|--header|@{}", file.display())).0, 2);
+    let pool = sqlx::SqlitePool::connect(&path).await.unwrap();
     sqlx::query("UPDATE api_keys SET scopes = 'no*scope'").execute(&pool).await.unwrap();
     let (status, said) = explain("GET /invoices/1", "|--json");
     assert_eq!((status, said.contains("record_corrupt")), (1, true), "no fault of the key: {said}");

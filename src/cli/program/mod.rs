@@ -84,7 +84,7 @@ fn start(path: Option<PathBuf>, options: Options, verb: Verb) -> Result<ExitCode
             }
             Verb::Keys(verb) => {
                 let keys = Config::read(path)?.assembly(!verb.is_offline()).await?;
-                Ok(Command::new(options, *verb).run(&keys).await)
+                Ok(Command::new(options, verb).run(&keys).await)
             }
             Verb::Completions { shell } => may_be_cut(completions(shell), ExitCode::SUCCESS),
             Verb::Man { directory } => may_be_cut(man(directory), ExitCode::SUCCESS),
