@@ -81,3 +81,33 @@ impl KeyAdministration for Trial {
 fn no_import() -> StoreError {
     StoreError::new(StoreErrorKind::Other).with_source("only imports can be tried")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::key::{KeyFormat, Mode};
+    use crate::manage::KeyManager;
+    use crate::{Authority, NewKey};
+
+    #[tokio::test]
+    async fn an_import_that_is_tried_is_told_to_no_one() {
+        let reported = Arc::new(AtomicU32::new(0));
+        let count = reported.clone();
+        let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("acme_").unwrap())
+            .with_audit(move |_| drop(count.fetch_add(1, Ordering::SeqCst)));
+        let trial = manager.clone().on_trial(Arc::new(Trial::over(manager.store().clone())));
+        let authority = Authority::operator(Owner::organization("org_1".parse().unwrap(), Mode::Live));
+        let secret = || KeyFormat::new("acme_").unwrap().generate(Mode::Live).unwrap().secret;
+        let mut ended = NewKey::new("Ended");
+        ended.expires_at = Some(Timestamp::from_unix_seconds(1));
+        trial.import(&authority, NewKey::new("Ours"), secret()).await.unwrap();
+        trial.import(&authority, ended, secret()).await.unwrap_err();
+        assert_eq!(reported.load(Ordering::SeqCst), 0);
+        assert!(manager.list_all(&KeyQuery::default()).await.unwrap().keys.is_empty());
+        manager.import(&authority, NewKey::new("Ours"), secret()).await.unwrap();
+        assert_eq!(reported.load(Ordering::SeqCst), 1);
+    }
+}

@@ -1,96 +1,82 @@
 //! The life of a key, by each verb.
 
 use serde_json::json;
-use tower_api_keys::store::{HistoryQuery, KeyAdministration, SqliteStore};
+use tower_api_keys::store::HistoryQuery;
 
-use crate::postgres_server::Server;
-use crate::program::{Program, snapshot};
+use crate::program::{Program, runtime, snapshot};
 
 #[test]
-fn a_key_lives_in_an_sqlite_file() {
-    live(&Program::new());
-}
+fn a_key_lives() {
+    for program in Program::each() {
+        let create =
+            ["create", "Nightly export", "-o", "org_1", "--scope", "invoice:read", "--expires", "2099-01-31"];
+        let limits =
+            ["--limit", "requests=500", "--address", "192.0.2.0/24", "--metadata", r#"{"plan":"pro"}"#];
+        let made = program.run(create.iter().chain(&limits)).done();
+        snapshot("create.txt", &format!("{}--\n{}", made.out, made.err));
+        assert_eq!(made.out.lines().count(), 1, "the secret, and nothing else");
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_key_lives_in_postgresql() {
-    let database = Server::shared().database(1).await;
-    let url = sqlx::ConnectOptions::to_url_lossy(&*database.connect_options()).to_string();
-    database.close().await;
-    tokio::task::spawn_blocking(|| {
-        let program = Program::over(url);
-        live(&program);
+        let listed = program.run(["list"]).done();
+        snapshot("list.txt", &listed.out);
+        let listed = program.run(["list", "--json"]).done();
+        snapshot("list.json", &listed.out);
+        let id = listed.json()["data"][0]["id"].as_str().unwrap().to_owned();
+        snapshot("show.txt", &program.run(["show", &id]).done().out);
+        snapshot("show.json", &program.run(["show", &id, "--json"]).done().out);
+
+        let change = ["update", &id, "--add-scope", "runs:read", "--name", "Export", "--expires", "never"];
+        let more = ["--limit", "requests=none", "--limit", "writes=5", "--any-address", "--metadata", "{}"];
+        snapshot("update.txt", &program.run(change.iter().chain(&more)).done().out);
+        assert_eq!(program.show(&id)["scopes"], json!(["invoice:read", "runs:read"]));
+        program.run(["update", &id, "--remove-scope", "invoice:read"]).done();
+        assert_eq!(program.show(&id)["scopes"], json!(["runs:read"]));
+
+        let rotated = program.run(["rotate", &id, "--grace", "1h"]).done();
+        snapshot("rotate.txt", &format!("{}--\n{}", rotated.out, rotated.err));
+        assert_ne!(rotated.out, made.out);
+        let rotated = program.run(["rotate", &id, "--grace", "0s", "--on-first-use"]).done();
+        snapshot("rotate_on_first_use.txt", &format!("{}--\n{}", rotated.out, rotated.err));
+
+        assert_eq!(program.run(["disable", &id, "--json"]).done().json()["status"], "disabled");
+        assert_eq!(program.run(["enable", &id, "--json"]).done().json()["status"], "active");
+        assert_eq!(program.run(["revoke", &id, "--yes", "--json"]).done().json()["status"], "revoked");
+        let again = program.run(["revoke", &id, "--yes", "--json"]).with(5);
+        snapshot("not_found.json", &again.err);
+        program.run(["delete", &id, "--confirm", "Export", "--json"]).done();
+        program.run(["show", &id]).with(5);
         let written = std::fs::read_to_string(program.file("api-keys.toml")).unwrap();
         assert!(!written.contains("postgres:"), "the URL is in the environment, and may have a password");
-    })
-    .await
-    .unwrap();
-}
-
-fn live(program: &Program) {
-    let create =
-        ["create", "Nightly export", "-o", "org_1", "--scope", "invoice:read", "--expires", "2099-01-31"];
-    let limits = ["--limit", "requests=500", "--address", "192.0.2.0/24", "--metadata", r#"{"plan":"pro"}"#];
-    let made = program.run(create.iter().chain(&limits)).done();
-    snapshot("create.txt", &format!("{}--\n{}", made.out, made.err));
-    assert_eq!(made.out.lines().count(), 1, "the secret, and nothing else");
-
-    let listed = program.run(["list"]).done();
-    snapshot("list.txt", &listed.out);
-    let listed = program.run(["list", "--json"]).done();
-    snapshot("list.json", &listed.out);
-    let id = listed.json()["data"][0]["id"].as_str().unwrap().to_owned();
-    snapshot("show.txt", &program.run(["show", &id]).done().out);
-    snapshot("show.json", &program.run(["show", &id, "--json"]).done().out);
-
-    let change = ["update", &id, "--add-scope", "runs:read", "--name", "Export", "--expires", "never"];
-    let more = ["--limit", "requests=none", "--limit", "writes=5", "--any-address", "--metadata", "{}"];
-    snapshot("update.txt", &program.run(change.iter().chain(&more)).done().out);
-    assert_eq!(program.show(&id)["scopes"], json!(["invoice:read", "runs:read"]));
-    program.run(["update", &id, "--remove-scope", "invoice:read"]).done();
-    assert_eq!(program.show(&id)["scopes"], json!(["runs:read"]));
-
-    let rotated = program.run(["rotate", &id, "--grace", "1h"]).done();
-    snapshot("rotate.txt", &format!("{}--\n{}", rotated.out, rotated.err));
-    assert_ne!(rotated.out, made.out);
-    let rotated = program.run(["rotate", &id, "--grace", "0s", "--on-first-use"]).done();
-    snapshot("rotate_on_first_use.txt", &format!("{}--\n{}", rotated.out, rotated.err));
-
-    assert_eq!(program.run(["disable", &id, "--json"]).done().json()["status"], "disabled");
-    assert_eq!(program.run(["enable", &id, "--json"]).done().json()["status"], "active");
-    assert_eq!(program.run(["revoke", &id, "--yes", "--json"]).done().json()["status"], "revoked");
-    let again = program.run(["revoke", &id, "--yes", "--json"]).with(5);
-    snapshot("not_found.json", &again.err);
-    program.run(["delete", &id, "--confirm", "Export", "--json"]).done();
-    program.run(["show", &id]).with(5);
+    }
 }
 
 #[test]
 fn what_was_made_with_a_key_is_revoked_with_it() {
-    let program = Program::new();
-    let (id, _) = program.key("Parent", &[]);
-    let (child, _) = program.key("Child", &[]);
-    let (other, _) = program.key("Other", &[]);
-    // As if it had been made over HTTP with the other.
-    program.sql(&format!("UPDATE api_keys SET created_by = 'key {id}' WHERE id = '{child}'"));
-    let revoked = program.run(["revoke", &id, "--descendants", "--yes", "--json"]).done().json();
-    let ids: Vec<_> = revoked["data"].as_array().unwrap().iter().map(|key| key["id"].clone()).collect();
-    assert_eq!(ids, [json!(id), json!(child)]);
-    assert_eq!(program.show(&other)["status"], "active");
+    for program in Program::each() {
+        let (id, _) = program.key("Parent", &[]);
+        let (child, _) = program.key("Child", &[]);
+        let (other, _) = program.key("Other", &[]);
+        // As if it had been made over HTTP with the other.
+        program.sql(&format!("UPDATE api_keys SET created_by = 'key {id}' WHERE id = '{child}'"));
+        let revoked = program.run(["revoke", &id, "--descendants", "--yes", "--json"]).done().json();
+        let ids: Vec<_> = revoked["data"].as_array().unwrap().iter().map(|key| key["id"].clone()).collect();
+        assert_eq!(ids, [json!(id), json!(child)]);
+        assert_eq!(program.show(&other)["status"], "active");
+    }
 }
 
 #[test]
 fn each_change_is_audited_under_the_name_of_the_person() {
-    let program = Program::new();
-    let (id, _) = program.key("Ours", &[]);
-    program.run(["disable", &id, "--as", "grace hopper"]).done();
-    program.run(["revoke", &id, "--yes"]).done();
-    let file = program.file("api-keys.db");
-    let events = tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let store = SqliteStore::open(file).await.unwrap();
-        store.audit_log().unwrap().history(None, &HistoryQuery::default()).await.unwrap().events
-    });
-    let said: Vec<_> = events.iter().map(|event| format!("{} {}", event.action, event.actor)).collect();
-    assert_eq!(said, ["revoke operator ada", "disable operator grace hopper", "create operator ada"]);
+    for program in Program::each() {
+        let (id, _) = program.key("Ours", &[]);
+        program.run(["disable", &id, "--as", "grace hopper"]).done();
+        program.run(["revoke", &id, "--yes"]).done();
+        let events = runtime().block_on(async {
+            let store = program.store().await;
+            store.audit_log().unwrap().history(None, &HistoryQuery::default()).await.unwrap().events
+        });
+        let said: Vec<_> = events.iter().map(|event| format!("{} {}", event.action, event.actor)).collect();
+        assert_eq!(said, ["revoke operator ada", "disable operator grace hopper", "create operator ada"]);
+    }
 }
 
 #[test]
@@ -165,22 +151,23 @@ fn where_a_key_was_found_is_noted() {
 
 #[test]
 fn nothing_is_asked_without_a_terminal() {
-    let program = Program::new();
-    let (id, _) = program.key("Ours", &[]);
-    for (arguments, option) in [
-        (vec!["create", "X", "-o", "org_1"], "--expires"),
-        (vec!["revoke", &id], "--yes"),
-        (vec!["delete", &id], "--confirm"),
-        (vec!["delete", &id, "--yes"], "--confirm"),
-    ] {
-        let refused = program.run(&arguments).with(2);
-        assert!(refused.err.contains(option), "{arguments:?}: {}", refused.err);
-        let refused = program.run(arguments.iter().chain(&["--json"])).with(2).error();
-        assert_eq!(refused["code"], "confirmation_needed");
+    for program in Program::each() {
+        let (id, _) = program.key("Ours", &[]);
+        for (arguments, option) in [
+            (vec!["create", "X", "-o", "org_1"], "--expires"),
+            (vec!["revoke", &id], "--yes"),
+            (vec!["delete", &id], "--confirm"),
+            (vec!["delete", &id, "--yes"], "--confirm"),
+        ] {
+            let refused = program.run(&arguments).with(2);
+            assert!(refused.err.contains(option), "{arguments:?}: {}", refused.err);
+            let refused = program.run(arguments.iter().chain(&["--json"])).with(2).error();
+            assert_eq!(refused["code"], "confirmation_needed");
+        }
+        assert_eq!(program.show(&id)["status"], "active");
+        program.run(["delete", &id, "--confirm", "Theirs"]).with(2);
+        assert_eq!(program.show(&id)["status"], "active");
     }
-    assert_eq!(program.show(&id)["status"], "active");
-    program.run(["delete", &id, "--confirm", "Theirs"]).with(2);
-    assert_eq!(program.show(&id)["status"], "active");
 }
 
 #[test]
@@ -204,25 +191,26 @@ fn a_terminal_is_asked() {
 
 #[test]
 fn a_fault_has_its_status_and_its_code() {
-    let program = Program::new();
-    let (id, _) = program.key("Ours", &[]);
-    let nowhere = "k0000000000000000";
-    for (arguments, status, code) in [
-        (vec!["show", nowhere], 5, "not_found"),
-        (vec!["update", nowhere, "--name", "X"], 5, "not_found"),
-        (vec!["update", &id], 2, "usage"),
-        (vec!["update", &id, "--name", " "], 2, "invalid"),
-        (vec!["update", &id, "--limit", "requests"], 2, "usage"),
-        (vec!["create", "X", "--expires", "never"], 2, "usage"),
-        (vec!["create", "X", "-o", "org_1", "--expires", "2001-01-01"], 2, "invalid"),
-        (vec!["create", "X", "-o", "org_1", "--expires", "never", "--scope", "no scope"], 2, "invalid"),
-        (vec!["rotate", &id, "--grace", "8d"], 2, "invalid"),
-        (vec!["list", "--status", "lost"], 2, "usage"),
-        (vec!["dance"], 2, "usage"),
-    ] {
-        let failed = program.run(arguments.iter().chain(&["--json"])).with(status);
-        assert_eq!(failed.error()["code"], code, "{arguments:?}");
-        assert_eq!(failed.out, "");
-        program.run(&arguments).with(status);
+    for program in Program::each() {
+        let (id, _) = program.key("Ours", &[]);
+        let nowhere = "k0000000000000000";
+        for (arguments, status, code) in [
+            (vec!["show", nowhere], 5, "not_found"),
+            (vec!["update", nowhere, "--name", "X"], 5, "not_found"),
+            (vec!["update", &id], 2, "usage"),
+            (vec!["update", &id, "--name", " "], 2, "invalid"),
+            (vec!["update", &id, "--limit", "requests"], 2, "usage"),
+            (vec!["create", "X", "--expires", "never"], 2, "usage"),
+            (vec!["create", "X", "-o", "org_1", "--expires", "2001-01-01"], 2, "invalid"),
+            (vec!["create", "X", "-o", "org_1", "--expires", "never", "--scope", "no scope"], 2, "invalid"),
+            (vec!["rotate", &id, "--grace", "8d"], 2, "invalid"),
+            (vec!["list", "--status", "lost"], 2, "usage"),
+            (vec!["dance"], 2, "usage"),
+        ] {
+            let failed = program.run(arguments.iter().chain(&["--json"])).with(status);
+            assert_eq!(failed.error()["code"], code, "{arguments:?}");
+            assert_eq!(failed.out, "");
+            program.run(&arguments).with(status);
+        }
     }
 }

@@ -7,48 +7,50 @@ use crate::program::Program;
 
 #[test]
 fn a_listing_is_filtered() {
-    let program = Program::new();
-    program.key("Export", &["--scope", "invoice:read"]);
-    let (disabled, _) = program.key("Disabled", &["--mode", "test"]);
-    program.run(["disable", &disabled]).done();
-    program.run(["create", "Soon", "-o", "org_2", "--expires", "3d"]).done();
-    program.run(["create", "Ours", "--system", "--expires", "never"]).done();
-    for (filter, want) in [
-        (vec![], vec!["Export", "Disabled", "Soon", "Ours"]),
-        (vec!["-o", "org_1"], vec!["Export"]),
-        (vec!["-o", "org_1", "--mode", "test"], vec!["Disabled"]),
-        (vec!["--mode", "test"], vec!["Disabled"]),
-        (vec!["--system"], vec!["Ours"]),
-        (vec!["--status", "disabled"], vec!["Disabled"]),
-        (vec!["--expiring-within", "4d"], vec!["Soon"]),
-        (vec!["--expiring-within", "2d"], vec![]),
-        (vec!["--unused-for", "1h"], vec![]),
-        (vec!["--older-than", "1h"], vec![]),
-        (vec!["--scope", "invoice:read"], vec!["Export"]),
-        (vec!["--name-prefix", "Ex"], vec!["Export"]),
-        (vec!["--created-by", "operator ada"], vec!["Export", "Disabled", "Soon", "Ours"]),
-        (vec!["--created-by", "operator grace"], vec![]),
-    ] {
-        let listed = program.run(["list", "--json"].iter().chain(&filter)).done().json();
-        let names: Vec<_> =
-            listed["data"].as_array().unwrap().iter().map(|key| key["name"].clone()).collect();
-        assert_eq!(names, want, "{filter:?}");
+    for program in Program::each() {
+        program.key("Export", &["--scope", "invoice:read"]);
+        let (disabled, _) = program.key("Disabled", &["--mode", "test"]);
+        program.run(["disable", &disabled]).done();
+        program.run(["create", "Soon", "-o", "org_2", "--expires", "3d"]).done();
+        program.run(["create", "Ours", "--system", "--expires", "never"]).done();
+        for (filter, want) in [
+            (vec![], vec!["Export", "Disabled", "Soon", "Ours"]),
+            (vec!["-o", "org_1"], vec!["Export"]),
+            (vec!["-o", "org_1", "--mode", "test"], vec!["Disabled"]),
+            (vec!["--mode", "test"], vec!["Disabled"]),
+            (vec!["--system"], vec!["Ours"]),
+            (vec!["--status", "disabled"], vec!["Disabled"]),
+            (vec!["--expiring-within", "4d"], vec!["Soon"]),
+            (vec!["--expiring-within", "2d"], vec![]),
+            (vec!["--unused-for", "1h"], vec![]),
+            (vec!["--older-than", "1h"], vec![]),
+            (vec!["--scope", "invoice:read"], vec!["Export"]),
+            (vec!["--name-prefix", "Ex"], vec!["Export"]),
+            (vec!["--created-by", "operator ada"], vec!["Export", "Disabled", "Soon", "Ours"]),
+            (vec!["--created-by", "operator grace"], vec![]),
+        ] {
+            let listed = program.run(["list", "--json"].iter().chain(&filter)).done().json();
+            let names: Vec<_> =
+                listed["data"].as_array().unwrap().iter().map(|key| key["name"].clone()).collect();
+            assert_eq!(names, want, "{filter:?}");
+        }
     }
 }
 
 #[test]
 fn a_listing_goes_on_where_a_page_has_ended() {
-    let program = Program::new();
-    for name in ["1", "2", "3"] {
-        program.key(name, &[]);
+    for program in Program::each() {
+        for name in ["1", "2", "3"] {
+            program.key(name, &[]);
+        }
+        let first = program.run(["list", "--limit", "2", "--json"]).done().json();
+        assert_eq!(first["data"].as_array().unwrap().len(), 2);
+        let next = first["nextCursor"].as_str().unwrap();
+        let last = program.run(["list", "--after", next, "--json"]).done().json();
+        assert_eq!((last["data"][0]["name"].as_str(), last["nextCursor"].is_null()), (Some("3"), true));
+        let said = program.run(["list", "--limit", "2"]).done().err;
+        assert!(said.contains(&format!("--after {next}")), "{said}");
     }
-    let first = program.run(["list", "--limit", "2", "--json"]).done().json();
-    assert_eq!(first["data"].as_array().unwrap().len(), 2);
-    let next = first["nextCursor"].as_str().unwrap();
-    let last = program.run(["list", "--after", next, "--json"]).done().json();
-    assert_eq!((last["data"][0]["name"].as_str(), last["nextCursor"].is_null()), (Some("3"), true));
-    let said = program.run(["list", "--limit", "2"]).done().err;
-    assert!(said.contains(&format!("--after {next}")), "{said}");
 }
 
 #[test]

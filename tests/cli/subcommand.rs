@@ -167,10 +167,12 @@ fn run(path: &str, words: &str, input: &SecretString) -> (i32, String) {
         .args(["subcommand::program", "--exact", "--nocapture", "--quiet"])
         .env(INSIDE, path)
         .env("SUBCOMMAND", words);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.expose_secret().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
+    // Shown if the test fails.
+    eprint!("{}", String::from_utf8(output.stderr).unwrap());
     let text = String::from_utf8(output.stdout).unwrap();
     let said = text.trim_start().strip_prefix("running 1 test\n").unwrap_or(&text).to_owned();
     (output.status.code().unwrap(), said)
