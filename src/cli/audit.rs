@@ -86,7 +86,7 @@ fn print(session: &Session<'_>, page: &History, is_part: bool, is_first: bool) -
             writeln!(out, "{}", json!({ "data": page.events, "nextCursor": next }))?;
         }
         (false, _) => {
-            let header = ["NUMBER", "AT", "ACTION", "OUTCOME", "KEY", "OWNER", "BY", "CHANGED"];
+            let header = ["NUMBER", "AT", "ACTION", "OUTCOME", "KEY", "OWNER", "BY", "CHANGED", "REASON"];
             let text = table(&header, &page.events.iter().map(row).collect::<Vec<_>>());
             let skipped = if is_first { 0 } else { text.find('\n').map_or(0, |end| end + 1) };
             out.write_all(&text.as_bytes()[skipped..])?;
@@ -107,5 +107,6 @@ fn row(event: &AuditEvent) -> Vec<String> {
         event.owner.to_string(),
         event.actor.to_string(),
         list(&event.changed),
+        event.reason.as_deref().unwrap_or_default().to_owned(),
     ]
 }

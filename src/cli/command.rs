@@ -2,11 +2,13 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
 
-use super::failure::{Exit, Failure, may_be_cut};
+use super::failure::{Exit, Failure, chain, may_be_cut};
+#[cfg(feature = "openapi")]
+use super::openapi;
 use super::session::{Options, Session};
 use super::{
     audit, create, delete, doctor, export, find, import, list, prune, revoke, rotate, rules, scan, show,
-    switch, update, verify,
+    switch, update, usage, verify,
 };
 use crate::ApiKeys;
 
@@ -19,6 +21,17 @@ pub struct Command {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Verb {
+    #[command(flatten)]
+    OfKeys(Box<KeyVerb>),
+    /// Prints the rules of access as an OpenAPI document, or where a document differs from them
+    #[cfg(feature = "openapi")]
+    #[command(name = "openapi")]
+    OpenApi(openapi::OpenApi),
+}
+
+/// Those that need no routes.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum KeyVerb {
     /// Makes a key and prints its secret, alone on standard output
     Create(create::Create),
     /// Lists keys, oldest first
@@ -43,11 +56,13 @@ enum Verb {
     Find(find::Find),
     /// Shows what was done to a key, or to all, and by whom
     Audit(audit::Audit),
+    /// Shows how often keys were used, and how their requests ended
+    Usage(usage::Usage),
     /// Writes keys to standard output, one JSON object a line
     Export(export::Export),
     /// Stores keys of another system, from standard input: secrets, digests or hashes. A second run changes nothing
     Import(import::Import),
-    /// Deletes keys that ended long ago
+    /// Deletes keys that ended long ago. Their history stays for good, and their usage for as long as the application keeps it
     Prune(prune::Prune),
     /// Looks for keys in files, by their format and checksum, without a store
     Scan(scan::Scan),
@@ -66,41 +81,53 @@ impl Command {
         let session = Session::new(self.options, keys.manager());
         let done = perform(self.verb, &session, keys).await;
         if let Err(error) = keys.flush().await {
-            session.warn(&format!("The audit was not delivered: {}.", super::failure::chain(&error)));
+            session.warn("audit_not_delivered", &format!("The audit was not delivered: {}.", chain(&error)));
         }
         session.end(done)
     }
 
+    pub(super) fn new(options: Options, verb: Box<KeyVerb>) -> Self {
+        Self { options, verb: Verb::OfKeys(verb) }
+    }
+}
+
+impl KeyVerb {
     /// Whether it needs no store, only the formats of keys.
     pub(super) fn is_offline(&self) -> bool {
-        match &self.verb {
-            Verb::Rules(_) => true,
-            Verb::Scan(scan) => scan.is_offline(),
+        match self {
+            Self::Rules(_) => true,
+            Self::Scan(scan) => scan.is_offline(),
             _ => false,
         }
     }
 }
 
 async fn perform<F>(verb: Verb, session: &Session<'_>, keys: &ApiKeys<F>) -> Result<Exit, Failure> {
-    match verb {
-        Verb::Create(create) => create.run(session).await,
-        Verb::List(list) => may_be_cut(list.run(session).await, Exit::Done),
-        Verb::Show(show) => may_be_cut(show.run(session).await, Exit::Done),
-        Verb::Update(update) => update.run(session).await,
-        Verb::Rotate(rotate) => rotate.run(session).await,
-        Verb::Disable(switch) => switch.run(session, false).await,
-        Verb::Enable(switch) => switch.run(session, true).await,
-        Verb::Revoke(revoke) => revoke.run(session).await,
-        Verb::Delete(delete) => delete.run(session).await,
-        Verb::Verify(verify) => verify.run(session, keys).await,
-        Verb::Find(find) => find.run(session).await,
-        Verb::Audit(audit) => may_be_cut(audit.run(session).await, Exit::Done),
-        Verb::Export(export) => may_be_cut(export.run(session).await, Exit::Done),
-        Verb::Import(import) => import.run(session).await,
-        Verb::Prune(prune) => prune.run(session).await,
-        Verb::Scan(scan) => scan.run(session).await,
-        Verb::Rules(rules) => may_be_cut(rules.run(session), Exit::Done),
-        Verb::Doctor(doctor) => doctor.run(session, keys).await,
+    let verb = match verb {
+        Verb::OfKeys(verb) => verb,
+        #[cfg(feature = "openapi")]
+        Verb::OpenApi(openapi) => return openapi.run(session, keys),
+    };
+    match *verb {
+        KeyVerb::Create(create) => create.run(session).await,
+        KeyVerb::List(list) => may_be_cut(list.run(session).await, Exit::Done),
+        KeyVerb::Show(show) => may_be_cut(show.run(session).await, Exit::Done),
+        KeyVerb::Update(update) => update.run(session).await,
+        KeyVerb::Rotate(rotate) => rotate.run(session).await,
+        KeyVerb::Disable(switch) => switch.run(session, false).await,
+        KeyVerb::Enable(switch) => switch.run(session, true).await,
+        KeyVerb::Revoke(revoke) => revoke.run(session).await,
+        KeyVerb::Delete(delete) => delete.run(session).await,
+        KeyVerb::Verify(verify) => verify.run(session, keys).await,
+        KeyVerb::Find(find) => find.run(session).await,
+        KeyVerb::Audit(audit) => may_be_cut(audit.run(session).await, Exit::Done),
+        KeyVerb::Usage(usage) => may_be_cut(usage.run(session).await, Exit::Done),
+        KeyVerb::Export(export) => may_be_cut(export.run(session).await, Exit::Done),
+        KeyVerb::Import(import) => import.run(session).await,
+        KeyVerb::Prune(prune) => prune.run(session).await,
+        KeyVerb::Scan(scan) => scan.run(session).await,
+        KeyVerb::Rules(rules) => may_be_cut(rules.run(session), Exit::Done),
+        KeyVerb::Doctor(doctor) => doctor.run(session, keys).await,
     }
 }
 

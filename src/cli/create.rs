@@ -5,6 +5,7 @@ use clap::Args;
 use super::failure::{Exit, Failure};
 use super::output;
 use super::owner::OwnerOptions;
+use super::reason::Reason;
 use super::secret_output::SecretOptions;
 use super::session::Session;
 use super::times::{End, end, instant};
@@ -38,12 +39,14 @@ pub(super) struct Create {
     #[arg(long, value_name = "JSON", value_parser = metadata)]
     metadata: Option<crate::key::Metadata>,
     #[command(flatten)]
+    reason: Reason,
+    #[command(flatten)]
     secret: SecretOptions,
 }
 
 impl Create {
     pub(super) async fn run(self, session: &Session<'_>) -> Result<Exit, Failure> {
-        let authority = session.authority(self.owner.required()?);
+        let authority = self.reason.of(session.authority(self.owner.required()?));
         let End(expires_at) = match self.expires {
             Some(end) => end,
             None => ask_for_end(session)?,

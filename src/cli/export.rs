@@ -26,7 +26,7 @@ impl Export {
         let mut query = self.filter.query(session);
         query.limit = KeyQuery::MAX_LIMIT;
         let (now, owner) = (session.manager.now(), self.filter.owner());
-        let mut progress = Progress::of("keys");
+        let (mut progress, mut ended) = (Progress::of("keys"), Exit::Done);
         loop {
             let page = session.manager.store().list(owner.as_ref(), &query).await?;
             let mut out = std::io::stdout().lock();
@@ -39,10 +39,13 @@ impl Export {
             }
             out.flush()?;
             progress.add(page.keys.len());
-            page.broken.iter().for_each(|broken| session.warn(&format!("{broken}: left out")));
+            for broken in &page.broken {
+                session.warn("record_corrupt", &format!("not exported: {broken}"));
+                ended = Exit::Failed;
+            }
             match page.next {
                 Some(next) => query.after = Some(next),
-                None => return Ok(Exit::Done),
+                None => return Ok(ended),
             }
         }
     }

@@ -21,6 +21,7 @@ pub(super) enum Exit {
     NotAllowed = 4,
     NotFound = 5,
     Overtaken = 6,
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {
@@ -74,6 +75,10 @@ impl Failure {
 
     pub(super) fn declined() -> Self {
         Self::new(Exit::Usage, "declined", "Nothing was changed.")
+    }
+
+    pub(super) fn interrupted() -> Self {
+        Self::new(Exit::Interrupted, "interrupted", "Interrupted: nothing was done.")
     }
 
     pub(super) fn not_found() -> Self {

@@ -9,6 +9,9 @@ use crate::store::KeySelector;
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Find {
+    /// Notes in the audit of the key where it was found, such as a URL without the key in it
+    #[arg(long, value_name = "PLACE")]
+    report: Option<String>,
     /// Keys are not arguments: they are read from standard input or a hidden prompt
     #[arg(hide = true)]
     refused: Vec<std::ffi::OsString>,
@@ -28,6 +31,10 @@ impl Find {
                 }
             });
         };
+        if let Some(place) = self.report {
+            let authority = session.authority(key.owner.clone()).because(place);
+            session.manager.report_leak(&authority, &key.id).await?;
+        }
         session.print_either(&owner(&key), || {
             facts(&[
                 ("id", Some(key.id.to_string())),

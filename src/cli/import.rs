@@ -12,13 +12,14 @@ use super::failure::{Exit, Failure, chain};
 use super::input::{MAX_TEXT, refuse_arguments};
 use super::output::Progress;
 use super::owner::OwnerOptions;
+use super::reason::Reason;
 use super::session::Session;
+use super::trial::Trial;
 use crate::NewKey;
 use crate::address::Network;
 use crate::clock::Timestamp;
 use crate::key::{Digest, KeyId, KeyStatus, Metadata, Mode, OrganizationId, Owner, SecretString};
 use crate::manage::{KeyManager, KeyView, ManageError};
-use crate::store::{KeySelector, MemoryStore};
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Import {
@@ -31,6 +32,8 @@ pub(super) struct Import {
     /// Says what would be done, and does nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    reason: Reason,
     /// Keys are not arguments: they are read from standard input
     #[arg(hide = true)]
     refused: Vec<std::ffi::OsString>,
@@ -79,7 +82,7 @@ enum Outcome {
 impl Import {
     pub(super) async fn run(self, session: &Session<'_>) -> Result<Exit, Failure> {
         refuse_arguments(&self.refused)?;
-        let trial = session.manager.clone().over_store(Arc::new(MemoryStore::new()));
+        let trial = session.manager.clone().on_trial(Arc::new(Trial::over(session.manager.store().clone())));
         let to = if self.dry_run { &trial } else { session.manager };
         let (mut imported, mut left, mut failed) = (0_u64, 0_u64, 0_u64);
         let mut progress = Progress::of("lines");
@@ -138,20 +141,15 @@ impl Import {
             owner.mode = self.owner.mode().or(row.mode).unwrap_or(Mode::Live);
         }
         let owner = owner.ok_or("an owner is missing: `organization`, or the option of that name")?;
-        let authority = session.authority(owner);
-        if self.dry_run && is_there(session, &row).await? {
-            return Ok(Outcome::Left(THERE));
-        }
+        let authority = self.reason.clone().of(session.authority(owner));
         match store(to, &authority, row, is_disabled).await {
             Ok(stored) => Ok(Outcome::Imported(stored.id)),
-            Err(ManageError::AlreadyExists) => Ok(Outcome::Left(THERE)),
+            Err(ManageError::AlreadyExists) => Ok(Outcome::Left("it is already there")),
             Err(ManageError::Deleted(_)) => Ok(Outcome::Left("it was imported before, and deleted since")),
             Err(error) => Err(chain(&error)),
         }
     }
 }
-
-const THERE: &str = "it is already there";
 
 async fn store(
     to: &KeyManager,
@@ -187,21 +185,6 @@ async fn store(
     }
 }
 
-/// Whether a trial would find the key.
-async fn is_there(session: &Session<'_>, row: &Row) -> Result<bool, String> {
-    let store = session.manager.store();
-    let found = match (&row.key, row.digest) {
-        (Some(text), _) => session.manager.find_by_text(text).await.map_err(|error| chain(&error))?.is_some(),
-        (None, Some(digest)) => {
-            let found = store.find(KeySelector::Digests(&[digest])).await.map_err(|error| chain(&error))?;
-            let imported = store.imported_as(&[digest]).await.map_err(|error| chain(&error))?;
-            found.is_some() || imported.is_some()
-        }
-        (None, None) => false,
-    };
-    Ok(found)
-}
-
 /// Gives one line after the other; an error if there are no more because they can't be read.
 type Rows = Box<dyn FnMut() -> Result<Option<Line>, Failure>>;
 
@@ -230,6 +213,9 @@ fn rows(csv: bool) -> Result<Rows, Failure> {
                     };
                 }
             };
+            if line.as_slice().len() as u64 > MAX_TEXT {
+                return Ok(Some((number, Err(TOO_LONG.to_owned()))));
+            }
             let row = object(&header, &line);
             let row = row.and_then(|row| serde_json::from_value(row).map_err(|error| fault_of(&error)));
             Ok(Some((number, row)))
@@ -238,23 +224,27 @@ fn rows(csv: bool) -> Result<Rows, Failure> {
     let (mut input, mut number) = (input, 0);
     Ok(Box::new(move || {
         loop {
-            let mut line = zeroize::Zeroizing::new(String::new());
+            let mut line = zeroize::Zeroizing::new(Vec::new());
             number += 1;
-            match (&mut input).take(MAX_TEXT).read_line(&mut line) {
-                Ok(0) => return Ok(None),
-                Ok(_) if line.trim().is_empty() => {}
-                Ok(_) => {
-                    let row = serde_json::from_str(&line);
-                    return Ok(Some((number, row.map_err(|error| fault_of(&error)))));
+            let read = (&mut input).take(MAX_TEXT).read_until(b'\n', &mut line);
+            let row = match read.map_err(|error| unread(&error))? as u64 {
+                0 => return Ok(None),
+                MAX_TEXT if !line.ends_with(b"\n") => {
+                    input.skip_until(b'\n').map_err(|error| unread(&error))?;
+                    Err(TOO_LONG.to_owned())
                 }
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    return Ok(Some((number, Err("it is not UTF-8".to_owned()))));
-                }
-                Err(error) => return Err(unread(&error)),
-            }
+                _ => match std::str::from_utf8(&line) {
+                    Ok(text) if text.trim().is_empty() => continue,
+                    Ok(text) => serde_json::from_str(text).map_err(|error| fault_of(&error)),
+                    Err(_) => Err("it is not UTF-8".to_owned()),
+                },
+            };
+            return Ok(Some((number, row)));
         }
     }))
 }
+
+const TOO_LONG: &str = "it is longer than 64 KiB";
 
 fn unread(error: &io::Error) -> Failure {
     Failure::failed(format!("Standard input can't be read: {error}."))

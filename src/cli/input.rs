@@ -1,6 +1,10 @@
 //! What is read from people and from standard input.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
+#[cfg(unix)]
+use std::sync::Arc;
+#[cfg(unix)]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use zeroize::Zeroizing;
 
@@ -70,16 +74,39 @@ impl Session<'_> {
                     "Pipe it in.",
                 ));
             }
-            Zeroizing::new(rpassword::prompt_password(format!("{prompt} (not shown): "))?)
+            prompt_hidden(&format!("{prompt} (not shown): "))?
         } else {
             let mut text = Zeroizing::new(String::with_capacity(1024));
-            io::stdin().lock().take(MAX_TEXT).read_to_string(&mut text)?;
+            let length = io::stdin().lock().take(MAX_TEXT + 1).read_to_string(&mut text)?;
+            if length as u64 > MAX_TEXT {
+                return Err(Failure::usage(format!("{prompt} is longer than 64 KiB.")));
+            }
             text
         };
         match text.trim() {
             "" => Err(Failure::usage(format!("{prompt} is empty."))),
             text => Ok(text.into()),
         }
+    }
+}
+
+/// At Ctrl-C, rpassword raises the signal before it has the terminal show input again, so the signal must not end the process then.
+fn prompt_hidden(prompt: &str) -> Result<Zeroizing<String>, Failure> {
+    #[cfg(unix)]
+    let prompted = {
+        let ends = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register_conditional_default(signal_hook::consts::SIGINT, ends.clone())?;
+        let prompted = rpassword::prompt_password(prompt);
+        ends.store(true, Ordering::Relaxed);
+        prompted
+    };
+    #[cfg(not(unix))]
+    let prompted = rpassword::prompt_password(prompt);
+    match prompted {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(Failure::interrupted()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Failure::declined()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -98,21 +98,21 @@ impl List {
         query.after = self.after;
         query.limit = if self.all { KeyQuery::MAX_LIMIT } else { self.limit };
         let mut progress = Progress::of("keys");
-        let mut is_first = true;
+        let (mut is_first, mut ended) = (true, Exit::Done);
         loop {
             let page = self.filter.page(session, &query).await?;
             progress.add(page.keys.len());
             print(session, &page, self.all, is_first)?;
             for broken in &page.broken {
-                session.say(&format!("{broken}"));
+                session.warn("record_corrupt", &format!("not listed: {broken}"));
+                ended = Exit::Failed;
             }
             match page.next {
                 Some(next) if self.all => query.after = Some(next),
-                Some(next) => {
-                    session.say(&format!("There are more: --after {next}"));
-                    return Ok(Exit::Done);
+                next => {
+                    next.iter().for_each(|next| session.say(&format!("There are more: --after {next}")));
+                    return Ok(ended);
                 }
-                None => return Ok(Exit::Done),
             }
             is_first = false;
         }

@@ -3,6 +3,7 @@ use serde_json::json;
 
 use super::failure::{Exit, Failure};
 use super::output::list;
+use super::reason::Reason;
 use super::session::{Session, key_id};
 use crate::manage::json as shown;
 
@@ -13,12 +14,14 @@ pub(super) struct Revoke {
     /// Revokes also what was made with the key, directly or with such a key; the key itself may be revoked already
     #[arg(long)]
     descendants: bool,
+    #[command(flatten)]
+    reason: Reason,
 }
 
 impl Revoke {
     pub(super) async fn run(self, session: &Session<'_>) -> Result<Exit, Failure> {
         let id = key_id(&self.id)?;
-        let authority = session.authority_over(&id).await?;
+        let authority = self.reason.of(session.authority_over(&id).await?);
         let with = if self.descendants { " and every key that was made with it" } else { "" };
         session.confirm(&format!("Revoke {id} of {}{with} for good?", authority.owner()))?;
         if self.descendants {

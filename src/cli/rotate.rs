@@ -3,6 +3,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::failure::{Exit, Failure};
+use super::reason::Reason;
 use super::secret_output::SecretOptions;
 use super::session::{Session, key_id};
 use super::times::duration;
@@ -18,13 +19,15 @@ pub(super) struct Rotate {
     #[arg(long)]
     on_first_use: bool,
     #[command(flatten)]
+    reason: Reason,
+    #[command(flatten)]
     secret: SecretOptions,
 }
 
 impl Rotate {
     pub(super) async fn run(self, session: &Session<'_>) -> Result<Exit, Failure> {
         let id = key_id(&self.id)?;
-        let authority = session.authority_over(&id).await?;
+        let authority = self.reason.of(session.authority_over(&id).await?);
         let place = self.secret.open()?;
         let rotated = match self.on_first_use {
             true => session.manager.rotate_on_first_use(&authority, &id, self.grace).await,

@@ -60,22 +60,31 @@ pub(super) fn recognizable<'s>(
     Ok(formats.iter().filter(|format| format.is_recognizable()))
 }
 
-/// A name for each rule, such as `acme-api-key`.
-fn name(format: &KeyFormat) -> String {
-    let words = format.beginnings()[0].split(|char: char| !char.is_ascii_alphanumeric());
-    words.filter(|word| !word.is_empty()).map(|word| word.to_ascii_lowercase() + "-").collect::<String>()
-        + "api-key"
+/// Each format with a name for its rule, such as `acme-api-key`.
+fn named<'f>(formats: &[&'f KeyFormat]) -> Vec<(String, &'f KeyFormat)> {
+    let mut named: Vec<(String, &KeyFormat)> = Vec::new();
+    for format in formats {
+        let words = format.beginnings()[0].split(|char: char| !char.is_ascii_alphanumeric());
+        let words = words.filter(|word| !word.is_empty()).map(|word| word.to_ascii_lowercase() + "-");
+        let name = words.collect::<String>() + "api-key";
+        // Two prefixes may differ in what a name leaves out.
+        let further = (2..).map(|number| format!("{name}-{number}"));
+        let is_free = |name: &String| named.iter().all(|(other, _)| other != name);
+        let name = std::iter::once(name.clone()).chain(further).find(is_free).unwrap_or(name);
+        named.push((name, format));
+    }
+    named
 }
 
 fn gitleaks(formats: &[&KeyFormat]) -> String {
     let mut text = "[extend]\nuseDefault = true\n".to_owned();
-    for format in formats {
+    for (name, format) in named(formats) {
         // In TOML, a text between ''' has no escapes. A pattern has no apostrophe.
         let _ = write!(
             text,
             "\n[[rules]]\nid = \"{}\"\ndescription = \"An API key: it gives access until it is revoked.\"\n\
              regex = '''{}'''\nkeywords = {}\n",
-            name(format),
+            name,
             format.pattern(),
             json!(lower_case(format)),
         );
@@ -85,11 +94,11 @@ fn gitleaks(formats: &[&KeyFormat]) -> String {
 
 fn trufflehog(formats: &[&KeyFormat]) -> String {
     let mut text = "detectors:\n".to_owned();
-    for format in formats {
+    for (name, format) in named(formats) {
         let _ = write!(
             text,
             "  - name: {}\n    keywords: {}\n    regex:\n      key: '{}'\n",
-            name(format),
+            name,
             json!(lower_case(format)),
             format.pattern()
         );

@@ -67,7 +67,7 @@ impl Scan {
                 progress.add(1);
                 match searched {
                     Err(failure) if failure.is_unread() => {
-                        session.warn(&format!("not read: {}", printable(&failure.message)));
+                        session.warn("unread", &format!("not read: {}", printable(&failure.message)));
                         unread += 1;
                     }
                     // Who reads no further has found what was looked for, and the status says so.
@@ -218,7 +218,8 @@ struct Report<'s, 'k> {
 impl Report<'_, '_> {
     fn undecided(&mut self, path: &str, line: usize, column: usize, reason: &str) {
         self.undecided += 1;
-        self.session.warn(&format!("not known: {}:{line}:{column}: {reason}", printable(path)));
+        let text = format!("not known: {}:{line}:{column}: {reason}", printable(path));
+        self.session.warn("unknown", &text);
     }
 
     fn add(&mut self, found: Found) -> Result<(), Failure> {

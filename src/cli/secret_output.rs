@@ -104,8 +104,7 @@ mod tests {
         File::create(&path).unwrap();
         let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("acme_").unwrap());
         let created = manager.create_for("org_1", crate::NewKey::new("Ours")).await.unwrap();
-        let session =
-            Session { json: false, yes: false, interactive: false, manager: &manager, operator: None };
+        let session = Session::of(&manager);
         let read_only = File::open(&path).unwrap();
         let output = SecretOutput { file: Some((path.clone(), read_only)), env: None };
         let failure = output.write(&session, &created).unwrap_err();

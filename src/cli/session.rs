@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure};
 use crate::Authority;
@@ -52,6 +52,12 @@ impl<'k> Session<'k> {
         }
     }
 
+    /// One that asks nothing.
+    #[cfg(test)]
+    pub(super) fn of(manager: &'k KeyManager) -> Self {
+        Self { json: false, yes: false, interactive: false, manager, operator: None }
+    }
+
     /// The operator, for the person at the command line.
     pub(super) fn authority(&self, owner: Owner) -> Authority {
         let operator = Authority::operator(owner);
@@ -61,17 +67,21 @@ impl<'k> Session<'k> {
         }
     }
 
-    /// The authority over a key, whatever its owner. A key whose owner can't be read is one for the system.
+    /// The authority over a key, whatever its owner.
     pub(super) async fn authority_over(&self, id: &KeyId) -> Result<Authority, Failure> {
-        let owner = match self.manager.find_by_id(id).await {
-            Ok(found) => found.ok_or_else(Failure::not_found)?.owner,
+        Ok(self.authority(self.owner_and_name(id).await?.0))
+    }
+
+    /// Of a key whose record can't be read there is no name, and if not even its owner can be read, it is one for the system.
+    pub(super) async fn owner_and_name(&self, id: &KeyId) -> Result<(Owner, Option<String>), Failure> {
+        match self.manager.find_by_id(id).await {
+            Ok(found) => found.map(|key| (key.owner, Some(key.name))).ok_or_else(Failure::not_found),
             Err(ManageError::Store(error)) if error.broken_key().is_some() => {
                 let owner = error.broken_key().and_then(|broken| broken.owner.clone());
-                owner.unwrap_or(Owner::system(Mode::Live))
+                Ok((owner.unwrap_or(Owner::system(Mode::Live)), None))
             }
-            Err(error) => return Err(error.into()),
-        };
-        Ok(self.authority(owner))
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(super) async fn key(&self, id: &KeyId) -> Result<KeyView, Failure> {
@@ -81,13 +91,16 @@ impl<'k> Session<'k> {
     /// A fact for people, on standard error.
     pub(super) fn say(&self, text: &str) {
         if !self.json {
-            self.warn(text);
+            print_error(text);
         }
     }
 
-    pub(super) fn warn(&self, text: &str) {
-        // Standard error may be closed: there is no other place to say so.
-        let _ = writeln!(io::stderr(), "{text}");
+    /// What programs have to know, too: on standard error, as JSON with the code of what it is about.
+    pub(super) fn warn(&self, code: &str, text: &str) {
+        match self.json {
+            true => print_error(&json!({ "code": code, "message": text, "next": null }).to_string()),
+            false => print_error(text),
+        }
     }
 
     /// One line on standard output.
@@ -106,11 +119,16 @@ impl<'k> Session<'k> {
         match done {
             Ok(exit) => exit.into(),
             Err(failure) => {
-                self.warn(&failure.text(self.json));
+                print_error(&failure.text(self.json));
                 failure.exit.into()
             }
         }
     }
+}
+
+fn print_error(line: &str) {
+    // Standard error may be closed: there is no other place to say so.
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// The identifier of a key. Its text is not repeated: it may be a secret that was given by mistake.

@@ -2,18 +2,21 @@ use clap::Args;
 use serde_json::json;
 
 use super::failure::{Exit, Failure};
+use super::reason::Reason;
 use super::session::{Session, key_id};
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Switch {
     /// The identifier of the key
     id: String,
+    #[command(flatten)]
+    reason: Reason,
 }
 
 impl Switch {
     pub(super) async fn run(self, session: &Session<'_>, on: bool) -> Result<Exit, Failure> {
         let id = key_id(&self.id)?;
-        let authority = session.authority_over(&id).await?;
+        let authority = self.reason.of(session.authority_over(&id).await?);
         let key = match on {
             true => session.manager.enable(&authority, &id).await?,
             false => session.manager.disable(&authority, &id).await?,

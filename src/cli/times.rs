@@ -20,16 +20,20 @@ pub(super) fn end(text: &str) -> Result<End, &'static str> {
 
 /// A time from now such as `90d`, a day, or an instant.
 pub(super) fn instant(text: &str) -> Result<Timestamp, &'static str> {
-    if let Ok(instant) = text.parse() {
+    if let Ok(instant) = day_or_instant(text) {
         return Ok(instant);
-    }
-    // At the beginning of the day.
-    if let Ok(day) = format!("{text}T00:00:00Z").parse() {
-        return Ok(day);
     }
     duration(text).map(|duration| Timestamp::from(SystemTime::now() + duration)).map_err(|_| {
         "a time is one from now such as 90d, a day such as 2030-01-31, or an instant such as 2030-01-31T12:00:00Z"
     })
+}
+
+/// A day, from its beginning, or an instant.
+pub(super) fn day_or_instant(text: &str) -> Result<Timestamp, &'static str> {
+    let day = || format!("{text}T00:00:00Z").parse();
+    text.parse()
+        .or_else(|_| day())
+        .map_err(|_| "a time is a day such as 2030-01-31, or an instant such as 2030-01-31T12:00:00Z")
 }
 
 /// `24h`, `7d`.

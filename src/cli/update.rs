@@ -3,6 +3,7 @@ use serde_json::json;
 
 use super::failure::{Exit, Failure};
 use super::output;
+use super::reason::Reason;
 use super::session::{Session, key_id};
 use super::times::{End, end, instant};
 use crate::address::Network;
@@ -45,6 +46,8 @@ pub(super) struct Update {
     /// Replaces the data of the application's own: a JSON object
     #[arg(long, value_name = "JSON", value_parser = metadata)]
     metadata: Option<Metadata>,
+    #[command(flatten)]
+    reason: Reason,
 }
 
 impl Update {
@@ -56,8 +59,8 @@ impl Update {
                 Failure::usage("It is not said what to change.").next("`help update` lists the options.")
             );
         }
-        let change = self.change(&before);
-        let after = session.manager.update(&session.authority(before.owner.clone()), &id, change).await?;
+        let authority = self.reason.clone().of(session.authority(before.owner.clone()));
+        let after = session.manager.update(&authority, &id, self.change(&before)).await?;
         session.print_either(&json!(after), || differences(&before, &after))?;
         Ok(Exit::Done)
     }
@@ -75,6 +78,7 @@ impl Update {
             addresses,
             any_address,
             metadata,
+            reason: _,
         } = self;
         name.is_none()
             && [scopes, add_scopes, remove_scopes].into_iter().all(Vec::is_empty)

@@ -1,8 +1,11 @@
+use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 use clap::Args;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::failure::{Exit, Failure};
 use super::find::{UNDECIDED_NEXT, undecided};
@@ -23,9 +26,10 @@ pub(super) struct Verify {
     /// The address that the request comes from
     #[arg(long, value_name = "ADDRESS", requires = "route", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     from: IpAddr,
-    /// A further header field of the request, such as "x-organization: org_1"; may be given several times
-    #[arg(long = "header", value_name = "FIELD", requires = "route", value_parser = field)]
-    fields: Vec<(HeaderName, HeaderValue)>,
+    /// A further header field of the request, such as "x-organization: org_1", or a file of such lines, as `@FILE`, for what is secret; may be
+    /// given several times
+    #[arg(long = "header", value_name = "FIELD", requires = "route", value_parser = fields)]
+    fields: Vec<Fields>,
     /// Keys are not arguments: they are read from standard input or a hidden prompt
     #[arg(hide = true)]
     refused: Vec<std::ffi::OsString>,
@@ -34,6 +38,8 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) async fn run<F>(self, session: &Session<'_>, keys: &ApiKeys<F>) -> Result<Exit, Failure> {
         refuse_arguments(&self.refused)?;
+        let fields = self.fields.into_iter().map(|fields| fields.read(session, keys));
+        let fields = fields.collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
         let key = session.read_secret("The key")?;
         let key = key.expose_secret();
         match self.route {
@@ -41,7 +47,7 @@ impl Verify {
             Some((method, uri)) => {
                 let mut head = Request::new(()).into_parts().0;
                 (head.method, head.uri) = (method, uri);
-                head.headers.extend(self.fields.into_iter().map(|(name, value)| (Some(name), value)));
+                head.headers.extend(fields.map(|(name, value)| (Some(name), value)));
                 head.extensions.insert(PeerAddress(self.from));
                 explain(session, keys, key, head).await
             }
@@ -163,8 +169,51 @@ fn route(text: &str) -> Result<(Method, Uri), &'static str> {
     Ok((method.parse().map_err(|_| fault)?, path.parse().map_err(|_| fault)?))
 }
 
+/// Header fields of a request.
+#[derive(Clone, Debug)]
+enum Fields {
+    Given(HeaderName, HeaderValue),
+    In(PathBuf),
+}
+
+fn fields(text: &str) -> Result<Fields, &'static str> {
+    match text.strip_prefix('@') {
+        Some(path) => Ok(Fields::In(path.into())),
+        None => field(text).map(|(name, value)| Fields::Given(name, value)),
+    }
+}
+
 fn field(text: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
     let fault = "a header field is a name and a value, such as \"x-organization: org_1\"";
     let (name, value) = text.split_once(':').ok_or(fault)?;
     Ok((name.trim().parse().map_err(|_| fault)?, value.trim().parse().map_err(|_| fault)?))
+}
+
+impl Fields {
+    fn read<F>(
+        self,
+        session: &Session<'_>,
+        keys: &ApiKeys<F>,
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, Failure> {
+        match self {
+            Self::Given(name, value) => {
+                let text = value.to_str().unwrap_or_default();
+                let is_key = text.split_whitespace().any(|word| session.manager.parse(word).is_ok());
+                if is_key || keys.is_credential_field(&name) {
+                    return Err(Failure::usage(format!(
+                        "The field {name} holds a credential, which is no argument: it is in the history of your shell and in the list \
+                         of processes now."
+                    ))
+                    .next("Replace the credential. The key is read from standard input; further ones go into a file: `--header @FILE`."));
+                }
+                Ok(vec![(name, value)])
+            }
+            Self::In(path) => {
+                let fault = |fault: &dyn Display| Failure::usage(format!("{}: {fault}", path.display()));
+                let text = Zeroizing::new(std::fs::read_to_string(&path).map_err(|error| fault(&error))?);
+                let lines = text.lines().filter(|line| !line.trim().is_empty());
+                lines.map(|line| field(line).map_err(|error| fault(&error))).collect()
+            }
+        }
+    }
 }

@@ -169,7 +169,8 @@ impl KeyManager {
                 None => self.store_existing(&attempt, key, existing()?).await,
             }
         };
-        attempt.end(result.await).await
+        let result = result.await;
+        if self.settings().is_trial { result } else { attempt.end(result).await }
     }
 
     fn read_secret(&self, owner: &Owner, secret: &SecretString) -> Result<Existing, ManageError> {

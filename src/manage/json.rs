@@ -1,4 +1,4 @@
-//! The JSON of a key and of its history.
+//! The JSON of a key, of its history and of usage.
 
 use serde_json::{Value, json};
 
@@ -6,6 +6,7 @@ use crate::key::KeyId;
 use crate::manage::{CreatedKey, KeyView};
 #[cfg(feature = "axum")]
 use crate::store::History;
+use crate::usage::{Usage, UsageQuery};
 
 pub(crate) fn key(key: &KeyView) -> Value {
     json!(key)
@@ -30,4 +31,13 @@ pub(crate) fn deleted(id: &KeyId) -> Value {
 #[cfg(feature = "axum")]
 pub(crate) fn history(page: &History) -> Value {
     json!(page.events)
+}
+
+pub(crate) fn usage(query: &UsageQuery, usage: &Usage) -> Value {
+    json!({
+        "bucket": query.bucket.as_str(),
+        "groupBy": query.group_by.map(|group| group.as_str()),
+        "asOf": usage.as_of,
+        "rows": usage.rows,
+    })
 }

@@ -69,6 +69,7 @@ impl KeyManager {
             attempts: Arc::default(),
             id_prefix: "",
             imported_hashes: None,
+            is_trial: false,
             line: Arc::default(),
             watch: Arc::default(),
         }))
@@ -121,10 +122,10 @@ impl KeyManager {
         self.0.clock.now().timestamp()
     }
 
-    /// The same manager over another store.
+    /// A manager to try imports with, over a store that keeps none: nothing is reported to the log, to metrics or to the audit.
     #[cfg(feature = "cli")]
-    pub(crate) fn over_store(self, store: Arc<dyn KeyAdministration>) -> Self {
-        self.change_settings(|to| to.store = store)
+    pub(crate) fn on_trial(self, store: Arc<dyn KeyAdministration>) -> Self {
+        self.change_settings(|to| (to.store, to.is_trial) = (store, true))
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -401,32 +402,6 @@ impl KeyManager {
                     Ok(set_state(record, KeyState::Active))
                 })
                 .await
-        };
-        attempt.end(result.await).await
-    }
-
-    /// Removes a key from the store and from listings. If it is not revoked, it is revoked first. Its record need not be
-    /// readable: see [`revoke`](Self::revoke).
-    ///
-    /// # Errors
-    ///
-    /// [`NotFound`](ManageError::NotFound), [`Forbidden`](ManageError::Forbidden), [`Store`](ManageError::Store).
-    pub async fn delete(&self, authority: &Authority, id: &KeyId) -> Result<(), ManageError> {
-        let attempt = self.attempt(authority, KeyAction::Delete, Some(*id));
-        let result = async {
-            attempt.permitted()?;
-            match self.attempt(authority, KeyAction::Revoke, Some(*id)).revoke().await {
-                // Already revoked, or not found; the store's own result decides.
-                Ok(_) | Err(ManageError::NotFound) => {}
-                Err(error) => return Err(error),
-            }
-            let event = attempt.event();
-            if !self.0.store.delete(authority.owner(), id, Some(&event)).await? {
-                return Err(ManageError::NotFound);
-            }
-            self.0.changed(id);
-            self.0.done(&event);
-            Ok(())
         };
         attempt.end(result.await).await
     }

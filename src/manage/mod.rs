@@ -129,6 +129,9 @@
 mod attempt;
 mod audit;
 mod authority;
+#[cfg(any(feature = "axum", feature = "cli"))]
+pub(crate) mod csv;
+mod delete;
 mod ended;
 mod error;
 mod find;

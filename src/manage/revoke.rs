@@ -18,7 +18,7 @@ impl KeyManager {
     /// [`Forbidden`](ManageError::Forbidden), [`Store`](ManageError::Store).
     pub async fn revoke(&self, authority: &Authority, id: &KeyId) -> Result<Option<KeyView>, ManageError> {
         let attempt = self.attempt(authority, KeyAction::Revoke, Some(*id));
-        attempt.end(attempt.revoke().await).await
+        attempt.end(attempt.revoke(None).await).await
     }
 
     /// Revokes a key, and every key that was made with it, directly or with such a key: for an organization its own keys, for
@@ -38,7 +38,7 @@ impl KeyManager {
         let attempt = self.attempt(authority, KeyAction::Revoke, Some(*id));
         let result = async {
             let mut revoked = Vec::new();
-            match attempt.revoke().await {
+            match attempt.revoke(None).await {
                 Ok(key) => revoked.extend(key),
                 // Not found, or revoked before; only of a key that the owner has are descendants revoked.
                 Err(ManageError::NotFound) => match self.settings().get(authority.owner(), id).await {
@@ -60,7 +60,7 @@ impl KeyManager {
                     }
                     makers.push(id);
                     let authority = owner.map_or(authority.clone(), |owner| authority.for_owner(&owner));
-                    match self.attempt(&authority, KeyAction::Revoke, Some(id)).revoke().await {
+                    match self.attempt(&authority, KeyAction::Revoke, Some(id)).revoke(None).await {
                         Ok(key) => revoked.extend(key),
                         Err(ManageError::NotFound) => {}
                         Err(error) => return Err(error),
@@ -90,12 +90,15 @@ impl KeyManager {
 }
 
 impl Attempt<'_> {
-    /// Revokes the key, if the caller may. `None` for one whose record can't be read.
-    pub(super) async fn revoke(&self) -> Result<Option<KeyView>, ManageError> {
+    /// Revokes the key, if the caller may: of this version alone, if one is given. `None` for one whose record can't be read.
+    pub(super) async fn revoke(&self, version: Option<u64>) -> Result<Option<KeyView>, ManageError> {
         self.permitted()?;
         let (settings, Some(id)) = (self.settings, self.key_id) else { return Err(ManageError::NotFound) };
         let (owner, at) = (self.authority.owner(), self.now);
         let revoke = |record: &mut KeyRecord| {
+            if version.is_some_and(|version| version != record.version) {
+                return Err(ManageError::Overtaken);
+            }
             record.revoke(at);
             Ok(Change::Store)
         };

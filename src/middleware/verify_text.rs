@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::{HeaderValue, request};
+use http::{HeaderMap, HeaderName, HeaderValue, request};
 
 use super::ApiKeys;
 use super::presented::{PresentedKey, Verified};
@@ -109,6 +109,13 @@ impl<F> ApiKeys<F> {
             }
         }
         false
+    }
+
+    /// Whether requests carry a credential in this field: a key, or what comes with it.
+    pub(crate) fn is_credential_field(&self, name: &HeaderName) -> bool {
+        let mut headers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static("x"))]);
+        self.checks().credentials.mark_sensitive(&mut headers);
+        headers[name].is_sensitive()
     }
 
     /// Whether routes are those that a router outside has matched.

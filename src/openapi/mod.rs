@@ -107,11 +107,14 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`openapi_probe`](ApiKeys::openapi_probe) also asks the running application.
+//! [`openapi_probe`](ApiKeys::openapi_probe) also asks the running application. On the [command line](crate::cli) (feature `cli`) of an
+//! application, `openapi --check FILE` makes the first comparison, and `openapi` prints a document of the rules to start from.
 
 mod document;
 mod drift;
 mod error;
+#[cfg(feature = "cli")]
+mod of_rules;
 mod operation;
 mod operations;
 #[cfg(feature = "axum")]
@@ -134,9 +137,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use self::document::Document;
+use self::operation::Operation;
 use self::security::Schemes;
 use crate::ApiKeys;
+use crate::middleware::Requirements;
 use crate::rejection::ErrorFormat;
+use crate::route::Route;
 
 impl<F: ErrorFormat<Bytes>> ApiKeys<F> {
     /// Adds to an OpenAPI document what clients have to know of keys, scopes and limits, as the [module](crate::openapi)
@@ -151,25 +157,37 @@ impl<F: ErrorFormat<Bytes>> ApiKeys<F> {
     #[cfg_attr(docsrs, doc(cfg(feature = "openapi")))]
     pub fn openapi<D: Serialize + DeserializeOwned>(&self, document: &mut D) -> Result<(), OpenApiError> {
         let mut annotated = Document::read(document)?;
-        let schemes = Schemes::of(self, &mut annotated);
-        let mut taken = operations::take(&mut annotated)?;
-        for operation in &mut taken {
-            if let Some((route, requirements)) = operation.requirements(self) {
-                operation.require(&requirements, &schemes);
-                let responses = responses::of_rejections(self, &route, &requirements);
-                operation.respond(responses, &requirements, &mut annotated, self.gives_request_ids());
-            }
-        }
-        operations::put_back(&mut annotated, taken);
-        let scopes = self.scopes().iter().map(|known| (known.scope.to_string(), known.description.clone()));
-        let scopes: Map<_, _> = scopes.map(|(scope, sentence)| (scope, sentence.into())).collect();
-        annotated.add("x-scopes", Value::Object(scopes));
+        self.annotate(&mut annotated, |operation, route, requirements, document| {
+            let responses = responses::of_rejections(self, route, requirements);
+            operation.respond(responses, requirements, document, self.gives_request_ids());
+        })?;
         *document = annotated.write()?;
         Ok(())
     }
 }
 
 impl<F> ApiKeys<F> {
+    /// Adds what each operation needs, and what `respond` says of its responses.
+    fn annotate(
+        &self,
+        document: &mut Document,
+        respond: impl Fn(&mut Operation, &Route, &Requirements<'_>, &mut Document),
+    ) -> Result<(), OpenApiError> {
+        let schemes = Schemes::of(self, document);
+        let mut taken = operations::take(document)?;
+        for operation in &mut taken {
+            if let Some((route, requirements)) = operation.requirements(self) {
+                operation.require(&requirements, &schemes);
+                respond(operation, &route, &requirements, document);
+            }
+        }
+        operations::put_back(document, taken);
+        let scopes = self.scopes().iter().map(|known| (known.scope.to_string(), known.description.clone()));
+        let scopes: Map<_, _> = scopes.map(|(scope, sentence)| (scope, sentence.into())).collect();
+        document.add("x-scopes", Value::Object(scopes));
+        Ok(())
+    }
+
     /// Where the rules of the assembly and an OpenAPI document differ: operations without a rule, rules without an operation,
     /// and operations that say otherwise what a request needs. For a test, as the [module](crate::openapi) shows.
     ///

@@ -77,7 +77,8 @@ fn places<'i>(
     fixed.map(|(name, value)| (name, value, false)).chain(additional.map(|(name, value)| (name, value, true)))
 }
 
-const METHODS: [&str; 9] = ["get", "put", "post", "delete", "options", "head", "patch", "trace", "query"];
+pub(super) const METHODS: [&str; 9] =
+    ["get", "put", "post", "delete", "options", "head", "patch", "trace", "query"];
 
 /// The routes that an operation can stand for: below each server, and its path alone. OpenAPI has no catch-all, so that the last
 /// parameter of a path may be one.

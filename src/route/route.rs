@@ -49,11 +49,15 @@ impl Route {
 #[cfg(feature = "openapi")]
 impl Route {
     pub(crate) fn has_parameters(&self) -> bool {
-        segments(&self.pattern).any(|segment| parameter_name(segment).is_some())
+        self.parameters().next().is_some()
     }
 
     pub(crate) fn has_parameter(&self, name: &str) -> bool {
-        segments(&self.pattern).any(|segment| parameter_name(segment) == Some(name))
+        self.parameters().any(|other| other == name)
+    }
+
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &str> {
+        segments(&self.pattern).filter_map(parameter_name)
     }
 }
 

@@ -38,6 +38,11 @@ impl QuotaChange {
         Self { period, limit, spend: 0, give_back: 0, grant: 0, least: 0, most: 0 }
     }
 
+    /// Whether it only reads: a store then makes no row that is not there.
+    pub fn is_look(&self) -> bool {
+        (self.spend, self.give_back, self.grant, self.most) == (0, 0, 0, 0)
+    }
+
     /// The row after this change of `row`, and how much of it is leased: nothing, or from [`least`](Self::least) to
     /// [`most`](Self::most), less and less as the limit comes near.
     ///

@@ -2,7 +2,7 @@
 //!
 //! [`count_usage`](crate::ApiKeysBuilder::count_usage) counts in memory, [`background`](crate::ApiKeys::background) adds what is
 //! counted to the store, and [`KeyManager::usage`](crate::manage::KeyManager::usage) reads it: for a page, a chart, a support
-//! call. With the feature `axum`, `ApiKeys::usage_route` serves it over HTTP, as JSON and as CSV.
+//! call. With the feature `axum`, `ApiKeys::usage_route` serves it over HTTP, as JSON and as CSV; the command line (feature `cli`) prints it.
 //!
 //! ```
 //! use std::time::Duration;

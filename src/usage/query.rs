@@ -84,6 +84,15 @@ impl UsageBucket {
         Timestamp::from_unix_millis(millis - millis % self.length().as_millis() as u64)
     }
 
+    /// How much time is read where it is not said: a day of hours, or 30 days.
+    #[cfg(any(feature = "axum", feature = "cli"))]
+    pub(crate) const fn usual_span(self) -> Duration {
+        match self {
+            Self::Hour => Self::Day.length(),
+            Self::Day => Duration::from_secs(30 * 24 * 60 * 60),
+        }
+    }
+
     /// `hour` or `day`.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -6,39 +6,41 @@ use crate::program::Program;
 
 #[test]
 fn a_listing_that_is_cut_off_is_done() {
-    let program = Program::new();
-    let (id, _) = program.key("Ours", &[]);
-    for arguments in [
-        vec!["list"],
-        vec!["list", "--all"],
-        vec!["audit"],
-        vec!["export"],
-        vec!["show", &id],
-        vec!["rules", "gitleaks"],
-        vec!["completions", "bash"],
-        vec!["man"],
-    ] {
-        let ended = program.run_unread(&arguments, "").done();
-        assert_eq!(ended.err, "", "{arguments:?}");
+    for program in Program::each() {
+        let (id, _) = program.key("Ours", &[]);
+        for arguments in [
+            vec!["list"],
+            vec!["list", "--all"],
+            vec!["audit"],
+            vec!["export"],
+            vec!["show", &id],
+            vec!["rules", "gitleaks"],
+            vec!["completions", "bash"],
+            vec!["man"],
+        ] {
+            let ended = program.run_unread(&arguments, "").done();
+            assert_eq!(ended.err, "", "{arguments:?}");
+        }
     }
 }
 
 #[test]
 fn an_answer_that_was_not_printed_is_a_failure() {
-    let program = Program::new();
-    let (id, secret) = program.key("Ours", &[]);
-    for (arguments, input) in [
-        (vec!["verify"], "acme_live_bad"),
-        (vec!["verify"], &secret),
-        (vec!["find"], &secret),
-        (vec!["doctor"], ""),
-        (vec!["init"], ""),
-    ] {
-        let ended = program.run_unread(&arguments, input).with(1);
-        assert!(ended.err.contains("error: "), "{arguments:?}: {}", ended.err);
+    for program in Program::each() {
+        let (id, secret) = program.key("Ours", &[]);
+        for (arguments, input) in [
+            (vec!["verify"], "acme_live_bad"),
+            (vec!["verify"], &secret),
+            (vec!["find"], &secret),
+            (vec!["doctor"], ""),
+            (vec!["init"], ""),
+        ] {
+            let ended = program.run_unread(&arguments, input).with(1);
+            assert!(ended.err.contains("error: "), "{arguments:?}: {}", ended.err);
+        }
+        let lost = program.run_unread(["rotate", &id], "").with(1);
+        assert!(lost.err.contains(&format!("`rotate {id}` makes another")), "{}", lost.err);
     }
-    let lost = program.run_unread(["rotate", &id], "").with(1);
-    assert!(lost.err.contains(&format!("`rotate {id}` makes another")), "{}", lost.err);
 }
 
 #[test]

@@ -122,6 +122,15 @@ fn init_contradicts_neither_the_environment_nor_the_file() {
 }
 
 #[test]
+fn init_does_not_pass_over_a_prefix() {
+    let program = Program::new();
+    let refused = program.run(["init", "--prefix", "other_"]).with(2);
+    assert!(refused.err.contains("api-keys.toml is there, and has another prefix"), "{}", refused.err);
+    program.run(["init", "--prefix", "acme_"]).done();
+    program.run(["init"]).done();
+}
+
+#[test]
 fn what_new_keys_may_be_is_configured() {
     let program = Program::new();
     let text = std::fs::read_to_string(program.file("api-keys.toml")).unwrap();

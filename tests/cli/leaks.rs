@@ -82,6 +82,19 @@ fn rules_are_written_for_each_scanner() {
     assert!(refused.err.contains("No format has a prefix"), "{}", refused.err);
 }
 
+#[test]
+fn rules_of_prefixes_that_differ_in_case_have_names_of_their_own() {
+    let program = Program::empty(None);
+    let text = "[format]\nprefix = \"acme_\"\n[[also_accept]]\nprefix = \"ACME_\"\n[[also_accept]]\nprefix = \"acme-\"\n";
+    std::fs::write(program.file("api-keys.toml"), text).unwrap();
+    let name = Regex::new("(?m)^(id = |  - name: )\"?(.*?)\"?$").unwrap();
+    for scanner in ["gitleaks", "trufflehog"] {
+        let rules = program.run(["rules", scanner]).done().out;
+        let names: Vec<_> = name.captures_iter(&rules).map(|found| found[2].to_owned()).collect();
+        assert_eq!(names, ["acme-api-key", "acme-api-key-2", "acme-api-key-3"], "{rules}");
+    }
+}
+
 /// `tests/scanners/run` shows the same samples to a scanner.
 #[test]
 fn a_rule_finds_every_true_sample_and_no_false_one() {

@@ -15,4 +15,5 @@ mod operation;
 mod secrets;
 mod subcommand;
 mod undecided;
+mod usage;
 mod verification;

@@ -1,15 +1,20 @@
 //! Runs the program, each test in a directory of its own.
 #![allow(unreachable_pub, reason = "as in tests/support")]
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use regex::Regex;
 use serde_json::Value;
+use sqlx::ConnectOptions;
+use tower_api_keys::store::{KeyAdministration, PostgresStore, SqliteStore};
+
+use crate::postgres_server::Server;
 
 /// A directory with a configuration and a database, removed when dropped.
 pub struct Program {
@@ -38,6 +43,44 @@ impl Program {
         let program = Self::empty(Some(url));
         program.run(["init", "--prefix", "acme_"]).done();
         program
+    }
+
+    /// One over each kind of database.
+    pub fn each() -> [Self; 2] {
+        let url = runtime().block_on(async {
+            let database = Server::shared().database(1).await;
+            let url = database.connect_options().to_url_lossy().to_string();
+            database.close().await;
+            url
+        });
+        [Self::new(), Self::over(url)]
+    }
+
+    /// The store of its keys, opened beside it.
+    pub async fn store(&self) -> Arc<dyn KeyAdministration> {
+        match &self.url {
+            Some(url) => Arc::new(PostgresStore::connect(url).await.unwrap()),
+            None => Arc::new(SqliteStore::open(self.file("api-keys.db")).await.unwrap()),
+        }
+    }
+
+    /// Does with the database what the program would not.
+    pub fn sql(&self, statement: &str) {
+        let statement = sqlx::AssertSqlSafe(statement.to_owned());
+        runtime().block_on(async {
+            match &self.url {
+                Some(url) => {
+                    let pool = sqlx::PgPool::connect(url).await.unwrap();
+                    sqlx::raw_sql(statement).execute(&pool).await.unwrap();
+                }
+                None => {
+                    let options =
+                        sqlx::sqlite::SqliteConnectOptions::new().filename(self.file("api-keys.db"));
+                    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+                    sqlx::raw_sql(statement).execute(&pool).await.unwrap();
+                }
+            }
+        });
     }
 
     /// Without a configuration.
@@ -82,6 +125,26 @@ impl Program {
         Ended { status, out: text(output.stdout), err: text(output.stderr) }
     }
 
+    /// Runs a line of the shell in a terminal, in which `typed` is typed once it shows `prompt`. The status, and what is shown.
+    pub fn in_terminal(&self, line: &str, prompt: &str, typed: &str) -> (i32, String) {
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--command", line, "/dev/null"]).current_dir(&self.directory);
+        command.env_remove("DATABASE_URL").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("`script` of util-linux");
+        let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let (mut shown, mut byte) = (Vec::new(), [0]);
+        while !String::from_utf8_lossy(&shown).contains(prompt) && output.read(&mut byte).unwrap() > 0 {
+            shown.extend(byte);
+        }
+        // The prompt is shown before the terminal hides what is typed.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        // A program that asks nothing has ended.
+        let _ = input.write_all(typed.as_bytes());
+        drop(input);
+        output.read_to_end(&mut shown).unwrap();
+        (child.wait().unwrap().code().unwrap(), String::from_utf8(shown).unwrap())
+    }
+
     /// Nothing reads what is printed on standard output.
     pub fn run_unread<A: AsRef<str>>(&self, arguments: impl IntoIterator<Item = A>, input: &str) -> Ended {
         let (read, written) = UnixStream::pair().unwrap();
@@ -103,6 +166,10 @@ impl Program {
     pub fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
+}
+
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 impl Drop for Program {

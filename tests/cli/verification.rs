@@ -7,58 +7,64 @@ use crate::program::{Program, snapshot};
 
 #[test]
 fn a_key_is_verified_by_its_text() {
-    let program = Program::new();
-    let (id, secret) = program.key("Ours", &[]);
-    let verify = |text: &str| program.run_with(["verify", "--json"], text);
-    let good = verify(&format!("{secret}\n")).done();
-    snapshot("verify_good.json", &good.out);
-    snapshot("verify_good.txt", &program.run_with(["verify"], &secret).done().out);
-    let next = program.run(["rotate", &id]).done().out;
-    assert_eq!(verify(&secret).done().json()["secret"], "retired");
-    assert_eq!(verify(&next).done().json()["secret"], "in_use");
-    let waiting = program.run(["rotate", &id, "--on-first-use"]).done().out;
-    for _ in 0..2 {
-        assert_eq!(verify(&waiting).done().json()["secret"], "next", "and it does not come into use");
+    for program in Program::each() {
+        let (id, secret) = program.key("Ours", &[]);
+        let verify = |text: &str| program.run_with(["verify", "--json"], text);
+        let good = verify(&format!("{secret}\n")).done();
+        snapshot("verify_good.json", &good.out);
+        snapshot("verify_good.txt", &program.run_with(["verify"], &secret).done().out);
+        let next = program.run(["rotate", &id]).done().out;
+        assert_eq!(verify(&secret).done().json()["secret"], "retired");
+        assert_eq!(verify(&next).done().json()["secret"], "in_use");
+        let waiting = program.run(["rotate", &id, "--on-first-use"]).done().out;
+        for _ in 0..2 {
+            assert_eq!(verify(&waiting).done().json()["secret"], "next", "and it does not come into use");
+        }
+        let (all_but_one, last) = next.trim().split_at(next.trim().len() - 1);
+        let damaged = format!("{all_but_one}{}", if last == "0" { '1' } else { '0' });
+        let format = KeyFormat::builder("acme_")
+            .modes("test_", "live_")
+            .public_id(16, '.')
+            .checksum()
+            .build()
+            .unwrap();
+        let unknown = format.generate(tower_api_keys::key::Mode::Live).unwrap().secret;
+        for (text, code) in [
+            (secret.as_str(), "secret_mismatch"),
+            ("acme_live_x", "credential_malformed"),
+            (&damaged, "credential_malformed"),
+            (unknown.expose_secret(), "key_unknown"),
+        ] {
+            let bad = verify(text).with(3).json();
+            assert_eq!((&bad["code"], &bad["valid"]), (&json!(code), &json!(false)), "{text}");
+        }
+        program.run(["disable", &id]).done();
+        assert_eq!(verify(&next).with(3).json()["code"], "key_disabled");
+        program.run(["revoke", &id, "--yes"]).done();
+        let bad = program.run_with(["verify"], &next).with(3);
+        snapshot("verify_revoked.txt", &bad.out);
     }
-    let (all_but_one, last) = next.trim().split_at(next.trim().len() - 1);
-    let damaged = format!("{all_but_one}{}", if last == "0" { '1' } else { '0' });
-    let format =
-        KeyFormat::builder("acme_").modes("test_", "live_").public_id(16, '.').checksum().build().unwrap();
-    let unknown = format.generate(tower_api_keys::key::Mode::Live).unwrap().secret;
-    for (text, code) in [
-        (secret.as_str(), "secret_mismatch"),
-        ("acme_live_x", "credential_malformed"),
-        (&damaged, "credential_malformed"),
-        (unknown.expose_secret(), "key_unknown"),
-    ] {
-        let bad = verify(text).with(3).json();
-        assert_eq!((&bad["code"], &bad["valid"]), (&json!(code), &json!(false)), "{text}");
-    }
-    program.run(["disable", &id]).done();
-    assert_eq!(verify(&next).with(3).json()["code"], "key_disabled");
-    program.run(["revoke", &id, "--yes"]).done();
-    let bad = program.run_with(["verify"], &next).with(3);
-    snapshot("verify_revoked.txt", &bad.out);
 }
 
 #[test]
 fn a_key_is_found_by_its_text_and_no_more_is_said() {
-    let program = Program::new();
-    let (id, secret) = program.key("A secret name", &["--scope", "invoice:read"]);
-    let found = program.run_with(["find", "--json"], &format!("  {secret}\n\n")).done();
-    assert_eq!(
-        found.json(),
-        json!({ "id": id, "organization": "org_1", "mode": "live", "status": "active" })
-    );
-    let text = program.run_with(["find"], &secret).done().out;
-    assert!(!text.contains("name") && !text.contains("invoice"), "{text}");
-    program.run(["rotate", &id]).done();
-    assert_eq!(
-        program.run_with(["find", "--json"], &secret).done().json()["id"],
-        *id,
-        "the secret before, too"
-    );
-    program.run_with(["find"], "acme_live_other").with(5);
+    for program in Program::each() {
+        let (id, secret) = program.key("A secret name", &["--scope", "invoice:read"]);
+        let found = program.run_with(["find", "--json"], &format!("  {secret}\n\n")).done();
+        assert_eq!(
+            found.json(),
+            json!({ "id": id, "organization": "org_1", "mode": "live", "status": "active" })
+        );
+        let text = program.run_with(["find"], &secret).done().out;
+        assert!(!text.contains("name") && !text.contains("invoice"), "{text}");
+        program.run(["rotate", &id]).done();
+        assert_eq!(
+            program.run_with(["find", "--json"], &secret).done().json()["id"],
+            *id,
+            "the secret before, too"
+        );
+        program.run_with(["find"], "acme_live_other").with(5);
+    }
 }
 
 #[test]

@@ -86,6 +86,11 @@ impl Config {
         self.database.as_deref()
     }
 
+    /// What new keys begin with.
+    pub(super) fn prefix(&self) -> Option<&str> {
+        self.format.as_ref().map(|format| &*format.prefix)
+    }
+
     /// The environment goes before the file.
     pub(super) fn database(&self) -> Result<SecretString, Failure> {
         let missing = || {

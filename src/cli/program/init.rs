@@ -11,9 +11,9 @@ use crate::cli::secret_output::create_private;
 
 #[derive(Args, Debug)]
 pub(super) struct Init {
-    /// What keys begin with, such as `acme_`
-    #[arg(long, default_value = "key_")]
-    prefix: String,
+    /// What keys begin with, such as `acme_`; `key_`, if it is not given
+    #[arg(long)]
+    prefix: Option<String>,
     /// The database: `sqlite:keys.db`, `postgres://user@host/name`; `sqlite:api-keys.db`, if neither this nor DATABASE_URL is
     /// given. A URL with a password goes into DATABASE_URL, which is not written to the file
     #[arg(long, value_name = "URL")]
@@ -26,6 +26,9 @@ impl Init {
         let path = path.unwrap_or_else(|| FILE.into());
         if let Some(database) = &self.database {
             check(database, &path)?;
+        }
+        if path.exists() {
+            self.check_prefix(&path)?;
         }
         let say = |text: String| writeln!(std::io::stdout(), "{text}");
         match create_private(&path) {
@@ -45,6 +48,15 @@ impl Init {
         Ok(ExitCode::SUCCESS)
     }
 
+    fn check_prefix(&self, path: &Path) -> Result<(), Failure> {
+        let Some(prefix) = &self.prefix else { return Ok(()) };
+        match Config::read(Some(path.to_owned()))?.prefix() {
+            Some(named) if named == prefix => Ok(()),
+            _ => Err(Failure::usage(format!("{} is there, and has another prefix.", path.display()))
+                .next("Change the file, or leave out `--prefix`.")),
+        }
+    }
+
     fn file(&self) -> String {
         // A string of JSON is one of TOML.
         let quoted = |text: &str| serde_json::json!(text).to_string();
@@ -57,7 +69,7 @@ impl Init {
         format!(
             "{database}\n\n[format]\nprefix = {}\ntest_mark = \"test_\"\nlive_mark = \"live_\"\n\
              public_id = {{ length = 16, separator = \".\" }}\nchecksum = true\n",
-            quoted(&self.prefix)
+            quoted(self.prefix.as_deref().unwrap_or("key_"))
         )
     }
 }

@@ -11,8 +11,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::config::Config;
-use super::Command;
+use super::command::{Command, KeyVerb};
 use super::failure::{Failure, may_be_cut};
+use super::session::Options;
 
 /// Manages API keys in an SQLite file or in PostgreSQL.
 #[derive(Debug, Parser)]
@@ -21,6 +22,8 @@ struct Program {
     /// The configuration; `api-keys.toml`, if it is not given and there is such a file
     #[arg(long, global = true, value_name = "FILE", env = "API_KEYS_CONFIG")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -32,7 +35,7 @@ enum Verb {
     /// Upgrades the tables to the version of this program
     Migrate,
     #[command(flatten)]
-    Keys(Box<Command>),
+    Keys(Box<KeyVerb>),
     /// Prints completions for a shell
     Completions {
         /// The shell
@@ -49,7 +52,7 @@ enum Verb {
 /// Runs the program `api-keys` with the arguments and the environment of this process.
 pub fn program() -> ExitCode {
     let as_json = std::env::args_os().any(|argument| argument == "--json");
-    let Program { config, verb } = match Program::try_parse() {
+    let Program { config, options, verb } = match Program::try_parse() {
         Ok(program) => program,
         Err(error) if as_json && error.use_stderr() => {
             let text = error.kind().as_str().unwrap_or("it is not understood");
@@ -60,7 +63,7 @@ pub fn program() -> ExitCode {
         }
         Err(error) => error.exit(),
     };
-    start(config, verb).unwrap_or_else(|failure| end(&failure, as_json))
+    start(config, options, verb).unwrap_or_else(|failure| end(&failure, as_json))
 }
 
 fn end(failure: &Failure, as_json: bool) -> ExitCode {
@@ -68,7 +71,7 @@ fn end(failure: &Failure, as_json: bool) -> ExitCode {
     failure.exit.into()
 }
 
-fn start(path: Option<PathBuf>, verb: Verb) -> Result<ExitCode, Failure> {
+fn start(path: Option<PathBuf>, options: Options, verb: Verb) -> Result<ExitCode, Failure> {
     // One command at a time needs no further threads.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -79,9 +82,9 @@ fn start(path: Option<PathBuf>, verb: Verb) -> Result<ExitCode, Failure> {
                 database::migrate(&config.database()?).await?;
                 Ok(ExitCode::SUCCESS)
             }
-            Verb::Keys(command) => {
-                let keys = Config::read(path)?.assembly(!command.is_offline()).await?;
-                Ok(command.run(&keys).await)
+            Verb::Keys(verb) => {
+                let keys = Config::read(path)?.assembly(!verb.is_offline()).await?;
+                Ok(Command::new(options, verb).run(&keys).await)
             }
             Verb::Completions { shell } => may_be_cut(completions(shell), ExitCode::SUCCESS),
             Verb::Man { directory } => may_be_cut(man(directory), ExitCode::SUCCESS),

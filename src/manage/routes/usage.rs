@@ -1,6 +1,5 @@
 //! How often keys are used, as JSON and as CSV.
 
-use std::fmt::Write;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +11,14 @@ use axum::response::Response;
 use axum::routing::MethodRouter;
 use http::header::{ACCEPT, CONTENT_DISPOSITION};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use serde_json::json;
 
 use super::query::{parameters, value};
 use super::{Routes, guard, only, success};
 use crate::clock::Timestamp;
-use crate::key::{KeyId, Mode, Owner, Tenant};
-use crate::manage::{KeyAction, KeyManager, ManageError};
+use crate::key::{KeyId, Mode, Owner};
+use crate::manage::{KeyAction, KeyManager, ManageError, csv, json};
 use crate::rejection::{ErrorFormat, FieldError, response};
-use crate::usage::{Usage, UsageBucket, UsageOutcome, UsageQuery, UsageRow};
+use crate::usage::{Usage, UsageBucket, UsageQuery};
 
 pub(crate) fn usage_route<S, F>(manager: KeyManager, errors: F, is_for_staff: bool) -> MethodRouter<S>
 where
@@ -56,19 +54,12 @@ async fn usage<F: ErrorFormat<Body>>(State(routes): State<Arc<Routes<F>>>, reque
     match result.await {
         Ok((_, usage, true)) => csv(&usage),
         Ok((query, usage, false)) => {
-            let data = json!({
-                "bucket": query.bucket.as_str(),
-                "groupBy": query.group_by.map(|group| group.as_str()),
-                "asOf": usage.as_of,
-                "rows": usage.rows,
-            });
+            let data = json::usage(&query, &usage);
             routes.answer(&head, Ok(success(StatusCode::OK, data)))
         }
         Err(error) => routes.answer(&head, Err(error)),
     }
 }
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The query, and whether its answer is in CSV. Parameters with other names are ignored: they may belong to a proxy or a cache.
 fn parse(
@@ -85,10 +76,7 @@ fn parse(
 
     let bucket = read(bucket, "must be hour or day", &mut faults).unwrap_or(UsageBucket::Day);
     let end = read(end, INSTANT, &mut faults).unwrap_or(now.saturating_add(Duration::from_millis(1)));
-    let before = end.saturating_sub(match bucket {
-        UsageBucket::Hour => DAY,
-        UsageBucket::Day => 30 * DAY,
-    });
+    let before = end.saturating_sub(bucket.usual_span());
     let mut query = UsageQuery::new(read(start, INSTANT, &mut faults).unwrap_or(before), end, bucket);
     query.group_by = read(group, "must be key, organization or category", &mut faults);
     query.owner = read(organization, "must be the identifier of an organization", &mut faults)
@@ -135,83 +123,17 @@ fn prefers_csv(headers: &HeaderMap) -> bool {
     known.next().is_some_and(|first| first == "text/csv")
 }
 
-/// As in RFC 4180, with a header line.
 fn csv(usage: &Usage) -> Response {
     const TYPE: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
-    let mut text = String::from("start,keyId,organization,mode,category,total");
-    for outcome in UsageOutcome::ALL {
-        let _ = write!(text, ",{outcome}");
-    }
-    text.push_str("\r\n");
-    usage.rows.iter().for_each(|row| write_row(&mut text, row));
-    let mut response = response(StatusCode::OK, TYPE, text);
+    let mut response = response(StatusCode::OK, TYPE, csv::usage(usage));
     let name = HeaderValue::from_static("attachment; filename=\"usage.csv\"");
     response.headers_mut().insert(CONTENT_DISPOSITION, name);
     response
 }
 
-fn write_row(text: &mut String, row: &UsageRow) {
-    let organization = row.owner.as_ref().map(|owner| match &owner.tenant {
-        Tenant::Organization(organization) => organization.as_str(),
-        Tenant::System => "",
-    });
-    let mode = row.owner.as_ref().map(|owner| owner.mode.as_str());
-    let cells = [row.key_id.as_ref().map(|id| id.as_str()), organization, mode, row.category.as_deref()];
-    let _ = write!(text, "{}", row.start);
-    for cell in cells {
-        text.push(',');
-        write_cell(text, cell.unwrap_or_default());
-    }
-    let _ = write!(text, ",{}", row.calls.total());
-    for outcome in UsageOutcome::ALL {
-        let _ = write!(text, ",{}", row.calls.of(outcome));
-    }
-    text.push_str("\r\n");
-}
-
-/// A spreadsheet takes a text that begins with one of some characters for a formula, and may run it: such a text gets an
-/// apostrophe before it (OWASP, CSV injection).
-fn write_cell(text: &mut String, cell: &str) {
-    // Where a semicolon or a tab separates cells, quotes within a line do not keep a text together.
-    let is_formula = cell
-        .split([';', '\t'])
-        .any(|part| part.trim_start().starts_with(['=', '+', '-', '@', '\r', '\n', '＝', '＋', '－', '＠']));
-    if !is_formula && !cell.contains(['"', ',', ';', '\'', '\r', '\n']) {
-        text.push_str(cell);
-        return;
-    }
-    text.push('"');
-    if is_formula {
-        text.push('\'');
-    }
-    text.push_str(&cell.replace('"', "\"\""));
-    text.push('"');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cells_are_quoted_and_are_no_formulas() {
-        for (cell, written) in [
-            ("", ""),
-            ("acme", "acme"),
-            ("acme, inc", "\"acme, inc\""),
-            ("say \"hi\"", "\"say \"\"hi\"\"\""),
-            ("=1+1", "\"'=1+1\""),
-            ("-k7Jc0qWv", "\"'-k7Jc0qWv\""),
-            ("+1", "\"'+1\""),
-            ("@SUM(1)", "\"'@SUM(1)\""),
-            ("\t=1", "\"'\t=1\""),
-            ("a\nb", "\"a\nb\""),
-            ("=HYPERLINK(\"x\")", "\"'=HYPERLINK(\"\"x\"\")\""),
-        ] {
-            let mut text = String::new();
-            write_cell(&mut text, cell);
-            assert_eq!(text, written);
-        }
-    }
 
     #[test]
     fn the_first_known_type_is_preferred() {

@@ -300,7 +300,9 @@ impl KeyAdministration for MemoryStore {
         let mut quotas = self.0.quotas.lock().unwrap_or_else(PoisonError::into_inner);
         let name = (category.to_owned(), subject.to_owned());
         let (row, leased) = change.apply(quotas.get(&name).copied());
-        quotas.insert(name, row);
+        if !change.is_look() || quotas.contains_key(&name) {
+            quotas.insert(name, row);
+        }
         Ok((row, leased))
     }
 

@@ -174,6 +174,9 @@ async fn change_quota(
         .bind(sqlx::query_as(LOCK_QUOTA).persistent(persistent))
         .fetch_optional(&mut *transaction)
         .await?;
+    if row.is_none() && change.is_look() {
+        return Ok(change.apply(None));
+    }
     if row.is_none() {
         // Another process may do so at the same time, and only one of them.
         let empty = QuotaRow { period: change.period, used: 0, limit: 0, granted: 0 };

@@ -139,6 +139,9 @@ pub(super) async fn change_quota(
 ) -> Result<(QuotaRow, u64), sqlx::Error> {
     let mut transaction = connection.begin_with(BEGIN).await?;
     let row = name.bind(sqlx::query_as(READ_QUOTA)).fetch_optional(&mut *transaction).await?;
+    if row.is_none() && change.is_look() {
+        return Ok(change.apply(None));
+    }
     let (row, leased) = change.apply(row.map(to_quota_row));
     name.bind_row(sqlx::query(WRITE_QUOTA), row).execute(&mut *transaction).await?;
     transaction.commit().await?;
