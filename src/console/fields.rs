@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
+use super::Texts;
 use super::form::Form;
 use super::visit::Visit;
 use super::words;
@@ -78,7 +79,7 @@ impl KeyFields {
 
     /// Reads what is typed; all faults at once.
     pub(super) fn read(&self, visit: &Visit) -> Result<KeyValues, Vec<FieldError>> {
-        let mut faults = Vec::new();
+        let (t, mut faults) = (visit.texts(), Vec::new());
         let expires_at = match self.end.as_str() {
             "keep" => None,
             "never" => Some(None),
@@ -86,33 +87,27 @@ impl KeyFields {
             "date" => match format!("{}T00:00:00Z", self.date).parse::<Timestamp>() {
                 Ok(day) => Some(Some(day.saturating_add(words::DAY))),
                 Err(_) => {
-                    faults.push(FieldError::new("expiresAt", "must be a date such as 2030-01-31"));
+                    faults.push(FieldError::new("expiresAt", t.fault_date.clone()));
                     None
                 }
             },
             days => match days.parse() {
                 Ok(days @ 1..=36_500) => Some(Some(after(visit, days))),
                 _ => {
-                    faults.push(FieldError::new("expiresAt", "must be one of the choices"));
+                    faults.push(FieldError::new("expiresAt", t.fault_choice.clone()));
                     None
                 }
             },
         };
         let networks: Result<Vec<Network>, _> = self.addresses.split_whitespace().map(str::parse).collect();
         let networks = networks.unwrap_or_else(|_| {
-            faults.push(FieldError::new(
-                "allowedAddresses",
-                "must be networks such as 192.0.2.0/24, one a line",
-            ));
+            faults.push(FieldError::new("allowedAddresses", t.fault_networks.clone()));
             Vec::new()
         });
         let limits: Option<Vec<_>> =
             self.limits.lines().filter(|line| !line.trim().is_empty()).map(limit).collect();
         let limits = limits.unwrap_or_else(|| {
-            faults.push(FieldError::new(
-                "limits",
-                "must be a category and a number above 0, such as requests 5000, one a line",
-            ));
+            faults.push(FieldError::new("limits", t.fault_limits.clone()));
             Vec::new()
         });
         if faults.is_empty() { Ok(KeyValues { expires_at, networks, limits }) } else { Err(faults) }
@@ -126,7 +121,7 @@ impl KeyFields {
                 div.field {
                     label for=(name) { (label) }
                     p.help #{ (name) "-help" } { (help) }
-                    (fault(name, field, faults))
+                    (fault(t, name, field, faults))
                     textarea #(name) name=(name) rows="2" spellcheck="false" aria-invalid=[invalid(field, faults)]
                         aria-describedby={ (name) "-help " (name) "-fault" } { (text) }
                 }
@@ -137,7 +132,7 @@ impl KeyFields {
             div.field {
                 label for="name" { (t.name) }
                 p.help #name-help { (t.name_help) }
-                (fault("name", "name", faults))
+                (fault(t, "name", "name", faults))
                 input #name name="name" value=(self.name) required maxlength="100" autocomplete="off"
                     aria-invalid=[invalid("name", faults)] aria-describedby="name-help name-fault";
             }
@@ -157,7 +152,7 @@ impl KeyFields {
         html! {
             fieldset.field aria-describedby="scope-fault" {
                 legend { (t.scopes) }
-                (fault("scope", "scopes", faults))
+                (fault(t, "scope", "scopes", faults))
                 @if offered.is_empty() && visit.manager().grantable_scopes().is_none() {
                     label for="scope" { (t.scopes_typed) }
                     textarea #scope name="scope" rows="3" spellcheck="false" { (lines(self.scopes.iter())) }
@@ -182,7 +177,7 @@ impl KeyFields {
         html! {
             fieldset.field.end aria-describedby="end-fault" {
                 legend { (t.ends) }
-                (fault("end", "expiresAt", faults))
+                (fault(t, "end", "expiresAt", faults))
                 div.choices {
                     @if let Some(key) = key {
                         (self.end_choice("keep", html! {
@@ -247,15 +242,15 @@ fn lines(items: impl Iterator<Item = impl ToString>) -> String {
     items.map(|item| item.to_string()).collect::<Vec<_>>().join("\n")
 }
 
-fn invalid(field: &str, faults: &[FieldError]) -> Option<&'static str> {
+pub(super) fn invalid(field: &str, faults: &[FieldError]) -> Option<&'static str> {
     faults.iter().any(|fault| fault.field == field).then_some("true")
 }
 
 /// What is wrong with a field, in a place that its input names.
-pub(super) fn fault(name: &str, field: &str, faults: &[FieldError]) -> Markup {
+pub(super) fn fault(t: &Texts, name: &str, field: &str, faults: &[FieldError]) -> Markup {
     html! {
         p.fault #{ (name) "-fault" } {
-            @for fault in faults.iter().filter(|fault| fault.field == field) { (fault.message) " " }
+            @for fault in faults.iter().filter(|fault| fault.field == field) { (t.fault(fault)) " " }
         }
     }
 }

@@ -7,7 +7,7 @@ use http::{StatusCode, Uri};
 use maud::{Markup, html};
 
 use super::visit::{KeyPath, Subject, Visit};
-use super::{page, query, usage, words};
+use super::{explain, page, query, usage, words};
 use crate::key::{Actor, KeyStatus};
 use crate::manage::{AuditEvent, KeyAction, KeyView, ManageError};
 use crate::store::{History, HistoryQuery, KeyQuery, Page};
@@ -62,6 +62,7 @@ pub(super) async fn page_of(
             None => p.alert.bad { (t.record_unreadable) " " (t.record_unreadable_help) },
         }
         (usage::section(subject).await)
+        (explain::section(subject, fields).await)
         @if !made.keys.is_empty() { (descendants(visit, &made)) }
         (audit(subject, fields.get("before").and_then(|before| before.parse().ok())).await?)
     };

@@ -96,6 +96,7 @@ mod cookie;
 mod create;
 mod edit;
 mod end;
+mod explain;
 mod fields;
 mod form;
 mod guard;
@@ -125,7 +126,7 @@ pub use self::texts::Texts;
 use crate::identity::{Authentication, SystemPrincipal};
 use crate::key::Owner;
 use crate::manage::{Authority, KeyManager};
-use crate::middleware::{ApiKeys, CurlCredential};
+use crate::middleware::{ApiKeys, CurlCredential, Explainer};
 use crate::outcome::report_misplaced;
 use crate::rejection::{ErrorFormat, Reason};
 use crate::request::RequestView;
@@ -160,6 +161,7 @@ pub struct Console {
     /// With grantable scopes, none if the application has named none.
     bounded: KeyManager,
     scopes: Vec<KnownScope>,
+    explainer: Explainer,
     curl: Option<CurlCredential>,
     authority: Box<AuthorityOf>,
     is_for_staff: bool,
@@ -182,6 +184,7 @@ impl Console {
             bounded: manager.clone().with_grantable_scopes(grantable),
             manager,
             scopes: keys.scopes().to_vec(),
+            explainer: Explainer::new(keys),
             curl: keys.curl_credential(),
             authority: Box::new(authority),
             is_for_staff: false,

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 
-use crate::manage::KeyAction;
+use crate::manage::{Forbidden, KeyAction, faults};
+use crate::rejection::{Check, FieldError, Reason};
 use crate::usage::UsageOutcome;
 
 macro_rules! texts {
@@ -107,7 +108,7 @@ texts! {
     secret_of: "Secret of",
     shown_once: "Store it now. It is shown only this once, and can't be looked up later.",
     as_variable: "As a line of .env",
-    as_curl: "To try it",
+    as_curl: "To try it: run this, paste the secret, and press Enter",
     copy: "Copy",
     copied: "Copied.",
     not_copied: "It could not be copied. The text is selected: copy it with the keyboard.",
@@ -158,6 +159,46 @@ texts! {
     outcome_refused: "Key not valid",
     outcome_server_error: "Failed",
 
+    why_rejected: "Why is a request rejected?",
+    why_rejected_help: "What becomes of a request with this key now. Nothing is sent and nothing is counted.",
+    method: "Method",
+    path: "Path, such as /invoices",
+    client_address: "Client address, if it matters",
+    check_request: "Check",
+    would_be_accepted: "would be accepted.",
+    would_be_rejected: "would be rejected with {}.",
+    checks: "Checks",
+    check: "Check",
+    result: "Result",
+    passed: "passed",
+    rejected: "rejected",
+    not_reached: "not reached",
+    check_extraction: "A credential is there",
+    check_format: "It has the form of a key",
+    check_throttle: "Not too many bad keys from the address",
+    check_lookup: "The key is known",
+    check_state: "The key is in force",
+    check_address: "The address is allowed",
+    check_rate_limit: "Limits",
+    check_organization: "Organization",
+    check_access: "Access to the route",
+    reason_fault: "The service is at fault, and not the key.",
+    reason_other: "This check rejects it.",
+    reason_key_revoked: "The key is revoked.",
+    reason_key_disabled: "The key is disabled.",
+    reason_key_not_yet_valid: "The key is not valid yet.",
+    reason_key_expired: "The key has expired.",
+    reason_companion_missing: "The route needs a second credential besides the key.",
+    reason_throttled: "Too many bad keys came from this address.",
+    reason_address_not_allowed: "The key does not work from this address.",
+    reason_rate_limited: "Too many requests: the limit “{}” is used up.",
+    reason_organization: "The route is for another organization, or the request names none.",
+    reason_scope_missing: "The key lacks the scope {}.",
+    reason_tier_mismatch: "The route is for keys of the application itself.",
+    reason_route_not_covered: "No rule covers this method and path.",
+    reason_route_not_found: "There is no such path.",
+    reason_path_not_canonical: "The path can be read in two ways: write it without //, %, ; and dot segments.",
+
     find_leaked: "Whose key is this?",
     leaked_text: "Text of a key that was found somewhere",
     find: "Find",
@@ -181,9 +222,44 @@ texts! {
     foreign_form: "Not done: the request does not come from this page.",
     malformed_form: "Not done: the form could not be read.",
     other_name: "Not done: that is not the name.",
+    late_form: "Not done: the form did not arrive in time. Send it again.",
     unavailable: "Keys can't be managed right now. Try again.",
     record_unreadable: "The record can't be read.",
     record_unreadable_help: "Requests with this key are rejected. It can be revoked and deleted.",
+
+    forbidden_management_scope: "this needs the scope: {}",
+    forbidden_scopes: "the caller does not hold all scopes of the key: {}",
+    forbidden_secret_retired: "the secret was replaced: use the new one to manage keys",
+    forbidden_ended: "the caller's own key has ended",
+    forbidden_expiry: "the key would outlive the caller's own",
+    forbidden_limits: "the key has higher rate limits than the caller's own",
+    forbidden_addresses: "the key could be used from more addresses than the caller's own",
+    forbidden_metadata: "the caller may not set the metadata of keys",
+    forbidden_too_many_keys: "the owner has as many keys as it can have",
+    forbidden_operator_only: "only the operator may do this",
+
+    fault_name_length: "must be 1 to 100 characters, not all of them blank",
+    fault_name_characters: "must have no control characters",
+    fault_scope: "must be scopes of the form resource:action",
+    fault_no_scope: "must be at least one",
+    fault_many_scopes: "must be at most 1000 scopes",
+    fault_ungrantable_scope: "must be scopes that keys can have here",
+    fault_date: "must be a date such as 2030-01-31",
+    fault_choice: "must be one of the choices",
+    fault_past_expiry: "must be in the future",
+    fault_late_expiry: "must not be later than keys can last here",
+    fault_late_start: "must be before the key expires",
+    fault_networks: "must be networks such as 192.0.2.0/24, one a line",
+    fault_many_networks: "must be at most 100 networks",
+    fault_limits: "must be a category and a number above 0, such as requests 5000, one a line",
+    fault_categories: "must be at most 100 categories, of 1 to 100 characters each",
+    fault_metadata: "must be a JSON object of at most 4096 bytes",
+    fault_organization: "must be 1 to 128 visible ASCII characters",
+    fault_system: "must be empty for a key of the application itself",
+    fault_method: "must be a word such as GET",
+    fault_path: "must begin with / and have no spaces",
+    fault_address: "must be an address such as 192.0.2.1",
+    fault_no_address: "is needed: this key works only from some addresses",
 
     just_now: "just now",
     ago: "{} ago",
@@ -197,6 +273,81 @@ texts! {
 }
 
 impl Texts {
+    pub(super) fn check(&self, check: Check) -> &str {
+        match check {
+            Check::Extraction => &self.check_extraction,
+            Check::Format => &self.check_format,
+            Check::Throttle => &self.check_throttle,
+            Check::Lookup => &self.check_lookup,
+            Check::State => &self.check_state,
+            Check::Address => &self.check_address,
+            Check::RateLimit => &self.check_rate_limit,
+            Check::Organization => &self.check_organization,
+            Check::Access => &self.check_access,
+        }
+    }
+
+    /// A reason without a value in it.
+    pub(super) fn reason(&self, reason: &Reason) -> &str {
+        match reason {
+            Reason::KeyRevoked => &self.reason_key_revoked,
+            Reason::KeyDisabled => &self.reason_key_disabled,
+            Reason::KeyNotYetValid => &self.reason_key_not_yet_valid,
+            Reason::KeyExpired => &self.reason_key_expired,
+            Reason::CompanionMissing { .. } | Reason::SessionTokenMissing => &self.reason_companion_missing,
+            Reason::Throttled(_) => &self.reason_throttled,
+            Reason::AddressNotAllowed => &self.reason_address_not_allowed,
+            Reason::OrganizationMissing
+            | Reason::OrganizationMismatch
+            | Reason::OrganizationNotFound
+            | Reason::ActingModeMismatch => &self.reason_organization,
+            Reason::TierMismatch => &self.reason_tier_mismatch,
+            Reason::RouteNotCovered => &self.reason_route_not_covered,
+            Reason::RouteNotFound => &self.reason_route_not_found,
+            Reason::PathNotCanonical => &self.reason_path_not_canonical,
+            _ => &self.reason_other,
+        }
+    }
+
+    /// A permission that the person lacks.
+    pub(super) fn forbidden(&self, forbidden: &Forbidden) -> String {
+        let text = match forbidden {
+            Forbidden::ManagementScope(scopes) => {
+                return self.forbidden_management_scope.replace("{}", &scopes.to_string());
+            }
+            Forbidden::Scopes(scopes) => {
+                let scopes: Vec<_> = scopes.iter().map(ToString::to_string).collect();
+                return self.forbidden_scopes.replace("{}", &scopes.join(" "));
+            }
+            Forbidden::SecretRetired => &self.forbidden_secret_retired,
+            Forbidden::Ended => &self.forbidden_ended,
+            Forbidden::Expiry => &self.forbidden_expiry,
+            Forbidden::Limits => &self.forbidden_limits,
+            Forbidden::Addresses => &self.forbidden_addresses,
+            Forbidden::Metadata => &self.forbidden_metadata,
+            Forbidden::TooManyKeys => &self.forbidden_too_many_keys,
+            Forbidden::OperatorOnly => &self.forbidden_operator_only,
+        };
+        text.to_string()
+    }
+
+    /// What is wrong with a field. What the page itself says has been replaced already.
+    pub(super) fn fault<'t>(&'t self, fault: &'t FieldError) -> &'t str {
+        match &*fault.message {
+            faults::NAME_LENGTH => &self.fault_name_length,
+            faults::NAME_CHARACTERS => &self.fault_name_characters,
+            faults::INVALID_SCOPE => &self.fault_scope,
+            faults::MANY_SCOPES => &self.fault_many_scopes,
+            faults::UNGRANTABLE_SCOPE => &self.fault_ungrantable_scope,
+            faults::PAST_EXPIRY => &self.fault_past_expiry,
+            faults::LATE_EXPIRY => &self.fault_late_expiry,
+            faults::LATE_START => &self.fault_late_start,
+            faults::BAD_CATEGORIES => &self.fault_categories,
+            faults::MANY_NETWORKS => &self.fault_many_networks,
+            other => other,
+        }
+    }
+
     pub(super) fn outcome(&self, outcome: UsageOutcome) -> &str {
         match outcome {
             UsageOutcome::Ok => &self.outcome_ok,
@@ -222,6 +373,49 @@ impl Texts {
             KeyAction::Delete => &self.action_delete,
             KeyAction::Redeem => &self.action_redeem,
             KeyAction::ForgetImport => &self.action_forget_import,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scope::ScopeSet;
+
+    #[test]
+    fn in_english_it_says_what_the_manager_says() {
+        let t = Texts::default();
+        let scopes = ["a:b", "c:d"];
+        for forbidden in [
+            Forbidden::ManagementScope("api-keys:write".parse().unwrap()),
+            Forbidden::Scopes(ScopeSet::parse_list(scopes).unwrap()),
+            Forbidden::SecretRetired,
+            Forbidden::Ended,
+            Forbidden::Expiry,
+            Forbidden::Limits,
+            Forbidden::Addresses,
+            Forbidden::Metadata,
+            Forbidden::TooManyKeys,
+            Forbidden::OperatorOnly,
+        ] {
+            assert_eq!(t.forbidden(&forbidden), forbidden.to_string());
+        }
+        for fault in [
+            faults::NAME_LENGTH,
+            faults::NAME_CHARACTERS,
+            faults::INVALID_SCOPE,
+            faults::MANY_SCOPES,
+            faults::UNGRANTABLE_SCOPE,
+            faults::PAST_EXPIRY,
+            faults::LATE_EXPIRY,
+            faults::LATE_START,
+            faults::BAD_CATEGORIES,
+            faults::MANY_NETWORKS,
+        ] {
+            let said = FieldError::new("name", fault);
+            // A text of the page's own, which happens to be the same.
+            assert!(!std::ptr::eq(t.fault(&said), &*said.message), "{fault}");
+            assert_eq!(t.fault(&said), fault);
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "console")]
+use http::HeaderName;
 use http::request;
 
 use super::ApiKeys;
@@ -132,8 +134,32 @@ impl<F> ApiKeys<F> {
     }
 }
 
-impl Checks {
+/// Explains for a view that knows no error format.
+#[cfg(feature = "console")]
+pub(crate) struct Explainer(Arc<Checks>);
+
+#[cfg(feature = "console")]
+impl Explainer {
+    pub(crate) fn new<F>(keys: &ApiKeys<F>) -> Self {
+        Self(keys.checks().clone())
+    }
+
     pub(crate) async fn explain_key(
+        &self,
+        id: &KeyId,
+        request: &request::Parts,
+    ) -> Result<Trace, ManageError> {
+        self.0.explain_key(id, request).await
+    }
+
+    /// The header field in which requests name their organization.
+    pub(crate) fn organization_header(&self) -> Option<&HeaderName> {
+        self.0.organization_header()
+    }
+}
+
+impl Checks {
+    async fn explain_key(
         self: &Arc<Self>,
         id: &KeyId,
         request: &request::Parts,

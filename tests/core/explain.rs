@@ -83,7 +83,8 @@ async fn without_the_secret_it_says_the_same_as_with_it() {
 #[tokio::test]
 async fn without_the_secret_a_key_that_nothing_verifies_is_rejected_as_with_it() {
     let pepper = Peppers::new(1, "a pepper of thirty-two bytes, or more".into()).unwrap();
-    let imported = ImportedHash::from_str("$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW").unwrap();
+    let imported =
+        ImportedHash::from_str("$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW").unwrap();
     let of_pepper = |pepper_id| {
         let digest = pepper.digest_with(KEY, pepper_id);
         record(KEY, |key| key.digest = digest.unwrap_or_else(|| Peppers::none().digest(KEY)))
@@ -107,7 +108,8 @@ async fn without_the_secret_a_key_that_nothing_verifies_is_rejected_as_with_it()
                 .client_address(ClientAddressSource::peer())
                 .throttle_bad_credentials(Quota::per_minute(5).unwrap());
         }
-        let keys = keys.also_accept(tower_api_keys::KeyFormat::builder("old_").public_id(8, '.').build().unwrap());
+        let keys =
+            keys.also_accept(tower_api_keys::KeyFormat::builder("old_").public_id(8, '.').build().unwrap());
         let (keys, id) = (keys.build().unwrap(), "tN8qJz0b".parse().unwrap());
         let new = tower_api_keys::NewKey::new("Old");
         keys.manager().import_hash(&operator, new, id, imported.clone(), "").await.unwrap();
@@ -240,7 +242,11 @@ async fn it_agrees_with_the_layer_on_routes_callers_and_companions() {
                             let mut head = request.clone().into_parts().0;
                             head.headers.remove("x-api-key");
                             let without = keys.explain_key(&id_of(key), &head).await.unwrap();
-                            assert_same(&trace, &without, &format!("{index} {method} {path} {key} {other:?}"));
+                            assert_same(
+                                &trace,
+                                &without,
+                                &format!("{index} {method} {path} {key} {other:?}"),
+                            );
                         }
                         let response = send(keys, request).await;
                         let sent = response.extensions().get::<Rejection>();

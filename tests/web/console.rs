@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Request, StatusCode};
 use tower::{Layer, ServiceExt};
+use tower_api_keys::address::ClientAddressSource;
 use tower_api_keys::clock::ManualClock;
 use tower_api_keys::console::{Console, Texts};
 use tower_api_keys::identity::{OrganizationRule, Role, Session};
@@ -161,6 +162,8 @@ fn assembly(store: impl KeyAdministration, clock: &ManualClock) -> ApiKeysBuilde
         .clock(clock.clone())
         .header("x-api-key")
         .describe_scopes(SENTENCES)
+        .routes([("GET", "/invoices", "invoices:read"), ("POST", "/invoices/{id}", "invoices:create")])
+        .route("GET", "/system", Access::AnyKey.of_system())
         .manage_with(move |manager| manager.with_grantable_scopes(ScopeSet::parse_list(grantable).unwrap()))
         .routes([("GET", "/admin/keys", staff.clone()), ("GET", "/admin/keys/{*rest}", staff.clone())])
         .route("POST", "/admin/keys/{*rest}", staff)
@@ -188,6 +191,7 @@ impl World {
     fn over(store: impl KeyAdministration) -> Self {
         let clock = ManualClock::starting_at(START);
         let keys = assembly(store, &clock).bearer().sessions(staff).organization(OrganizationRule::context());
+        let keys = keys.client_address(ClientAddressSource::peer());
         let keys = keys.build().unwrap();
         let customers = keys.console_for(|request| {
             let organization = request.headers.get("x-organization")?.to_str().ok()?.parse().ok()?;
@@ -234,7 +238,9 @@ const NEW: [(&str, &str); 3] = [("name", "Nightly"), ("scope", "invoices:read"),
 
 /// Every page and form, of the key with this identifier.
 fn routes(id: &KeyId) -> Vec<(&'static str, String)> {
-    let pages = ["", "/new", "/key/ID", "/key/ID/edit", "/key/ID/rotate", "/key/ID/revoke", "/key/ID/delete"];
+    let asked = "/key/ID?method=GET&path=/invoices";
+    let pages =
+        ["", "/new", "/key/ID", asked, "/key/ID/edit", "/key/ID/rotate", "/key/ID/revoke", "/key/ID/delete"];
     let forms = [
         "/new",
         "/key/ID/edit",
@@ -344,7 +350,7 @@ async fn a_secret_is_in_the_response_to_its_form_and_nowhere_else() {
     let secret = made.secret().to_owned();
     assert!(secret.starts_with("acme_"));
     made.has(&format!("ACME_API_KEY={secret}"));
-    made.has(&format!("curl -H 'x-api-key: {secret}' 'https://acme.example/'"));
+    made.has("(read -rs KEY &amp;&amp; curl -H @- 'https://acme.example/' &lt;&lt;&lt;&quot;x-api-key: $KEY&quot;)");
     assert!(!format!("{:?}", made.headers).contains(&secret));
 
     // A reload sends the form again.
@@ -762,6 +768,97 @@ async fn a_key_is_disabled_and_enabled() {
     }
 }
 
+/// A key that works from one network only.
+fn bound() -> NewKey {
+    let mut key = NewKey::new("Bound").scope("invoices:read");
+    key.allowed_addresses.push("192.0.2.0/24".parse().unwrap());
+    key
+}
+
+#[tokio::test]
+async fn the_page_of_a_key_says_what_becomes_of_a_request() {
+    let world = World::new();
+    let (id, _) = world.key(acme(), "Production", &["invoices:read"]).await;
+    let bound = bound();
+    let bound = world.keys.manager().create(&Authority::operator(acme()), bound).await.unwrap().key.id;
+    let (disabled, _) = world.key(acme(), "Disabled", &["invoices:read"]).await;
+    world.keys.manager().disable(&Authority::operator(acme()), &disabled).await.unwrap();
+    for (id, query, said) in [
+        (&id, "method=GET&path=/invoices", &["would be accepted."][..]),
+        (&id, "method=get&path=%20/invoices%20", &["GET /invoices</code> would be accepted."]),
+        (&id, "method=GET&path=/invoices?page=2", &["would be accepted."]),
+        (
+            &id,
+            "method=POST&path=/invoices/17",
+            &["would be rejected with 403.", "The key lacks the scope invoices:create.", "scope_missing"],
+        ),
+        (&id, "method=GET&path=/system", &["rejected with 403", "tier_mismatch"]),
+        (&id, "method=GET&path=/nowhere", &["rejected with 403", "route_not_covered"]),
+        (&id, "method=GET&path=//invoices", &["rejected with 403", "path_not_canonical"]),
+        (&disabled, "method=POST&path=/invoices/17", &["rejected with 401", "The key is disabled."]),
+        (&bound, "method=GET&path=/invoices&address=192.0.2.7", &["would be accepted."]),
+        (
+            &bound,
+            "method=GET&path=/invoices&address=198.51.100.1",
+            &["rejected with 403", "address_not_allowed"],
+        ),
+        (&bound, "method=GET&path=/invoices", &["is needed: this key works only from some addresses"]),
+        (&id, "method=GET&path=/invoices&address=home", &["must be an address such as 192.0.2.1"]),
+        (&id, "method=a%20b&path=/invoices", &["must be a word such as GET"]),
+        (&id, "method=&path=/invoices", &["must be a word such as GET"]),
+        (&id, "method=GET&path=invoices", &["must begin with /"]),
+        (&id, "method=GET&path=", &["must begin with /"]),
+        (&id, "method=GET&path=/a%20b", &["must begin with /"]),
+    ] {
+        for mut browser in [world.customer("acme"), world.staff("reader")] {
+            let page = browser.get(&format!("/key/{id}?{query}")).await;
+            assert_eq!(page.status, StatusCode::OK);
+            said.iter().for_each(|text| _ = page.has(text));
+            let is_answered = !said[0].contains("must") && !said[0].contains("needed");
+            assert_eq!(page.body.contains("<table class=\"steps\""), is_answered, "{query}");
+        }
+    }
+    let steps = world.customer("acme").get(&format!("/key/{disabled}?method=POST&path=/invoices/17")).await;
+    for (text, count) in [(">passed<", 4), (">rejected<", 1), (">not reached<", 4)] {
+        assert_eq!(steps.body.matches(text).count(), count, "{text}");
+    }
+    // Nothing is asked, nothing is said.
+    world.customer("acme").get(&format!("/key/{id}")).await.lacks("would be").lacks("must");
+}
+
+#[tokio::test]
+async fn a_request_that_must_name_its_organization_is_taken_to_name_that_of_the_key() {
+    let clock = ManualClock::starting_at(START);
+    let rules = [OrganizationRule::named_in("x-org"), OrganizationRule::context().header("x-org")];
+    for rule in rules {
+        let keys = assembly(MemoryStore::new(), &clock).organization(rule).build().unwrap();
+        let id =
+            keys.manager().create_for("acme", NewKey::new("a").scope("invoices:read")).await.unwrap().key.id;
+        let page = keys.console_for(|_| Some(Authority::operator(acme())));
+        let mut browser = Browser::new(&page, "", &[]);
+        let asked = browser.get(&format!("/key/{id}?method=GET&path=/invoices")).await;
+        asked.has("would be accepted.");
+    }
+}
+
+#[tokio::test]
+async fn a_fault_of_the_service_is_explained_to_staff_alone() {
+    let clock = ManualClock::starting_at(START);
+    // Nothing finds the address of a client.
+    let keys = assembly(MemoryStore::new(), &clock).build().unwrap();
+    let bound = bound();
+    let id = keys.manager().create(&Authority::operator(acme()), bound).await.unwrap().key.id;
+    for is_for_staff in [true, false] {
+        let owner = if is_for_staff { Owner::system(Mode::Live) } else { acme() };
+        let page = Console::new(&keys, move |_| Some(Authority::operator(owner.clone())));
+        let page = if is_for_staff { page.for_staff() } else { page };
+        let mut browser = Browser::new(&page.into_router(), "", &[]);
+        let asked = browser.get(&format!("/key/{id}?method=GET&path=/invoices&address=192.0.2.7")).await;
+        asked.has("rejected with 500").has("The service is at fault").has("misconfigured");
+        assert_eq!(asked.body.contains("ApiKeysBuilder"), is_for_staff);
+    }
+}
+
 #[tokio::test]
 async fn the_list_is_searched_filtered_and_paged_in_its_url() {
     let world = World::new();
@@ -916,9 +1013,14 @@ async fn a_reader_is_offered_no_change_and_can_make_none() {
 #[tokio::test]
 async fn texts_and_colours_are_the_applications() {
     let clock = ManualClock::starting_at(START);
-    let keys = assembly(MemoryStore::new(), &clock).build().unwrap();
     let mut texts = Texts::default();
     (texts.language, texts.keys, texts.new_key) = ("de".into(), "Schlüssel".into(), "Neu".into());
+    (texts.not_allowed, texts.forbidden_too_many_keys) = ("Nein:".into(), "es sind genug".into());
+    (texts.fault_name_length, texts.fault_choice) = ("1 bis 100 Zeichen".into(), "eines davon".into());
+    (texts.check_access, texts.reason_scope_missing) = ("Zugriff".into(), "Es fehlt {}.".into());
+    let mut keys = assembly(MemoryStore::new(), &clock);
+    keys = keys.manage_with(|manager| manager.with_max_keys(1));
+    let keys = keys.build().unwrap();
     let page = Console::new(&keys, |_| Some(Authority::operator(acme())))
         .texts(texts)
         .style(":root { --accent: #7a2e8d }")
@@ -930,13 +1032,20 @@ async fn texts_and_colours_are_the_applications() {
     style.has("--accent: #2152c8").has("--accent: #7a2e8d");
     let made = browser.fill("/new", &NEW).await;
     made.has(r"'https://api.acme.example/it'\''s'");
+    // Also what the manager says, and the checks.
+    let unfit = browser.fill("/new", &[("name", ""), ("scope", "reports:read"), ("end", "soon")]).await;
+    unfit.has("1 bis 100 Zeichen").has("eines davon").lacks("must be");
+    browser.fill("/new", &NEW).await.has("Nein: es sind genug.").lacks("as many keys");
+    let id = keys.manager().list_all(&KeyQuery::default()).await.unwrap().keys[0].id;
+    let asked = browser.get(&format!("/key/{id}?method=POST&path=/invoices/1")).await;
+    asked.has("Zugriff").has("Es fehlt invoices:create.");
 }
 
 #[tokio::test]
 async fn usage_is_shown_as_a_picture_and_as_numbers_where_it_is_counted() {
     let clock = ManualClock::starting_at(START);
     for is_counted in [true, false] {
-        let assembly = assembly(MemoryStore::new(), &clock).route("GET", "/invoices", "invoices:read");
+        let assembly = assembly(MemoryStore::new(), &clock);
         let keys = if is_counted { assembly.count_usage() } else { assembly }.build().unwrap();
         let made = keys
             .manager()
