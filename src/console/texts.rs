@@ -143,6 +143,7 @@ texts! {
     action_delete: "Deleted",
     action_redeem: "Redeemed",
     action_forget_import: "Import forgotten",
+    action_report_leak: "Leak reported",
 
     usage: "Usage",
     calls_in_days: "{} calls in 30 days",
@@ -373,6 +374,7 @@ impl Texts {
             KeyAction::Delete => &self.action_delete,
             KeyAction::Redeem => &self.action_redeem,
             KeyAction::ForgetImport => &self.action_forget_import,
+            KeyAction::ReportLeak => &self.action_report_leak,
         }
     }
 }

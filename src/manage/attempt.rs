@@ -37,6 +37,9 @@ impl Attempt<'_> {
         if authority.person().is_some_and(|name| !rules::is_name(name)) {
             return Err(ManageError::invalid("operator", "must be a name of 1 to 100 characters"));
         }
+        if let Some(fault) = authority.reason().and_then(|reason| self.reason_fault(reason)) {
+            return Err(ManageError::invalid("reason", fault));
+        }
         match authority.caller() {
             // A caller of the system reaches every organization, and no key of the other mode.
             Some(caller) if caller.mode() != authority.owner().mode => Err(ManageError::NotFound),
@@ -48,6 +51,20 @@ impl Attempt<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Where a key was found may be the key itself, in a URL; an audit log keeps no secret.
+    fn reason_fault(&self, reason: &str) -> Option<&'static str> {
+        let is_key = |text: &str| {
+            let parsed = self.settings.parse(text.trim_matches(['.', '-']));
+            parsed.is_ok_and(|(format, _)| !format.prefix().is_empty())
+        };
+        let ends_key =
+            |character: char| !character.is_ascii_alphanumeric() && !matches!(character, '_' | '.' | '-');
+        if !rules::is_reason(reason) {
+            return Some("must be 1 to 500 characters, not all of them blank, and no control characters");
+        }
+        reason.split(ends_key).any(is_key).then_some("must not contain a key")
     }
 
     /// Whether the caller's own key and its companion are still as they were when the request arrived. That may be
@@ -187,7 +204,8 @@ impl Attempt<'_> {
     /// The event of the operation, if it is done.
     pub(super) fn event(&self) -> AuditEvent {
         let (owner, actor) = (self.authority.owner().clone(), self.authority.actor());
-        AuditEvent { key_id: self.key_id, ..AuditEvent::new(self.action, owner, actor, self.now) }
+        let event = AuditEvent::new(self.action, owner, actor, self.now);
+        AuditEvent { key_id: self.key_id, reason: self.authority.reason().cloned(), ..event }
     }
 
     /// Reports how the operation has ended.

@@ -242,9 +242,10 @@ impl AuditEvent {
         #[cfg(feature = "tracing")]
         {
             let Self { action, changed, key_id, owner, actor, at, .. } = self;
+            let reason = self.reason.as_deref();
             let (key_id, at) = (key_id.map(tracing::field::display), tracing::field::display(at));
             let changed = (!changed.is_empty()).then(|| changed.join(" "));
-            tracing::info!(target: log::TARGET, %action, changed, key_id, %owner, %actor, at, "key managed");
+            tracing::info!(target: log::TARGET, %action, changed, key_id, %owner, %actor, at, reason, "key managed");
         }
     }
 

@@ -137,6 +137,7 @@ mod import;
 #[cfg(any(feature = "axum", feature = "cli"))]
 pub(crate) mod json;
 mod key_change;
+mod leak;
 mod manager;
 mod new_key;
 #[cfg(feature = "console")]

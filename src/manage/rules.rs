@@ -229,6 +229,11 @@ pub(super) fn is_name(name: &str) -> bool {
     name_fault(name).is_none()
 }
 
+/// Whether an operation may be explained like this.
+pub(super) fn is_reason(reason: &str) -> bool {
+    !reason.trim().is_empty() && reason.chars().count() <= 500 && !reason.chars().any(misleads)
+}
+
 pub(crate) fn name_fault(name: &str) -> Option<FieldError> {
     if name.trim().is_empty() || name.chars().count() > 100 {
         Some(FieldError::new("name", faults::NAME_LENGTH))

@@ -133,7 +133,7 @@ const CONCURRENCY_LIMITED: &str = "Too many requests at a time. Try again when a
 #[non_exhaustive]
 pub struct FieldError {
     /// The field: `name`, `scopes`, `expiresAt`, `notBefore`, `limits`, `allowedAddresses`, `metadata`, `grace`, `key`,
-    /// `digest`, `hint`, `operator`; from routes also `body`, `If-Match`, `limit`, `cursor`, `olderThanDays`,
+    /// `digest`, `hint`, `operator`, `reason`; from routes also `body`, `If-Match`, `limit`, `cursor`, `olderThanDays`,
     /// `expiresWithinDays`, `unusedForDays`, `createdBy`, `status`, `scope`, `namePrefix`,
     /// `descendants`, or the name of an unknown member.
     pub field: Cow<'static, str>,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
@@ -12,11 +13,11 @@ use crate::key::{Actor, KeyId, Owner, Tenant};
 
 /// An operation on a key that was done, forbidden, or has failed.
 ///
-/// Contains no secret and no text of a client. It serializes as
+/// Contains no secret, and no text of a client but the names and reasons that the application gives. It serializes as
 ///
 /// ```json
 /// {"number":17,"at":"2023-12-14T05:20:00Z","action":"update","outcome":"done","changed":["name","expiresAt"],
-///  "keyId":"k7Jc0qWvTz4n8XsB","organization":"acme","mode":"live","actor":"operator ada"}
+///  "keyId":"k7Jc0qWvTz4n8XsB","organization":"acme","mode":"live","actor":"operator ada","reason":"ticket 4711"}
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -40,12 +41,16 @@ pub struct AuditEvent {
     pub owner: Owner,
     /// The caller that did it.
     pub actor: Actor,
+    /// Why, if the caller [said so](crate::Authority::because). Of a [reported leak](KeyAction::ReportLeak) it says where the key
+    /// was found.
+    pub reason: Option<Arc<str>>,
 }
 
 impl AuditEvent {
     /// An operation that was done, of no key yet. For a store that reads events; set the other fields.
     pub fn new(action: KeyAction, owner: Owner, actor: Actor, at: Timestamp) -> Self {
-        Self { number: None, at, action, outcome: Ok(()), changed: Vec::new(), key_id: None, owner, actor }
+        let (changed, key_id, reason) = (Vec::new(), None, None);
+        Self { number: None, at, action, outcome: Ok(()), changed, key_id, owner, actor, reason }
     }
 
     /// `done`, or the code of what went wrong.
@@ -65,7 +70,7 @@ impl Serialize for AuditEvent {
             Tenant::Organization(organization) => Some(organization.as_str()),
             Tenant::System => None,
         };
-        let mut event = serializer.serialize_struct("AuditEvent", 9)?;
+        let mut event = serializer.serialize_struct("AuditEvent", 10)?;
         event.serialize_field("number", &self.number)?;
         event.serialize_field("at", &self.at)?;
         event.serialize_field("action", &self.action)?;
@@ -75,6 +80,7 @@ impl Serialize for AuditEvent {
         event.serialize_field("organization", &organization)?;
         event.serialize_field("mode", &self.owner.mode)?;
         event.serialize_field("actor", &self.actor.to_string())?;
+        event.serialize_field("reason", &self.reason.as_deref())?;
         event.end()
     }
 }
@@ -108,10 +114,12 @@ pub enum KeyAction {
     Redeem,
     /// Forget that a key was imported, so that it can be imported again.
     ForgetImport,
+    /// Note that a key was found where others can read it. Changes nothing of the key.
+    ReportLeak,
 }
 
 impl KeyAction {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Read,
         Self::Create,
         Self::Import,
@@ -124,10 +132,11 @@ impl KeyAction {
         Self::Delete,
         Self::Redeem,
         Self::ForgetImport,
+        Self::ReportLeak,
     ];
 
-    /// `read`, `create`, `import`, `update`, `rotate`, `activate`, `disable`, `enable`, `revoke`, `delete`, `redeem` or
-    /// `forget_import`.
+    /// `read`, `create`, `import`, `update`, `rotate`, `activate`, `disable`, `enable`, `revoke`, `delete`, `redeem`,
+    /// `forget_import` or `report_leak`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -142,6 +151,7 @@ impl KeyAction {
             Self::Delete => "delete",
             Self::Redeem => "redeem",
             Self::ForgetImport => "forget_import",
+            Self::ReportLeak => "report_leak",
         }
     }
 }

@@ -48,6 +48,7 @@
 #![doc = include_str!("sqlite/schema_4.sql")]
 #![doc = include_str!("sqlite/schema_5.sql")]
 #![doc = include_str!("sqlite/schema_6.sql")]
+#![doc = include_str!("sqlite/schema_7.sql")]
 //! ```
 //!
 //! - Compare and order texts byte for byte: `Ab` and `aB` are two identifiers. This is SQLite's default,

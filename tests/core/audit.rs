@@ -150,7 +150,8 @@ async fn the_history_of_a_key_tells_who_did_what_and_outlasts_the_key() {
     let made = manager.create(&operator(), new_key()).await.unwrap();
     let caller = Authority::principal(&principal(&keys, made.secret.expose_secret()).await);
     let id = made.key.id;
-    manager.update(&operator(), &id, KeyChange::new().name("other").expires_at(None)).await.unwrap();
+    let change = KeyChange::new().name("other").expires_at(None);
+    manager.update(&operator().because("ticket 1"), &id, change).await.unwrap();
     manager.create(&caller, new_key().scope("invoice:read")).await.unwrap_err();
     let next = manager.rotate_on_first_use(&caller, &id, Duration::from_secs(60)).await.unwrap();
     principal(&keys, next.secret.expose_secret()).await;
@@ -170,7 +171,7 @@ async fn the_history_of_a_key_tells_who_did_what_and_outlasts_the_key() {
         serde_json::to_value(&page.events[4]).unwrap(),
         json!({
             "number": 2, "at": "2023-12-14T05:20:00Z", "action": "update", "outcome": "done", "changed": ["name"],
-            "keyId": id, "organization": "acme", "mode": "live", "actor": "operator ada",
+            "keyId": id, "organization": "acme", "mode": "live", "actor": "operator ada", "reason": "ticket 1",
         })
     );
     let mut query = HistoryQuery::default();
@@ -217,6 +218,71 @@ async fn a_key_without_events_has_an_empty_history_and_an_unknown_one_has_none()
     let manager = KeyManager::new(Own::default(), KeyFormat::new("wfk_").unwrap());
     let error = manager.history_of_all(&HistoryQuery::default()).await.unwrap_err();
     assert!(matches!(error, ManageError::Store(_)), "the store keeps none");
+}
+
+#[tokio::test]
+async fn a_reported_leak_is_an_event_with_its_place_and_changes_nothing_of_the_key() {
+    for keeps_audit in [false, true] {
+        let events = Events::default();
+        let keys = assembly(Own { keeps_audit, ..Own::default() }, sink(&events));
+        let manager = keys.manager();
+        let id = manager.create(&operator(), new_key()).await.unwrap().key.id;
+        let before = manager.get(&operator(), &id).await.unwrap();
+        let place = operator().because("https://paste.example/4711#L3");
+        manager.report_leak(&place, &id).await.unwrap();
+        assert_eq!(manager.get(&operator(), &id).await.unwrap(), before);
+        manager.revoke(&operator(), &id).await.unwrap();
+        manager.report_leak(&operator(), &id).await.unwrap();
+        let unknown = manager.report_leak(&operator(), &"unknown".parse().unwrap()).await;
+        assert!(matches!(unknown, Err(ManageError::NotFound)));
+        let reader = manager.create(&operator(), NewKey::new("reader").scope("api-keys:read")).await.unwrap();
+        let reader = Authority::principal(&principal(&keys, reader.secret.expose_secret()).await);
+        assert!(matches!(manager.report_leak(&reader, &id).await, Err(ManageError::Forbidden(_))));
+        soon(keys.flush()).await;
+        let events = events.lock().unwrap();
+        let told: Vec<_> = events.iter().map(|event| (event.action, event.reason.as_deref())).collect();
+        let leak = (A::ReportLeak, Some("https://paste.example/4711#L3"));
+        let rest = [(A::Create, None), (A::ReportLeak, None)];
+        assert_eq!(
+            told,
+            [&[(A::Create, None), leak, (A::Revoke, None), (A::ReportLeak, None)], &rest[..]].concat()
+        );
+        let by_the_reader = "management_scope_missing";
+        assert_eq!(events.last().unwrap().outcome, Err(by_the_reader.into()));
+    }
+}
+
+#[tokio::test]
+async fn a_reason_is_a_line_of_text_without_a_key() {
+    let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("wfk_").unwrap());
+    let made = manager.create(&operator(), new_key()).await.unwrap();
+    let secret = made.secret.expose_secret();
+    let (long, longest) = ("x".repeat(501), "ö".repeat(500));
+    let in_url = format!("https://paste.example/?key={secret}&line=3");
+    let in_sentence = format!("Seen as {secret}.");
+    let cases = [
+        ("", false),
+        (" ", false),
+        (&*long, false),
+        ("two\nlines", false),
+        ("hidden \u{202e} order", false),
+        (secret, false),
+        (&*in_url, false),
+        (&*in_sentence, false),
+        (&*longest, true),
+        ("ticket 4711: wfk_ keys in a log", true),
+        ("4bf92f3577b34da6a3ce929d0e0e4736", true),
+    ];
+    for (reason, is_taken) in cases {
+        let result = manager.disable(&operator().because(reason), &made.key.id).await;
+        match result {
+            Ok(_) => assert!(is_taken, "{reason}"),
+            Err(ManageError::Invalid(faults)) => {
+                assert_eq!((is_taken, &*faults[0].field), (false, "reason"))
+            }
+            Err(error) => panic!("{reason}: {error}"),
+        }
+    }
 }
 
 /// Also where a store keeps no events.

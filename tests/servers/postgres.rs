@@ -126,13 +126,13 @@ async fn many_may_migrate_concurrently_and_a_newer_schema_is_an_error() {
     }
     let store = migrated(&pool).await;
     let versions = sqlx::query("SELECT version FROM api_key_schema").fetch_all(&pool).await.unwrap();
-    assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [6]);
+    assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [7]);
 
     execute(&pool, "UPDATE api_key_schema SET version = 99").await;
     let newer = store.migrate().await.unwrap_err();
     assert_eq!(newer.kind(), StoreErrorKind::Other);
     let reason = std::error::Error::source(&newer).unwrap().to_string();
-    assert!(reason.contains("version 99") && reason.contains("up to 6"), "{reason}");
+    assert!(reason.contains("version 99") && reason.contains("up to 7"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,7 +154,7 @@ async fn keys_of_the_second_schema_are_as_good_as_before() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_of_the_third_and_later_schemas_are_as_good_as_before() {
-    for schema in 3..=5 {
+    for schema in 3..=6 {
         let pool = Server::shared().database(10).await;
         execute(&pool, include_str!("../../src/store/postgres/schema_1.sql")).await;
         execute(&pool, include_str!("../../src/store/postgres/schema_2.sql")).await;
@@ -165,6 +165,9 @@ async fn keys_of_the_third_and_later_schemas_are_as_good_as_before() {
         }
         if schema >= 5 {
             execute(&pool, include_str!("../../src/store/postgres/schema_5.sql")).await;
+        }
+        if schema >= 6 {
+            execute(&pool, include_str!("../../src/store/postgres/schema_6.sql")).await;
         }
         let store: Arc<dyn KeyAdministration> = Arc::new(migrated(&pool).await);
         stores::keys_of_schema_3_are_as_good_as_before(&store).await;

@@ -47,6 +47,7 @@ pub(super) async fn keeps_an_event_with_its_change<S: KeyAdministration>(store: 
     update.changed = vec!["name".into(), "expiresAt".into()];
     update.at = START.saturating_add(Duration::from_millis(1));
     update.actor = Actor::Key(parse("k1"));
+    update.reason = Some("ticket 'ö' --".into());
     expected.push(update);
     store.replace(key.clone(), expected.last()).await.expect("a replace with an event must work");
     expected.push(event(KeyAction::Activate, &key));

@@ -18,7 +18,7 @@ macro_rules! audit {
         concat!(
             "audited AS (INSERT INTO api_key_audit (",
             $crate::store::sql::audit::event_columns!(),
-            ") SELECT event[1]::bigint, event[2], event[3], event[4], event[5], event[6], event[7], event[8], event[9] \
+            ") SELECT event[1]::bigint, event[2], event[3], event[4], event[5], event[6], event[7], event[8], event[9], event[10] \
              FROM changed, (SELECT ",
             $event,
             "::text[] AS event) AS given WHERE event IS NOT NULL)"

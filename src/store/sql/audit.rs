@@ -11,7 +11,7 @@ use crate::store::StoreError;
 use crate::store::audit::{AuditEvent, DONE};
 use crate::store::audit_log::{DELIVERED_AT_ONCE, HistoryQuery};
 
-/// The columns of an event to write. `$1` to `$9` of [`RECORD`].
+/// The columns of an event to write. `$1` to `$10` of [`RECORD`].
 pub(crate) struct EventRow {
     at: i64,
     action: String,
@@ -22,23 +22,27 @@ pub(crate) struct EventRow {
     tier: String,
     mode: String,
     actor: String,
+    reason: Option<String>,
 }
 
 /// Those of an event to read: its number first.
 pub(crate) type EventColumns =
-    (i64, i64, String, String, String, Option<String>, String, String, String, String);
+    (i64, i64, String, String, String, Option<String>, String, String, String, String, Option<String>);
 
 macro_rules! event_columns {
     () => {
-        "at, action, outcome, changed, key_id, organization, tier, mode, actor"
+        "at, action, outcome, changed, key_id, organization, tier, mode, actor, reason"
     };
 }
 
 #[cfg(feature = "postgres")]
 pub(crate) use event_columns;
 
-pub(crate) const RECORD: &str =
-    concat!("INSERT INTO api_key_audit (", event_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
+pub(crate) const RECORD: &str = concat!(
+    "INSERT INTO api_key_audit (",
+    event_columns!(),
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+);
 
 /// `$1` is the first number that is too high, `$2` how many.
 pub(crate) const HISTORY_OF_ALL: &str = concat!(
@@ -82,6 +86,7 @@ impl EventRow {
             tier: tier.to_owned(),
             mode,
             actor: event.actor.to_string(),
+            reason: event.reason.as_deref().map(str::to_owned),
         }
     }
 
@@ -104,6 +109,7 @@ impl EventRow {
             .bind(self.tier)
             .bind(self.mode)
             .bind(self.actor)
+            .bind(self.reason)
     }
 
     /// All of them in one parameter.
@@ -119,6 +125,7 @@ impl EventRow {
             Some(self.tier),
             Some(self.mode),
             Some(self.actor),
+            self.reason,
         ]
     }
 }
@@ -182,7 +189,7 @@ pub(crate) fn to_events(rows: Vec<EventColumns>) -> Result<Vec<AuditEvent>, Stor
 }
 
 fn to_event(columns: EventColumns) -> Result<AuditEvent, Box<dyn std::error::Error + Send + Sync>> {
-    let (number, at, action, outcome, changed, key_id, organization, tier, mode, actor) = columns;
+    let (number, at, action, outcome, changed, key_id, organization, tier, mode, actor, reason) = columns;
     let owner = row::to_owner(&tier, &organization, &mode)?;
     let mut event = AuditEvent::new(action.parse()?, owner, actor.parse()?, row::timestamp("at", at)?);
     event.number = Some(u64::try_from(number)?);
@@ -191,6 +198,7 @@ fn to_event(columns: EventColumns) -> Result<AuditEvent, Box<dyn std::error::Err
     }
     event.changed = changed.split_whitespace().map(|field| field.to_owned().into()).collect();
     event.key_id = key_id.map(|id| id.parse()).transpose()?;
+    event.reason = reason.map(Into::into);
     Ok(event)
 }
 

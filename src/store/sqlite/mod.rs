@@ -77,6 +77,7 @@ use crate::key::{KeyId, KeyRecord};
 #[doc = include_str!("schema_4.sql")]
 #[doc = include_str!("schema_5.sql")]
 #[doc = include_str!("schema_6.sql")]
+#[doc = include_str!("schema_7.sql")]
 /// ```
 ///
 /// Rows of stored quotas stay when their subject is gone. Those of periods that have ended, with nothing granted, can be
@@ -119,6 +120,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
     include_str!("schema_6.sql"),
+    include_str!("schema_7.sql"),
 ];
 
 impl SqliteStore {

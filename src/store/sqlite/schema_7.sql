@@ -1,0 +1,4 @@
+-- Why an operation was done, or where a key was found.
+ALTER TABLE api_key_audit ADD COLUMN reason TEXT;
+
+UPDATE api_key_schema SET version = 7;
