@@ -69,6 +69,7 @@ async fn created(visit: &Visit, form: &Form) -> Result<Response, ManageError> {
     let mut key = NewKey::new(fields.name.as_str()).scopes(&fields.scopes);
     key.expires_at = values.expires_at.flatten();
     key.allowed_addresses = values.networks;
+    key.metadata = values.metadata;
     for (category, limit) in values.limits {
         if let Ok(limit) = limit.try_into() {
             key = key.limit(category, limit);

@@ -10,6 +10,7 @@ use super::visit::Visit;
 use super::words;
 use crate::address::Network;
 use crate::clock::Timestamp;
+use crate::key::Metadata;
 use crate::manage::KeyView;
 use crate::rejection::FieldError;
 use crate::scope::Scope;
@@ -26,6 +27,7 @@ pub(super) struct KeyFields {
     date: String,
     addresses: String,
     limits: String,
+    metadata: String,
 }
 
 /// The same, once it is read.
@@ -34,6 +36,7 @@ pub(super) struct KeyValues {
     pub(super) expires_at: Option<Option<Timestamp>>,
     pub(super) networks: Vec<Network>,
     pub(super) limits: Vec<(String, u32)>,
+    pub(super) metadata: Option<Metadata>,
 }
 
 impl KeyFields {
@@ -49,6 +52,7 @@ impl KeyFields {
             date: String::new(),
             addresses: String::new(),
             limits: String::new(),
+            metadata: String::new(),
         }
     }
 
@@ -60,20 +64,23 @@ impl KeyFields {
             date: String::new(),
             addresses: lines(key.allowed_addresses.iter()),
             limits: lines(key.limits.iter().map(|(category, limit)| format!("{category} {limit}"))),
+            metadata: key.metadata.as_ref().map(|metadata| metadata.as_json().to_owned()).unwrap_or_default(),
         }
     }
 
-    /// Limits are the application's to set: what a customer sends as one is ignored.
+    /// Limits and metadata are the application's to set: what a customer sends as such is ignored.
     pub(super) fn of_form(visit: &Visit, form: &Form) -> Self {
         // Several in one field, where there is no picker.
         let scopes = form.all("scope").flat_map(str::split_whitespace);
+        let of_staff = |name| if visit.is_for_staff() { form.text(name).to_owned() } else { String::new() };
         Self {
             name: form.text("name").to_owned(),
             scopes: scopes.map(str::to_owned).collect(),
             end: form.text("end").to_owned(),
             date: form.text("date").to_owned(),
             addresses: form.text("addresses").to_owned(),
-            limits: if visit.is_for_staff() { form.text("limits").to_owned() } else { String::new() },
+            limits: of_staff("limits"),
+            metadata: of_staff("metadata"),
         }
     }
 
@@ -110,7 +117,13 @@ impl KeyFields {
             faults.push(FieldError::new("limits", t.fault_limits.clone()));
             Vec::new()
         });
-        if faults.is_empty() { Ok(KeyValues { expires_at, networks, limits }) } else { Err(faults) }
+        let metadata =
+            Some(&self.metadata).filter(|text| !text.is_empty()).map(|text| Metadata::from_json(text));
+        let metadata = metadata.transpose().unwrap_or_else(|_| {
+            faults.push(FieldError::new("metadata", t.fault_metadata.clone()));
+            None
+        });
+        if faults.is_empty() { Ok(KeyValues { expires_at, networks, limits, metadata }) } else { Err(faults) }
     }
 
     /// The inputs, with what is wrong beside each.
@@ -127,7 +140,10 @@ impl KeyFields {
                 }
             }
         };
-        let has_more = !self.addresses.is_empty() || visit.is_for_staff() && !self.limits.is_empty();
+        let of_staff = !self.limits.is_empty() || !self.metadata.is_empty();
+        let has_more = !self.addresses.is_empty() || visit.is_for_staff() && of_staff;
+        let is_wrong =
+            ["allowedAddresses", "limits", "metadata"].iter().any(|field| invalid(field, faults).is_some());
         html! {
             div.field {
                 label for="name" { (t.name) }
@@ -138,10 +154,13 @@ impl KeyFields {
             }
             (self.scope_picker(visit, faults, key))
             (self.end_picker(visit, faults, key))
-            details.more open[has_more || faults.iter().any(|fault| fault.field == "limits" || fault.field == "allowedAddresses")] {
+            details.more open[has_more || is_wrong] {
                 summary { @if visit.is_for_staff() { (t.restrictions) } @else { (t.addresses) } }
                 (area("addresses", "allowedAddresses", &t.addresses, &t.addresses_help, &self.addresses))
-                @if visit.is_for_staff() { (area("limits", "limits", &t.limits, &t.limits_help, &self.limits)) }
+                @if visit.is_for_staff() {
+                    (area("limits", "limits", &t.limits, &t.limits_help, &self.limits))
+                    (area("metadata", "metadata", &t.metadata, &t.metadata_help, &self.metadata))
+                }
             }
         }
     }

@@ -221,6 +221,9 @@ pub(crate) mod faults {
     pub(crate) const LATE_EXPIRY: &str = "must not be later than keys can last here";
     pub(crate) const LATE_START: &str = "must be before the key expires";
     pub(crate) const BAD_CATEGORIES: &str = "must be at most 100 categories, of 1 to 100 characters each";
+    pub(crate) const REASON_LENGTH: &str =
+        "must be 1 to 500 characters, not all of them blank, and no control characters";
+    pub(crate) const REASON_KEY: &str = "must not contain a key";
     pub(crate) const MANY_NETWORKS: &str = "must be at most 100 networks";
 }
 
