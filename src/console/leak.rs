@@ -21,6 +21,7 @@ pub(super) fn form(visit: &Visit) -> Result<Markup, ManageError> {
     Ok(html! {
         section.card {
             h2 { (t.find_leaked) }
+            p.help { (t.find_leaked_help) }
             form.find method="post" action=(visit.links.to("/find")) {
                 input type="hidden" name="token" value=(visit.token()?);
                 div.field {

@@ -103,8 +103,8 @@ async fn end_one(subject: &Subject, end: End) -> Result<(), ManageError> {
 fn confirmation(visit: &Visit, end: End, selected: &[Subject]) -> Result<Response, ManageError> {
     let t = visit.texts();
     let (title, explained) = match end {
-        End::Disable => (&t.disable_selected, &t.disable_explained),
-        End::Revoke => (&t.revoke_selected, &t.revoke_explained),
+        End::Disable => (&t.disable_selected, &t.disable_selected_explained),
+        End::Revoke => (&t.revoke_selected, &t.revoke_selected_explained),
     };
     let content = html! {
         nav { a href=(visit.links.to("/")) { "← " (t.keys) } }

@@ -203,7 +203,8 @@ texts! {
     reason_path_not_canonical: "The path can be read in two ways: write it without //, %, ; and dot segments.",
 
     find_leaked: "Whose key is this?",
-    leaked_text: "Text of a key that was found where others can read it",
+    find_leaked_help: "For a key that was found where others can read it. Its history notes that, and its page says so.",
+    leaked_text: "Text of the key",
     found_where: "Where it was found",
     leak_reported: "This key was found where others can read it.",
     find: "Find",
@@ -213,8 +214,9 @@ texts! {
 
     select: "Select {}",
     disable_selected: "Disable selected",
-    disable_explained: "Requests with these keys are rejected until the keys are enabled again.",
+    disable_selected_explained: "Requests with these keys are rejected until the keys are enabled again.",
     revoke_selected: "Revoke selected",
+    revoke_selected_explained: "Requests with these keys are rejected from now on. This can't be undone. The keys stay in the list.",
     none_selected: "Not done: select keys first.",
     not_all_done: "Not done for all.",
     done_selected_disabled: "The selected keys are disabled.",

@@ -313,6 +313,7 @@ describe("everyone can use it", () => {
         await submit(page, ".selected button");
         await check("selected");
         if (who === "staff") {
+          await follow(page, "Keys");
           const secret = await make(page, `Leaked, ${theme}`);
           await stored(page);
           await follow(page, "Keys");
