@@ -124,8 +124,8 @@
 //!   [charged](RateLimit::charged) and not told to the store yet.
 //! - [`ApiKeys::background`](crate::ApiKeys::background) gives back a lease that is not used for a minute,
 //!   [`ApiKeys::flush`](crate::ApiKeys::flush) all of them. What is left according to other processes may be less by as much.
-//! - [`ApiKeys::grant`](crate::ApiKeys::grant) tops up, beyond the limit; [`ApiKeys::forget`](crate::ApiKeys::forget) begins the
-//!   period anew.
+//! - [`ApiKeys::grant`](crate::ApiKeys::grant) tops up, beyond the limit; [`ApiKeys::forget`](crate::ApiKeys::forget) restarts the
+//!   period.
 //! - Without an answer of the store, a request that needs one is rejected with 503.
 //!
 //! # Life and time

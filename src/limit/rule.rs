@@ -104,7 +104,7 @@ impl RateLimit {
     /// # Ok::<_, tower_api_keys::InvalidValue>(())
     /// ```
     ///
-    /// Name it from verified data, or together with them as here: what a client chooses alone, it can choose anew for each
+    /// Name it from verified data, or together with them as here: what a client chooses alone, it can change with each
     /// request.
     pub fn per(
         category: impl Into<Arc<str>>,

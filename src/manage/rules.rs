@@ -20,7 +20,7 @@ pub(super) fn may_hand_out(authority: &Authority, key: &KeyRecord) -> Result<(),
 }
 
 /// A caller that changes a key must have what the key gains. Whatever lets the key do more, or for longer, grants all of its
-/// scopes anew.
+/// scopes again.
 pub(super) fn may_change(
     authority: &Authority,
     before: &KeyRecord,

@@ -226,7 +226,7 @@ impl<F> ApiKeysBuilder<F> {
     ///    out.
     /// 3. All clients behind a used-up address, behind one NAT or in one IPv6 network, wait with it, good key or not. So the
     ///    limit should leave room for the mistakes of an office: 20 a minute is of no use for guessing
-    ///    [a secret](KeyFormat), and enough for a deployment that goes on with a key that has ended.
+    ///    [a secret](KeyFormat), and enough for a deployment that still uses a key that has ended.
     /// 4. Lookups that are under way when the limit is used up are still answered. To bound those as well, add a
     ///    [limit by address](RateLimit::per_address).
     /// 5. When as many addresses are counted as there is room for (100 000), further ones are not rejected.
@@ -305,7 +305,7 @@ impl<F> ApiKeysBuilder<F> {
     }
 
     /// Gives each request an identifier: its own `X-Request-ID` if that is one, or a new one. It is in the request's
-    /// extensions ([`RequestId`](crate::request::RequestId)) and in its header, at hand for the format of errors, in the
+    /// extensions ([`RequestId`](crate::request::RequestId)) and in its header, available to the format of errors, in the
     /// log, and in the header of every response.
     pub fn request_ids(mut self) -> Self {
         self.gives_request_ids = true;

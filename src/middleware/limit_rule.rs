@@ -46,7 +46,7 @@ pub(super) struct Settlement {
     pub(super) is_in_flight: bool,
 }
 
-/// A limiter, with its description at hand, so that a request asks it once only.
+/// A limiter, with its description, so that no request asks for it.
 #[derive(Clone)]
 pub(super) struct Limiter {
     pub(super) category: Arc<Category>,
@@ -71,7 +71,7 @@ impl LimitRule {
     }
 
     /// A route's limiter before a method's, before the one for the rest.
-    #[inline]
+    #[inline(always)]
     pub(super) fn limiter(&self, request: RequestView<'_>) -> Option<usize> {
         if self.routes.has_method(request.method) {
             if let Some(limiter) = self.routes.find_as_written(request) {

@@ -1,4 +1,4 @@
-//! What was counted for a request, until its response says what becomes of it.
+//! What was counted for a request, until its response decides whether it stays counted.
 
 use std::sync::Arc;
 

@@ -31,7 +31,7 @@ pub(crate) struct BadKey {
 }
 
 impl<F> ApiKeys<F> {
-    /// Whether requests with this key are authenticated, from an address that it may be used from. Nothing comes of it.
+    /// Whether requests with this key are authenticated, from an address that it may be used from. Has no effect.
     pub(crate) async fn verify_text(&self, text: &str) -> Result<GoodKey, BadKey> {
         let (checks, manager) = (self.checks(), self.manager());
         let bad = |reason| BadKey { reason, record: None };

@@ -102,7 +102,7 @@ impl Guard {
         let ended = poll_fn(|context| {
             // Registered first, so that no wake-up is missed.
             self.0.waiting.register(place.number, context.waker());
-            // Before the call goes on: it might take the connection that another has just given up, to connect anew.
+            // Before the call continues: it might take the connection that another has just given up, only to reconnect.
             if place.is_given_up() {
                 return Poll::Ready(Err(NOT_ANSWERING));
             }
@@ -189,7 +189,7 @@ impl Shared {
         }
     }
 
-    /// Ends the calls that wait: where one gives up, another would take its connection and connect anew, and none would be
+    /// Ends the calls that wait: where one gives up, another would take its connection and reconnect, and none would be
     /// answered.
     fn opened(&self, error: Option<&StoreError>, now: Instant) {
         metrics::breaker_state(self.store, self.name, true);

@@ -68,7 +68,7 @@
 //! - [`refresh`](KeyStore::refresh) calls `replace`. With the trait's default, a secret that
 //!   [waits for its first use](crate::manage::KeyManager::rotate_on_first_use) would wait forever, and an old
 //!   [pepper](crate::key::Peppers) would be needed forever.
-//! - A row that can't be read is a [`BrokenKey`]: the error of its lookup, and named in the page of a listing, which goes on.
+//! - A row that can't be read is a [`BrokenKey`]: the error of its lookup, and named in the page of a listing, which continues.
 //!   [`revoke_unread`](KeyAdministration::revoke_unread) sets the columns of the state, as such a row can't be read and
 //!   written back. The crate compares each record with what it has asked for.
 //! - [Imports](KeyAdministration::remember_import) are in a table of their own, without a reference to the keys: they outlast

@@ -16,7 +16,7 @@ pub(super) enum Held {
 
 /// One of a key's secrets.
 ///
-/// Other nodes may digest it anew under another pepper. Then it is still the one that was made, or that ends, at the same
+/// Other nodes may digest it again under another pepper. Then it is still the one that was made, or that ends, at the same
 /// instant.
 pub(super) struct Secret {
     /// As it was presented.

@@ -1,6 +1,6 @@
 //! Long-lived responses: streams, server-sent events, WebSockets.
 //!
-//! The layer checks a request when it arrives. A response that goes on for hours has to end with its key, and
+//! The layer checks a request when it arrives. A response that lasts for hours has to end with its key, and
 //! [`KeyManager::revoked`](crate::manage::KeyManager::revoked) says when: the future completes once the key of a caller no
 //! longer works. It is from the manager, a handle without type parameters that any handler can hold
 //! ([`ApiKeys::manager`](crate::ApiKeys::manager)), so a [`Principal`](crate::Principal) stays small, and requests that do
@@ -62,7 +62,7 @@
 //!
 //! - A stream can end only where it is polled. A task that waits for a slow client to read does not notice: let `select!` stand
 //!   around sending as well, or set a time limit for it.
-//! - Make the future once, before the loop, and await `&mut revoked`. One that is made anew for each event works, and takes
+//! - Make the future once, before the loop, and await `&mut revoked`. One that is made again for each event works, and takes
 //!   some 200 ns each time.
 //! - Only the end of the key is reported. A key that loses a scope, or an address, keeps its streams.
 //! - A server that stops gracefully waits for its streams. End them then, too, before [`flush`](crate::ApiKeys::flush).

@@ -165,7 +165,7 @@ impl Watched {
         due
     }
 
-    /// Asks the store if that is due, and goes on with a lookup that has to wait: pending as long as it does.
+    /// Asks the store if that is due, and continues a lookup that has to wait: pending as long as it does.
     pub(super) fn look(
         &self,
         store: &dyn KeyAdministration,
@@ -276,7 +276,7 @@ impl State {
     }
 }
 
-/// Ticks without a stream after which a key is forgotten. Until then a loop that makes a new future each time goes on with
+/// Ticks without a stream after which a key is forgotten. Until then a loop that makes a new future each time continues
 /// the lookup of the one before.
 const MAX_IDLE: u8 = 10;
 

@@ -12,7 +12,7 @@ use crate::rejection::{Reason, Rejection};
 use crate::request::RequestView;
 
 impl Checks {
-    /// Finds the credential, and goes on with what it is.
+    /// Finds the credential, and continues with the stages for its kind.
     ///
     /// What an extractor finds is read where it lies: to move a struct that was just written field by field makes the
     /// processor wait, some 5 ns each time.

@@ -15,7 +15,7 @@ use crate::rejection::Reason;
 use crate::request::RequestView;
 use crate::store::{KeySelector, StoreErrorKind};
 
-/// How often the digest is written anew after other changes of the key.
+/// How often the digest is written again after other changes of the key.
 const MAX_ATTEMPTS: usize = 3;
 
 impl Checks {

@@ -19,7 +19,18 @@ impl Checks {
         facts: &mut Facts,
         request: RequestView<'_>,
     ) -> Result<(), Reason> {
-        let Some(selection) = &self.organization else { return Ok(()) };
+        match &self.organization {
+            Some(selection) => self.check_selection(selection, facts, request),
+            None => Ok(()),
+        }
+    }
+
+    fn check_selection(
+        &self,
+        selection: &Selection,
+        facts: &mut Facts,
+        request: RequestView<'_>,
+    ) -> Result<(), Reason> {
         if let Caller::Anonymous = facts.caller {
             return self.check_anonymous(selection, request);
         }

@@ -4,6 +4,7 @@ use crate::clock::Timestamp;
 use crate::key::{KeyRecord, KeyState};
 use crate::rejection::Reason;
 
+#[inline]
 pub(super) fn check_state(record: &KeyRecord, now: Timestamp) -> Result<(), Reason> {
     match record.state {
         KeyState::Active => {}

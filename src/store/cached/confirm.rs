@@ -17,8 +17,8 @@ const MEMORY: Duration = Duration::from_secs(600);
 
 /// Asks once a second, as long as there are entries and a store that keeps its changes.
 ///
-/// A channel is faster, and can be cut without anybody noticing: on the side of the node that changes a key, where this one
-/// hears nothing wrong. So what is held is trusted as long as the store itself says what has changed.
+/// A channel is faster, and can be cut unnoticed, on the side of the node that changes a key: this node
+/// then sees no error. So what is held is trusted as long as the store itself says what has changed.
 pub(super) async fn keep_confirming<S: KeyStore>(shared: Weak<Shared<S>>) {
     let (mut last, mut has_failed) = (None, false);
     loop {

@@ -69,7 +69,7 @@ use crate::metrics;
 /// read again after `max_age`. SQLite and PostgreSQL say what has changed, also by hand; a store of your own can.
 ///
 /// A revocation is for good. If a store forgets one, because it has failed over or was restored from a backup, a cache that
-/// has seen the key revoked goes on rejecting it, and an event of level `ERROR` is logged.
+/// has seen the key revoked keeps rejecting it, and an event of level `ERROR` is logged.
 ///
 /// Measured: the milliseconds after the revocation returned during which lookups on the other node still found the
 /// key active.

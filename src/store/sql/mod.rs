@@ -169,7 +169,7 @@ pub(super) fn to_statuses(rows: Vec<(String, String, i64)>) -> BTreeMap<(Mode, K
     rows.into_iter().filter_map(read).collect()
 }
 
-/// After more changes than these a cache reads everything anew. Statements ask for one more.
+/// After more changes than these a cache reads everything again. Statements ask for one more.
 const MAX_CHANGES: usize = 1000;
 
 /// The keys of a list of changes, unless one is not a key's or there are too many.

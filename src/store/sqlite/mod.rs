@@ -58,7 +58,7 @@ use crate::key::{KeyId, KeyRecord};
 ///
 /// - If the file is deleted, moved or replaced while it is open, every method is
 ///   [`Unavailable`](StoreErrorKind::Unavailable) within a second, and the log says so once a second, until the file is back or the
-///   application opens the store anew: a restored copy may have keys that were revoked since, so it is not opened unasked.
+///   application opens the store again: a restored copy may have keys that were revoked since, so it is not opened unasked.
 ///   To exchange the file, stop the processes that have it open, and remove its `-wal` and `-shm`: SQLite would apply
 ///   them to the new one.
 /// - While nothing can be written (a full disk, a read-only file system), lookups go on, and the log says so once a second
