@@ -115,6 +115,7 @@ mod key;
 mod leak;
 mod links;
 mod list;
+mod messages;
 mod page;
 mod query;
 mod rotate;

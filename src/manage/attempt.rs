@@ -62,9 +62,9 @@ impl Attempt<'_> {
         let ends_key =
             |character: char| !character.is_ascii_alphanumeric() && !matches!(character, '_' | '.' | '-');
         if !rules::is_reason(reason) {
-            return Some(rules::faults::REASON_LENGTH);
+            return Some(rules::field_faults::REASON_LENGTH);
         }
-        reason.split(ends_key).any(is_key).then_some(rules::faults::REASON_KEY)
+        reason.split(ends_key).any(is_key).then_some(rules::field_faults::REASON_KEY)
     }
 
     /// Whether the caller's own key and its companion are still as they were when the request arrived. That may be

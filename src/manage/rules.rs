@@ -129,27 +129,27 @@ pub(super) fn faults(
     let mut faults: Vec<FieldError> = name_fault(&key.name).into_iter().collect();
     let mut fault = |field, message| faults.push(FieldError::new(field, message));
     if key.has_invalid_scope {
-        fault("scopes", faults::INVALID_SCOPE);
+        fault("scopes", field_faults::INVALID_SCOPE);
     } else if key.scopes.len() > MAX_SCOPES {
-        fault("scopes", faults::MANY_SCOPES);
+        fault("scopes", field_faults::MANY_SCOPES);
     } else if grantable.is_some_and(|grantable| !key.scopes.is_subset_of(grantable)) {
-        fault("scopes", faults::UNGRANTABLE_SCOPE);
+        fault("scopes", field_faults::UNGRANTABLE_SCOPE);
     }
     if let Some(end) = key.expires_at {
         if end <= now {
-            fault("expiresAt", faults::PAST_EXPIRY);
+            fault("expiresAt", field_faults::PAST_EXPIRY);
         } else if latest_expiry.is_some_and(|latest| end > latest) {
-            fault("expiresAt", faults::LATE_EXPIRY);
+            fault("expiresAt", field_faults::LATE_EXPIRY);
         }
         if key.not_before.is_some_and(|start| start >= end) {
-            fault("notBefore", faults::LATE_START);
+            fault("notBefore", field_faults::LATE_START);
         }
     }
     if key.allowed_addresses.len() > MAX_NETWORKS {
-        fault("allowedAddresses", faults::MANY_NETWORKS);
+        fault("allowedAddresses", field_faults::MANY_NETWORKS);
     }
     if !are_categories(key.limits.keys()) {
-        fault("limits", faults::BAD_CATEGORIES);
+        fault("limits", field_faults::BAD_CATEGORIES);
     }
     faults
 }
@@ -168,17 +168,17 @@ pub(super) fn change_faults(
     let can_be_granted =
         |scope: &Scope| before.scopes.contains(scope) || grantable.is_none_or(|all| all.contains(scope));
     if change.has_invalid_scope {
-        fault("scopes", faults::INVALID_SCOPE);
+        fault("scopes", field_faults::INVALID_SCOPE);
     } else if change.scopes.as_ref().is_some_and(|scopes| scopes.len() > MAX_SCOPES) {
-        fault("scopes", faults::MANY_SCOPES);
+        fault("scopes", field_faults::MANY_SCOPES);
     } else if !after.scopes.iter().all(can_be_granted) {
-        fault("scopes", faults::UNGRANTABLE_SCOPE);
+        fault("scopes", field_faults::UNGRANTABLE_SCOPE);
     }
     if after.expires_at != before.expires_at {
         if after.expires_at.is_some_and(|end| end <= now) {
-            fault("expiresAt", faults::PAST_EXPIRY);
+            fault("expiresAt", field_faults::PAST_EXPIRY);
         } else if is_later(after.expires_at, before.expires_at) && is_later(after.expires_at, latest_expiry) {
-            fault("expiresAt", faults::LATE_EXPIRY);
+            fault("expiresAt", field_faults::LATE_EXPIRY);
         }
     }
     let is_moved =
@@ -186,15 +186,15 @@ pub(super) fn change_faults(
     let is_never_valid =
         after.extras.not_before.is_some_and(|start| after.expires_at.is_some_and(|end| start >= end));
     if is_moved && is_never_valid {
-        fault("notBefore", faults::LATE_START);
+        fault("notBefore", field_faults::LATE_START);
     }
     if change.limits.values().any(|limit| *limit == Some(0)) {
         fault("limits", "must be at least 1 request in a window");
     } else if !change.limits.is_empty() && !are_categories(after.extras.limits.keys()) {
-        fault("limits", faults::BAD_CATEGORIES);
+        fault("limits", field_faults::BAD_CATEGORIES);
     }
     if change.allowed_addresses.as_ref().is_some_and(|networks| networks.len() > MAX_NETWORKS) {
-        fault("allowedAddresses", faults::MANY_NETWORKS);
+        fault("allowedAddresses", field_faults::MANY_NETWORKS);
     }
     faults
 }
@@ -211,7 +211,7 @@ const MAX_LIMITS: usize = 100;
 const MAX_SCOPES: usize = 1000;
 
 /// What is wrong with a field: the key page has these in other languages.
-pub(crate) mod faults {
+pub(crate) mod field_faults {
     pub(crate) const NAME_LENGTH: &str = "must be 1 to 100 characters, not all of them blank";
     pub(crate) const NAME_CHARACTERS: &str = "must have no control characters";
     pub(crate) const INVALID_SCOPE: &str = "must be scopes of the form resource:action";
@@ -239,9 +239,9 @@ pub(super) fn is_reason(reason: &str) -> bool {
 
 pub(crate) fn name_fault(name: &str) -> Option<FieldError> {
     if name.trim().is_empty() || name.chars().count() > 100 {
-        Some(FieldError::new("name", faults::NAME_LENGTH))
+        Some(FieldError::new("name", field_faults::NAME_LENGTH))
     } else if name.chars().any(misleads) {
-        Some(FieldError::new("name", faults::NAME_CHARACTERS))
+        Some(FieldError::new("name", field_faults::NAME_CHARACTERS))
     } else {
         None
     }
