@@ -176,7 +176,7 @@ fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 /// What some months have left: keys of several customers, in every state.
 async fn make_history(store: &SqliteStore, format: &KeyFormat) -> Result<(), Box<dyn std::error::Error>> {
     let now = Timestamp::from(std::time::SystemTime::now());
-    let clock = ManualClock::starting_at(now.saturating_sub(200 * DAY));
+    let clock = ManualClock::starting_at(now.saturating_sub(201 * DAY));
     let manager =
         KeyManager::new(store.clone(), format.clone()).with_clock(clock.clone()).with_max_keys(u64::MAX);
     let owner =
@@ -190,6 +190,11 @@ async fn make_history(store: &SqliteStore, format: &KeyFormat) -> Result<(), Box
         key.expires_at = ends.map(|days| now.saturating_add(days * DAY));
         Ok::<_, ManageError>(manager.create(authority, key).await?.key.id)
     };
+    let more = env::var("KEYS").ok().and_then(|keys| keys.parse().ok()).unwrap_or(0);
+    for number in 0..more {
+        create(&grace, &format!("Machine {number}"), &["invoices:read"], Some(90)).await?;
+    }
+    clock.advance(DAY);
     let production = create(&grace, "Production", &all, None).await?;
     create(&grace, "Nightly export to the warehouse", &["invoices:read", "reports:read"], Some(6)).await?;
     let disabled = create(&grace, "Ticket system", &["customers:read"], Some(80)).await?;
@@ -233,10 +238,5 @@ async fn make_history(store: &SqliteStore, format: &KeyFormat) -> Result<(), Box
     }
     let usage = store.usage_log().ok_or("the store keeps usage")?;
     usage.add(&UsageBatch::new("made-up".parse()?, 1, now, entries)).await?;
-
-    let more = env::var("KEYS").ok().and_then(|keys| keys.parse().ok()).unwrap_or(0);
-    for number in 0..more {
-        create(&grace, &format!("Machine {number}"), &["invoices:read"], Some(90)).await?;
-    }
     Ok(())
 }

@@ -13,6 +13,9 @@ use crate::key::HmacSha256;
 
 const NAME: &str = "api-keys-forms";
 
+/// Over HTTPS: browsers let no other host and no plain HTTP set it (RFC 6265bis section 4.1.3.2).
+const HOST_NAME: &str = "__Host-api-keys-forms";
+
 /// How many values are tried besides the first.
 const MAX_OTHERS: usize = 3;
 
@@ -23,25 +26,27 @@ pub(super) struct FormCookie {
     /// Further values of the same name: another host of the domain can set one, which must not keep a person from the page.
     others: Vec<String>,
     is_new: bool,
+    is_secure: bool,
 }
 
 impl FormCookie {
-    /// That of the request, or else a new one.
-    pub(super) fn of(headers: &HeaderMap) -> io::Result<Self> {
-        let mut sent = sent(headers);
+    /// That of the request, or else a new one. Over HTTPS no other counts than one that only this host could set.
+    pub(super) fn of(headers: &HeaderMap, is_secure: bool) -> io::Result<Self> {
+        let mut sent = sent(headers, if is_secure { HOST_NAME } else { NAME });
         match sent.next() {
             Some(value) => {
                 let others = sent.take(MAX_OTHERS).map(str::to_owned).collect();
-                Ok(Self { value: value.to_owned(), others, is_new: false })
+                Ok(Self { value: value.to_owned(), others, is_new: false, is_secure })
             }
-            None => Ok(Self { value: random()?, others: Vec::new(), is_new: true }),
+            None => Ok(Self { value: random()?, others: Vec::new(), is_new: true, is_secure }),
         }
     }
 
     /// The field to set, if the browser does not have it yet. It lasts as long as the browser runs. `Lax`, since with `Strict`
     /// a link from elsewhere would get a new one, and forms in other tabs would hold no more.
     pub(super) fn to_set(&self) -> Option<HeaderValue> {
-        let field = || format!("{NAME}={}; Path=/; HttpOnly; SameSite=Lax", self.value);
+        let (name, secure) = if self.is_secure { (HOST_NAME, "; Secure") } else { (NAME, "") };
+        let field = || format!("{name}={}; Path=/; HttpOnly; SameSite=Lax{secure}", self.value);
         self.is_new.then(field)?.try_into().ok()
     }
 
@@ -81,12 +86,12 @@ fn keyed(value: &str, purpose: &str, nonce: &str) -> HmacSha256 {
 }
 
 /// The values of 22 characters, for 128 bits.
-fn sent(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+fn sent<'h>(headers: &'h HeaderMap, name: &'static str) -> impl Iterator<Item = &'h str> {
     let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
     let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let is_value = move |value: &&str| value.len() == 22 && value.bytes().all(is_letter);
-    pairs.filter(|(name, _)| *name == NAME).map(|(_, value)| value).filter(is_value)
+    pairs.filter(move |(of, _)| *of == name).map(|(_, value)| value).filter(is_value)
 }
 
 fn random() -> io::Result<String> {
@@ -101,7 +106,7 @@ mod tests {
     use super::*;
 
     fn cookie(value: &str) -> FormCookie {
-        FormCookie { value: value.to_owned(), others: Vec::new(), is_new: false }
+        FormCookie { value: value.to_owned(), others: Vec::new(), is_new: false, is_secure: false }
     }
 
     #[test]
@@ -127,7 +132,7 @@ mod tests {
         for sent in [format!("{NAME}={alien}; {NAME}={own}"), format!("{NAME}={own}; {NAME}={alien}")] {
             let mut headers = HeaderMap::new();
             headers.append(COOKIE, sent.parse().unwrap());
-            assert!(FormCookie::of(&headers).unwrap().verify("ada", &token).is_some(), "{sent}");
+            assert!(FormCookie::of(&headers, false).unwrap().verify("ada", &token).is_some(), "{sent}");
         }
     }
 
@@ -149,8 +154,36 @@ mod tests {
             for line in &lines {
                 headers.append(COOKIE, line.parse().unwrap());
             }
-            let cookie = FormCookie::of(&headers).unwrap();
+            let cookie = FormCookie::of(&headers, false).unwrap();
             assert_eq!(cookie.to_set().is_none(), is_taken, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn over_https_only_a_cookie_that_no_other_host_can_set_is_taken() {
+        let good = "A".repeat(22);
+        for (sent, over_http, over_https) in
+            [(format!("{NAME}={good}"), true, false), (format!("{HOST_NAME}={good}"), false, true)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.append(COOKIE, sent.parse().unwrap());
+            for (is_secure, is_taken) in [(false, over_http), (true, over_https)] {
+                let cookie = FormCookie::of(&headers, is_secure).unwrap();
+                assert_eq!(cookie.to_set().is_none(), is_taken, "{sent} {is_secure}");
+            }
+        }
+        let field = |is_secure| FormCookie::of(&HeaderMap::new(), is_secure).unwrap().to_set().unwrap();
+        let (http, https) = (field(false), field(true));
+        assert!(
+            https.to_str().unwrap().starts_with("__Host-") && https.to_str().unwrap().ends_with("; Secure")
+        );
+        assert!(!http.to_str().unwrap().contains("__Host-") && !http.to_str().unwrap().contains("Secure"));
+        for field in [http, https] {
+            let field = field.to_str().unwrap();
+            assert!(
+                field.contains("; Path=/; HttpOnly; SameSite=Lax") && !field.contains("Domain"),
+                "{field}"
+            );
         }
     }
 }

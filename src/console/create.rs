@@ -20,17 +20,13 @@ struct ForWhom {
 
 impl ForWhom {
     fn read(&self, visit: &Visit) -> Result<Visit, FieldError> {
-        let mode = visit.authority.owner().mode;
+        let (t, mode) = (visit.texts(), visit.authority.owner().mode);
         match (self.is_system, self.organization.parse()) {
             _ if !visit.is_for_staff() => Ok(visit.clone()),
             (true, Err(_)) if self.organization.is_empty() => Ok(visit.over(&Owner::system(mode))),
             (false, Ok(organization)) => Ok(visit.over(&Owner::organization(organization, mode))),
-            (true, _) => {
-                Err(FieldError::new("organization", "must be empty for a key of the application itself"))
-            }
-            (false, Err(_)) => {
-                Err(FieldError::new("organization", "must be 1 to 128 visible ASCII characters"))
-            }
+            (true, _) => Err(FieldError::new("organization", t.fault_system.clone())),
+            (false, Err(_)) => Err(FieldError::new("organization", t.fault_organization.clone())),
         }
     }
 }
@@ -65,7 +61,7 @@ async fn created(visit: &Visit, form: &Form) -> Result<Response, ManageError> {
     let values = fields.read(visit).map_err(|found| faults.extend(found));
     let of_owner = whom.read(visit).map_err(|found| faults.push(found));
     if fields.scopes.is_empty() && has_picker(visit) {
-        faults.push(FieldError::new("scopes", "must be at least one"));
+        faults.push(FieldError::new("scopes", t.fault_no_scope.clone()));
     }
     let (Ok(values), Ok(of_owner), true) = (values, of_owner, faults.is_empty()) else {
         return again(StatusCode::BAD_REQUEST, &t.check_the_fields, &faults);
@@ -73,6 +69,7 @@ async fn created(visit: &Visit, form: &Form) -> Result<Response, ManageError> {
     let mut key = NewKey::new(fields.name.as_str()).scopes(&fields.scopes);
     key.expires_at = values.expires_at.flatten();
     key.allowed_addresses = values.networks;
+    key.metadata = values.metadata;
     for (category, limit) in values.limits {
         if let Ok(limit) = limit.try_into() {
             key = key.limit(category, limit);
@@ -124,7 +121,7 @@ fn whom_inputs(visit: &Visit, whom: &ForWhom, faults: &[FieldError]) -> Markup {
     html! {
         div.field {
             label for="organization" { (t.organization) }
-            (fault("organization", "organization", faults))
+            (fault(t, "organization", "organization", faults))
             input #organization name="organization" value=(whom.organization) maxlength="128" autocomplete="off" spellcheck="false"
                 aria-invalid=[is_wrong.then_some("true")] aria-describedby="organization-fault";
             label.check { input type="checkbox" name="system" value="yes" checked[whom.is_system]; span { (t.of_the_system) } }

@@ -44,7 +44,7 @@ async fn edited(visit: &Visit, path: KeyPath, form: &Form) -> Result<Response, M
         .allowed_addresses(values.networks)
         .if_version(form.text("version").parse().unwrap_or(u64::MAX));
     if visit.is_for_staff() {
-        change = change.without_limits();
+        change = change.without_limits().metadata(values.metadata);
     }
     if let Some(end) = values.expires_at {
         change = change.expires_at(end);

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
+use super::Texts;
 use super::form::Form;
 use super::visit::Visit;
 use super::words;
 use crate::address::Network;
 use crate::clock::Timestamp;
+use crate::key::Metadata;
 use crate::manage::KeyView;
 use crate::rejection::FieldError;
 use crate::scope::Scope;
@@ -25,6 +27,7 @@ pub(super) struct KeyFields {
     date: String,
     addresses: String,
     limits: String,
+    metadata: String,
 }
 
 /// The same, once it is read.
@@ -33,6 +36,7 @@ pub(super) struct KeyValues {
     pub(super) expires_at: Option<Option<Timestamp>>,
     pub(super) networks: Vec<Network>,
     pub(super) limits: Vec<(String, u32)>,
+    pub(super) metadata: Option<Metadata>,
 }
 
 impl KeyFields {
@@ -48,6 +52,7 @@ impl KeyFields {
             date: String::new(),
             addresses: String::new(),
             limits: String::new(),
+            metadata: String::new(),
         }
     }
 
@@ -59,26 +64,29 @@ impl KeyFields {
             date: String::new(),
             addresses: lines(key.allowed_addresses.iter()),
             limits: lines(key.limits.iter().map(|(category, limit)| format!("{category} {limit}"))),
+            metadata: key.metadata.as_ref().map(|metadata| metadata.as_json().to_owned()).unwrap_or_default(),
         }
     }
 
-    /// Limits are the application's to set: what a customer sends as one is ignored.
+    /// Limits and metadata are the application's to set: what a customer sends as such is ignored.
     pub(super) fn of_form(visit: &Visit, form: &Form) -> Self {
         // Several in one field, where there is no picker.
         let scopes = form.all("scope").flat_map(str::split_whitespace);
+        let of_staff = |name| if visit.is_for_staff() { form.text(name).to_owned() } else { String::new() };
         Self {
             name: form.text("name").to_owned(),
             scopes: scopes.map(str::to_owned).collect(),
             end: form.text("end").to_owned(),
             date: form.text("date").to_owned(),
             addresses: form.text("addresses").to_owned(),
-            limits: if visit.is_for_staff() { form.text("limits").to_owned() } else { String::new() },
+            limits: of_staff("limits"),
+            metadata: of_staff("metadata"),
         }
     }
 
     /// Reads what is typed; all faults at once.
     pub(super) fn read(&self, visit: &Visit) -> Result<KeyValues, Vec<FieldError>> {
-        let mut faults = Vec::new();
+        let (t, mut faults) = (visit.texts(), Vec::new());
         let expires_at = match self.end.as_str() {
             "keep" => None,
             "never" => Some(None),
@@ -86,36 +94,36 @@ impl KeyFields {
             "date" => match format!("{}T00:00:00Z", self.date).parse::<Timestamp>() {
                 Ok(day) => Some(Some(day.saturating_add(words::DAY))),
                 Err(_) => {
-                    faults.push(FieldError::new("expiresAt", "must be a date such as 2030-01-31"));
+                    faults.push(FieldError::new("expiresAt", t.fault_date.clone()));
                     None
                 }
             },
             days => match days.parse() {
                 Ok(days @ 1..=36_500) => Some(Some(after(visit, days))),
                 _ => {
-                    faults.push(FieldError::new("expiresAt", "must be one of the choices"));
+                    faults.push(FieldError::new("expiresAt", t.fault_choice.clone()));
                     None
                 }
             },
         };
         let networks: Result<Vec<Network>, _> = self.addresses.split_whitespace().map(str::parse).collect();
         let networks = networks.unwrap_or_else(|_| {
-            faults.push(FieldError::new(
-                "allowedAddresses",
-                "must be networks such as 192.0.2.0/24, one a line",
-            ));
+            faults.push(FieldError::new("allowedAddresses", t.fault_networks.clone()));
             Vec::new()
         });
         let limits: Option<Vec<_>> =
             self.limits.lines().filter(|line| !line.trim().is_empty()).map(limit).collect();
         let limits = limits.unwrap_or_else(|| {
-            faults.push(FieldError::new(
-                "limits",
-                "must be a category and a number above 0, such as requests 5000, one a line",
-            ));
+            faults.push(FieldError::new("limits", t.fault_limits.clone()));
             Vec::new()
         });
-        if faults.is_empty() { Ok(KeyValues { expires_at, networks, limits }) } else { Err(faults) }
+        let metadata =
+            Some(&self.metadata).filter(|text| !text.is_empty()).map(|text| Metadata::from_json(text));
+        let metadata = metadata.transpose().unwrap_or_else(|_| {
+            faults.push(FieldError::new("metadata", t.fault_metadata.clone()));
+            None
+        });
+        if faults.is_empty() { Ok(KeyValues { expires_at, networks, limits, metadata }) } else { Err(faults) }
     }
 
     /// The inputs, with what is wrong beside each.
@@ -126,27 +134,33 @@ impl KeyFields {
                 div.field {
                     label for=(name) { (label) }
                     p.help #{ (name) "-help" } { (help) }
-                    (fault(name, field, faults))
+                    (fault(t, name, field, faults))
                     textarea #(name) name=(name) rows="2" spellcheck="false" aria-invalid=[invalid(field, faults)]
                         aria-describedby={ (name) "-help " (name) "-fault" } { (text) }
                 }
             }
         };
-        let has_more = !self.addresses.is_empty() || visit.is_for_staff() && !self.limits.is_empty();
+        let of_staff = !self.limits.is_empty() || !self.metadata.is_empty();
+        let has_more = !self.addresses.is_empty() || visit.is_for_staff() && of_staff;
+        let is_wrong =
+            ["allowedAddresses", "limits", "metadata"].iter().any(|field| invalid(field, faults).is_some());
         html! {
             div.field {
                 label for="name" { (t.name) }
                 p.help #name-help { (t.name_help) }
-                (fault("name", "name", faults))
+                (fault(t, "name", "name", faults))
                 input #name name="name" value=(self.name) required maxlength="100" autocomplete="off"
                     aria-invalid=[invalid("name", faults)] aria-describedby="name-help name-fault";
             }
             (self.scope_picker(visit, faults, key))
             (self.end_picker(visit, faults, key))
-            details.more open[has_more || faults.iter().any(|fault| fault.field == "limits" || fault.field == "allowedAddresses")] {
+            details.more open[has_more || is_wrong] {
                 summary { @if visit.is_for_staff() { (t.restrictions) } @else { (t.addresses) } }
                 (area("addresses", "allowedAddresses", &t.addresses, &t.addresses_help, &self.addresses))
-                @if visit.is_for_staff() { (area("limits", "limits", &t.limits, &t.limits_help, &self.limits)) }
+                @if visit.is_for_staff() {
+                    (area("limits", "limits", &t.limits, &t.limits_help, &self.limits))
+                    (area("metadata", "metadata", &t.metadata, &t.metadata_help, &self.metadata))
+                }
             }
         }
     }
@@ -157,7 +171,7 @@ impl KeyFields {
         html! {
             fieldset.field aria-describedby="scope-fault" {
                 legend { (t.scopes) }
-                (fault("scope", "scopes", faults))
+                (fault(t, "scope", "scopes", faults))
                 @if offered.is_empty() && visit.manager().grantable_scopes().is_none() {
                     label for="scope" { (t.scopes_typed) }
                     textarea #scope name="scope" rows="3" spellcheck="false" { (lines(self.scopes.iter())) }
@@ -182,7 +196,7 @@ impl KeyFields {
         html! {
             fieldset.field.end aria-describedby="end-fault" {
                 legend { (t.ends) }
-                (fault("end", "expiresAt", faults))
+                (fault(t, "end", "expiresAt", faults))
                 div.choices {
                     @if let Some(key) = key {
                         (self.end_choice("keep", html! {
@@ -247,15 +261,15 @@ fn lines(items: impl Iterator<Item = impl ToString>) -> String {
     items.map(|item| item.to_string()).collect::<Vec<_>>().join("\n")
 }
 
-fn invalid(field: &str, faults: &[FieldError]) -> Option<&'static str> {
+pub(super) fn invalid(field: &str, faults: &[FieldError]) -> Option<&'static str> {
     faults.iter().any(|fault| fault.field == field).then_some("true")
 }
 
 /// What is wrong with a field, in a place that its input names.
-pub(super) fn fault(name: &str, field: &str, faults: &[FieldError]) -> Markup {
+pub(super) fn fault(t: &Texts, name: &str, field: &str, faults: &[FieldError]) -> Markup {
     html! {
         p.fault #{ (name) "-fault" } {
-            @for fault in faults.iter().filter(|fault| fault.field == field) { (fault.message) " " }
+            @for fault in faults.iter().filter(|fault| fault.field == field) { (t.fault(fault)) " " }
         }
     }
 }

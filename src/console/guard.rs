@@ -1,5 +1,6 @@
 //! What runs before every page: who may be there, where a form comes from, and what every response says to browsers.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -28,7 +29,7 @@ pub(super) async fn guard(State(console): State<Arc<Console>>, request: Request,
         report_misplaced(Reason::Misconfigured(wrong), RequestView::of_parts(&head));
         return page::nothing();
     }
-    let cookie = match FormCookie::of(&head.headers) {
+    let cookie = match FormCookie::of(&head.headers, is_over_https(&head)) {
         Ok(cookie) => cookie,
         Err(error) => return page::plain(ManageError::Randomness(error).kind().status()),
     };
@@ -54,6 +55,30 @@ pub(super) async fn guard(State(console): State<Arc<Console>>, request: Request,
     response
 }
 
+/// Whether a browser says that it speaks HTTPS: it sends Fetch metadata to trustworthy origins only, which are those of HTTPS and this machine
+/// (W3C Secure Contexts, section 3.1). Of this machine it may not take secure cookies over plain HTTP.
+fn is_over_https(request: &Parts) -> bool {
+    let is_loopback = host(request).is_none_or(|host| {
+        let name = match host.strip_prefix('[') {
+            Some(address) => address.split(']').next(),
+            None => host.split(':').next(),
+        };
+        let name = name.unwrap_or_default().to_ascii_lowercase();
+        name == "localhost"
+            || name.ends_with(".localhost")
+            || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    });
+    request.headers.contains_key(SEC_FETCH_SITE) && !is_loopback
+}
+
+/// The host that the request names, with its port.
+fn host(request: &Parts) -> Option<&str> {
+    match request.uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => one(&request.headers, &HOST).ok().flatten(),
+    }
+}
+
 /// Whether a browser says that a page of this origin has sent the request: by Fetch metadata (W3C, `Sec-Fetch-Site`), or, where it sends none, as
 /// over plain HTTP, by `Origin` (RFC 6454). A request that says neither is from no browser.
 fn is_from_own_page(request: &Parts) -> bool {
@@ -61,10 +86,7 @@ fn is_from_own_page(request: &Parts) -> bool {
     match one(headers, &SEC_FETCH_SITE) {
         Ok(Some(site)) => site == "same-origin",
         Ok(None) => {
-            let host = match request.uri.authority() {
-                Some(authority) => Some(authority.as_str()),
-                None => one(headers, &HOST).ok().flatten(),
-            };
+            let host = host(request);
             let origin = one(headers, &ORIGIN).ok().flatten();
             let origin = origin.and_then(|origin| Some(origin.split_once("://")?.1));
             origin.is_some_and(|origin| host.is_some_and(|host| origin.eq_ignore_ascii_case(host)))
@@ -89,6 +111,32 @@ mod tests {
     use http::Request;
 
     use super::*;
+
+    #[test]
+    fn https_is_told_by_fetch_metadata_from_elsewhere_than_this_machine() {
+        for (host, has_metadata, is_https) in [
+            ("acme.example", true, true),
+            ("acme.example:8443", true, true),
+            ("192.0.2.1", true, true),
+            ("[2001:db8::1]:443", true, true),
+            ("acme.example", false, false),
+            ("localhost", true, false),
+            ("LOCALHOST:3000", true, false),
+            ("app.localhost:3000", true, false),
+            ("127.0.0.1:3000", true, false),
+            ("127.0.0.1", true, false),
+            ("[::1]:3000", true, false),
+            ("[::1]", true, false),
+        ] {
+            let mut request = Request::get("/keys").header("host", host);
+            if has_metadata {
+                request = request.header("sec-fetch-site", "none");
+            }
+            assert_eq!(is_over_https(&request.body(()).unwrap().into_parts().0), is_https, "{host}");
+        }
+        let without_host = Request::get("/keys").header("sec-fetch-site", "none").body(()).unwrap();
+        assert!(!is_over_https(&without_host.into_parts().0));
+    }
 
     #[test]
     fn a_form_is_from_the_own_page_if_the_browser_says_so() {

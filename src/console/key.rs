@@ -7,7 +7,7 @@ use http::{StatusCode, Uri};
 use maud::{Markup, html};
 
 use super::visit::{KeyPath, Subject, Visit};
-use super::{page, query, usage, words};
+use super::{explain, leak, page, query, usage, words};
 use crate::key::{Actor, KeyStatus};
 use crate::manage::{AuditEvent, KeyAction, KeyView, ManageError};
 use crate::store::{History, HistoryQuery, KeyQuery, Page};
@@ -51,6 +51,7 @@ pub(super) async fn page_of(
     let content = html! {
         nav { a href=(visit.links.to("/")) { "← " (t.keys) } }
         @if let Some(said) = said { (page::alert(said)) }
+        (leak::banner(subject).await?)
         @if let Some((_, done)) = done { p.alert.good role="status" { (done) } }
         @if fields.contains_key("leaked") && visit.is_for_staff() { (leaked(subject)) }
         div.bar {
@@ -62,6 +63,7 @@ pub(super) async fn page_of(
             None => p.alert.bad { (t.record_unreadable) " " (t.record_unreadable_help) },
         }
         (usage::section(subject).await)
+        (explain::section(subject, fields).await)
         @if !made.keys.is_empty() { (descendants(visit, &made)) }
         (audit(subject, fields.get("before").and_then(|before| before.parse().ok())).await?)
     };
@@ -72,8 +74,13 @@ pub(super) async fn page_of(
 pub(super) async fn made_with(subject: &Subject, limit: usize) -> Result<Page<KeyView>, ManageError> {
     let visit = &subject.visit;
     let created_by = Some(Actor::Key(subject.id));
-    let query =
-        KeyQuery { created_by, limit, mode: Some(visit.authority.owner().mode), ..KeyQuery::default() };
+    let query = KeyQuery {
+        created_by,
+        limit,
+        mode: Some(visit.authority.owner().mode),
+        newest_first: true,
+        ..KeyQuery::default()
+    };
     match visit.is_for_staff() {
         true => visit.manager().list_all(&query).await,
         false => visit.manager().list(&visit.authority, &query).await,
@@ -84,9 +91,7 @@ pub(super) async fn made_with(subject: &Subject, limit: usize) -> Result<Page<Ke
 fn leaked(subject: &Subject) -> Markup {
     let t = subject.visit.texts();
     html! {
-        div.alert.bad role="status" {
-            p { strong { (t.leak_found) } " " (t.leak_help) }
-        }
+        p.alert.warn role="status" { (t.leak_found) }
     }
 }
 
@@ -178,7 +183,7 @@ fn scopes(visit: &Visit, key: &KeyView) -> Markup {
 }
 
 /// A key is a link to it.
-fn actor(visit: &Visit, actor: &Actor) -> Markup {
+pub(super) fn actor(visit: &Visit, actor: &Actor) -> Markup {
     html! {
         @match actor {
             Actor::Key(id) => { (visit.texts().actor_key) " " a href=(visit.to_key(id, "")) { (id) } },
@@ -253,6 +258,7 @@ fn what(visit: &Visit, event: &AuditEvent) -> Markup {
     let t = visit.texts();
     html! {
         (t.action(event.action))
+        @if let Some(reason) = &event.reason { " – " (reason) }
         @if !event.changed.is_empty() { " " span.muted { (event.changed.join(", ")) } }
         @if let Err(code) = &event.outcome { " " span.state.bad { (t.not_done) } " " code { (code) } }
     }

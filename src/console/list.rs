@@ -1,15 +1,12 @@
 use std::collections::HashMap;
 
-use axum::extract::Request;
 use axum::response::Response;
 use http::{StatusCode, Uri};
 use maud::{Markup, html};
 
-use super::form::Form;
-use super::page;
 use super::query::{Choices, fields};
 use super::visit::Visit;
-use super::{usage, words};
+use super::{leak, page, usage, words};
 use crate::key::{KeyId, KeyStatus, Owner};
 use crate::manage::{KeyAction, KeyView, ManageError};
 use crate::scope::ScopeSet;
@@ -23,7 +20,7 @@ pub(super) async fn list(visit: Visit, uri: Uri) -> Response {
     visit.answer(listed(&visit, &uri, StatusCode::OK, None).await)
 }
 
-async fn listed(
+pub(super) async fn listed(
     visit: &Visit,
     uri: &Uri,
     status: StatusCode,
@@ -44,10 +41,16 @@ async fn listed(
         }
     };
     let usage = usage::of_page(visit, &keys.keys).await;
-    let t = visit.texts();
+    let (t, fields) = (visit.texts(), fields(uri));
+    let done = [
+        ("deleted", &t.done_deleted),
+        ("disabled", &t.done_selected_disabled),
+        ("revoked", &t.done_selected_revoked),
+    ];
+    let done = done.into_iter().find(|(name, _)| fields.contains_key(*name)).map(|(_, done)| done);
     let content = html! {
         @if let Some(said) = said { (page::alert(said)) }
-        @if fields(uri).contains_key("deleted") { p.alert.good role="status" { (t.done_deleted) } }
+        @if let Some(done) = done { p.alert.good role="status" { (done) } }
         div.bar {
             h1 { (t.keys) }
             @if visit.may(KeyAction::Create) { a.button.primary href=(visit.links.to("/new")) { (t.new_key) } }
@@ -56,12 +59,16 @@ async fn listed(
         @if keys.keys.is_empty() && keys.broken.is_empty() {
             p.empty { @if choices.are_made() { (t.nothing_matches) } @else { (t.no_keys_yet) } }
         } @else {
-            (table(visit, &keys, usage.as_ref()))
+            @let table = table(visit, &keys, usage.as_ref());
+            @if may_select(visit) { (selection(visit, &table)?) } @else { (table) }
+            @if let Some(lag) = visit.console.last_use_lag {
+                p.help { (t.last_used_lag.replace("{}", &lag.as_secs().to_string())) }
+            }
         }
         @if let Some(next) = keys.next {
             nav.pages aria-label=(t.pages) { a.button href={ (visit.links.to("/")) (choices.at(&next.to_string())) } { (t.next_page) } }
         }
-        @if visit.is_for_staff() { (leak(visit)?) }
+        @if visit.is_for_staff() { (leak::form(visit)?) }
     };
     Ok(page::page(visit, status, &t.title, &content))
 }
@@ -125,6 +132,25 @@ fn filters(visit: &Visit, choices: &Choices) -> Markup {
     }
 }
 
+/// The table in a form that ends several keys at once.
+fn selection(visit: &Visit, table: &Markup) -> Result<Markup, ManageError> {
+    let t = visit.texts();
+    Ok(html! {
+        form method="post" action=(visit.links.to("/selected")) {
+            input type="hidden" name="token" value=(visit.token()?);
+            (table)
+            div.actions.selected {
+                @if visit.may(KeyAction::Disable) { button name="verb" value="disable" { (t.disable_selected) } }
+                @if visit.may(KeyAction::Revoke) { button name="verb" value="revoke" { (t.revoke_selected) } }
+            }
+        }
+    })
+}
+
+fn may_select(visit: &Visit) -> bool {
+    visit.may(KeyAction::Disable) || visit.may(KeyAction::Revoke)
+}
+
 type UsageOfKeys = HashMap<KeyId, Vec<UsageCounts>>;
 
 fn table(visit: &Visit, page: &Page<KeyView>, usage: Option<&UsageOfKeys>) -> Markup {
@@ -146,18 +172,22 @@ fn table(visit: &Visit, page: &Page<KeyView>, usage: Option<&UsageOfKeys>) -> Ma
                 }
             }
             tbody role="rowgroup" {
-                @for key in &page.keys { (row(visit, key, usage)) }
+                @let selects = may_select(visit);
+                @for key in &page.keys { (row(visit, key, usage, selects)) }
                 @for broken in &page.broken { (broken_row(visit, broken, usage.is_some())) }
             }
         }
     }
 }
 
-fn row(visit: &Visit, key: &KeyView, usage: Option<&UsageOfKeys>) -> Markup {
+fn row(visit: &Visit, key: &KeyView, usage: Option<&UsageOfKeys>, selects: bool) -> Markup {
     let t = visit.texts();
     html! {
         tr role="row" {
             th scope="row" role="rowheader" {
+                @if selects && key.status != KeyStatus::Revoked {
+                    input type="checkbox" name="key" value=(key.id) aria-label=(t.select.replace("{}", &key.name));
+                }
                 a href=(visit.to_key(&key.id, "")) { (key.name) }
                 code { (key.hint) }
             }
@@ -201,43 +231,5 @@ fn broken_row(visit: &Visit, broken: &BrokenKey, counts_usage: bool) -> Markup {
             }
             td role="cell" colspan=(columns) { span.state.bad { (t.record_unreadable) } }
         }
-    }
-}
-
-/// Finds a key by its text. By `POST`, since a URL would get into history and logs.
-fn leak(visit: &Visit) -> Result<Markup, ManageError> {
-    let t = visit.texts();
-    Ok(html! {
-        section.card {
-            h2 { (t.find_leaked) }
-            form.line method="post" action=(visit.links.to("/find")) {
-                input type="hidden" name="token" value=(visit.token()?);
-                label for="text" { (t.leaked_text) }
-                input #text name="text" type="password" required autocomplete="off" spellcheck="false" maxlength="4096";
-                button { (t.find) }
-            }
-        }
-    })
-}
-
-/// The key that a text is or was a secret of.
-pub(super) async fn find(visit: Visit, request: Request) -> Response {
-    let form = match Form::read(&visit, request).await {
-        Ok(form) => form,
-        Err(response) => return response,
-    };
-    visit.answer(found(&visit, &form).await)
-}
-
-async fn found(visit: &Visit, form: &Form) -> Result<Response, ManageError> {
-    visit.manager().permit(&visit.authority, KeyAction::Read, None).await?;
-    let (t, list) = (visit.texts(), Uri::from_static("/"));
-    if form.seed().is_none() {
-        return listed(visit, &list, StatusCode::BAD_REQUEST, Some(&t.form_expired)).await;
-    }
-    let mode = visit.authority.owner().mode;
-    match visit.manager().find_by_text(form.text("text")).await?.filter(|key| key.owner.mode == mode) {
-        Some(key) => Ok(page::see_other(&(visit.to_key(&key.id, "") + "?leaked"))),
-        None => listed(visit, &list, StatusCode::NOT_FOUND, Some(&t.not_found_by_text)).await,
     }
 }

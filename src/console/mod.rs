@@ -1,9 +1,10 @@
 //! A page for managing keys, in a browser: for the application's own staff, or for its customers.
 //!
 //! It lists keys, makes them with a picker of [scopes](crate::ApiKeys::scopes), shows a secret once, edits, rotates, disables,
-//! revokes and deletes keys, and shows what was done to each and, where the assembly [counts it](crate::ApiKeysBuilder::count_usage), how often it
-//! is used. All of it works without JavaScript, and under a policy that
-//! allows nothing inline. Each operation is one of the [`KeyManager`], so its rules and its audit hold here too.
+//! revokes and deletes keys, one or several at once. It shows what was done to each, how often it is used where the assembly
+//! [counts it](crate::ApiKeysBuilder::count_usage), and [which check](crate::ApiKeys::explain_key) would reject a request with it. All of it
+//! works without JavaScript, and under a policy that allows nothing inline. Each operation is one of the [`KeyManager`], so its
+//! rules and its audit hold here too.
 //!
 //! # For customers
 //!
@@ -41,7 +42,7 @@
 //! An [operator](Authority::operator) of the organization grants every scope that the manager [names as
 //! grantable](KeyManager::with_grantable_scopes), and none where it names none: leave out what is not for customers. Name the person
 //! with [`by`](Authority::by): forms belong to it, and the history has it. [`Authority::principal`] is bound by what the session of a
-//! person holds. A key's own limits are for staff to set.
+//! person holds. A key's own limits and its metadata are for staff to set.
 //!
 //! # For staff
 //!
@@ -65,6 +66,13 @@
 //!
 //! They grant what is grantable to keys of organizations; a key of the system gets no more than they hold. A page shows one mode.
 //!
+//! They find the key of a text that was seen in public, say where that was, and so [report the leak](KeyManager::report_leak). The page of the
+//! key then says so, to its owner too, until its secret is replaced or it ends.
+//!
+//! Which check would reject a request is that of this assembly: its routes, limits and organization rule, as they are now. The page
+//! names the key's own organization where requests have to name one, and takes an address for the client's own. Where the
+//! router matches the routes, a path is looked up as it is written.
+//!
 //! A browser sends a cookie and no key, so the assembly needs [sessions](crate::ApiKeysBuilder::sessions) and an
 //! [extractor](crate::credential::CredentialExtractor) that finds the session's token in that cookie; the example `console` has one. Where
 //! staff sign in otherwise, or the page is on an internal listener, [`Console::new`] takes the authority from a closure, and
@@ -78,34 +86,41 @@
 //!   at the page's path alone, as the example does.
 //! - Every response forbids inline scripts and styles, other origins, frames and caches. A customer's name for a key is
 //!   escaped text.
-//! - The cookie of the page's forms is as safe as its host: who can set cookies for it, as another host of the same domain can, can
-//!   make tokens. What they can't make is the origin of a form.
+//! - The cookie of the page's forms can be set by this host alone (`__Host-`, `Secure`) where a browser says that it speaks HTTPS: it
+//!   sends Fetch metadata, and the host is not this machine. So a proxy in front has to pass `Host` on. Otherwise another host of the same
+//!   domain can set a cookie and make tokens. What it can't make is the origin of a form.
 //! - A form is taken from the page's own origin only (`Sec-Fetch-Site`, or else `Origin`), and with a token that belongs to a cookie of the browser and
 //!   to the person. The referrer policy is `same-origin` and not `no-referrer`, which would make browsers send `Origin: null`.
-//! - A secret is in the response to the form that made it, and nowhere else: in no URL, cookie, store or log. The token of a form
+//! - A form has 30 seconds to arrive.
+//! - A secret is in the response to the form that made it, and nowhere else: in no URL, cookie, store or log. The line
+//!   for `curl` asks for it, so that a shell keeps none in its history. The token of a form
 //!   makes one key at the most, in however many processes; sent again, the form gets no second one.
 //!
 //! # Colours and texts
 //!
 //! [`Console::style`] appends to the style sheet. The custom properties to change, each also for `prefers-color-scheme: dark`:
 //! `--page`, `--surface`, `--text`, `--muted`, `--line`, `--edge`, `--accent`, `--on-accent`, `--link`, `--focus`, `--good`, `--good-back`,
-//! `--warn`, `--warn-back`, `--bad`, `--bad-back`, `--danger`, `--on-danger`, `--radius`, `--font`, `--mono`. All texts are in [`Texts`], but for what
-//! the manager says about a field.
+//! `--warn`, `--warn-back`, `--bad`, `--bad-back`, `--danger`, `--on-danger`, `--radius`, `--font`, `--mono`. All texts are in [`Texts`],
+//! but for codes and what staff read about a fault of the service.
 
 mod cookie;
 mod create;
 mod edit;
 mod end;
+mod explain;
 mod fields;
 mod form;
 mod guard;
 mod key;
+mod leak;
 mod links;
 mod list;
+mod messages;
 mod page;
 mod query;
 mod rotate;
 mod secret;
+mod selected;
 mod texts;
 mod usage;
 mod visit;
@@ -114,6 +129,7 @@ mod words;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -125,7 +141,7 @@ pub use self::texts::Texts;
 use crate::identity::{Authentication, SystemPrincipal};
 use crate::key::Owner;
 use crate::manage::{Authority, KeyManager};
-use crate::middleware::{ApiKeys, CurlCredential};
+use crate::middleware::{ApiKeys, CurlCredential, Explainer};
 use crate::outcome::report_misplaced;
 use crate::rejection::{ErrorFormat, Reason};
 use crate::request::RequestView;
@@ -160,10 +176,13 @@ pub struct Console {
     /// With grantable scopes, none if the application has named none.
     bounded: KeyManager,
     scopes: Vec<KnownScope>,
+    explainer: Explainer,
     curl: Option<CurlCredential>,
     authority: Box<AuthorityOf>,
     is_for_staff: bool,
     counts_usage: bool,
+    /// How late the last use of a key is known; `None` if it is not recorded.
+    last_use_lag: Option<Duration>,
     texts: Texts,
     style: Cow<'static, str>,
     sample_request: Option<Cow<'static, str>>,
@@ -182,10 +201,12 @@ impl Console {
             bounded: manager.clone().with_grantable_scopes(grantable),
             manager,
             scopes: keys.scopes().to_vec(),
+            explainer: Explainer::new(keys),
             curl: keys.curl_credential(),
             authority: Box::new(authority),
             is_for_staff: false,
             counts_usage: keys.counts_usage(),
+            last_use_lag: keys.last_use_lag(),
             texts: Texts::default(),
             style: Cow::Borrowed(""),
             sample_request: None,
@@ -218,10 +239,11 @@ impl Console {
     /// |---|---|
     /// | `GET /` | the list |
     /// | `GET`, `POST /new` | makes a key |
-    /// | `GET /key/{id}` | one key |
+    /// | `GET /key/{id}` | one key; with `method`, `path` and `address` in the query also what becomes of such a request |
     /// | `GET`, `POST /key/{id}/edit`, `…/rotate`, `…/revoke`, `…/delete` | changes it |
     /// | `POST /key/{id}/disable`, `…/enable` | changes it |
-    /// | `POST /find` | for staff: the key that a text is or was a secret of |
+    /// | `POST /selected` | disables or revokes several keys |
+    /// | `POST /find` | for staff: the key that a text is or was a secret of, which is noted as leaked |
     /// | `GET /style.css`, `/script.js` | |
     pub fn into_router<S>(self) -> Router<S>
     where
@@ -231,6 +253,7 @@ impl Console {
         let console = Arc::new(self);
         let mut pages = Router::new()
             .route("/", get(list::list))
+            .route("/selected", post(selected::end))
             .route("/new", get(create::form).post(create::create))
             .route("/key/{key_id}", get(key::show))
             .route("/key/{key_id}/edit", get(edit::form).post(edit::edit))
@@ -240,7 +263,7 @@ impl Console {
             .route("/key/{key_id}/disable", post(end::disable))
             .route("/key/{key_id}/enable", post(end::enable));
         if is_for_staff {
-            pages = pages.route("/find", post(list::find));
+            pages = pages.route("/find", post(leak::find));
         }
         pages
             .fallback(page::not_found)

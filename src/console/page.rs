@@ -99,6 +99,10 @@ pub(super) fn foreign_form(visit: &Visit) -> Response {
     message(visit, StatusCode::FORBIDDEN, &visit.texts().foreign_form)
 }
 
+pub(super) fn late_form(visit: &Visit) -> Response {
+    message(visit, StatusCode::REQUEST_TIMEOUT, &visit.texts().late_form)
+}
+
 pub(super) fn malformed_form(visit: &Visit) -> Response {
     message(visit, StatusCode::BAD_REQUEST, &visit.texts().malformed_form)
 }
@@ -120,9 +124,11 @@ fn message(visit: &Visit, status: StatusCode, text: &str) -> Response {
 /// An error in words. Those about fields are said beside them.
 pub(super) fn said(visit: &Visit, error: &ManageError) -> String {
     let t = visit.texts();
+    if let ManageError::Forbidden(forbidden) = error {
+        return format!("{} {}.", t.not_allowed, t.forbidden(forbidden));
+    }
     match error.kind() {
         ErrorKind::NotFound => t.no_such_key.to_string(),
-        ErrorKind::Forbidden => format!("{} {error}.", t.not_allowed),
         ErrorKind::Invalid => t.check_the_fields.to_string(),
         ErrorKind::AlreadyExists => t.sent_already.to_string(),
         ErrorKind::Overtaken => t.changed_meanwhile.to_string(),

@@ -55,6 +55,7 @@ impl Choices {
             status_at: self.status.map(|status| (status, visit.now)),
             scope: self.scope.parse().ok(),
             name_prefix: Some(self.name.clone()).filter(|name| name_fault(name).is_none()),
+            newest_first: true,
             limit: PAGE,
             ..KeyQuery::default()
         }

@@ -19,7 +19,7 @@ pub(super) fn shown(visit: &Visit, status: StatusCode, created: &CreatedKey) -> 
         div.card.secret data-leaving=(t.leaving) {
             (line(visit, "secret", &t.secret, secret))
             (line(visit, "variable", &t.as_variable, &variable))
-            @if let Some(curl) = curl(visit, secret) { (line(visit, "curl", &t.as_curl, &curl)) }
+            @if let Some(curl) = curl(visit) { (line(visit, "curl", &t.as_curl, &curl)) }
             p.copied #copied role="status" data-done=(t.copied) data-failed=(t.not_copied) {}
             @if let Some(until) = key.previous_valid_until { p { (t.old_secret_until) " " (super::words::in_full(visit, until)) } }
             @if key.next_hint.is_some() { p { (t.old_secret_until_use) } }
@@ -52,18 +52,20 @@ fn variable(prefix: &str) -> String {
     }
 }
 
-fn curl(visit: &Visit, secret: &str) -> Option<String> {
+/// A line for bash and zsh that asks for the secret. It has none in it, so that none gets into the history of a shell, and
+/// hands it to `curl` by standard input, so that none gets into the list of processes.
+fn curl(visit: &Visit) -> Option<String> {
     let url = match (&visit.console.sample_request, &visit.origin) {
         (Some(url), _) => url.to_string(),
         (None, Some(origin)) if origin != "null" => format!("{origin}/"),
         (None, _) => return None,
     };
-    let credential = match visit.console.curl.as_ref()? {
-        CurlCredential::Bearer => format!("-H {}", quoted(&format!("authorization: Bearer {secret}"))),
-        CurlCredential::Basic => format!("-u {}", quoted(&format!("{secret}:"))),
-        CurlCredential::Header(name) => format!("-H {}", quoted(&format!("{name}: {secret}"))),
+    let (option, input) = match visit.console.curl.as_ref()? {
+        CurlCredential::Bearer => ("-H @-", "authorization: Bearer $KEY".to_owned()),
+        CurlCredential::Basic => ("-K -", "user=$KEY:".to_owned()),
+        CurlCredential::Header(name) => ("-H @-", format!("{name}: $KEY")),
     };
-    Some(format!("curl {credential} {}", quoted(&url)))
+    Some(format!("(read -rs KEY && curl {option} {} <<<\"{input}\")", quoted(&url)))
 }
 
 /// One word for a shell.

@@ -277,6 +277,12 @@ enum Digests {
     Several(Box<[Digest]>),
 }
 
+impl From<Digest> for Candidates {
+    fn from(digest: Digest) -> Self {
+        Self(Digests::One(digest))
+    }
+}
+
 impl Deref for Candidates {
     type Target = [Digest];
 

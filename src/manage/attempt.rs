@@ -62,9 +62,9 @@ impl Attempt<'_> {
         let ends_key =
             |character: char| !character.is_ascii_alphanumeric() && !matches!(character, '_' | '.' | '-');
         if !rules::is_reason(reason) {
-            return Some("must be 1 to 500 characters, not all of them blank, and no control characters");
+            return Some(rules::field_faults::REASON_LENGTH);
         }
-        reason.split(ends_key).any(is_key).then_some("must not contain a key")
+        reason.split(ends_key).any(is_key).then_some(rules::field_faults::REASON_KEY)
     }
 
     /// Whether the caller's own key and its companion are still as they were when the request arrived. That may be

@@ -175,7 +175,7 @@ pub(crate) use routes::key_id;
 #[cfg(feature = "axum")]
 pub(crate) use routes::{usage_route, whoami};
 #[cfg(feature = "console")]
-pub(crate) use rules::name_fault;
+pub(crate) use rules::{field_faults, name_fault};
 pub use view::{CreatedKey, KeyView};
 
 pub use crate::store::audit::{AuditEvent, KeyAction};

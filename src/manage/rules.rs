@@ -129,27 +129,27 @@ pub(super) fn faults(
     let mut faults: Vec<FieldError> = name_fault(&key.name).into_iter().collect();
     let mut fault = |field, message| faults.push(FieldError::new(field, message));
     if key.has_invalid_scope {
-        fault("scopes", INVALID_SCOPE);
+        fault("scopes", field_faults::INVALID_SCOPE);
     } else if key.scopes.len() > MAX_SCOPES {
-        fault("scopes", MANY_SCOPES);
+        fault("scopes", field_faults::MANY_SCOPES);
     } else if grantable.is_some_and(|grantable| !key.scopes.is_subset_of(grantable)) {
-        fault("scopes", UNGRANTABLE_SCOPE);
+        fault("scopes", field_faults::UNGRANTABLE_SCOPE);
     }
     if let Some(end) = key.expires_at {
         if end <= now {
-            fault("expiresAt", PAST_EXPIRY);
+            fault("expiresAt", field_faults::PAST_EXPIRY);
         } else if latest_expiry.is_some_and(|latest| end > latest) {
-            fault("expiresAt", LATE_EXPIRY);
+            fault("expiresAt", field_faults::LATE_EXPIRY);
         }
         if key.not_before.is_some_and(|start| start >= end) {
-            fault("notBefore", LATE_START);
+            fault("notBefore", field_faults::LATE_START);
         }
     }
     if key.allowed_addresses.len() > MAX_NETWORKS {
-        fault("allowedAddresses", MANY_NETWORKS);
+        fault("allowedAddresses", field_faults::MANY_NETWORKS);
     }
     if !are_categories(key.limits.keys()) {
-        fault("limits", BAD_CATEGORIES);
+        fault("limits", field_faults::BAD_CATEGORIES);
     }
     faults
 }
@@ -168,17 +168,17 @@ pub(super) fn change_faults(
     let can_be_granted =
         |scope: &Scope| before.scopes.contains(scope) || grantable.is_none_or(|all| all.contains(scope));
     if change.has_invalid_scope {
-        fault("scopes", INVALID_SCOPE);
+        fault("scopes", field_faults::INVALID_SCOPE);
     } else if change.scopes.as_ref().is_some_and(|scopes| scopes.len() > MAX_SCOPES) {
-        fault("scopes", MANY_SCOPES);
+        fault("scopes", field_faults::MANY_SCOPES);
     } else if !after.scopes.iter().all(can_be_granted) {
-        fault("scopes", UNGRANTABLE_SCOPE);
+        fault("scopes", field_faults::UNGRANTABLE_SCOPE);
     }
     if after.expires_at != before.expires_at {
         if after.expires_at.is_some_and(|end| end <= now) {
-            fault("expiresAt", PAST_EXPIRY);
+            fault("expiresAt", field_faults::PAST_EXPIRY);
         } else if is_later(after.expires_at, before.expires_at) && is_later(after.expires_at, latest_expiry) {
-            fault("expiresAt", LATE_EXPIRY);
+            fault("expiresAt", field_faults::LATE_EXPIRY);
         }
     }
     let is_moved =
@@ -186,15 +186,15 @@ pub(super) fn change_faults(
     let is_never_valid =
         after.extras.not_before.is_some_and(|start| after.expires_at.is_some_and(|end| start >= end));
     if is_moved && is_never_valid {
-        fault("notBefore", LATE_START);
+        fault("notBefore", field_faults::LATE_START);
     }
     if change.limits.values().any(|limit| *limit == Some(0)) {
         fault("limits", "must be at least 1 request in a window");
     } else if !change.limits.is_empty() && !are_categories(after.extras.limits.keys()) {
-        fault("limits", BAD_CATEGORIES);
+        fault("limits", field_faults::BAD_CATEGORIES);
     }
     if change.allowed_addresses.as_ref().is_some_and(|networks| networks.len() > MAX_NETWORKS) {
-        fault("allowedAddresses", MANY_NETWORKS);
+        fault("allowedAddresses", field_faults::MANY_NETWORKS);
     }
     faults
 }
@@ -210,14 +210,22 @@ const MAX_LIMITS: usize = 100;
 /// A key with more could make listings and lookups slow. None needs so many: `resource:*` stands for all of a resource.
 const MAX_SCOPES: usize = 1000;
 
-const INVALID_SCOPE: &str = "must be scopes of the form resource:action";
-const MANY_SCOPES: &str = "must be at most 1000 scopes";
-const UNGRANTABLE_SCOPE: &str = "must be scopes that keys can have here";
-const PAST_EXPIRY: &str = "must be in the future";
-const LATE_EXPIRY: &str = "must not be later than keys can last here";
-const LATE_START: &str = "must be before the key expires";
-const BAD_CATEGORIES: &str = "must be at most 100 categories, of 1 to 100 characters each";
-const MANY_NETWORKS: &str = "must be at most 100 networks";
+/// What is wrong with a field: the key page has these in other languages.
+pub(crate) mod field_faults {
+    pub(crate) const NAME_LENGTH: &str = "must be 1 to 100 characters, not all of them blank";
+    pub(crate) const NAME_CHARACTERS: &str = "must have no control characters";
+    pub(crate) const INVALID_SCOPE: &str = "must be scopes of the form resource:action";
+    pub(crate) const MANY_SCOPES: &str = "must be at most 1000 scopes";
+    pub(crate) const UNGRANTABLE_SCOPE: &str = "must be scopes that keys can have here";
+    pub(crate) const PAST_EXPIRY: &str = "must be in the future";
+    pub(crate) const LATE_EXPIRY: &str = "must not be later than keys can last here";
+    pub(crate) const LATE_START: &str = "must be before the key expires";
+    pub(crate) const BAD_CATEGORIES: &str = "must be at most 100 categories, of 1 to 100 characters each";
+    pub(crate) const REASON_LENGTH: &str =
+        "must be 1 to 500 characters, not all of them blank, and no control characters";
+    pub(crate) const REASON_KEY: &str = "must not contain a key";
+    pub(crate) const MANY_NETWORKS: &str = "must be at most 100 networks";
+}
 
 /// Whether a person may be named like this.
 pub(super) fn is_name(name: &str) -> bool {
@@ -231,9 +239,9 @@ pub(super) fn is_reason(reason: &str) -> bool {
 
 pub(crate) fn name_fault(name: &str) -> Option<FieldError> {
     if name.trim().is_empty() || name.chars().count() > 100 {
-        Some(FieldError::new("name", "must be 1 to 100 characters, not all of them blank"))
+        Some(FieldError::new("name", field_faults::NAME_LENGTH))
     } else if name.chars().any(misleads) {
-        Some(FieldError::new("name", "must have no control characters"))
+        Some(FieldError::new("name", field_faults::NAME_CHARACTERS))
     } else {
         None
     }

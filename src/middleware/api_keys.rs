@@ -1,5 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
+#[cfg(feature = "console")]
+use std::time::Duration;
 
 use http::Response;
 #[cfg(feature = "axum")]
@@ -18,6 +20,8 @@ use super::{ApiKeysBuilder, ApiKeysLayer};
 use crate::key::KeyFormat;
 use crate::limit::StoredLimiter;
 use crate::manage::KeyManager;
+#[cfg(feature = "console")]
+use crate::outcome::LastUse;
 use crate::outcome::{keep_writing_usage, write_usage};
 #[cfg(feature = "axum")]
 use crate::rejection::json_response;
@@ -158,6 +162,12 @@ impl<F> ApiKeys<F> {
     #[cfg(feature = "console")]
     pub(crate) fn curl_credential(&self) -> Option<CurlCredential> {
         self.0.checks.credentials.curl()
+    }
+
+    /// How late [last uses](ApiKeysBuilder::record_last_use) are stored; `None` if they are not.
+    #[cfg(feature = "console")]
+    pub(crate) fn last_use_lag(&self) -> Option<Duration> {
+        self.0.checks.last_use.as_ref().map(|_| LastUse::INTERVAL)
     }
 
     /// Whether [usage](ApiKeysBuilder::count_usage) is counted.

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(feature = "console")]
+use http::HeaderName;
+
 use super::credentials::Credentials;
 use super::limit_rule::{LimitRule, Limiter};
 use super::lookups::Lookups;
@@ -66,6 +69,15 @@ impl Checks {
     pub(super) fn usage_category(&self, request: RequestView<'_>) -> u16 {
         let category = |rule: &LimitRule| rule.limiter(request).map(|limiter| rule.category(limiter));
         self.limits.iter().find_map(category).unwrap_or(0)
+    }
+
+    /// The header field in which requests name their organization.
+    #[cfg(feature = "console")]
+    pub(super) fn organization_header(&self) -> Option<&HeaderName> {
+        match self.organization.as_ref()? {
+            Selection::Named { header, .. } => Some(header),
+            Selection::Context(context) => context.header.as_ref(),
+        }
     }
 
     /// Those of all limits, in any order.

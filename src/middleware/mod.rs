@@ -91,4 +91,6 @@ pub use layer::ApiKeysLayer;
 #[cfg(feature = "openapi")]
 pub(crate) use requirements::{CredentialPlace, CredentialPlaces, OrganizationField, Requirements};
 pub use service::ApiKeysService;
+#[cfg(feature = "console")]
+pub(crate) use trace::Explainer;
 pub use trace::{Step, Trace};

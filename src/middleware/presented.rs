@@ -9,6 +9,14 @@ use crate::identity::Principal;
 use crate::key::{Candidates, KeyId, KeyRecord, Mode, SecretString};
 use crate::store::KeySelector;
 
+/// What a request is authenticated by.
+#[derive(Clone, Copy)]
+pub(super) enum Proof<'c> {
+    Credential(&'c Credential<'c>),
+    /// No credential: the request is explained as if it had the secret of this key.
+    Record(&'c KeyRecord),
+}
+
 /// A credential as it goes to the store: there is no secret in it any more.
 pub(super) struct PresentedKey {
     pub(super) id: Option<KeyId>,

@@ -1,15 +1,23 @@
 //! Why a request would be accepted or rejected.
 
+use std::sync::Arc;
+
+#[cfg(feature = "console")]
+use http::HeaderName;
 use http::request;
 
 use super::ApiKeys;
+use super::checks::Checks;
 use super::facts::{Facts, Flow, Stages};
 use super::limit_rule::Position;
 use super::stage::access;
 use super::stage::preflight::is_preflight;
 use crate::identity::Principal;
+use crate::key::{KeyId, KeyRecord};
+use crate::manage::ManageError;
 use crate::rejection::{Check, Reason, Rejection};
 use crate::request::RequestView;
+use crate::store::KeySelector;
 
 /// How an assembly would decide about a request, from [`ApiKeys::explain`].
 #[derive(Debug)]
@@ -93,19 +101,90 @@ impl<F> ApiKeys<F> {
     /// # }
     /// ```
     pub async fn explain(&self, request: &request::Parts) -> Trace {
+        self.checks().explain(request, None).await
+    }
+
+    /// The same for a request as if it came with the secret in use of this key, which nobody has to know. A credential that it
+    /// carries is not looked at; a [companion](crate::credential::Companions) is.
+    ///
+    /// ```
+    /// use http::Request;
+    /// # use tower_api_keys::{ApiKeys, KeyFormat, MemoryStore, NewKey};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+    ///     .header("x-api-key")
+    ///     .route("POST", "/invoices", "invoice:create")
+    ///     .build()?;
+    /// let key = keys.manager().create_for("org_1", NewKey::new("Reader").scope("invoice:read")).await?;
+    ///
+    /// let request = Request::post("/invoices").body(())?;
+    /// let trace = keys.explain_key(&key.key.id, &request.into_parts().0).await?;
+    /// assert_eq!(trace.rejection().map(|rejection| rejection.reason().code()), Some("scope_missing"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ManageError::NotFound) if there is no such key, [`Store`](ManageError::Store) if it can't be read.
+    pub async fn explain_key(&self, id: &KeyId, request: &request::Parts) -> Result<Trace, ManageError> {
+        self.checks().explain_key(id, request).await
+    }
+}
+
+/// Explains for a view that knows no error format.
+#[cfg(feature = "console")]
+pub(crate) struct Explainer(Arc<Checks>);
+
+#[cfg(feature = "console")]
+impl Explainer {
+    pub(crate) fn new<F>(keys: &ApiKeys<F>) -> Self {
+        Self(keys.checks().clone())
+    }
+
+    pub(crate) async fn explain_key(
+        &self,
+        id: &KeyId,
+        request: &request::Parts,
+    ) -> Result<Trace, ManageError> {
+        self.0.explain_key(id, request).await
+    }
+
+    /// The header field in which requests name their organization.
+    pub(crate) fn organization_header(&self) -> Option<&HeaderName> {
+        self.0.organization_header()
+    }
+}
+
+impl Checks {
+    async fn explain_key(
+        self: &Arc<Self>,
+        id: &KeyId,
+        request: &request::Parts,
+    ) -> Result<Trace, ManageError> {
+        let selector = KeySelector::Id(id);
+        let found = selector.checked(self.lookups.store().find(selector).await)?;
+        let record = found.ok_or(ManageError::NotFound)?;
+        Ok(self.explain(request, Some(&record)).await)
+    }
+
+    async fn explain(self: &Arc<Self>, request: &request::Parts, key: Option<&KeyRecord>) -> Trace {
         let mut facts = Facts::new(Stages::Explain);
         let mut is_first = false;
-        let decided = self.decide(&mut facts, request, &mut is_first).await;
+        let decided = self.decide(&mut facts, request, key, &mut is_first).await;
         Trace { rejection: decided.err(), principal: facts.caller.principal().cloned(), is_first }
     }
 
     async fn decide(
-        &self,
+        self: &Arc<Self>,
         facts: &mut Facts,
         head: &request::Parts,
+        key: Option<&KeyRecord>,
         is_first: &mut bool,
     ) -> Result<(), Rejection> {
-        let (checks, request) = (self.checks(), RequestView::of_parts(head));
+        let (checks, request) = (self, RequestView::of_parts(head));
         if checks.passes_cors_preflight && is_preflight(request) {
             return Ok(());
         }
@@ -113,7 +192,10 @@ impl<F> ApiKeys<F> {
             *is_first = true;
             return Err(Rejection::new(reason));
         }
-        let mut flow = checks.start(facts, request);
+        let mut flow = match key {
+            None => checks.start(facts, request),
+            Some(record) => checks.authenticate_as(record, facts, request),
+        };
         loop {
             flow = match flow {
                 Flow::Accepted => break,

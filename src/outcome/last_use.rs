@@ -34,10 +34,10 @@ const GONE: u64 = u64::MAX;
 /// The number of keys in one statement.
 const BATCH: usize = 1000;
 
-/// The time between two writes.
-const INTERVAL: Duration = Duration::from_secs(10);
-
 impl LastUse {
+    /// The time between two writes.
+    pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
+
     /// An empty record.
     pub(crate) fn new() -> Self {
         Self::default()
@@ -82,7 +82,7 @@ impl LastUse {
     /// Writes every ten seconds, and retries after errors.
     pub(crate) async fn keep_writing_to(self, store: Arc<dyn KeyAdministration>) {
         loop {
-            sleep(INTERVAL).await;
+            sleep(Self::INTERVAL).await;
             if let Err(error) = self.write_to(&store).await {
                 log::last_use_not_written(&error);
             }

@@ -39,7 +39,7 @@ pub trait KeyAdministration: KeyStore {
     async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError>;
 
     /// One page of `owner`'s keys, or of the keys of all owners, that the query [matches](KeyQuery::matches): oldest first
-    /// (by creation, then identifier). A record that can't be read is named in the page, and does not keep the others from
+    /// (by creation, then identifier), or in the [reverse order](KeyQuery::newest_first). A record that can't be read is named in the page, and does not keep the others from
     /// it; whether it matches the query may not be known.
     ///
     /// # Errors
@@ -328,6 +328,8 @@ pub struct KeyQuery {
     /// Only keys whose name begins with this text, byte for byte: upper and lower case differ, and no character stands for
     /// others.
     pub name_prefix: Option<String>,
+    /// The newest keys first, and not the oldest.
+    pub newest_first: bool,
     /// The maximum number of keys, clamped to 1..=1000.
     pub limit: usize,
 }
@@ -345,6 +347,7 @@ impl Default for KeyQuery {
             mode: None,
             scope: None,
             name_prefix: None,
+            newest_first: false,
             limit: 100,
         }
     }

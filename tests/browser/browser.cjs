@@ -1,23 +1,45 @@
 // A browser with a person in it, for the tests and the screenshots.
 "use strict";
+const { execFileSync } = require("node:child_process");
+const http = require("node:http");
+const https = require("node:https");
 const puppeteer = require("puppeteer-core");
 
 const base = process.env.BASE_URL;
 // The same server, under a name that is no secure context: without the Clipboard API and Fetch metadata.
 const plain = base.replace("127.0.0.1", "keys.example");
 
-let launched;
+let launched, proxy;
+
+/** The same server behind HTTPS, with a certificate that nobody has signed. */
+async function secure() {
+  if (!proxy) {
+    const pem = execFileSync("openssl", ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=keys.example", "-keyout", "-", "-out", "-"], { stdio: ["ignore", "pipe", "ignore"] });
+    proxy = https.createServer({ key: pem, cert: pem }, (request, response) => {
+      const { method, url: path, headers } = request;
+      const { hostname, port } = new URL(base);
+      const passed = http.request({ hostname, port, method, path, headers }, (answer) => {
+        response.writeHead(answer.statusCode, answer.headers);
+        answer.pipe(response);
+      });
+      request.pipe(passed);
+    });
+    await new Promise((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  }
+  return `https://keys.example:${proxy.address().port}`;
+}
 
 async function browser() {
   launched ??= await puppeteer.launch({
     executablePath: "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP keys.example 127.0.0.1"],
+    args: ["--no-sandbox", "--disable-gpu", "--ignore-certificate-errors", "--host-resolver-rules=MAP keys.example 127.0.0.1"],
   });
   return launched;
 }
 
 async function close() {
   await (await browser()).close();
+  proxy?.close();
 }
 
 /** A page on which `who` (staff or customer) has signed in, in a session of its own. What breaks the policy is collected. */
@@ -76,4 +98,4 @@ async function make(page, name) {
   return page.$eval("#secret", (field) => field.value);
 }
 
-module.exports = { base, plain, browser, close, person, submit, follow, text, type, make };
+module.exports = { base, plain, secure, browser, close, person, submit, follow, text, type, make };

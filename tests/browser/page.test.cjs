@@ -3,7 +3,8 @@
 const assert = require("node:assert/strict");
 const fs = require("node:fs");
 const { after, describe, test } = require("node:test");
-const { base, plain, close, person, submit, follow, text, type, make } = require("./browser.cjs");
+const { execFileSync } = require("node:child_process");
+const { base, plain, secure, close, person, submit, follow, text, type, make } = require("./browser.cjs");
 
 const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const home = { staff: "/admin/keys", customer: "/settings/keys" };
@@ -20,7 +21,8 @@ async function pages(page, who, name) {
   await page.goto(`${base}${home[who]}?name=${encodeURIComponent(name)}`);
   const key = await page.$eval("tbody a", (link) => new URL(link.href).pathname);
   const list = home[who];
-  return [list, `${list}?name=none`, `${list}/new`, key, `${key}?leaked`, ...["edit", "rotate", "revoke", "delete"].map((verb) => `${key}/${verb}`), `${list}/key/none`];
+  const asked = "method=POST&path=/invoices";
+  return [list, `${list}?name=none`, `${list}/new`, key, `${key}?leaked`, `${key}?${asked}`, `${key}?${asked.replace("/", "")}&address=x`, ...["edit", "rotate", "revoke", "delete"].map((verb) => `${key}/${verb}`), `${list}/key/none`];
 }
 
 for (const javascript of [true, false]) {
@@ -47,6 +49,14 @@ for (const javascript of [true, false]) {
       await type(page, "#name", `${name}, changed`);
       await submit(page, "button.primary");
       assert.match(await text(page), who === "staff" ? /The key was changed\.[^]*requests 5/ : /The key was changed\./);
+
+      await type(page, "#path", "/reports");
+      await submit(page, ".request button");
+      assert.match(await text(page), /GET \/reports would be rejected with 403\.[^]*lacks the scope reports:read/);
+      assert.equal((await fetch(`${base}/reports`, { headers: { "x-api-key": secret } })).status, 403);
+      await type(page, "#path", "/invoices");
+      await submit(page, ".request button");
+      assert.match(await text(page), /GET \/invoices would be accepted\./);
 
       await follow(page, "Rotate");
       await page.select("#grace", "3600");
@@ -82,16 +92,70 @@ for (const javascript of [true, false]) {
   }
 }
 
-test("staff find the key of a leaked text", async () => {
+test("staff find the key of a leaked text, and its page says so until the secret is replaced", async () => {
   const page = await person("staff");
   const secret = await make(page, "Leaked");
   await stored(page);
   await follow(page, "Keys");
+  // Hidden from those who look on, and not as a password, which browsers offer to store.
+  const field = await page.$eval("#text", (input) => [input.type, input.autocomplete, getComputedStyle(input).webkitTextSecurity]);
+  assert.deepEqual(field, ["text", "off", "disc"]);
   await page.type("#text", secret);
+  await page.type("#where", "a public repository");
   await submit(page, 'form[action$="/find"] button');
   assert.match(await text(page), /is or was a secret of this key/);
+  assert.match(await text(page, "[role=alert]"), /found where others can read it[^]*a public repository/);
   assert.ok(!page.url().includes(secret));
+  await submit(page, '[role=alert] a[href$="/rotate"]');
+  await page.select("#grace", "0");
+  await submit(page, "button.primary");
+  await stored(page);
+  assert.equal(await page.$("[role=alert]"), null);
   await page.close();
+});
+
+for (const javascript of [true, false]) {
+  test(`several keys are revoked at once ${javascript ? "with" : "without"} JavaScript`, async () => {
+    const page = await person("customer", { javascript });
+    for (const name of ["Of several 1", "Of several 2"]) {
+      await make(page, name);
+      await stored(page);
+      await follow(page, "Keys");
+    }
+    await page.goto(`${base}${home.customer}?name=Of%20several&state=active`);
+    for (const box of await page.$$("tbody input[type=checkbox]")) await box.click();
+    await submit(page, ".selected button:last-child");
+    assert.match(await text(page), /Of several 2[^]*Of several 1|Of several 1[^]*Of several 2/);
+    await submit(page, "button.danger");
+    assert.match(await text(page), /The selected keys are revoked/);
+    await page.goto(`${base}${home.customer}?name=Of%20several&state=active`);
+    assert.match(await text(page), /No key matches/);
+    assert.deepEqual(page.violations, []);
+    await page.close();
+  });
+}
+
+test("the line for curl asks for the secret, and works in bash", async () => {
+  const page = await person("customer");
+  const secret = await make(page, "For curl");
+  const line = await page.$eval("#curl", (field) => field.value);
+  assert.ok(!line.includes(secret));
+  const call = (input) => execFileSync("bash", ["-c", line.replace(`${base}/`, `${base}/invoices`)], { input: `${input}\n`, encoding: "utf8", stdio: ["pipe", "pipe", "ignore"] });
+  assert.match(call(secret), /For curl: paid/);
+  assert.doesNotMatch(call("acme_none"), /paid/);
+  await stored(page);
+  await page.close();
+});
+
+test("over HTTPS the cookie of the forms is one that no other host can set", async () => {
+  for (const [origin, name] of [[await secure(), "__Host-api-keys-forms"], [base, "api-keys-forms"], [plain, "api-keys-forms"]]) {
+    const page = await person("customer", { origin });
+    const names = async () => (await page.cookies()).map((cookie) => cookie.name).filter((name) => name.includes("forms"));
+    assert.deepEqual(await names(), [name], origin);
+    assert.match(await make(page, "Of a form"), /^acme_/, origin);
+    assert.deepEqual(await names(), [name], origin);
+    await page.close();
+  }
 });
 
 describe("a secret", () => {
@@ -243,6 +307,20 @@ describe("everyone can use it", () => {
         for (const path of await pages(page, who, "Production")) {
           await page.goto(`${base}${path}`);
           await check(path);
+        }
+        await page.goto(`${base}${home[who]}`);
+        await page.click("tbody input[type=checkbox]");
+        await submit(page, ".selected button");
+        await check("selected");
+        if (who === "staff") {
+          await follow(page, "Keys");
+          const secret = await make(page, `Leaked, ${theme}`);
+          await stored(page);
+          await follow(page, "Keys");
+          await page.type("#text", secret);
+          await page.type("#where", "https://code.example/a/long/path/to/a/file/of/settings/that/has/no/place/to/be/broken.toml");
+          await submit(page, 'form[action$="/find"] button');
+          await check("leaked");
         }
         await page.goto(`${base}${home[who]}/new`);
         await page.type("#name", " ");

@@ -31,6 +31,9 @@ async function main() {
       const own = who === "staff" ? 'tr:has([data-label]:nth-child(2)) a' : "tbody a";
       await submit(page, own);
       await shot("key");
+      await type(page, "#path", "/customers");
+      await submit(page, ".request button");
+      await shot("explained");
       await follow(page, "Rotate");
       await shot("rotate");
       await page.goBack();
@@ -38,6 +41,22 @@ async function main() {
       await type(page, "#name", "Something else");
       await submit(page, "button.danger");
       await shot("revoke");
+      await submit(page, "header a");
+      for (const box of (await page.$$("tbody input[type=checkbox]")).slice(0, 3)) await box.click();
+      await shot("ticked");
+      await submit(page, ".selected button:last-child");
+      await shot("selected");
+      if (who === "staff") {
+        await submit(page, "header a");
+        const secret = await make(page, `Leaked in ${name}`);
+        await submit(page, "#stored");
+        await submit(page, "header a");
+        await page.type("#text", secret);
+        await page.type("#where", "https://code.example/globex/settings/blob/main/production.toml");
+        await shot("find");
+        await submit(page, 'form[action$="/find"] button');
+        await shot("leaked");
+      }
       await page.close();
     }
   }

@@ -35,6 +35,7 @@ enum Fault {
     AllowsPreviousTwice,
     /// `… LIMIT n` first, and the age condition after it.
     FiltersAfterThePage,
+    ListsTheOldestFirst,
     /// A use increments the version, so concurrent changes fail.
     CountsAUseAsAChange,
     /// `… SET last_used_at = ?`, without comparing.
@@ -185,8 +186,9 @@ impl KeyAdministration for Faulty {
 
     async fn list(&self, owner: Option<&Owner>, query: &KeyQuery) -> Result<Page, StoreError> {
         let mut all = query.clone();
+        all.newest_first &= !self.is(Fault::ListsTheOldestFirst);
         let Some(before) = all.secret_created_before.take_if(|_| self.is(Fault::FiltersAfterThePage)) else {
-            return self.0.list(owner, query).await;
+            return self.0.list(owner, &all).await;
         };
         let mut page = self.0.list(owner, &all).await?;
         page.keys.retain(|record| record.secret_created_at < before);
@@ -326,6 +328,7 @@ async fn a_store_with_one_fault_does_not_conform() {
         (Fault::IgnoresTheNext, "a lookup must return every field"),
         (Fault::AllowsPreviousTwice, "an insert must not take over a stored digest as a previous one"),
         (Fault::FiltersAfterThePage, "a listing by age"),
+        (Fault::ListsTheOldestFirst, "newest_first: true"),
         (Fault::CountsAUseAsAChange, "a use must change nothing else"),
         (Fault::KeepsTheUseThatCameLast, "the latest must be kept"),
         (Fault::RevokesForAnyOwner, "must not revoke another owner's key"),

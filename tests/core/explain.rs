@@ -1,5 +1,6 @@
 //! A request that is explained is decided like one that is sent, and has no effect.
 
+use std::str::FromStr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -8,12 +9,13 @@ use http::{Method, Request, Response};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::credential::{Companions, HeaderKey};
-use tower_api_keys::key::{ImportedHash, KeyState, NextSecret, Peppers};
-use tower_api_keys::middleware::Step;
+use tower_api_keys::key::{ImportedHash, KeyId, KeyState, NextSecret, Peppers};
+use tower_api_keys::manage::ManageError;
+use tower_api_keys::middleware::{Step, Trace};
 use tower_api_keys::rejection::{Check, Rejection};
-use tower_api_keys::{Access, ApiKeys, MemoryStore, Quota, RateLimit};
+use tower_api_keys::{Access, ApiKeys, MemoryStore, Principal, Quota, RateLimit};
 
-use crate::faults::{Combination, Layers, World};
+use crate::faults::{Combination, Fault, Layers, World};
 use crate::support::*;
 
 /// What is decided: the check and the code, and the key of the caller or of the rejection.
@@ -21,6 +23,20 @@ fn verdict(rejection: Option<&Rejection>) -> Option<(Option<Check>, String, Opti
     let rejection = rejection?;
     let id = rejection.key_id().map(ToString::to_string);
     Some((rejection.check(), rejection.reason().code().to_owned(), id))
+}
+
+#[track_caller]
+fn assert_same(one: &Trace, other: &Trace, name: &str) {
+    assert_eq!(one.steps().collect::<Vec<_>>(), other.steps().collect::<Vec<_>>(), "{name}");
+    assert_eq!(verdict(one.rejection()), verdict(other.rejection()), "{name}");
+    assert_eq!(one.principal().map(Principal::key_id), other.principal().map(Principal::key_id), "{name}");
+    let waits = [one, other].map(|trace| trace.rejection().and_then(Rejection::retry_after));
+    assert_eq!(waits[0], waits[1], "{name}");
+}
+
+/// The identifier of the stored key with this text.
+fn id_of(key: &'static str) -> KeyId {
+    record(key, |_| {}).id
 }
 
 #[tokio::test]
@@ -40,6 +56,67 @@ async fn it_agrees_with_the_layer_on_every_combination_of_faults_and_spends_noth
             let sent = sent.and_then(Rejection::retry_after);
             assert_eq!(trace.rejection().and_then(Rejection::retry_after), sent, "{name}");
         }
+    }
+}
+
+#[tokio::test]
+async fn without_the_secret_it_says_the_same_as_with_it() {
+    for answers in [Answers::AtOnce, Answers::Later] {
+        for combination in Combination::all() {
+            // The faults of a credential, which there is none of.
+            if [Fault::Extraction, Fault::Format, Fault::Lookup].iter().any(|fault| combination.has(*fault)) {
+                continue;
+            }
+            let name = format!("{combination:?} {answers:?}");
+            let world = World::new(combination, answers, None).await;
+            let before = (world.remaining("key"), world.remaining("address"));
+            let (with, without) = (world.explain().await, world.explain_key(&id_of(KEY)).await.unwrap());
+            assert_eq!((world.remaining("key"), world.remaining("address")), before, "{name}");
+            assert_same(&with, &without, &name);
+        }
+    }
+    let world = World::new(Combination(0), Answers::AtOnce, None).await;
+    let unknown = world.explain_key(&id_of(OTHER_KEY)).await;
+    assert!(matches!(unknown, Err(ManageError::NotFound)), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn without_the_secret_a_key_that_nothing_verifies_is_rejected_as_with_it() {
+    let pepper = Peppers::new(1, "a pepper of thirty-two bytes, or more".into()).unwrap();
+    let imported =
+        ImportedHash::from_str("$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW").unwrap();
+    let of_pepper = |pepper_id| {
+        let digest = pepper.digest_with(KEY, pepper_id);
+        record(KEY, |key| key.digest = digest.unwrap_or_else(|| Peppers::none().digest(KEY)))
+    };
+    for (peppers, stored, want) in [
+        (Peppers::none(), of_pepper(Some(1)), Some("pepper_missing")),
+        (pepper.clone(), of_pepper(None), Some("pepper_missing")),
+        (pepper.clone(), of_pepper(Some(1)), None),
+        (pepper.clone().accept_unpeppered(), of_pepper(None), None),
+    ] {
+        let keys = assembly(store([stored]).await).peppers(peppers).without_route_table().build().unwrap();
+        let trace = keys.explain_key(&id_of(KEY), &Request::new(()).into_parts().0).await.unwrap();
+        assert_eq!(trace.rejection().map(|rejection| rejection.reason().code()), want);
+    }
+    let operator = tower_api_keys::Authority::operator(acme());
+    for (verifies, want) in [(true, None), (false, Some("misconfigured"))] {
+        let mut keys = assembly(MemoryStore::new()).without_route_table();
+        if verifies {
+            keys = keys
+                .verify_imported(|_, _| panic!("there is no secret to verify"))
+                .client_address(ClientAddressSource::peer())
+                .throttle_bad_credentials(Quota::per_minute(5).unwrap());
+        }
+        let keys =
+            keys.also_accept(tower_api_keys::KeyFormat::builder("old_").public_id(8, '.').build().unwrap());
+        let (keys, id) = (keys.build().unwrap(), "tN8qJz0b".parse().unwrap());
+        let new = tower_api_keys::NewKey::new("Old");
+        keys.manager().import_hash(&operator, new, id, imported.clone(), "").await.unwrap();
+        let mut request = Request::new(());
+        request.extensions_mut().insert(PeerAddress([192, 0, 2, 1].into()));
+        let trace = keys.explain_key(&id, &request.into_parts().0).await.unwrap();
+        assert_eq!(trace.rejection().map(|rejection| rejection.reason().code()), want);
     }
 }
 
@@ -161,6 +238,16 @@ async fn it_agrees_with_the_layer_on_routes_callers_and_companions() {
                         }
                         let request = head.body(()).unwrap();
                         let trace = keys.explain(&request.clone().into_parts().0).await;
+                        if let Some(key @ (KEY | OTHER_KEY)) = key {
+                            let mut head = request.clone().into_parts().0;
+                            head.headers.remove("x-api-key");
+                            let without = keys.explain_key(&id_of(key), &head).await.unwrap();
+                            assert_same(
+                                &trace,
+                                &without,
+                                &format!("{index} {method} {path} {key} {other:?}"),
+                            );
+                        }
                         let response = send(keys, request).await;
                         let sent = response.extensions().get::<Rejection>();
                         let name = format!("{index} {method} {path} {key:?} {other:?}");

@@ -10,8 +10,9 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::{Clock, ManualClock, Now};
 use tower_api_keys::identity::OrganizationRule;
-use tower_api_keys::key::KeyState;
+use tower_api_keys::key::{KeyId, KeyState};
 use tower_api_keys::limit::{MemoryRateLimiter, RateLimiter, Subject};
+use tower_api_keys::manage::ManageError;
 use tower_api_keys::rejection::{Check, Rejection};
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::{ApiKeys, KeyFormat, Quota, RateLimit};
@@ -224,6 +225,13 @@ impl World {
     /// Has the same request explained.
     pub async fn explain(&self) -> tower_api_keys::middleware::Trace {
         self.keys.explain(&self.request().into_parts().0).await
+    }
+
+    /// Has the same request explained for a key whose secret it does not have.
+    pub async fn explain_key(&self, id: &KeyId) -> Result<tower_api_keys::middleware::Trace, ManageError> {
+        let mut request = self.request();
+        request.headers_mut().remove("x-api-key");
+        self.keys.explain_key(id, &request.into_parts().0).await
     }
 
     /// The remaining limit in memory: of the key or of the address.

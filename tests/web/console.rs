@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Request, StatusCode};
 use tower::{Layer, ServiceExt};
+use tower_api_keys::address::ClientAddressSource;
 use tower_api_keys::clock::ManualClock;
 use tower_api_keys::console::{Console, Texts};
 use tower_api_keys::identity::{OrganizationRule, Role, Session};
@@ -102,7 +103,8 @@ impl Browser {
     }
 
     async fn get(&mut self, path: &str) -> Answer {
-        self.send(Request::get(format!("{}{path}", self.mount)), String::new()).await
+        let request = Request::get(format!("{}{path}", self.mount)).header("sec-fetch-site", "same-origin");
+        self.send(request, String::new()).await
     }
 
     /// Sends a form.
@@ -161,6 +163,8 @@ fn assembly(store: impl KeyAdministration, clock: &ManualClock) -> ApiKeysBuilde
         .clock(clock.clone())
         .header("x-api-key")
         .describe_scopes(SENTENCES)
+        .routes([("GET", "/invoices", "invoices:read"), ("POST", "/invoices/{id}", "invoices:create")])
+        .route("GET", "/system", Access::AnyKey.of_system())
         .manage_with(move |manager| manager.with_grantable_scopes(ScopeSet::parse_list(grantable).unwrap()))
         .routes([("GET", "/admin/keys", staff.clone()), ("GET", "/admin/keys/{*rest}", staff.clone())])
         .route("POST", "/admin/keys/{*rest}", staff)
@@ -188,6 +192,7 @@ impl World {
     fn over(store: impl KeyAdministration) -> Self {
         let clock = ManualClock::starting_at(START);
         let keys = assembly(store, &clock).bearer().sessions(staff).organization(OrganizationRule::context());
+        let keys = keys.client_address(ClientAddressSource::peer());
         let keys = keys.build().unwrap();
         let customers = keys.console_for(|request| {
             let organization = request.headers.get("x-organization")?.to_str().ok()?.parse().ok()?;
@@ -234,7 +239,9 @@ const NEW: [(&str, &str); 3] = [("name", "Nightly"), ("scope", "invoices:read"),
 
 /// Every page and form, of the key with this identifier.
 fn routes(id: &KeyId) -> Vec<(&'static str, String)> {
-    let pages = ["", "/new", "/key/ID", "/key/ID/edit", "/key/ID/rotate", "/key/ID/revoke", "/key/ID/delete"];
+    let asked = "/key/ID?method=GET&path=/invoices";
+    let pages =
+        ["", "/new", "/key/ID", asked, "/key/ID/edit", "/key/ID/rotate", "/key/ID/revoke", "/key/ID/delete"];
     let forms = [
         "/new",
         "/key/ID/edit",
@@ -243,6 +250,7 @@ fn routes(id: &KeyId) -> Vec<(&'static str, String)> {
         "/key/ID/delete",
         "/key/ID/disable",
         "/key/ID/enable",
+        "/selected",
     ];
     let pages = pages.iter().map(|path| ("GET", path.replace("ID", id.as_str())));
     pages.chain(forms.iter().map(|path| ("POST", path.replace("ID", id.as_str())))).collect()
@@ -318,6 +326,8 @@ async fn without_an_authority_there_is_no_page_and_of_another_owner_there_is_no_
     for (method, path) in routes(&id) {
         let fields =
             [("token", &*token), ("name", "Theirs"), ("version", "0"), ("grace", "0"), ("end", "keep")];
+        let selected = [("verb", "revoke"), ("key", id.as_str()), ("confirmed", "yes")];
+        let fields = [&fields[..], &selected].concat();
         let (none, other) = match method {
             "GET" => (nobody.get(&path).await, acme.get(&path).await),
             _ => (nobody.post(&path, &fields).await, acme.post(&path, &fields).await),
@@ -344,7 +354,7 @@ async fn a_secret_is_in_the_response_to_its_form_and_nowhere_else() {
     let secret = made.secret().to_owned();
     assert!(secret.starts_with("acme_"));
     made.has(&format!("ACME_API_KEY={secret}"));
-    made.has(&format!("curl -H 'x-api-key: {secret}' 'https://acme.example/'"));
+    made.has("(read -rs KEY &amp;&amp; curl -H @- 'https://acme.example/' &lt;&lt;&lt;&quot;x-api-key: $KEY&quot;)");
     assert!(!format!("{:?}", made.headers).contains(&secret));
 
     // A reload sends the form again.
@@ -412,6 +422,9 @@ async fn a_form_is_taken_from_the_own_page_with_a_token_of_this_browser_and_pers
                 ("scope", "invoices:read"),
                 ("end", "never"),
                 ("grace", "0"),
+                ("verb", "revoke"),
+                ("key", id.as_str()),
+                ("confirmed", "yes"),
             ];
             let answer = browser.post(&path, &fields).await;
             assert_eq!(answer.status, status, "{case}: {method} {path}: {}", answer.body);
@@ -762,6 +775,97 @@ async fn a_key_is_disabled_and_enabled() {
     }
 }
 
+/// A key that works from one network only.
+fn bound() -> NewKey {
+    let mut key = NewKey::new("Bound").scope("invoices:read");
+    key.allowed_addresses.push("192.0.2.0/24".parse().unwrap());
+    key
+}
+
+#[tokio::test]
+async fn the_page_of_a_key_says_what_becomes_of_a_request() {
+    let world = World::new();
+    let (id, _) = world.key(acme(), "Production", &["invoices:read"]).await;
+    let bound = bound();
+    let bound = world.keys.manager().create(&Authority::operator(acme()), bound).await.unwrap().key.id;
+    let (disabled, _) = world.key(acme(), "Disabled", &["invoices:read"]).await;
+    world.keys.manager().disable(&Authority::operator(acme()), &disabled).await.unwrap();
+    for (id, query, said) in [
+        (&id, "method=GET&path=/invoices", &["would be accepted."][..]),
+        (&id, "method=get&path=%20/invoices%20", &["GET /invoices</code> would be accepted."]),
+        (&id, "method=GET&path=/invoices?page=2", &["would be accepted."]),
+        (
+            &id,
+            "method=POST&path=/invoices/17",
+            &["would be rejected with 403.", "The key lacks the scope invoices:create.", "scope_missing"],
+        ),
+        (&id, "method=GET&path=/system", &["rejected with 403", "tier_mismatch"]),
+        (&id, "method=GET&path=/nowhere", &["rejected with 403", "route_not_covered"]),
+        (&id, "method=GET&path=//invoices", &["rejected with 403", "path_not_canonical"]),
+        (&disabled, "method=POST&path=/invoices/17", &["rejected with 401", "The key is disabled."]),
+        (&bound, "method=GET&path=/invoices&address=192.0.2.7", &["would be accepted."]),
+        (
+            &bound,
+            "method=GET&path=/invoices&address=198.51.100.1",
+            &["rejected with 403", "address_not_allowed"],
+        ),
+        (&bound, "method=GET&path=/invoices", &["is needed: this key works only from some addresses"]),
+        (&id, "method=GET&path=/invoices&address=home", &["must be an address such as 192.0.2.1"]),
+        (&id, "method=a%20b&path=/invoices", &["must be a word such as GET"]),
+        (&id, "method=&path=/invoices", &["must be a word such as GET"]),
+        (&id, "method=GET&path=invoices", &["must begin with /"]),
+        (&id, "method=GET&path=", &["must begin with /"]),
+        (&id, "method=GET&path=/a%20b", &["must begin with /"]),
+    ] {
+        for mut browser in [world.customer("acme"), world.staff("reader")] {
+            let page = browser.get(&format!("/key/{id}?{query}")).await;
+            assert_eq!(page.status, StatusCode::OK);
+            said.iter().for_each(|text| _ = page.has(text));
+            let is_answered = !said[0].contains("must") && !said[0].contains("needed");
+            assert_eq!(page.body.contains("<table class=\"steps\""), is_answered, "{query}");
+        }
+    }
+    let steps = world.customer("acme").get(&format!("/key/{disabled}?method=POST&path=/invoices/17")).await;
+    for (text, count) in [(">passed<", 4), (">rejected<", 1), (">not reached<", 4)] {
+        assert_eq!(steps.body.matches(text).count(), count, "{text}");
+    }
+    // Nothing is asked, nothing is said.
+    world.customer("acme").get(&format!("/key/{id}")).await.lacks("would be").lacks("must");
+}
+
+#[tokio::test]
+async fn a_request_that_must_name_its_organization_is_taken_to_name_that_of_the_key() {
+    let clock = ManualClock::starting_at(START);
+    let rules = [OrganizationRule::named_in("x-org"), OrganizationRule::context().header("x-org")];
+    for rule in rules {
+        let keys = assembly(MemoryStore::new(), &clock).organization(rule).build().unwrap();
+        let id =
+            keys.manager().create_for("acme", NewKey::new("a").scope("invoices:read")).await.unwrap().key.id;
+        let page = keys.console_for(|_| Some(Authority::operator(acme())));
+        let mut browser = Browser::new(&page, "", &[]);
+        let asked = browser.get(&format!("/key/{id}?method=GET&path=/invoices")).await;
+        asked.has("would be accepted.");
+    }
+}
+
+#[tokio::test]
+async fn a_fault_of_the_service_is_explained_to_staff_alone() {
+    let clock = ManualClock::starting_at(START);
+    // Nothing finds the address of a client.
+    let keys = assembly(MemoryStore::new(), &clock).build().unwrap();
+    let bound = bound();
+    let id = keys.manager().create(&Authority::operator(acme()), bound).await.unwrap().key.id;
+    for is_for_staff in [true, false] {
+        let owner = if is_for_staff { Owner::system(Mode::Live) } else { acme() };
+        let page = Console::new(&keys, move |_| Some(Authority::operator(owner.clone())));
+        let page = if is_for_staff { page.for_staff() } else { page };
+        let mut browser = Browser::new(&page.into_router(), "", &[]);
+        let asked = browser.get(&format!("/key/{id}?method=GET&path=/invoices&address=192.0.2.7")).await;
+        asked.has("rejected with 500").has("The service is at fault").has("misconfigured");
+        assert_eq!(asked.body.contains("ApiKeysBuilder"), is_for_staff);
+    }
+}
+
 #[tokio::test]
 async fn the_list_is_searched_filtered_and_paged_in_its_url() {
     let world = World::new();
@@ -775,6 +879,10 @@ async fn the_list_is_searched_filtered_and_paged_in_its_url() {
     let names = |page: &Answer| page.body.matches("scope=\"row\"").count();
     let first = browser.get("").await;
     assert_eq!(names(&first), 50);
+    // The newest first.
+    let shown: Vec<_> =
+        first.body.split("<th scope=\"row\"").skip(1).map(|row| between(row, "/key/", "<code>")).collect();
+    assert!(shown[0].ends_with(">Reports</a>") && shown[49].ends_with(">Machine 11</a>"), "{shown:?}");
     let next = between(&first.body, "href=\"./keys?", "\"").replace("&amp;", "&");
     assert_eq!(names(&browser.get(&format!("?{next}")).await), 11);
     for (query, count) in [
@@ -842,17 +950,225 @@ async fn staff_see_the_keys_of_all_owners_and_make_one_for_each() {
         ("acme_none".to_owned(), StatusCode::NOT_FOUND),
         (String::new(), StatusCode::NOT_FOUND),
     ] {
-        let token = staff.get("").await.token().to_owned();
-        let answer = staff.post("/find", &[("token", &token), ("text", &text)]).await;
-        assert_eq!(answer.status, status);
-        if status == StatusCode::SEE_OTHER {
-            assert_eq!(answer.location(), format!("../keys/key/{id}?leaked"));
-        }
-        if !text.is_empty() {
-            answer.lacks(text.trim());
+        for mut staff in [world.staff("writer"), world.staff("reader")] {
+            let token = staff.get("").await.token().to_owned();
+            let answer = staff.post("/find", &[("token", &token), ("text", &text)]).await;
+            assert_eq!(answer.status, status);
+            if status == StatusCode::SEE_OTHER {
+                assert_eq!(answer.location(), format!("../keys/key/{id}?leaked"));
+            }
+            if !text.is_empty() {
+                answer.lacks(text.trim());
+            }
         }
     }
     staff.get(&format!("/key/{id}?leaked")).await.has("is or was a secret of this key");
+}
+
+#[tokio::test]
+async fn a_leaked_key_says_so_on_its_page_until_its_secret_is_replaced() {
+    let world = World::new();
+    let (id, secret) = world.key(acme(), "Production", &["invoices:read"]).await;
+    world.clock.advance(DAY);
+    let (page, said) = (format!("/key/{id}"), "This key was found where others can read it.");
+    let (mut staff, mut reader, mut customer) =
+        (world.staff("writer"), world.staff("reader"), world.customer("acme"));
+    let list = staff.get("").await;
+    list.has("<input class=\"masked\" id=\"text\"").lacks("type=\"password\"");
+
+    // Who may only read finds it, and reports nothing; a place that has a key in it is none.
+    let token = reader.get("").await.token().to_owned();
+    let found = reader.post("/find", &[("token", &token), ("text", &secret), ("where", "a forum")]).await;
+    assert_eq!(found.status, StatusCode::SEE_OTHER);
+    let place = format!("https://code.example/search?q={secret}");
+    let refused = staff.post("/find", &[("token", list.token()), ("text", &secret), ("where", &place)]).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    refused.has("Where it was found: must not contain a key").lacks(&secret);
+    customer.get(&page).await.lacks(said).lacks("Leak reported");
+
+    let place = "https://code.example/<b>acme</b>/1";
+    let found = staff.post("/find", &[("token", list.token()), ("text", &secret), ("where", place)]).await;
+    assert_eq!(found.location(), format!("../keys/key/{id}?leaked"));
+    for browser in [&mut staff, &mut customer] {
+        let page = browser.get(&page).await;
+        page.has(said).has("Where it was found: https://code.example/&lt;b&gt;acme&lt;/b&gt;/1");
+        page.has("2023-12-15 05:20 UTC").has("by Session <code>");
+        let banner = between(&page.body, "role=\"alert\"", "</div></div>");
+        assert!(banner.contains("/rotate\"") && banner.contains("/revoke\""), "{banner}");
+        // In the history as well.
+        page.has("Leak reported – https://code.example/");
+    }
+    world.key(acme(), "Another", &[]).await;
+
+    // A new secret that waits for its first use replaces nothing yet.
+    world.clock.advance(DAY);
+    let rotate = format!("{page}/rotate");
+    customer.fill(&rotate, &[("grace", "0"), ("on_first_use", "yes")]).await;
+    customer.get(&page).await.has(said);
+    customer.fill(&rotate, &[("grace", "0")]).await;
+    customer.get(&page).await.lacks(said).has("Leak reported");
+
+    // Without a place, again; and no more once the key has ended.
+    world.clock.advance(DAY);
+    staff.post("/find", &[("token", list.token()), ("text", &secret)]).await;
+    customer.get(&page).await.lacks(said);
+    let secret = customer.fill(&rotate, &[("grace", "0")]).await.secret().to_owned();
+    staff.post("/find", &[("token", list.token()), ("text", &secret)]).await;
+    customer.get(&page).await.has(said).lacks("Where it was found");
+    customer.fill(&format!("{page}/revoke"), &[("name", "Production")]).await;
+    customer.get(&page).await.lacks(said);
+}
+
+#[tokio::test]
+async fn a_leak_is_found_in_a_long_history() {
+    let world = World::new();
+    let (id, secret) = world.key(acme(), "Production", &["invoices:read"]).await;
+    let mut staff = world.staff("writer");
+    let token = staff.get("").await.token().to_owned();
+    staff.post("/find", &[("token", &token), ("text", &secret)]).await;
+    let operator = Authority::operator(acme());
+    for number in 0..150 {
+        let change = KeyChange::new().name(format!("Production {number}"));
+        world.keys.manager().update(&operator, &id, change).await.unwrap();
+    }
+    staff.get(&format!("/key/{id}")).await.has("This key was found where others can read it.");
+}
+
+#[tokio::test]
+async fn several_keys_are_ended_at_once_after_a_page_that_names_them() {
+    let world = World::new();
+    let (theirs, _) = world.key(globex(), "Theirs", &[]).await;
+    for verb in ["disable", "revoke"] {
+        for is_staff in [true, false] {
+            let mut browser = if is_staff { world.staff("writer") } else { world.customer("acme") };
+            let (theirs, _) = world.key(globex(), "Theirs", &[]).await;
+            let (one, _) = world.key(acme(), "One & only", &[]).await;
+            let (two, _) = world.key(acme(), "Two", &[]).await;
+            let (three, _) = world.key(acme(), "Three", &[]).await;
+            let list = browser.get("").await;
+            list.has(&format!("name=\"key\" value=\"{one}\" aria-label=\"Select One &amp; only\""));
+            let token = list.token();
+            let selected = [("token", token), ("verb", verb), ("key", one.as_str()), ("key", two.as_str())];
+            let asked = browser.post("/selected", &selected).await;
+            assert_eq!(asked.status, StatusCode::OK);
+            asked.has("One &amp; only").has(">Two<").lacks("Three");
+            assert_eq!(world.status(&one).await, KeyStatus::Active, "nothing is done before it is confirmed");
+
+            // Also one of another owner, which only staff have, one that is gone, and the same again.
+            let more =
+                [("key", one.as_str()), ("key", theirs.as_str()), ("key", "gone"), ("confirmed", "yes")];
+            let done = browser.post("/selected", &[&selected[..], &more].concat()).await;
+            assert_eq!((done.status, done.location()), (StatusCode::SEE_OTHER, &*format!("../keys?{verb}d")));
+            let ended = if verb == "disable" { KeyStatus::Disabled } else { KeyStatus::Revoked };
+            for (id, status) in [(&one, ended), (&two, ended), (&three, KeyStatus::Active)] {
+                assert_eq!(world.status(id).await, status);
+            }
+            assert_eq!(world.status(&theirs).await, if is_staff { ended } else { KeyStatus::Active });
+            browser.get(&format!("?{verb}d")).await.has(&format!("The selected keys are {verb}d."));
+            // A revoked key can't be selected.
+            assert_eq!(browser.get("").await.body.contains(&format!("value=\"{one}\"")), verb == "disable");
+        }
+    }
+    let mut customer = world.customer("acme");
+    let token = customer.get("").await.token().to_owned();
+    for (fields, said) in [
+        (vec![("verb", "revoke")], "select keys first"),
+        (vec![("verb", "revoke"), ("key", theirs.as_str()), ("confirmed", "yes")], "select keys first"),
+        (vec![("verb", "delete"), ("key", "x"), ("confirmed", "yes")], "Not done"),
+    ] {
+        let answer = customer.post("/selected", &[&[("token", &*token)][..], &fields].concat()).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        answer.has(said);
+    }
+    // Staff who may only read are offered nothing, and can do nothing.
+    let (id, _) = world.key(acme(), "Kept", &[]).await;
+    let mut reader = world.staff("reader");
+    reader.get("").await.lacks("type=\"checkbox\"").lacks("/selected\"");
+    let token = reader.get("").await.token().to_owned();
+    let fields = [("token", &*token), ("verb", "revoke"), ("key", id.as_str()), ("confirmed", "yes")];
+    let answer = reader.post("/selected", &fields).await;
+    assert_eq!((answer.status, world.status(&id).await), (StatusCode::FORBIDDEN, KeyStatus::Active));
+    answer.has("Not done for all. Kept: Not allowed: this needs the scope: api-keys:write.");
+}
+
+#[tokio::test]
+async fn metadata_are_for_staff_to_set_and_stay_when_a_customer_edits() {
+    let world = World::new();
+    let (id, _) = world.key(acme(), "Production", &["invoices:read"]).await;
+    let path = format!("/key/{id}/edit");
+    let (mut staff, mut customer) = (world.staff("writer"), world.customer("acme"));
+    let fields = |metadata| {
+        [("name", "Production"), ("scope", "invoices:read"), ("end", "keep"), ("metadata", metadata)]
+    };
+    let long = format!("{{\"note\":\"{}\"}}", "x".repeat(4096));
+    for unfit in ["pro", "[1]", "{\"plan\":", &long] {
+        let answer = staff.fill(&path, &fields(unfit)).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        let field = between(&answer.body, "id=\"metadata-fault\">", "<");
+        assert!(field.contains("must be a JSON object of at most 4096 bytes"), "{field}");
+    }
+    let of_key = async || {
+        let key = world.keys.manager().find_by_id(&id).await.unwrap().unwrap();
+        key.metadata.map(|metadata| metadata.as_json().to_owned())
+    };
+    let plan = r#"{"plan":"pro"}"#;
+    assert_eq!(staff.fill(&path, &fields(plan)).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(of_key().await.as_deref(), Some(plan));
+    staff.get(&path).await.has("{&quot;plan&quot;:&quot;pro&quot;}</textarea>");
+
+    customer.get(&path).await.lacks("name=\"metadata\"");
+    assert_eq!(customer.fill(&path, &fields(r#"{"plan":"gold"}"#)).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(of_key().await.as_deref(), Some(plan));
+    assert_eq!(staff.fill(&path, &fields("")).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(of_key().await, None);
+    // A new key has them from the start, and no customer's has.
+    for (browser, name, want) in [(&mut staff, "By staff", Some(plan)), (&mut customer, "Own", None)] {
+        let new = [
+            ("name", name),
+            ("scope", "invoices:read"),
+            ("end", "90"),
+            ("metadata", plan),
+            ("organization", "acme"),
+        ];
+        assert_eq!(browser.fill("/new", &new).await.status, StatusCode::CREATED);
+        let all = world.keys.manager().list_all(&KeyQuery::default()).await.unwrap().keys;
+        let key = all.iter().find(|key| key.name == name).unwrap();
+        assert_eq!(key.metadata.as_ref().map(Metadata::as_json), want);
+    }
+}
+
+#[tokio::test]
+async fn forms_work_over_https_and_over_plain_http_each_with_a_cookie_of_its_own() {
+    let world = World::new();
+    for (is_https, name) in [(true, "__Host-api-keys-forms="), (false, "api-keys-forms=")] {
+        let mut browser = world.customer("acme");
+        let sent = |request: http::request::Builder| match is_https {
+            true => request.header("sec-fetch-site", "same-origin"),
+            false => request.header("origin", "http://acme.example"),
+        };
+        let page = browser.send(sent(Request::get("/settings/keys/new")), String::new()).await;
+        let cookie = page.headers["set-cookie"].to_str().unwrap();
+        assert!(cookie.starts_with(name) && cookie.ends_with("; Secure") == is_https, "{cookie}");
+        let form =
+            Request::post("/settings/keys/new").header("content-type", "application/x-www-form-urlencoded");
+        let fields = [&[("token", page.token())][..], &NEW].concat();
+        let made = browser.send(sent(form), encoded(&fields)).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{is_https}");
+        assert!(!made.headers.contains_key("set-cookie"), "that would replace the cookie of other tabs");
+    }
+}
+
+#[tokio::test]
+async fn how_late_a_last_use_can_be_is_said_where_it_is_recorded() {
+    let clock = ManualClock::starting_at(START);
+    for is_recorded in [true, false] {
+        let keys = assembly(MemoryStore::new(), &clock);
+        let keys = if is_recorded { keys.record_last_use() } else { keys }.build().unwrap();
+        keys.manager().create_for("acme", NewKey::new("Production")).await.unwrap();
+        let mut browser = Browser::new(&keys.console_for(|_| Some(Authority::operator(acme()))), "", &[]);
+        let list = browser.get("/").await;
+        assert_eq!(list.body.contains("“Last used” can be 10 seconds late."), is_recorded);
+    }
 }
 
 #[tokio::test]
@@ -916,9 +1232,14 @@ async fn a_reader_is_offered_no_change_and_can_make_none() {
 #[tokio::test]
 async fn texts_and_colours_are_the_applications() {
     let clock = ManualClock::starting_at(START);
-    let keys = assembly(MemoryStore::new(), &clock).build().unwrap();
     let mut texts = Texts::default();
     (texts.language, texts.keys, texts.new_key) = ("de".into(), "Schlüssel".into(), "Neu".into());
+    (texts.not_allowed, texts.forbidden_too_many_keys) = ("Nein:".into(), "es sind genug".into());
+    (texts.fault_name_length, texts.fault_choice) = ("1 bis 100 Zeichen".into(), "eines davon".into());
+    (texts.check_access, texts.reason_scope_missing) = ("Zugriff".into(), "Es fehlt {}.".into());
+    let mut keys = assembly(MemoryStore::new(), &clock);
+    keys = keys.manage_with(|manager| manager.with_max_keys(1));
+    let keys = keys.build().unwrap();
     let page = Console::new(&keys, |_| Some(Authority::operator(acme())))
         .texts(texts)
         .style(":root { --accent: #7a2e8d }")
@@ -930,13 +1251,20 @@ async fn texts_and_colours_are_the_applications() {
     style.has("--accent: #2152c8").has("--accent: #7a2e8d");
     let made = browser.fill("/new", &NEW).await;
     made.has(r"'https://api.acme.example/it'\''s'");
+    // Also what the manager says, and the checks.
+    let unfit = browser.fill("/new", &[("name", ""), ("scope", "reports:read"), ("end", "soon")]).await;
+    unfit.has("1 bis 100 Zeichen").has("eines davon").lacks("must be");
+    browser.fill("/new", &NEW).await.has("Nein: es sind genug.").lacks("as many keys");
+    let id = keys.manager().list_all(&KeyQuery::default()).await.unwrap().keys[0].id;
+    let asked = browser.get(&format!("/key/{id}?method=POST&path=/invoices/1")).await;
+    asked.has("Zugriff").has("Es fehlt invoices:create.");
 }
 
 #[tokio::test]
 async fn usage_is_shown_as_a_picture_and_as_numbers_where_it_is_counted() {
     let clock = ManualClock::starting_at(START);
     for is_counted in [true, false] {
-        let assembly = assembly(MemoryStore::new(), &clock).route("GET", "/invoices", "invoices:read");
+        let assembly = assembly(MemoryStore::new(), &clock);
         let keys = if is_counted { assembly.count_usage() } else { assembly }.build().unwrap();
         let made = keys
             .manager()

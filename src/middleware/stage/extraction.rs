@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use crate::credential::{Challenge, Credential, CredentialExtractor, Extracted, MalformedCredential};
+use crate::key::KeyRecord;
 use crate::middleware::checks::Checks;
 use crate::middleware::credentials::Extractor;
 use crate::middleware::facts::{Facts, Flow};
+use crate::middleware::presented::Proof;
 use crate::rejection::{Reason, Rejection};
 use crate::request::RequestView;
 
@@ -33,17 +35,39 @@ impl Checks {
             return match found {
                 Ok(credential) => {
                     facts.is_private = *is_private;
-                    match self.credentials.accompanying(request, Ok(true)) {
-                        Ok(accompanying) => {
-                            self.check_credential(credential, scheme, accompanying, facts, request)
-                        }
-                        Err(reason) => self.rejected(reason, None),
-                    }
+                    self.extracted(Proof::Credential(credential), scheme, facts, request)
                 }
                 Err(malformed) => self.unfit(Reason::CredentialMalformed(malformed), Some(scheme), request),
             };
         }
         self.without_credential(facts, request)
+    }
+
+    /// Goes on with the one credential of a request, well formed.
+    #[inline(always)]
+    fn extracted(
+        self: &Arc<Self>,
+        proof: Proof<'_>,
+        scheme: &'static str,
+        facts: &mut Facts,
+        request: RequestView<'_>,
+    ) -> Flow {
+        match self.credentials.accompanying(request, Ok(true)) {
+            Ok(accompanying) => self.check_credential(proof, scheme, accompanying, facts, request),
+            Err(reason) => self.rejected(reason, None),
+        }
+    }
+
+    /// Goes on as if the request had the secret of this key, in the first place where a key can be.
+    #[cold]
+    pub(in crate::middleware) fn authenticate_as(
+        self: &Arc<Self>,
+        record: &KeyRecord,
+        facts: &mut Facts,
+        request: RequestView<'_>,
+    ) -> Flow {
+        let first = self.credentials.extractors.iter().find(|one| !one.extractor.finds_sessions());
+        self.extracted(Proof::Record(record), first.map_or("", |one| one.scheme), facts, request)
     }
 
     /// There is no credential.

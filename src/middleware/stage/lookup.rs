@@ -13,7 +13,7 @@ use crate::log;
 use crate::manage::{AuditEvent, KeyAction};
 use crate::middleware::checks::Checks;
 use crate::middleware::facts::{Facts, Flow, Pending};
-use crate::middleware::presented::{AccompanyingParts, PresentedKey, Verified};
+use crate::middleware::presented::{AccompanyingParts, PresentedKey, Proof, Verified};
 use crate::rejection::{ErrorKind, Reason, Rejection};
 use crate::request::RequestView;
 use crate::store::{FindResult, StoreError, StoreErrorKind};
@@ -43,11 +43,11 @@ impl Stopped {
 }
 
 impl Checks {
-    /// Goes on with the one credential of a request, well formed.
-    #[inline]
+    /// Goes on with the one credential of a request and what came with it.
+    #[inline(always)]
     pub(super) fn check_credential(
         self: &Arc<Self>,
-        credential: &Credential<'_>,
+        proof: Proof<'_>,
         scheme: &'static str,
         accompanying: Option<Box<AccompanyingParts<'_>>>,
         facts: &mut Facts,
@@ -58,10 +58,15 @@ impl Checks {
             Ok(counted) => counted.filter(|_| !facts.is_explained()),
             Err(reason) => return self.rejected(reason, None),
         };
-        if let Some(token) = credential.session_token() {
-            return self.check_session(token, scheme, counted);
-        }
-        let presented = self.presented(credential, scheme, counted);
+        let presented = match proof {
+            Proof::Credential(credential) => {
+                if let Some(token) = credential.session_token() {
+                    return self.check_session(token, scheme, counted);
+                }
+                self.presented(credential, scheme, counted)
+            }
+            Proof::Record(record) => self.presented_as(record, scheme),
+        };
         if let Some(accompanying) = accompanying {
             return self.check_pair(presented, *accompanying, facts, request);
         }
@@ -84,6 +89,20 @@ impl Checks {
     ) -> PresentedKey {
         let digests = self.peppers.digests(credential.expose_secret());
         PresentedKey { id: credential.id, mode: credential.mode, digests, scheme, counted }
+    }
+
+    /// The secret in use of a key, as a request would present it.
+    #[cold]
+    fn presented_as(&self, record: &KeyRecord, scheme: &'static str) -> PresentedKey {
+        let hash = record.extras.imported_hash.as_ref();
+        let is_verifiable = match hash.is_some_and(|hash| hash.stand_in() == record.digest) {
+            true => self.imported_hashes.is_some(),
+            false => self.peppers.accepts(record.digest.pepper_id()),
+        };
+        // No secret is empty: these digests have the peppers of this assembly, and are those of no key.
+        let digests = if is_verifiable { record.digest.into() } else { self.peppers.digests("") };
+        let (id, mode) = (Some(record.id), Some(record.owner.mode));
+        PresentedKey { id, mode, digests, scheme, counted: None }
     }
 
     /// Goes on with what the store has found.

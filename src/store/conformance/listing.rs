@@ -141,17 +141,23 @@ pub(super) async fn lists_what_a_query_matches<S: KeyAdministration>(store: &S) 
             let is_wanted = |key: &&KeyRecord| {
                 query.matches(key) && owner.as_ref().is_none_or(|owner| key.owner == *owner)
             };
-            let expected: Vec<_> = records.iter().filter(is_wanted).map(|key| key.id).collect();
-            for limit in [1, 2, 100] {
-                let mut query = KeyQuery { limit, ..query.clone() };
+            let oldest_first: Vec<_> = records.iter().filter(is_wanted).map(|key| key.id).collect();
+            for (newest_first, limit) in
+                [false, true].into_iter().flat_map(|newest| [1, 2, 100].map(|limit| (newest, limit)))
+            {
+                let mut query = KeyQuery { limit, newest_first, ..query.clone() };
                 let mut listed = Vec::new();
-                while listed.len() <= expected.len() {
+                while listed.len() <= oldest_first.len() {
                     let page = store.list(owner.as_ref(), &query).await.expect("a listing must work");
                     listed.extend(page.keys.iter().map(|key| key.id));
                     query.after = page.next;
                     if query.after.is_none() {
                         break;
                     }
+                }
+                let mut expected = oldest_first.clone();
+                if newest_first {
+                    expected.reverse();
                 }
                 assert_eq!(listed, expected, "keys of {owner:?} (`None`: of all) for {query:?}");
             }

@@ -1,7 +1,7 @@
 //! All keys in listing order.
 
 use std::borrow::Borrow;
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeSet, BinaryHeap};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -49,6 +49,22 @@ impl Listing {
         listed.map(|Listed(record)| record).take_while(move |record| record.owner == *owner)
     }
 
+    /// The keys of `owner` before `before`, newest first.
+    pub(super) fn newest_keys<'a>(
+        &'a self,
+        owner: &'a Owner,
+        before: Option<&Cursor>,
+    ) -> impl Iterator<Item = &'a Arc<KeyRecord>> {
+        let end = match before {
+            Some(cursor) => (owner, cursor.created_at, Some(&cursor.id)),
+            // No key was made at the end of time.
+            None => (owner, Timestamp::from_unix_millis(u64::MAX), None),
+        };
+        let end: Bound<&dyn Placed> = Bound::Excluded(&end);
+        let listed = self.0.range::<dyn Placed, _>((Bound::Unbounded, end)).rev();
+        listed.map(|Listed(record)| record).take_while(move |record| record.owner == *owner)
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<KeyRecord>> {
         self.0.iter().map(|Listed(record)| record)
     }
@@ -60,16 +76,34 @@ impl Listing {
         count: usize,
         matches: impl Fn(&&Arc<KeyRecord>) -> bool,
     ) -> Vec<Arc<KeyRecord>> {
-        let keys = self.all().filter(matches);
-        let mut oldest = BinaryHeap::new();
-        for key in keys.map(Aged).filter(|key| after.is_none_or(|after| key.age() > *after)) {
-            oldest.push(key);
-            if oldest.len() > count {
-                oldest.pop();
-            }
-        }
-        oldest.into_sorted_vec().into_iter().map(|Aged(record)| record.clone()).collect()
+        let keys = self.all().filter(matches).map(Aged);
+        let first = first(keys.filter(|key| after.is_none_or(|after| key.age() > *after)), count);
+        first.into_iter().map(|Aged(record)| record.clone()).collect()
     }
+
+    /// The `count` newest keys of all owners before `before`, of those that match. Looks at every key.
+    pub(super) fn newest(
+        &self,
+        before: Option<&Cursor>,
+        count: usize,
+        matches: impl Fn(&&Arc<KeyRecord>) -> bool,
+    ) -> Vec<Arc<KeyRecord>> {
+        let keys = self.all().filter(matches).map(Aged);
+        let keys = keys.filter(|key| before.is_none_or(|before| key.age() < *before));
+        first(keys.map(Reverse), count).into_iter().map(|Reverse(Aged(record))| record.clone()).collect()
+    }
+}
+
+/// The `count` first of all, in their order.
+fn first<T: Ord>(all: impl Iterator<Item = T>, count: usize) -> Vec<T> {
+    let mut first = BinaryHeap::new();
+    for item in all {
+        first.push(item);
+        if first.len() > count {
+            first.pop();
+        }
+    }
+    first.into_sorted_vec()
 }
 
 /// A record in the order of all owners' keys.

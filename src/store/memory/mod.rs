@@ -207,11 +207,14 @@ impl KeyAdministration for MemoryStore {
         let writing = self.0.lock();
         let after = query.after.as_ref();
         let matches = |record: &&Arc<KeyRecord>| query.matches(record);
-        let mut keys: Vec<_> = match owner {
-            Some(owner) => {
-                writing.listing.keys(owner, after).filter(matches).take(limit + 1).cloned().collect()
+        let (listing, count) = (&writing.listing, limit + 1);
+        let mut keys: Vec<_> = match (owner, query.newest_first) {
+            (Some(owner), false) => listing.keys(owner, after).filter(matches).take(count).cloned().collect(),
+            (Some(owner), true) => {
+                listing.newest_keys(owner, after).filter(matches).take(count).cloned().collect()
             }
-            None => writing.listing.oldest(after, limit + 1, matches),
+            (None, false) => listing.oldest(after, count, matches),
+            (None, true) => listing.newest(after, count, matches),
         };
         let more = keys.len() > limit;
         keys.truncate(limit);

@@ -98,31 +98,40 @@ pub(super) const COUNT_BY_STATUS: &str =
     concat!("SELECT mode, ", status!("$1"), " AS status, count(*) FROM api_keys GROUP BY mode, status");
 
 /// A page of keys. `$7` to `$9` are organization, mode and creator, for the first condition; `$10` and `$11` are a
-/// [`KeyStatus`] and when; `$12` and `$13` are patterns of a scope and of its wildcard.
+/// [`KeyStatus`] and when; `$12` and `$13` are patterns of a scope and of its wildcard. First the statement for the oldest keys, then that for the newest.
 macro_rules! list {
     ($condition:literal) => {
+        [list!($condition, ">", ""), list!($condition, "<", " DESC")]
+    };
+    ($condition:literal, $beyond:literal, $order:literal) => {
         concat!(
             "SELECT ",
             columns!(),
             " FROM api_keys WHERE ",
             $condition,
-            " AND (created_at, id) > ($1, $2) AND secret_created_at <= $3 AND ($4 IS NULL OR expires_at < $4) \
+            " AND (created_at, id) ",
+            $beyond,
+            " ($1, $2) AND secret_created_at <= $3 AND ($4 IS NULL OR expires_at < $4) \
              AND ($5 IS NULL OR coalesce(last_used_at, created_at) < $5) AND ($10 IS NULL OR $10 = ",
             status!("$11"),
             ") \
              AND ($12 IS NULL OR ' ' || scopes || ' ' LIKE $12 ESCAPE '!' OR ' ' || scopes || ' ' LIKE $13 ESCAPE '!') \
              AND ($14 IS NULL OR substr(name, 1, length($14)) = $14) AND ($15 IS NULL OR mode = $15) \
-             ORDER BY created_at, id LIMIT $6"
+             ORDER BY created_at",
+            $order,
+            ", id",
+            $order,
+            " LIMIT $6"
         )
     };
 }
 
-const LIST_OF_OWNER: &str = list!("organization = $7 AND mode = $8 AND $9 IS NULL");
+const LIST_OF_OWNER: [&str; 2] = list!("organization = $7 AND mode = $8 AND $9 IS NULL");
 
-const LIST_OF_CREATOR: &str =
+const LIST_OF_CREATOR: [&str; 2] =
     list!("created_by = $9 AND ($7 IS NULL OR organization = $7) AND ($8 IS NULL OR mode = $8)");
 
-const LIST_OF_ALL: &str = list!("$7 IS NULL AND $8 IS NULL AND $9 IS NULL");
+const LIST_OF_ALL: [&str; 2] = list!("$7 IS NULL AND $8 IS NULL AND $9 IS NULL");
 
 pub(super) use {columns, insert_key, update_key};
 
@@ -195,14 +204,19 @@ pub(super) struct Listing {
 
 impl Listing {
     pub(super) fn new(owner: Option<&Owner>, query: &KeyQuery) -> Self {
+        let [oldest_first, newest_first] = match (owner, &query.created_by) {
+            (Some(_), None) => LIST_OF_OWNER,
+            (_, Some(_)) => LIST_OF_CREATOR,
+            (None, None) => LIST_OF_ALL,
+        };
+        // Damaged instants are negative.
+        let (statement, start) = match query.newest_first {
+            false => (oldest_first, i64::MIN),
+            true => (newest_first, i64::MAX),
+        };
         Self {
-            statement: match (owner, &query.created_by) {
-                (Some(_), None) => LIST_OF_OWNER,
-                (_, Some(_)) => LIST_OF_CREATOR,
-                (None, None) => LIST_OF_ALL,
-            },
-            // Damaged instants are negative.
-            after: query.after.map_or((i64::MIN, String::new()), |cursor| {
+            statement,
+            after: query.after.map_or((start, String::new()), |cursor| {
                 (row::millis(cursor.created_at), cursor.id.to_string())
             }),
             last_secret_created_at: query.secret_created_before.map_or(i64::MAX, |at| row::millis(at) - 1),
