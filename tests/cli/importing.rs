@@ -47,6 +47,7 @@ fn what_is_exported_with_digests_can_be_imported() {
 fn secrets_and_csv_are_imported_and_faults_are_reported_by_line() {
     for program in Program::each() {
         let (_, secret) = Program::new().key("Elsewhere", &[]);
+        let (_, other) = Program::new().key("Elsewhere, too", &[]);
         let csv = format!(
             "name,organization,scopes,limits,key,expiresAt\n\
          \"Old, quoted\",org_9,a:b c:d,requests=5 writes=6,{secret},2099-01-01T00:00:00Z\n\
@@ -54,7 +55,8 @@ fn secrets_and_csv_are_imported_and_faults_are_reported_by_line() {
          No owner,,,,{secret},\n\
          Bad time,org_9,,,{secret},soon\n\
          Bad key,org_9,,,acme_live_bad,\n\
-         too,few\n"
+         too,few\n\
+         Empty fields,org_9,,,{other},\n"
         );
         let done = program.run_with(["import", "--csv", "--json"], &csv).with(1);
         assert!(!done.out.contains(&secret) && !done.err.contains(&secret));
@@ -64,9 +66,19 @@ fn secrets_and_csv_are_imported_and_faults_are_reported_by_line() {
         let failed = |line: u64| (json!(line), json!("failed"));
         assert_eq!(
             outcomes,
-            [(json!(2), json!("imported")), failed(3), failed(4), failed(5), failed(6), failed(7)]
+            [
+                (json!(2), json!("imported")),
+                failed(3),
+                failed(4),
+                failed(5),
+                failed(6),
+                failed(7),
+                (json!(8), json!("imported"))
+            ]
         );
-        let key = &program.run(["list", "--json"]).done().json()["data"][0];
+        let keys = program.run(["list", "--json"]).done().json();
+        let (key, other) = (&keys["data"][0], &keys["data"][1]);
+        assert_eq!((&other["scopes"], &other["expiresAt"]), (&json!([]), &json!(null)));
         assert_eq!((&key["name"], &key["scopes"]), (&json!("Old, quoted"), &json!(["a:b", "c:d"])));
         assert_eq!(key["limits"], json!({ "requests": 5, "writes": 6 }));
         program.run_with(["verify"], &secret).done();
