@@ -25,7 +25,8 @@ use tower_api_keys::manage::{
 };
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::store::{
-    KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, Page, StoreError, StoreErrorKind,
+    Cursor, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, Page, StoreError,
+    StoreErrorKind,
 };
 use tower_api_keys::{ApiKeys, Principal};
 
@@ -1795,5 +1796,17 @@ proptest! {
                 }
             }
         });
+    }
+}
+
+#[test]
+fn a_cursor_is_its_text_in_a_query_and_in_json() {
+    let text = "1702531200000.k7Jc0qWvTz4n8XsB";
+    let cursor: Cursor = text.parse().unwrap();
+    assert_eq!(cursor.to_string(), text);
+    assert_eq!(serde_json::to_value(cursor).unwrap(), text);
+    assert_eq!(serde_json::from_value::<Cursor>(text.into()).unwrap(), cursor);
+    for broken in ["", "k7Jc0qWvTz4n8XsB", "now.k7Jc0qWvTz4n8XsB", "1702531200000.", "-1.a"] {
+        assert!(serde_json::from_value::<Cursor>(broken.into()).is_err(), "{broken}");
     }
 }
