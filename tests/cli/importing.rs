@@ -118,7 +118,7 @@ fn a_line_does_not_get_another_owner_than_the_one_it_names() {
     let program = Program::new();
     let (of, secret) = Program::new().key("Elsewhere", &[]);
     let line = |organization: &str, mode: &str| {
-        json!({ "key": secret, "organization": organization, "mode": mode }).to_string()
+        json!({ "name": "Ours", "key": secret, "organization": organization, "mode": mode }).to_string()
     };
     for (options, organization, mode, fault) in [
         (["-o", "org_1", "--mode", "live"], "org_2", "live", "organization: another"),
