@@ -69,18 +69,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .count_usage()
         .build()?;
 
+    let listener = listen().await?;
+    let sample = format!("http://{}/invoices", listener.local_addr()?);
     let invoices =
         async |caller: Principal| Json(["paid", "due"].map(|state| format!("{}: {state}", caller.name())));
     let api = Router::new()
         .route("/invoices", get(invoices))
-        .nest("/admin/keys", keys.console())
+        .nest("/admin/keys", Console::staff(&keys).sample_request(sample.clone()).into_router())
         .layer(keys.layer());
     // Outside of the keys' own layer: a customer signs in to the application, which says whose keys these are.
     let customer = Console::new(&keys, |request| {
         let SignedIn(person) = request.extensions.get()?;
         Some(Authority::operator(Owner::organization("globex".parse().ok()?, Mode::Live)).by(*person))
     });
-    let customer = customer.style(":root { --radius: 10px }").into_router();
+    let customer = customer.style(":root { --radius: 10px }").sample_request(sample).into_router();
     let app = Router::new()
         .nest("/settings/keys", customer)
         .layer(middleware::from_fn(sign_in))
@@ -88,7 +90,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/sign-in/{who}", post(signed_in))
         .merge(api);
 
-    let (listener, stopped, background) = (listen().await?, stopped()?, tokio::spawn(keys.background()));
+    let (stopped, background) = (stopped()?, tokio::spawn(keys.background()));
     println!("BASE_URL=http://{}\n\nready", listener.local_addr()?);
     axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
     close(&keys, background).await;

@@ -5,8 +5,8 @@ use maud::html;
 
 use super::fields::KeyFields;
 use super::form::Form;
-use super::page;
 use super::visit::{KeyPath, Subject, Visit};
+use super::{key, page};
 use crate::manage::{KeyChange, ManageError};
 use crate::rejection::FieldError;
 
@@ -58,7 +58,7 @@ async fn edited(visit: &Visit, path: KeyPath, form: &Form) -> Result<Response, M
         Err(error @ (ManageError::Forbidden(_) | ManageError::Overtaken)) => {
             again(error.kind().status(), &page::said(visit, &error), &[])
         }
-        Err(error) => Err(error),
+        Err(error) => key::ended(&subject, error).await,
     }
 }
 

@@ -72,7 +72,7 @@ async fn ended(visit: &Visit, path: KeyPath, form: &Form, end: End) -> Result<Re
         (Err(error @ ManageError::Forbidden(_)), _) => {
             shown(&subject, end, StatusCode::FORBIDDEN, Some(&page::said(visit, &error))).await
         }
-        (Err(error), _) => Err(error),
+        (Err(error), _) => key::ended(&subject, error).await,
     }
 }
 
@@ -148,7 +148,7 @@ async fn switch(visit: Visit, path: KeyPath, request: Request, on: bool) -> Resp
                 let said = page::said(&visit, &error);
                 key::page_of(&subject, StatusCode::FORBIDDEN, Some(&said), &Default::default()).await
             }
-            Err(error) => Err(error),
+            Err(error) => key::ended(&subject, error).await,
         }
     };
     visit.answer(result.await)

@@ -70,6 +70,17 @@ pub(super) async fn page_of(
     Ok(page::page(visit, status, subject.name(), &content))
 }
 
+/// The page of a key that was revoked, or has expired, after the form for it was shown.
+pub(super) async fn ended(subject: &Subject, error: ManageError) -> Result<Response, ManageError> {
+    match error {
+        ManageError::NotFound => {
+            let said = &subject.visit.texts().has_ended;
+            page_of(subject, StatusCode::CONFLICT, Some(said), &BTreeMap::new()).await
+        }
+        error => Err(error),
+    }
+}
+
 /// Keys that were made with the key.
 pub(super) async fn made_with(subject: &Subject, limit: usize) -> Result<Page<KeyView>, ManageError> {
     let visit = &subject.visit;

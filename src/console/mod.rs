@@ -213,6 +213,11 @@ impl Console {
         }
     }
 
+    /// The page of [`ApiKeys::console`], to be changed.
+    pub fn staff<F>(keys: &ApiKeys<F>) -> Self {
+        Self::new(keys, staff).for_staff()
+    }
+
     /// Shows the keys of all organizations and of the system, in the mode of the authority.
     pub fn for_staff(self) -> Self {
         Self { is_for_staff: true, ..self }
@@ -228,7 +233,7 @@ impl Console {
         Self { style: css.into(), ..self }
     }
 
-    /// The URL in the `curl` line that a new secret comes with. By default the root of the page's own origin.
+    /// The URL in the `curl` line that a new secret comes with: one that needs a key. Without it there is no such line.
     pub fn sample_request(self, url: impl Into<Cow<'static, str>>) -> Self {
         Self { sample_request: Some(url.into()), ..self }
     }
@@ -291,7 +296,7 @@ impl<F: ErrorFormat<Body>> ApiKeys<F> {
     where
         S: Clone + Send + Sync + 'static,
     {
-        Console::new(self, staff).for_staff().into_router()
+        Console::staff(self).into_router()
     }
 
     /// A [page](crate::console#for-customers) for the keys that `authority` says, of each request: those of a customer who

@@ -7,7 +7,7 @@ use maud::html;
 
 use super::form::Form;
 use super::visit::{KeyPath, Subject, Visit};
-use super::{page, secret, words};
+use super::{key, page, secret, words};
 use crate::manage::{KeyManager, ManageError};
 
 const HOUR: u64 = 60 * 60;
@@ -41,7 +41,7 @@ async fn rotated(visit: &Visit, path: KeyPath, form: &Form) -> Result<Response, 
         Err(error @ ManageError::Forbidden(_)) => {
             shown(&subject, StatusCode::FORBIDDEN, Some(&page::said(visit, &error)))
         }
-        Err(error) => Err(error),
+        Err(error) => key::ended(&subject, error).await,
     }
 }
 
@@ -52,6 +52,9 @@ fn shown(subject: &Subject, status: StatusCode, said: Option<&str>) -> Result<Re
         nav { a href=(subject.link("")) { "← " (key.name) } }
         h1 { (t.rotate) " “" (key.name) "”" }
         @if let Some(said) = said { (page::alert(said)) }
+        @if key.next_hint.is_some() || key.previous_valid_until.is_some_and(|end| end > visit.now) {
+            p.alert.warn { (t.rotation_ends) }
+        }
         form.card method="post" action=(subject.link("/rotate")) {
             input type="hidden" name="token" value=(visit.token()?);
             input type="hidden" name="version" value=(key.version);

@@ -55,17 +55,13 @@ fn variable(prefix: &str) -> String {
 /// A line for bash and zsh that asks for the secret. It has none in it, so that none gets into the history of a shell, and
 /// hands it to `curl` by standard input, so that none gets into the list of processes.
 fn curl(visit: &Visit) -> Option<String> {
-    let url = match (&visit.console.sample_request, &visit.origin) {
-        (Some(url), _) => url.to_string(),
-        (None, Some(origin)) if origin != "null" => format!("{origin}/"),
-        (None, _) => return None,
-    };
+    let url = visit.console.sample_request.as_ref()?;
     let (option, input) = match visit.console.curl.as_ref()? {
         CurlCredential::Bearer => ("-H @-", "authorization: Bearer $KEY".to_owned()),
         CurlCredential::Basic => ("-K -", "user=$KEY:".to_owned()),
         CurlCredential::Header(name) => ("-H @-", format!("{name}: $KEY")),
     };
-    Some(format!("(read -rs KEY && curl {option} {} <<<\"{input}\")", quoted(&url)))
+    Some(format!("(read -rs KEY && curl {option} {} <<<\"{input}\")", quoted(url)))
 }
 
 /// One word for a shell.

@@ -92,6 +92,7 @@ texts! {
     enable: "Enable",
     rotate: "Rotate",
     rotate_explained: "The key gets a new secret, which is shown once. The old one works on for a while, so that you can replace it everywhere.",
+    rotation_ends: "The key has a further secret, which still works or waits for its first use. It ends now if you rotate again.",
     grace: "The old secret works for another",
     no_grace: "no time: it ends now",
     on_first_use: "Begin when the new secret is first used; until then the old one stays",
@@ -116,6 +117,7 @@ texts! {
     old_secret_until_use: "The old secret works until the new one is first used.",
     shown_already: "A key was made, and its secret was shown then. It can't be shown again. If it is lost, rotate the key.",
     to_the_key: "To the key",
+    has_ended: "This can't be done any more: the key is revoked or has expired.",
 
     made_with_it: "Made with this key",
     and_more: "and more",

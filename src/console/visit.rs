@@ -21,8 +21,6 @@ pub(super) struct Visit {
     pub(super) person: Arc<str>,
     pub(super) links: Links,
     pub(super) cookie: FormCookie,
-    /// The page's own origin, as the browser says it with a form.
-    pub(super) origin: Option<String>,
     pub(super) now: Timestamp,
 }
 

@@ -343,6 +343,39 @@ async fn without_an_authority_there_is_no_page_and_of_another_owner_there_is_no_
     assert_eq!(world.status(&id).await, KeyStatus::Active);
 }
 
+/// Its form may be open in another tab.
+#[tokio::test]
+async fn a_change_of_a_key_that_has_ended_is_told_on_its_page() {
+    let world = World::new();
+    let (id, _) = world.key(acme(), "Ours", &["reports:read"]).await;
+    let mut browser = world.customer("acme");
+    let token = browser.get(&format!("/key/{id}/rotate")).await.token().to_owned();
+    world.keys.manager().revoke(&Authority::operator(acme()), &id).await.unwrap();
+    let version =
+        [("version", "1"), ("grace", "0"), ("name", "Ours"), ("scope", "reports:read"), ("end", "keep")];
+    for verb in ["rotate", "edit", "revoke", "disable", "enable"] {
+        let fields = [&[("token", &*token)][..], &version].concat();
+        let told = browser.post(&format!("/key/{id}/{verb}"), &fields).await;
+        assert_eq!(told.status, StatusCode::CONFLICT, "{verb}: {}", told.body);
+        told.has("the key is revoked or has expired").has("Ours");
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_says_that_it_ends_a_secret_before_this_one() {
+    let world = World::new();
+    let (id, _) = world.key(acme(), "Ours", &["reports:read"]).await;
+    let mut browser = world.customer("acme");
+    let rotate = format!("/key/{id}/rotate");
+    browser.get(&rotate).await.lacks("It ends now if you rotate again");
+    browser.fill(&rotate, &[("grace", "3600")]).await;
+    browser.get(&rotate).await.has("It ends now if you rotate again");
+    browser.fill(&rotate, &[("grace", "0")]).await;
+    browser.get(&rotate).await.lacks("It ends now if you rotate again");
+    browser.fill(&rotate, &[("grace", "0"), ("on_first_use", "yes")]).await;
+    browser.get(&rotate).await.has("It ends now if you rotate again");
+}
+
 #[tokio::test]
 async fn a_secret_is_in_the_response_to_its_form_and_nowhere_else() {
     let world = World::new();
@@ -354,7 +387,7 @@ async fn a_secret_is_in_the_response_to_its_form_and_nowhere_else() {
     let secret = made.secret().to_owned();
     assert!(secret.starts_with("acme_"));
     made.has(&format!("ACME_API_KEY={secret}"));
-    made.has("(read -rs KEY &amp;&amp; curl -H @- 'https://acme.example/' &lt;&lt;&lt;&quot;x-api-key: $KEY&quot;)");
+    made.lacks("curl");
     assert!(!format!("{:?}", made.headers).contains(&secret));
 
     // A reload sends the form again.
@@ -1250,7 +1283,7 @@ async fn texts_and_colours_are_the_applications() {
     let style = browser.get("/style.css").await;
     style.has("--accent: #2152c8").has("--accent: #7a2e8d");
     let made = browser.fill("/new", &NEW).await;
-    made.has(r"'https://api.acme.example/it'\''s'");
+    made.has(r"(read -rs KEY &amp;&amp; curl -H @- 'https://api.acme.example/it'\''s' &lt;&lt;&lt;&quot;x-api-key: $KEY&quot;)");
     // Also what the manager says, and the checks.
     let unfit = browser.fill("/new", &[("name", ""), ("scope", "reports:read"), ("end", "soon")]).await;
     unfit.has("1 bis 100 Zeichen").has("eines davon").lacks("must be");
