@@ -92,7 +92,7 @@ impl KeyManager {
     }
 
     /// The keys in a text, for [`find_by_text`](Self::find_by_text) one by one; the whole text if there is none in it.
-    #[cfg(any(feature = "cli", feature = "console"))]
+    #[cfg(feature = "cli")]
     pub(crate) fn keys_in<'t>(&self, text: &'t str) -> Vec<&'t str> {
         let keys = self.settings().keys_in(text);
         if keys.is_empty() { vec![text.trim()] } else { keys }
