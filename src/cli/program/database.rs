@@ -16,7 +16,8 @@ pub(super) async fn open(url: &SecretString) -> Result<Arc<dyn KeyAdministration
     match scheme(text) {
         #[cfg(feature = "sqlite")]
         "sqlite" => {
-            let store = SqliteStore::open_only(text.as_ref(), false)
+            // One, as one thing is done after the other: each has a page cache of its own.
+            let store = SqliteStore::open_only(text.as_ref(), false, 1)
                 .await
                 .map_err(|error| Failure::from(error).next("`api-keys init` creates the file."))?;
             check(store.schema_versions().await?)?;
