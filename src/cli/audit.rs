@@ -1,4 +1,5 @@
 use std::io::Write;
+use std::num::NonZeroUsize;
 
 use clap::Args;
 use serde_json::json;
@@ -15,8 +16,8 @@ pub(super) struct Audit {
     /// The identifier of a key, also of a deleted one; without it, the events of all keys
     id: Option<String>,
     /// How many events at most, the newest first
-    #[arg(long, value_name = "N", default_value_t = 100, conflicts_with = "all")]
-    limit: usize,
+    #[arg(long, value_name = "N", default_value = "100", conflicts_with = "all")]
+    limit: NonZeroUsize,
     /// Starts before the event of this number
     #[arg(long, value_name = "NUMBER")]
     before: Option<u64>,
@@ -32,7 +33,7 @@ impl Audit {
             Some(id) => Some((owner_of(session, &id).await?, id)),
             None => None,
         };
-        let limit = if self.all { HistoryQuery::MAX_LIMIT } else { self.limit };
+        let limit = if self.all { HistoryQuery::MAX_LIMIT } else { self.limit.get() };
         let mut query = HistoryQuery { before: self.before, limit };
         let mut is_first = true;
         loop {

@@ -60,7 +60,6 @@ pub(super) enum KeyVerb {
     Usage(usage::Usage),
     /// Writes keys to standard output, one JSON object a line
     Export(export::Export),
-    /// Stores keys of another system, from standard input: secrets, digests or hashes. A second run changes nothing
     Import(import::Import),
     /// Deletes keys that ended long ago. Their history stays for good, and their usage for as long as the application keeps it
     Prune(prune::Prune),
@@ -125,7 +124,7 @@ async fn perform<F>(verb: Verb, session: &Session<'_>, keys: &ApiKeys<F>) -> Res
         KeyVerb::Export(export) => may_be_cut(export.run(session).await, Exit::Done),
         KeyVerb::Import(import) => import.run(session).await,
         KeyVerb::Prune(prune) => prune.run(session).await,
-        KeyVerb::Scan(scan) => scan.run(session).await,
+        KeyVerb::Scan(scan) => scan.run(session, keys).await,
         KeyVerb::Rules(rules) => may_be_cut(rules.run(session), Exit::Done),
         KeyVerb::Doctor(doctor) => doctor.run(session, keys).await,
     }

@@ -61,6 +61,7 @@ impl Create {
         }
         key.allowed_addresses = self.addresses;
         key.metadata = self.metadata;
+        session.check_peppers().await?;
         let place = self.secret.open()?;
         let created = place.or_undo(session.manager.create(&authority, key).await.map_err(Failure::from))?;
         place.write(session, &created)?;

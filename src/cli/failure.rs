@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use crate::key::KeyId;
 use crate::manage::ManageError;
 use crate::rejection::{ErrorKind, Reason};
 use crate::store::{StoreError, StoreErrorKind};
@@ -85,8 +86,17 @@ impl Failure {
         ManageError::NotFound.into()
     }
 
+    pub(super) fn revoked(id: &KeyId) -> Self {
+        Self::new(Exit::NotFound, REVOKED, format!("The key {id} is revoked."))
+            .next("It can be shown and deleted. `create` makes a new one.")
+    }
+
     pub(super) fn next(self, next: impl Into<Cow<'static, str>>) -> Self {
         Self { next: Some(next.into()), ..self }
+    }
+
+    pub(super) fn is_revoked(&self) -> bool {
+        self.code == REVOKED
     }
 
     /// Whether the reader of standard output has gone.
@@ -103,6 +113,7 @@ impl Failure {
     }
 }
 
+const REVOKED: &str = "revoked";
 const UNREAD: &str = "unread";
 const CLOSED_PIPE: &str = "closed_pipe";
 
@@ -141,9 +152,8 @@ impl From<ManageError> for Failure {
             ManageError::Store(error) if error.broken_key().is_some() => {
                 failure.next("The key denies itself. It can be revoked and deleted.")
             }
-            ManageError::Store(error) if error.kind() == StoreErrorKind::Unavailable => {
-                failure.next("The change may have been made for all that: look before you try again.")
-            }
+            ManageError::Store(error) if error.kind() == StoreErrorKind::Unavailable => failure
+                .next("If it was a change, it may have been made for all that: look before you try again."),
             _ => failure,
         }
     }

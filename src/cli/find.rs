@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use clap::Args;
 
 use super::failure::{Exit, Failure};
@@ -22,28 +24,56 @@ impl Find {
     pub(super) async fn run(self, session: &Session<'_>) -> Result<Exit, Failure> {
         refuse_arguments(&self.refused)?;
         let text = session.read_secret("The text of the key")?;
-        let text = text.expose_secret();
-        let Some(key) = session.manager.find_by_text(text).await? else {
-            return Err(match undecided(session, text).await? {
-                Some(reason) => Failure::failed(reason).next(UNDECIDED_NEXT),
-                None => {
-                    Failure::not_found().next("No key has this secret, or had it before its last rotation.")
-                }
-            });
-        };
-        if let Some(place) = self.report {
-            let authority = session.authority(key.owner.clone()).because(place);
-            session.manager.report_leak(&authority, &key.id).await?;
+        let texts = session.manager.keys_in(text.expose_secret());
+        let (mut found, mut unknown) = (BTreeMap::new(), Vec::new());
+        for text in texts {
+            match session.manager.find_by_text(text).await? {
+                Some(key) => _ = found.insert(key.id.to_string(), key),
+                None => unknown.push(text),
+            }
         }
-        session.print_either(&owner(&key), || {
-            facts(&[
-                ("id", Some(key.id.to_string())),
-                ("owner", Some(key.owner.to_string())),
-                ("status", Some(key.status.to_string())),
-            ])
-        })?;
+        if found.is_empty() {
+            return Err(not_found(session, &unknown).await?);
+        }
+        for key in found.values() {
+            if let Some(place) = &self.report {
+                let authority = session.authority(key.owner.clone()).because(place.as_str());
+                session.manager.report_leak(&authority, &key.id).await?;
+            }
+            session.print_either(&owner(key), || {
+                facts(&[
+                    ("id", Some(key.id.to_string())),
+                    ("owner", Some(key.owner.to_string())),
+                    ("status", Some(key.status.to_string())),
+                ])
+            })?;
+        }
+        if !unknown.is_empty() {
+            session.say(&format!("Of the keys in the text {} more could not be found.", unknown.len()));
+        }
         Ok(Exit::Done)
     }
+}
+
+/// What can be said of texts that are the secret of no key.
+async fn not_found(session: &Session<'_>, texts: &[&str]) -> Result<Failure, Failure> {
+    let manager = session.manager;
+    for text in texts {
+        if let Some(reason) = undecided(session, text).await? {
+            return Ok(Failure::failed(reason).next(UNDECIDED_NEXT));
+        }
+    }
+    for text in texts {
+        let Some(id) = manager.parse(text).ok().and_then(|parsed| parsed.id) else { continue };
+        if manager.find_by_id(&id).await?.is_some() {
+            let text = "The text names the key {}, and is none of its secrets now: it was replaced, or the text is made up.";
+            return Ok(Failure::not_found().next(text.replace("{}", id.as_str())));
+        }
+    }
+    Ok(Failure::not_found().next(match texts.iter().any(|text| manager.parse(text).is_ok()) {
+        true => "No key has this secret, or had it before its last rotation.",
+        false => "There is nothing in the text that looks like a key.",
+    }))
 }
 
 pub(super) const UNDECIDED_NEXT: &str =

@@ -18,15 +18,25 @@ use super::trial::Trial;
 use crate::NewKey;
 use crate::address::Network;
 use crate::clock::Timestamp;
-use crate::key::{Digest, KeyId, KeyStatus, Metadata, Mode, OrganizationId, Owner, SecretString};
+use crate::key::{Digest, KeyId, KeyStatus, Metadata, Mode, OrganizationId, Owner, SecretString, Tenant};
 use crate::manage::{KeyManager, KeyView, ManageError};
 
+/// Stores keys of another system, from standard input: secrets, digests or hashes. A second run changes nothing
+///
+/// Each line is one key, as a JSON object or in CSV, such as {"key":"acme_live_…","organization":"org_1","name":"Billing","scopes":["invoices:read"]}.
+///
+/// One of these is needed: `key`, the secret; `digest` with `id`, such as sha256:…, 64 hexadecimal digits; `hash` with `id`, such as one of
+/// bcrypt, which the application verifies. These may be given: `organization`, `mode` (live, test), `name`, `scopes`, `expiresAt` and
+/// `notBefore` (2030-01-31T12:00:00Z), `limits` ({"requests":5000}), `allowedAddresses`, `metadata`, `status` (a key that is
+/// revoked or expired is left out), `hint` (what lists show of a digest or a hash). Without `expiresAt` a key does not end.
+///
+/// `export --digests` writes such lines.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Import {
     #[command(flatten)]
     owner: OwnerOptions,
-    /// Reads CSV with a header, in place of one JSON object a line. The fields are the same; scopes, limits and addresses have
-    /// spaces between them
+    /// Reads CSV with a header, in place of one JSON object a line. The fields are the same; scopes, addresses and limits (`requests=5000`)
+    /// have spaces between them
     #[arg(long)]
     csv: bool,
     /// Says what would be done, and does nothing
@@ -82,6 +92,7 @@ enum Outcome {
 impl Import {
     pub(super) async fn run(self, session: &Session<'_>) -> Result<Exit, Failure> {
         refuse_arguments(&self.refused)?;
+        session.check_peppers().await?;
         let trial = session.manager.clone().on_trial(Arc::new(Trial::over(session.manager.store().clone())));
         let to = if self.dry_run { &trial } else { session.manager };
         let (mut imported, mut left, mut failed) = (0_u64, 0_u64, 0_u64);
@@ -139,6 +150,16 @@ impl Import {
         });
         if let Some(owner) = &mut owner {
             owner.mode = self.owner.mode().or(row.mode).unwrap_or(Mode::Live);
+        }
+        if let (Some(option), Some(named)) = (self.owner.owner(), &row.organization) {
+            if option.tenant != Tenant::Organization(named.clone()) {
+                return Err("organization: another than that of the options".to_owned());
+            }
+        }
+        if let (Some(option), Some(named)) = (self.owner.mode(), row.mode) {
+            if option != named {
+                return Err("mode: another than that of the option".to_owned());
+            }
         }
         let owner = owner.ok_or("an owner is missing: `organization`, or the option of that name")?;
         let authority = self.reason.clone().of(session.authority(owner));
@@ -217,8 +238,7 @@ fn rows(csv: bool) -> Result<Rows, Failure> {
                 return Ok(Some((number, Err(TOO_LONG.to_owned()))));
             }
             let row = object(&header, &line);
-            let row = row.and_then(|row| serde_json::from_value(row).map_err(|error| fault_of(&error)));
-            Ok(Some((number, row)))
+            Ok(Some((number, row.and_then(row_of))))
         }));
     }
     let (mut input, mut number) = (input, 0);
@@ -235,7 +255,11 @@ fn rows(csv: bool) -> Result<Rows, Failure> {
                 }
                 _ => match std::str::from_utf8(&line) {
                     Ok(text) if text.trim().is_empty() => continue,
-                    Ok(text) => serde_json::from_str(text).map_err(|error| fault_of(&error)),
+                    Ok(text) => serde_json::from_str(text)
+                        .map_err(|error| {
+                            format!("it is not JSON of one object, at column {}", error.column())
+                        })
+                        .and_then(|object| row_of(Value::Object(object))),
                     Err(_) => Err("it is not UTF-8".to_owned()),
                 },
             };
@@ -266,12 +290,22 @@ fn check_header(header: &csv::StringRecord) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Without the text of the line, which may have a secret.
-fn fault_of(error: &serde_json::Error) -> String {
-    match (error.is_data(), error.column()) {
-        (true, 0) => "a field is not valid".to_owned(),
-        (true, column) => format!("a field is not valid, or unknown, before column {column}"),
-        (false, column) => format!("it is not JSON, at column {column}"),
+/// The fault is that of a field, by its name; a name that is none is not repeated: it may be a secret.
+fn row_of(object: Value) -> Result<Row, String> {
+    let faults = |object: &Value| -> Option<String> {
+        let one = |(name, value): (&String, &Value)| {
+            let is_right = |value: &Value| serde_json::from_value::<Row>(json!({ name: value })).is_ok();
+            match (is_right(value), is_right(&Value::Null)) {
+                (true, _) => None,
+                (false, true) => Some(format!("{name}: not valid")),
+                (false, false) => Some("there is an unknown field: `help import` lists them".to_owned()),
+            }
+        };
+        object.as_object()?.iter().find_map(one)
+    };
+    match faults(&object) {
+        Some(fault) => Err(fault),
+        None => serde_json::from_value(object).map_err(|_| "it is not valid".to_owned()),
     }
 }
 

@@ -1,4 +1,5 @@
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::Args;
@@ -19,8 +20,8 @@ pub(super) struct List {
     #[command(flatten)]
     filter: Filter,
     /// How many keys at most
-    #[arg(long, value_name = "N", default_value_t = 100, conflicts_with = "all")]
-    limit: usize,
+    #[arg(long, value_name = "N", default_value = "100", conflicts_with = "all")]
+    limit: NonZeroUsize,
     /// Starts where another page has ended
     #[arg(long, value_name = "CURSOR")]
     after: Option<Cursor>,
@@ -96,7 +97,7 @@ impl List {
     pub(super) async fn run(self, session: &Session<'_>) -> Result<Exit, Failure> {
         let mut query = self.filter.query(session);
         query.after = self.after;
-        query.limit = if self.all { KeyQuery::MAX_LIMIT } else { self.limit };
+        query.limit = if self.all { KeyQuery::MAX_LIMIT } else { self.limit.get() };
         let mut progress = Progress::of("keys");
         let (mut is_first, mut ended) = (true, Exit::Done);
         loop {
@@ -149,12 +150,21 @@ fn print(session: &Session<'_>, page: &Page<KeyView>, is_part: bool, is_first: b
 
 const HEADER: [&str; 8] = ["ID", "OWNER", "NAME", "KEY", "STATUS", "EXPIRES", "LAST USED", "SCOPES"];
 
+/// The name of one key must not move the columns of all others. `show` has the whole.
+fn cut(name: &str) -> String {
+    const LONGEST: usize = 32;
+    match name.chars().count() > LONGEST {
+        true => name.chars().take(LONGEST - 1).chain(['…']).collect(),
+        false => name.to_owned(),
+    }
+}
+
 fn row(key: &KeyView) -> Vec<String> {
     let day = |at: crate::clock::Timestamp| at.to_string().chars().take(10).collect();
     vec![
         key.id.to_string(),
         key.owner.to_string(),
-        key.name.clone(),
+        cut(&key.name),
         key.hint.clone(),
         key.status.to_string(),
         key.expires_at.map_or_else(|| "never".to_owned(), day),

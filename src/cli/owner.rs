@@ -12,7 +12,7 @@ pub(super) struct OwnerOptions {
     /// The keys of the application itself, which belong to no organization
     #[arg(long, conflicts_with = "organization")]
     system: bool,
-    /// The mode of the keys: live, if it is not given, or test
+    /// The mode of the keys: live or test. If it is not given: of one owner live, of all owners both
     #[arg(long, value_name = "MODE", value_parser = mode)]
     mode: Option<Mode>,
 }

@@ -2,7 +2,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::failure::{Exit, Failure};
-use super::output::list;
+use super::output::{list, printable};
 use super::reason::Reason;
 use super::session::{Session, key_id};
 use crate::manage::json as shown;
@@ -21,14 +21,30 @@ pub(super) struct Revoke {
 impl Revoke {
     pub(super) async fn run(self, session: &Session<'_>) -> Result<Exit, Failure> {
         let id = key_id(&self.id)?;
-        let authority = self.reason.of(session.authority_over(&id).await?);
+        let authority = match session.authority_to_change(&id).await {
+            // What was made with it may work.
+            Err(failure) if failure.is_revoked() && self.descendants => session.authority_over(&id).await,
+            Err(failure) if failure.is_revoked() => {
+                session
+                    .print_either(&json!(session.key(&id).await?), || format!("{id} was revoked before."))?;
+                return Ok(Exit::Done);
+            }
+            authority => authority,
+        };
+        let authority = self.reason.of(authority?);
+        let (_, name) = session.owner_and_name(&id).await?;
+        let name = name.map(|name| format!(" ({})", printable(&name))).unwrap_or_default();
         let with = if self.descendants { " and every key that was made with it" } else { "" };
-        session.confirm(&format!("Revoke {id} of {}{with} for good?", authority.owner()))?;
+        session.confirm(&format!("Revoke {id}{name} of {}{with} for good?", authority.owner()))?;
         if self.descendants {
             let revoked = session.manager.revoke_with_descendants(&authority, &id).await?;
             let ids = revoked.iter().map(|key| key.id);
             session.print_either(&json!({ "data": revoked, "nextCursor": null }), || {
-                format!("Revoked: {}", list(ids))
+                if revoked.is_empty() {
+                    "There was nothing left to revoke.".to_owned()
+                } else {
+                    format!("Revoked: {}", list(ids))
+                }
             })?;
             return Ok(Exit::Done);
         }

@@ -6,7 +6,8 @@ use super::failure::{Exit, Failure};
 use super::reason::Reason;
 use super::secret_output::SecretOptions;
 use super::session::{Session, key_id};
-use super::times::duration;
+use super::times::{duration, in_words};
+use crate::key::KeyId;
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Rotate {
@@ -27,7 +28,12 @@ pub(super) struct Rotate {
 impl Rotate {
     pub(super) async fn run(self, session: &Session<'_>) -> Result<Exit, Failure> {
         let id = key_id(&self.id)?;
-        let authority = self.reason.of(session.authority_over(&id).await?);
+        let authority = self.reason.of(session.authority_to_change(&id).await?);
+        session.check_peppers().await?;
+        let ending = ending_with_it(session, &id).await?;
+        if let Some(ending) = ending.as_ref().filter(|_| session.interactive) {
+            session.confirm(&format!("{ending}, and ends at once. Rotate {id}?"))?;
+        }
         let place = self.secret.open()?;
         let rotated = match self.on_first_use {
             true => session.manager.rotate_on_first_use(&authority, &id, self.grace).await,
@@ -35,7 +41,10 @@ impl Rotate {
         };
         let rotated = place.or_undo(rotated.map_err(Failure::from))?;
         place.write(session, &rotated)?;
-        let grace = humantime::format_duration(self.grace);
+        if let Some(ending) = ending {
+            session.say(&format!("{ending}, and does not work any more."));
+        }
+        let grace = in_words(self.grace);
         session.say(&match rotated.key.previous_valid_until {
             _ if self.on_first_use && self.grace.is_zero() => {
                 "The old secret works until the new one is first used.".to_owned()
@@ -48,4 +57,15 @@ impl Rotate {
         });
         Ok(Exit::Done)
     }
+}
+
+/// A further secret of the key that works now and that another rotation ends.
+async fn ending_with_it(session: &Session<'_>, id: &KeyId) -> Result<Option<String>, Failure> {
+    let key = session.key(id).await?;
+    let now = session.manager.now();
+    Ok(match (key.next_hint, key.previous_valid_until) {
+        (Some(hint), _) => Some(format!("The secret {hint} waited for its first use")),
+        (None, Some(end)) if end > now => Some(format!("The secret before this one was to work until {end}")),
+        _ => None,
+    })
 }

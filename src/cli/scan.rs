@@ -13,16 +13,16 @@ use super::find::undecided;
 use super::output::{Progress, printable};
 use super::rules::recognizable;
 use super::session::Session;
-use crate::KeyFormat;
 use crate::key::KeyStatus;
 use crate::manage::KeyView;
+use crate::{ApiKeys, KeyFormat};
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Scan {
     /// Files and directories; `-` is standard input
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Looks each key up: says whose it is and whether it works, and leaves out what is no key
+    /// Looks each key up: says whose it is and whether this secret of it works, and leaves out what is no key
     #[arg(long)]
     check_store: bool,
     /// Writes one report in SARIF 2.1.0
@@ -36,7 +36,7 @@ struct Found {
     line: usize,
     column: usize,
     hint: String,
-    key: Option<KeyView>,
+    key: Option<(KeyView, bool)>,
 }
 
 impl Scan {
@@ -45,7 +45,7 @@ impl Scan {
     }
 
     /// Follows no symbolic link but a path that is named.
-    pub(super) async fn run(self, session: &Session<'_>) -> Result<Exit, Failure> {
+    pub(super) async fn run<F>(self, session: &Session<'_>, keys: &ApiKeys<F>) -> Result<Exit, Failure> {
         let formats: Vec<_> = recognizable(session)?
             .map(|format| Ok((format, Regex::new(&format.pattern()).map_err(|error| error.to_string())?)))
             .collect::<Result<_, String>>()
@@ -61,7 +61,7 @@ impl Scan {
             };
             for entry in entries {
                 let searched = match entry {
-                    Ok(path) => self.search(session, &formats, &path, &mut report).await,
+                    Ok(path) => self.search(session, keys, &formats, &path, &mut report).await,
                     Err(error) => Err(Failure::unread(error.to_string())),
                 };
                 progress.add(1);
@@ -88,9 +88,10 @@ impl Scan {
         })
     }
 
-    async fn search(
+    async fn search<F>(
         &self,
         session: &Session<'_>,
+        keys: &ApiKeys<F>,
         formats: &[(&KeyFormat, Regex)],
         path: &Path,
         report: &mut Report<'_, '_>,
@@ -107,7 +108,7 @@ impl Scan {
                 let (format, text) = text;
                 let key = match self.check_store {
                     true => match session.manager.find_by_text(&text).await? {
-                        Some(key) => Some(key),
+                        Some(key) => Some((key, keys.verify_text(&text).await.is_ok())),
                         None => {
                             if let Some(reason) = undecided(session, &text).await? {
                                 report.undecided(&name, line, column, &reason);
@@ -225,12 +226,13 @@ impl Report<'_, '_> {
     fn add(&mut self, found: Found) -> Result<(), Failure> {
         self.count += 1;
         let Found { path, line, column, hint, key } = found;
-        let id = key.as_ref().map(|key| key.id);
-        let status = key.as_ref().map(|key| key.status);
+        let id = key.as_ref().map(|(key, _)| key.id);
+        let status = key.as_ref().map(|(key, _)| key.status);
+        let works = key.as_ref().map(|(_, works)| *works);
         if let Some(results) = &mut self.sarif {
-            let state = status.map(|status| format!(" It is {status}.")).unwrap_or_default();
-            let level =
-                if status.is_some_and(|status| status != KeyStatus::Active) { "warning" } else { "error" };
+            let state = works.map(|works| if works { " It works." } else { " It does not work any more." });
+            let (state, level) =
+                (state.unwrap_or_default(), if works == Some(false) { "warning" } else { "error" });
             results.push(json!({
                 "ruleId": "api-key",
                 "level": level,
@@ -242,10 +244,16 @@ impl Report<'_, '_> {
             }));
             return Ok(());
         }
-        let json =
-            json!({ "path": path, "line": line, "column": column, "hint": hint, "id": id, "status": status });
+        let json = json!({ "path": path, "line": line, "column": column, "hint": hint, "id": id, "status": status, "works": works });
         self.session.print_either(&json, || {
-            let known = key.as_ref().map(|key| format!(" {} of {}, {}", key.id, key.owner, key.status));
+            let known = key.as_ref().map(|(key, works)| {
+                let works = match works {
+                    true => "works",
+                    false if key.status == KeyStatus::Active => "replaced",
+                    false => "does not work",
+                };
+                format!(" {} of {}, {}: {works}", key.id, key.owner, key.status)
+            });
             let path = printable(&path);
             format!("{path}:{line}:{column}: {hint}{}", known.unwrap_or_default())
         })?;

@@ -29,11 +29,26 @@ impl SecretOptions {
     pub(super) fn open(self) -> Result<SecretOutput, Failure> {
         let open = |path: PathBuf| match create_private(&path) {
             Ok(file) => Ok((path, file)),
-            Err(error) => Err(Failure::failed(format!("{}: {error}", path.display()))
-                .next("Nothing was changed. Give the name of a file that does not exist.")),
+            Err(error) => {
+                Err(Failure::failed(format!("{}: {error}", path.display())).next(match error.kind() {
+                    std::io::ErrorKind::AlreadyExists => {
+                        "Nothing was changed. Give the name of a file that does not exist."
+                    }
+                    _ => "Nothing was changed. Give the name of a file that can be made.",
+                }))
+            }
         };
+        if self.secret_file.is_none() && is_nowhere() {
+            return Err(Failure::usage("Standard output goes nowhere: the secret would be lost.")
+                .next("Nothing was changed. Give `--secret-file FILE`."));
+        }
         Ok(SecretOutput { file: self.secret_file.map(open).transpose()?, env: self.env })
     }
+}
+
+/// Whether standard output is closed, in place of which a program in Rust has the null device, or is that device.
+fn is_nowhere() -> bool {
+    std::fs::canonicalize("/dev/stdout").is_ok_and(|path| path.as_os_str() == "/dev/null")
 }
 
 /// A new file that only its user can read.

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure};
 use crate::Authority;
-use crate::key::{KeyId, Mode, Owner};
+use crate::key::{KeyId, KeyStatus, Mode, Owner};
 use crate::manage::{KeyManager, KeyView, ManageError};
+use crate::store::KeyQuery;
 
 /// The options of every verb.
 #[derive(Args, Clone, Debug)]
@@ -64,6 +65,29 @@ impl<'k> Session<'k> {
         match &self.operator {
             Some(name) => operator.by(name.as_str()),
             None => operator,
+        }
+    }
+
+    /// The authority over a key that is to be changed.
+    pub(super) async fn authority_to_change(&self, id: &KeyId) -> Result<Authority, Failure> {
+        match self.manager.find_by_id(id).await {
+            Ok(Some(key)) if key.status == KeyStatus::Revoked => Err(Failure::revoked(id)),
+            _ => self.authority_over(id).await,
+        }
+    }
+
+    /// An error where new secrets would have no pepper and those that there are have one: the application would refuse them. The
+    /// newest key tells.
+    pub(super) async fn check_peppers(&self) -> Result<(), Failure> {
+        let query = KeyQuery { newest_first: true, limit: 1, ..KeyQuery::default() };
+        let newest = self.manager.store().list(None, &query).await?;
+        let pepper = newest.keys.first().and_then(|key| key.digest.pepper_id());
+        match pepper.filter(|_| !self.manager.has_pepper()) {
+            None => Ok(()),
+            Some(pepper) => Err(Failure::failed(format!(
+                "The newest key was made with pepper {pepper}, and there is none here: the application would refuse what is made without."
+            ))
+            .next("Set API_KEYS_PEPPERS_FILE, or `peppers_file` in api-keys.toml.")),
         }
     }
 

@@ -16,7 +16,7 @@ pub(super) struct Switch {
 impl Switch {
     pub(super) async fn run(self, session: &Session<'_>, on: bool) -> Result<Exit, Failure> {
         let id = key_id(&self.id)?;
-        let authority = self.reason.of(session.authority_over(&id).await?);
+        let authority = self.reason.of(session.authority_to_change(&id).await?);
         let key = match on {
             true => session.manager.enable(&authority, &id).await?,
             false => session.manager.disable(&authority, &id).await?,

@@ -36,6 +36,16 @@ pub(super) fn day_or_instant(text: &str) -> Result<Timestamp, &'static str> {
         .map_err(|_| "a time is a day such as 2030-01-31, or an instant such as 2030-01-31T12:00:00Z")
 }
 
+/// `24 hours`, `7 days`.
+pub(super) fn in_words(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let units = [(24 * 60 * 60, "day"), (60 * 60, "hour"), (60, "minute"), (1, "second")];
+    let whole = units.into_iter().find(|(length, _)| seconds % length == 0 && seconds >= *length);
+    let (length, unit) = whole.unwrap_or((1, "second"));
+    let count = seconds / length;
+    if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
+}
+
 /// `24h`, `7d`.
 pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
     const FAR: Duration = Duration::from_secs(1000 * 366 * 24 * 60 * 60);

@@ -96,10 +96,8 @@ mod tests {
     async fn an_import_that_is_tried_is_told_to_no_one() {
         let reported = Arc::new(AtomicU32::new(0));
         let count = reported.clone();
-        let manager =
-            KeyManager::new(MemoryStore::new(), KeyFormat::new("acme_").unwrap()).with_audit(move |_| {
-                count.fetch_add(1, Ordering::SeqCst);
-            });
+        let manager = KeyManager::new(MemoryStore::new(), KeyFormat::new("acme_").unwrap())
+            .with_audit(move |_| _ = count.fetch_add(1, Ordering::SeqCst));
         let trial = manager.clone().on_trial(Arc::new(Trial::over(manager.store().clone())));
         let authority = Authority::operator(Owner::organization("org_1".parse().unwrap(), Mode::Live));
         let secret = || KeyFormat::new("acme_").unwrap().generate(Mode::Live).unwrap().secret;

@@ -8,7 +8,7 @@ use super::session::{Session, key_id};
 use super::times::{End, end, instant};
 use crate::address::Network;
 use crate::clock::Timestamp;
-use crate::key::Metadata;
+use crate::key::{KeyStatus, Metadata};
 use crate::manage::{KeyChange, KeyView};
 use crate::scope::Scope;
 
@@ -58,6 +58,9 @@ impl Update {
             return Err(
                 Failure::usage("It is not said what to change.").next("`help update` lists the options.")
             );
+        }
+        if before.status == KeyStatus::Revoked {
+            return Err(Failure::revoked(&id));
         }
         let authority = self.reason.clone().of(session.authority(before.owner.clone()));
         let after = session.manager.update(&authority, &id, self.change(&before)).await?;

@@ -71,7 +71,7 @@ async fn verify<F>(session: &Session<'_>, keys: &ApiKeys<F>, key: &str) -> Resul
         facts(&[
             ("verdict", Some(if verdict { "good" } else { "bad" }.to_owned())),
             ("why", reason.as_ref().map(|reason| format!("{reason} ({})", reason.code()))),
-            ("secret", secret.map(str::to_owned)),
+            ("secret", secret.map(|secret| until(secret, about))),
             ("id", about.map(|key| key.id.to_string())),
             ("name", about.map(|key| key.name.clone())),
             ("owner", about.map(|key| key.owner.to_string())),
@@ -79,6 +79,14 @@ async fn verify<F>(session: &Session<'_>, keys: &ApiKeys<F>, key: &str) -> Resul
         ])
     })?;
     Ok(if verdict { Exit::Done } else { Exit::Negative })
+}
+
+/// A secret that a rotation has replaced works for a while.
+fn until(secret: &str, key: Option<&KeyView>) -> String {
+    match key.and_then(|key| key.previous_valid_until).filter(|_| secret == "retired") {
+        Some(end) => format!("{secret}, works until {end}"),
+        None => secret.to_owned(),
+    }
 }
 
 /// Whether the reason is no fault of the key, which may be good.

@@ -184,6 +184,11 @@ impl Peppers {
         self.method(pepper_id).is_some()
     }
 
+    /// Whether new digests are made without a pepper.
+    pub(crate) fn are_none(&self) -> bool {
+        self.methods.current.pepper_id().is_none()
+    }
+
     fn with_current(current: Method) -> Self {
         Self { methods: Arc::new(Methods { current, accepted: Vec::new() }) }
     }

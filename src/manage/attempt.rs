@@ -55,16 +55,10 @@ impl Attempt<'_> {
 
     /// Where a key was found may be the key itself, in a URL; an audit log keeps no secret.
     fn reason_fault(&self, reason: &str) -> Option<&'static str> {
-        let is_key = |text: &str| {
-            let parsed = self.settings.parse(text.trim_matches(['.', '-']));
-            parsed.is_ok_and(|(format, _)| !format.prefix().is_empty())
-        };
-        let ends_key =
-            |character: char| !character.is_ascii_alphanumeric() && !matches!(character, '_' | '.' | '-');
         if !rules::is_reason(reason) {
             return Some(rules::field_faults::REASON_LENGTH);
         }
-        reason.split(ends_key).any(is_key).then_some(rules::field_faults::REASON_KEY)
+        (!self.settings.keys_in(reason).is_empty()).then_some(rules::field_faults::REASON_KEY)
     }
 
     /// Whether the caller's own key and its companion are still as they were when the request arrived. That may be

@@ -56,7 +56,8 @@ impl KeyManager {
     }
 
     /// The key that this text is or was a secret of, whatever its owner and state: for the operator, to find a key that has
-    /// leaked. White space around it is ignored. Never expose it to callers.
+    /// leaked. Other text may be around it, such as the name of a variable; of several keys one that is known is found. Never
+    /// expose it to callers.
     ///
     /// ```
     /// # use tower_api_keys::manage::{Authority, KeyManager, ManageError};
@@ -79,14 +80,30 @@ impl KeyManager {
     }
 
     async fn look_for_text(&self, text: &str) -> Result<Option<KeyView>, ManageError> {
-        let settings = self.settings();
-        let (text, now) = (text.trim(), settings.clock.now().timestamp());
-        let digests = settings.peppers.digests(text);
-        let found = match settings.find(KeySelector::Digests(&digests)).await? {
-            None => self.find_imported(text, digests[0]).await?,
-            found => found,
-        };
-        Ok(found.map(|record| KeyView::new(&record, now)))
+        let (whole, now) = (text.trim(), self.settings().clock.now().timestamp());
+        // The whole text first: it may be a key without a prefix, which is not found in other text.
+        let inside = self.settings().keys_in(text).into_iter().filter(|key| *key != whole);
+        for text in std::iter::once(whole).chain(inside) {
+            if let Some(record) = self.find_secret(text).await? {
+                return Ok(Some(KeyView::new(&record, now)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The keys in a text, for [`find_by_text`](Self::find_by_text) one by one; the whole text if there is none in it.
+    #[cfg(any(feature = "cli", feature = "console"))]
+    pub(crate) fn keys_in<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        let keys = self.settings().keys_in(text);
+        if keys.is_empty() { vec![text.trim()] } else { keys }
+    }
+
+    async fn find_secret(&self, text: &str) -> Result<Option<Arc<KeyRecord>>, ManageError> {
+        let digests = self.settings().peppers.digests(text);
+        match self.settings().find(KeySelector::Digests(&digests)).await? {
+            None => self.find_imported(text, digests[0]).await,
+            found => Ok(found),
+        }
     }
 
     /// How many keys need each of the [peppers](crate::key::Peppers), by its identifier, to verify now or later; `None` is

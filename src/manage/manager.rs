@@ -117,6 +117,12 @@ impl KeyManager {
         self.0.peppers.accepts(pepper)
     }
 
+    /// Whether new digests are made with a pepper.
+    #[cfg(feature = "cli")]
+    pub(crate) fn has_pepper(&self) -> bool {
+        !self.0.peppers.are_none()
+    }
+
     #[cfg(any(feature = "cli", feature = "console"))]
     pub(crate) fn now(&self) -> Timestamp {
         self.0.clock.now().timestamp()

@@ -4,6 +4,8 @@ use super::attempt::{Attempt, Change};
 use super::{Authority, CreatedKey, Forbidden, KeyAction, KeyManager, ManageError, rules};
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord, KeyStatus, NextSecret};
+use crate::rejection::Reason;
+use crate::store::{StoreError, StoreErrorKind};
 
 impl KeyManager {
     /// Gives a key a new secret. The identifier stays. The old secret verifies for `grace` more, at most
@@ -17,7 +19,9 @@ impl KeyManager {
     ///
     /// [`NotFound`](ManageError::NotFound), also for an expired or revoked key; [`Invalid`](ManageError::Invalid) if
     /// `grace` is too long; [`Forbidden`](ManageError::Forbidden) also if the key may do more than the caller, who
-    /// would otherwise get its secret; [`Store`](ManageError::Store), [`Randomness`](ManageError::Randomness).
+    /// would otherwise get its secret; [`Store`](ManageError::Store), also where the manager has no [`Peppers`](crate::key::Peppers) and
+    /// the key has one, so that the new secret would be worth less, and unknown to the application;
+    /// [`Randomness`](ManageError::Randomness).
     pub async fn rotate(
         &self,
         authority: &Authority,
@@ -106,6 +110,10 @@ impl KeyManager {
                     return Err(Forbidden::Ended.into());
                 }
                 rules::may_hand_out(authority, record)?;
+                if self.settings().peppers.are_none() && record.digest.pepper_id().is_some() {
+                    let missing = Reason::PepperMissing(record.digest.pepper_id());
+                    return Err(StoreError::new(StoreErrorKind::Other).with_source(missing).into());
+                }
                 rotate(record, secret.clone(), now);
                 Ok(Change::Store)
             })

@@ -69,6 +69,14 @@ impl Settings {
         Err(fault)
     }
 
+    /// The keys in a text, whatever is around them, each once.
+    pub(super) fn keys_in<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        let mut keys: Vec<_> = self.formats.iter().flat_map(|format| format.find_in(text)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
     /// The key `id` of `owner` in the managed store.
     pub(super) async fn get(&self, owner: &Owner, id: &KeyId) -> FindResult {
         alarmed(checked_get(owner, id, self.store.get(owner, id).await))

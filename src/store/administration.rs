@@ -420,5 +420,17 @@ impl FromStr for Cursor {
     }
 }
 
+impl serde::Serialize for Cursor {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Cursor {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        crate::text::deserialize(deserializer)
+    }
+}
+
 const INVALID: InvalidValue =
     InvalidValue::new("cursor", "a cursor is the text that a listing gave as its next page");

@@ -53,6 +53,32 @@ fn peppers_come_from_a_file_and_are_not_shown() {
     }
 }
 
+/// It would make secrets that the application refuses.
+#[test]
+fn without_the_peppers_no_secret_is_made() {
+    let program = Program::empty(None);
+    let configure = |peppers: &str| {
+        let text = format!("{DATABASE}{peppers}\n[format]\nprefix = \"acme_\"\n");
+        std::fs::write(program.file("api-keys.toml"), text).unwrap();
+    };
+    std::fs::write(program.file("peppers"), format!("1:{}", "a".repeat(32))).unwrap();
+    configure("peppers_file = \"peppers\"");
+    program.run(["migrate"]).done();
+    let (id, secret) = program.key("Ours", &[]);
+    configure("");
+    for verb in [vec!["create", "x", "-o", "o", "--expires", "1d"], vec!["rotate", &id], vec!["import"]] {
+        let refused = program.run_with(&verb, "{}").with(1);
+        assert!(
+            refused.err.contains("pepper 1") && refused.err.contains("API_KEYS_PEPPERS_FILE"),
+            "{}",
+            refused.err
+        );
+        assert_eq!(refused.out, "");
+    }
+    configure("peppers_file = \"peppers\"");
+    program.run_with(["verify"], &secret).done();
+}
+
 #[test]
 fn a_file_elsewhere_is_the_place_of_its_paths() {
     let program = Program::empty(None);
@@ -119,6 +145,22 @@ fn init_contradicts_neither_the_environment_nor_the_file() {
     for (url, file) in [(Some("sqlite:keys.db"), ""), (None, DATABASE), (None, "")] {
         assert_eq!(init(url, file, "sqlite:keys.db").0, 0);
     }
+}
+
+#[test]
+fn init_writes_no_file_that_the_program_refuses() {
+    for prefix in ["", "a b", "é'\""] {
+        let program = Program::empty(None);
+        let refused = program.run(["init", "--prefix", prefix]).with(2);
+        assert!(refused.err.contains("prefix"), "{}", refused.err);
+        assert!(!program.file("api-keys.toml").exists() && !program.file("api-keys.db").exists());
+    }
+    let program = Program::empty(None);
+    program.run(["init", "--prefix", "acme_"]).done();
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &program.file("api-keys.db").metadata().unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600, "it has the names of customers");
 }
 
 #[test]

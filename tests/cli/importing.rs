@@ -89,6 +89,7 @@ fn secrets_and_csv_are_imported_and_faults_are_reported_by_line() {
         let done = program.run_with(["import", "-o", "org_9"], &lines).with(1);
         assert!(!done.out.contains(&secret) && !done.err.contains(&secret), "{done:?}");
         assert_eq!(done.out.lines().count(), 3);
+        assert!(done.out.ends_with("line 4: failed name: not valid\n"), "{}", done.out);
         assert!(
             done.out.starts_with("line 1: left it is already there\nline 2: failed it is not JSON"),
             "{}",
@@ -113,6 +114,25 @@ fn after_a_rotation_the_digest_is_exported_in_place_of_the_old_hash() {
 }
 
 #[test]
+fn a_line_does_not_get_another_owner_than_the_one_it_names() {
+    let program = Program::new();
+    let (of, secret) = Program::new().key("Elsewhere", &[]);
+    let line = |organization: &str, mode: &str| {
+        json!({ "name": "Ours", "key": secret, "organization": organization, "mode": mode }).to_string()
+    };
+    for (options, organization, mode, fault) in [
+        (["-o", "org_1", "--mode", "live"], "org_2", "live", "organization: another"),
+        (["-o", "org_1", "--mode", "test"], "org_1", "live", "mode: another"),
+        (["--system", "--json", "--mode", "live"], "org_1", "live", "organization: another"),
+    ] {
+        let refused = program.run_with(["import"].iter().chain(&options), &line(organization, mode)).with(1);
+        assert!(refused.out.contains(fault), "{}", refused.out);
+    }
+    program.run_with(["import", "-o", "org_1"], &line("org_1", "live")).done();
+    assert_eq!(program.show(&of)["organization"], "org_1");
+}
+
+#[test]
 fn a_field_that_is_unknown_is_an_error() {
     let program = Program::new();
     let digest = format!("sha256:{}", "a".repeat(64));
@@ -122,7 +142,7 @@ fn a_field_that_is_unknown_is_an_error() {
         )
     };
     let refused = program.run_with(["import"], &line("expires_at")).with(1);
-    assert!(refused.out.starts_with("line 1: failed a field is not valid, or unknown"), "{}", refused.out);
+    assert!(refused.out.starts_with("line 1: failed there is an unknown field"), "{}", refused.out);
     for (header, want) in [
         ("name,expires_at", "Column 2 of the header is no field of a key."),
         ("name,key,name", "Column 3 of the header is there twice."),

@@ -40,8 +40,13 @@ fn a_key_lives() {
         assert_eq!(program.run(["disable", &id, "--json"]).done().json()["status"], "disabled");
         assert_eq!(program.run(["enable", &id, "--json"]).done().json()["status"], "active");
         assert_eq!(program.run(["revoke", &id, "--yes", "--json"]).done().json()["status"], "revoked");
-        let again = program.run(["revoke", &id, "--yes", "--json"]).with(5);
-        snapshot("not_found.json", &again.err);
+        let again = program.run(["revoke", &id, "--yes", "--json"]).done();
+        assert_eq!(again.json()["status"], "revoked", "a second time is no fault");
+        for verb in [vec!["rotate", &id], vec!["enable", &id], vec!["update", &id, "--name", "x"]] {
+            let refused = program.run(&verb).with(5);
+            assert!(refused.err.contains("is revoked"), "{}", refused.err);
+        }
+        snapshot("not_found.json", &program.run(["rotate", "k0000000000000000", "--json"]).with(5).err);
         program.run(["delete", &id, "--confirm", "Export", "--json"]).done();
         program.run(["show", &id]).with(5);
         let written = std::fs::read_to_string(program.file("api-keys.toml")).unwrap();

@@ -27,7 +27,7 @@ fn keys_are_found_in_files_without_a_store() {
     let places: Vec<Value> = found.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(
         places[0],
-        json!({ "path": "tree/binary", "line": 1, "column": 4, "hint": places[0]["hint"], "id": null, "status": null })
+        json!({ "path": "tree/binary", "line": 1, "column": 4, "hint": places[0]["hint"], "id": null, "status": null, "works": null })
     );
     assert_eq!((&places[1]["line"], &places[1]["column"]), (&json!(2), &json!(6)));
     snapshot("scan.sarif", &program.run(["scan", "tree", "--sarif"]).with(3).out);
@@ -37,6 +37,21 @@ fn keys_are_found_in_files_without_a_store() {
     // Of a key that is revoked, the digest of the secret in use is kept.
     assert_eq!((&known[0]["id"], &known[0]["status"]), (&json!(gone), &json!("revoked")));
     assert_eq!((&known[1]["id"], &known[1]["status"]), (&json!(id), &json!("active")));
+    assert_eq!((&known[0]["works"], &known[1]["works"]), (&json!(false), &json!(true)));
+    let next = program.run(["rotate", &id, "--grace", "1h"]).done().out;
+    let replaced =
+        |text: &str| program.run_with(["scan", "-", "--check-store", "--json"], text).with(3).json();
+    assert_eq!((&replaced(&secret)["works"], &replaced(&next)["works"]), (&json!(true), &json!(true)));
+    program.run(["rotate", &id, "--grace", "1s"]).done();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let ended = replaced(&next);
+    assert_eq!(
+        (&ended["status"], &ended["works"]),
+        (&json!("active"), &json!(false)),
+        "its secret has ended"
+    );
+    let ended = program.run_with(["scan", "-", "--check-store"], &next).with(3);
+    assert!(ended.out.ends_with("active: replaced\n"), "{}", ended.out);
     std::fs::remove_file(program.file("api-keys.db")).unwrap();
     program.run(["scan", "tree"]).with(3);
     program.run(["scan", "tree/clean"]).done();

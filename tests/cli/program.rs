@@ -109,6 +109,15 @@ impl Program {
         self.run_with(arguments, "")
     }
 
+    /// With what a shell does with the line.
+    pub fn shell(&self, line: &str) -> Ended {
+        let program = self.command([""; 0]).get_program().to_owned();
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("exec \"$0\" {line}")).arg(program).current_dir(&self.directory);
+        command.env_remove("DATABASE_URL").env_remove("API_KEYS_PEPPERS_FILE");
+        self.end(command.stdout(Stdio::piped()), "")
+    }
+
     /// With `input` on standard input.
     pub fn run_with<A: AsRef<str>>(&self, arguments: impl IntoIterator<Item = A>, input: &str) -> Ended {
         self.end(self.command(arguments).stdout(Stdio::piped()), input)

@@ -67,6 +67,20 @@ fn a_secret_is_on_standard_output_once_and_nowhere_else() {
 }
 
 #[test]
+fn a_secret_that_would_go_nowhere_is_not_made() {
+    let program = Program::new();
+    let (id, secret) = program.key("Ours", &[]);
+    for command in [format!("rotate {id}"), "create x -o org_1 --expires 1d".to_owned()] {
+        for nowhere in [">&-", ">/dev/null"] {
+            let refused = program.shell(&format!("{command} {nowhere}")).with(2);
+            assert!(refused.err.contains("--secret-file"), "{}", refused.err);
+        }
+    }
+    program.run_with(["verify"], &secret).done();
+    assert_eq!(program.run(["list", "--json"]).done().json()["data"].as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn a_secret_given_as_an_argument_is_refused_and_not_repeated() {
     let program = Program::new();
     let (_, secret) = program.key("Ours", &[]);

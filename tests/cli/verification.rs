@@ -1,7 +1,8 @@
 //! `verify` and `find`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tower_api_keys::KeyFormat;
+use tower_api_keys::key::Mode;
 
 use crate::program::{Program, snapshot};
 
@@ -63,8 +64,44 @@ fn a_key_is_found_by_its_text_and_no_more_is_said() {
             *id,
             "the secret before, too"
         );
-        program.run_with(["find"], "acme_live_other").with(5);
+        for (text, why) in [
+            (other(&secret), "is none of its secrets now"),
+            ("acme_live_other".to_owned(), "nothing in the text that looks like a key"),
+        ] {
+            let none = program.run_with(["find"], &text).with(5);
+            assert!(none.err.contains(why), "{}", none.err);
+        }
     }
+}
+
+/// Another secret of the same key, with the right checksum.
+fn other(secret: &str) -> String {
+    let format =
+        KeyFormat::builder("acme_").modes("test_", "live_").public_id(16, '.').checksum().build().unwrap();
+    let id = format.parse(secret.trim()).unwrap().id.unwrap();
+    format.generate_with_id(Mode::Live, &id).unwrap().secret.expose_secret().to_owned()
+}
+
+#[test]
+fn a_key_is_found_in_the_text_around_it() {
+    let program = Program::new();
+    let (id, secret) = program.key("Ours", &[]);
+    let (second, another) = program.key("Another", &["--mode", "test"]);
+    for text in [
+        format!("API_KEY={secret}"),
+        format!("\u{feff}\"{secret}\",\r\n"),
+        format!("Authorization: Bearer {secret}\nHost: api.example"),
+    ] {
+        assert_eq!(program.run_with(["find", "--json"], &text).done().json()["id"], *id, "{text}");
+    }
+    let both = program
+        .run_with(["find", "--json"], &format!("A={another}\nB={secret}\nC={}", other(&secret)))
+        .done();
+    let ids: Vec<Value> =
+        both.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone()).collect();
+    assert!(ids.len() == 2 && ids.contains(&json!(id)) && ids.contains(&json!(second)), "{}", both.out);
+    let both = program.run_with(["find"], &format!("{secret} {}", other(&secret))).done();
+    assert!(both.err.contains("1 more could not be found"), "{}", both.err);
 }
 
 #[test]

@@ -223,7 +223,7 @@ fn a_pepper_that_is_missing_is_reported_and_is_no_fault_of_the_client() {
                 log.take();
 
                 // A process that starts says so, and by whatever keys are found.
-                assert!(timeout(Duration::from_millis(50), pin!(built.background())).await.is_err());
+                assert!(timeout(Duration::from_millis(250), pin!(built.background())).await.is_err());
                 match want {
                     200 => assert_eq!(log.take(), "", "{digest:?} with {peppers:?}"),
                     _ => is_alarm(&log, "pepper_missing", "keys=1"),

@@ -25,7 +25,8 @@ use tower_api_keys::manage::{
 };
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::store::{
-    KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, Page, StoreError, StoreErrorKind,
+    Cursor, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, Page, StoreError,
+    StoreErrorKind,
 };
 use tower_api_keys::{ApiKeys, Principal};
 
@@ -934,6 +935,30 @@ async fn a_key_knows_who_made_it() {
     }
 }
 
+/// A program that was started without its peppers must not replace good secrets by those that the others refuse.
+#[tokio::test]
+async fn without_peppers_no_key_that_has_one_gets_a_new_secret() {
+    let world = World::new();
+    let pepper = |id| Peppers::new(id, "0123456789abcdef0123456789abcdef".into()).unwrap();
+    let peppered = world.manager.clone().with_peppers(pepper(1));
+    let plain = world.manager.create(&operator(), NewKey::new("plain")).await.unwrap();
+    let key = peppered.create(&operator(), NewKey::new("peppered")).await.unwrap();
+    let before = world.manager.get(&operator(), &key.key.id).await.unwrap();
+    for rotated in [
+        world.manager.rotate(&operator(), &key.key.id, HOUR).await,
+        world.manager.rotate_on_first_use(&operator(), &key.key.id, HOUR).await,
+    ] {
+        let ManageError::Store(error) = rotated.unwrap_err() else { panic!("the operator's to mend") };
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains("pepper 1"), "{error:?}");
+    }
+    assert_eq!(world.manager.get(&operator(), &key.key.id).await.unwrap(), before);
+    world.manager.rotate(&operator(), &plain.key.id, HOUR).await.unwrap();
+    // A pepper that is lost is replaced.
+    let other = world.manager.clone().with_peppers(pepper(2));
+    other.rotate(&operator(), &key.key.id, HOUR).await.unwrap();
+    other.rotate(&operator(), &plain.key.id, HOUR).await.unwrap();
+}
+
 /// An operator who is shown a leaked text finds the key, whatever its owner and state.
 #[tokio::test]
 async fn a_key_is_found_by_any_of_its_secrets() {
@@ -950,6 +975,8 @@ async fn a_key_is_found_by_any_of_its_secrets() {
             key.secret.expose_secret().to_owned(),
             rotated.secret.expose_secret().to_owned(),
             format!("\n {}\t", rotated.secret.expose_secret()),
+            format!("\u{feff}API_KEY=\"{}\"\n", rotated.secret.expose_secret()),
+            format!("wfk_{0} sk_{0} {1}.", "0".repeat(32), key.secret.expose_secret()),
         ] {
             let found = world.manager.find_by_text(&text).await.unwrap().unwrap();
             assert_eq!((found.id, found.owner), (id, owner.clone()));
@@ -1769,5 +1796,17 @@ proptest! {
                 }
             }
         });
+    }
+}
+
+#[test]
+fn a_cursor_is_its_text_in_a_query_and_in_json() {
+    let text = "1702531200000.k7Jc0qWvTz4n8XsB";
+    let cursor: Cursor = text.parse().unwrap();
+    assert_eq!(cursor.to_string(), text);
+    assert_eq!(serde_json::to_value(cursor).unwrap(), text);
+    assert_eq!(serde_json::from_value::<Cursor>(text.into()).unwrap(), cursor);
+    for broken in ["", "k7Jc0qWvTz4n8XsB", "now.k7Jc0qWvTz4n8XsB", "1702531200000.", "-1.a"] {
+        assert!(serde_json::from_value::<Cursor>(broken.into()).is_err(), "{broken}");
     }
 }

@@ -81,6 +81,17 @@ impl Config {
         Ok(config)
     }
 
+    /// Whether the format of keys in the text of a file is one, with a prefix by which keys can be found.
+    pub(super) fn check_format(text: &str) -> Result<(), Failure> {
+        let config: Self = toml::from_str(text).map_err(|error| Failure::failed(error.to_string()))?;
+        let Some(format) = config.format else { return Ok(()) };
+        if format.prefix.is_empty() {
+            return Err(Failure::usage("The prefix is empty.")
+                .next("Give one that tells your keys from others, such as `acme_`."));
+        }
+        format.build("--prefix").map(drop)
+    }
+
     /// The database that the file names.
     pub(super) fn names(&self) -> Option<&str> {
         self.database.as_deref()
@@ -127,8 +138,9 @@ impl Config {
             false => std::sync::Arc::new(MemoryStore::new()),
         };
         let missing = || {
-            Failure::usage("There is no format of keys.")
-                .next(format!("Write `[format]` into {FILE}, with `prefix`."))
+            Failure::usage("There is no format of keys.").next(format!(
+                "Write `[format]` into {FILE}, with `prefix`, or name the file with `--config`."
+            ))
         };
         let format = self.format.as_ref().ok_or_else(missing)?.build("format")?;
         // Any field does for `verify`, which puts the key there itself.

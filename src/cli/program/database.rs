@@ -1,8 +1,12 @@
 //! The database of the program, by its URL.
 
+#[cfg(feature = "sqlite")]
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::cli::failure::Failure;
+#[cfg(feature = "sqlite")]
+use crate::cli::secret_output::create_private;
 use crate::key::SecretString;
 use crate::store::KeyAdministration;
 #[cfg(feature = "postgres")]
@@ -16,10 +20,14 @@ pub(super) async fn open(url: &SecretString) -> Result<Arc<dyn KeyAdministration
     match scheme(text) {
         #[cfg(feature = "sqlite")]
         "sqlite" => {
-            // One, as one thing is done after the other: each has a page cache of its own.
-            let store = SqliteStore::open_only(text.as_ref(), false, 1)
-                .await
-                .map_err(|error| Failure::from(error).next("`api-keys init` creates the file."))?;
+            // One connection, as one thing is done after the other: each has a page cache of its own.
+            let store =
+                SqliteStore::open_only(text.as_ref(), false, 1).await.map_err(|error| match file(text) {
+                    Some(path) if !path.exists() => {
+                        Failure::from(error).next("`api-keys init` creates the file.")
+                    }
+                    _ => error.into(),
+                })?;
             check(store.schema_versions().await?)?;
             Ok(Arc::new(store))
         }
@@ -38,11 +46,25 @@ pub(super) async fn migrate(url: &SecretString) -> Result<(), Failure> {
     let text = url.expose_secret();
     match scheme(text) {
         #[cfg(feature = "sqlite")]
-        "sqlite" => SqliteStore::open(text).await.map(drop).map_err(Failure::from),
+        "sqlite" => {
+            if let Some(path) = file(text) {
+                // It has no secrets, but everything else about the keys. One that is there is left as it is.
+                let _ = create_private(path);
+            }
+            SqliteStore::open(text).await.map(drop).map_err(Failure::from)
+        }
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => PostgresStore::connect(text).await.map(drop).map_err(Failure::from),
         scheme => Err(unknown(scheme)),
     }
+}
+
+/// The file of an SQLite database, if the URL is its path alone.
+#[cfg(feature = "sqlite")]
+fn file(url: &str) -> Option<&Path> {
+    let path = url.strip_prefix("sqlite:")?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    (!path.contains([':', '?'])).then(|| Path::new(path))
 }
 
 fn scheme(url: &str) -> &str {

@@ -30,6 +30,7 @@ impl Init {
         if path.exists() {
             self.check_prefix(&path)?;
         }
+        Config::check_format(&self.file())?;
         let say = |text: String| writeln!(std::io::stdout(), "{text}");
         match create_private(&path) {
             Ok(mut file) => {

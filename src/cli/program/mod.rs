@@ -80,6 +80,7 @@ fn start(path: Option<PathBuf>, options: Options, verb: Verb) -> Result<ExitCode
             Verb::Migrate => {
                 let config = Config::read(path)?;
                 database::migrate(&config.database()?).await?;
+                writeln!(std::io::stdout(), "The tables have the version of this program.")?;
                 Ok(ExitCode::SUCCESS)
             }
             Verb::Keys(verb) => {

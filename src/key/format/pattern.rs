@@ -3,7 +3,6 @@
 use super::{KeyFormat, checksum};
 use crate::key::KeyId;
 
-#[cfg(feature = "cli")]
 impl KeyFormat {
     /// What each key begins with: the prefix, or one of the marks.
     pub(crate) fn beginnings(&self) -> Vec<&str> {
@@ -16,6 +15,35 @@ impl KeyFormat {
     /// Whether a key can be told from other text by its beginning.
     pub(crate) fn is_recognizable(&self) -> bool {
         self.beginnings().iter().all(|beginning| !beginning.is_empty())
+    }
+
+    /// The keys in a text, whatever is around them, such as quotes or the name of a variable. None, if a key can't be told from
+    /// other text.
+    pub(crate) fn find_in<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        if !self.is_recognizable() {
+            return Vec::new();
+        }
+        let is_of_word = |character: char| character.is_ascii_alphanumeric() || character == '_';
+        let starts = self.beginnings().into_iter().flat_map(|beginning| text.match_indices(beginning));
+        let starts = starts.map(|(start, _)| start).filter(|start| !text[..*start].ends_with(is_of_word));
+        let mut keys: Vec<_> = starts.flat_map(|start| self.find_at_start(&text[start..])).collect();
+        keys.sort_by_key(|key| key.as_ptr());
+        keys
+    }
+
+    /// The key that a text begins with. A full stop or the like that follows may be part of it or not: then there are two.
+    fn find_at_start<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
+        let separator = self.public_id.as_ref().and_then(|id| id.separator);
+        let is_of_key = |character: char| {
+            character.is_ascii_alphanumeric()
+                || matches!(character, '_' | '-')
+                || separator == Some(character)
+                || self.characters.contains(character)
+        };
+        let run = &text[..text.find(|character| !is_of_key(character)).unwrap_or(text.len())];
+        let without_marks = run.trim_end_matches(|character: char| !character.is_ascii_alphanumeric());
+        let different = Some(without_marks).filter(|text| *text != run);
+        std::iter::once(run).chain(different).filter(|text| self.parse(text).is_ok())
     }
 }
 
@@ -56,5 +84,46 @@ impl KeyFormat {
         let (hyphen, others): (String, String) = self.characters.chars().partition(|char| *char == '-');
         let last = boundary(self.checksum);
         pattern + &format!("[A-Za-z0-9{others}{hyphen}]{{{count}}}{last}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::Mode;
+
+    #[test]
+    fn keys_are_found_in_text() {
+        let formats = [
+            KeyFormat::new("wfk_").unwrap(),
+            KeyFormat::builder("sk_").modes("test_", "live_").public_id(8, '.').build().unwrap(),
+            KeyFormat::builder("sk_").secret_lengths(22..=64).other_characters("-_.").build().unwrap(),
+            KeyFormat::builder("acme_").optional_modes("t_", "l_").checksum().build().unwrap(),
+        ];
+        for format in formats {
+            let [one, two] = [(); 2].map(|()| format.generate(Mode::Live).unwrap().secret);
+            let (one, two) = (one.expose_secret(), two.expose_secret());
+            let beginning = &one[..4];
+            for (text, keys) in [
+                (one.to_owned(), vec![one]),
+                (format!("\u{feff}API_KEY={one}\r\nOTHER={two}\r\n"), vec![one, two]),
+                (format!("{{\"key\":\"{one}\"}}"), vec![one]),
+                (format!("https://api.example/?key={one}&page=2#{two}"), vec![one, two]),
+                (format!("Authorization: Bearer {one}"), vec![one]),
+                (format!("I have pasted ({one}), sorry…"), vec![one]),
+                (format!("a{one} _{one} {beginning} {one}öä"), vec![one]),
+                (format!("{beginning} {beginning}{beginning}"), vec![]),
+                (String::new(), vec![]),
+            ] {
+                assert_eq!(format.find_in(&text), keys, "{text}");
+            }
+        }
+        let format = KeyFormat::builder("sk_").secret_lengths(22..=64).other_characters(".").build().unwrap();
+        let key = format.generate(Mode::Live).unwrap().secret;
+        let sentence = format!("It is {}.", key.expose_secret());
+        assert_eq!(format.find_in(&sentence), [&sentence[6..], key.expose_secret()], "either of them");
+        let nothing_to_tell_it_by = KeyFormat::unprefixed().build().unwrap();
+        let key = nothing_to_tell_it_by.generate(Mode::Live).unwrap();
+        assert!(nothing_to_tell_it_by.find_in(key.secret.expose_secret()).is_empty());
     }
 }
