@@ -20,8 +20,9 @@ pub(super) async fn open(url: &SecretString) -> Result<Arc<dyn KeyAdministration
     match scheme(text) {
         #[cfg(feature = "sqlite")]
         "sqlite" => {
+            // One connection, as one thing is done after the other: each has a page cache of its own.
             let store =
-                SqliteStore::open_only(text.as_ref(), false).await.map_err(|error| match file(text) {
+                SqliteStore::open_only(text.as_ref(), false, 1).await.map_err(|error| match file(text) {
                     Some(path) if !path.exists() => {
                         Failure::from(error).next("`api-keys init` creates the file.")
                     }

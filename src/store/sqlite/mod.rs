@@ -135,13 +135,14 @@ impl SqliteStore {
     /// [`Unavailable`](StoreErrorKind::Unavailable) if the file cannot be opened, otherwise as
     /// [`migrate`](Self::migrate).
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let store = Self::open_only(path.as_ref(), true).await?;
+        let store = Self::open_only(path.as_ref(), true, 8).await?;
         store.migrate().await?;
         Ok(store)
     }
 
-    /// [Opens](Self::open) the file, and leaves the tables as they are. Without `create`, the file has to exist.
-    pub(crate) async fn open_only(path: &Path, create: bool) -> Result<Self, StoreError> {
+    /// [Opens](Self::open) the file with at most so many connections, and leaves the tables as they are. Without `create`, the file
+    /// has to exist.
+    pub(crate) async fn open_only(path: &Path, create: bool, connections: u32) -> Result<Self, StoreError> {
         let options = match path.to_str().filter(|text| text.starts_with("sqlite:")) {
             Some(url) => url.parse().map_err(failed)?,
             None => SqliteConnectOptions::new().filename(path),
@@ -156,7 +157,7 @@ impl SqliteStore {
         let opened = file.clone();
         let pool = SqlitePoolOptions::new()
             .min_connections(1)
-            .max_connections(8)
+            .max_connections(connections)
             .after_connect(move |_, _| {
                 opened.iter().for_each(|file| file.look_again());
                 Box::pin(ready(Ok(())))
