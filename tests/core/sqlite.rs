@@ -24,6 +24,7 @@ use tower_api_keys::manage::{Authority, KeyManager, ManageError, NewKey};
 use tower_api_keys::store::{
     HistoryQuery, KeyAdministration, KeySelector, KeyStore, SqliteStore, StoreErrorKind, conformance,
 };
+use tower_api_keys::usage::{UsageBatch, UsageBucket, UsageQuery};
 
 use crate::damage::{self, Log};
 use crate::support::in_own_process;
@@ -544,4 +545,20 @@ async fn a_deleted_key_leaves_nothing_behind_without_foreign_keys() {
     assert!(store.delete(&owner(), &key.id, None).await.unwrap());
     // It has the same previous secret and the same next one.
     store.insert(full_record("k2"), None).await.unwrap();
+}
+
+/// Which a process has left that wrote while the clock was wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_is_not_said_to_be_complete_until_a_time_to_come() {
+    let directory = Directory::new();
+    let store = SqliteStore::open(directory.file()).await.unwrap();
+    let log = store.usage_log().unwrap();
+    let now = SystemClock.now().timestamp();
+    for process in ["a", "b"] {
+        log.add(&UsageBatch::new(process.parse().unwrap(), 1, now, Vec::new())).await.unwrap();
+    }
+    let set = "UPDATE api_key_usage_processes SET made_at = made_at + 86400000 WHERE process = 'b'";
+    assert_eq!(affected(&directory, set.to_owned()).await, 1);
+    let usage = log.read(&UsageQuery::new(now, now, UsageBucket::Hour), 1).await.unwrap();
+    assert_eq!(usage.as_of, Some(now));
 }
