@@ -102,12 +102,15 @@ impl KeyVerb {
 }
 
 async fn perform<F>(verb: Verb, session: &Session<'_>, keys: &ApiKeys<F>) -> Result<Exit, Failure> {
-    let verb = match verb {
-        Verb::OfKeys(verb) => verb,
+    match verb {
+        Verb::OfKeys(verb) => manage(*verb, session, keys).await,
         #[cfg(feature = "openapi")]
-        Verb::OpenApi(openapi) => return openapi.run(session, keys),
-    };
-    match *verb {
+        Verb::OpenApi(openapi) => openapi.run(session, keys),
+    }
+}
+
+async fn manage<F>(verb: KeyVerb, session: &Session<'_>, keys: &ApiKeys<F>) -> Result<Exit, Failure> {
+    match verb {
         KeyVerb::Create(create) => create.run(session).await,
         KeyVerb::List(list) => may_be_cut(list.run(session).await, Exit::Done),
         KeyVerb::Show(show) => may_be_cut(show.run(session).await, Exit::Done),

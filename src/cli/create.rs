@@ -23,7 +23,7 @@ pub(super) struct Create {
     /// A scope, `resource:action` or `resource:*`; may be given several times
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
-    /// When it ends: `90d`, `2030-01-31`, an instant, or `never`
+    /// When it ends: `90d`, `2030-01-31`, an instant, or `never`. Asked for at a terminal, and needed without one
     #[arg(long, value_name = "END", value_parser = end)]
     expires: Option<End>,
     /// When it begins to work: `2h`, `2030-01-31`, or an instant
