@@ -78,7 +78,11 @@ impl Command {
     /// of its audit is [flushed](ApiKeys::flush) in the end.
     pub async fn run<F>(self, keys: &ApiKeys<F>) -> ExitCode {
         let session = Session::new(self.options, keys.manager());
-        let done = perform(self.verb, &session, keys).await;
+        let done = match self.verb {
+            Verb::OfKeys(verb) => perform(*verb, &session, keys).await,
+            #[cfg(feature = "openapi")]
+            Verb::OpenApi(openapi) => openapi.run(&session, keys),
+        };
         if let Err(error) = keys.flush().await {
             session.warn("audit_not_delivered", &format!("The audit was not delivered: {}.", chain(&error)));
         }
@@ -101,15 +105,7 @@ impl KeyVerb {
     }
 }
 
-async fn perform<F>(verb: Verb, session: &Session<'_>, keys: &ApiKeys<F>) -> Result<Exit, Failure> {
-    match verb {
-        Verb::OfKeys(verb) => manage(*verb, session, keys).await,
-        #[cfg(feature = "openapi")]
-        Verb::OpenApi(openapi) => openapi.run(session, keys),
-    }
-}
-
-async fn manage<F>(verb: KeyVerb, session: &Session<'_>, keys: &ApiKeys<F>) -> Result<Exit, Failure> {
+async fn perform<F>(verb: KeyVerb, session: &Session<'_>, keys: &ApiKeys<F>) -> Result<Exit, Failure> {
     match verb {
         KeyVerb::Create(create) => create.run(session).await,
         KeyVerb::List(list) => may_be_cut(list.run(session).await, Exit::Done),
