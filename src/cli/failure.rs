@@ -152,8 +152,9 @@ impl From<ManageError> for Failure {
             ManageError::Store(error) if error.broken_key().is_some() => {
                 failure.next("The key denies itself. It can be revoked and deleted.")
             }
-            ManageError::Store(error) if error.kind() == StoreErrorKind::Unavailable => failure
-                .next("If it was a change, it may have been made for all that: look before you try again."),
+            ManageError::Store(error) if error.kind() == StoreErrorKind::Unavailable => {
+                failure.next("If it was a change, it may have been made: look before you try again.")
+            }
             _ => failure,
         }
     }

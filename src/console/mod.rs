@@ -244,7 +244,7 @@ impl Console {
     /// |---|---|
     /// | `GET /` | the list |
     /// | `GET`, `POST /new` | makes a key |
-    /// | `GET /key/{id}` | one key; with `method`, `path` and `address` in the query also what becomes of such a request |
+    /// | `GET /key/{id}` | one key; with `method`, `path` and `address` in the query also how such a request would be decided |
     /// | `GET`, `POST /key/{id}/edit`, `…/rotate`, `…/revoke`, `…/delete` | changes it |
     /// | `POST /key/{id}/disable`, `…/enable` | changes it |
     /// | `POST /selected` | disables or revokes several keys |

@@ -161,7 +161,7 @@ texts! {
     outcome_server_error: "Failed",
 
     why_rejected: "Why is a request rejected?",
-    why_rejected_help: "What becomes of a request with this key now. Nothing is sent and nothing is counted.",
+    why_rejected_help: "How a request with this key would be decided now. Nothing is sent and nothing is counted.",
     method: "Method",
     path: "Path, such as /invoices",
     client_address: "Client address, if it matters",

@@ -68,13 +68,12 @@ impl Trace {
 impl<F> ApiKeys<F> {
     /// Why [`layer`](Self::layer) would accept or reject a request now: for the operator, who asks for a customer.
     ///
-    /// Nothing comes of it. No limit and no bad credential is counted, no last use is noted, no secret comes into use, no digest
+    /// It has no effect. No limit and no bad credential is counted, no last use is noted, no secret comes into use, no digest
     /// is replaced, and nothing is metered or logged as a request. The store, shared limits, and a session authenticator are
     /// asked, and an [imported hash](crate::ApiKeysBuilder::verify_imported) is verified.
     ///
     /// What a limit would decide is that of its shared count: of leases from Redis in this process
-    /// nothing is known. A [stored quota](crate::limit#stored-quotas) gives back this process's lease, and has a row in the store from
-    /// then on.
+    /// nothing is known. A [stored quota](crate::limit#stored-quotas) gives back this process's lease.
     ///
     /// The request has to be as it comes to the layer, with the [address of its peer](crate::address::PeerAddress), if the
     /// assembly asks for that. Limits are those that this process knows.

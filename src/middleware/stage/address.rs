@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::address::{ClientAddressSource, PeerAddress};
+use crate::address::{ClientAddressSource, Network, PeerAddress};
 use crate::key::KeyRecord;
 use crate::middleware::checks::Checks;
 use crate::rejection::Reason;
@@ -15,10 +15,11 @@ pub(super) type Client = Result<Option<IpAddr>, Reason>;
 #[inline]
 pub(super) fn check_address(record: &KeyRecord, client: impl FnOnce() -> Client) -> Result<(), Reason> {
     let allowed = &record.extras.allowed_addresses;
-    if allowed.is_empty() {
-        return Ok(());
-    }
-    match client()? {
+    if allowed.is_empty() { Ok(()) } else { check_client(allowed, client()) }
+}
+
+fn check_client(allowed: &[Network], client: Client) -> Result<(), Reason> {
+    match client? {
         Some(address) if allowed.iter().any(|network| network.contains(address)) => Ok(()),
         _ => Err(Reason::AddressNotAllowed),
     }

@@ -19,14 +19,25 @@ impl Checks {
         request: RequestView<'_>,
         now: Now,
     ) -> Result<Option<ClientAddress>, Reason> {
-        let Some(limiter) = &self.throttle else { return Ok(None) };
+        match &self.throttle {
+            Some(limiter) => self.admitted(limiter, request, now).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn admitted(
+        &self,
+        limiter: &MemoryRateLimiter,
+        request: RequestView<'_>,
+        now: Now,
+    ) -> Result<ClientAddress, Reason> {
         let (source, peer) = self.client_source(request)?;
         let address = source.find(peer, request.headers);
         match limiter.peek_own(&Subject::Address(address), now) {
             Some(decision) if !decision.is_admitted() => {
                 Err(Reason::Throttled(over_limit(limiter.category_data(), decision)))
             }
-            _ => Ok(Some(address)),
+            _ => Ok(address),
         }
     }
 
