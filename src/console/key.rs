@@ -198,6 +198,7 @@ pub(super) fn actor(visit: &Visit, actor: &Actor) -> Markup {
     html! {
         @match actor {
             Actor::Key(id) => { (visit.texts().actor_key) " " a href=(visit.to_key(id, "")) { (id) } },
+            Actor::Session(_) if *actor == visit.authority.actor() => (visit.texts().actor_you),
             Actor::Session(id) => { (visit.texts().actor_session) " " code { (id) } },
             Actor::Operator(Some(name)) => (name),
             Actor::Operator(None) => (visit.texts().actor_operator),

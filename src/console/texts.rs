@@ -129,6 +129,7 @@ texts! {
     who: "By",
     actor_key: "Key",
     actor_session: "Session",
+    actor_you: "you",
     actor_operator: "The application",
     not_done: "not done",
     action_read: "Read",
@@ -161,7 +162,7 @@ texts! {
     outcome_server_error: "Failed",
 
     why_rejected: "Why is a request rejected?",
-    why_rejected_help: "How a request with this key would be decided now. Nothing is sent and nothing is counted.",
+    why_rejected_help: "How the checks decide about a request with this key now. Nothing is sent and nothing is counted.",
     method: "Method",
     path: "Path, such as /invoices",
     client_address: "Client address, if it matters",
