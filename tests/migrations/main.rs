@@ -6,6 +6,7 @@ mod postgres_server;
 
 use std::borrow::Cow;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use std::{env, fs, process};
 
@@ -113,7 +114,10 @@ struct Directory(PathBuf);
 
 impl Directory {
     fn new(name: &str) -> Self {
-        let directory = env::temp_dir().join(format!("api-keys-migrations-{}-{name}", process::id()));
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let directory =
+            env::temp_dir().join(format!("api-keys-migrations-{}-{name}-{number}", process::id()));
         fs::create_dir_all(&directory).unwrap();
         Self(directory)
     }
