@@ -95,8 +95,9 @@ async fn failover() {
     assert!(noticed(), "{}", scrape.render());
     let log = log.take();
     let lines = |text: &str| log.lines().filter(|line| line.contains(text)).count();
-    let [seen, made, unseen] =
-        keys.map(|key| lines(&format!("is revoked; it stays revoked here code=\"revocation_forgotten\" key_id={}", key.id)));
+    let [seen, made, unseen] = keys.map(|key| {
+        lines(&format!("is revoked; it stays revoked here code=\"revocation_forgotten\" key_id={}", key.id))
+    });
     assert_eq!((lines("the store is not where it was"), unseen), (1, 0), "{log}");
     assert!(seen >= 1 && made >= 1, "{log}");
     background.abort();

@@ -381,7 +381,11 @@ async fn an_outage_is_logged_once_a_second_and_so_is_its_end() {
         }
         let logged = count("rate limiter works without Redis");
         assert!((2..=4).contains(&logged), "{logged} lines");
-        assert_eq!(count("rate limiter works without Redis code=\"redis_unavailable\" category=\"all\""), logged, "it says which");
+        assert_eq!(
+            count("rate limiter works without Redis code=\"redis_unavailable\" category=\"all\""),
+            logged,
+            "it says which"
+        );
         assert_eq!(count("ERROR") + count("WARN"), logged, "rejections are no trouble of their own");
         rig.server.restart();
         rig.recovery(&mut totals).await;
