@@ -370,6 +370,7 @@ async fn the_caller_may_do_what_both_may() {
 
 #[tokio::test]
 async fn the_caller_is_held_to_each_thing_that_the_companion_may_do_less() {
+    type Less = fn(&mut KeyRecord);
     let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Network>>();
     let all = |record: &mut KeyRecord| {
         record.scopes = ScopeSet::parse_list(["api-keys:write", "runs:*"]).unwrap();
@@ -377,7 +378,7 @@ async fn the_caller_is_held_to_each_thing_that_the_companion_may_do_less() {
         record.extras_mut().allowed_addresses = networks(&["192.0.2.0/24"]);
     };
     let of_both = app(APP_SECRET, "app_1", all);
-    let less: [(&str, fn(&mut KeyRecord)); 4] = [
+    let less: [(&str, Less); 4] = [
         ("nothing", |_| {}),
         ("scopes", |app| app.scopes = ScopeSet::parse_list(["api-keys:write"]).unwrap()),
         ("time", |app| app.expires_at = Some(START.saturating_add(Duration::from_secs(1)))),
