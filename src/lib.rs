@@ -50,6 +50,7 @@
 //! | create, rotate, revoke and import keys, in code or over HTTP | [`manage`] |
 //! | find keys by scope, name, status, age or a leaked text | [`KeyQuery`](store::KeyQuery), [`find_by_text`](manage::KeyManager::find_by_text) |
 //! | end a key that has leaked | [`leaked_key`], a page |
+//! | see what is defended against, where, and by which standards | [`threat_model`], a page |
 //! | give staff or customers a page for their keys | [the key page](https://docs.rs/tower-api-keys/latest/tower_api_keys/console/index.html) |
 //! | let staff manage the keys of all organizations | [operator and staff](manage#operator-and-staff) |
 //! | see what was done to a key and by whom, and pass it on | [audit](manage#audit) |
@@ -166,6 +167,11 @@ pub mod monitoring {}
 #[cfg(doc)]
 #[doc = include_str!("../docs/leaked-key.md")]
 pub mod leaked_key {}
+
+/// A page to read: who attacks, where each attack is stopped, and what standards ask for.
+#[cfg(doc)]
+#[doc = include_str!("../docs/threat-model.md")]
+pub mod threat_model {}
 
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]

@@ -22,7 +22,6 @@ use crate::route::{RouteMatch, RouteMatching, RouteTable};
 ///    token must have been issued to this key with this companion.
 /// 4. The caller may do what both the key and the companion may: the scopes that both have, until the first of them
 ///    expires, from addresses that both allow.
-///    ends, from addresses that both allow.
 ///
 /// A missing part is reported before a wrong one: first the key, then the companion, then the token. An empty field
 /// counts as missing.

@@ -369,6 +369,36 @@ async fn the_caller_may_do_what_both_may() {
 }
 
 #[tokio::test]
+async fn the_caller_is_held_to_each_thing_that_the_companion_may_do_less() {
+    type Less = fn(&mut KeyRecord);
+    let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Network>>();
+    let all = |record: &mut KeyRecord| {
+        record.scopes = ScopeSet::parse_list(["api-keys:write", "runs:*"]).unwrap();
+        record.expires_at = Some(START.saturating_add(Duration::from_secs(60)));
+        record.extras_mut().allowed_addresses = networks(&["192.0.2.0/24"]);
+    };
+    let of_both = app(APP_SECRET, "app_1", all);
+    let less: [(&str, Less); 4] = [
+        ("nothing", |_| {}),
+        ("scopes", |app| app.scopes = ScopeSet::parse_list(["api-keys:write"]).unwrap()),
+        ("time", |app| app.expires_at = Some(START.saturating_add(Duration::from_secs(1)))),
+        ("addresses", |app| app.extras_mut().allowed_addresses = vec!["192.0.2.1".parse().unwrap()]),
+    ];
+    for (name, less) in less {
+        let mut companion = of_both.clone();
+        less(&mut companion);
+        let world = World::new(store([record(KEY, all), companion.clone()]).await);
+        let caller = world.principal("/secret", [Some(KEY), Some(APP_SECRET), None]).await;
+        assert_eq!(caller.scopes(), &companion.scopes, "{name}");
+        assert_eq!(caller.expires_at(), companion.expires_at, "{name}");
+        let mut new = NewKey::new("derived");
+        new.expires_at = companion.expires_at;
+        let made = world.keys.manager().create(&Authority::principal(&caller), new).await.unwrap();
+        assert_eq!(made.key.allowed_addresses, companion.extras().allowed_addresses, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn created_keys_may_do_what_both_may() {
     let network = |text: &str| text.parse::<Network>().unwrap();
     let write = ScopeSet::parse_list(["api-keys:write"]).unwrap();

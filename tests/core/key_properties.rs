@@ -162,6 +162,27 @@ proptest! {
         }
     }
 
+    /// Equal differences in several words must not cancel each other out.
+    #[test]
+    fn digests_that_differ_alike_in_several_words_are_different(
+        bytes: [u8; 32], difference in 1..=u64::MAX, words in 1..16_u8, id: u32,
+    ) {
+        let mut other = bytes;
+        for (word, bytes) in other.chunks_exact_mut(8).enumerate().filter(|(word, _)| words >> word & 1 == 1) {
+            let changed = u64::from_ne_bytes(bytes.try_into().unwrap()) ^ difference;
+            bytes.copy_from_slice(&changed.to_ne_bytes());
+            prop_assert!(word < 4);
+        }
+        let plain = |bytes| Digest::from_parts(None, bytes);
+        prop_assert!(!plain(bytes).ct_eq(&plain(other)));
+        prop_assert_ne!(plain(bytes), plain(other));
+        // A pepper and a word that differ by the same number.
+        let mut other = bytes;
+        let tag = 1 << 32 | u64::from(id);
+        other[..8].copy_from_slice(&(u64::from_ne_bytes(bytes[..8].try_into().unwrap()) ^ tag).to_ne_bytes());
+        prop_assert!(!plain(bytes).ct_eq(&Digest::from_parts(Some(id), other)));
+    }
+
     #[test]
     fn constant_time_comparison_equals_plain_comparison(
         bytes: [u8; 32], other: [u8; 32], bit in 0..256_usize, ids: (u32, u32),

@@ -12,6 +12,18 @@ use tower_api_keys::store::{KeyAdministration, KeyQuery, MemoryStore};
 
 use crate::support::{KEY, OTHER_KEY, START, UNKNOWN_KEY, acme, assembly, record, request, whoami};
 
+#[cfg(feature = "cache")]
+#[tokio::test]
+async fn a_use_is_stored_behind_a_cache() {
+    use tower_api_keys::store::{CachedStore, KeyStore};
+
+    let store = MemoryStore::new();
+    let key = record(KEY, |_| {});
+    store.insert(key.clone(), None).await.unwrap();
+    CachedStore::new(store.clone()).record_last_use(&[(key.id, START)]).await.unwrap();
+    assert_eq!(store.get(&acme(), &key.id).await.unwrap().unwrap().last_used_at, Some(START));
+}
+
 #[tokio::test]
 async fn a_key_shows_when_it_was_last_used_with_success() {
     let clock = ManualClock::starting_at(START);

@@ -20,6 +20,7 @@ mod cached_store;
 mod changes;
 mod companions;
 mod conformance;
+mod documents;
 mod explain;
 mod guarded_store;
 mod imports;

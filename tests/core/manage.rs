@@ -489,6 +489,30 @@ async fn managing_keys_needs_its_own_scope() {
 }
 
 #[tokio::test]
+async fn each_action_can_have_a_scope_of_its_own_and_the_last_one_set_holds() {
+    let world = World::new();
+    let scope = ScopeRequirement::from_static;
+    let manager = world
+        .manager
+        .clone()
+        .with_scope_for(KeyAction::Create, scope("keys:begin"))
+        .with_scope_for(KeyAction::Read, scope("keys:read"))
+        .with_scope_for(KeyAction::Create, scope("keys:create"));
+    for (held, may_create, may_read) in [
+        ("keys:create", true, false),
+        ("keys:read", false, true),
+        ("keys:begin", false, false),
+        ("api-keys:*", false, false),
+    ] {
+        let caller = world.caller(|key| key.scopes = scopes(&[held])).await;
+        let expected = |may| if may { "ok" } else { "management scope" };
+        assert_eq!(outcome(&manager.create(&caller, new_key(&[])).await), expected(may_create), "{held}");
+        let list = manager.list(&caller, &KeyQuery::default()).await;
+        assert_eq!(outcome(&list), expected(may_read), "{held}");
+    }
+}
+
+#[tokio::test]
 async fn the_management_scopes_are_configurable() {
     let world = World::new();
     let manager = world.manager.clone().with_management_scopes(
@@ -760,6 +784,30 @@ async fn revoking_is_final_and_ends_every_secret() {
     assert_eq!(page.keys, [revoked], "a revoked key stays listed");
     world.manager.delete(&operator(), &id).await.unwrap();
     assert_eq!(outcome(&world.manager.get(&operator(), &id).await), "not found", "a deleted one does not");
+}
+
+#[tokio::test]
+async fn a_one_time_key_is_used_up_by_its_own_secret_alone() {
+    let format = KeyFormat::builder("pl_").modes("test_", "live_").public_id(16, '.').build().unwrap();
+    let world = World::with_format(format.clone());
+    let link = world.create(|_| {}).await;
+    let id = link.key.id;
+    let of_other_mode = format.generate_with_id(Mode::Test, &id).unwrap();
+    let of_other_secret = format.generate_with_id(Mode::Live, &id).unwrap();
+    for wrong in [of_other_secret, of_other_mode] {
+        let redeemed = world.manager.redeem(wrong.secret.expose_secret()).await;
+        assert!(matches!(redeemed, Err(ManageError::NotFound)), "{redeemed:?}");
+    }
+    // A record of live mode with the digest of a key whose mark says test.
+    let marked = format.generate(Mode::Test).unwrap();
+    let digest = Peppers::none().digest(marked.secret.expose_secret());
+    world.store.insert(KeyRecord::new(marked.id.unwrap(), acme(), digest, START), None).await.unwrap();
+    let redeemed = world.manager.redeem(marked.secret.expose_secret()).await;
+    assert!(matches!(redeemed, Err(ManageError::NotFound)), "{redeemed:?}");
+
+    assert_eq!(world.manager.redeem(link.secret.expose_secret()).await.unwrap().id, id);
+    let again = world.manager.redeem(link.secret.expose_secret()).await;
+    assert!(matches!(again, Err(ManageError::NotFound)), "{again:?}");
 }
 
 #[tokio::test]

@@ -57,6 +57,7 @@ fn walk<W: Window>(
             Step::Pass(millionths) => now += timeline.window() / 1_000_000 * millionths,
             Step::Check { limit, cost } => {
                 let peeked = window.peek(timeline, now, limit, cost);
+                prop_assert_eq!(window.is_idle(timeline, now), peeked.used == 0, "idle iff nothing counts");
                 let reading = window.check(timeline, now, limit, cost);
                 prop_assert_eq!(peeked.admitted, reading.admitted);
                 prop_assert_eq!(peeked.used + if reading.admitted { cost } else { 0 }, reading.used);
