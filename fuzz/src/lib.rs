@@ -1,0 +1,56 @@
+//! What several fuzz targets share.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_api_keys::Principal;
+use tower_api_keys::clock::Timestamp;
+use tower_api_keys::key::{KeyRecord, Mode, Owner, Peppers};
+use tower_api_keys::middleware::ApiKeysLayer;
+use tower_api_keys::rejection::Rejection;
+use tower_api_keys::store::{KeyAdministration, MemoryStore};
+
+/// The result of a future that does not wait: the memory store answers at once.
+pub fn ready<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("the memory store made a caller wait"),
+    }
+}
+
+/// The record of a key of the organization `acme`.
+pub fn record(id: &str, text: &str, mode: Mode) -> KeyRecord {
+    let owner = Owner::organization("acme".parse().unwrap(), mode);
+    KeyRecord::new(id.parse().unwrap(), owner, Peppers::none().digest(text), Timestamp::from_unix_seconds(0))
+}
+
+/// A store of these keys.
+pub fn store(records: impl IntoIterator<Item = KeyRecord>) -> MemoryStore {
+    let store = MemoryStore::new();
+    for record in records {
+        ready(store.insert(record, None)).unwrap();
+    }
+    store
+}
+
+/// The response of an application behind `layer`: the identifier of the caller's key, or `anonymous`.
+pub fn call(layer: &ApiKeysLayer, request: Request<()>) -> Response<Bytes> {
+    let whoami = service_fn(async |request: Request<()>| {
+        let principal = Principal::from_extensions(request.extensions());
+        let name = principal.map_or_else(|| "anonymous".to_owned(), |caller| caller.key_id().to_string());
+        Ok::<_, Infallible>(Response::new(Bytes::from(name)))
+    });
+    match ready(layer.layer(whoami).oneshot(request)) {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// The rejection of a response, which the assembly attaches.
+pub fn rejection(response: &Response<Bytes>) -> Option<&Rejection> {
+    response.extensions().get()
+}
