@@ -38,12 +38,16 @@ fn check(input: &str) {
     assert_eq!(built.is_ok(), table.is_some(), "{rules:?}: {:?}", built.err().map(|error| error.to_string()));
     let (Ok(keys), Some(patterns)) = (built, table) else { return };
 
-    assert_eq!(keys.uncovered(rules.iter().cloned()), [], "{rules:?}");
-    assert_eq!(keys.unused(rules.iter().cloned()), [], "{rules:?}");
+    // In the patterns of routers, `:id` is a literal.
+    let is_of_router = |pattern: &str| !pattern.contains("/:");
+    if rules.iter().all(|(_, pattern)| is_of_router(pattern)) {
+        assert_eq!(keys.uncovered(rules.iter().cloned()), [], "{rules:?}");
+        assert_eq!(keys.unused(rules.iter().cloned()), [], "{rules:?}");
+    }
     let layer = keys.layer();
     for (method, target) in requests.split('\n').take(12).filter_map(split_line) {
         // Another path, read as a pattern: covered if a rule has the same shape.
-        if let Some(shape) = parse(target) {
+        if let Some(shape) = parse(target).filter(|_| is_of_router(target)) {
             let has_shape =
                 |index: usize| patterns[index] == shape && rules[index].0 == *rule_method(&method);
             let route = Route::from((method.clone(), target));
