@@ -2,7 +2,7 @@
 //!
 //! The first line says where keys are looked for: `header bearer basic query`, and the settings `anonymous`, `others`,
 //! `colon`, `padding` and `password`. The second one is the target of the request. Each further line is a header
-//! field. `$1` to `$5` stand for keys, `$_` for 4096 characters, and `<text>` for the text in Base64.
+//! field; `=` is the last one again. `$1` to `$5` stand for keys, `$_` for 4096 characters, and `<text>` for the text in Base64.
 #![no_main]
 
 use std::cell::RefCell;
@@ -41,7 +41,10 @@ fn check(input: &[u8]) {
     let mut request = Request::new(());
     *request.uri_mut() = uri;
     let mut fields: Vec<(HeaderName, Vec<u8>)> = Vec::new();
+    let mut last: &[u8] = b"";
     for line in lines {
+        let line = if line == b"=" { last } else { line };
+        last = line;
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let Ok(name) = HeaderName::from_bytes(&line[..colon]) else { continue };
         let value = completed(&line[colon + 1..]);
