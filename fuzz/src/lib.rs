@@ -37,12 +37,17 @@ pub fn store(records: impl IntoIterator<Item = KeyRecord>) -> MemoryStore {
     store
 }
 
-/// The response of an application behind `layer`: the identifier of the caller's key, or `anonymous`.
+/// The response of an application behind `layer`: the identifier of the caller's key, or `anonymous`. The caller itself is in
+/// its extensions.
 pub fn call(layer: &ApiKeysLayer, request: Request<()>) -> Response<Bytes> {
     let whoami = service_fn(async |request: Request<()>| {
         let principal = Principal::from_extensions(request.extensions());
         let name = principal.map_or_else(|| "anonymous".to_owned(), |caller| caller.key_id().to_string());
-        Ok::<_, Infallible>(Response::new(Bytes::from(name)))
+        let mut response = Response::new(Bytes::from(name));
+        if let Some(caller) = principal {
+            response.extensions_mut().insert(caller.clone());
+        }
+        Ok::<_, Infallible>(response)
     });
     match ready(layer.layer(whoami).oneshot(request)) {
         Ok(response) => response,
