@@ -59,3 +59,27 @@ pub fn call(layer: &ApiKeysLayer, request: Request<()>) -> Response<Bytes> {
 pub fn rejection(response: &Response<Bytes>) -> Option<&Rejection> {
     response.extensions().get()
 }
+
+/// The names and values of a query (URL standard section 5.1).
+pub fn form(query: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()
+}
+
+fn decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut left = text.as_bytes();
+    while let [first, rest @ ..] = left {
+        let hex = |range| std::str::from_utf8(rest.get(range)?).ok();
+        let code = hex(0..2).filter(|text| text.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let (byte, length) = match (first, code) {
+            (b'%', Some(code)) => (u8::from_str_radix(code, 16).unwrap(), 3),
+            (b'+', _) => (b' ', 1),
+            _ => (*first, 1),
+        };
+        bytes.push(byte);
+        left = &left[length..];
+    }
+    bytes
+}

@@ -18,7 +18,7 @@ use tower_api_keys::credential::{BasicKey, QueryKey};
 use tower_api_keys::key::{KeyState, Mode};
 use tower_api_keys::middleware::ApiKeysLayer;
 use tower_api_keys::{ApiKeys, KeyFormat};
-use tower_api_keys_fuzz::{call, record, rejection, store};
+use tower_api_keys_fuzz::{call, form, record, rejection, store};
 
 fuzz_target!(|input: &[u8]| check(input));
 
@@ -279,27 +279,9 @@ fn key(text: &[u8]) -> Place {
     }
 }
 
-/// The values of `api_key` (URL standard section 5.1).
+/// The values of `api_key`.
 fn parameters(query: &str) -> Vec<Vec<u8>> {
-    let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.filter(|(name, _)| decoded(name) == b"api_key").map(|(_, value)| decoded(value)).collect()
-}
-
-fn decoded(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut left = text.as_bytes();
-    while let [first, rest @ ..] = left {
-        let hex = |range| std::str::from_utf8(rest.get(range)?).ok();
-        let code = hex(0..2).filter(|text| text.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        let (byte, length) = match (first, code) {
-            (b'%', Some(code)) => (u8::from_str_radix(code, 16).unwrap(), 3),
-            (b'+', _) => (b' ', 1),
-            _ => (*first, 1),
-        };
-        bytes.push(byte);
-        left = &left[length..];
-    }
-    bytes
+    form(query).into_iter().filter(|(name, _)| name == b"api_key").map(|(_, value)| value).collect()
 }
 
 /// Base64 a bit at a time, and whether the bits that are left over are zero.
