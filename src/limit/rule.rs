@@ -71,7 +71,8 @@ pub(crate) type RefundFn = dyn Fn(StatusCode) -> bool + Send + Sync;
 impl RateLimit {
     /// Counts the requests of each caller: each key, and each person with a [session](crate::identity::Session).
     ///
-    /// `category` names what is counted, and is visible to clients. `quota` is one quota, or an array of at most 4,
+    /// `category` names what is counted, and is visible to clients: in header fields, characters other than visible ASCII
+    /// and spaces are question marks. `quota` is one quota, or an array of at most 4,
     /// all of which apply. A limit [stored with a key](crate::key::Extras::limits) replaces that of the first. Anonymous
     /// requests are not counted.
     pub fn per_key(category: impl Into<Arc<str>>, quota: impl Into<Vec<Quota>>) -> Self {

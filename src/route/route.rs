@@ -9,6 +9,8 @@ use super::target::segments;
 
 /// A route of the application, to compare with the rules of an assembly: a method and a path pattern.
 ///
+/// The pattern is written as in axum's router, where a parameter is `{id}`: `:id` is a literal there.
+///
 /// ```
 /// use http::Method;
 /// use tower_api_keys::route::Route;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, Method, Request, Response, StatusCode};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt};
+use tower_api_keys::identity::{OrganizationRule, Role};
 use tower_api_keys::middleware::{ApiKeysLayer, ApiKeysService, ResponseFuture};
 use tower_api_keys::rejection::{ApiError, Check, ErrorKind, ProblemDetails, Reason};
 use tower_api_keys::route::Route;
@@ -168,6 +169,25 @@ async fn near_misses_of_a_scope_are_not_the_scope() {
     let any = ScopeRequirement::any_of(both).unwrap();
     assert_eq!(required(&["a:read"], &all, request("GET", "/")).await.status(), StatusCode::FORBIDDEN);
     assert_eq!(required(&["a:read"], &any, request("GET", "/")).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_key_of_an_organization_is_of_the_wrong_tier_whatever_else_a_rule_needs() {
+    let editor = Role::of_rank(2);
+    let rule = || Access::from(ScopeRequirement::from_static("runs:read"));
+    for access in [
+        rule().of_system(),
+        rule().with_role(editor).of_system(),
+        rule().of_system().with_role(editor),
+        rule().of_system().with_role(editor).with_role(editor),
+    ] {
+        let add = |keys: ApiKeysBuilder| {
+            keys.organization(OrganizationRule::context()).route("GET", "/runs", access.clone())
+        };
+        let response = by_route(&["runs:read"], add, request("GET", "/runs")).await;
+        assert_eq!(response.status(), StatusCode::FORBIDDEN, "{access:?}");
+        assert_eq!(reason(&response).code(), "tier_mismatch", "{access:?}");
+    }
 }
 
 #[tokio::test]

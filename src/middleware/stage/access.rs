@@ -50,13 +50,15 @@ fn check_access(caller: &Caller, access: &Access) -> Result<(), Reason> {
         Access::Public => Ok(()),
         Access::AnyKey => principal(caller).map(|_| ()),
         Access::Scope(requirement) => check_scope(caller, requirement),
-        Access::System(inner) => match caller {
-            Caller::Principal(principal) if principal.is_of_system() => check_access(caller, inner),
-            Caller::Session { session, .. } if session.is_of_system() => principal(caller).map(|_| ()),
-            Caller::Anonymous => Err(Reason::CredentialMissing),
-            _ => Err(Reason::TierMismatch),
-        },
+        Access::System(inner) => {
+            check_tier(caller)?;
+            check_access(caller, inner)
+        }
         Access::Role(needed, inner) => {
+            // On a route of the system, callers of organizations have no role.
+            if inner.is_of_system() {
+                check_tier(caller)?;
+            }
             let principal = principal(caller)?;
             if !principal.is_in_context() {
                 return Err(Reason::Misconfigured(
@@ -68,6 +70,15 @@ fn check_access(caller: &Caller, access: &Access) -> Result<(), Reason> {
                 _ => check_access(caller, inner),
             }
         }
+    }
+}
+
+fn check_tier(caller: &Caller) -> Result<(), Reason> {
+    match caller {
+        Caller::Principal(principal) if principal.is_of_system() => Ok(()),
+        Caller::Session { session, .. } if session.is_of_system() => Ok(()),
+        Caller::Anonymous => Err(Reason::CredentialMissing),
+        _ => Err(Reason::TierMismatch),
     }
 }
 
