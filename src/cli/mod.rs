@@ -58,7 +58,7 @@
 //! | 2 | wrong usage, or a confirmation was refused or not possible |
 //! | 3 | a negative verdict: the key is bad, a leak was found, a check of `doctor` failed, a document differs from the rules |
 //! | 4 | not allowed |
-//! | 5 | no such key |
+//! | 5 | no such key, or it is revoked |
 //! | 6 | the key was changed meanwhile |
 //! | 130 | interrupted |
 //!

@@ -72,6 +72,7 @@ impl<'k> Session<'k> {
     pub(super) async fn authority_to_change(&self, id: &KeyId) -> Result<Authority, Failure> {
         match self.manager.find_by_id(id).await {
             Ok(Some(key)) if key.status == KeyStatus::Revoked => Err(Failure::revoked(id)),
+            Ok(Some(key)) => Ok(self.authority(key.owner)),
             _ => self.authority_over(id).await,
         }
     }

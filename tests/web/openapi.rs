@@ -1,6 +1,6 @@
 //! What an assembly adds to an OpenAPI document, and where the two differ.
 
-use http::{HeaderName, Method};
+use http::{HeaderMap, HeaderName, Method};
 use serde_json::{Value, json};
 use tower_api_keys::credential::{
     self, Challenge, Companions, Extracted, HeaderKey, Parts, QueryKey, SessionTokens, WebSocketKey,
@@ -14,9 +14,9 @@ use tower_api_keys::presets::paymongo::paymongo;
 use tower_api_keys::rejection::ErrorTable;
 use tower_api_keys::route::Route;
 use tower_api_keys::scope::{Scope, ScopeRequirement};
-use tower_api_keys::{Access, ApiKeys, ApiKeysBuilder, KeyFormat, MemoryStore, Quota, RateLimit};
+use tower_api_keys::{Access, ApiKeys, ApiKeysBuilder, KeyFormat, MemoryStore, NewKey, Quota, RateLimit};
 
-use crate::support::{assembly, format};
+use crate::support::{X_API_KEY, assembly, format};
 
 /// A document with these operations, which say nothing of keys.
 pub(crate) fn document<'a>(operations: impl IntoIterator<Item = (&'a str, &'a str)>) -> Value {
@@ -41,6 +41,17 @@ pub(crate) fn keep(document: &Value, name: &str) {
         let path = std::path::Path::new(&directory).join(format!("{name}.json"));
         std::fs::write(path, document.to_string()).unwrap();
     }
+}
+
+/// For a probe: a new key with the scopes of a rule.
+pub(crate) async fn credential(keys: &ApiKeys, access: &Access) -> HeaderMap {
+    let scopes = match access {
+        Access::Scope(needed) => needed.scopes(),
+        _ => &[],
+    };
+    let key = NewKey::new("probe").scopes(scopes.iter().map(Scope::as_str));
+    let key = keys.manager().create_for("acme", key).await.unwrap();
+    HeaderMap::from_iter([(X_API_KEY, key.secret.expose_secret().parse().unwrap())])
 }
 
 /// The document of an assembly: with an operation for each of its rules.

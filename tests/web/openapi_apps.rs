@@ -5,15 +5,14 @@ use std::convert::Infallible;
 use axum::Router;
 use axum::body::Body;
 use axum::routing::{any, delete, get, post};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tower::service_fn;
 use tower_api_keys::route::RouteMatching;
-use tower_api_keys::scope::Scope;
-use tower_api_keys::{Access, ApiKeys, MemoryStore, NewKey};
+use tower_api_keys::{Access, ApiKeys, MemoryStore};
 
-use crate::openapi::document;
-use crate::support::{X_API_KEY, assembly};
+use crate::openapi::{credential, document};
+use crate::support::assembly;
 
 const BOTH: [RouteMatching; 2] = [RouteMatching::Path, RouteMatching::MatchedPath];
 
@@ -26,15 +25,7 @@ fn keys(rules: &[(&'static str, &'static str)], matching: RouteMatching) -> ApiK
 async fn differences(keys: &ApiKeys, document: &Value, app: Router) -> Vec<String> {
     let mut completed = document.clone();
     keys.openapi(&mut completed).unwrap();
-    let credential = async |access: &Access| {
-        let scopes = match access {
-            Access::Scope(needed) => needed.scopes(),
-            _ => &[],
-        };
-        let key = NewKey::new("probe").scopes(scopes.iter().map(Scope::as_str));
-        let key = keys.manager().create_for("acme", key).await.unwrap();
-        HeaderMap::from_iter([(X_API_KEY, key.secret.expose_secret().parse().unwrap())])
-    };
+    let credential = async |access: &Access| credential(keys, access).await;
     let drift = keys.openapi_drift(&completed).unwrap();
     let answers = keys.openapi_probe::<_, _, Body, _>(&completed, app, credential).await.unwrap();
     drift.iter().chain(&answers).map(ToString::to_string).collect()

@@ -6,19 +6,18 @@ use std::path::Path;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::routing::get;
-use http::{HeaderMap, Request, StatusCode};
+use http::{Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_api_keys::address::PeerAddress;
 use tower_api_keys::key::{Mode, Owner};
 use tower_api_keys::openapi::{Drift, OwnRoutes, Probe};
 use tower_api_keys::presets::justpaid::justpaid;
-use tower_api_keys::scope::Scope;
 use tower_api_keys::{Access, ApiKeys, Authority, ErrorFormat, MemoryStore, NewKey, Quota, RateLimit};
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem};
 use utoipa::openapi::{InfoBuilder, OpenApiBuilder, PathsBuilder, ResponseBuilder};
 
-use crate::openapi::{document, document_of, keep};
+use crate::openapi::{credential, document, document_of, keep};
 use crate::openapi_responses::is_valid;
 use crate::support::assembly;
 
@@ -323,15 +322,7 @@ async fn a_probe_finds_what_is_served_otherwise() {
         .unwrap();
     let mut document = document_of(&keys);
     keys.openapi(&mut document).unwrap();
-    let credential = async |access: &Access| {
-        let scopes = match access {
-            Access::Scope(needed) => needed.scopes(),
-            _ => &[],
-        };
-        let key = NewKey::new("probe").scopes(scopes.iter().map(Scope::as_str));
-        let key = keys.manager().create_for("acme", key).await.unwrap();
-        HeaderMap::from_iter([(crate::support::X_API_KEY, key.secret.expose_secret().parse().unwrap())])
-    };
+    let credential = async |access: &Access| credential(&keys, access).await;
     let good = async || "good";
     let served = || Router::new().route("/health", get(good)).route("/runs/{id}", get(good));
     let all = served().route("/runs", get(good).post(good)).layer(keys.layer());
