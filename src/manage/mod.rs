@@ -106,7 +106,8 @@
 //!
 //! # Over HTTP
 //!
-//! With the feature `axum`, [`ApiKeys::key_routes`](crate::ApiKeys) serves the same over HTTP.
+//! With the feature `axum`, [`ApiKeys::key_routes`](crate::ApiKeys) serves the same over HTTP, and
+//! [`ApiKeysBuilder::key_routes`](crate::ApiKeysBuilder::key_routes) says who may use it.
 //!
 //! # Keys of another system
 //!

@@ -288,17 +288,20 @@ impl<F> ApiKeys<F> {
 #[cfg(feature = "axum")]
 impl<F: ErrorFormat<axum::body::Body>> ApiKeys<F> {
     /// Routes that list, make, rotate, revoke and delete keys, as [`KeyRoutes`](crate::manage::KeyRoutes) says. To be nested
-    /// where the application wants them, inside of [`layer`](Self::layer), with rules for them in the assembly.
+    /// where the application wants them, inside of [`layer`](Self::layer), with [rules for them](crate::ApiKeysBuilder::key_routes) in the assembly.
     ///
     /// ```
     /// use axum::Router;
+    /// use tower_api_keys::manage::KeyAction;
     /// use tower_api_keys::store::MemoryStore;
     /// use tower_api_keys::{ApiKeys, KeyFormat};
     ///
     /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
     ///     .header("x-api-key")
-    ///     .routes([("GET", "/api-keys", "api-keys:read"), ("POST", "/api-keys", "api-keys:write")])
-    ///     .route("DELETE", "/api-keys/{id}", "api-keys:write")
+    ///     .key_routes("/api-keys", |action| match action {
+    ///         KeyAction::Read => "api-keys:read",
+    ///         _ => "api-keys:write",
+    ///     })
     ///     .build()?;
     /// let app: Router = Router::new().nest("/api-keys", keys.key_routes()).layer(keys.layer());
     /// # Ok::<_, Box<dyn std::error::Error>>(())

@@ -5,7 +5,20 @@ use std::fmt;
 use http::Method;
 
 use super::ApiKeysBuilder;
+use crate::manage::KeyAction;
 use crate::route::{Access, RouteMatching};
+
+/// The routes for managing keys, below the path that they are nested at.
+const KEY_ROUTES: [(Method, &str, KeyAction); 8] = [
+    (Method::GET, "", KeyAction::Read),
+    (Method::POST, "", KeyAction::Create),
+    (Method::GET, "/{key_id}", KeyAction::Read),
+    (Method::PATCH, "/{key_id}", KeyAction::Update),
+    (Method::DELETE, "/{key_id}", KeyAction::Delete),
+    (Method::GET, "/{key_id}/history", KeyAction::Read),
+    (Method::POST, "/{key_id}/rotate", KeyAction::Rotate),
+    (Method::POST, "/{key_id}/revoke", KeyAction::Revoke),
+];
 
 impl<F> ApiKeysBuilder<F> {
     /// Says who may use a route: a scope, or an [`Access`]. What no rule covers is rejected with 403.
@@ -45,6 +58,34 @@ impl<F> ApiKeysBuilder<F> {
     {
         let add = |builder: Self, (method, pattern, access)| builder.route(method, pattern, access);
         routes.into_iter().fold(self, add)
+    }
+
+    /// Says who may use the [routes for managing keys](https://docs.rs/tower-api-keys/latest/tower_api_keys/manage/struct.KeyRoutes.html)
+    /// that are nested at `path`: for each, what `access` returns for its action. That is [`Read`](KeyAction::Read),
+    /// [`Create`](KeyAction::Create), [`Update`](KeyAction::Update), [`Rotate`](KeyAction::Rotate), [`Revoke`](KeyAction::Revoke)
+    /// or [`Delete`](KeyAction::Delete).
+    ///
+    /// ```
+    /// # use tower_api_keys::store::MemoryStore;
+    /// # use tower_api_keys::{ApiKeys, KeyFormat};
+    /// use tower_api_keys::manage::KeyAction;
+    ///
+    /// let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_")?)
+    ///     .header("x-api-key")
+    ///     .key_routes("/api-keys", |action| match action {
+    ///         KeyAction::Read => "api-keys:read",
+    ///         _ => "api-keys:write",
+    ///     })
+    ///     .build()?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn key_routes<A>(self, path: &str, access: impl Fn(KeyAction) -> A) -> Self
+    where
+        A: TryInto<Access, Error: fmt::Display>,
+    {
+        self.routes(
+            KEY_ROUTES.map(|(method, below, action)| (method, format!("{path}{below}"), access(action))),
+        )
     }
 
     /// Lets requests without a credential use a route, on purpose: a health check, say. A bad credential is still rejected.

@@ -76,8 +76,8 @@ pub fn payment_gateway(store: impl KeyAdministration) -> ApiKeysBuilder<ErrorTab
         .realm("payment-gateway.app")
         .organization(context.session_cookie("selectedOrganization"))
         .routes(ROUTES.map(|(method, pattern, scope, role)| (method, pattern, access(scope, role))))
-        .routes(key_routes("/organizations/:orgId/api-keys", Some(ADMIN)))
-        .routes(key_routes("/system/api-keys", None))
+        .key_routes("/organizations/:orgId/api-keys", |action| access(scope_for(action), Some(ADMIN)))
+        .key_routes("/system/api-keys", |action| access(scope_for(action), None))
         .limit(RateLimit::per_key("api", quotas))
         .request_ids()
         .manage_with(move |manager| {
@@ -91,8 +91,13 @@ pub fn payment_gateway(store: impl KeyAdministration) -> ApiKeysBuilder<ErrorTab
         .errors(ERRORS.clone())
 }
 
-fn key_routes(keys: &str, role: Option<Role>) -> [(&'static str, String, Access); 8] {
-    KEY_ROUTES.map(|(method, path, scope)| (method, format!("{keys}{path}"), access(scope, role)))
+fn scope_for(action: KeyAction) -> &'static str {
+    match action {
+        KeyAction::Read => "api_key:read",
+        KeyAction::Create => "api_key:create",
+        KeyAction::Revoke | KeyAction::Delete => "api_key:delete",
+        _ => "api_key:update",
+    }
 }
 
 fn access(scope: &'static str, role: Option<Role>) -> Access {
@@ -119,18 +124,6 @@ const ROUTES: [(&str, &str, &str, Option<Role>); 17] = [
     ("GET", "/system/settings", "system:read", None),
     ("PUT", "/system/settings", "system:update", None),
     ("GET", "/system/health", "system:read", None),
-];
-
-/// Method, path below the keys of an organization or of the system, and scope.
-const KEY_ROUTES: [(&str, &str, &str); 8] = [
-    ("GET", "", "api_key:read"),
-    ("POST", "", "api_key:create"),
-    ("GET", "/:id", "api_key:read"),
-    ("GET", "/:id/history", "api_key:read"),
-    ("PATCH", "/:id", "api_key:update"),
-    ("POST", "/:id/rotate", "api_key:update"),
-    ("POST", "/:id/revoke", "api_key:delete"),
-    ("DELETE", "/:id", "api_key:delete"),
 ];
 
 /// The scopes that a key of an organization can have. A system key can also have `system:*`.

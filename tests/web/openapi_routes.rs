@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_api_keys::address::PeerAddress;
 use tower_api_keys::key::{Mode, Owner};
+use tower_api_keys::manage::KeyAction;
 use tower_api_keys::openapi::{Drift, OwnRoutes, Probe};
 use tower_api_keys::presets::justpaid::justpaid;
 use tower_api_keys::{Access, ApiKeys, Authority, ErrorFormat, MemoryStore, NewKey, Quota, RateLimit};
@@ -21,21 +22,13 @@ use crate::openapi::{credential, document, document_of, keep};
 use crate::openapi_responses::is_valid;
 use crate::support::assembly;
 
-const KEY_ROUTES: [(&str, &str, &str); 8] = [
-    ("GET", "/api-keys", "api-keys:read"),
-    ("POST", "/api-keys", "api-keys:write"),
-    ("GET", "/api-keys/{id}", "api-keys:read"),
-    ("PATCH", "/api-keys/{id}", "api-keys:write"),
-    ("DELETE", "/api-keys/{id}", "api-keys:write"),
-    ("POST", "/api-keys/{id}/revoke", "api-keys:write"),
-    ("POST", "/api-keys/{id}/rotate", "api-keys:write"),
-    ("GET", "/api-keys/{id}/history", "api-keys:read"),
-];
-
 fn plain() -> ApiKeys {
     assembly(MemoryStore::new())
         .limit(RateLimit::per_key("all", Quota::per_minute(1000).unwrap()))
-        .routes(KEY_ROUTES)
+        .key_routes("/api-keys", |action| match action {
+            KeyAction::Read => "api-keys:read",
+            _ => "api-keys:write",
+        })
         .route("GET", "/whoami", Access::AnyKey)
         .route("GET", "/limits", Access::AnyKey)
         .route("GET", "/health", "operations:read")

@@ -28,7 +28,7 @@ use crate::rejection::{ErrorFormat, Reason, Success, fail};
 use crate::request::RequestView;
 
 /// Serves a [`KeyManager`] over HTTP. [`ApiKeys::key_routes`](crate::ApiKeys::key_routes) makes the routes of an
-/// assembly's own manager.
+/// assembly's own manager, [`ApiKeysBuilder::key_routes`](crate::ApiKeysBuilder::key_routes) their rules.
 ///
 /// | route | does | action |
 /// |---|---|---|
