@@ -577,6 +577,11 @@ async fn what_is_wrong_is_said_beside_the_field_and_nothing_is_made() {
         ),
         (vec![("name", "a"), ("scope", "invoices:read"), ("end", "0")], "end", "must be one of the choices"),
         (
+            vec![("name", "a"), ("scope", "invoices:read"), ("end", "keep")],
+            "end",
+            "must be one of the choices",
+        ),
+        (
             vec![("name", "a"), ("scope", "invoices:read"), ("end", "date"), ("date", "31.1.")],
             "end",
             "must be a date",
@@ -674,9 +679,11 @@ async fn limits_are_for_staff_to_set_and_stay_when_a_customer_edits() {
     let keys =
         world.keys.manager().list(&Authority::operator(globex()), &KeyQuery::default()).await.unwrap().keys;
     assert_eq!((keys[0].limits["requests"].get(), keys[0].limits["writes"].get()), (50, 5));
-    for (limit, said) in
-        [("requests 0", "must be a category"), ("a\u{1}b 1", "must be at most 100 categories")]
-    {
+    for (limit, said) in [
+        ("requests 0", "must be a category"),
+        ("a 1\na 2", "each category once"),
+        ("a\u{1}b 1", "must be at most 100 categories"),
+    ] {
         let refused = staff.fill(&path, &with_limit(limit)).await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{limit:?}");
         refused.has(said);
