@@ -104,6 +104,8 @@ extern crate self as tower_api_keys;
 
 mod breaker;
 mod invalid_value;
+#[cfg(any(feature = "axum", feature = "cli"))]
+mod json;
 mod log;
 mod metrics;
 mod number;

@@ -18,6 +18,7 @@ use super::trial::Trial;
 use crate::NewKey;
 use crate::address::Network;
 use crate::clock::Timestamp;
+use crate::json::HasTwins;
 use crate::key::{Digest, KeyId, KeyStatus, Metadata, Mode, OrganizationId, Owner, SecretString, Tenant};
 use crate::manage::{KeyManager, KeyView, ManageError};
 
@@ -259,7 +260,13 @@ fn rows(csv: bool) -> Result<Rows, Failure> {
                         .map_err(|error| {
                             format!("it is not JSON of one object, at column {}", error.column())
                         })
-                        .and_then(|object| row_of(Value::Object(object))),
+                        .and_then(|object| {
+                            if has_twins(text) {
+                                Err(TWINS.to_owned())
+                            } else {
+                                row_of(Value::Object(object))
+                            }
+                        }),
                     Err(_) => Err("it is not UTF-8".to_owned()),
                 },
             };
@@ -269,6 +276,11 @@ fn rows(csv: bool) -> Result<Rows, Failure> {
 }
 
 const TOO_LONG: &str = "it is longer than 64 KiB";
+const TWINS: &str = "a field is there twice";
+
+fn has_twins(json: &str) -> bool {
+    serde_json::from_str(json).is_ok_and(|HasTwins(found)| found)
+}
 
 fn unread(error: &io::Error) -> Failure {
     Failure::failed(format!("Standard input can't be read: {error}."))
@@ -317,13 +329,18 @@ fn object(header: &csv::StringRecord, line: &csv::StringRecord) -> Result<Value,
             let (category, limit) = limit.split_once('=')?;
             Some((category.to_owned(), Value::from(limit.parse::<u32>().ok()?)))
         };
-        text.split_whitespace().map(one).collect::<Option<serde_json::Map<_, _>>>().map(Value::from)
+        let limits: Option<Vec<_>> = text.split_whitespace().map(one).collect();
+        let limits = limits.ok_or("limits: such as requests=5000, with spaces between them")?;
+        let count = limits.len();
+        let limits: serde_json::Map<_, _> = limits.into_iter().collect();
+        if limits.len() == count { Ok(Value::from(limits)) } else { Err(TWINS) }
     };
     let mut object = serde_json::Map::new();
     for (name, text) in header.iter().zip(line).filter(|(_, text)| !text.is_empty()) {
         let value = match name {
             "scopes" | "allowedAddresses" => words(text),
-            "limits" => limits(text).ok_or("limits: such as requests=5000, with spaces between them")?,
+            "limits" => limits(text)?,
+            "metadata" if has_twins(text) => return Err(TWINS.to_owned()),
             "metadata" => serde_json::from_str(text).map_err(|_| "metadata: not JSON")?,
             _ => text.into(),
         };

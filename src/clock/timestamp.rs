@@ -146,7 +146,8 @@ impl fmt::Display for Timestamp {
 impl FromStr for Timestamp {
     type Err = InvalidValue;
 
-    /// A time before 1970 becomes the Unix epoch; fractions of a millisecond are cut off.
+    /// A time before 1970 becomes the Unix epoch, and one after the year 9999 in UTC the last that can be written; fractions of a
+    /// millisecond are cut off.
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         parse(text.as_bytes()).ok_or(INVALID)
     }
@@ -190,7 +191,7 @@ fn parse(text: &[u8]) -> Option<Timestamp> {
     let days = days_from(year, month, day);
     let seconds = days * DAY as i64 + (hour * 3600 + minute * 60 + second.min(59)) as i64 - offset;
     let millis = seconds.checked_mul(1000)? + millis as i64;
-    Some(Timestamp::from_unix_millis(u64::try_from(millis).unwrap_or(0)))
+    Some(Timestamp::from_unix_millis(u64::try_from(millis).unwrap_or(0).min(LAST_WRITABLE)))
 }
 
 fn digits(text: &[u8]) -> Option<u64> {
@@ -317,11 +318,9 @@ mod tests {
             ("1969-12-31T23:59:59Z", "1970-01-01T00:00:00Z"),
             ("0000-01-01T00:00:00Z", "1970-01-01T00:00:00Z"),
         ] {
-            assert_eq!(
-                text.parse::<Timestamp>().map(|time| time.to_string()),
-                Ok(written.to_owned()),
-                "{text}"
-            );
+            let time: Timestamp = text.parse().unwrap();
+            assert_eq!(time.to_string(), written, "{text}");
+            assert_eq!(written.parse(), Ok(time), "{text}");
         }
         assert_eq!(Timestamp::from_unix_millis(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
         for text in [

@@ -53,32 +53,44 @@ impl FormCookie {
     /// A token for a form that this person is shown.
     pub(super) fn token(&self, person: &str) -> io::Result<String> {
         let nonce = random()?;
-        let mac = URL_SAFE_NO_PAD.encode(signature(&self.value, person, &nonce).finalize());
-        Ok(format!("{nonce}.{mac}"))
+        Ok(format!("{nonce}.{}", signature(&self.value, "form", person, &nonce)))
     }
 
     /// What follows from a token; `None` if it is not one of this browser and person.
     pub(super) fn verify(&self, person: &str, token: &str) -> Option<HmacSha256> {
-        let (nonce, mac) = token.split_once('.').filter(|_| !self.is_new)?;
-        let is_right = |value: &&String| -> bool {
-            let signature = signature(value, person, nonce).finalize();
-            URL_SAFE_NO_PAD.encode(signature).as_bytes().ct_eq(mac.as_bytes()).into()
-        };
-        let value = std::iter::once(&self.value).chain(&self.others).find(is_right)?;
+        let (nonce, mac) = token.split_once('.')?;
+        let value = self.value_with(mac, |value| signature(value, "form", person, nonce))?;
         // Without the person: a token makes one key, for all persons together.
         Some(keyed(value, "key", nonce))
     }
+
+    /// What proves to a page that a form of this person led to it, after it did what `done` says.
+    pub(super) fn proof(&self, person: &str, done: &str) -> String {
+        signature(&self.value, "done", person, done)
+    }
+
+    /// Whether it is the [`proof`](Self::proof): a link from elsewhere has none.
+    pub(super) fn has_proof(&self, person: &str, done: &str, proof: &str) -> bool {
+        self.value_with(proof, |value| signature(value, "done", person, done)).is_some()
+    }
+
+    /// The value of the browser's cookie with which `signed` gives `mac`.
+    fn value_with(&self, mac: &str, signed: impl Fn(&str) -> String) -> Option<&str> {
+        let is_right = |value: &&String| signed(value).as_bytes().ct_eq(mac.as_bytes()).into();
+        let values = std::iter::once(&self.value).chain(&self.others);
+        values.filter(|_| !self.is_new).find(is_right).map(String::as_str)
+    }
 }
 
-fn signature(value: &str, person: &str, nonce: &str) -> HmacSha256 {
-    let mut mac = keyed(value, "form", nonce);
+fn signature(value: &str, purpose: &str, person: &str, of: &str) -> String {
+    let mut mac = keyed(value, purpose, of);
     mac.update(person.as_bytes());
-    mac
+    URL_SAFE_NO_PAD.encode(mac.finalize())
 }
 
-fn keyed(value: &str, purpose: &str, nonce: &str) -> HmacSha256 {
+fn keyed(value: &str, purpose: &str, of: &str) -> HmacSha256 {
     let mut mac = HmacSha256::new(value.as_bytes());
-    for part in [purpose, nonce] {
+    for part in [purpose, of] {
         mac.update(&(part.len() as u64).to_be_bytes());
         mac.update(part.as_bytes());
     }
@@ -123,6 +135,24 @@ mod tests {
         {
             assert!(own.verify("session ada", forged).is_none(), "{forged}");
         }
+    }
+
+    #[test]
+    fn a_proof_holds_for_its_browser_its_person_and_what_was_done() {
+        let own = cookie("own");
+        let proof = own.proof("ada", "/key/k1 updated");
+        for (cookie, person, done, proof, is_right) in [
+            (&own, "ada", "/key/k1 updated", &*proof, true),
+            (&own, "eve", "/key/k1 updated", &proof, false),
+            (&own, "ada", "/key/k2 updated", &proof, false),
+            (&own, "ada", "/key/k1 revoked", &proof, false),
+            (&own, "ada", "/key/k1 updated", "", false),
+            (&cookie("other"), "ada", "/key/k1 updated", &proof, false),
+            (&FormCookie { is_new: true, ..own.clone() }, "ada", "/key/k1 updated", &proof, false),
+        ] {
+            assert_eq!(cookie.has_proof(person, done, proof), is_right, "{person} {done} {proof}");
+        }
+        assert!(own.verify("ada", &format!("/key/k1 updated.{proof}")).is_none(), "it is no token");
     }
 
     #[test]

@@ -63,6 +63,10 @@ async fn created(visit: &Visit, form: &Form) -> Result<Response, ManageError> {
     if fields.scopes.is_empty() && has_picker(visit) {
         faults.push(FieldError::new("scopes", t.fault_no_scope.clone()));
     }
+    if values.as_ref().is_ok_and(|values| values.expires_at.is_none()) {
+        // Only a key that there is can keep its end.
+        faults.push(FieldError::new("expiresAt", t.fault_choice.clone()));
+    }
     let (Ok(values), Ok(of_owner), true) = (values, of_owner, faults.is_empty()) else {
         return again(StatusCode::BAD_REQUEST, &t.check_the_fields, &faults);
     };

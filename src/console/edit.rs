@@ -53,7 +53,7 @@ async fn edited(visit: &Visit, path: KeyPath, form: &Form) -> Result<Response, M
         change = change.limit(category, limit);
     }
     match visit.manager().update(&subject.visit.authority, &subject.id, change).await {
-        Ok(_) => Ok(page::see_other(&(subject.link("") + "?updated"))),
+        Ok(_) => Ok(page::see_other(&subject.to_done("updated"))),
         Err(ManageError::Invalid(faults)) => again(StatusCode::BAD_REQUEST, &t.check_the_fields, &faults),
         Err(error @ (ManageError::Forbidden(_) | ManageError::Overtaken)) => {
             again(error.kind().status(), &page::said(visit, &error), &[])

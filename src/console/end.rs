@@ -67,8 +67,8 @@ async fn ended(visit: &Visit, path: KeyPath, form: &Form, end: End) -> Result<Re
         End::Revoke => manager.revoke(authority, id).await.map(drop),
     };
     match (result, end) {
-        (Ok(()), End::Revoke) => Ok(page::see_other(&(subject.link("") + "?revoked"))),
-        (Ok(()), End::Delete) => Ok(page::see_other(&(visit.links.to("/") + "?deleted"))),
+        (Ok(()), End::Revoke) => Ok(page::see_other(&subject.to_done("revoked"))),
+        (Ok(()), End::Delete) => Ok(page::see_other(&visit.to_done("/", "deleted"))),
         (Err(error @ ManageError::Forbidden(_)), _) => {
             shown(&subject, end, StatusCode::FORBIDDEN, Some(&page::said(visit, &error))).await
         }
@@ -143,7 +143,7 @@ async fn switch(visit: Visit, path: KeyPath, request: Request, on: bool) -> Resp
             false => manager.disable(authority, &subject.id).await,
         };
         match switched {
-            Ok(_) => Ok(page::see_other(&(subject.link("") + if on { "?enabled" } else { "?disabled" }))),
+            Ok(_) => Ok(page::see_other(&subject.to_done(if on { "enabled" } else { "disabled" }))),
             Err(error @ ManageError::Forbidden(_)) => {
                 let said = page::said(&visit, &error);
                 key::page_of(&subject, StatusCode::FORBIDDEN, Some(&said), &Default::default()).await

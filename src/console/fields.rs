@@ -113,7 +113,10 @@ impl KeyFields {
         });
         let limits: Option<Vec<_>> =
             self.limits.lines().filter(|line| !line.trim().is_empty()).map(limit).collect();
-        let limits = limits.unwrap_or_else(|| {
+        let is_twice = |limits: &[(String, u32)]| {
+            limits.iter().map(|(category, _)| category).collect::<BTreeSet<_>>().len() < limits.len()
+        };
+        let limits = limits.filter(|limits| !is_twice(limits)).unwrap_or_else(|| {
             faults.push(FieldError::new("limits", t.fault_limits.clone()));
             Vec::new()
         });

@@ -6,7 +6,7 @@ use axum::response::Response;
 use http::{StatusCode, Uri};
 use maud::{Markup, html};
 
-use super::visit::{KeyPath, Subject, Visit};
+use super::visit::{KeyPath, Subject, Visit, path_of};
 use super::{explain, leak, page, query, usage, words};
 use crate::key::{Actor, KeyStatus};
 use crate::manage::{AuditEvent, KeyAction, KeyView, ManageError};
@@ -40,20 +40,21 @@ pub(super) async fn page_of(
         ("enabled", &t.done_enabled),
         ("revoked", &t.done_revoked),
     ];
-    // Anybody can write such a link.
-    let is_true = |name: &str| match (name, subject.key.as_ref().map(|key| key.status)) {
+    // The link may be followed again later.
+    let is_still_true = |what: &str| match (what, subject.key.as_ref().map(|key| key.status)) {
         ("revoked", status) => status.is_none_or(|status| status == KeyStatus::Revoked),
         ("disabled", status) => status == Some(KeyStatus::Disabled),
         ("enabled", status) => status != Some(KeyStatus::Disabled),
         _ => true,
     };
-    let done = done.into_iter().find(|(name, _)| fields.contains_key(*name) && is_true(name));
+    let is_done = |what| visit.is_done(&path_of(&subject.id), what, fields);
+    let done = done.into_iter().find(|(what, _)| is_done(what) && is_still_true(what));
     let content = html! {
         nav { a href=(visit.links.to("/")) { "← " (t.keys) } }
         @if let Some(said) = said { (page::alert(said)) }
         (leak::banner(subject).await?)
         @if let Some((_, done)) = done { p.alert.good role="status" { (done) } }
-        @if fields.contains_key("leaked") && visit.is_for_staff() { (leaked(subject)) }
+        @if is_done("leaked") { (leaked(subject)) }
         div.bar {
             h1 { (subject.name()) @if let Some(key) = &subject.key { " " (words::state(t, key.status)) } }
             (actions(subject)?)

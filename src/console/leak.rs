@@ -6,7 +6,7 @@ use http::{StatusCode, Uri};
 use maud::{Markup, html};
 
 use super::form::Form;
-use super::visit::{Subject, Visit};
+use super::visit::{Subject, Visit, path_of};
 use super::{key, list, page, words};
 use crate::key::KeyStatus;
 use crate::manage::{AuditEvent, KeyAction, KeyView, ManageError};
@@ -71,7 +71,7 @@ async fn found(visit: &Visit, form: &Form) -> Result<Response, ManageError> {
             Err(error) => return Err(error),
         }
     }
-    Ok(page::see_other(&(visit.to_key(&key.id, "") + "?leaked")))
+    Ok(page::see_other(&visit.to_done(&path_of(&key.id), "leaked")))
 }
 
 async fn report(visit: &Visit, key: &KeyView, place: &str) -> Result<(), ManageError> {

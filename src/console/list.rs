@@ -47,7 +47,7 @@ pub(super) async fn listed(
         ("disabled", &t.done_selected_disabled),
         ("revoked", &t.done_selected_revoked),
     ];
-    let done = done.into_iter().find(|(name, _)| fields.contains_key(*name)).map(|(_, done)| done);
+    let done = done.into_iter().find(|(what, _)| visit.is_done("/", what, &fields)).map(|(_, done)| done);
     let content = html! {
         @if let Some(said) = said { (page::alert(said)) }
         @if let Some(done) = done { p.alert.good role="status" { (done) } }

@@ -38,6 +38,13 @@ impl End {
             Self::Revoke => "revoke",
         }
     }
+
+    fn done(self) -> &'static str {
+        match self {
+            Self::Disable => "disabled",
+            Self::Revoke => "revoked",
+        }
+    }
 }
 
 /// First shows what would be done, and does it once that is confirmed.
@@ -69,7 +76,7 @@ async fn ended(visit: &Visit, form: &Form) -> Result<Response, ManageError> {
         }
     }
     if failed.is_empty() {
-        return Ok(page::see_other(&format!("{}?{}d", visit.links.to("/"), end.name())));
+        return Ok(page::see_other(&visit.to_done("/", end.done())));
     }
     let said = format!("{} {}", t.not_all_done, failed.join(" "));
     list::listed(visit, &whole_list, status, Some(&said)).await

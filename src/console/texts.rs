@@ -265,7 +265,7 @@ texts! {
     fault_late_start: "must be before the key expires",
     fault_networks: "must be networks such as 192.0.2.0/24, one a line",
     fault_many_networks: "must be at most 100 networks",
-    fault_limits: "must be a category and a number above 0, such as requests 5000, one a line",
+    fault_limits: "must be a category and a number above 0, such as requests 5000, one a line, each category once",
     fault_categories: "must be at most 100 categories, of 1 to 100 characters each",
     fault_metadata: "must be a JSON object of at most 4096 bytes",
     fault_reason_length: "must be 1 to 500 characters, not all of them blank, and no control characters",

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
@@ -60,7 +61,19 @@ impl Visit {
 
     /// The link to a page of a key.
     pub(super) fn to_key(&self, id: &KeyId, page: &str) -> String {
-        self.links.to(&format!("/key/{id}{page}"))
+        self.links.to(&(path_of(id) + page))
+    }
+
+    /// The link to a page that then says what was done. Nobody else can make one for this person.
+    pub(super) fn to_done(&self, page: &str, what: &str) -> String {
+        let proof = self.cookie.proof(&self.person, &format!("{page} {what}"));
+        format!("{}?{what}={proof}", self.links.to(page))
+    }
+
+    /// Whether the query is that of such a link.
+    pub(super) fn is_done(&self, page: &str, what: &str, query: &BTreeMap<String, String>) -> bool {
+        let done = format!("{page} {what}");
+        query.get(what).is_some_and(|proof| self.cookie.has_proof(&self.person, &done, proof))
     }
 
     /// The same visit, over the keys of another owner.
@@ -121,6 +134,16 @@ impl Subject {
     pub(super) fn link(&self, page: &str) -> String {
         self.visit.to_key(&self.id, page)
     }
+
+    /// To the page of the key, which then says what was done.
+    pub(super) fn to_done(&self, what: &str) -> String {
+        self.visit.to_done(&path_of(&self.id), what)
+    }
+}
+
+/// Where the page of a key is.
+pub(super) fn path_of(id: &KeyId) -> String {
+    format!("/key/{id}")
 }
 
 /// The identifier in a path; `None` if it is malformed.

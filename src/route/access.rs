@@ -34,6 +34,9 @@ pub enum Access {
     /// A session has a role in each of its organizations. A key has one only if the [organization
     /// rule](crate::identity::OrganizationRule::key_roles) assigns roles to keys; otherwise only its scopes count.
     /// The assembly needs an organization rule.
+    ///
+    /// A route of the [system](Self::System) acts for no organization. A session of staff has the role there that it was
+    /// [given](crate::identity::Session::with_owner). A key has none, and is rejected.
     Role(Role, Box<Access>),
 }
 

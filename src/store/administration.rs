@@ -413,10 +413,12 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let (millis, id) = text.split_once('.').ok_or(INVALID)?;
-        Ok(Self {
+        let cursor = Self {
             created_at: Timestamp::from_unix_millis(millis.parse().map_err(|_| INVALID)?),
             id: id.parse().map_err(|_| INVALID)?,
-        })
+        };
+        // Integers can be written in other ways, with a sign or with zeros in front.
+        if cursor.to_string() == text { Ok(cursor) } else { Err(INVALID) }
     }
 }
 

@@ -98,6 +98,29 @@ fn secrets_and_csv_are_imported_and_faults_are_reported_by_line() {
     }
 }
 
+/// A reader may keep either of two.
+#[test]
+fn a_field_that_comes_twice_is_a_fault() {
+    let program = Program::new();
+    let (_, secret) = Program::new().key("Elsewhere", &[]);
+    let (key, line) = (format!(r#""key":"{secret}","name":"a""#), "\n");
+    let lines = [
+        format!(r#"{{{key},"organization":"org_1","organization":"org_2"}}"#),
+        format!(r#"{{{key},"organization":"org_1","limits":{{"a":1,"a":2}}}}"#),
+        format!(r#"{{{key},"organization":"org_1","metadata":{{"a":[{{"b":1,"b":2}}]}}}}"#),
+    ];
+    let csv = [
+        "key,name,limits,metadata,organization".to_owned(),
+        format!("{secret},a,a=1 a=2,,org_1"),
+        format!(r#"{secret},a,,"{{""a"":1,""a"":2}}",org_1"#),
+    ];
+    for (arguments, lines) in [(&["import"][..], &lines[..]), (&["import", "--csv"], &csv)] {
+        let done = program.run_with(arguments.iter().copied(), &lines.join(line)).with(1);
+        assert!(done.out.lines().all(|line| line.ends_with("a field is there twice")), "{}", done.out);
+        assert!(done.err.contains("Imported: 0,"), "{}", done.err);
+    }
+}
+
 #[test]
 fn after_a_rotation_the_digest_is_exported_in_place_of_the_old_hash() {
     for (from, to) in Program::each().into_iter().zip(Program::each().into_iter().rev()) {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, Method, Request, Response, StatusCode};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt};
-use tower_api_keys::identity::{OrganizationRule, Role};
+use tower_api_keys::identity::{OrganizationRule, Role, Session};
+use tower_api_keys::key::{Mode, Owner, SecretString};
 use tower_api_keys::middleware::{ApiKeysLayer, ApiKeysService, ResponseFuture};
 use tower_api_keys::rejection::{ApiError, Check, ErrorKind, ProblemDetails, Reason};
 use tower_api_keys::route::Route;
@@ -187,6 +188,47 @@ async fn a_key_of_an_organization_is_of_the_wrong_tier_whatever_else_a_rule_need
         let response = by_route(&["runs:read"], add, request("GET", "/runs")).await;
         assert_eq!(response.status(), StatusCode::FORBIDDEN, "{access:?}");
         assert_eq!(reason(&response).code(), "tier_mismatch", "{access:?}");
+    }
+}
+
+/// A route of the system acts for no organization, in which a key could have a role.
+#[tokio::test]
+async fn on_a_route_of_the_system_a_session_of_staff_has_its_role_and_a_key_has_none() {
+    let (editor, admin) = (Role::of_rank(2), Role::of_rank(3));
+    let rule = || Access::from(ScopeRequirement::from_static("runs:read"));
+    let scopes = || ScopeSet::parse_list(["runs:read"]).unwrap();
+    let key = record(KEY, |record| {
+        record.owner = Owner::system(Mode::Live);
+        record.scopes = scopes();
+    });
+    let store = store([key]).await;
+    let no_roles = OrganizationRule::context;
+    let all_are_admins = || OrganizationRule::context().key_roles(move |_| admin);
+    for organizations in [no_roles(), all_are_admins()] {
+        for (access, of_key, of_staff) in [
+            (rule().of_system(), None, None),
+            (rule().with_role(editor).of_system(), Some("role_too_low"), None),
+            (rule().of_system().with_role(editor), Some("role_too_low"), None),
+            (rule().of_system().with_role(admin), Some("role_too_low"), Some("role_too_low")),
+        ] {
+            let keys = assembly(store.clone())
+                .bearer()
+                .sessions(move |_: &SecretString| {
+                    Some(Session::new("eve").with_owner(Owner::system(Mode::Live), editor, scopes()))
+                })
+                .organization(organizations.clone())
+                .route("GET", "/runs", access.clone())
+                .build()
+                .unwrap();
+            let of_session = Request::get("/runs").header("authorization", "Bearer token").body(()).unwrap();
+            for (request, code) in [(request("GET", "/runs"), of_key), (of_session, of_staff)] {
+                let response = keys.layer().layer(tower::service_fn(handler)).oneshot(request).await.unwrap();
+                let status = if code.is_some() { StatusCode::FORBIDDEN } else { StatusCode::OK };
+                assert_eq!(response.status(), status, "{access:?}");
+                let found = code.map(|_| reason(&response).code());
+                assert_eq!(found, code, "{access:?}");
+            }
+        }
     }
 }
 

@@ -334,6 +334,34 @@ fn patterns_find_whole_keys_only() {
     assert_eq!(optional.pattern(), r"\bsk_(?:test_|live_)?[A-Za-z0-9]{32}\b");
 }
 
+/// A hyphen is no part of a word.
+#[test]
+fn patterns_find_keys_that_begin_or_end_with_a_hyphen() {
+    let secret = "0123456789abcdefghijkl";
+    let of = || KeyFormat::unprefixed().secret_length(22);
+    let others = || of().other_characters("-");
+    for (format, key) in [
+        (of().public_id(8, '.'), format!("-bcdefgh.{secret}")),
+        (of().leading_id(8), format!("-bcdefgh{secret}")),
+        (of().modes("-t_", "-l_"), format!("-l_{secret}")),
+        (of().optional_modes("-t_", "-l_"), format!("-t_{secret}")),
+        (of().optional_modes("t_", "l_").leading_id(8), format!("--------{secret}")),
+        (of().modes("t_", "l_").leading_id(8), format!("l_--------{secret}")),
+        (others(), format!("-{}", &secret[1..])),
+        (others(), format!("{}-", &secret[1..])),
+        (others().public_id(8, '.'), format!("a.{}-", &secret[1..])),
+        (KeyFormat::builder("sk-").secret_length(22).other_characters("-"), format!("sk--{}-", &secret[2..])),
+    ] {
+        let format = format.build().unwrap();
+        assert!(format.parse(&key).is_ok(), "{key}");
+        for text in [key.clone(), format!("key=\"{key}\""), format!("({key})")] {
+            let found =
+                Regex::new(&format.pattern()).unwrap().find(&text).map(|found| found.as_str().to_owned());
+            assert_eq!(found.as_ref(), Some(&key), "{} in {text}", format.pattern());
+        }
+    }
+}
+
 #[test]
 fn a_mode_mark_can_replace_the_prefix() {
     let format = KeyFormat::builder("").modes("snb_", "prd_").build().unwrap();

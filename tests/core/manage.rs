@@ -1854,7 +1854,16 @@ fn a_cursor_is_its_text_in_a_query_and_in_json() {
     assert_eq!(cursor.to_string(), text);
     assert_eq!(serde_json::to_value(cursor).unwrap(), text);
     assert_eq!(serde_json::from_value::<Cursor>(text.into()).unwrap(), cursor);
-    for broken in ["", "k7Jc0qWvTz4n8XsB", "now.k7Jc0qWvTz4n8XsB", "1702531200000.", "-1.a"] {
+    for broken in [
+        "",
+        "k7Jc0qWvTz4n8XsB",
+        "now.k7Jc0qWvTz4n8XsB",
+        "1702531200000.",
+        "-1.a",
+        "+1.a",
+        "01.a",
+        "99999999999999999999.a",
+    ] {
         assert!(serde_json::from_value::<Cursor>(broken.into()).is_err(), "{broken}");
     }
 }

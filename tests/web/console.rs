@@ -48,6 +48,13 @@ impl Answer {
         self.headers["location"].to_str().unwrap()
     }
 
+    /// Where it leads to, and what is said there was done.
+    #[track_caller]
+    fn done(&self) -> (&str, &str) {
+        let (page, query) = self.location().split_once('?').unwrap();
+        (page, query.split_once('=').unwrap().0)
+    }
+
     #[track_caller]
     fn has(&self, text: &str) -> &Self {
         assert!(self.body.contains(text), "{text:?} is not in {}: {}", self.status, self.body);
@@ -114,6 +121,12 @@ impl Browser {
             .header("origin", "https://acme.example")
             .header("sec-fetch-site", self.site);
         self.send(request, encoded(fields)).await
+    }
+
+    /// The page that an answer leads to.
+    async fn follow(&mut self, answer: &Answer) -> Answer {
+        let (_, path) = answer.location().split_once("keys").unwrap();
+        self.get(path).await
     }
 
     /// Opens the page with a form, and sends it with its token and version.
@@ -564,6 +577,11 @@ async fn what_is_wrong_is_said_beside_the_field_and_nothing_is_made() {
         ),
         (vec![("name", "a"), ("scope", "invoices:read"), ("end", "0")], "end", "must be one of the choices"),
         (
+            vec![("name", "a"), ("scope", "invoices:read"), ("end", "keep")],
+            "end",
+            "must be one of the choices",
+        ),
+        (
             vec![("name", "a"), ("scope", "invoices:read"), ("end", "date"), ("date", "31.1.")],
             "end",
             "must be a date",
@@ -624,9 +642,10 @@ async fn a_key_is_edited_in_the_version_that_was_shown() {
 
     let edited = browser.fill(&path, &edit).await;
     assert_eq!(
-        (edited.status, edited.location()),
-        (StatusCode::SEE_OTHER, &*format!("../../../keys/key/{id}?updated"))
+        (edited.status, edited.done()),
+        (StatusCode::SEE_OTHER, (&*format!("../../../keys/key/{id}"), "updated"))
     );
+    browser.follow(&edited).await.has("The key was changed.");
     let key = manager.find_by_id(&id).await.unwrap().unwrap();
     assert_eq!((&*key.name, key.scopes.len()), ("Staging", 1));
     assert_eq!(key.expires_at, Some(START.saturating_add(7 * DAY)));
@@ -660,9 +679,11 @@ async fn limits_are_for_staff_to_set_and_stay_when_a_customer_edits() {
     let keys =
         world.keys.manager().list(&Authority::operator(globex()), &KeyQuery::default()).await.unwrap().keys;
     assert_eq!((keys[0].limits["requests"].get(), keys[0].limits["writes"].get()), (50, 5));
-    for (limit, said) in
-        [("requests 0", "must be a category"), ("a\u{1}b 1", "must be at most 100 categories")]
-    {
+    for (limit, said) in [
+        ("requests 0", "must be a category"),
+        ("a 1\na 2", "each category once"),
+        ("a\u{1}b 1", "must be at most 100 categories"),
+    ] {
         let refused = staff.fill(&path, &with_limit(limit)).await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{limit:?}");
         refused.has(said);
@@ -735,9 +756,23 @@ async fn a_link_makes_no_page_say_what_is_not_so() {
     let world = World::new();
     let (id, _) = world.key(acme(), "Production", &["invoices:read"]).await;
     let mut browser = world.customer("acme");
-    for query in ["revoked", "disabled", "leaked"] {
-        browser.get(&format!("/key/{id}?{query}")).await.lacks("class=\"alert");
+    for what in ["updated", "disabled", "enabled", "revoked", "deleted", "leaked"] {
+        for link in [what.to_owned(), format!("{what}=1")] {
+            browser.get(&format!("?{link}")).await.lacks("class=\"alert");
+            browser.get(&format!("/key/{id}?{link}")).await.lacks("class=\"alert");
+        }
     }
+    // A link that has led one person to a page says nothing to others, of other keys, or once it is not so any more.
+    let disabled = browser.press(&id, "disable").await;
+    let (_, query) = disabled.location().split_once('?').unwrap();
+    let said = "The key is disabled. Enable";
+    browser.follow(&disabled).await.has(said);
+    world.customer("acme").get(&format!("/key/{id}?{query}")).await.lacks(said);
+    let (other, _) = world.key(acme(), "Other", &[]).await;
+    assert_eq!(browser.press(&other, "disable").await.status, StatusCode::SEE_OTHER);
+    browser.get(&format!("/key/{other}?{query}")).await.lacks(said);
+    browser.press(&id, "enable").await;
+    browser.follow(&disabled).await.lacks(said);
 }
 
 #[tokio::test]
@@ -788,11 +823,12 @@ async fn a_key_is_revoked_and_deleted_once_its_name_is_typed() {
     let all = world.keys.manager().list_all(&KeyQuery::default()).await.unwrap().keys;
     assert!(all.iter().all(|key| key.status == KeyStatus::Revoked), "{all:?}");
 
-    let page = browser.get(&format!("/key/{id}?revoked")).await;
+    let page = browser.follow(&revoked).await;
     page.has("The key is revoked.").lacks("/rotate\"").lacks("/edit\"").has("/delete\"");
     page.has("Created").has("Revoked").has(">ada<");
     let deleted = browser.fill(&format!("/key/{id}/delete"), &[("name", "Production")]).await;
-    assert_eq!((deleted.status, deleted.location()), (StatusCode::SEE_OTHER, "../../../keys?deleted"));
+    assert_eq!((deleted.status, deleted.done()), (StatusCode::SEE_OTHER, ("../../../keys", "deleted")));
+    browser.follow(&deleted).await.has("The key was deleted.");
     assert_eq!(browser.get(&format!("/key/{id}")).await.status, StatusCode::NOT_FOUND);
 }
 
@@ -803,7 +839,7 @@ async fn a_key_is_disabled_and_enabled() {
     let mut browser = world.customer("acme");
     for (button, status) in [("disable", KeyStatus::Disabled), ("enable", KeyStatus::Active)] {
         let answer = browser.press(&id, button).await;
-        assert_eq!(answer.location(), format!("../../../keys/key/{id}?{button}d"));
+        assert_eq!(answer.done(), (&*format!("../../../keys/key/{id}"), &*format!("{button}d")));
         assert_eq!(world.status(&id).await, status);
     }
 }
@@ -988,14 +1024,14 @@ async fn staff_see_the_keys_of_all_owners_and_make_one_for_each() {
             let answer = staff.post("/find", &[("token", &token), ("text", &text)]).await;
             assert_eq!(answer.status, status);
             if status == StatusCode::SEE_OTHER {
-                assert_eq!(answer.location(), format!("../keys/key/{id}?leaked"));
+                assert_eq!(answer.done(), (&*format!("../keys/key/{id}"), "leaked"));
+                staff.follow(&answer).await.has("is or was a secret of this key");
             }
             if !text.is_empty() {
                 answer.lacks(text.trim());
             }
         }
     }
-    staff.get(&format!("/key/{id}?leaked")).await.has("is or was a secret of this key");
 }
 
 #[tokio::test]
@@ -1021,7 +1057,7 @@ async fn a_leaked_key_says_so_on_its_page_until_its_secret_is_replaced() {
 
     let place = "https://code.example/<b>acme</b>/1";
     let found = staff.post("/find", &[("token", list.token()), ("text", &secret), ("where", place)]).await;
-    assert_eq!(found.location(), format!("../keys/key/{id}?leaked"));
+    assert_eq!(found.done(), (&*format!("../keys/key/{id}"), "leaked"));
     // Staff themselves are "you"; a customer learns which session it was.
     for (browser, by) in [(&mut staff, "by you"), (&mut customer, "by Session <code>")] {
         let page = browser.get(&page).await;
@@ -1092,13 +1128,16 @@ async fn several_keys_are_ended_at_once_after_a_page_that_names_them() {
             let more =
                 [("key", one.as_str()), ("key", theirs.as_str()), ("key", "gone"), ("confirmed", "yes")];
             let done = browser.post("/selected", &[&selected[..], &more].concat()).await;
-            assert_eq!((done.status, done.location()), (StatusCode::SEE_OTHER, &*format!("../keys?{verb}d")));
+            assert_eq!(
+                (done.status, done.done()),
+                (StatusCode::SEE_OTHER, ("../keys", &*format!("{verb}d")))
+            );
             let ended = if verb == "disable" { KeyStatus::Disabled } else { KeyStatus::Revoked };
             for (id, status) in [(&one, ended), (&two, ended), (&three, KeyStatus::Active)] {
                 assert_eq!(world.status(id).await, status);
             }
             assert_eq!(world.status(&theirs).await, if is_staff { ended } else { KeyStatus::Active });
-            browser.get(&format!("?{verb}d")).await.has(&format!("The selected keys are {verb}d."));
+            browser.follow(&done).await.has(&format!("The selected keys are {verb}d."));
             // A revoked key can't be selected.
             assert_eq!(browser.get("").await.body.contains(&format!("value=\"{one}\"")), verb == "disable");
         }

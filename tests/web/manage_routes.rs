@@ -538,6 +538,11 @@ async fn bad_bodies_are_400_with_every_fault_and_nothing_is_stored() {
         (r#"{"name":"CI","scopes":[],"limits":{"read":0},"key":"wfk_x"}"#, &["key", "limits"]),
         (r#"{"name":"CI","scopes":[],"notBefore":"soon"}"#, &["notBefore"]),
         (r#"{"name":"CI","scopes":[],"metadata":"pro"}"#, &["metadata"]),
+        (r#"{"name":"CI","scopes":[],"limits":{"read":1,"read":2}}"#, &["limits"]),
+        (
+            r#"{"name":"CI","scopes":[],"metadata":{"a":[{"b":1,"\u0062":1}]},"x":{"y":1,"y":1}}"#,
+            &["metadata", "x"],
+        ),
         (r#"{"name":"CI","scopes":[],"Name":"CI","expires_at":null}"#, &["Name", "expires_at"]),
         (r#"{"name":7,"scopes":[],"status":"active"}"#, &["status", "name"]),
     ];

@@ -50,9 +50,8 @@ impl KeyFormat {
 impl KeyFormat {
     /// A regular expression that finds keys of this family in text, for secret scanners.
     ///
-    /// Valid for RE2 and its relatives, such as Go's `regexp`, which gitleaks uses, and the `regex` crate. Begins and
-    /// ends at a word boundary, where a key can begin and end with no other [characters](crate::key::KeyFormatBuilder::other_characters).
-    /// Does not check the checksum. For a format without a prefix it finds much that is no key.
+    /// Valid for RE2 and its relatives, such as Go's `regexp`, which gitleaks uses, and the `regex` crate. Begins at a word boundary
+    /// if every key begins with a letter, a digit or `_`, and ends at one if every key ends with these. Does not check the checksum. For a format without a prefix it finds much that is no key.
     ///
     /// ```
     /// use tower_api_keys::key::KeyFormat;
@@ -62,11 +61,10 @@ impl KeyFormat {
     /// # Ok::<_, tower_api_keys::InvalidValue>(())
     /// ```
     pub fn pattern(&self) -> String {
-        // `_` belongs to words.
-        let boundary =
-            |is_word| if is_word || self.characters.bytes().all(|byte| byte == b'_') { r"\b" } else { "" };
+        let boundary = |is_there| if is_there { r"\b" } else { "" };
+        let is_secret_of_words = self.characters.bytes().all(|byte| byte == b'_');
         // Outside of brackets no character of prefix and marks has a special meaning.
-        let mut pattern = format!("{}{}", boundary(!self.prefix.is_empty()), self.prefix);
+        let mut pattern = format!("{}{}", boundary(self.begins_a_word(is_secret_of_words)), self.prefix);
         if let Some(modes) = &self.modes {
             let optional = if modes.required { "" } else { "?" };
             pattern += &format!("(?:{}|{}){optional}", modes.test, modes.live);
@@ -82,8 +80,16 @@ impl KeyFormat {
         let count = if shortest == longest { shortest.to_string() } else { format!("{shortest},{longest}") };
         // In brackets a hyphen has no special meaning at the end.
         let (hyphen, others): (String, String) = self.characters.chars().partition(|char| *char == '-');
-        let last = boundary(self.checksum);
+        let last = boundary(self.checksum || is_secret_of_words);
         pattern + &format!("[A-Za-z0-9{others}{hyphen}]{{{count}}}{last}")
+    }
+
+    /// Whether every key begins with a letter, a digit or `_`, as a prefix does. A mark and an identifier can begin with a hyphen.
+    fn begins_a_word(&self, is_secret_of_words: bool) -> bool {
+        let mut marks = self.modes.iter().flat_map(|modes| [&modes.test, &modes.live]);
+        let has_mark = self.modes.as_ref().is_some_and(|modes| modes.required);
+        let is_rest_of_words = has_mark || self.public_id.is_none() && is_secret_of_words;
+        !self.prefix.is_empty() || is_rest_of_words && !marks.any(|mark| mark.starts_with('-'))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use crate::address::Network;
 use crate::clock::Timestamp;
+use crate::json::HasTwins;
 use crate::key::Metadata;
 use crate::manage::{KeyChange, KeyManager, ManageError, NewKey};
 use crate::rejection::FieldError;
@@ -70,10 +72,14 @@ async fn read(body: Body) -> Result<Bytes, ManageError> {
         .map_err(|_| ManageError::invalid("body", "must be sent whole, and at most 16384 bytes"))
 }
 
+/// The members of the object, also those that come twice. Inside of them none does.
 fn members(bytes: &[u8]) -> Result<Vec<(String, Value)>, ManageError> {
-    let Members(members) =
-        serde_json::from_slice(bytes).map_err(|_| ManageError::invalid("body", "must be one JSON object"))?;
-    Ok(members)
+    let not_json = |_| ManageError::invalid("body", "must be one JSON object");
+    let Members(members) = serde_json::from_slice(bytes).map_err(not_json)?;
+    let Members::<HasTwins>(twins) = serde_json::from_slice(bytes).map_err(not_json)?;
+    let twins = twins.iter().filter(|(_, HasTwins(found))| *found);
+    let faults: Vec<_> = twins.map(|(name, _)| of_member(name, "must not have a member twice")).collect();
+    if faults.is_empty() { Ok(members) } else { Err(ManageError::Invalid(faults)) }
 }
 
 const JSON: &str = "application/json";
@@ -86,20 +92,20 @@ fn has_type(headers: &HeaderMap, types: &[&str]) -> bool {
 }
 
 /// A JSON object with its duplicate members: a map would keep only one of equal names.
-struct Members(Vec<(String, Value)>);
+struct Members<V>(Vec<(String, V)>);
 
-impl<'de> Deserialize<'de> for Members {
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Members<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
+        struct Object<V>(PhantomData<V>);
 
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members;
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Object<V> {
+            type Value = Members<V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<V>, A::Error> {
                 let mut members = Vec::new();
                 while let Some(member) = map.next_entry()? {
                     members.push(member);
@@ -108,7 +114,7 @@ impl<'de> Deserialize<'de> for Members {
             }
         }
 
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(Object(PhantomData))
     }
 }
 
@@ -206,7 +212,7 @@ fn parse_rotation(members: &[(String, Value)]) -> Result<Rotation, Vec<FieldErro
 fn unexpected(members: &[(String, Value)], message: &'static str, known: &[&str]) -> Vec<FieldError> {
     let fault = |(index, (name, _)): (usize, &(String, Value))| {
         if !known.contains(&name.as_str()) {
-            return Some(unknown(name, message));
+            return Some(of_member(name, message));
         }
         let is_repeated = members[..index].iter().any(|(earlier, _)| earlier == name);
         is_repeated.then(|| FieldError::new(name.clone(), "must not come twice"))
@@ -214,7 +220,8 @@ fn unexpected(members: &[(String, Value)], message: &'static str, known: &[&str]
     members.iter().enumerate().filter_map(fault).collect()
 }
 
-fn unknown(name: &str, message: &'static str) -> FieldError {
+/// A fault of a member whose name the client chose.
+fn of_member(name: &str, message: &'static str) -> FieldError {
     let shown = name.len() <= MAX_NAME_LENGTH && !name.chars().any(char::is_control);
     FieldError::new(if shown { name.to_owned() } else { "body".to_owned() }, message)
 }

@@ -1,7 +1,7 @@
 //! 9, access: whether the caller may use the route.
 
 use crate::credential::Challenge;
-use crate::identity::{Caller, Principal};
+use crate::identity::{Caller, Principal, Role};
 use crate::middleware::checks::Checks;
 use crate::rejection::{Reason, Rejection};
 use crate::request::RequestView;
@@ -18,7 +18,14 @@ impl Checks {
     ) -> Result<(), Reason> {
         let Some(table) = &self.access else { return Ok(()) };
         match table.find(request) {
-            RouteMatch::Found(access) => check_access(caller, access),
+            RouteMatch::Found(access) => {
+                let is_of_system = access.is_of_system();
+                // Callers of organizations have no role there, so the tier is checked first.
+                if is_of_system {
+                    check_tier(caller)?;
+                }
+                check_access(caller, access, is_of_system)
+            }
             _ if matches!(caller, Caller::Anonymous) => Err(Reason::CredentialMissing),
             RouteMatch::NotCovered => Err(Reason::RouteNotCovered),
             RouteMatch::NotFound => Err(Reason::RouteNotFound),
@@ -45,31 +52,30 @@ fn principal(caller: &Caller) -> Result<&Principal, Reason> {
     }
 }
 
-fn check_access(caller: &Caller, access: &Access) -> Result<(), Reason> {
+fn check_access(caller: &Caller, access: &Access, is_of_system: bool) -> Result<(), Reason> {
     match access {
         Access::Public => Ok(()),
         Access::AnyKey => principal(caller).map(|_| ()),
         Access::Scope(requirement) => check_scope(caller, requirement),
-        Access::System(inner) => {
-            check_tier(caller)?;
-            check_access(caller, inner)
-        }
+        Access::System(inner) => check_access(caller, inner, is_of_system),
         Access::Role(needed, inner) => {
-            // On a route of the system, callers of organizations have no role.
-            if inner.is_of_system() {
-                check_tier(caller)?;
-            }
-            let principal = principal(caller)?;
-            if !principal.is_in_context() {
-                return Err(Reason::Misconfigured(
-                    "a route that needs a role needs `ApiKeysBuilder::organization` with a context",
-                ));
-            }
-            match principal.role() {
-                Some(role) if role < *needed => Err(Reason::RoleTooLow),
-                _ => check_access(caller, inner),
-            }
+            check_role(principal(caller)?, *needed, is_of_system)?;
+            check_access(caller, inner, is_of_system)
         }
+    }
+}
+
+/// A route of the system acts for no organization: a session of staff has its own role there, and a key has none.
+fn check_role(principal: &Principal, needed: Role, is_of_system: bool) -> Result<(), Reason> {
+    if !is_of_system && !principal.is_in_context() {
+        return Err(Reason::Misconfigured(
+            "a route that needs a role needs `ApiKeysBuilder::organization` with a context",
+        ));
+    }
+    match principal.role() {
+        Some(role) if role >= needed => Ok(()),
+        None if !is_of_system => Ok(()),
+        _ => Err(Reason::RoleTooLow),
     }
 }
 
