@@ -30,6 +30,7 @@ mod distributed;
 mod failover;
 mod layers_agree;
 mod leaked_key;
+mod old_databases;
 mod pooler;
 mod postgres;
 mod preset_limiters;

@@ -136,45 +136,6 @@ async fn many_may_migrate_concurrently_and_a_newer_schema_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_of_the_first_schema_are_as_good_as_before() {
-    let pool = Server::shared().database(10).await;
-    execute(&pool, include_str!("../../src/store/postgres/schema_1.sql")).await;
-    execute(&pool, stores::KEYS_OF_SCHEMA_1).await;
-    stores::keys_of_schema_1_are_as_good_as_before(&migrated(&pool).await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn keys_of_the_second_schema_are_as_good_as_before() {
-    let pool = Server::shared().database(10).await;
-    execute(&pool, include_str!("../../src/store/postgres/schema_1.sql")).await;
-    execute(&pool, include_str!("../../src/store/postgres/schema_2.sql")).await;
-    execute(&pool, stores::KEYS_OF_SCHEMA_2).await;
-    stores::keys_of_schema_2_are_as_good_as_before(&migrated(&pool).await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn keys_of_the_third_and_later_schemas_are_as_good_as_before() {
-    for schema in 3..=6 {
-        let pool = Server::shared().database(10).await;
-        execute(&pool, include_str!("../../src/store/postgres/schema_1.sql")).await;
-        execute(&pool, include_str!("../../src/store/postgres/schema_2.sql")).await;
-        execute(&pool, include_str!("../../src/store/postgres/schema_3.sql")).await;
-        execute(&pool, stores::KEYS_OF_SCHEMA_3).await;
-        if schema >= 4 {
-            execute(&pool, include_str!("../../src/store/postgres/schema_4.sql")).await;
-        }
-        if schema >= 5 {
-            execute(&pool, include_str!("../../src/store/postgres/schema_5.sql")).await;
-        }
-        if schema >= 6 {
-            execute(&pool, include_str!("../../src/store/postgres/schema_6.sql")).await;
-        }
-        let store: Arc<dyn KeyAdministration> = Arc::new(migrated(&pool).await);
-        stores::keys_of_schema_3_are_as_good_as_before(&store).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn events_outlast_the_processes_that_did_not_deliver_them() {
     let stores = three_stores().await.try_into().ok().unwrap();
     stores::events_outlast_the_processes_that_did_not_deliver_them(&stores).await;
