@@ -132,13 +132,16 @@ async fn many_may_open_a_new_file_concurrently_and_a_newer_schema_is_an_error() 
     let mut connection = directory.connect().await;
     let versions =
         sqlx::query("SELECT version FROM api_key_schema").fetch_all(&mut connection).await.unwrap();
-    assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i64>>(), [7]);
+    assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i64>>(), [8]);
 
-    execute(&mut connection, "UPDATE api_key_schema SET version = 99").await;
+    execute(&mut connection, "UPDATE api_key_schema SET version = 99, needed_version = 98").await;
     let newer = SqliteStore::open(directory.file()).await.unwrap_err();
     assert_eq!(newer.kind(), StoreErrorKind::Other);
     let reason = std::error::Error::source(&newer).unwrap().to_string();
-    assert!(reason.contains("version 99") && reason.contains("up to 7"), "{reason}");
+    assert!(
+        reason.contains("version 99") && reason.contains("version 98 at least") && reason.contains("up to 8"),
+        "{reason}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,6 +44,7 @@ mod redis_rules;
 mod redis_sentinel;
 mod restart;
 mod revocation_latency;
+mod rolling_upgrade;
 mod store_outage;
 mod streams;
 mod tls;

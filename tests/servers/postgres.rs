@@ -126,13 +126,16 @@ async fn many_may_migrate_concurrently_and_a_newer_schema_is_an_error() {
     }
     let store = migrated(&pool).await;
     let versions = sqlx::query("SELECT version FROM api_key_schema").fetch_all(&pool).await.unwrap();
-    assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [7]);
+    assert_eq!(versions.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [8]);
 
-    execute(&pool, "UPDATE api_key_schema SET version = 99").await;
+    execute(&pool, "UPDATE api_key_schema SET version = 99, needed_version = 98").await;
     let newer = store.migrate().await.unwrap_err();
     assert_eq!(newer.kind(), StoreErrorKind::Other);
     let reason = std::error::Error::source(&newer).unwrap().to_string();
-    assert!(reason.contains("version 99") && reason.contains("up to 7"), "{reason}");
+    assert!(
+        reason.contains("version 99") && reason.contains("version 98 at least") && reason.contains("up to 8"),
+        "{reason}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
