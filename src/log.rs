@@ -74,6 +74,15 @@ pub(crate) fn database_not_written(error: &dyn Error) {
     fault!(error, "database_not_written", error = %error, source = error.source(), "the database file can't be written: keys are looked up, and not changed");
 }
 
+/// Once a second at most, with the number of `suppressed` ones; all are counted.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) fn schema_unusable(fault: &dyn Display, suppressed: Option<u64>) {
+    metrics::fault("schema_unusable", 1);
+    if let Some(suppressed) = suppressed {
+        event!(error, code = "schema_unusable", %fault, suppressed, "no key can be looked up or changed");
+    }
+}
+
 /// `None` is for keys without a pepper, which are not accepted.
 pub(crate) fn pepper_missing(pepper: Option<u32>, keys: u64) {
     fault!(

@@ -13,6 +13,20 @@
 //! | `SqliteStore` (feature `sqlite`) | in a file | one machine |
 //! | `PostgresStore` (feature `postgres`) | in PostgreSQL | many processes |
 //!
+//! # Upgrading
+//!
+//! The tables of `SqliteStore` and `PostgresStore` have a version. A release knows the versions up to its own, and upgrades older
+//! tables when it opens the store (`SqliteStore::open`, `PostgresStore::connect`, `migrate`), or `api-keys migrate` does it before.
+//! The row of `api_key_schema` has the version, and in `needed_version` the one that a program has to know at least.
+//!
+//! - Upgrade nodes one after the other, on one database. The first one upgrades the tables. The others use them for as long as they
+//!   know what the tables need, and what they write is complete. The changelog names each release whose tables need more.
+//! - A node that knows less makes no call any more, within a second. Its requests get a 503 response, those of cached keys
+//!   5 seconds later at the latest; no key is changed; and the log says each second, with the code `schema_unusable`, to install a
+//!   later release. Such a node does not start, either.
+//! - To take a release back, start the one before it. It uses the newer tables on the same condition. Tables get no older: if they need
+//!   more than the release knows, restore a backup.
+//!
 //! # Writing a store
 //!
 //! Implement both traits and run [`conformance::check`] on the store in a test.
@@ -49,6 +63,7 @@
 #![doc = include_str!("sqlite/schema_5.sql")]
 #![doc = include_str!("sqlite/schema_6.sql")]
 #![doc = include_str!("sqlite/schema_7.sql")]
+#![doc = include_str!("sqlite/schema_8.sql")]
 //! ```
 //!
 //! - Compare and order texts byte for byte: `Ab` and `aB` are two identifiers. This is SQLite's default,
@@ -160,6 +175,8 @@ pub use quota::{QuotaChange, QuotaRow};
 pub use read_only::ReadOnly;
 #[cfg(feature = "redis")]
 pub use redis_invalidation::RedisInvalidation;
+#[cfg(all(feature = "cli", any(feature = "postgres", feature = "sqlite")))]
+pub(crate) use sql::schema::SchemaFault;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use usage_log::UsageLog;

@@ -103,20 +103,24 @@ fn tables_are_made_by_init_and_migrate_alone() {
     let text = std::fs::read_to_string(program.file("api-keys.toml")).unwrap();
     assert_eq!(text, format!("{DATABASE}[format]\nprefix = \"acme_\""), "left as it is");
 
-    let set_version = |version: i64| {
+    let set_version = |version: i64, needed: i64| {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(program.file("keys.db"));
         tokio::runtime::Runtime::new().unwrap().block_on(async {
             let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
-            let update = sqlx::query("UPDATE api_key_schema SET version = $1").bind(version);
+            let update = sqlx::query("UPDATE api_key_schema SET version = $1, needed_version = $2")
+                .bind(version)
+                .bind(needed);
             update.execute(&pool).await.unwrap();
         });
     };
-    set_version(4);
+    set_version(4, 0);
     let older = program.run(["list"]).with(1);
     assert!(older.err.contains("version 4") && older.err.contains("migrate"), "{}", older.err);
-    set_version(99);
+    set_version(99, 8);
+    program.run(["list"]).done();
+    set_version(99, 98);
     let newer = program.run(["list"]).with(1);
-    assert!(newer.err.contains("version 99"), "{}", newer.err);
+    assert!(newer.err.contains("version 99") && newer.err.contains("version 98 at least"), "{}", newer.err);
 }
 
 #[test]

@@ -2,17 +2,15 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tower_api_keys::ApiKeys;
 use tower_api_keys::clock::{ManualClock, Timestamp};
 use tower_api_keys::key::{
-    Actor, Digest, KeyFormat, KeyId, KeyRecord, KeyState, Metadata, Mode, NextSecret, Owner, Peppers,
-    PreviousSecret,
+    Actor, Digest, KeyFormat, KeyId, KeyRecord, KeyState, Mode, NextSecret, Owner, Peppers,
 };
-use tower_api_keys::limit::Subject;
 use tower_api_keys::manage::{AuditEvent, Authority, KeyAction, KeyChange, KeyManager, ManageError, NewKey};
 use tower_api_keys::scope::ScopeSet;
 use tower_api_keys::store::{
@@ -21,7 +19,6 @@ use tower_api_keys::store::{
 use tower_api_keys::usage::{
     UsageBatch, UsageBucket, UsageCounts, UsageEntry, UsageGroup, UsageOutcome, UsageQuery,
 };
-use tower_api_keys::{ApiKeys, Quota, RateLimit};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -180,103 +177,6 @@ pub async fn texts_stay_texts(store: &dyn KeyAdministration) {
     assert!(store.get(&stranger, &record.id).await.unwrap().is_none());
     assert!(!store.delete(&stranger, &record.id, None).await.unwrap());
     assert!(store.delete(&record.owner, &record.id, None).await.unwrap());
-}
-
-/// Keys as an earlier version of the crate wrote them.
-pub const KEYS_OF_SCHEMA_1: &str = include_str!("keys_of_schema_1.sql");
-
-/// Keys as the second version of the schema held them.
-pub const KEYS_OF_SCHEMA_2: &str = include_str!("keys_of_schema_2.sql");
-
-/// Keys, imports and quotas as the third version of the schema held them.
-pub const KEYS_OF_SCHEMA_3: &str = include_str!("keys_of_schema_3.sql");
-
-/// [`KEYS_OF_SCHEMA_3`] in a store that has migrated them: each is what it was, no event is known of it, and the next change
-/// is one.
-pub async fn keys_of_schema_3_are_as_good_as_before(store: &Arc<dyn KeyAdministration>) {
-    let stand_in = "sha256:3b829807609d131aed96501baaf864469e9f665b8d554b50f553c3a7e9576baa".parse().unwrap();
-    let mut imported = KeyRecord::new("k_imported".parse().unwrap(), owner(), stand_in, START);
-    (imported.name, imported.hint) = ("Imported".into(), "old.…".into());
-    imported.extras_mut().imported_hash = Some("$2b$12$x".parse().unwrap());
-    imported.set_created_by(Some("operator ada".parse().unwrap()));
-    assert_eq!(find(store, &imported.id).await.as_ref(), Some(&imported));
-    assert_eq!(store.imported_as(&[imported.digest]).await.unwrap(), Some(imported.id));
-    assert_eq!(store.imported_as(&[digest("deleted")]).await.unwrap(), Some("k_deleted".parse().unwrap()));
-    let keys =
-        ApiKeys::builder(store.clone(), KeyFormat::new("wfk_").unwrap()).bearer().without_route_table();
-    let keys = keys.clock(ManualClock::starting_at(START));
-    let keys = keys.limit(RateLimit::per_key("month", Quota::per_month(1000).unwrap())).build().unwrap();
-    let left = keys.grant("month", &Subject::Key(imported.id), 0).await.unwrap().remaining();
-    assert_eq!(left, 1000 - 400 + 50);
-
-    let manager = keys.manager();
-    let operator = Authority::operator(owner());
-    let history =
-        async || manager.history(&operator, &imported.id, &HistoryQuery::default()).await.unwrap().events;
-    assert!(history().await.is_empty());
-    manager.revoke(&operator, &imported.id).await.unwrap();
-    assert_eq!(history().await.len(), 1);
-}
-
-/// [`KEYS_OF_SCHEMA_2`] in a store that has migrated them: each is what it was, and was not imported.
-pub async fn keys_of_schema_2_are_as_good_as_before(store: &dyn KeyAdministration) {
-    let mut plain = KeyRecord::new("k_plain".parse().unwrap(), owner(), digest("plain"), START);
-    (plain.name, plain.hint) = ("Production".into(), "wfk_…ain".into());
-    plain.scopes = ScopeSet::parse_list(["runs:read"]).unwrap();
-    (plain.version, plain.last_used_at) = (1, Some(START));
-    plain.extras_mut().metadata = Some(Metadata::from_json(r#"{"plan":"pro"}"#).unwrap());
-    plain.set_created_by(Some("operator ada".parse().unwrap()));
-    let mut made = KeyRecord::new("k_made".parse().unwrap(), owner(), digest("made"), START);
-    (made.name, made.hint) = ("Made".into(), "wfk_…made".into());
-    made.set_created_by(Some("key k_plain".parse().unwrap()));
-    for (record, secret) in [(&plain, "plain"), (&made, "made")] {
-        assert_eq!(find(store, &record.id).await.as_ref(), Some(record));
-        let found = store.find(KeySelector::Digests(&[digest(secret)])).await.unwrap();
-        assert_eq!(found.as_deref(), Some(record), "{secret}");
-        assert_eq!(store.imported_as(&[digest(secret)]).await.unwrap(), None);
-    }
-    let page = store.list(Some(&owner()), &KeyQuery::default()).await.unwrap();
-    assert_eq!(page.keys.iter().map(|key| &**key).collect::<Vec<_>>(), [&made, &plain]);
-    plain.extras_mut().imported_hash = Some("$2b$12$x".parse().unwrap());
-    store.replace(plain.clone(), None).await.unwrap();
-    plain.version += 1;
-    assert_eq!(find(store, &plain.id).await, Some(plain));
-}
-
-/// [`KEYS_OF_SCHEMA_1`] in a store that has migrated them: each is what it was, and can be changed.
-pub async fn keys_of_schema_1_are_as_good_as_before(store: &dyn KeyAdministration) {
-    let mut plain = KeyRecord::new("k_plain".parse().unwrap(), owner(), digest("plain"), START);
-    (plain.name, plain.hint) = ("Production".into(), "wfk_…ain".into());
-    plain.scopes = ScopeSet::parse_list(["runs:read"]).unwrap();
-    (plain.version, plain.last_used_at) = (1, Some(START));
-    let mut full = KeyRecord::new("k_full".parse().unwrap(), owner(), digest("full"), START);
-    (full.name, full.hint) = ("Full".into(), "wfk_…full".into());
-    full.scopes = ScopeSet::parse_list(["runs:*", "workflows:read"]).unwrap();
-    full.expires_at = Some(START.saturating_add(Duration::from_secs(86_400)));
-    full.secret_created_at = START.saturating_add(Duration::from_secs(60));
-    let valid_until = START.saturating_add(Duration::from_secs(3600));
-    full.extras_mut().previous = Some(PreviousSecret { digest: digest("previous"), valid_until });
-    full.extras_mut().not_before = Some(START);
-    full.extras_mut().limits.insert("read".to_owned(), NonZeroU32::new(5000).unwrap());
-    full.extras_mut().allowed_addresses = vec!["192.0.2.0/24".parse().unwrap()];
-    let system = Owner::system(Mode::Test);
-    let of_system = revoked(KeyRecord::new("k_revoked".parse().unwrap(), system, digest("revoked"), START));
-
-    for (record, secrets) in
-        [(&plain, &["plain"][..]), (&full, &["full", "previous"]), (&of_system, &["revoked"])]
-    {
-        assert_eq!(find(store, &record.id).await.as_ref(), Some(record));
-        for secret in secrets {
-            let found = store.find(KeySelector::Digests(&[digest(secret)])).await.unwrap();
-            assert_eq!(found.as_deref(), Some(record), "{secret}");
-        }
-    }
-    let page = store.list(Some(&owner()), &KeyQuery::default()).await.unwrap();
-    assert_eq!(page.keys.iter().map(|key| &**key).collect::<Vec<_>>(), [&full, &plain]);
-    plain.extras_mut().metadata = Some(Metadata::from_json(r#"{"plan":"pro"}"#).unwrap());
-    store.replace(plain.clone(), None).await.unwrap();
-    plain.version += 1;
-    assert_eq!(find(store, &plain.id).await, Some(plain));
 }
 
 /// Uses every statement that a store has.

@@ -11,6 +11,8 @@ use crate::key::SecretString;
 use crate::store::KeyAdministration;
 #[cfg(feature = "postgres")]
 use crate::store::PostgresStore;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use crate::store::SchemaFault;
 #[cfg(feature = "sqlite")]
 use crate::store::SqliteStore;
 
@@ -28,13 +30,13 @@ pub(super) async fn open(url: &SecretString) -> Result<Arc<dyn KeyAdministration
                     }
                     _ => error.into(),
                 })?;
-            check(store.schema_versions().await?)?;
+            check(store.check_schema().await?)?;
             Ok(Arc::new(store))
         }
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
             let store = PostgresStore::connect_only(text).await?;
-            check(store.schema_versions().await?)?;
+            check(store.check_schema().await?)?;
             Ok(Arc::new(store))
         }
         scheme => Err(unknown(scheme)),
@@ -71,20 +73,20 @@ fn scheme(url: &str) -> &str {
     url.split_once(':').map_or("", |(scheme, _)| scheme)
 }
 
-#[cfg_attr(
-    not(any(feature = "postgres", feature = "sqlite")),
-    allow(dead_code, reason = "there is no database")
-)]
-fn check((stored, known): (i64, usize)) -> Result<(), Failure> {
-    match usize::try_from(stored) {
-        Ok(0) => Err(Failure::failed("The database has no tables for keys.").next("`api-keys init` creates them.")),
-        Ok(stored) if stored == known => Ok(()),
-        Ok(stored) if stored < known => Err(Failure::failed(format!(
-            "The tables have version {stored}, and this program needs version {known}."
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+fn check(schema: Result<(), SchemaFault>) -> Result<(), Failure> {
+    match schema {
+        Ok(()) => Ok(()),
+        Err(SchemaFault::Missing { .. }) => {
+            Err(Failure::failed("The database has no tables for keys.").next("`api-keys init` creates them."))
+        }
+        Err(SchemaFault::Older { version, known }) => Err(Failure::failed(format!(
+            "The tables have version {version}, and this program needs version {known}."
         ))
         .next("`api-keys migrate` upgrades them: update the application first, which may not know that version.")),
-        _ => Err(Failure::failed(format!(
-            "The tables have version {stored}, and this program knows versions up to {known}."
+        Err(SchemaFault::Newer { version, needed, known }) => Err(Failure::failed(format!(
+            "The tables have version {version}, which needs a program that knows version {needed} at least, and this one \
+             knows versions up to {known}."
         ))
         .next("Install the version of this program that goes with the application.")),
     }

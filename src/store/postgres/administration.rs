@@ -115,6 +115,7 @@ impl KeyAdministration for PostgresStore {
         // Requests wait for it.
         let persistent = !self.is_pooled;
         let deadline = Instant::now() + self.engine.lookup_timeout;
+        self.schema.check(self.stored_schema(deadline)).await?;
         self.engine.run(deadline, |to| Box::pin(change_quota(to, name, change, persistent))).await
     }
 

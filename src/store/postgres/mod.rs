@@ -4,6 +4,7 @@ mod invalidations;
 mod statements;
 mod usage;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,14 +12,17 @@ pub use invalidations::PostgresInvalidations;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow, PgSslMode};
 use sqlx::query::{Query, QueryAs};
 use sqlx::{Connection, FromRow, PgConnection, PgPool, Postgres};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use self::audit::texts;
-use self::statements::{CHANGES, FIND_BY_DIGEST, INSERT, RECORD_LAST_USE, REPLACE};
+use self::statements::{CHANGES, FIND_BY_DIGEST, INSERT, RECORD_LAST_USE, REPLACE, STORED_SCHEMA};
 use super::audit::AuditEvent;
 use super::sql::engine::{Engine, Work};
 use super::sql::row::millis;
-use super::sql::{FIND_BY_ID, bind_row, digests, failed, pending, to_changed, to_found, to_next_row, to_row};
+#[cfg(feature = "cli")]
+use super::sql::schema::SchemaFault;
+use super::sql::schema::{Migrations, Schema, SchemaWatch};
+use super::sql::{FIND_BY_ID, bind_row, digests, failed, to_changed, to_found, to_next_row, to_row};
 use super::{ChangeMark, Changes, KeySelector, KeyStore, Lookup, StoreError, StoreErrorKind};
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord};
@@ -59,7 +63,11 @@ use crate::key::{KeyId, KeyRecord};
 #[doc = include_str!("schema_5.sql")]
 #[doc = include_str!("schema_6.sql")]
 #[doc = include_str!("schema_7.sql")]
+#[doc = include_str!("schema_8.sql")]
 /// ```
+///
+/// Without them, or with older ones, every method fails. A node looks at the version once a second, before a call: see
+/// [Upgrading](crate::store#upgrading).
 ///
 /// Rows of stored quotas stay when their subject is gone. Those of periods that have ended, with nothing granted, can be
 /// deleted.
@@ -100,10 +108,11 @@ use crate::key::{KeyId, KeyRecord};
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     engine: Engine<Postgres>,
+    schema: Arc<SchemaWatch>,
     is_pooled: bool,
 }
 
-const MIGRATIONS: &[&str] = &[
+const MIGRATIONS: Migrations = &[
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
@@ -111,6 +120,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_5.sql"),
     include_str!("schema_6.sql"),
     include_str!("schema_7.sql"),
+    include_str!("schema_8.sql"),
 ];
 
 /// How long the first connection may take.
@@ -118,6 +128,12 @@ const CONNECTION_TIME: Duration = Duration::from_secs(5);
 
 /// How long a migration may take, including the wait for another process.
 const MIGRATION_TIME: Duration = Duration::from_secs(60);
+
+/// How long a migration waits for a table that another transaction reads, such as a backup: lookups wait behind it.
+const LIMIT_LOCK_TIME: &str = "SET LOCAL lock_timeout = '500ms'";
+
+/// Before it tries again.
+const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
 
 /// The advisory lock that serializes concurrent migrations. An arbitrary number.
 const MIGRATION_LOCK: i64 = 0x6170_695f_6b65_7973;
@@ -193,7 +209,8 @@ impl PostgresStore {
     /// The pool decides how many connections there are, and whether a connection is tested before each use
     /// (`test_before_acquire`), which costs each lookup a second round trip.
     pub fn new(pool: PgPool) -> Self {
-        Self { engine: Engine::new(pool), is_pooled: false }
+        let schema = Arc::new(SchemaWatch::new(MIGRATIONS));
+        Self { engine: Engine::new(pool), schema, is_pooled: false }
     }
 
     /// Stores a new key in a transaction of the application, on a connection to the database of the store: a key that was
@@ -209,6 +226,7 @@ impl PostgresStore {
         record: &KeyRecord,
         event: Option<&AuditEvent>,
     ) -> Result<(), StoreError> {
+        stored_schema(connection).await.map_err(failed)?.check(MIGRATIONS)?;
         let query = bind_row(once(INSERT), to_row(record)?).bind(digests(record)).bind(texts(event));
         query.execute(connection).await.map_err(failed).map(|_| ())
     }
@@ -241,31 +259,50 @@ impl PostgresStore {
 
     /// Creates the tables, or upgrades them from the version of an earlier release.
     ///
-    /// Does nothing if they are up to date. Any number of processes may call it at the same time.
+    /// Does nothing if they are up to date, or made by a later release that lets this one use them. Any number of processes may
+    /// call it at the same time, and nodes of the earlier release [may still run](crate::store#upgrading).
+    /// A migration waits for transactions that read the tables, such as a backup, up to a minute; lookups do not wait for it.
     ///
     /// # Errors
     ///
-    /// [`Other`](StoreErrorKind::Other) if the tables have a version that this release does not know, made by a later
-    /// one. Otherwise the errors of every method; gives up after a minute.
+    /// [`Other`](StoreErrorKind::Other) if the tables [need a later release](crate::store#upgrading). Otherwise the errors of every method; gives up after a minute.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let version = self.engine.run(Instant::now() + MIGRATION_TIME, |to| Box::pin(migrate(to))).await?;
-        pending(version, MIGRATIONS).map(|_| ())
+        let deadline = Instant::now() + MIGRATION_TIME;
+        loop {
+            match self.engine.run(deadline, |to| Box::pin(migrate(to))).await {
+                Err(error) if is_locked(&error) && Instant::now() < deadline => sleep(MIGRATION_PAUSE).await,
+                migrated => return Ok(self.schema.found(migrated?)?),
+            }
+        }
     }
 
-    /// The version of the stored schema, 0 if there is none, and the one that [`migrate`](Self::migrate) makes.
+    /// Whether this program may use the tables.
     #[cfg(feature = "cli")]
-    pub(crate) async fn schema_versions(&self) -> Result<(i64, usize), StoreError> {
-        let stored = self.administer(|to| Box::pin(stored_version(to))).await?;
-        Ok((stored, MIGRATIONS.len()))
+    pub(crate) async fn check_schema(&self) -> Result<Result<(), SchemaFault>, StoreError> {
+        let schema = self.stored_schema(Instant::now() + self.engine.administration_timeout).await?;
+        Ok(self.schema.found(schema))
     }
 
-    /// Runs `work`, or gives up after `time`.
+    async fn stored_schema(&self, deadline: Instant) -> Result<Schema, StoreError> {
+        self.run_unchecked(deadline, |to| Box::pin(stored_schema(to))).await
+    }
+
+    /// Runs `work` if this program may use the tables, or gives up after `time`.
     async fn run<T: Send + 'static>(
         &self,
         time: Duration,
         work: impl for<'c> FnOnce(&'c mut PgConnection) -> Work<'c, T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let deadline = Instant::now() + time;
+        self.schema.check(self.stored_schema(deadline)).await?;
+        self.run_unchecked(deadline, work).await
+    }
+
+    async fn run_unchecked<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        work: impl for<'c> FnOnce(&'c mut PgConnection) -> Work<'c, T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         if self.is_pooled {
             return self.engine.run(deadline, |to| Box::pin(in_transaction(to, work))).await;
         }
@@ -329,27 +366,34 @@ async fn in_transaction<T>(
     Ok(done)
 }
 
-/// Applies pending migrations, and returns the resulting version.
-async fn migrate(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    once("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *transaction).await?;
-    let mut version = stored_version(&mut transaction).await?;
-    for migration in pending(version, MIGRATIONS).unwrap_or_default() {
-        sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
-        version += 1;
-    }
-    transaction.commit().await?;
-    Ok(version)
+/// Whether a table was locked by another transaction for too long.
+fn is_locked(error: &StoreError) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<sqlx::Error>());
+    let code = source.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
+    code.is_some_and(|code| code == "55P03")
 }
 
-/// The version of the schema; 0 if there is none.
-async fn stored_version(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+/// Applies pending migrations, and returns the resulting schema.
+async fn migrate(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    once("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *transaction).await?;
+    once(LIMIT_LOCK_TIME).execute(&mut *transaction).await?;
+    for migration in stored_schema(&mut transaction).await?.pending(MIGRATIONS) {
+        sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
+    }
+    let schema = stored_schema(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(schema)
+}
+
+async fn stored_schema(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {
     let table = sqlx::query_scalar("SELECT to_regclass('api_key_schema') IS NOT NULL").persistent(false);
     if !table.fetch_one(&mut *connection).await? {
-        return Ok(0);
+        return Ok(Schema::default());
     }
-    let stored = sqlx::query_scalar("SELECT version::bigint FROM api_key_schema").persistent(false);
-    stored.fetch_one(connection).await
+    let stored = sqlx::query_as(STORED_SCHEMA).persistent(false);
+    let (version, needed) = stored.fetch_one(connection).await?;
+    Ok(Schema { version, needed })
 }
 
 #[async_trait]

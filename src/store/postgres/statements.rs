@@ -34,6 +34,10 @@ pub(super) const REPLACE: &str = concat!(
     " SELECT FROM changed"
 );
 
+/// Also of tables that are older than the second column.
+pub(super) const STORED_SCHEMA: &str = "SELECT version::bigint, coalesce((to_jsonb(api_key_schema) ->> 'needed_version')::bigint, 0) \
+     FROM api_key_schema";
+
 pub(super) const LOCK_QUOTA: &str = "SELECT period, used, highest_limit, granted FROM api_key_quotas WHERE category = $1 AND subject = $2 FOR UPDATE";
 
 pub(super) const ADD_QUOTA: &str = "INSERT INTO api_key_quotas (category, subject, period, used, highest_limit, granted) \

@@ -5,7 +5,7 @@ pub(crate) mod engine;
 mod error;
 mod quota;
 pub(crate) mod row;
-mod schema;
+pub(crate) mod schema;
 pub(crate) mod usage;
 
 use std::collections::BTreeMap;
@@ -14,7 +14,6 @@ use std::sync::Arc;
 pub(super) use error::{corrupt, failed};
 pub(super) use quota::{QuotaName, WRITE_QUOTA, to_quota_row};
 pub(super) use row::Row;
-pub(super) use schema::pending;
 use sqlx::query::Query;
 use sqlx::{ColumnIndex, Database, Decode, Encode, FromRow, Type};
 

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Connection, Sqlite, SqliteConnection};
+use sqlx::{Connection, Row as _, Sqlite, SqliteConnection};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -25,7 +25,10 @@ use super::audit::AuditEvent;
 use super::sql::audit::EventRow;
 use super::sql::engine::{Engine, Work};
 use super::sql::row::millis;
-use super::sql::{FIND_BY_ID, digests, failed, pending, to_changed, to_found, to_next_row, to_row};
+#[cfg(feature = "cli")]
+use super::sql::schema::SchemaFault;
+use super::sql::schema::{Migrations, Schema, SchemaWatch};
+use super::sql::{FIND_BY_ID, digests, failed, to_changed, to_found, to_next_row, to_row};
 use super::{ChangeMark, Changes, KeySelector, KeyStore, Lookup, StoreError, StoreErrorKind};
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord};
@@ -78,7 +81,11 @@ use crate::key::{KeyId, KeyRecord};
 #[doc = include_str!("schema_5.sql")]
 #[doc = include_str!("schema_6.sql")]
 #[doc = include_str!("schema_7.sql")]
+#[doc = include_str!("schema_8.sql")]
 /// ```
+///
+/// Without them, or with older ones, every method fails. A node looks at the version once a second, before a call: see
+/// [Upgrading](crate::store#upgrading).
 ///
 /// Rows of stored quotas stay when their subject is gone. Those of periods that have ended, with nothing granted, can be
 /// deleted.
@@ -102,6 +109,7 @@ use crate::key::{KeyId, KeyRecord};
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     engine: Engine<Sqlite>,
+    schema: Arc<SchemaWatch>,
     /// SQLite has one writer at a time. Waiting for this lock leaves the connections to lookups.
     writer: Arc<Mutex<Writer>>,
     /// `None` for a database in memory.
@@ -113,7 +121,7 @@ pub struct SqliteStore {
 #[derive(Debug, Default)]
 struct Writer(Option<SqliteConnection>);
 
-const MIGRATIONS: &[&str] = &[
+const MIGRATIONS: Migrations = &[
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
@@ -121,6 +129,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_5.sql"),
     include_str!("schema_6.sql"),
     include_str!("schema_7.sql"),
+    include_str!("schema_8.sql"),
 ];
 
 impl SqliteStore {
@@ -177,7 +186,8 @@ impl SqliteStore {
     /// new file to WAL, as SQLite then fails immediately, whatever the timeout.
     pub fn new(pool: SqlitePool) -> Self {
         let file = DatabaseFile::at(pool.connect_options().get_filename()).map(Arc::new);
-        Self { engine: Engine::new(pool), writer: Arc::default(), file }
+        let schema = Arc::new(SchemaWatch::new(MIGRATIONS));
+        Self { engine: Engine::new(pool), schema, writer: Arc::default(), file }
     }
 
     /// Stores a new key in a transaction of the application, on a connection to the database of the store: a key that was
@@ -195,6 +205,7 @@ impl SqliteStore {
         event: Option<&AuditEvent>,
     ) -> Result<(), StoreError> {
         let (row, digests) = (to_row(record)?, json(digests(record).iter()));
+        stored_schema(connection).await.map_err(failed)?.check(MIGRATIONS)?;
         insert_row(connection, row, digests, event.map(EventRow::new)).await.map_err(failed)
     }
 
@@ -216,22 +227,27 @@ impl SqliteStore {
 
     /// Creates the tables, or upgrades them from the version of an earlier release.
     ///
-    /// Does nothing if they are up to date. Any number of processes may call it at the same time.
+    /// Does nothing if they are up to date, or made by a later release that lets this one use them. Any number of processes may
+    /// call it at the same time, and nodes of the earlier release [may still run](crate::store#upgrading).
     ///
     /// # Errors
     ///
-    /// [`Other`](StoreErrorKind::Other) if the tables have a version that this release does not know, made by a later
-    /// one. Otherwise the errors of every method.
+    /// [`Other`](StoreErrorKind::Other) if the tables [need a later release](crate::store#upgrading). Otherwise the errors of every method.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let version = self.write(self.engine.administration_timeout, |to| Box::pin(migrate(to))).await?;
-        pending(version, MIGRATIONS).map(|_| ())
+        let deadline = Instant::now() + self.engine.administration_timeout;
+        let schema = self.write_unchecked(deadline, |to| Box::pin(migrate(to))).await?;
+        Ok(self.schema.found(schema)?)
     }
 
-    /// The version of the stored schema, 0 if there is none, and the one that [`migrate`](Self::migrate) makes.
+    /// Whether this program may use the tables.
     #[cfg(feature = "cli")]
-    pub(crate) async fn schema_versions(&self) -> Result<(i64, usize), StoreError> {
-        let stored = self.administer(|to| Box::pin(stored_version(to))).await?;
-        Ok((stored, MIGRATIONS.len()))
+    pub(crate) async fn check_schema(&self) -> Result<Result<(), SchemaFault>, StoreError> {
+        let schema = self.stored_schema(Instant::now() + self.engine.administration_timeout).await?;
+        Ok(self.schema.found(schema))
+    }
+
+    async fn stored_schema(&self, deadline: Instant) -> Result<Schema, StoreError> {
+        self.run_unchecked(deadline, |to| Box::pin(stored_schema(to))).await
     }
 
     async fn write<T>(
@@ -240,11 +256,20 @@ impl SqliteStore {
         work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T>,
     ) -> Result<T, StoreError> {
         let deadline = Instant::now() + time;
+        self.schema.check(self.stored_schema(deadline)).await?;
+        self.write_unchecked(deadline, work).await
+    }
+
+    async fn write_unchecked<T>(
+        &self,
+        deadline: Instant,
+        work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T>,
+    ) -> Result<T, StoreError> {
         // An `Err` is reported by the engine: it has no time left then either.
         let mut only = timeout_at(deadline, self.writer.lock()).await;
         // Nothing is written to a file that is gone.
         self.file.iter().for_each(|file| file.look_again());
-        let written = self.run(deadline, work).await;
+        let written = self.run_unchecked(deadline, work).await;
         match (&written, &self.file, &mut only) {
             (Ok(_), Some(_), Ok(writer)) => writer.stay_open(&self.engine.pool, deadline).await,
             (Err(error), Some(file), _) if is_of_file_system(error) => file.was_not_written(error),
@@ -267,8 +292,18 @@ impl SqliteStore {
         self.run(Instant::now() + self.engine.administration_timeout, work).await
     }
 
-    /// Runs `work` if the file is still the one that is open.
+    /// Runs `work` if this program may use the tables.
     async fn run<T>(
+        &self,
+        deadline: Instant,
+        work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T>,
+    ) -> Result<T, StoreError> {
+        self.schema.check(self.stored_schema(deadline)).await?;
+        self.run_unchecked(deadline, work).await
+    }
+
+    /// Runs `work` if the file is still the one that is open.
+    async fn run_unchecked<T>(
         &self,
         deadline: Instant,
         work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T>,
@@ -350,25 +385,25 @@ fn is_busy(error: &sqlx::Error) -> bool {
 /// Takes the write lock first. Without it, two transactions that have both read would wait for each other.
 const BEGIN: &str = "BEGIN IMMEDIATE";
 
-/// Applies pending migrations, and returns the resulting version.
-async fn migrate(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+/// Applies pending migrations, and returns the resulting schema.
+async fn migrate(connection: &mut SqliteConnection) -> Result<Schema, sqlx::Error> {
     let mut transaction = connection.begin_with(BEGIN).await?;
-    let mut version = stored_version(&mut transaction).await?;
-    for migration in pending(version, MIGRATIONS).unwrap_or_default() {
+    for migration in stored_schema(&mut transaction).await?.pending(MIGRATIONS) {
         sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
-        version += 1;
     }
+    let schema = stored_schema(&mut transaction).await?;
     transaction.commit().await?;
-    Ok(version)
+    Ok(schema)
 }
 
-/// The version of the schema; 0 if there is none.
-async fn stored_version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+async fn stored_schema(connection: &mut SqliteConnection) -> Result<Schema, sqlx::Error> {
     let table = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = 'api_key_schema'");
     if !table.fetch_one(&mut *connection).await? {
-        return Ok(0);
+        return Ok(Schema::default());
     }
-    sqlx::query_scalar("SELECT version FROM api_key_schema").fetch_one(connection).await
+    // All columns, as older tables lack the second one. Not kept, as a migration adds it.
+    let stored = sqlx::query("SELECT * FROM api_key_schema").persistent(false).fetch_one(connection).await?;
+    Ok(Schema { version: stored.try_get("version")?, needed: stored.try_get("needed_version").unwrap_or(0) })
 }
 
 /// A JSON array of texts that need no escaping.

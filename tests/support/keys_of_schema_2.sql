@@ -1,7 +1,0 @@
--- Keys as version 2 of the schema held them. Never to be changed.
-INSERT INTO api_keys (id, organization, mode, created_at, name, hint, scopes, limits, allowed_addresses, digest, secret_created_at, previous_digest, previous_valid_until, next_digest, next_hint, next_created_at, next_grace, state, revoked_at, not_before, expires_at, version, last_used_at, created_by, metadata)
-VALUES ('k_plain', 'acme', 'live', 1702531200000, 'Production', 'wfk_…ain', 'runs:read', '', '', 'sha256:a116c9ed46d6207734a43317d30fd88f52ac8634c37d904bbf4e41d865f90475', 1702531200000, NULL, NULL, NULL, NULL, NULL, NULL, 'active', NULL, NULL, NULL, 1, 1702531200000, 'operator ada', '{"plan":"pro"}');
-INSERT INTO api_keys (id, organization, mode, created_at, name, hint, scopes, limits, allowed_addresses, digest, secret_created_at, previous_digest, previous_valid_until, next_digest, next_hint, next_created_at, next_grace, state, revoked_at, not_before, expires_at, version, last_used_at, created_by, metadata)
-VALUES ('k_made', 'acme', 'live', 1702531200000, 'Made', 'wfk_…made', '', '', '', 'sha256:ea0890697a77af0a2e054cccec587c8a42feb5cf38e778c6c6e2a96bfb945c0b', 1702531200000, NULL, NULL, NULL, NULL, NULL, NULL, 'active', NULL, NULL, NULL, 0, NULL, 'key k_plain', NULL);
-INSERT INTO api_key_digests (digest, key_id) VALUES ('sha256:a116c9ed46d6207734a43317d30fd88f52ac8634c37d904bbf4e41d865f90475', 'k_plain');
-INSERT INTO api_key_digests (digest, key_id) VALUES ('sha256:ea0890697a77af0a2e054cccec587c8a42feb5cf38e778c6c6e2a96bfb945c0b', 'k_made');
