@@ -139,20 +139,16 @@ pub mod outcome;
 pub mod middleware;
 
 #[cfg(feature = "cli")]
-#[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
 pub mod cli;
 
 mod adapter;
 #[cfg(feature = "console")]
-#[cfg_attr(docsrs, doc(cfg(feature = "console")))]
 pub mod console;
 
 #[cfg(feature = "openapi")]
-#[cfg_attr(docsrs, doc(cfg(feature = "openapi")))]
 pub mod openapi;
 
 #[cfg(feature = "presets")]
-#[cfg_attr(docsrs, doc(cfg(feature = "presets")))]
 pub mod presets;
 
 /// A page to read: there is nothing in it to call.
@@ -176,7 +172,6 @@ pub mod leaked_key {}
 pub mod threat_model {}
 
 #[cfg(feature = "axum")]
-#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use adapter::ArgumentRejection;
 pub use identity::Principal;
 pub use invalid_value::InvalidValue;
@@ -186,7 +181,6 @@ pub use manage::{Authority, NewKey};
 pub use middleware::{ApiKeys, ApiKeysBuilder, ConfigError};
 pub use rejection::ErrorFormat;
 #[cfg(feature = "json")]
-#[cfg_attr(docsrs, doc(cfg(feature = "json")))]
 pub use rejection::JsonErrors;
 pub use route::Access;
 pub use store::MemoryStore;

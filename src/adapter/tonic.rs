@@ -57,7 +57,6 @@ impl Principal {
     ///
     /// `UNAUTHENTICATED` for an anonymous request, if such requests are accepted; `INTERNAL` if there is no outer layer,
     /// or a session has several owners and none is selected.
-    #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
     pub fn from_tonic<T>(request: &Request<T>) -> Result<&Self, Status> {
         match Authentication::of(request.extensions()).map(|authentication| &authentication.caller) {
             Some(Caller::Principal(principal)) => Ok(principal),

@@ -192,7 +192,6 @@ impl ClientAddressSource {
     /// Uses axum's `ConnectInfo<SocketAddr>` as the peer if the request has no [`PeerAddress`](super::PeerAddress).
     /// Serve with `into_make_service_with_connect_info::<SocketAddr>()`.
     #[cfg(feature = "axum")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn from_connect_info(self) -> Self {
         Self { connect_info: true, ..self }
     }

@@ -291,7 +291,6 @@ impl fmt::Debug for Console {
 impl<F: ErrorFormat<Body>> ApiKeys<F> {
     /// A [page](crate::console) for the application's staff, inside of [`layer`](Self::layer), with rules for its routes: the keys of
     /// all organizations and of the system, in the mode of the caller. Callers of the system tier alone get it.
-    #[cfg_attr(docsrs, doc(cfg(feature = "console")))]
     pub fn console<S>(&self) -> Router<S>
     where
         S: Clone + Send + Sync + 'static,
@@ -301,7 +300,6 @@ impl<F: ErrorFormat<Body>> ApiKeys<F> {
 
     /// A [page](crate::console#for-customers) for the keys that `authority` says, of each request: those of a customer who
     /// has signed in.
-    #[cfg_attr(docsrs, doc(cfg(feature = "console")))]
     pub fn console_for<S>(
         &self,
         authority: impl Fn(&Parts) -> Option<Authority> + Send + Sync + 'static,

@@ -274,7 +274,6 @@ impl Principal {
     ///
     /// [`InvalidValue`] if it is no such object. The error does not repeat it.
     #[cfg(feature = "json")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
     pub fn metadata<T>(&self) -> Result<T, InvalidValue>
     where
         T: serde::de::DeserializeOwned + Clone + Send + Sync + 'static,

@@ -51,7 +51,6 @@ impl Metadata {
     ///
     /// [`InvalidValue`] if it is no object, or longer than 4 KiB.
     #[cfg(feature = "json")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
     pub fn new<T: Serialize + ?Sized>(value: &T) -> Result<Self, InvalidValue> {
         Self::from_json(&serde_json::to_string(value).map_err(|_| INVALID)?)
     }
@@ -91,7 +90,6 @@ impl Metadata {
     ///
     /// [`InvalidValue`] if it is no such object. The error does not repeat it.
     #[cfg(feature = "json")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
     pub fn read<T>(&self) -> Result<T, InvalidValue>
     where
         T: DeserializeOwned + Clone + Send + Sync + 'static,

@@ -169,7 +169,6 @@ pub use manager::KeyManager;
 pub use new_key::NewKey;
 pub use prepare::PreparedKey;
 #[cfg(feature = "axum")]
-#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use routes::KeyRoutes;
 #[cfg(feature = "console")]
 pub(crate) use routes::key_id;

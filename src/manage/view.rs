@@ -99,7 +99,6 @@ impl KeyView {
 }
 
 #[cfg(feature = "json")]
-#[cfg_attr(docsrs, doc(cfg(feature = "json")))]
 impl Serialize for KeyView {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let texts = |networks: &[Network]| networks.iter().map(Network::to_string).collect::<Vec<_>>();

@@ -306,7 +306,6 @@ impl<F: ErrorFormat<axum::body::Body>> ApiKeys<F> {
     /// let app: Router = Router::new().nest("/api-keys", keys.key_routes()).layer(keys.layer());
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn key_routes<S>(&self) -> axum::Router<S>
     where
         S: Clone + Send + Sync + 'static,
@@ -315,7 +314,6 @@ impl<F: ErrorFormat<axum::body::Body>> ApiKeys<F> {
     }
 
     /// The same for another manager, such as one whose grantable scopes differ, or with other routes.
-    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn key_routes_of(&self, manager: KeyManager) -> crate::manage::KeyRoutes<Self> {
         crate::manage::KeyRoutes::new(manager, self.clone())
     }
@@ -347,7 +345,6 @@ impl<F: ErrorFormat<axum::body::Body>> ApiKeys<F> {
     /// application's notes about a key, which [`key_routes`](Self::key_routes) show to callers that may read keys.
     ///
     /// It is no part of the key routes, where every name is that of a key, and a caller needs a scope to read keys.
-    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn whoami_route<S>(&self) -> axum::routing::MethodRouter<S>
     where
         S: Clone + Send + Sync + 'static,
@@ -381,7 +378,6 @@ impl<F: ErrorFormat<axum::body::Body>> ApiKeys<F> {
     /// ```
     ///
     /// The status is 200, whatever is wrong: the process itself works, and restarting it would not help.
-    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn health_route<S>(&self) -> axum::routing::MethodRouter<S>
     where
         S: Clone + Send + Sync + 'static,

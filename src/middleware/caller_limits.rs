@@ -187,7 +187,6 @@ mod route {
         ///     .without_route("GET", "/limits");
         /// # Ok::<_, tower_api_keys::InvalidValue>(())
         /// ```
-        #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
         pub fn limits_route<S>(&self) -> MethodRouter<S>
         where
             S: Clone + Send + Sync + 'static,

@@ -36,7 +36,6 @@ impl<F> ApiKeysBuilder<F> {
     /// Counts limits in Redis or Valkey, with the settings of `connection`, together with every process that has the same
     /// `prefix` there: one that no other application uses.
     #[cfg(feature = "redis")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
     pub fn shared_limits(mut self, connection: RedisConnection, prefix: impl Into<String>) -> Self {
         let prefix = prefix.into();
         if prefix.is_empty() {

@@ -43,7 +43,6 @@ impl<F: ErrorFormat<Body>> ApiKeys<F> {
     /// most [20 000 rows](crate::manage::KeyManager::MAX_USAGE_ROWS); a query for more gets 400. In CSV it has a column for each of
     /// these, and texts that a spreadsheet would take for a formula begin with an apostrophe. Errors have the format of the
     /// assembly.
-    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn usage_route<S>(&self) -> MethodRouter<S>
     where
         S: Clone + Send + Sync + 'static,
@@ -69,7 +68,6 @@ impl<F: ErrorFormat<Body>> ApiKeys<F> {
     /// let app: Router = Router::new().route("/admin/usage", keys.usage_route_for_staff()).layer(keys.layer());
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn usage_route_for_staff<S>(&self) -> MethodRouter<S>
     where
         S: Clone + Send + Sync + 'static,

@@ -130,7 +130,6 @@ use bytes::Bytes;
 pub use drift::{Drift, Probe};
 pub use error::OpenApiError;
 #[cfg(feature = "axum")]
-#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use own_routes::OwnRoutes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -154,7 +153,6 @@ impl<F: ErrorFormat<Bytes>> ApiKeys<F> {
     /// # Errors
     ///
     /// [`OpenApiError`] if the document is not one of OpenAPI 3.1 or 3.2. It is then unchanged.
-    #[cfg_attr(docsrs, doc(cfg(feature = "openapi")))]
     pub fn openapi<D: Serialize + DeserializeOwned>(&self, document: &mut D) -> Result<(), OpenApiError> {
         let mut annotated = Document::read(document)?;
         self.annotate(&mut annotated, |operation, route, requirements, document| {
@@ -198,7 +196,6 @@ impl<F> ApiKeys<F> {
     /// # Errors
     ///
     /// [`OpenApiError`] if the document is not one of OpenAPI 3.1 or 3.2.
-    #[cfg_attr(docsrs, doc(cfg(feature = "openapi")))]
     pub fn openapi_drift<D: Serialize>(&self, document: &D) -> Result<Vec<Drift>, OpenApiError> {
         let mut document = Document::read(document)?;
         let schemes = Schemes::of(self, &mut document);

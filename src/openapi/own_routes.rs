@@ -66,7 +66,6 @@ impl<F: ErrorFormat<Bytes>> ApiKeys<F> {
     /// # Errors
     ///
     /// [`OpenApiError`] if the document is not one of OpenAPI 3.1 or 3.2. It is then unchanged.
-    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn openapi_routes<D: Serialize + DeserializeOwned>(
         &self,
         document: &mut D,

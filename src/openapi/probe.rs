@@ -72,7 +72,6 @@ impl<F: ErrorFormat<Bytes>> ApiKeys<F> {
     /// # Errors
     ///
     /// [`OpenApiError`] if the document is not one of OpenAPI 3.1 or 3.2.
-    #[cfg_attr(docsrs, doc(cfg(feature = "openapi")))]
     pub async fn openapi_probe<D, S, B, R>(
         &self,
         document: &D,

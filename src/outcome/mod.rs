@@ -38,7 +38,6 @@ mod usage_counter;
 mod usage_writer;
 
 #[cfg(feature = "metrics")]
-#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub use crate::metrics::{DURATION_BUCKETS, METRICS, Metric, MetricKind};
 pub(crate) use last_use::LastUse;
 pub(crate) use outcome::Outcome;

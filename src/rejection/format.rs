@@ -63,7 +63,6 @@ pub trait ErrorFormat<B>: Send + Sync + 'static {
     /// The response to a successful key management call, or to a caller that asks
     /// who it is or what is left of its limits: [plain JSON](Success::to_json) by default.
     #[cfg(feature = "json")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
     fn success(&self, success: &Success) -> Response<B>
     where
         B: From<Bytes>,
@@ -83,7 +82,6 @@ where
 
 /// The result of a successful key management call, or of `ApiKeys::whoami_route` or `limits_route`.
 #[cfg(feature = "json")]
-#[cfg_attr(docsrs, doc(cfg(feature = "json")))]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Success {

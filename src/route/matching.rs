@@ -21,7 +21,6 @@ pub enum RouteMatching {
     Path,
     /// By the route that axum's router chose.
     #[cfg(feature = "axum")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     MatchedPath,
 }
 

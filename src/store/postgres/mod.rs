@@ -193,7 +193,6 @@ impl PostgresStore {
     /// [`ApiKeys::background`](crate::ApiKeys::background) runs: over a connection of its own or, [behind a
     /// pooler](Self::behind_pooler), by asking once a second.
     #[cfg(feature = "cache")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
     pub fn cached(self) -> super::CachedStore<Self> {
         // Through a pooler nothing would be heard.
         let source = (!self.is_pooled).then(|| PostgresInvalidations::new(&self.engine.pool));
