@@ -1,7 +1,8 @@
-//! What the pages on security say of the code.
+//! What the pages on security say of the code, and where the links of all pages lead.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
@@ -21,7 +22,7 @@ fn every_file_and_every_test_that_the_pages_name_exists() {
             let attribute =
                 if found[1].starts_with("src/store/conformance/") { "" } else { r"#\[(?:tokio::)?test\b" };
             let function = Regex::new(&format!(r"{attribute}[^;{{}}]*\bfn {}\b", test.as_str())).unwrap();
-            assert!(function.is_match(&std::fs::read_to_string(path).unwrap()), "{page} names {}", &found[0]);
+            assert!(function.is_match(&fs::read_to_string(path).unwrap()), "{page} names {}", &found[0]);
         }
     }
 }
@@ -39,4 +40,32 @@ fn each_requirement_has_one_row_and_the_threat_model_names_no_other() {
     for number in numbers(r"\bR(\d+)", THREAT_MODEL) {
         assert!(distinct.contains(&number) || listed.contains(&number), "R{number}");
     }
+}
+
+#[test]
+fn each_relative_link_leads_to_a_file() {
+    let link = Regex::new(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?\)").unwrap();
+    let mut links = 0;
+    for page in pages(Path::new(env!("CARGO_MANIFEST_DIR"))) {
+        for found in link.captures_iter(&fs::read_to_string(&page).unwrap()) {
+            assert!(page.with_file_name(&found[1]).exists(), "{}: {}", page.display(), &found[0]);
+            links += 1;
+        }
+    }
+    assert!(links > 20, "the pattern finds them");
+}
+
+/// The Markdown files of the repository.
+fn pages(folder: &Path) -> Vec<PathBuf> {
+    let mut pages = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && !name.starts_with('.') && name != "node_modules" && name != "target" {
+            pages.extend(self::pages(&path));
+        } else if name.ends_with(".md") {
+            pages.push(path);
+        }
+    }
+    pages
 }
