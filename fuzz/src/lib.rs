@@ -1,11 +1,13 @@
 //! What several fuzz targets share.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{Request, Response};
+use serde_json::{Map, Value};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_api_keys::Principal;
 use tower_api_keys::clock::Timestamp;
@@ -82,4 +84,34 @@ fn decoded(text: &str) -> Vec<u8> {
         left = &left[length..];
     }
     bytes
+}
+
+/// A short word to which there is nothing to object.
+pub fn is_plain_word(text: &str) -> bool {
+    (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// The members of an object, if in no object one is there twice.
+pub fn members(body: &str) -> Option<Map<String, Value>> {
+    let Value::Object(members) = serde_json::from_str(body).ok()? else { return None };
+    // Of valid JSON, a text is a name if a colon follows. Those of an object that has begun are in one set.
+    let mut begun: Vec<BTreeSet<String>> = Vec::new();
+    let mut left = body;
+    while let Some(at) = left.find(['"', '{', '}']) {
+        match left.as_bytes()[at] {
+            b'"' => {
+                let mut texts = serde_json::Deserializer::from_str(&left[at..]).into_iter::<String>();
+                let text = texts.next()?.ok()?;
+                left = &left[at + texts.byte_offset()..];
+                if left.trim_start().starts_with(':') && !begun.last_mut()?.insert(text) {
+                    return None;
+                }
+                continue;
+            }
+            b'{' => begun.push(BTreeSet::new()),
+            _ => drop(begun.pop()),
+        }
+        left = &left[at + 1..];
+    }
+    Some(members)
 }

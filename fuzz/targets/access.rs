@@ -1,13 +1,13 @@
 //! Decides which callers may use a route.
 //!
-//! The first line has the scopes of all keys, and the rank of their role: `3 a:b c:*`. Each further line is the rule of a
+//! The first line has the scopes of all callers, and the rank of their role: `3 a:b c:*`. Each further line is the rule of a
 //! route, from outside to inside: `system role:2 all a:b c:d`, `role:1 any a:b c:d`, `key`, `public`.
 #![no_main]
 
 use http::Request;
 use libfuzzer_sys::fuzz_target;
-use tower_api_keys::identity::{OrganizationRule, Role};
-use tower_api_keys::key::{Mode, Owner};
+use tower_api_keys::identity::{OrganizationRule, Role, Session};
+use tower_api_keys::key::{Mode, Owner, SecretString};
 use tower_api_keys::route::Access;
 use tower_api_keys::scope::{Scope, ScopeRequirement, ScopeSet};
 use tower_api_keys::{ApiKeys, KeyFormat};
@@ -18,6 +18,9 @@ fuzz_target!(|input: &str| check(input));
 const OF_ORGANIZATION: &str = "wfk_abc123def456ghi789jkl012mno345pq";
 const OF_SYSTEM: &str = "wfk_ABC123def456ghi789jkl012mno345pq";
 const UNKNOWN: &str = "wfk_00000000000000000000000000000000";
+/// Tokens of sessions.
+const MEMBER: &str = "member";
+const STAFF: &str = "staff";
 
 /// What a rule asks for, in any order.
 #[derive(Clone, Debug)]
@@ -45,8 +48,17 @@ fn check(input: &str) {
         record
     });
     let roles = OrganizationRule::context().key_roles(move |_| Role::of_rank(rank));
+    let scopes = ScopeSet::parse_list(held.iter().copied()).unwrap();
+    let sessions = move |token: &SecretString| {
+        let owner = match token.expose_secret() {
+            MEMBER => Owner::organization("acme".parse().unwrap(), Mode::Live),
+            _ => Owner::system(Mode::Live),
+        };
+        Some(Session::new("ada").with_owner(owner, Role::of_rank(rank), scopes.clone()))
+    };
     let mut builder = ApiKeys::builder(store(records), KeyFormat::new("wfk_").unwrap());
-    builder = builder.header("x-api-key").organization(roles).attach_rejections();
+    builder = builder.header("x-api-key").bearer().sessions(sessions);
+    builder = builder.organization(roles).attach_rejections();
     for (index, (access, _)) in rules.iter().enumerate() {
         builder = builder.route("GET", format!("/{index}"), access.clone());
     }
@@ -57,28 +69,32 @@ fn check(input: &str) {
     let Ok(keys) = built else { return };
     let layer = keys.layer();
     for (index, (_, rule)) in rules.iter().enumerate() {
-        for key in [None, Some(OF_ORGANIZATION), Some(OF_SYSTEM), Some(UNKNOWN)] {
+        for caller in [None, Some(OF_ORGANIZATION), Some(OF_SYSTEM), Some(UNKNOWN), Some(MEMBER), Some(STAFF)]
+        {
             let mut request = Request::get(format!("/{index}"));
-            if let Some(key) = key {
-                request = request.header("x-api-key", key);
+            match caller {
+                Some(token @ (MEMBER | STAFF)) => {
+                    request = request.header("authorization", format!("Bearer {token}"));
+                }
+                Some(key) => request = request.header("x-api-key", key),
+                None => {}
             }
             let response = call(&layer, request.body(()).unwrap());
             let code = rejection(&response).map(|rejection| rejection.reason().code());
-            let is_system = key == Some(OF_SYSTEM);
-            // It acts for no organization there, and which role it has then is not said.
-            if is_system && rule.needs_system && !rule.roles.is_empty() {
-                continue;
-            }
+            let is_system = matches!(caller, Some(OF_SYSTEM | STAFF));
+            // On a route of the system a key has none.
+            let has_role = !(rule.needs_system && caller == Some(OF_SYSTEM));
             let mut faults = Vec::new();
-            match key {
+            match caller {
                 None if !rule.is_public => faults.push("credential_missing"),
                 None => {}
                 Some(UNKNOWN) => faults.push("key_unknown"),
                 // It has to name the organization that it acts for.
-                Some(OF_SYSTEM) if !rule.needs_system => faults.push("organization_missing"),
+                Some(OF_SYSTEM | STAFF) if !rule.needs_system => faults.push("organization_missing"),
                 Some(_) => {
                     faults.extend((rule.needs_system && !is_system).then_some("tier_mismatch"));
-                    faults.extend(rule.roles.iter().any(|needed| *needed > rank).then_some("role_too_low"));
+                    let is_too_low = |needed: &u8| *needed > rank || !has_role;
+                    faults.extend(rule.roles.iter().any(is_too_low).then_some("role_too_low"));
                     let is_held = |scope: &String| {
                         let all = format!("{}:*", scope.split(':').next().unwrap());
                         held.iter().any(|held| held == scope || *held == all)
@@ -92,8 +108,8 @@ fn check(input: &str) {
                 }
             }
             let is_right = code.map_or(faults.is_empty(), |code| faults.contains(&code));
-            assert!(is_right, "{rule:?} with {held:?}, {key:?}: {code:?}, and not {faults:?}");
-            let status = match key {
+            assert!(is_right, "{rule:?} with {held:?}, {caller:?}: {code:?}, and not {faults:?}");
+            let status = match caller {
                 _ if faults.is_empty() => 200,
                 _ if faults == ["organization_missing"] => 400,
                 None | Some(UNKNOWN) => 401,

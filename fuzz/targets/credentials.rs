@@ -332,7 +332,8 @@ fn completed(line: &[u8]) -> Vec<u8> {
                 text.extend([b'x'; 4096]);
                 left = &rest[1..];
             }
-            (b'<', _) => {
+            // Without Base64 in Base64, which grows by a third each time.
+            (b'<', _) if rest.iter().find(|byte| b"<>".contains(byte)) != Some(&b'<') => {
                 let end = rest.iter().position(|byte| *byte == b'>').unwrap_or(rest.len());
                 text.extend(STANDARD.encode(completed(&rest[..end])).bytes());
                 left = rest.get(end + 1..).unwrap_or_default();

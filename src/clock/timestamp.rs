@@ -214,11 +214,10 @@ fn offset(text: &[u8]) -> Option<i64> {
     if matches!(text, b"Z" | b"z") {
         return Some(0);
     }
-    let [sign @ (b'+' | b'-'), hour @ .., b':', minute1, minute2] = text else { return None };
-    let minute = [*minute1, *minute2];
-    let (hour, minute) = (digits(hour).filter(|hour| text.len() == 6 && *hour < 24)?, digits(&minute)?);
+    let [sign @ (b'+' | b'-'), hour1, hour2, b':', minute1, minute2] = text else { return None };
+    let (hour, minute) = (digits(&[*hour1, *hour2])?, digits(&[*minute1, *minute2])?);
     let seconds = (hour * 3600 + minute * 60) as i64;
-    (minute < 60).then_some(if *sign == b'+' { seconds } else { -seconds })
+    (hour < 24 && minute < 60).then_some(if *sign == b'+' { seconds } else { -seconds })
 }
 
 fn is_leap(year: u64) -> bool {
@@ -334,6 +333,7 @@ mod tests {
             "2030-01-31T12:00:00+0100",
             "2030-01-31T12:00:00+1:00",
             "2030-01-31T12:00:00+001:00",
+            "2030-01-31T12:00:00+99999999999999999999:00",
             "2030-01-31T12:00:00+01:60",
             "2030-01-31T12:00:00Z[UTC]",
             "+002030-01-31T12:00:00Z",

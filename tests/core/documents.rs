@@ -11,7 +11,7 @@ const THREAT_MODEL: &str = include_str!("../../docs/threat-model.md");
 
 #[test]
 fn every_file_and_every_test_that_the_pages_name_exists() {
-    let named = Regex::new(r"`((?:src|tests|examples|benches)/[\w./-]+)(?:::(\w+))?`").unwrap();
+    let named = Regex::new(r"`((?:src|tests|examples|benches|fuzz)/[\w./-]+)(?:::(\w+))?`").unwrap();
     for (page, text) in [("SECURITY.md", SECURITY), ("docs/threat-model.md", THREAT_MODEL)] {
         assert!(named.captures_iter(text).count() > 100, "{page}: the pattern finds them");
         for found in named.captures_iter(text) {
