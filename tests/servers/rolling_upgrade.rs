@@ -4,6 +4,7 @@ use std::env::temp_dir;
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
@@ -30,7 +31,9 @@ enum Database {
 
 impl Database {
     async fn both() -> [Self; 2] {
-        let file = temp_dir().join(format!("api-keys-upgrade-{}.db", std::process::id()));
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let file = temp_dir().join(format!("api-keys-upgrade-{}-{number}.db", std::process::id()));
         let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
         [
             Self::Postgres(Server::shared().database(10).await),
@@ -63,10 +66,10 @@ impl Database {
         let (record, event) = (prepared.record(), Some(prepared.event()));
         match self {
             Self::Postgres(pool) => {
-                PostgresStore::insert_in(&mut *pool.acquire().await.unwrap(), record, event).await
+                PostgresStore::insert_in(&mut pool.acquire().await.unwrap(), record, event).await
             }
             Self::Sqlite(_, pool) => {
-                SqliteStore::insert_in(&mut *pool.acquire().await.unwrap(), record, event).await
+                SqliteStore::insert_in(&mut pool.acquire().await.unwrap(), record, event).await
             }
         }
     }
@@ -99,6 +102,35 @@ async fn nodes_work_with_later_tables_that_need_no_more_than_they_know() {
         sleep(NOTICED).await;
         stores::use_everything(&*running, 2).await;
         stores::use_everything(&*database.open().await.unwrap(), 3).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_are_refused_by_tables_that_are_missing_or_older() {
+    for database in Database::both().await {
+        let store: Arc<dyn KeyAdministration> = match &database {
+            Database::Postgres(pool) => Arc::new(PostgresStore::new(pool.clone())),
+            Database::Sqlite(_, pool) => Arc::new(SqliteStore::new(pool.clone())),
+        };
+        let refused = async || {
+            let error = store.find(KeySelector::Id(&"k1".parse().unwrap())).await.unwrap_err();
+            error.source().unwrap().to_string()
+        };
+        assert!(refused().await.contains("has no tables"), "{}", refused().await);
+        let first = match &database {
+            Database::Postgres(_) => include_str!("../../src/store/postgres/schema_1.sql"),
+            Database::Sqlite(..) => include_str!("../../src/store/sqlite/schema_1.sql"),
+        };
+        database.execute(first).await;
+        sleep(NOTICED).await;
+        assert!(
+            refused().await.contains("have version 1, and this program needs version 8"),
+            "{}",
+            refused().await
+        );
+        database.open().await.unwrap();
+        sleep(NOTICED).await;
+        stores::use_everything(&*store, 1).await;
     }
 }
 

@@ -4,6 +4,7 @@ mod invalidations;
 mod statements;
 mod usage;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,6 +133,10 @@ const MIGRATION_TIME: Duration = Duration::from_secs(60);
 /// How long a migration waits for a table that another transaction reads, such as a backup: lookups wait behind it.
 const LIMIT_LOCK_TIME: &str = "SET LOCAL lock_timeout = '500ms'";
 
+/// Codes of PostgreSQL's errors.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+const UNDEFINED_TABLE: &str = "42P01";
+
 /// Before it tries again.
 const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
 
@@ -225,7 +230,7 @@ impl PostgresStore {
         record: &KeyRecord,
         event: Option<&AuditEvent>,
     ) -> Result<(), StoreError> {
-        stored_schema(connection).await.map_err(failed)?.check(MIGRATIONS)?;
+        stored_schema(connection, false).await.map_err(failed)?.check(MIGRATIONS)?;
         let query = bind_row(once(INSERT), to_row(record)?).bind(digests(record)).bind(texts(event));
         query.execute(connection).await.map_err(failed).map(|_| ())
     }
@@ -283,7 +288,8 @@ impl PostgresStore {
     }
 
     async fn stored_schema(&self, deadline: Instant) -> Result<Schema, StoreError> {
-        self.run_unchecked(deadline, |to| Box::pin(stored_schema(to))).await
+        let persistent = !self.is_pooled;
+        self.run_unchecked(deadline, move |to| Box::pin(stored_schema(to, persistent))).await
     }
 
     /// Runs `work` if this program may use the tables, or gives up after `time`.
@@ -367,9 +373,8 @@ async fn in_transaction<T>(
 
 /// Whether a table was locked by another transaction for too long.
 fn is_locked(error: &StoreError) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<sqlx::Error>());
-    let code = source.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
-    code.is_some_and(|code| code == "55P03")
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    source.and_then(code).as_deref() == Some(LOCK_NOT_AVAILABLE)
 }
 
 /// Applies pending migrations, and returns the resulting schema.
@@ -377,22 +382,31 @@ async fn migrate(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     once("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *transaction).await?;
     once(LIMIT_LOCK_TIME).execute(&mut *transaction).await?;
-    for migration in stored_schema(&mut transaction).await?.pending(MIGRATIONS) {
+    // A statement that fails would end the transaction.
+    let table = sqlx::query_scalar("SELECT to_regclass('api_key_schema') IS NOT NULL").persistent(false);
+    let schema = match table.fetch_one(&mut *transaction).await? {
+        true => stored_schema(&mut transaction, false).await?,
+        false => Schema::default(),
+    };
+    for migration in schema.pending(MIGRATIONS) {
         sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
     }
-    let schema = stored_schema(&mut transaction).await?;
+    let schema = stored_schema(&mut transaction, false).await?;
     transaction.commit().await?;
     Ok(schema)
 }
 
-async fn stored_schema(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {
-    let table = sqlx::query_scalar("SELECT to_regclass('api_key_schema') IS NOT NULL").persistent(false);
-    if !table.fetch_one(&mut *connection).await? {
-        return Ok(Schema::default());
+async fn stored_schema(connection: &mut PgConnection, persistent: bool) -> Result<Schema, sqlx::Error> {
+    let stored = sqlx::query_as(STORED_SCHEMA).persistent(persistent);
+    match stored.fetch_one(connection).await {
+        Ok((version, needed)) => Ok(Schema { version, needed }),
+        Err(error) if code(&error).as_deref() == Some(UNDEFINED_TABLE) => Ok(Schema::default()),
+        Err(error) => Err(error),
     }
-    let stored = sqlx::query_as(STORED_SCHEMA).persistent(false);
-    let (version, needed) = stored.fetch_one(connection).await?;
-    Ok(Schema { version, needed })
+}
+
+fn code(error: &sqlx::Error) -> Option<Cow<'_, str>> {
+    error.as_database_error()?.code()
 }
 
 #[async_trait]

@@ -87,6 +87,16 @@ impl Book {
         (!dead.is_empty()).then(|| dead[fastrand::usize(from..dead.len())].clone())
     }
 
+    /// When it was answered that this secret no longer works.
+    pub(crate) fn dead_since(&self, secret: &str) -> Option<Instant> {
+        lock(&self.dead).iter().find(|dead| dead.secret == secret).map(|dead| dead.since)
+    }
+
+    /// Whether the secret works, and no change of its key has begun.
+    pub(crate) fn is_live(&self, secret: &str) -> bool {
+        lock(&self.live).iter().any(|key| key.secrets.iter().any(|own| own == secret))
+    }
+
     pub(crate) fn bury(&self, secrets: &[String]) {
         let mut dead = lock(&self.dead);
         let since = Instant::now();

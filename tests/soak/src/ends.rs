@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::book::{Book, End};
 use crate::contradictions::{contradictions, rows};
+use crate::node::MONTH;
 use crate::watch::{Watch, lock};
 
 /// Compares the keys of a pair of nodes with the answers, and both with the events.
@@ -59,6 +60,38 @@ pub(crate) async fn undelivered(url: &str, directory: &Path, nodes: [&str; 2]) -
     let sunk = sunk.map(Result::unwrap_or_default);
     let sunk: BTreeSet<String> = sunk.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
     (stored.difference(&sunk).count(), sunk.difference(&stored).count())
+}
+
+/// Compares what stopped nodes have counted in their store with what they answered.
+pub(crate) async fn counts(url: &str, nodes: [&'static str; 2], watch: &Watch) -> String {
+    let one = async |sql| {
+        let row = rows(url, sql).await.into_iter().flatten().next();
+        row.and_then(|text| text.parse::<u64>().ok()).unwrap_or_default()
+    };
+    let counted = one("SELECT cast(coalesce(sum(ok), 0) AS text) FROM api_key_usage_hours").await;
+    let usage = watch.usage(nodes);
+    let (least, most) =
+        (usage.answered.saturating_sub(usage.lost_at_most), usage.answered + usage.unanswered);
+    if !(least..=most).contains(&counted) {
+        watch
+            .violation("usage", format_args!("{nodes:?}: {counted} were counted, and not {least} to {most}"));
+    }
+    let used =
+        one("SELECT cast(coalesce(sum(used), 0) AS text) FROM api_key_quotas WHERE category = 'month'").await;
+    let admitted = watch.answers(nodes, "counted", 200);
+    if used < admitted || used > MONTH.into() {
+        watch.violation(
+            "quotas",
+            format_args!(
+                "{nodes:?}: {admitted} requests were admitted and {used} counted, of {MONTH} a month"
+            ),
+        );
+    }
+    format!(
+        "{nodes:?}: usage of {counted} requests, {} answered, {} unanswered, {} counted by nodes that were killed soon after; \
+         quota {admitted} admitted, {used} counted",
+        usage.answered, usage.unanswered, usage.lost_at_most
+    )
 }
 
 fn two(row: Vec<String>) -> (String, String) {

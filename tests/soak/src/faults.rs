@@ -140,7 +140,7 @@ impl World {
             sleep(begins.saturating_duration_since(Instant::now())).await;
             let began = start.elapsed();
             watch.fault_begins();
-            self.inject(*fault, lasts).await;
+            self.inject(*fault, lasts, watch).await;
             watch.fault_ends();
             let over = Instant::now();
             let mut last_wrong = String::new();
@@ -163,7 +163,7 @@ impl World {
         injected
     }
 
-    async fn inject(&self, fault: Fault, lasts: Duration) {
+    async fn inject(&self, fault: Fault, lasts: Duration, watch: &Watch) {
         match fault {
             Fault::KillPostgres => {
                 self.postgres.kill();
@@ -218,6 +218,7 @@ impl World {
             Fault::KillNode(pair) => {
                 let node = &self.pair(pair)[KILLED];
                 node.signal("-KILL");
+                watch.is_killed(node.name);
                 node.wait();
                 sleep(lasts).await;
                 node.restart();

@@ -6,7 +6,11 @@
 //! 2. no valid key is rejected with anything but a 503, and outside of faults not with that;
 //! 3. every answered change of a key is in the store with its event, and no event is without its change;
 //! 4. every event is delivered to the audit sink;
-//! 5. memory, descriptors and log lines of a node do not grow.
+//! 5. memory, descriptors and log lines of a node do not grow;
+//! 6. streams end soon after their key, and not before;
+//! 7. usage has what was answered, but for what a node counted shortly before it was killed; a quota is never exceeded, and what was
+//!    admitted is counted; nothing is held of a limit at a time once nothing is under way;
+//! 8. a fault that is logged is counted, and the other way round.
 
 use std::env;
 use std::fs;
@@ -109,6 +113,7 @@ async fn soak(watch: &Arc<Watch>, time: Duration) {
     let mut clients = JoinSet::new();
     for caller in &callers {
         clients.spawn(caller.clone().manage_keys());
+        clients.spawn(caller.clone().follow());
         for _ in 0..CLIENTS {
             clients.spawn(caller.clone().use_keys());
         }
@@ -133,6 +138,10 @@ async fn soak(watch: &Arc<Watch>, time: Duration) {
     let failovers = report::failovers(&callers).await;
     if failovers > 0 {
         watch.violation("recovery", format_args!("{failovers} failovers were noticed, and there was none"));
+    }
+    for (caller, node) in callers.iter().zip(nodes(&world)).step_by(2) {
+        report::counted_faults(watch, caller, &node.log()).await;
+        nothing_is_held(watch, caller).await;
     }
     for (place, url) in urls.iter().enumerate() {
         let callers = &callers[2 * place..][..2];
@@ -160,10 +169,38 @@ async fn soak(watch: &Arc<Watch>, time: Duration) {
             watch.violation("resources", format_args!("{} does not stop cleanly", node.name));
         }
     }
+    for (place, url) in urls.iter().enumerate() {
+        let names = [0, 1].map(|node| callers[2 * place + node].node);
+        report::pair(&ends::counts(url, names, watch).await);
+    }
     if watch.violations().is_empty() {
         drop(fs::remove_dir_all(&directory));
     } else {
         report::logs(&directory);
+    }
+}
+
+/// As many requests at a time as a key may have are admitted, and one more is not. Redis forgets those of a killed node after a while.
+async fn nothing_is_held(watch: &Watch, caller: &Caller) {
+    let began = Instant::now();
+    loop {
+        let mut requests = JoinSet::new();
+        for _ in 0..=node::AT_A_TIME {
+            let caller = caller.clone();
+            requests.spawn(async move { caller.slow().await.status });
+        }
+        let mut statuses = requests.join_all().await;
+        statuses.sort_unstable();
+        let (denied, admitted) = (statuses.pop(), statuses);
+        if denied == Some(429) && admitted.iter().all(|status| *status == 200) {
+            return;
+        }
+        if began.elapsed() > DELIVERY {
+            let node = caller.node;
+            watch.violation("quotas", format_args!("{node}: at a time: {admitted:?} and {denied:?}"));
+            return;
+        }
+        sleep(Duration::from_secs(1)).await;
     }
 }
 
@@ -219,6 +256,7 @@ async fn fixed_keys(url: &str) -> Fixed {
         admin: make(new("Admin").scopes(["notes:read", "api-keys:read", "api-keys:write"])).await,
         expired: make(new("Expired").expires_at(soon)).await,
         wrong_scope: make(NewKey::new("Wrong scope").scope("notes:write")).await,
+        busy: make(new("Busy")).await,
         limited: make(new("Limited").limit("requests", NonZeroU32::new(5).expect("not 0"))).await,
     };
     sleep(Duration::from_millis(1_100)).await;

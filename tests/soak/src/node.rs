@@ -9,18 +9,25 @@ use std::num::NonZeroU32;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::routing::get;
+use axum::{Json, Router};
+use futures_util::StreamExt;
+use futures_util::stream;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tower_api_keys::console::Console;
+use tower_api_keys::key::{Mode, Owner};
 use tower_api_keys::limit::RedisConnection;
 use tower_api_keys::manage::AuditEvent;
 use tower_api_keys::store::{
     CachedStore, CachedStoreBuilder, KeyAdministration, KeyStore, PostgresInvalidations, PostgresStore,
     RedisInvalidation, SqliteStore,
 };
-use tower_api_keys::{ApiKeys, ApiKeysBuilder, Principal, Quota, RateLimit};
+use tower_api_keys::{ApiKeys, ApiKeysBuilder, Authority, Principal, Quota, RateLimit};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
@@ -28,6 +35,11 @@ use crate::format;
 
 /// So few that a run fills the cache soon.
 const CACHED: usize = 200;
+
+/// What a key has in a month on one route, and at a time on another.
+pub(crate) const MONTH: u32 = 300;
+pub(crate) const AT_A_TIME: u32 = 3;
+const SLOW: Duration = Duration::from_millis(500);
 
 /// Runs until SIGTERM. The environment says where everything is; see [`Process`](crate::process::Process).
 pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
@@ -44,7 +56,9 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
     };
     let keys = keys
         .limit(RateLimit::per_key("requests", Quota::per_minute(1_000_000)?))
-        .route("GET", "/notes", "notes:read")
+        .limit(RateLimit::per_key("month", Quota::per_month(MONTH)?).only_route("GET", "/counted"))
+        .limit(RateLimit::per_key("at a time", Quota::concurrent(AT_A_TIME)?).only_route("GET", "/slow"))
+        .routes(["/notes", "/counted", "/slow", "/events"].map(|path| ("GET", path, "notes:read")))
         .route("GET", "/health", "api-keys:read")
         .route("GET", "/api-keys", "api-keys:read")
         .route("POST", "/api-keys", "api-keys:write")
@@ -53,6 +67,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
         .route("POST", "/api-keys/{id}/rotate", "api-keys:write")
         .route("POST", "/api-keys/{id}/revoke", "api-keys:write")
         .record_last_use()
+        .count_usage()
         .request_ids()
         .audit(write_to(File::options().create(true).append(true).open(env::var("EVENTS")?)?))
         .build()?;
@@ -67,14 +82,46 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
     });
+    let (running, stops) = watch::channel(());
+    let manager = keys.manager().clone();
+    let events = async move |caller: Principal| {
+        let (revoked, mut stops) = (manager.revoked(&caller), stops.clone());
+        let end = async move {
+            tokio::select! {
+                () = revoked => {}
+                _ = stops.changed() => {}
+            }
+        };
+        let events = stream::unfold((), async |()| {
+            sleep(Duration::from_millis(500)).await;
+            Some((Ok::<_, io::Error>(Bytes::from_static(b"event\n")), ()))
+        });
+        Body::from_stream(events.take_until(Box::pin(end)))
+    };
+    let mut document = serde_json::json!({
+        "openapi": "3.1.0",
+        "info": { "title": "Soak", "version": "1" },
+        "paths": { "/notes": { "get": { "responses": { "200": { "description": "The name of the key." } } } } },
+    });
+    keys.openapi(&mut document)?;
+    // Every client is signed in.
+    let page = Console::new(&keys, |_| {
+        Some(Authority::operator(Owner::organization("acme".parse().ok()?, Mode::Live)).by("ada"))
+    });
     let app = Router::new()
         .route("/notes", get(async |caller: Principal| caller.name().to_owned()))
+        .route("/counted", get(async || "counted"))
+        .route("/slow", get(async || sleep(SLOW).await))
+        .route("/events", get(events))
         .route("/health", keys.health_route())
         .nest("/api-keys", keys.key_routes())
         .layer(keys.layer())
+        .nest("/page", page.into_router())
+        .route("/openapi.json", get(async move || Json(document)))
         .route("/metrics", get(async move || scrape.render()));
     let stopped = async move {
         terminate.recv().await;
+        drop(running);
     };
     axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
     background.abort();

@@ -93,6 +93,11 @@ impl Process {
         lines
     }
 
+    /// All that it has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(log(self.name, &self.directory)).expect("there is a log")
+    }
+
     fn child(&self) -> std::sync::MutexGuard<'_, Child> {
         self.child.lock().expect("nothing panics")
     }

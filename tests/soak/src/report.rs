@@ -121,6 +121,33 @@ pub(crate) async fn failovers(callers: &[Caller]) -> u64 {
     noticed
 }
 
+/// Each fault that a node has logged is in its metrics, and none is silent. Of a node that was never killed.
+pub(crate) async fn counted_faults(watch: &Watch, caller: &Caller, log: &str) {
+    let metrics = caller.metrics().await;
+    let mut codes = String::new();
+    for row in include_str!("../../../docs/README.md").lines() {
+        let Some((code, _)) = row.strip_prefix("| `").and_then(|row| row.split_once("` |")) else { continue };
+        if !row.contains("| `api_keys_faults_total` |") {
+            continue;
+        }
+        let series = format!("api_keys_faults_total{{code=\"{code}\"}} ");
+        let counted = metrics.lines().find_map(|line| line.strip_prefix(&*series)?.parse::<usize>().ok());
+        let counted = counted.unwrap_or_default();
+        let logged = log.matches(&format!("code=\"{code}\"")).count();
+        if logged > counted || (logged == 0) != (counted == 0) {
+            let node = caller.node;
+            watch.violation(
+                "faults",
+                format_args!("{node}: {code}: {logged} lines, and {counted} are counted"),
+            );
+        }
+        if counted > 0 {
+            codes += &format!(" {code} {logged}/{counted}");
+        }
+    }
+    println!("{:<8} faults, lines and all:{codes}", caller.node);
+}
+
 pub(crate) fn pair(summary: &str) {
     println!("{summary}");
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::HttpBody as Body;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
@@ -17,6 +18,8 @@ use crate::watch::{REVOKED_FOR, Watch};
 
 /// No answer within it is none.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a stream may outlive its key: a second longer than requests are accepted, and a second to look.
+const STREAM_FOR: Duration = Duration::from_secs(REVOKED_FOR.as_secs() + 2);
 /// How many keys a pair of nodes has at a time.
 const KEYS: usize = 40;
 
@@ -28,6 +31,8 @@ pub(crate) struct Fixed {
     pub(crate) wrong_scope: String,
     /// To five requests a minute.
     pub(crate) limited: String,
+    /// Uses its month, and as many requests at a time as it may.
+    pub(crate) busy: String,
 }
 
 /// A client of one node.
@@ -94,7 +99,11 @@ impl Caller {
 
     /// Reads notes with a key, to which `expected` is the answer if there is one.
     async fn read(&self, asked: &'static str, key: Option<&str>, expected: &[u16]) -> Answer {
-        let answer = self.send(asked, ("GET", "/notes"), key, "").await;
+        self.get(asked, "/notes", key, expected).await
+    }
+
+    async fn get(&self, asked: &'static str, path: &str, key: Option<&str>, expected: &[u16]) -> Answer {
+        let answer = self.send(asked, ("GET", path), key, "").await;
         if !answer.is_none() && !expected.contains(&answer.status) {
             self.watch.violation(
                 "rejections",
@@ -116,20 +125,78 @@ impl Caller {
     pub(crate) async fn use_keys(self) {
         while !self.watch.is_over() {
             match fastrand::u32(..100) {
-                0..55 => self.use_live().await,
-                55..75 => self.use_dead().await,
-                75..80 => drop(self.read("expired", Some(&self.fixed.expired), &[401]).await),
-                80..85 => drop(self.read("wrong scope", Some(&self.fixed.wrong_scope), &[403]).await),
-                85..89 => drop(self.read("malformed", Some("soak_nonsense"), &[401]).await),
-                89..92 => drop(self.read("unknown", Some(&crate::invented()), &[401]).await),
-                92..94 => drop(self.read("no key", None, &[401]).await),
-                94..97 => drop(self.read("limited", Some(&self.fixed.limited), &[200, 429]).await),
+                0..50 => self.use_live().await,
+                50..68 => self.use_dead().await,
+                68..72 => drop(self.read("expired", Some(&self.fixed.expired), &[401]).await),
+                72..76 => drop(self.read("wrong scope", Some(&self.fixed.wrong_scope), &[403]).await),
+                76..79 => drop(self.read("malformed", Some("soak_nonsense"), &[401]).await),
+                79..82 => drop(self.read("unknown", Some(&crate::invented()), &[401]).await),
+                82..84 => drop(self.read("no key", None, &[401]).await),
+                84..87 => drop(self.read("limited", Some(&self.fixed.limited), &[200, 429]).await),
+                87..91 => drop(self.get("counted", "/counted", Some(&self.fixed.busy), &[200, 429]).await),
+                91..95 => drop(self.slow().await),
+                95..97 => drop(self.get("page", "/page", None, &[200]).await),
+                97..98 => drop(self.get("document", "/openapi.json", None, &[200]).await),
                 _ => {
                     let listed = self.manage("list", ("GET", "/api-keys?limit=10"), "").await;
                     self.expect("list", &listed, &[200]);
                 }
             }
             sleep(Duration::from_millis(fastrand::u64(40..120))).await;
+        }
+    }
+
+    /// A request that lasts.
+    pub(crate) async fn slow(&self) -> Answer {
+        self.get("slow", "/slow", Some(&self.fixed.busy), &[200, 429]).await
+    }
+
+    /// Follows events with one key after the other, until the end.
+    pub(crate) async fn follow(self) {
+        while !self.watch.is_over() {
+            sleep(Duration::from_millis(200)).await;
+            let Some(key) = self.book.any() else { continue };
+            let secret = fastrand::choice(&key.secrets).expect("a key has a secret");
+            let request = Request::get(format!("http://{}/events", self.address)).header("x-api-key", secret);
+            let request = request.body(Full::default()).expect("this is a request");
+            let (calm, opened) =
+                (self.watch.calm_since(), timeout(PATIENCE, self.client.request(request)).await);
+            let response = opened.ok().and_then(Result::ok);
+            self.watch.note(
+                self.node,
+                "events",
+                response.as_ref().map_or(0, |got| got.status().as_u16()),
+                calm,
+            );
+            if let Some(response) = response.filter(|response| response.status() == 200) {
+                self.read_events(response.into_body(), secret, calm).await;
+            }
+        }
+    }
+
+    /// Reads what comes while the secret works, for twenty seconds at most.
+    async fn read_events<B: Body + Unpin>(&self, mut body: B, secret: &str, calm: Option<u64>) {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(20) && !self.watch.is_over() {
+            match timeout(Duration::from_secs(1), body.frame()).await {
+                Ok(Some(Ok(_))) | Err(_) => {}
+                Ok(None | Some(Err(_))) => {
+                    sleep(Duration::from_secs(1)).await;
+                    let is_calm = calm.is_some() && calm == self.watch.calm_since();
+                    if is_calm && self.book.is_live(secret) && !self.watch.is_over() {
+                        self.watch
+                            .violation("streams", format_args!("{}: one ended before its key", self.node));
+                    }
+                    return;
+                }
+            }
+            let outlived = self.book.dead_since(secret).map(|since| since.elapsed()).unwrap_or_default();
+            if outlived > STREAM_FOR && self.watch.calm_since().is_some() {
+                let node = self.node;
+                self.watch
+                    .violation("streams", format_args!("{node}: open {outlived:?} after the end of its key"));
+                return;
+            }
         }
     }
 
