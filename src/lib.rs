@@ -31,6 +31,8 @@
 //!
 //! # How to
 //!
+//! The [`guide`] is read in order: a first key in five minutes, production, incidents, migration, and work from day to day.
+//!
 //! | | |
 //! |---|---|
 //! | choose what a key looks like: live and test, a public identifier, a checksum | [`KeyFormat`] |
@@ -170,6 +172,10 @@ pub mod leaked_key {}
 #[cfg(doc)]
 #[doc = include_str!("../docs/threat-model.md")]
 pub mod threat_model {}
+
+// What its programs need is in `full`.
+#[cfg(all(doc, any(feature = "full", not(doctest))))]
+pub mod guide;
 
 #[cfg(feature = "axum")]
 pub use adapter::ArgumentRejection;

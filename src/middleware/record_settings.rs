@@ -62,7 +62,8 @@ impl<F> ApiKeysBuilder<F> {
     ///    waits in a process that is killed.
     /// 3. The events of a key come in the order of its changes, those that a store keeps.
     /// 4. Of several processes with one store, one delivers. If it stops, another does after 30 seconds: give them the same
-    ///    sink.
+    ///    sink. The [command line](https://docs.rs/tower-api-keys/latest/tower_api_keys/cli/index.html) is one of them, and
+    ///    prints secrets to standard output, which is then no place for events.
     pub fn audit(mut self, sink: impl Fn(&AuditEvent) + Send + Sync + 'static) -> Self {
         self.audit = Some(Arc::new(sink));
         self

@@ -128,15 +128,14 @@ impl<F> ApiKeys<F> {
         self.checks().access.is_some()
     }
 
-    /// The limits whose counts can't be read now, by their category.
+    /// The limits whose counts can't be read now, by their category, also where requests are decided without them.
     pub(crate) async fn silent_limits(&self) -> Vec<String> {
         let checks = self.checks();
         let mut silent = Vec::new();
         for limiter in checks.limiters() {
             let subject = crate::limit::Subject::other("api-keys-doctor");
-            if limiter.counts.look(&subject, None, checks.clock.now()).await.is_err()
-                || limiter.counts.is_degraded()
-            {
+            let left = limiter.counts.look(&subject, None, checks.clock.now()).await;
+            if left.map_or(true, |left| left.is_degraded()) {
                 silent.push(limiter.category.name.to_string());
             }
         }
@@ -183,6 +182,25 @@ mod tests {
             let Err(bad) = keys.verify_text(secret.expose_secret()).await else { panic!("a good key") };
             let want = if fails { ErrorKind::Unavailable } else { ErrorKind::Unauthenticated };
             assert_eq!(bad.reason.kind(), want, "{}", bad.reason);
+        }
+    }
+    #[cfg(feature = "redis")]
+    #[tokio::test]
+    async fn a_limit_whose_server_does_not_answer_is_silent_whatever_its_policy() {
+        use crate::RateLimit;
+        use crate::limit::{OnFailure, RedisConnection};
+
+        for policy in [OnFailure::Local, OnFailure::Open, OnFailure::Closed] {
+            let nowhere = RedisConnection::open("redis://127.0.0.1:1").unwrap().with_on_failure(policy);
+            let keys = ApiKeys::builder(MemoryStore::new(), KeyFormat::new("acme_").unwrap())
+                .bearer()
+                .without_route_table()
+                .shared_limits(nowhere, "acme")
+                .limit(RateLimit::per_key("requests", Quota::per_minute(1).unwrap()))
+                .limit(RateLimit::per_key("at a time", Quota::concurrent(1).unwrap()))
+                .build()
+                .unwrap();
+            assert_eq!(keys.silent_limits().await, ["requests", "at a time"], "{policy:?}");
         }
     }
 }
