@@ -25,7 +25,7 @@ fn first_key() {
     follow(&["1-first-key.md"], &[]);
 }
 
-/// One page goes on where the other ends.
+/// Each page continues where the one before ends.
 #[test]
 fn production_incidents_and_operation() {
     let (postgres, redis) = (Server::start(), RedisServer::start());

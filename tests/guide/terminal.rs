@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -158,7 +158,10 @@ impl Terminal {
         loop {
             match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(bytes) => printed.extend(bytes),
-                Err(error) => return Err(format!("{error}: it fails, and prints\n\n{}", text(&printed))),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(format!("it fails, and prints\n\n{}", text(&printed)));
+                }
+                Err(RecvTimeoutError::Timeout) => return Err(format!("it does not end: {}", text(&printed))),
             }
             if let Some(printed) = text(&printed).strip_suffix(END) {
                 return Ok(printed.to_owned());
