@@ -12,7 +12,7 @@ use async_trait::async_trait;
 pub use invalidations::PostgresInvalidations;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow, PgSslMode};
 use sqlx::query::{Query, QueryAs};
-use sqlx::{Connection, FromRow, PgConnection, PgPool, Postgres};
+use sqlx::{Connection, FromRow, PgConnection, PgPool, Postgres, Row as _};
 use tokio::time::{Instant, sleep, timeout};
 
 use self::audit::texts;
@@ -214,7 +214,7 @@ impl PostgresStore {
     /// (`test_before_acquire`), which costs each lookup a second round trip.
     pub fn new(pool: PgPool) -> Self {
         let schema = Arc::new(SchemaWatch::new(MIGRATIONS));
-        Self { engine: Engine::new(pool), schema, is_pooled: false }
+        Self { engine: Engine::new(pool, is_settled), schema, is_pooled: false }
     }
 
     /// Stores a new key in a transaction of the application, on a connection to the database of the store: a key that was
@@ -354,6 +354,19 @@ impl PostgresStore {
         }
         Ok(())
     }
+}
+
+/// Fails within a transaction: sqlx forgets one whose `BEGIN` was interrupted, and what others then do on the connection would be
+/// answered, and never committed. The first instant is that of the transaction, the second that of the statement.
+fn is_settled(connection: &mut PgConnection) -> Work<'_, ()> {
+    const QUERY: &str = "SELECT transaction_timestamp() = statement_timestamp()";
+    Box::pin(async move {
+        // In one message: of several, each has an instant of its own.
+        match sqlx::raw_sql(QUERY).fetch_one(connection).await?.try_get(0)? {
+            true => Ok(()),
+            false => Err(sqlx::Error::Protocol("a transaction is open".into())),
+        }
+    })
 }
 
 /// A statement that is not prepared under a name.

@@ -2,7 +2,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection, Database, Pool};
+use sqlx::{Database, Pool};
 use tokio::runtime::Handle;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -22,11 +22,16 @@ pub(crate) struct Engine<DB: Database> {
     pub(crate) pool: Pool<DB>,
     pub(crate) lookup_timeout: Duration,
     pub(crate) administration_timeout: Duration,
+    is_settled: Settled<DB>,
 }
 
+/// Fails if a connection does not answer, or is not as it was before its work was interrupted.
+type Settled<DB> = for<'c> fn(&'c mut <DB as Database>::Connection) -> Work<'c, ()>;
+
 impl<DB: Database> Engine<DB> {
-    pub(crate) fn new(pool: Pool<DB>) -> Self {
-        Self { pool, lookup_timeout: Duration::from_secs(1), administration_timeout: Duration::from_secs(5) }
+    pub(crate) fn new(pool: Pool<DB>, is_settled: Settled<DB>) -> Self {
+        let (lookup_timeout, administration_timeout) = (Duration::from_secs(1), Duration::from_secs(5));
+        Self { pool, lookup_timeout, administration_timeout, is_settled }
     }
 
     /// Runs `work`, or gives up at `deadline`. The caller may give up before.
@@ -37,7 +42,7 @@ impl<DB: Database> Engine<DB> {
     ) -> Result<T, StoreError> {
         let mut unanswered = Unanswered(Some(self));
         let acquired = timeout_at(deadline, self.pool.acquire()).await.map_err(too_late)?;
-        let mut lease = Lease(Some(acquired.map_err(failed)?));
+        let mut lease = Lease(Some(acquired.map_err(failed)?), self.is_settled);
         let result = timeout_at(deadline, work(lease.connection())).await.map_err(too_late)?;
         unanswered.0 = None;
         let failure = matches!(&result, Err(sqlx::Error::Database(_)));
@@ -54,7 +59,7 @@ impl<DB: Database> Engine<DB> {
     /// others may be affected too. Otherwise each would keep a caller waiting before it is found out.
     fn probe_idle_connections(&self) {
         while let Some(idle) = self.pool.try_acquire() {
-            probe(idle);
+            probe(idle, self.is_settled);
         }
     }
 }
@@ -82,7 +87,7 @@ impl<DB: Database> Drop for Unanswered<'_, DB> {
 
 /// A connection of the pool. If its work was cancelled or timed out, it is not simply returned: the pool would wait
 /// for the pending answer, without a limit and with one connection less.
-struct Lease<DB: Database>(Option<PoolConnection<DB>>);
+struct Lease<DB: Database>(Option<PoolConnection<DB>>, Settled<DB>);
 
 impl<DB: Database> Lease<DB> {
     fn connection(&mut self) -> &mut DB::Connection {
@@ -104,19 +109,19 @@ impl<DB: Database> Lease<DB> {
 impl<DB: Database> Drop for Lease<DB> {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
-            probe(connection);
+            probe(connection, self.1);
         }
     }
 }
 
-/// Returns a connection that answers soon to the pool, and closes any other.
-fn probe<DB: Database>(mut connection: PoolConnection<DB>) {
+/// Returns a connection that is settled soon to the pool, and closes any other.
+fn probe<DB: Database>(mut connection: PoolConnection<DB>, is_settled: Settled<DB>) {
     let Ok(runtime) = Handle::try_current() else {
         drop(connection.detach());
         return;
     };
     runtime.spawn(async move {
-        if timeout(PROBE_TIME, connection.ping()).await.is_err() {
+        if !matches!(timeout(PROBE_TIME, is_settled(&mut connection)).await, Ok(Ok(()))) {
             drop(connection.detach());
         }
     });

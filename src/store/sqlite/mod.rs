@@ -187,7 +187,7 @@ impl SqliteStore {
     pub fn new(pool: SqlitePool) -> Self {
         let file = DatabaseFile::at(pool.connect_options().get_filename()).map(Arc::new);
         let schema = Arc::new(SchemaWatch::new(MIGRATIONS));
-        Self { engine: Engine::new(pool), schema, writer: Arc::default(), file }
+        Self { engine: Engine::new(pool, is_settled), schema, writer: Arc::default(), file }
     }
 
     /// Stores a new key in a transaction of the application, on a connection to the database of the store: a key that was
@@ -333,6 +333,11 @@ impl SqliteStore {
         }
         Ok(())
     }
+}
+
+/// sqlx itself ends a transaction whose `BEGIN` was interrupted.
+fn is_settled(connection: &mut SqliteConnection) -> Work<'_, ()> {
+    Box::pin(connection.ping())
 }
 
 impl Writer {
