@@ -234,8 +234,9 @@ impl World {
                 }
             }
             (["find"], []) => {
-                let text = self.secrets.iter().any(|secret| secret == fields.first("text"));
-                assert!(is_staff && text || !done, "{}", shown());
+                // It may be in the middle of other text.
+                let has_secret = self.secrets.iter().any(|secret| fields.first("text").contains(secret));
+                assert!(is_staff && has_secret || !done, "{}", shown());
             }
             (_, []) => assert!(
                 !done || matches!(&*parts, ["key", _, "disable" | "enable" | "revoke"]),
