@@ -22,7 +22,6 @@ use tower_api_keys::{ApiKeys, KeyFormat};
 
 use crate::damage::{self, Log};
 use crate::postgres_server::Server;
-use crate::proxy::Proxy;
 use crate::stores::{self, find, owner, record, revoked};
 use crate::support::{self, KEY, UNKNOWN_KEY, X_API_KEY, assembly, in_own_process, request, whoami};
 
@@ -181,28 +180,6 @@ async fn a_key_is_stored_with_what_the_application_stores_or_not_at_all() {
         .await
         .unwrap_err();
     assert_eq!(again.kind(), StoreErrorKind::Conflict);
-}
-
-/// What is done on the same connection afterwards would be answered, and never committed.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_that_is_given_up_as_it_begins_takes_no_later_change_with_it() {
-    let server = Server::start();
-    let direct = server.database(2).await;
-    migrated(&direct).await;
-    let proxy = Proxy::start(server.address()).await;
-    let options = (*direct.connect_options()).clone().port(proxy.address().port());
-    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
-    let store = PostgresStore::new(pool).with_administration_timeout(Duration::from_millis(200));
-    let (before, after) = (record("before"), record("after"));
-    store.insert(before.clone(), None).await.unwrap();
-    proxy.delay_answers(Duration::from_millis(400));
-    store.revoke_unread(&owner(), &before.id, stores::START, None).await.unwrap_err();
-    proxy.heal();
-    sleep(Duration::from_secs(1)).await;
-    let store = store.with_administration_timeout(SOON);
-    store.insert(after.clone(), None).await.unwrap();
-    let other = PostgresStore::new(direct);
-    assert!(find(&other, &after.id).await.is_some(), "an answered change is stored");
 }
 
 #[tokio::test(flavor = "multi_thread")]
