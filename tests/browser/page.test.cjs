@@ -22,7 +22,7 @@ async function pages(page, who, name) {
   const key = await page.$eval("tbody a", (link) => new URL(link.href).pathname);
   const list = home[who];
   const asked = "method=POST&path=/invoices";
-  return [list, `${list}?name=none`, `${list}/new`, key, `${key}?leaked`, `${key}?${asked}`, `${key}?${asked.replace("/", "")}&address=x`, ...["edit", "rotate", "revoke", "delete"].map((verb) => `${key}/${verb}`), `${list}/key/none`];
+  return [list, `${list}?name=none`, `${list}/new`, key, `${key}?${asked}`, `${key}?${asked.replace("/", "")}&address=x`, ...["edit", "rotate", "revoke", "delete"].map((verb) => `${key}/${verb}`), `${list}/key/none`];
 }
 
 for (const javascript of [true, false]) {

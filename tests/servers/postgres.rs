@@ -22,6 +22,7 @@ use tower_api_keys::{ApiKeys, KeyFormat};
 
 use crate::damage::{self, Log};
 use crate::postgres_server::Server;
+use crate::proxy::Proxy;
 use crate::stores::{self, find, owner, record, revoked};
 use crate::support::{self, KEY, UNKNOWN_KEY, X_API_KEY, assembly, in_own_process, request, whoami};
 
@@ -180,6 +181,33 @@ async fn a_key_is_stored_with_what_the_application_stores_or_not_at_all() {
         .await
         .unwrap_err();
     assert_eq!(again.kind(), StoreErrorKind::Conflict);
+}
+
+/// sqlx forgets a transaction that is given up before `BEGIN` is answered. What is then done on the connection would be answered, and
+/// never committed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_is_given_up_as_it_begins_takes_no_later_change_with_it() {
+    let server = Server::start();
+    let direct = server.database(2).await;
+    let others = migrated(&direct).await;
+    let proxy = Proxy::start(server.address()).await;
+    let options = (*direct.connect_options()).clone().port(proxy.address().port());
+    // `BEGIN` is to be the first thing that waits: no connection is tested before it is used.
+    let pool = PgPoolOptions::new().max_connections(1).test_before_acquire(false).connect_lazy_with(options);
+    let store = PostgresStore::new(pool.clone());
+    store.insert(record("before"), None).await.unwrap();
+    while pool.num_idle() == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    proxy.delay_answers(Duration::from_millis(600));
+    let impatient = store.clone().with_administration_timeout(Duration::from_millis(300));
+    impatient.revoke_unread(&owner(), &record("before").id, stores::START, None).await.unwrap_err();
+    proxy.heal();
+    // A connection is free again, whether it is the same or another one.
+    drop(pool.acquire().await.unwrap());
+    let after = record("after");
+    store.insert(after.clone(), None).await.unwrap();
+    assert!(find(&others, &after.id).await.is_some(), "an answered change is stored");
 }
 
 #[tokio::test(flavor = "multi_thread")]
