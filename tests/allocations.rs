@@ -159,8 +159,11 @@ fn metrics_of_a_request_allocate_nothing() {
                 (200, 401)
             );
         }
-        let (good, unknown) = (stacks::good_keys().remove(0), stacks::unknown_keys().remove(0));
-        (allocations(|| send(good)), allocations(|| send(unknown)))
+        // The recorder tidies up now and then, on the thread that happens to be there.
+        let mut fewest = |requests: fn() -> Vec<Request<()>>| {
+            (0..5).map(|_| requests().remove(0)).map(|request| allocations(|| send(request))).min()
+        };
+        (fewest(stacks::good_keys), fewest(stacks::unknown_keys))
     };
     let keys = || {
         ApiKeys::builder(stacks::store(), KeyFormat::new("wfk_").unwrap())
