@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use crate::nested_cargo::without_variables_of_cargo;
+
 /// Those of `Cargo.toml`.
 fn features() -> Vec<&'static str> {
     let (_, section) = include_str!("../../Cargo.toml").split_once("[features]").expect("there are features");
@@ -13,7 +15,7 @@ fn features() -> Vec<&'static str> {
 /// What `tests/features` prints, built with one feature of the crate.
 fn answers(feature: &str) -> String {
     let feature = if feature.is_empty() { String::new() } else { format!("tower-api-keys/{feature}") };
-    let output = Command::new(env!("CARGO"))
+    let output = without_variables_of_cargo(&mut Command::new(env!("CARGO")))
         .args(["run", "--quiet", "--package", "features", "--features", &feature])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()

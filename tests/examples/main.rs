@@ -3,6 +3,8 @@
 
 #[path = "../support/http2.rs"]
 mod http2;
+#[path = "../support/nested_cargo.rs"]
+mod nested_cargo;
 #[path = "../support/server.rs"]
 mod server;
 

@@ -2,6 +2,8 @@
 //! is compared with what the page says. `page.rs` says how a page is read.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../support/nested_cargo.rs"]
+mod nested_cargo;
 mod page;
 #[path = "../support/postgres.rs"]
 mod postgres_server;

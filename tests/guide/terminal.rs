@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use regex::Regex;
 
+use crate::nested_cargo::without_variables_of_cargo;
 use crate::page::matches_beginning;
 
 /// A build takes its time on a busy machine.
@@ -50,14 +51,7 @@ impl Terminal {
         {
             command.env_remove(variable);
         }
-        // What cargo has set for this test would have build scripts of dependencies run again.
-        for (variable, _) in std::env::vars_os() {
-            let name = variable.to_string_lossy();
-            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-                command.env_remove(&variable);
-            }
-        }
-        command
+        without_variables_of_cargo(&mut command)
             .env("PATH", path)
             .env("USER", "ada")
             .env("NO_COLOR", "1")
