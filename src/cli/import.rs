@@ -18,7 +18,7 @@ use super::trial::Trial;
 use crate::NewKey;
 use crate::address::Network;
 use crate::clock::Timestamp;
-use crate::json::HasTwins;
+use crate::json::HasDuplicateMember;
 use crate::key::{Digest, KeyId, KeyStatus, Metadata, Mode, OrganizationId, Owner, SecretString, Tenant};
 use crate::manage::{KeyManager, KeyView, ManageError};
 
@@ -261,8 +261,8 @@ fn rows(csv: bool) -> Result<Rows, Failure> {
                             format!("it is not JSON of one object, at column {}", error.column())
                         })
                         .and_then(|object| {
-                            if has_twins(text) {
-                                Err(TWINS.to_owned())
+                            if has_duplicate_member(text) {
+                                Err(DUPLICATE_FIELD.to_owned())
                             } else {
                                 row_of(Value::Object(object))
                             }
@@ -276,10 +276,10 @@ fn rows(csv: bool) -> Result<Rows, Failure> {
 }
 
 const TOO_LONG: &str = "it is longer than 64 KiB";
-const TWINS: &str = "a field is there twice";
+const DUPLICATE_FIELD: &str = "a field is there twice";
 
-fn has_twins(json: &str) -> bool {
-    serde_json::from_str(json).is_ok_and(|HasTwins(found)| found)
+fn has_duplicate_member(json: &str) -> bool {
+    serde_json::from_str(json).is_ok_and(|HasDuplicateMember(found)| found)
 }
 
 fn unread(error: &io::Error) -> Failure {
@@ -333,14 +333,14 @@ fn object(header: &csv::StringRecord, line: &csv::StringRecord) -> Result<Value,
         let limits = limits.ok_or("limits: such as requests=5000, with spaces between them")?;
         let count = limits.len();
         let limits: serde_json::Map<_, _> = limits.into_iter().collect();
-        if limits.len() == count { Ok(Value::from(limits)) } else { Err(TWINS) }
+        if limits.len() == count { Ok(Value::from(limits)) } else { Err(DUPLICATE_FIELD) }
     };
     let mut object = serde_json::Map::new();
     for (name, text) in header.iter().zip(line).filter(|(_, text)| !text.is_empty()) {
         let value = match name {
             "scopes" | "allowedAddresses" => words(text),
             "limits" => limits(text)?,
-            "metadata" if has_twins(text) => return Err(TWINS.to_owned()),
+            "metadata" if has_duplicate_member(text) => return Err(DUPLICATE_FIELD.to_owned()),
             "metadata" => serde_json::from_str(text).map_err(|_| "metadata: not JSON")?,
             _ => text.into(),
         };

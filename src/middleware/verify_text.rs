@@ -184,6 +184,7 @@ mod tests {
             assert_eq!(bad.reason.kind(), want, "{}", bad.reason);
         }
     }
+
     #[cfg(feature = "redis")]
     #[tokio::test]
     async fn a_limit_whose_server_does_not_answer_is_silent_whatever_its_policy() {

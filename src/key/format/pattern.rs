@@ -51,7 +51,8 @@ impl KeyFormat {
     /// A regular expression that finds keys of this family in text, for secret scanners.
     ///
     /// Valid for RE2 and its relatives, such as Go's `regexp`, which gitleaks uses, and the `regex` crate. Begins at a word boundary
-    /// if every key begins with a letter, a digit or `_`, and ends at one if every key ends with these. Does not check the checksum. For a format without a prefix it finds much that is no key.
+    /// if every key begins with a letter, a digit or `_`, and ends at one if every key ends with these. Does not check the checksum.
+    /// For a format without a prefix it finds much that is no key.
     ///
     /// ```
     /// use tower_api_keys::key::KeyFormat;

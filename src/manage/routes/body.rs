@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::address::Network;
 use crate::clock::Timestamp;
-use crate::json::HasTwins;
+use crate::json::HasDuplicateMember;
 use crate::key::Metadata;
 use crate::manage::{KeyChange, KeyManager, ManageError, NewKey};
 use crate::rejection::FieldError;
@@ -76,9 +76,10 @@ async fn read(body: Body) -> Result<Bytes, ManageError> {
 fn members(bytes: &[u8]) -> Result<Vec<(String, Value)>, ManageError> {
     let not_json = |_| ManageError::invalid("body", "must be one JSON object");
     let Members(members) = serde_json::from_slice(bytes).map_err(not_json)?;
-    let Members::<HasTwins>(twins) = serde_json::from_slice(bytes).map_err(not_json)?;
-    let twins = twins.iter().filter(|(_, HasTwins(found))| *found);
-    let faults: Vec<_> = twins.map(|(name, _)| of_member(name, "must not have a member twice")).collect();
+    let Members::<HasDuplicateMember>(duplicates) = serde_json::from_slice(bytes).map_err(not_json)?;
+    let duplicates = duplicates.iter().filter(|(_, HasDuplicateMember(found))| *found);
+    let faults: Vec<_> =
+        duplicates.map(|(name, _)| of_member(name, "must not have a member twice")).collect();
     if faults.is_empty() { Ok(members) } else { Err(ManageError::Invalid(faults)) }
 }
 

@@ -133,12 +133,12 @@ const MIGRATION_TIME: Duration = Duration::from_secs(60);
 /// How long a migration waits for a table that another transaction reads, such as a backup: lookups wait behind it.
 const LIMIT_LOCK_TIME: &str = "SET LOCAL lock_timeout = '500ms'";
 
+/// How long a migration waits before it tries again for a locked table.
+const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
+
 /// Codes of PostgreSQL's errors.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 const UNDEFINED_TABLE: &str = "42P01";
-
-/// Before it tries again.
-const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
 
 /// The advisory lock that serializes concurrent migrations. An arbitrary number.
 const MIGRATION_LOCK: i64 = 0x6170_695f_6b65_7973;
@@ -269,7 +269,8 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// [`Other`](StoreErrorKind::Other) if the tables [need a later release](crate::store#upgrading). Otherwise the errors of every method; gives up after a minute.
+    /// [`Other`](StoreErrorKind::Other) if the tables [need a later release](crate::store#upgrading). Otherwise the errors of every
+    /// method; gives up after a minute.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let deadline = Instant::now() + MIGRATION_TIME;
         loop {

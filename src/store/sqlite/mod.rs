@@ -232,7 +232,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`Other`](StoreErrorKind::Other) if the tables [need a later release](crate::store#upgrading). Otherwise the errors of every method.
+    /// [`Other`](StoreErrorKind::Other) if the tables [need a later release](crate::store#upgrading). Otherwise the errors of every
+    /// method.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let deadline = Instant::now() + self.engine.administration_timeout;
         let schema = self.write_unchecked(deadline, |to| Box::pin(migrate(to))).await?;
