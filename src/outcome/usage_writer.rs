@@ -29,25 +29,28 @@ impl UsageRetention {
 /// The time between two writes, in [`TICK`]s.
 const INTERVAL: u64 = 10;
 
+/// The time from a write that failed to the next, in [`TICK`]s: the health says that usage is not written until one succeeds.
+const RETRY_INTERVAL: u64 = 2;
+
 /// The time between two deletions of what is old enough, in [`TICK`]s.
 const PRUNING_INTERVAL: u64 = 60 * 60;
 
 const TICK: Duration = Duration::from_secs(1);
 
 /// Adds what is counted to the store every ten seconds, or when there is enough for a batch; and deletes what is old enough every
-/// hour, a part each second. Retries after errors, and does not end.
+/// hour, a part each second. Retries two seconds after an error, and does not end.
 pub(crate) async fn keep_writing(
     counter: Arc<UsageCounter>,
     store: Arc<dyn KeyAdministration>,
     clock: Arc<dyn Clock>,
     retention: UsageRetention,
 ) {
-    let mut has_more_to_delete = false;
+    let (mut next_write, mut has_more_to_delete) = (INTERVAL, false);
     for tick in 1_u64.. {
         sleep(TICK).await;
-        if tick % INTERVAL == 0 || counter.is_due() {
-            // Logged already.
-            let _ = write(&counter, &store, &*clock).await;
+        if tick >= next_write || counter.is_due() {
+            let written = write(&counter, &store, &*clock).await;
+            next_write = tick + if written.is_ok() { INTERVAL } else { RETRY_INTERVAL };
         }
         if has_more_to_delete || tick % PRUNING_INTERVAL == 1 {
             has_more_to_delete = prune(&store, &*clock, retention).await;
