@@ -3,7 +3,7 @@
 //! 1. [`first_key`]: from `cargo new` to a service that asks for keys, in five minutes.
 //! 2. [`production`]: what to set before others depend on it, and how to see that it is set.
 //! 3. [`incidents`]: rotate, and what to do when something leaks, is lost or does not answer.
-//! 4. [`migrate`]: from a table of keys with middleware of your own, and from tower_governor.
+//! 4. [`migrate`]: from a table of keys with middleware of your own, from tower_governor, and from axum-login.
 //! 5. [`extend`]: an extractor, a store, a preset and an error format of your own.
 //! 6. [`operate`]: from day to day.
 //!
@@ -41,6 +41,6 @@ page!(
 );
 // Its programs are compiled where their dependencies are: by the test that follows the page.
 #[cfg(not(doctest))]
-page!(migrate, "4-migrate.md", "From a table of keys, middleware of your own, and tower_governor.");
+page!(migrate, "4-migrate.md", "From a table of keys, tower_governor, and axum-login.");
 page!(extend, "5-extend.md", "An extractor, a store, a preset and an error format of your own.");
 page!(operate, "6-operate.md", "The work from day to day.");
