@@ -352,6 +352,8 @@ fn is_token(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     #[test]
@@ -376,10 +378,37 @@ mod tests {
             ("for=2001:db8::1", None),
             (r#"for="2001:db8::1""#, None),
             (r#"for="[192.0.2.43]""#, None),
+            (r#"for="::1""#, None),
             ("for =192.0.2.43", None),
+            ("=a;for=192.0.2.43", None),
+            ("a b=c;for=192.0.2.43", None),
             ("", None),
         ] {
             assert_eq!(forwarded_for(element), want.map(|address| address.parse().unwrap()), "{element}");
+        }
+    }
+
+    #[test]
+    fn fields_are_read_in_their_order_and_only_the_first_that_exists() {
+        let source = ClientAddressSource::single_field("x-real-ip", ["10.0.0.0/8"])
+            .or_single_field("x-client")
+            .or_forwarded_for();
+        for (fields, want) in [
+            (&["x-real-ip", "x-client", "x-forwarded-for"][..], Some("192.0.2.1")),
+            (&["x-client", "x-forwarded-for"], Some("192.0.2.2")),
+            (&["x-forwarded-for"], Some("192.0.2.3")),
+            (&["forwarded"], None),
+        ] {
+            let values = HashMap::from([
+                ("x-real-ip", "192.0.2.1"),
+                ("x-client", "192.0.2.2"),
+                ("x-forwarded-for", "192.0.2.3"),
+                ("forwarded", "for=192.0.2.4"),
+            ]);
+            let headers =
+                fields.iter().map(|name| (HeaderName::from_static(name), values[name].parse().unwrap()));
+            let client = source.find_exact("10.0.0.1".parse().unwrap(), &headers.collect());
+            assert_eq!(client, want.map(|address| address.parse().unwrap()), "{fields:?}");
         }
     }
 

@@ -230,6 +230,7 @@ mod tests {
         }
         assert_eq!(starts(hashes.verify(&right, "more", digest("more"))), Some(Err(Unverifiable::Busy)));
         assert_eq!(starts(hashes.verify(&right, "0", digest("0"))), None, "who joins another needs no room");
+        assert_eq!(lock(&hashes.queue).threads, 1, "no more threads than are set");
         left.truncate(1);
         drop(start);
         assert_eq!(runs.await.unwrap(), Ok(true));

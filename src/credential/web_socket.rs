@@ -168,7 +168,13 @@ mod tests {
             assert_eq!(extract(&[&line]), Err(expected), "{line}");
         }
         assert_eq!(extract(&[&format!("acme, {item}"), &item]), Err(M::Repeated), "on two lines");
-        for line in [format!("acme, {item}x"), format!("acme, key.{item}"), "acme, key.Bearer".to_owned()] {
+        let longest = "x".repeat(Credential::MAX_LENGTH);
+        for line in [
+            format!("acme, {item}x"),
+            format!("acme, key.{longest}"),
+            format!("acme, key.{item}"),
+            "acme, key.Bearer".to_owned(),
+        ] {
             assert!(matches!(extract(&[&line]), Err(M::Key(_))), "{line}");
         }
     }

@@ -110,7 +110,12 @@ mod tests {
         let derived = |seed: &[u8], count| KeyId::derived("k_", count, &HmacSha256::new(seed));
         assert_eq!(derived(b"one", 16), derived(b"one", 16));
         assert_ne!(derived(b"one", 16), derived(b"two", 16));
-        assert_eq!(derived(b"one", 30).as_str().len(), 32);
+        for seed in 0..64_u8 {
+            let long = derived(&[seed], KeyId::MAX_LENGTH - 2);
+            let letters = long.as_str().strip_prefix("k_").unwrap();
+            assert_eq!(letters.len(), 30);
+            assert_ne!(letters[..3], letters[27..], "it does not begin again: {letters}");
+        }
     }
 
     #[test]

@@ -191,8 +191,13 @@ mod tests {
             assert_eq!(metadata.clone().read(), Ok(Plan("secret plan".to_owned())));
         }
         assert_eq!(READ.load(Ordering::Relaxed), 1);
-        let members = metadata.read::<std::collections::HashMap<String, String>>().unwrap();
-        assert_eq!(members["plan"], "secret plan");
+        let metadata = Metadata::from_json(metadata.as_json()).unwrap();
+        for _ in 0..3 {
+            let members = metadata.read::<std::collections::HashMap<String, String>>().unwrap();
+            assert_eq!(members["plan"], "secret plan");
+            assert_eq!(metadata.read(), Ok(Plan("secret plan".to_owned())));
+        }
+        assert_eq!(READ.load(Ordering::Relaxed), 2, "also the second type");
         let error = metadata.read::<std::collections::HashMap<String, u32>>().unwrap_err();
         assert!(!format!("{error} {error:?} {metadata:?}").contains("secret"), "{error}");
     }

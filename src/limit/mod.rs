@@ -146,6 +146,8 @@ mod in_flight;
 mod limit;
 mod limiter;
 mod occupancy;
+#[cfg(test)]
+mod occupancy_tests;
 mod quota;
 #[cfg(feature = "redis")]
 mod redis;

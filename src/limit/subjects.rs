@@ -165,7 +165,7 @@ impl<W: Windows> Subjects<W> {
         counted: &mut Counted,
     ) -> Decision {
         let newcomers = shard.read();
-        if newcomers.held >= self.capacity_per_shard && request.time < newcomers.next_sweep {
+        if newcomers.held >= self.capacity_per_shard && !newcomers.may_be_swept(request.time) {
             return self.count_locked(shard, &newcomers, name, request, counted);
         }
         drop(newcomers);
@@ -190,11 +190,9 @@ impl<W: Windows> Subjects<W> {
 
     /// Removes idle subjects from a full shard, if it is time to look for them.
     fn make_room(&self, shard: &Shard<W>, newcomers: &mut Newcomers<W>, time: u64) {
-        if newcomers.held < self.capacity_per_shard || time < newcomers.next_sweep {
+        if newcomers.held < self.capacity_per_shard || !newcomers.may_be_swept(time) {
             return;
         }
-        // Costs time in proportion to the shard, so it is done once a sub-window at most: no sooner can many more
-        // have become idle.
         let subjects = shard.subjects.pin();
         subjects.retain(|held| !held.occupancy.retire(|| self.is_idle(&held.windows, time)));
         newcomers.held = subjects.len();
@@ -363,6 +361,14 @@ impl Rule {
             Some(limit) if index == 0 => self.quota.with_limit(limit),
             _ => self.quota,
         }
+    }
+}
+
+impl<W> Newcomers<W> {
+    /// Looking for idle subjects costs time in proportion to the shard, so it is done once a sub-window at most: no sooner can
+    /// many more have become idle.
+    fn may_be_swept(&self, time: u64) -> bool {
+        time >= self.next_sweep
     }
 }
 

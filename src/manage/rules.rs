@@ -29,9 +29,8 @@ pub(super) fn may_change(
     let Some(own) = authority.bound() else { return Ok(()) };
     let (old, new) = (&before.extras, &after.extras);
     // Without a limit of its own a key has the category's, which is unknown here.
-    let raised = |(category, limit): (&String, &NonZeroU32)| {
-        old.limits.get(category) != Some(limit) && old.limits.get(category).is_none_or(|old| limit > old)
-    };
+    let raised =
+        |(category, limit): (&String, &NonZeroU32)| old.limits.get(category).is_none_or(|old| limit > old);
     let removed = |category: &&String| !new.limits.contains_key(*category);
     let mut removed = old.limits.keys().filter(removed).peekable();
     let is_widened = is_later(after.expires_at, before.expires_at)

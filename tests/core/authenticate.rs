@@ -4,11 +4,15 @@ use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::clock::ManualClock;
-use tower_api_keys::credential::{self, Challenge, Credential, Extracted, HeaderKey};
+use tower_api_keys::credential::{
+    self, BasicKey, BearerKey, Challenge, Credential, Extracted, HeaderKey, QueryKey, WebSocketKey,
+};
 use tower_api_keys::key::{KeyFormat, KeyState, Mode, Peppers, SecretString};
 use tower_api_keys::middleware::{ApiKeysLayer, ApiKeysService};
 use tower_api_keys::rejection::{ApiError, Check};
@@ -153,6 +157,64 @@ async fn a_closure_is_an_extractor() {
     assert_eq!(reason(&call(&layer, get("/?key=")).await), "CredentialMalformed(Empty)");
     let long = format!("/?key={}", "x".repeat(Credential::MAX_LENGTH + 1));
     assert_eq!(reason(&call(&layer, get(&long)).await), "CredentialMalformed(TooLong)");
+}
+
+#[tokio::test]
+async fn what_an_extractor_says_of_a_key_is_compared_with_the_stored_one() {
+    let stored = record(KEY, |_| {});
+    let (own, other) = (stored.id, "another".parse().unwrap());
+    let keys = store([stored]).await;
+    for (id, mode, expected) in [
+        (None, None, "ok"),
+        (Some(own), Some(Mode::Live), "ok"),
+        (Some(other), None, "KeyUnknown"),
+        (None, Some(Mode::Test), "ModeMismatch"),
+    ] {
+        let extractor = credential::from_fn(Challenge::new("Whole").unwrap(), [X_API_KEY], move |request| {
+            let key = request.headers.get(X_API_KEY).and_then(|value| value.to_str().ok());
+            let Some(mut credential) = key.map(Credential::borrowed) else { return Extracted::Absent };
+            if let Some(id) = id {
+                credential = credential.with_id(id);
+            }
+            if let Some(mode) = mode {
+                credential = credential.with_mode(mode);
+            }
+            Extracted::Found(credential)
+        });
+        let keys = ApiKeys::builder(keys.clone(), format()).extractor(extractor).attach_rejections();
+        let response = call(&authenticate(keys), request(KEY)).await;
+        let outcome = if response.status() == StatusCode::OK { "ok".into() } else { reason(&response) };
+        assert_eq!(outcome, expected, "{id:?} {mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_extractor_also_accepts_keys_of_a_second_format() {
+    let stored = store([record(KEY, |_| {})]).await;
+    let new = || KeyFormat::new("new_").unwrap();
+    let builder = || ApiKeys::builder(stored.clone(), new());
+    let in_basic = format!("Basic {}", STANDARD.encode(format!("{KEY}:")));
+    let in_query = format!("/?key={KEY}");
+    for (keys, uri, field, value) in [
+        (builder().extractor(HeaderKey::new(X_API_KEY, new()).or_format(format())), "/", "x-api-key", KEY),
+        (
+            builder().extractor(BearerKey::new(new()).or_format(format())),
+            "/",
+            "authorization",
+            &format!("Bearer {KEY}"),
+        ),
+        (builder().extractor(BasicKey::new(new()).or_format(format())), "/", "authorization", &in_basic),
+        (builder().extractor(QueryKey::new("key", new()).or_format(format())), &in_query, "x-any", ""),
+        (
+            builder().extractor(WebSocketKey::new(new()).or_format(format())),
+            "/",
+            "sec-websocket-protocol",
+            &format!("acme, key.{KEY}"),
+        ),
+    ] {
+        let request = Request::get(uri).header(field, value).body(()).unwrap();
+        assert_eq!(call(&authenticate(keys), request).await.status(), StatusCode::OK, "{field}");
+    }
 }
 
 #[tokio::test]

@@ -769,21 +769,28 @@ async fn the_age_counts_from_the_start_of_the_store_call() {
 }
 
 #[tokio::test]
-async fn an_unknown_key_stays_unknown_for_a_second() {
-    let node = Node::new().await;
-    let new = record(OTHER_KEY, |_| {});
-    for selector in [KeySelector::Id(&new.id), KeySelector::Digests(&[new.digest])] {
-        assert!(node.cache.find(selector).await.unwrap().is_none());
-    }
-    node.store.keys.insert(new.clone(), None).await.unwrap();
-    node.clock.advance(Duration::from_secs(1) - MILLI);
-    for selector in [KeySelector::Id(&new.id), KeySelector::Digests(&[new.digest])] {
-        assert_eq!(held(&node.cache, selector), Some(None));
-    }
-    node.clock.advance(MILLI);
-    for selector in [KeySelector::Id(&new.id), KeySelector::Digests(&[new.digest])] {
-        assert_eq!(held(&node.cache, selector), None);
-        assert_eq!(state(node.cache.find(selector).await), KeyState::Active);
+async fn an_unknown_key_stays_unknown_for_a_second_or_as_long_as_is_set() {
+    const SECOND: Duration = Duration::from_secs(1);
+    for (node, age) in [
+        (Node::new().await, SECOND),
+        (Node::with(|builder| builder.absent_max_age(3 * SECOND)).await, 3 * SECOND),
+    ] {
+        let new = record(OTHER_KEY, |_| {});
+        let digests = [new.digest];
+        let selectors = [KeySelector::Id(&new.id), KeySelector::Digests(&digests)];
+        for selector in selectors {
+            assert!(node.cache.find(selector).await.unwrap().is_none());
+        }
+        node.store.keys.insert(new.clone(), None).await.unwrap();
+        node.clock.advance(age - MILLI);
+        for selector in selectors {
+            assert_eq!(held(&node.cache, selector), Some(None));
+        }
+        node.clock.advance(MILLI);
+        for selector in selectors {
+            assert_eq!(held(&node.cache, selector), None);
+            assert_eq!(state(node.cache.find(selector).await), KeyState::Active);
+        }
     }
 }
 
@@ -801,6 +808,24 @@ async fn reported_changes_are_visible_immediately() {
         assert_eq!(held(&node.cache, selector), None);
         assert_eq!(state(node.cache.find(selector).await), REVOKED);
     }
+}
+
+#[tokio::test]
+async fn a_channel_that_is_named_at_the_beginning_is_followed_in_the_background() {
+    let (events, channel) = mpsc::unbounded_channel();
+    let node = Node::with(|builder| builder.follow(Channel(channel))).await;
+    let background = tokio::spawn(node.cache.background().unwrap());
+    events.send(Invalidation::Connected).unwrap();
+    while !node.cache.is_connected() {
+        tokio::task::yield_now().await;
+    }
+    node.warm().await;
+    node.revoke_elsewhere().await;
+    events.send(Invalidation::Key(node.key.id)).unwrap();
+    while is_at_hand(&node.cache, node.by_id()) {
+        tokio::task::yield_now().await;
+    }
+    background.abort();
 }
 
 #[tokio::test]
@@ -1073,4 +1098,12 @@ fn random_numbers(seed: usize) -> impl FnMut() -> usize {
         state ^= state << 17;
         (state >> 33) as usize
     }
+}
+
+/// Otherwise a store that does not answer would stop the hits, too.
+#[tokio::test]
+async fn a_cache_guards_what_is_behind_it_and_is_not_guarded_itself() {
+    let cache = CachedStore::builder(Scripted::new(MemoryStore::new())).build();
+    let keys = assembly(cache).without_route_table().build().unwrap();
+    assert_eq!(keys.health().store.guards.len(), 2, "lookups and changes of the store behind it");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::sleep;
 use tower_api_keys::clock::ManualClock;
-use tower_api_keys::key::{Digest, KeyId, KeyRecord, KeyState, Owner};
+use tower_api_keys::key::{Digest, KeyId, KeyRecord, KeyState, Owner, Peppers};
 use tower_api_keys::manage::AuditEvent;
 use tower_api_keys::store::{
     CachedStore, CachedStoreBuilder, ChangeMark, Changes, KeyAdministration, KeyQuery, KeySelector, KeyStore,
@@ -152,6 +152,13 @@ impl Node {
     async fn confirmed() -> Self {
         let node = Self::new(|cache| cache.max_age_while_confirmed(9 * SECOND)).await;
         node.lookups().await;
+        // As many unknown keys as known ones.
+        for unknown in ["unknown", "unknown too"] {
+            let id = KeySelector::Digests(&[Peppers::none().digest(unknown)]);
+            assert!(node.cache.find(id).await.unwrap().is_none());
+        }
+        let health = node.cache.health().cache.unwrap();
+        assert_eq!((health.records, health.absent), (2, 2));
         sleep(ASKED).await;
         node.lookups().await;
         node
@@ -249,4 +256,15 @@ async fn health_says_whether_changes_are_known_and_the_background_task_runs() {
     while keys.health().background_runs {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_cache_passes_on_what_it_does_not_keep() {
+    let store = Historic::of(MemoryStore::new());
+    let cache = CachedStore::builder(store.clone()).build();
+    let changes = cache.changes(None).await.unwrap();
+    assert!(changes.is_some());
+    assert_eq!(changes, store.changes(None).await.unwrap());
+    let cache = CachedStore::builder(MemoryStore::new()).build();
+    assert!(cache.audit_log().is_some() && cache.usage_log().is_some());
 }

@@ -1,6 +1,7 @@
 //! Companions of a key, and session tokens. The tests control the store, the clock and the peppers.
 #![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -168,6 +169,17 @@ async fn a_token_is_valid_to_the_last_millisecond_and_then_expired() {
     assert_eq!(world.grant(KEY, APP_SECRET).await.len(), token.len(), "and there is a new one to be had");
 }
 
+#[tokio::test]
+async fn a_token_lives_as_long_as_the_application_says() {
+    let lifetime = Duration::from_secs(60);
+    let world = World::signing_with(tokens().with_lifetime(lifetime), keys().await);
+    let token = world.grant(KEY, APP_SECRET).await;
+    world.clock.advance(lifetime - Duration::from_millis(1));
+    assert_eq!(world.with_token(KEY, &token).await, "ok");
+    world.clock.advance(Duration::from_millis(1));
+    assert_eq!(world.with_token(KEY, &token).await, "SessionTokenExpired");
+}
+
 /// An expired token is not a guess. A forged one is.
 #[tokio::test]
 async fn a_forged_token_counts_as_a_bad_credential_and_an_expired_one_does_not() {
@@ -307,14 +319,18 @@ async fn both_move_to_the_current_pepper_and_the_token_issued_meanwhile_stays_va
     for answers in [Answers::AtOnce, Answers::Later] {
         let keys = keys().await;
         let peppers = new.clone().accept_unpeppered();
-        let world = World::with(TestStore::new(keys.clone(), answers), |keys| keys.peppers(peppers));
+        let store = TestStore::new(keys.clone(), answers);
+        let world = World::with(store.clone(), |keys| keys.peppers(peppers));
         let token = world.grant(KEY, APP_SECRET).await;
+        assert_eq!(store.refreshed.load(Ordering::SeqCst), 2, "each of them once");
         for text in [KEY, APP_SECRET] {
             let digest = new.digest(text);
             let found = keys.find(KeySelector::Digests(&[digest])).await.unwrap();
             assert_eq!(found.unwrap().digest, digest, "{text} {answers:?}");
         }
         assert_eq!(world.with_token(KEY, &token).await, "ok", "{answers:?}");
+        world.grant(KEY, APP_SECRET).await;
+        assert_eq!(store.refreshed.load(Ordering::SeqCst), 2, "and then there is nothing to be stored");
     }
 }
 
@@ -506,6 +522,7 @@ async fn the_first_fault_decides_the_response() {
             ("/all", [good_key, junk, junk], &format!("CompanionInvalid({malformed})")),
             ("/all", [good_key, good, junk], no_token),
             ("/key", [good_key, None, junk], no_token),
+            ("/key", [good_key, None, Some("two words")], "CredentialMalformed(NotVisibleAscii)"),
             ("/key", [good_key, junk, None], &format!("CompanionInvalid({malformed})")),
             ("/secret", [Some(UNKNOWN_KEY), unknown, None], "KeyUnknown"),
             ("/secret", [good_key, unknown, None], "CompanionInvalid(KeyUnknown)"),

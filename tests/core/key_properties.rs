@@ -332,6 +332,10 @@ fn patterns_find_whole_keys_only() {
     assert_eq!(lengths.pattern(), r"\bx[A-Za-z0-9]{28,46}\b");
     let optional = KeyFormat::builder("sk_").optional_modes("test_", "live_").build().unwrap();
     assert_eq!(optional.pattern(), r"\bsk_(?:test_|live_)?[A-Za-z0-9]{32}\b");
+    let marked = KeyFormat::builder("").modes("snb_", "prd_").public_id(8, '.').build().unwrap();
+    assert_eq!(marked.pattern(), r"\b(?:snb_|prd_)[A-Za-z0-9_-]{1,32}[.][A-Za-z0-9]{32}\b");
+    let others = KeyFormat::builder("sk_").other_characters("-._").build().unwrap();
+    assert_eq!(others.pattern(), r"\bsk_[A-Za-z0-9._-]{32}");
 }
 
 /// A hyphen is no part of a word.
@@ -405,6 +409,8 @@ fn invalid_formats_do_not_build() {
         ("nested marks", KeyFormat::builder("sk_").modes("t", "test"), MODE_MARK),
         ("nested marks", KeyFormat::builder("sk_").modes("test", "t"), MODE_MARK),
         ("odd mark", KeyFormat::builder("sk_").optional_modes("t|", "l"), MODE_MARK),
+        ("odd mark of tests", KeyFormat::builder("sk_").modes("t|", "l"), MODE_MARK),
+        ("odd mark of live keys", KeyFormat::builder("sk_").modes("t", "l|"), MODE_MARK),
         ("id too short", KeyFormat::builder("sk_").public_id(7, '.'), PUBLIC_ID_LENGTH),
         ("id too long", KeyFormat::builder("sk_").public_id(33, '.'), PUBLIC_ID_LENGTH),
         ("separator of ids", KeyFormat::builder("sk_").public_id(8, '_'), SEPARATOR),
@@ -429,6 +435,7 @@ fn invalid_formats_do_not_build() {
         ("32 not read", KeyFormat::builder("sk_").secret_lengths(40..=64), SECRET_LENGTH),
         ("none read", KeyFormat::builder("sk_").secret_lengths(RangeInclusive::new(64, 22)), SECRET_LENGTH),
         ("256 bytes", KeyFormat::builder(&long), &too_long),
+        ("256 bytes with the longest id", KeyFormat::builder(&long[33..]).public_id(8, '.'), &too_long),
         ("overflow", KeyFormat::builder("sk_").secret_length(usize::MAX), &too_long),
     ] {
         let error = builder.build().unwrap_err();
@@ -437,6 +444,7 @@ fn invalid_formats_do_not_build() {
     assert_eq!(KeyFormat::new("").unwrap_err().to_string(), PREFIX, "the short way");
     assert_eq!(KeyFormat::new(&long).unwrap_err().to_string(), too_long, "the short way");
     assert!(KeyFormat::new(&long[1..]).is_ok());
+    assert!(KeyFormat::builder(&long[34..]).public_id(8, '.').build().is_ok());
     assert!(KeyFormat::builder("sk_").secret_length(22).build().is_ok());
 }
 

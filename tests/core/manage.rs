@@ -25,8 +25,8 @@ use tower_api_keys::manage::{
 };
 use tower_api_keys::scope::{ScopeRequirement, ScopeSet};
 use tower_api_keys::store::{
-    Cursor, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, Page, StoreError,
-    StoreErrorKind,
+    Cursor, HistoryQuery, KeyAdministration, KeyQuery, KeySelector, KeyStore, Lookup, MemoryStore, Page,
+    StoreError, StoreErrorKind,
 };
 use tower_api_keys::{ApiKeys, Principal};
 
@@ -436,6 +436,12 @@ async fn faults_of_a_new_key_are_reported_by_field() {
         assert_eq!(world.store.is_empty(), want != "ok", "{name:?}");
     }
     let world = World::new();
+    let manager = world.manager.clone().with_max_lifetime(DAY);
+    for (lifetime, want) in [(DAY, "ok"), (DAY + MILLISECOND, "expiresAt")] {
+        let mut key = new_key(&[]);
+        key.expires_at = Some(START.saturating_add(lifetime));
+        assert_eq!(outcome(&manager.create(&operator(), key).await), want, "{lifetime:?}");
+    }
     let mut key = NewKey::new("").scopes(scopes(&["a:b"]));
     key.expires_at = Some(START.saturating_add(HOUR));
     key.not_before = key.expires_at;
@@ -805,7 +811,20 @@ async fn a_one_time_key_is_used_up_by_its_own_secret_alone() {
     let redeemed = world.manager.redeem(marked.secret.expose_secret()).await;
     assert!(matches!(redeemed, Err(ManageError::NotFound)), "{redeemed:?}");
 
-    assert_eq!(world.manager.redeem(link.secret.expose_secret()).await.unwrap().id, id);
+    // Others may change it meanwhile, a bounded number of times.
+    for (conflicts, want) in [(16, false), (15, true)] {
+        let store =
+            Overtaken::new(&world.store, conflicts, |other| other.name = format!("{}!", other.name).into());
+        let manager = KeyManager::new(store, world.format.clone()).with_clock(world.clock.clone());
+        match manager.redeem(link.secret.expose_secret()).await {
+            Ok(redeemed) => assert!(want && redeemed.id == id),
+            Err(ManageError::Store(error)) => assert!(!want && error.kind() == StoreErrorKind::Conflict),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    let events = world.manager.history(&operator(), &id, &HistoryQuery::default()).await.unwrap().events;
+    let last = events.iter().map(|event| (event.action, event.key_id, &event.actor)).next();
+    assert_eq!(last, Some((KeyAction::Redeem, Some(id), &Actor::Key(id))));
     let again = world.manager.redeem(link.secret.expose_secret()).await;
     assert!(matches!(again, Err(ManageError::NotFound)), "{again:?}");
 }
@@ -926,6 +945,33 @@ async fn a_change_that_loses_a_race_retries_a_bounded_number_of_times() {
             assert!(matches!(error, ManageError::Store(error) if error.kind() == StoreErrorKind::Conflict));
         }
     }
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_reported_as_it_is_and_not_asked_again() {
+    let failed = |error: ManageError| match error {
+        ManageError::Store(error) => error.kind(),
+        other => panic!("{other:?}"),
+    };
+    for answers in [0, 1] {
+        let world = World::new();
+        let key = world.create(|_| {}).await;
+        let store = Arc::new(Overtaken::failing_after(&world.store, answers));
+        let manager = KeyManager::new(store.clone(), world.format.clone()).with_clock(world.clock.clone());
+        let error = manager.revoke(&operator(), &key.key.id).await.unwrap_err();
+        assert_eq!(failed(error), StoreErrorKind::Unavailable, "after {answers} answers");
+    }
+    let world = World::new();
+    let key = world.create(|_| {}).await;
+    let manager =
+        |answers| KeyManager::new(Overtaken::failing_after(&world.store, answers), world.format.clone());
+    let redeemed = manager(0).redeem(key.secret.expose_secret()).await;
+    assert_eq!(failed(redeemed.unwrap_err()), StoreErrorKind::Unavailable);
+
+    // Revoked before: whether it is the owner's is still to be seen.
+    world.manager.revoke(&operator(), &key.key.id).await.unwrap();
+    let revoked = manager(1).revoke_with_descendants(&operator(), &key.key.id).await;
+    assert_eq!(failed(revoked.unwrap_err()), StoreErrorKind::Unavailable);
 }
 
 /// When an owner rotates a leaked key, the holder of the old secret, who started a rotation as well, must not win.
@@ -1455,7 +1501,7 @@ async fn an_update_is_as_valid_as_a_new_key_and_of_the_version_it_names() {
     world.clock.advance(HOUR);
     let change = KeyChange::new;
     let after = |duration| START.saturating_add(duration);
-    let many = vec!["::1".parse().unwrap(); 101];
+    let many = |count| vec!["::1".parse().unwrap(); count];
     for (name, change, want) in [
         ("blank", change().name(" "), "name"),
         ("control characters", change().name("a\nb"), "name"),
@@ -1466,29 +1512,48 @@ async fn an_update_is_as_valid_as_a_new_key_and_of_the_version_it_names() {
         ("without end", change().expires_at(None), "expiresAt"),
         ("never valid", change().not_before(after(2 * DAY)).expires_at(after(DAY)), "notBefore"),
         ("no requests", change().limit("read", 0), "limits"),
-        ("many networks", change().allowed_addresses(many), "allowedAddresses"),
+        ("a start after the end", change().not_before(after(2 * DAY)), "notBefore"),
+        ("many networks", change().allowed_addresses(many(101)), "allowedAddresses"),
         ("all at once", change().name("").scopes(["x"]).limit("read", 0), "name scopes limits"),
         ("another version", change().name("other").if_version(7), "overtaken"),
         ("this version", change().name("other").if_version(0), "ok"),
         ("the version before", change().name("third").if_version(0), "overtaken"),
         ("the next version", change().name("third").if_version(1), "ok"),
+        ("as many networks as there may be", change().allowed_addresses(many(100)), "ok"),
+        ("a start", change().not_before(after(DAY)), "ok"),
+        ("an end before the start", change().expires_at(after(DAY)), "notBefore"),
     ] {
         let before = world.record(&id).await;
         assert_eq!(outcome(&manager.update(&operator(), &id, change).await), want, "{name}");
         assert_eq!(world.record(&id).await == before, want != "ok", "{name}: nothing is half done");
     }
+    let mut never_valid = world.record(&id).await.unwrap();
+    never_valid.expires_at = never_valid.extras().not_before;
+    world.store.replace(never_valid, None).await.unwrap();
+    let renamed = manager.update(&operator(), &id, change().name("renamed")).await;
+    assert_eq!(outcome(&renamed), "ok", "what it had before stays valid");
 }
 
-/// A store in which other writers are faster a number of times.
+/// A store in which other writers are faster a number of times, or that fails after a number of answers.
 struct Overtaken {
     store: MemoryStore,
     conflicts: AtomicUsize,
     change: fn(&mut KeyRecord),
+    answers: AtomicUsize,
 }
 
 impl Overtaken {
     fn new(store: &MemoryStore, conflicts: usize, change: fn(&mut KeyRecord)) -> Self {
-        Self { store: store.clone(), conflicts: conflicts.into(), change }
+        Self { store: store.clone(), conflicts: conflicts.into(), change, answers: usize::MAX.into() }
+    }
+
+    fn failing_after(store: &MemoryStore, answers: usize) -> Self {
+        Self { answers: answers.into(), ..Self::new(store, 0, |_| {}) }
+    }
+
+    fn answer(&self) -> Result<(), StoreError> {
+        let left = self.answers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        left.map(|_| ()).map_err(|_| StoreError::new(StoreErrorKind::Unavailable))
     }
 }
 
@@ -1506,6 +1571,7 @@ impl KeyAdministration for Overtaken {
     }
 
     async fn get(&self, owner: &Owner, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        self.answer()?;
         self.store.get(owner, id).await
     }
 
@@ -1514,6 +1580,7 @@ impl KeyAdministration for Overtaken {
     }
 
     async fn replace(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
+        self.answer()?;
         let left =
             self.conflicts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if left.is_ok() {

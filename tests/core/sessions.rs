@@ -297,6 +297,8 @@ async fn staff_manage_the_keys_of_every_organization_and_are_recorded() {
     let support = Support::new();
     let eve = support.staff("eve.api-keys/read~api-keys/write.system-live").await;
     let eve_id = *eve.principal().key_id();
+    let session = Session::new("eve");
+    assert_eq!((session.subject(), session.id()), ("eve", &eve_id), "for the application to find the person");
     let acme = owner("acme-live").unwrap();
     let of_acme = Authority::system(&eve, acme.clone());
 

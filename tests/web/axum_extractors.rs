@@ -425,6 +425,16 @@ async fn unguarded<'p>(app: &Router, requests: &[(&str, &'p str)]) -> Vec<&'p st
 }
 
 #[tokio::test]
+async fn a_rule_with_a_parameter_does_not_cover_a_literal_brace() {
+    let keys = keys().await.match_routes(RouteMatching::MatchedPath).route("GET", "/{id}", Access::AnyKey);
+    let keys = keys.build().unwrap();
+    let app: Router = Router::new().route("/{id}", get(ok)).route("/{{b}}", get(ok)).layer(keys.layer());
+    for (uri, status) in [("/1", StatusCode::OK), ("/{b}", StatusCode::FORBIDDEN)] {
+        assert_eq!(send(&app, "GET", uri, Some(KEY)).await.status(), status, "{uri}");
+    }
+}
+
+#[tokio::test]
 async fn routes_added_after_the_layer_are_outside_of_it() {
     let keys = ruled(&[("GET", "/a/{id}")]).await;
     let guarded: Router = Router::new()

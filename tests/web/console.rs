@@ -422,6 +422,33 @@ async fn a_secret_is_in_the_response_to_its_form_and_nowhere_else() {
 }
 
 #[tokio::test]
+async fn a_key_made_on_the_page_has_the_format_of_the_application() {
+    for format in [
+        KeyFormat::new("acme_"),
+        KeyFormat::builder("acme_").public_id(8, '.').build(),
+        KeyFormat::unprefixed().leading_id(12).build(),
+    ] {
+        let format = format.unwrap();
+        let keys = ApiKeys::builder(MemoryStore::new(), format.clone())
+            .header("x-api-key")
+            .manage_with(|manager| {
+                manager.with_grantable_scopes(ScopeSet::parse_list(["invoices:read"]).unwrap())
+            })
+            .route("GET", "/invoices", "invoices:read")
+            .build()
+            .unwrap();
+        let page = keys.console_for(|_| Some(Authority::operator(acme()).by("ada")));
+        let made = Browser::new(&page, "", &[]).fill("/new", &NEW).await;
+        assert_eq!(made.status, StatusCode::CREATED);
+        let parsed = format.parse(made.secret()).unwrap();
+        let found = keys.manager().find_by_text(made.secret()).await.unwrap().unwrap();
+        assert!(parsed.id.is_none_or(|id| id == found.id), "{found:?}");
+        let generated = format.generate(Mode::Live).unwrap().secret;
+        assert_eq!(made.secret().len(), generated.expose_secret().len());
+    }
+}
+
+#[tokio::test]
 async fn a_form_that_is_sent_twice_at_once_makes_one_key() {
     let world = World::new();
     let mut browser = world.customer("acme");

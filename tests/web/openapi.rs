@@ -12,7 +12,7 @@ use tower_api_keys::presets::pasby::pasby;
 use tower_api_keys::presets::payment_gateway::payment_gateway;
 use tower_api_keys::presets::paymongo::paymongo;
 use tower_api_keys::rejection::ErrorTable;
-use tower_api_keys::route::Route;
+use tower_api_keys::route::{Route, RouteMatching};
 use tower_api_keys::scope::{Scope, ScopeRequirement};
 use tower_api_keys::{Access, ApiKeys, ApiKeysBuilder, KeyFormat, MemoryStore, NewKey, Quota, RateLimit};
 
@@ -252,6 +252,37 @@ fn the_fields_that_name_an_organization_are_parameters() {
             .collect();
         assert_eq!(found, expected, "{case}");
         assert!(parameters.iter().all(|one| one["in"] == "header"), "{case}");
+    }
+}
+
+#[test]
+fn what_only_a_parameter_can_cause_is_documented_where_there_is_one() {
+    let rule = OrganizationRule::context().route_parameter("organization").header("x-org");
+    let routes = ["/runs", "/runs/{id}", "/{organization}/runs"];
+    for (matching, expected) in [
+        (RouteMatching::Path, [(true, false), (true, true), (false, true)]),
+        (RouteMatching::MatchedPath, [(true, false), (true, false), (false, false)]),
+    ] {
+        let keys = assembly(MemoryStore::new())
+            .organization(rule.clone())
+            .match_routes(matching)
+            .routes(routes.map(|route| ("GET", route, Access::AnyKey)));
+        let mut document = document(routes.map(|route| ("GET", route)));
+        keys.build().unwrap().openapi(&mut document).unwrap();
+        for (route, expected) in routes.into_iter().zip(expected) {
+            let responses = document["paths"][route]["get"]["responses"].to_string();
+            let components: Vec<_> = document["components"]["responses"]
+                .as_object()
+                .unwrap()
+                .iter()
+                .filter(|(name, _)| responses.contains(&format!("/{name}\"")))
+                .map(|(_, response)| response.to_string())
+                .collect();
+            let has =
+                |code: &str| components.iter().any(|response| response.contains(&format!("\"{code}\"")));
+            let found = (has("organization_missing"), has("path_not_canonical"));
+            assert_eq!(found, expected, "{matching:?} {route}");
+        }
     }
 }
 

@@ -52,3 +52,50 @@ impl KeyFormat {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::format::KeyFormatBuilder;
+
+    fn built(format: KeyFormatBuilder) -> KeyFormat {
+        format.build().unwrap()
+    }
+
+    #[test]
+    fn formats_overlap_if_a_text_can_be_a_key_of_both() {
+        let acme = || KeyFormat::builder("acme_");
+        for (name, one, other, overlap) in [
+            ("itself", acme(), acme(), true),
+            ("another prefix", acme(), KeyFormat::builder("globex_"), false),
+            ("a mark that has to be there", acme().modes("test_", "live_"), acme(), false),
+            ("a mark that may be missing", acme().optional_modes("test_", "live_"), acme(), true),
+            ("a mark as the prefix", KeyFormat::builder("").modes("acme_", "beta_"), acme(), true),
+            ("other lengths", acme().secret_length(40), acme(), false),
+            ("lengths with a common one", acme().secret_lengths(30..=40), acme(), true),
+            ("an identifier that a secret can't be", acme().public_id(8, '.'), acme(), false),
+            ("an identifier before a shorter secret", acme().leading_id(8).secret_length(24), acme(), true),
+        ] {
+            let (one, other) = (built(one), built(other));
+            assert_eq!((one.overlaps(&other), other.overlaps(&one)), (overlap, overlap), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_text_starts_like_a_key_by_its_prefix_or_else_by_its_mark() {
+        let secret = "0123456789abcdefghijklmnopqrstuv";
+        for (format, text, starts) in [
+            (KeyFormat::builder("acme_"), "acme_", true),
+            (KeyFormat::builder("acme_"), "beta_", false),
+            (KeyFormat::builder("acme_").modes("test_", "live_"), "acme_junk", true),
+            (KeyFormat::builder("").modes("snb_", "prd_"), "snb_", true),
+            (KeyFormat::builder("").modes("snb_", "prd_"), "prd_", true),
+            (KeyFormat::builder("").modes("snb_", "prd_"), secret, false),
+            (KeyFormat::unprefixed(), secret, true),
+            (KeyFormat::unprefixed(), "junk", false),
+            (KeyFormat::unprefixed().optional_modes("t_", "l_"), "t_junk", false),
+        ] {
+            assert_eq!(built(format.clone()).has_prefix(text), starts, "{text} of {format:?}");
+        }
+    }
+}

@@ -106,6 +106,7 @@ mod tests {
             KeyFormat::builder("sk_").modes("test_", "live_").public_id(8, '.').build().unwrap(),
             KeyFormat::builder("sk_").secret_lengths(22..=64).other_characters("-_.").build().unwrap(),
             KeyFormat::builder("acme_").optional_modes("t_", "l_").checksum().build().unwrap(),
+            KeyFormat::builder("").modes("snb_", "prd_").build().unwrap(),
         ];
         for format in formats {
             let [one, two] = [(); 2].map(|()| format.generate(Mode::Live).unwrap().secret);
@@ -129,8 +130,12 @@ mod tests {
         let key = format.generate(Mode::Live).unwrap().secret;
         let sentence = format!("It is {}.", key.expose_secret());
         assert_eq!(format.find_in(&sentence), [&sentence[6..], key.expose_secret()], "either of them");
-        let nothing_to_tell_it_by = KeyFormat::unprefixed().build().unwrap();
-        let key = nothing_to_tell_it_by.generate(Mode::Live).unwrap();
-        assert!(nothing_to_tell_it_by.find_in(key.secret.expose_secret()).is_empty());
+        for nothing_to_tell_it_by in
+            [KeyFormat::unprefixed(), KeyFormat::unprefixed().optional_modes("t_", "l_")]
+        {
+            let format = nothing_to_tell_it_by.build().unwrap();
+            let key = format.generate(Mode::Live).unwrap();
+            assert!(format.find_in(key.secret.expose_secret()).is_empty());
+        }
     }
 }

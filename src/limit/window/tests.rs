@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Counter, Exact, LongSliding, Reading, ShortSliding, Timeline, Window};
+use super::{Concurrent, Counter, Exact, LongSliding, Reading, ShortSliding, Timeline, Window};
 use crate::clock::Now;
 
 /// Everything admitted and not refunded, with time and cost. The reference that windows are compared with.
@@ -247,6 +247,45 @@ fn a_refund_after_the_window_has_passed_does_nothing() {
     verify::<Exact>(laters);
     // It still weighs the previous window, so advance one more.
     verify::<Counter>(laters.map(|later| later + 60));
+}
+
+#[test]
+fn what_is_forgotten_does_not_count_and_what_follows_does() {
+    fn verify<W: Window>() {
+        let timeline = minute();
+        let window = W::new(&timeline, 600 * SECOND);
+        for (time, cost) in [(600, 2), (650, 1)] {
+            assert!(window.check(&timeline, time * SECOND, 5, cost).admitted, "{window:?}");
+        }
+        window.forget();
+        assert!(window.is_idle(&timeline, 660 * SECOND), "{window:?}");
+        assert_eq!(window.check(&timeline, 660 * SECOND, 5, 4).used, 4, "{window:?}");
+        assert_eq!(window.peek(&timeline, 661 * SECOND, 5, 1).used, 4, "{window:?}");
+    }
+    verify::<ShortSliding>();
+    verify::<LongSliding>();
+    verify::<Exact>();
+    verify::<Counter>();
+}
+
+/// A limit at a time knows no time: what is under way ends when it is taken back.
+#[test]
+fn what_is_under_way_counts_until_it_is_taken_back() {
+    let timeline = minute();
+    let window = Concurrent::new(&timeline, 0);
+    assert!(window.is_idle(&timeline, 0) && window.peek(&timeline, 0, 2, 2).admitted);
+    assert!(!window.peek(&timeline, 0, 2, 3).admitted);
+    let first = window.check(&timeline, 0, 2, 1);
+    assert_eq!((first.admitted, first.used, first.frees), (true, 1, Some(SECOND)));
+    assert_eq!(window.peek(&timeline, 0, 2, 1).used, 1);
+    let denied = window.check(&timeline, 600 * SECOND, 2, 2);
+    assert_eq!((denied.admitted, denied.used, denied.frees), (false, 1, Some(601 * SECOND)));
+    window.forget();
+    assert!(!window.is_idle(&timeline, 600 * SECOND));
+    assert_eq!(window.snapshot().peek(&timeline, 0, 2, 1).used, 1);
+    window.refund(first.place, 1);
+    let idle = window.peek(&timeline, 600 * SECOND, 2, 1);
+    assert!(window.is_idle(&timeline, 0) && idle.admitted && idle.frees.is_none());
 }
 
 #[test]
