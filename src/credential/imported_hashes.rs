@@ -100,10 +100,10 @@ impl ImportedHashes {
         if queue.threads < self.max_threads {
             let this = self.clone();
             let spawned = thread::Builder::new().name("imported-hash".to_owned()).spawn(move || this.work());
-            match spawned {
-                Ok(_) => queue.threads += 1,
-                Err(_) if queue.threads == 0 => return Err(Unverifiable::Busy),
-                Err(_) => {}
+            match (spawned, queue.threads) {
+                (Ok(_), _) => queue.threads += 1,
+                (Err(_), 0) => return Err(Unverifiable::Busy),
+                (Err(_), _) => {}
             }
         }
         let progress = Mutex::new(Progress::Waiting(Vec::new()));

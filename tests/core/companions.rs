@@ -1,6 +1,7 @@
 //! Companions of a key, and session tokens. The tests control the store, the clock and the peppers.
 #![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -10,11 +11,12 @@ use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, Network, PeerAddress};
 use tower_api_keys::clock::{Clock, ManualClock};
 use tower_api_keys::credential::{Companions, HeaderKey, Parts, SessionTokens};
+use tower_api_keys::identity::SecretStatus;
 use tower_api_keys::key::{KeyFormat, KeyRecord, KeyState, Mode, NextSecret, Owner, Peppers, PreviousSecret};
 use tower_api_keys::manage::{Authority, Forbidden, ManageError, NewKey};
 use tower_api_keys::rejection::{ErrorKind, Reason, Rejection};
 use tower_api_keys::scope::ScopeSet;
-use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, MemoryStore};
+use tower_api_keys::store::{KeyAdministration, KeySelector, KeyStore, Lookup, MemoryStore, ReadOnly};
 use tower_api_keys::{ApiKeys, ApiKeysBuilder, Principal, Quota};
 
 use crate::support::*;
@@ -335,6 +337,33 @@ async fn both_move_to_the_current_pepper_and_the_token_issued_meanwhile_stays_va
 }
 
 #[tokio::test]
+async fn a_replaced_secret_that_moves_to_the_current_pepper_still_ends_with_its_grace() {
+    let new = Peppers::new(1, "0123456789abcdef0123456789abcdef".into()).unwrap();
+    let until = START.saturating_add(Duration::from_secs(60));
+    let previous =
+        |secret| Some(PreviousSecret { digest: Peppers::none().digest(secret), valid_until: until });
+    let replaced_key = record(OTHER_KEY, |key| key.extras_mut().previous = previous(KEY));
+    let replaced_app = app(NEW_SECRET, "app_1", |app| app.extras_mut().previous = previous(APP_SECRET));
+    let keys = store([replaced_key, replaced_app]).await;
+    let world = World::with(keys, |keys| keys.peppers(new.accept_unpeppered()));
+    for (key, secret, expected) in [
+        (KEY, NEW_SECRET, SecretStatus::Retired { until }),
+        (OTHER_KEY, APP_SECRET, SecretStatus::Retired { until }),
+        (OTHER_KEY, NEW_SECRET, SecretStatus::InUse),
+    ] {
+        for moved in ["as it moves", "moved"] {
+            let principal = world.principal("/secret", [Some(key), Some(secret), None]).await;
+            assert_eq!(principal.secret_status(), expected, "{key} {secret} {moved}");
+        }
+    }
+    // A token is granted by the replaced secret of the app, and ends with it.
+    let token = world.grant(OTHER_KEY, APP_SECRET).await;
+    assert_eq!(world.with_token(OTHER_KEY, &token).await, "ok");
+    world.clock.advance(Duration::from_secs(60));
+    assert_ne!(world.with_token(OTHER_KEY, &token).await, "ok");
+}
+
+#[tokio::test]
 async fn a_companion_s_next_secret_is_put_in_use_when_it_is_first_used() {
     let next = NextSecret {
         digest: Peppers::none().digest(NEW_SECRET),
@@ -566,6 +595,22 @@ async fn a_failing_store_is_503_and_reveals_nothing_about_the_parts() {
         let response = world.get("/secret", [Some(KEY), Some(APP_SECRET), None]).await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{answers:?}");
     }
+}
+
+#[tokio::test]
+async fn a_store_that_answers_with_another_key_is_at_fault_and_not_the_companion() {
+    struct Always(Arc<KeyRecord>);
+
+    impl KeyStore for Always {
+        fn find(&self, _: KeySelector<'_>) -> Lookup {
+            Lookup::ready(Ok(Some(self.0.clone())))
+        }
+    }
+
+    let token = World::new(keys().await).grant(KEY, APP_SECRET).await;
+    let world = World::new(ReadOnly::new(Always(Arc::new(record(KEY, |_| {})))));
+    let response = world.get("/token", [Some(KEY), None, Some(&token)]).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{}", reason(&response));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::clock::ManualClock;
 use tower_api_keys::key::{ImportedHash, KeyFormat, KeyId, KeyRecord, KeyState, Peppers};
 use tower_api_keys::manage::{Authority, KeyManager, ManageError};
-use tower_api_keys::store::{KeyAdministration, KeyQuery, KeySelector, KeyStore};
+use tower_api_keys::store::{KeyAdministration, KeyQuery, KeySelector, KeyStore, StoreErrorKind};
 use tower_api_keys::{ApiKeys, ApiKeysBuilder, MemoryStore, NewKey, Principal, Quota};
 
 use crate::support::*;
@@ -255,6 +255,43 @@ async fn a_change_while_the_key_is_verified_is_kept_and_the_hash_still_replaced(
     assert_eq!(send(&keys, SECRET, "192.0.2.1").await, GOOD);
     let record = store.find(KeySelector::Id(&id())).await.unwrap().unwrap();
     assert_eq!((&*record.name.to_string(), &record.extras().imported_hash), ("Renamed", &None));
+}
+
+#[tokio::test]
+async fn what_was_imported_in_place_of_a_key_while_it_is_verified_is_not_opened_by_it() {
+    let other = World::empty(MemoryStore::new());
+    let key = NewKey::new("Another");
+    other.keys.manager().import_hash(&operator(), key, id(), hash(WRONG), "").await.unwrap();
+    let other = Mutex::new(Some(KeyRecord::clone(&*other.record().await)));
+    let (clock, store) = (ManualClock::starting_at(START), MemoryStore::new());
+    let replaced = store.clone();
+    let keys = builder(store.clone(), &clock).verify_imported(move |key, text| {
+        if let Some(mut other) = other.lock().unwrap().take() {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                other.version = replaced.find(KeySelector::Id(&id())).await.unwrap().unwrap().version;
+                replaced.replace(other, None).await.unwrap();
+            });
+        }
+        hash(key).as_str() == text
+    });
+    let keys = keys.build().unwrap();
+    let key = NewKey::new("Old").scope("a:b");
+    keys.manager().import_hash(&operator(), key, id(), hash(SECRET), "").await.unwrap();
+    assert_eq!(send(&keys, SECRET, "192.0.2.1").await, (401, "secret_mismatch"));
+    let record = store.find(KeySelector::Id(&id())).await.unwrap().unwrap();
+    assert_eq!(record.extras().imported_hash, Some(hash(WRONG)));
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_keep_the_digest_is_asked_once_and_again_at_the_next_use() {
+    let store = TestStore::new(MemoryStore::new(), Answers::AtOnce);
+    let store = TestStore { refresh_error: Some(StoreErrorKind::Unavailable), ..store };
+    let world = World::over(store.clone()).await;
+    for uses in 1..=3 {
+        assert_eq!((world.send(SECRET).await, world.verified()), (GOOD, 1));
+        assert_eq!(store.refreshed.load(Ordering::SeqCst), uses);
+    }
 }
 
 #[tokio::test]

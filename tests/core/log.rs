@@ -1,6 +1,8 @@
 //! What the log says of requests and of key management, and how often.
 #![cfg(feature = "tracing")]
 
+#[cfg(feature = "cache")]
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,10 +13,13 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::clock::{ManualClock, Timestamp};
 #[cfg(feature = "cache")]
 use tower_api_keys::key::KeyId;
+use tower_api_keys::key::Peppers;
 use tower_api_keys::limit::Subject;
 use tower_api_keys::manage::{Authority, KeyChange, KeyManager};
 #[cfg(feature = "cache")]
-use tower_api_keys::store::{CachedStore, KeyAdministration};
+use tower_api_keys::store::{
+    CachedStore, ChangeMark, Changes, KeyAdministration, KeySelector, KeyStore, Lookup,
+};
 use tower_api_keys::store::{ReadOnly, StoreError, StoreErrorKind, UsageLog};
 use tower_api_keys::usage::{Usage, UsageBatch, UsageBucket, UsageQuery};
 use tower_api_keys::{ApiKeys, ApiKeysBuilder, NewKey, Principal, Quota, RateLimit};
@@ -159,6 +164,28 @@ fn a_line_names_code_key_category_cost_and_the_request_and_so_does_the_span() {
     });
 }
 
+/// The key is good all the same, and a later use stores what this one could not.
+#[test]
+fn a_use_whose_change_is_not_stored_is_one_warning_a_second_and_a_lost_race_is_none() {
+    in_own_process(|| {
+        for (error, expected) in [(StoreErrorKind::Unavailable, 2), (StoreErrorKind::Conflict, 0)] {
+            let ((), log) = logged(async {
+                let clock = ManualClock::starting_at(START);
+                let store = TestStore::new(store([record(KEY, |_| {})]).await, Answers::AtOnce);
+                let store = TestStore { refresh_error: Some(error), ..store };
+                let peppers = Peppers::new(1, "0123456789abcdef0123456789abcdef".into()).unwrap();
+                let keys = assembly(store).peppers(peppers.accept_unpeppered()).without_route_table();
+                let keys = keys.clock(clock.clone()).build().unwrap();
+                for _ in 0..20 {
+                    assert_eq!(send(&keys, request(KEY)).await, 200);
+                    clock.advance(Duration::from_millis(100));
+                }
+            });
+            assert_eq!(lines(&log, "WARN", "key_not_refreshed").len(), expected, "{log}");
+        }
+    });
+}
+
 #[cfg(feature = "cache")]
 #[test]
 fn changes_that_other_nodes_are_not_told_of_are_one_error_a_second() {
@@ -185,6 +212,50 @@ fn changes_that_other_nodes_are_not_told_of_are_one_error_a_second() {
         let suppressed: Vec<_> = errors.iter().filter_map(|line| line.split_once("suppressed=")).collect();
         assert_eq!(suppressed.iter().map(|(_, rest)| *rest).collect::<Vec<_>>(), ["0", "9", "9"], "{log}");
         assert_eq!(lines(&log, "DEBUG", "a change was not reported to other nodes").len(), 27, "{log}");
+    });
+}
+
+#[cfg(feature = "cache")]
+#[test]
+fn a_store_that_stops_to_say_what_has_changed_is_one_warning_until_it_does_again() {
+    #[derive(Clone)]
+    struct Silent {
+        fails: Arc<AtomicBool>,
+        asked: Arc<AtomicUsize>,
+    }
+
+    #[async_trait]
+    impl KeyStore for Silent {
+        fn find(&self, _: KeySelector<'_>) -> Lookup {
+            Lookup::ready(Ok(None))
+        }
+
+        async fn changes(&self, _: Option<ChangeMark>) -> Result<Option<Changes>, StoreError> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            match self.fails.load(Ordering::SeqCst) {
+                true => Err(StoreError::new(StoreErrorKind::Unavailable)),
+                false => Ok(Some(Changes { mark: ChangeMark { history: 1, position: 0 }, keys: None })),
+            }
+        }
+    }
+
+    in_own_process(|| {
+        let ((), log) = logged(async {
+            let store = Silent { fails: Arc::new(true.into()), asked: Arc::default() };
+            let cache = CachedStore::builder(store.clone()).build();
+            let background = tokio::spawn(cache.background().unwrap());
+            for fails in [true, false, true] {
+                store.fails.store(fails, Ordering::SeqCst);
+                // Only what is held has to be confirmed.
+                cache.find(KeySelector::Id(&"unknown".parse().unwrap())).await.unwrap();
+                let asked = store.asked.load(Ordering::SeqCst);
+                while store.asked.load(Ordering::SeqCst) < asked + 2 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+            background.abort();
+        });
+        assert_eq!(lines(&log, "WARN", "changes_not_read").len(), 2, "{log}");
     });
 }
 

@@ -146,7 +146,14 @@ async fn requests_without_a_required_caller_are_rejected() {
     };
     let no_table = |rule| under(rule, one_key.clone()).allow_anonymous().build().unwrap();
     let named: [&[&str]; 3] = [&["acme"], &["other"], &["acme", "acme"]];
-    let cases = [(any_key(optional()), true), (any_key(required()), true), (no_table(required()), true)];
+    let context = OrganizationRule::context;
+    let cases = [
+        (any_key(optional()), true),
+        (any_key(required()), true),
+        (no_table(required()), true),
+        (any_key(context()), true),
+        (no_table(context()), true),
+    ];
     for (keys, is_asked_for) in cases.into_iter().chain([(no_table(optional()), false)]) {
         let service = keys.authenticate().layer(keys.authorize().layer(service_fn(whoami)));
         for lines in named.into_iter().chain([[].as_slice(), &[""]].into_iter().filter(|_| is_asked_for)) {

@@ -292,6 +292,29 @@ impl Support {
     }
 }
 
+/// With layers of their own, an organization is selected by `authorize`.
+#[tokio::test]
+async fn until_it_is_selected_a_session_acts_for_its_only_owner_or_for_none() {
+    let keys = assembly().organization(every_source()).build().unwrap();
+    for (token, want) in [
+        ("ada.acme-live", "acme (live)"),
+        ("eve.system-live", "system (live)"),
+        ("ada.acme-live.globex-live", ""),
+        ("eve.system-live.system-test", ""),
+    ] {
+        let inner = service_fn(async |request: Request<()>| {
+            let caller = Principal::from_extensions(request.extensions());
+            let owner = caller.map(|caller| caller.owner().to_string()).unwrap_or_default();
+            Ok::<_, Infallible>(Response::new(Bytes::from(owner)))
+        });
+        let request = Request::get("/plain").header("authorization", format!("Bearer {token}"));
+        let response = keys.authenticate().layer(inner).oneshot(request.body(()).unwrap()).await.unwrap();
+        assert_eq!(response.body(), want, "{token}");
+    }
+    let keys = assembly().organization(OrganizationRule::context()).build().unwrap();
+    assert_eq!(acts_for(&keys, "eve.system-live.system-test", "/system", &[]).await, "misconfigured");
+}
+
 #[tokio::test]
 async fn staff_manage_the_keys_of_every_organization_and_are_recorded() {
     let support = Support::new();

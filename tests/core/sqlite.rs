@@ -12,6 +12,8 @@ use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
+use std::thread;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions};
@@ -358,6 +360,34 @@ async fn a_locked_file_is_an_error_in_time_and_lookups_continue() {
     execute(&mut other, "ROLLBACK").await;
     let store = store.with_administration_timeout(Duration::from_secs(5));
     store.insert(record("k2"), None).await.unwrap();
+}
+
+#[test]
+fn work_may_be_given_up_outside_of_its_runtime_and_after_it() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (directory, key) = (Directory::new(), record("k1"));
+    let store = runtime.block_on(async {
+        let store = SqliteStore::open(directory.file()).await.unwrap();
+        store.insert(key.clone(), None).await.unwrap();
+        store
+    });
+    let begun = |id: &str| {
+        let (store, key) = (store.clone(), record(id));
+        let mut change = Box::pin(async move { store.insert(key, None).await });
+        runtime.block_on(async {
+            let polled = change.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_pending());
+        });
+        change
+    };
+    for number in 0..10 {
+        let change = begun(&format!("given-up-{number}"));
+        thread::spawn(move || drop(change)).join().expect("no panic");
+    }
+    assert!(runtime.block_on(find(&store, &key.id)).is_some());
+    let last = begun("last");
+    drop(runtime);
+    drop(last);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -261,6 +261,29 @@ async fn process_of_a_store(quotas: Answers, limit: RateLimit) -> (ApiKeys, Stac
 
 #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 #[tokio::test]
+async fn what_one_quota_denies_costs_no_other() {
+    let month = || RateLimit::per_key("month", Quota::per_month(10).unwrap());
+    let day = || RateLimit::per_key("day", Quota::per_day(1).unwrap());
+    for answers in [Answers::AtOnce, Answers::Later] {
+        for limits in [[month(), day()], [day(), month()]] {
+            let clock = ManualClock::starting_at("2026-02-01T12:00:00Z".parse().unwrap());
+            let keys = store([record(KEY, |_| {})]).await;
+            let keys = TestStore { quotas: Some(answers), ..TestStore::new(keys, Answers::AtOnce) };
+            let keys = assembly(keys).clock(clock.clone()).without_route_table().ietf_rate_limit_fields();
+            let keys = limits.into_iter().fold(keys, |keys, limit| keys.limit(limit)).build().unwrap();
+            let mut stack =
+                BoxCloneService::new(ServiceBuilder::new().layer(keys.layer()).service(service_fn(whoami)));
+            for status in [200, 429, 429] {
+                assert_eq!(call(&mut stack, "/0").await.status(), status, "{answers:?}");
+            }
+            clock.advance(Duration::from_secs(24 * 60 * 60));
+            let [_, left, _] = fields(&call(&mut stack, "/0").await, IETF);
+            assert!(left.contains(r#""month";r=8"#), "{answers:?}: {left}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_hangs_up_costs_its_request_and_no_lease() {
     let limit = RateLimit::per_key("day", Quota::per_day(1_000).unwrap());
     let (keys, stack) = process_of_a_store(Answers::Later, limit).await;

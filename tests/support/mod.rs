@@ -116,6 +116,8 @@ pub struct TestStore {
     pub answers: Answers,
     pub lookups: Arc<AtomicUsize>,
     pub refreshed: Arc<AtomicUsize>,
+    /// The error of every refresh, if there is one.
+    pub refresh_error: Option<StoreErrorKind>,
     /// How it changes quotas, if it keeps any. Later: once it has changed them.
     pub quotas: Option<Answers>,
     /// Where it keeps usage, if not with the keys.
@@ -124,7 +126,8 @@ pub struct TestStore {
 
 impl TestStore {
     pub fn new(keys: MemoryStore, answers: Answers) -> Self {
-        Self { keys, answers, lookups: Arc::default(), refreshed: Arc::default(), quotas: None, usage: None }
+        let (lookups, refreshed) = (Arc::default(), Arc::default());
+        Self { keys, answers, lookups, refreshed, refresh_error: None, quotas: None, usage: None }
     }
 
     pub fn lookups(&self) -> usize {
@@ -157,6 +160,9 @@ impl KeyStore for TestStore {
 
     async fn refresh(&self, record: KeyRecord, event: Option<&AuditEvent>) -> Result<(), StoreError> {
         self.refreshed.fetch_add(1, Ordering::SeqCst);
+        if let Some(kind) = self.refresh_error {
+            return Err(StoreError::new(kind));
+        }
         self.keys.refresh(record, event).await
     }
 

@@ -4,6 +4,7 @@ use super::{Reading, Timeline, Window};
 
 const COUNT_BITS: u32 = 20;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
+const COUNTS_MASK: u64 = (1 << (2 * COUNT_BITS)) - 1;
 const INDEX_MASK: u64 = (1 << 24) - 1;
 /// How many windows the stored one may be ahead of a thread that read the time and was then suspended.
 const LATE: u64 = 1 << 10;
@@ -75,10 +76,7 @@ impl Window for Counter {
     }
 
     fn forget(&self) {
-        let empty = |word| {
-            Counts { previous: 0, current: 0, ..Counts::unpack(word, word >> (2 * COUNT_BITS)) }.pack()
-        };
-        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| Some(empty(word)));
+        self.word.fetch_and(!COUNTS_MASK, Ordering::AcqRel);
     }
 
     fn is_idle(&self, timeline: &Timeline, now: u64) -> bool {
@@ -115,7 +113,8 @@ impl Counts {
                 let ahead = INDEX_MASK + 1 - behind;
                 (Self { index: index.saturating_add(ahead), ..stored }, 0)
             }
-            _ => (Self { index, previous: 0, current: 0 }, now % window),
+            // Of nothing, no part is past.
+            _ => (Self { index, previous: 0, current: 0 }, 0),
         }
     }
 

@@ -89,7 +89,7 @@ impl<const CELLS: usize> Sliding<CELLS> {
             }
             let taken = Gate { tick: gate.tick, total: gate.total + cost };
             if self.exchange_gate(gate, taken).is_ok() {
-                if cost > 0 {
+                if cost != 0 {
                     self.record(taken.tick, cost);
                 }
                 return self.admitted(taken);
@@ -202,7 +202,7 @@ impl<const CELLS: usize> Sliding<CELLS> {
         let hint = Hint::unpack(stored);
         let live = gate.tick.saturating_sub(self.span());
         let mut oldest = gate.tick;
-        if gate.total > 0 {
+        if gate.total != 0 {
             let unseen = live.saturating_sub(hint.age(gate.tick));
             for expired in unseen.max(live.saturating_sub(CELLS as u64))..live {
                 self.reclaim_cell(self.cell(expired));

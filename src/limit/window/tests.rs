@@ -206,6 +206,8 @@ fn sixty_seconds_by_example() {
         ("filled again", 1_061_000, 1, true, 3, 1_091_000),
         ("a time gone by is the latest one", 1_000_000, 1, false, 3, 1_091_000),
         ("after a long pause", 9_000_000, 1, true, 1, 9_061_000),
+        ("in the same second", 9_000_900, 2, true, 3, 9_061_000),
+        ("full again", 9_000_999, 1, false, 3, 9_061_000),
     ] {
         let reading = window.check(&timeline, millis(time), 3, cost);
         assert_eq!((reading.admitted, reading.used), (admitted, used), "{name}");
@@ -254,18 +256,28 @@ fn what_is_forgotten_does_not_count_and_what_follows_does() {
     fn verify<W: Window>() {
         let timeline = minute();
         let window = W::new(&timeline, 600 * SECOND);
-        for (time, cost) in [(600, 2), (650, 1)] {
-            assert!(window.check(&timeline, time * SECOND, 5, cost).admitted, "{window:?}");
+        for (time, cost) in [(630, 200), (661, 100)] {
+            assert!(window.check(&timeline, time * SECOND, 500, cost).admitted, "{window:?}");
         }
         window.forget();
-        assert!(window.is_idle(&timeline, 660 * SECOND), "{window:?}");
-        assert_eq!(window.check(&timeline, 660 * SECOND, 5, 4).used, 4, "{window:?}");
-        assert_eq!(window.peek(&timeline, 661 * SECOND, 5, 1).used, 4, "{window:?}");
+        assert!(window.is_idle(&timeline, 662 * SECOND), "{window:?}");
+        assert_eq!(window.check(&timeline, 662 * SECOND, 500, 400).used, 400, "{window:?}");
+        assert_eq!(window.peek(&timeline, 663 * SECOND, 500, 1).used, 400, "{window:?}");
     }
     verify::<ShortSliding>();
     verify::<LongSliding>();
     verify::<Exact>();
     verify::<Counter>();
+}
+
+#[test]
+fn what_costs_nothing_takes_no_room_in_the_exact_log() {
+    let timeline = minute();
+    let window = Exact::new(&timeline, 0);
+    for second in 0..50 {
+        assert!(window.check(&timeline, second * SECOND, 5, 0).admitted);
+    }
+    assert!(format!("{window:?}").contains("entries: []"), "{window:?}");
 }
 
 /// A limit at a time knows no time: what is under way ends when it is taken back.
@@ -293,9 +305,34 @@ fn the_counter_treats_a_past_time_as_the_latest() {
     let timeline = minute();
     let window = Counter::new(&timeline, 600 * SECOND);
     assert!(window.check(&timeline, 600 * SECOND, 5, 5).admitted);
-    let late = window.check(&timeline, 599 * SECOND, 5, 1);
-    assert_eq!((late.admitted, late.used), (false, 5));
+    for past in [599, 541, 0] {
+        let late = window.check(&timeline, past * SECOND, 5, 1);
+        assert_eq!((late.admitted, late.used), (false, 5), "{past}");
+        let on_time = window.peek(&timeline, 600 * SECOND, 5, 1);
+        assert_eq!((late.place, late.frees), (on_time.place, on_time.frees), "{past}");
+    }
     assert!(!window.check(&timeline, 601 * SECOND, 5, 1).admitted);
+}
+
+#[test]
+fn the_counter_takes_a_time_long_past_for_one_after_a_pause() {
+    let timeline = minute();
+    // Windows without a check, in 24 bits; or behind the latest one.
+    for (from, to, is_late) in [
+        (10, 12, false),
+        (10, 1_000, false),
+        (10, 20_000, false),
+        (10, 10 + (1 << 24) - 1_025, false),
+        (10, 10 + (1 << 24) - 1_024, true),
+        (5_000, 4_999, true),
+        (5_000, 5_000 - 1_024, true),
+        (5_000, 5_000 - 1_025, false),
+    ] {
+        let window = Counter::new(&timeline, from * 60 * SECOND);
+        assert!(window.check(&timeline, from * 60 * SECOND, 5, 5).admitted);
+        let reading = window.check(&timeline, to * 60 * SECOND, 5, 5);
+        assert_eq!(reading.admitted, !is_late, "from {from} to {to}");
+    }
 }
 
 /// Threads share one window while time moves; some of them read the time and check only later.

@@ -201,7 +201,7 @@ mod tests {
             let mut polls = 0;
             Box::pin(std::future::poll_fn(move |_| {
                 polls += 1;
-                if polls < 3 { Poll::Pending } else { Poll::Ready(Ok(None)) }
+                if polls < 4 { Poll::Pending } else { Poll::Ready(Ok(None)) }
             }))
         };
         let mut waiting = [(); 3].map(|()| loads.join(wanted("k"), 0, answer));
@@ -209,8 +209,11 @@ mod tests {
         for early in &mut waiting[..2] {
             assert!(Pin::new(early).poll(&mut Context::from_waker(&waker)).is_pending());
         }
+        let mut gone = loads.join(wanted("k"), 0, never);
+        assert!(Pin::new(&mut gone).poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(gone);
         assert!(poll(&mut waiting[2]).is_ready());
-        assert_eq!(woken.0.load(Ordering::SeqCst), 2);
+        assert_eq!(woken.0.load(Ordering::SeqCst), 2, "and not who is gone");
         let mut late = loads.join(wanted("k"), 0, answer);
         assert!(poll(&mut late).is_pending());
         assert!(waiting.iter_mut().all(|waiting| poll(waiting).is_ready()));

@@ -40,9 +40,10 @@ impl<DB: Database> Engine<DB> {
         deadline: Instant,
         work: impl for<'c> FnOnce(&'c mut DB::Connection) -> Work<'c, T>,
     ) -> Result<T, StoreError> {
-        let mut unanswered = Unanswered(Some(self));
+        let runtime = Handle::current();
+        let mut unanswered = Unanswered(Some((self, runtime.clone())));
         let acquired = timeout_at(deadline, self.pool.acquire()).await.map_err(too_late)?;
-        let mut lease = Lease(Some(acquired.map_err(failed)?), self.is_settled);
+        let mut lease = Lease(Some(acquired.map_err(failed)?), self.is_settled, runtime);
         let result = timeout_at(deadline, work(lease.connection())).await.map_err(too_late)?;
         unanswered.0 = None;
         let failure = matches!(&result, Err(sqlx::Error::Database(_)));
@@ -57,9 +58,9 @@ impl<DB: Database> Engine<DB> {
 
     /// Probes the idle connections: if one connection fails, perhaps because the network drops all packets, the
     /// others may be affected too. Otherwise each would keep a caller waiting before it is found out.
-    fn probe_idle_connections(&self) {
+    fn probe_idle_connections(&self, runtime: &Handle) {
         while let Some(idle) = self.pool.try_acquire() {
-            probe(idle, self.is_settled);
+            probe(idle, self.is_settled, runtime);
         }
     }
 }
@@ -74,20 +75,20 @@ fn too_late(_: Elapsed) -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable).with_source("no answer in time")
 }
 
-/// Work that had no answer when it is dropped.
-struct Unanswered<'e, DB: Database>(Option<&'e Engine<DB>>);
+/// Work that had no answer when it is dropped, perhaps by a thread that is none of its runtime.
+struct Unanswered<'e, DB: Database>(Option<(&'e Engine<DB>, Handle)>);
 
 impl<DB: Database> Drop for Unanswered<'_, DB> {
     fn drop(&mut self) {
-        if let Some(engine) = self.0 {
-            engine.probe_idle_connections();
+        if let Some((engine, runtime)) = &self.0 {
+            engine.probe_idle_connections(runtime);
         }
     }
 }
 
 /// A connection of the pool. If its work was cancelled or timed out, it is not simply returned: the pool would wait
 /// for the pending answer, without a limit and with one connection less.
-struct Lease<DB: Database>(Option<PoolConnection<DB>>, Settled<DB>);
+struct Lease<DB: Database>(Option<PoolConnection<DB>>, Settled<DB>, Handle);
 
 impl<DB: Database> Lease<DB> {
     fn connection(&mut self) -> &mut DB::Connection {
@@ -109,17 +110,15 @@ impl<DB: Database> Lease<DB> {
 impl<DB: Database> Drop for Lease<DB> {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
-            probe(connection, self.1);
+            probe(connection, self.1, &self.2);
         }
     }
 }
 
 /// Returns a connection that is settled soon to the pool, and closes any other.
-fn probe<DB: Database>(mut connection: PoolConnection<DB>, is_settled: Settled<DB>) {
-    let Ok(runtime) = Handle::try_current() else {
-        drop(connection.detach());
-        return;
-    };
+fn probe<DB: Database>(mut connection: PoolConnection<DB>, is_settled: Settled<DB>, runtime: &Handle) {
+    // A runtime that has ended drops what it is to do, and a connection is not dropped outside of one.
+    let _entered = runtime.enter();
     runtime.spawn(async move {
         if !matches!(timeout(PROBE_TIME, is_settled(&mut connection)).await, Ok(Ok(()))) {
             drop(connection.detach());

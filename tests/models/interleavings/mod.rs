@@ -126,6 +126,23 @@ fn a_thread_that_stops_for_a_window_leaves_nothing_behind() {
     });
 }
 
+/// A thread reserves at tick 0 and may record that after the cell of tick 0 was emptied, and before it is used for tick 2.
+#[test]
+fn what_is_recorded_late_is_freed_where_its_cell_is_used_again() {
+    explore(|| {
+        let window = std::sync::Arc::new(Sliding::new(1, 0));
+        let slow = {
+            let window = window.clone();
+            loom::thread::spawn(move || window.check(0, 2, 1))
+        };
+        assert!(window.check(2, 2, 1).admitted);
+        let slow = slow.join().unwrap();
+        assert!(slow.admitted);
+        assert_eq!(window.peek(2, 2, 1).used, if slow.tick == 0 { 1 } else { 2 });
+        assert!(window.is_idle(4));
+    });
+}
+
 /// A thread is suspended while it empties a cell, and finds the same bits 4096 ticks later, which then mean a live
 /// count: slot, tag and count agree.
 #[test]
