@@ -266,6 +266,16 @@ async fn no_header_has_an_influence() {
 }
 
 #[tokio::test]
+async fn who_sends_no_key_to_a_route_of_the_system_is_asked_for_one() {
+    let keys = keys(&[]).await.allow_anonymous().route("GET", "/a", Access::AnyKey.of_system());
+    let keys = keys.build().unwrap();
+    let mut request = request("GET", "/a");
+    request.headers_mut().clear();
+    let response = keys.layer().layer(tower::service_fn(handler)).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{}", reason(&response));
+}
+
+#[tokio::test]
 async fn requests_without_a_principal_are_rejected() {
     let keys = keys(&[]).await.allow_anonymous().route("GET", "/a", Access::AnyKey).build().unwrap();
     for layer in [keys.require("a:read"), keys.authorize()] {

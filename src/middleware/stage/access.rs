@@ -82,7 +82,6 @@ fn check_role(principal: &Principal, needed: Role, is_of_system: bool) -> Result
 fn check_tier(caller: &Caller) -> Result<(), Reason> {
     match caller {
         Caller::Principal(principal) if principal.is_of_system() => Ok(()),
-        Caller::Session { session, .. } if session.is_of_system() => Ok(()),
         Caller::Anonymous => Err(Reason::CredentialMissing),
         _ => Err(Reason::TierMismatch),
     }
