@@ -72,19 +72,25 @@ async fn latency(server: &postgres::Server, node: Node, runs_background: bool, d
 async fn a_revocation_elsewhere_ends_streams_within_the_bound_of_the_store() {
     let server = postgres::Server::start();
     let case = |node, background, delete| latency(&server, node, background, delete);
-    let latencies = tokio::join!(
-        case(Node::Followed, true, false),
-        case(Node::Followed, true, true),
-        case(Node::Cached, true, false),
-        case(Node::Cached, false, true),
-        case(Node::Bare, true, false),
-        case(Node::Bare, false, true),
-    );
-    println!("followed, cached and bare, each twice: {latencies:.1?}");
-    let (followed, deleted, cached, alone, bare, bare_alone) = latencies;
-    // As documented, and a second for the machine.
-    for (latency, bound) in [(followed, 2), (deleted, 2), (cached, 7), (alone, 7), (bare, 6), (bare_alone, 6)]
-    {
-        assert!(latency < Duration::from_secs(bound), "{latency:?}, not {bound} seconds");
+    let mut late = Vec::new();
+    // A machine that is busy may be late once, and again.
+    for _ in 0..3 {
+        let (followed, deleted, cached, alone, bare, bare_alone) = tokio::join!(
+            case(Node::Followed, true, false),
+            case(Node::Followed, true, true),
+            case(Node::Cached, true, false),
+            case(Node::Cached, false, true),
+            case(Node::Bare, true, false),
+            case(Node::Bare, false, true),
+        );
+        // As documented, and a second for the machine.
+        let bounds = [(followed, 2), (deleted, 2), (cached, 7), (alone, 7), (bare, 6), (bare_alone, 6)];
+        println!("followed, cached and bare, each twice, with their bounds: {bounds:.1?}");
+        late =
+            bounds.into_iter().filter(|(latency, bound)| *latency >= Duration::from_secs(*bound)).collect();
+        if late.is_empty() {
+            return;
+        }
     }
+    panic!("three times in a row: {late:?}");
 }
