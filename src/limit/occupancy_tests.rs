@@ -3,7 +3,7 @@
 use super::occupancy::Occupancy;
 
 #[test]
-fn it_is_entered_until_it_is_retired_and_retired_only_while_nobody_is_inside() {
+fn it_is_entered_until_it_is_retired_and_retired_only_while_no_visit_lasts() {
     let occupancy = Occupancy::new();
     let visits = [occupancy.enter(), occupancy.enter()];
     assert!(visits.iter().all(Option::is_some));

@@ -77,7 +77,7 @@
 //!
 //! - A batch is counted once. It has the name of its process and a number, which the store remembers in the same transaction; one
 //!   whose fate is not known is added again under the same number, and the store knows if it has it.
-//! - While the store takes nothing, counts stay in memory, and it is tried again every two seconds. There is room for 100,000
+//! - While the store takes nothing, counts stay in memory, and the process tries again every two seconds. There is room for 100,000
 //!   counters, each of a key, an hour, a category and an outcome, and for as many rows in batches. What finds no room is lost: it is
 //!   in the metric `api_keys_usage_lost_total` and in the log.
 //! - A process that is killed loses what it had not added: what it counted in the last ten seconds, and in the time that adding takes.
