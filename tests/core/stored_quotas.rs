@@ -259,7 +259,6 @@ async fn process_of_a_store(quotas: Answers, limit: RateLimit) -> (ApiKeys, Stac
     (keys, stack)
 }
 
-#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 #[tokio::test]
 async fn what_one_quota_denies_costs_no_other() {
     let month = || RateLimit::per_key("month", Quota::per_month(10).unwrap());
@@ -283,6 +282,7 @@ async fn what_one_quota_denies_costs_no_other() {
     }
 }
 
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 #[tokio::test]
 async fn a_client_that_hangs_up_costs_its_request_and_no_lease() {
     let limit = RateLimit::per_key("day", Quota::per_day(1_000).unwrap());
