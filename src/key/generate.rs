@@ -110,6 +110,7 @@ mod tests {
         let derived = |seed: &[u8], count| KeyId::derived("k_", count, &HmacSha256::new(seed));
         assert_eq!(derived(b"one", 16), derived(b"one", 16));
         assert_ne!(derived(b"one", 16), derived(b"two", 16));
+        assert_eq!(derived(b"one", 30).as_str().len(), 32);
         for seed in 0..64_u8 {
             let long = KeyId::derived("", KeyId::MAX_LENGTH, &HmacSha256::new(&[seed]));
             let (first, last) = (&long.as_str()[..3], &long.as_str()[KeyId::MAX_LENGTH - 3..]);

@@ -41,9 +41,9 @@ impl<DB: Database> Engine<DB> {
         work: impl for<'c> FnOnce(&'c mut DB::Connection) -> Work<'c, T>,
     ) -> Result<T, StoreError> {
         let runtime = Handle::current();
-        let mut unanswered = Unanswered(Some((self, runtime.clone())));
+        let mut unanswered = Unanswered(Some((self, &runtime)));
         let acquired = timeout_at(deadline, self.pool.acquire()).await.map_err(too_late)?;
-        let mut lease = Lease(Some(acquired.map_err(failed)?), self.is_settled, runtime);
+        let mut lease = Lease(Some(acquired.map_err(failed)?), self.is_settled, &runtime);
         let result = timeout_at(deadline, work(lease.connection())).await.map_err(too_late)?;
         unanswered.0 = None;
         let failure = matches!(&result, Err(sqlx::Error::Database(_)));
@@ -76,11 +76,11 @@ fn too_late(_: Elapsed) -> StoreError {
 }
 
 /// Work that had no answer when it is dropped, perhaps by a thread that is none of its runtime.
-struct Unanswered<'e, DB: Database>(Option<(&'e Engine<DB>, Handle)>);
+struct Unanswered<'e, DB: Database>(Option<(&'e Engine<DB>, &'e Handle)>);
 
 impl<DB: Database> Drop for Unanswered<'_, DB> {
     fn drop(&mut self) {
-        if let Some((engine, runtime)) = &self.0 {
+        if let Some((engine, runtime)) = self.0 {
             engine.probe_idle_connections(runtime);
         }
     }
@@ -88,9 +88,9 @@ impl<DB: Database> Drop for Unanswered<'_, DB> {
 
 /// A connection of the pool. If its work was cancelled or timed out, it is not simply returned: the pool would wait
 /// for the pending answer, without a limit and with one connection less.
-struct Lease<DB: Database>(Option<PoolConnection<DB>>, Settled<DB>, Handle);
+struct Lease<'r, DB: Database>(Option<PoolConnection<DB>>, Settled<DB>, &'r Handle);
 
-impl<DB: Database> Lease<DB> {
+impl<DB: Database> Lease<'_, DB> {
     fn connection(&mut self) -> &mut DB::Connection {
         self.0.as_mut().expect("a lease has a connection until it ends")
     }
@@ -107,10 +107,10 @@ impl<DB: Database> Lease<DB> {
     }
 }
 
-impl<DB: Database> Drop for Lease<DB> {
+impl<DB: Database> Drop for Lease<'_, DB> {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
-            probe(connection, self.1, &self.2);
+            probe(connection, self.1, self.2);
         }
     }
 }
