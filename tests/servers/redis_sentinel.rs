@@ -27,7 +27,7 @@ impl Processes {
             let connection = connection
                 .with_processes(2.try_into().unwrap())
                 .with_on_failure(policy)
-                .with_deadline(SECOND / 2);
+                .with_deadline(SECOND);
             let quotas = [Quota::new(LIMIT, 600 * SECOND).unwrap()];
             RedisRateLimiter::new(format!("{policy:?}"), &quotas, SystemClock.now(), connection).unwrap()
         }))
@@ -99,25 +99,37 @@ async fn limits_hold_and_news_arrive_while_another_server_becomes_the_master() {
             other.kill();
         }
         let began = Instant::now();
+        // What the old master admits while it is replaced may not reach the new one, and what it does not answer may be counted.
+        // A process with `OnFailure::Local` knows what it has admitted itself.
+        let (mut lost, mut unanswered) = (0, [0; 2]);
         for number in 0.. {
             let is_over = is_master(if is_planned { &other } else { &one });
             let mut are_all_decided = true;
-            for (processes, admitted) in policies.iter().zip(&mut admitted) {
-                *admitted += processes.send(&subject).await.0;
+            for (place, processes) in policies.iter().enumerate() {
+                let (more, are_decided) = processes.send(&subject).await;
+                admitted[place] += more;
+                lost += if is_over || place > 0 { 0 } else { more };
+                unanswered[place] += if are_decided { 0 } else { 2 };
                 // Not one that may be denied from memory.
                 are_all_decided &= processes.send(&Subject::other(format!("{is_planned} {number}"))).await.1;
             }
             if is_over && are_all_decided {
                 break;
             }
-            assert!(began.elapsed() < 30 * SECOND, "{policies:?}");
+            assert!(began.elapsed() < 60 * SECOND, "{policies:?}");
             sleep(SECOND / 20).await;
         }
-        for (processes, mut admitted) in policies.iter().zip(admitted) {
+        for (place, processes) in policies.iter().enumerate() {
             for _ in 0..LIMIT {
-                admitted += processes.send(&subject).await.0;
+                admitted[place] += processes.send(&subject).await.0;
             }
-            assert_eq!(admitted, LIMIT, "{processes:?}");
+            let most = [LIMIT + lost, LIMIT][place];
+            let allowed = LIMIT.saturating_sub(unanswered[place])..=most;
+            assert!(
+                allowed.contains(&admitted[place]),
+                "{} and not {allowed:?}: {processes:?}",
+                admitted[place]
+            );
         }
 
         assert_eq!(next(&mut source).await, Invalidation::Disconnected);
