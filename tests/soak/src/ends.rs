@@ -16,8 +16,8 @@ pub(crate) async fn compare(url: &str, book: &Book, watch: &Watch) -> String {
     }
     let states: BTreeMap<String, String> =
         rows(url, "SELECT id, state FROM api_keys").await.into_iter().map(two).collect();
-    let counts = "SELECT key_id || ' ' || action, cast(count(*) AS text) FROM api_key_audit \
-                  WHERE outcome = 'done' AND key_id IS NOT NULL GROUP BY key_id, action";
+    let counts = "SELECT key_id || ' ' || action || CASE WHEN reason IS NULL THEN '' ELSE ' with reason' END AS what, \
+                  cast(count(*) AS text) FROM api_key_audit WHERE outcome = 'done' AND key_id IS NOT NULL GROUP BY what";
     let counts: BTreeMap<String, String> = rows(url, counts).await.into_iter().map(two).collect();
     let histories = lock(&book.histories);
     let mut changes = 0;

@@ -4,7 +4,7 @@
 //!
 //! 1. no request with a key that was revoked, deleted or rotated out more than five seconds ago is accepted;
 //! 2. no valid key is rejected with anything but a 503, and outside of faults not with that;
-//! 3. every answered change of a key is in the store with its event, and no event is without its change;
+//! 3. every answered change of a key is in the store with its event and the reason given for it, and no event is without its change;
 //! 4. every event is delivered to the audit sink;
 //! 5. memory, descriptors and log lines of a node do not grow;
 //! 6. streams end soon after their key, and not before;

@@ -6,11 +6,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::routing::get;
+use axum::extract::Path;
+use axum::routing::{get, put};
 use axum::{Json, Router};
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -18,11 +19,14 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use tonic_health::server::health_reporter;
 use tower_api_keys::console::Console;
-use tower_api_keys::key::{Mode, Owner};
+use tower_api_keys::key::{KeyId, Mode, Owner};
 use tower_api_keys::limit::RedisConnection;
-use tower_api_keys::manage::AuditEvent;
+use tower_api_keys::manage::{AuditEvent, KeyChange, ManageError};
+use tower_api_keys::rejection::GrpcStatus;
 use tower_api_keys::store::{
     CachedStore, CachedStoreBuilder, KeyAdministration, KeyStore, PostgresInvalidations, PostgresStore,
     RedisInvalidation, SqliteStore,
@@ -40,6 +44,11 @@ const CACHED: usize = 200;
 pub(crate) const MONTH: u32 = 300;
 pub(crate) const AT_A_TIME: u32 = 3;
 const SLOW: Duration = Duration::from_millis(500);
+/// A gRPC method.
+const CALL: &str = "/grpc.health.v1.Health/Check";
+
+/// For requests and for gRPC calls.
+type Assemblies = (ApiKeysBuilder, ApiKeys<GrpcStatus>);
 
 /// Runs until SIGTERM. The environment says where everything is; see [`Process`](crate::process::Process).
 pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
@@ -50,9 +59,9 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
     let scrape = recorder.handle();
     metrics::set_global_recorder(recorder)?;
 
-    let keys = match (env::var("DATABASE_URL")?, env::var("REDIS_URL")) {
+    let (keys, calls) = match (env::var("DATABASE_URL")?, env::var("REDIS_URL")) {
         (url, Ok(redis)) => over_postgres(&url, &redis).await?,
-        (url, Err(_)) => assembly(CachedStore::builder(SqliteStore::open(url).await?))?,
+        (url, Err(_)) => assemblies(CachedStore::builder(SqliteStore::open(url).await?))?,
     };
     let keys = keys
         .limit(RateLimit::per_key("requests", Quota::per_minute(1_000_000)?))
@@ -66,6 +75,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
         .route("DELETE", "/api-keys/{id}", "api-keys:write")
         .route("POST", "/api-keys/{id}/rotate", "api-keys:write")
         .route("POST", "/api-keys/{id}/revoke", "api-keys:write")
+        .route("PUT", "/names/{id}", "api-keys:write")
         .record_last_use()
         .count_usage()
         .request_ids()
@@ -74,7 +84,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
 
     let listener = TcpListener::bind(env::var("LISTEN_ADDR")?.parse::<SocketAddr>()?).await?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let background = tokio::spawn(keys.background());
+    let background = [tokio::spawn(keys.background()), tokio::spawn(calls.background())];
     let upkeep = scrape.clone();
     tokio::spawn(async move {
         loop {
@@ -98,6 +108,12 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
         });
         Body::from_stream(events.take_until(Box::pin(end)))
     };
+    let manager = keys.manager().clone();
+    let rename = async move |Path(id): Path<KeyId>, caller: Principal, name: String| {
+        let authority = Authority::principal(&caller).because("it has another name now");
+        Ok::<_, ManageError>(Json(manager.update(&authority, &id, KeyChange::new().name(name)).await?))
+    };
+    let (_, health) = health_reporter();
     let mut document = serde_json::json!({
         "openapi": "3.1.0",
         "info": { "title": "Soak", "version": "1" },
@@ -115,7 +131,9 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
         .route("/events", get(events))
         .route("/health", keys.health_route())
         .nest("/api-keys", keys.key_routes())
+        .route("/names/{id}", put(rename))
         .layer(keys.layer())
+        .merge(Router::new().route_service(CALL, health).layer(calls.layer()))
         .nest("/page", page.into_router())
         .route("/openapi.json", get(async move || Json(document)))
         .route("/metrics", get(async move || scrape.render()));
@@ -124,12 +142,13 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
         drop(running);
     };
     axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
-    background.abort();
-    Ok(keys.flush().await?)
+    background.iter().for_each(JoinHandle::abort);
+    keys.flush().await?;
+    Ok(calls.flush().await?)
 }
 
 /// Limits are counted by Redis. Changes of keys are reported by both servers; a node hears one of them.
-async fn over_postgres(url: &str, redis: &str) -> Result<ApiKeysBuilder, Box<dyn Error>> {
+async fn over_postgres(url: &str, redis: &str) -> Result<Assemblies, Box<dyn Error>> {
     let changes = RedisInvalidation::open(redis)?;
     let store = CachedStore::builder(PostgresStore::connect(url).await?).publish_to(changes.clone());
     let store = match &*env::var("FOLLOWS")? {
@@ -140,15 +159,18 @@ async fn over_postgres(url: &str, redis: &str) -> Result<ApiKeysBuilder, Box<dyn
         .with_processes(const { NonZeroU32::new(2).expect("not 0") })
         // Redis should count even if the machine is busy.
         .with_deadline(Duration::from_millis(500));
-    Ok(assembly(store)?.shared_limits(connection, "soak"))
+    let (keys, calls) = assemblies(store)?;
+    Ok((keys.shared_limits(connection, "soak"), calls))
 }
 
-fn assembly<S>(store: CachedStoreBuilder<S>) -> Result<ApiKeysBuilder, Box<dyn Error>>
+fn assemblies<S>(store: CachedStoreBuilder<S>) -> Result<Assemblies, Box<dyn Error>>
 where
     S: KeyStore + KeyAdministration,
 {
-    let store = store.capacity(CACHED).absent_capacity(CACHED).build();
-    Ok(ApiKeys::builder(store, format()).header("x-api-key"))
+    let store = Arc::new(store.capacity(CACHED).absent_capacity(CACHED).build());
+    let keys = ApiKeys::builder(store.clone(), format()).header("x-api-key");
+    let calls = ApiKeys::builder(store, format()).header("x-api-key").route("POST", CALL, "notes:read");
+    Ok((keys, calls.record_last_use().count_usage().errors(GrpcStatus).build()?))
 }
 
 /// A line for each event that the store keeps: its number.

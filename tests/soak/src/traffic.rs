@@ -1,5 +1,6 @@
 //! Clients of a node: those that use keys, and one that manages them.
 
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::book::{Book, End, Live};
 use crate::watch::{REVOKED_FOR, Watch};
@@ -41,6 +46,7 @@ pub(crate) struct Caller {
     pub(crate) node: &'static str,
     pub(crate) address: SocketAddr,
     client: Client<HttpConnector, Full<axum::body::Bytes>>,
+    grpc: HealthClient<Channel>,
     watch: Arc<Watch>,
     pub(crate) book: Arc<Book>,
     pub(crate) fixed: Arc<Fixed>,
@@ -72,7 +78,9 @@ impl Caller {
         fixed: Arc<Fixed>,
     ) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { node, address, client, watch, book, fixed }
+        let channel =
+            Endpoint::from_shared(format!("http://{address}")).expect("this is a URL").connect_lazy();
+        Self { node, address, client, grpc: HealthClient::new(channel), watch, book, fixed }
     }
 
     async fn send(&self, asked: &'static str, line: (&str, &str), key: Option<&str>, body: &str) -> Answer {
@@ -95,6 +103,40 @@ impl Caller {
         let (status, body) = timeout(PATIENCE, exchange).await.ok().flatten().unwrap_or_default();
         self.watch.note(self.node, asked, status, calm);
         Answer { status, body, began }
+    }
+
+    /// Calls a gRPC method. Its status is told by that of HTTP which says the same.
+    async fn call(&self, asked: &'static str, key: &str) -> Answer {
+        let mut request = tonic::Request::new(HealthCheckRequest::default());
+        request.metadata_mut().insert("x-api-key", key.parse().expect("a key is visible ASCII"));
+        let (began, calm) = (Instant::now(), self.watch.calm_since());
+        let outcome = timeout(PATIENCE, self.grpc.clone().check(request)).await;
+        let (status, body) = match outcome {
+            Ok(Ok(_)) => (200, String::new()),
+            // The connection broke.
+            Ok(Err(status)) if status.source().is_some() => (0, status.to_string()),
+            Ok(Err(status)) => {
+                let by_http = match status.code() {
+                    Code::Unauthenticated => 401,
+                    Code::PermissionDenied => 403,
+                    Code::ResourceExhausted => 429,
+                    Code::Unavailable => 503,
+                    _ => 500,
+                };
+                (by_http, status.to_string())
+            }
+            Err(_) => (0, String::new()),
+        };
+        self.watch.note(self.node, asked, status, calm);
+        Answer { status, body, began }
+    }
+
+    /// Reads notes with a key, or calls the method.
+    async fn use_key(&self, request: &'static str, call: &'static str, key: &str) -> Answer {
+        match fastrand::u32(..5) {
+            0 => self.call(call, key).await,
+            _ => self.send(request, ("GET", "/notes"), Some(key), "").await,
+        }
     }
 
     /// Reads notes with a key, to which `expected` is the answer if there is one.
@@ -203,7 +245,7 @@ impl Caller {
     async fn use_live(&self) {
         let Some(key) = self.book.any() else { return };
         let secret = fastrand::choice(&key.secrets).expect("a key has a secret");
-        let answer = self.send("valid", ("GET", "/notes"), Some(secret), "").await;
+        let answer = self.use_key("valid", "valid call", secret).await;
         if !answer.is_none() && answer.status != 200 && !key.is_taken() {
             let (node, id) = (self.node, &key.id);
             self.watch.violation(
@@ -215,7 +257,7 @@ impl Caller {
 
     async fn use_dead(&self) {
         let Some(dead) = self.book.any_dead() else { return };
-        let answer = self.send("revoked", ("GET", "/notes"), Some(&dead.secret), "").await;
+        let answer = self.use_key("revoked", "revoked call", &dead.secret).await;
         let since = answer.began.saturating_duration_since(dead.since);
         match answer.status {
             0 | 401 | 503 => {}
@@ -250,7 +292,8 @@ impl Caller {
             match fastrand::u32(..10) {
                 0..3 => self.rotate(&key, 0).await,
                 3..5 => self.rotate(&key, 3600).await,
-                5..7 => self.update(&key).await,
+                5 => self.update(&key).await,
+                6 => self.rename(&key).await,
                 7..9 => self.revoke(&key).await,
                 _ => self.delete(&key.id, &key.secrets).await,
             }
@@ -290,6 +333,16 @@ impl Caller {
         let answer = self.manage("update", ("PATCH", &path), &name).await;
         let is_done = self.expect("update", &answer, &[200]);
         self.book.note(&key.id, "update", is_done);
+        self.book.add(key.id.clone(), key.secrets.clone());
+    }
+
+    /// Updates it with a reason.
+    async fn rename(&self, key: &Live) {
+        // An update that changes nothing has no event.
+        let (path, name) = (format!("/names/{}", key.id), format!("Soak {}", fastrand::u32(..)));
+        let answer = self.manage("rename", ("PUT", &path), &name).await;
+        let is_done = self.expect("rename", &answer, &[200]);
+        self.book.note(&key.id, "update with reason", is_done);
         self.book.add(key.id.clone(), key.secrets.clone());
     }
 
