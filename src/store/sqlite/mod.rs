@@ -184,6 +184,9 @@ impl SqliteStore {
     /// The pool's options decide how durable and how fast the store is: [`open`](Self::open) sets WAL mode,
     /// `synchronous = FULL` and a busy timeout of 5 seconds. It also retries when several processes switch the same
     /// new file to WAL, as SQLite then fails immediately, whatever the timeout.
+    ///
+    /// A database in memory (`sqlite::memory:`) ends with its last connection, and the connection of a change that is given up in
+    /// the middle is closed. Use a [`MemoryStore`](super::MemoryStore) for tests.
     pub fn new(pool: SqlitePool) -> Self {
         let file = DatabaseFile::at(pool.connect_options().get_filename()).map(Arc::new);
         let schema = Arc::new(SchemaWatch::new(MIGRATIONS));
