@@ -297,7 +297,7 @@ async fn exactly_the_limit_through_a_fail_over() {
     let primary = RedisServer::start();
     let port = primary.address().port().to_string();
     let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]);
-    let mut rig = Rig::start(primary, OnFailure::Closed).await;
+    let mut rig = Rig::start_with(primary, OnFailure::Closed, SLACK / 2).await;
     let mut totals = BTreeMap::new();
     rig.send_many(25, &mut totals).await;
     let acknowledged: u32 = rig.server.run(&["WAIT", "1", "10000"]);
@@ -327,7 +327,7 @@ fn address() -> Subject {
 
 #[tokio::test]
 async fn exactly_the_limit_through_crashes_of_a_server_with_an_append_only_file() {
-    let mut rig = Rig::start(RedisServer::start_durable(), OnFailure::Closed).await;
+    let mut rig = Rig::start_with(RedisServer::start_durable(), OnFailure::Closed, SLACK / 2).await;
     let mut totals = BTreeMap::new();
     for _ in 0..3 {
         rig.send_many(8, &mut totals).await;
