@@ -106,12 +106,12 @@ use crate::limit::{Decision, MemoryRateLimiter, Permit, Quota, Subject};
 /// | [`Local`](super::OnFailure::Local), n processes | the requests Redis had admitted, and the [part](super::RedisConnection::with_processes) of each process |
 /// | [`Open`](super::OnFailure::Open) | all requests |
 ///
-/// Redis keeps its data on a restart with `appendonly yes`; if it is killed or its machine fails, only with
-/// `appendfsync always`, too. With `everysec`, the default, it answers before it writes while the disk is busy, and a
-/// crash loses what it has counted in the last two seconds at most. On a fail-over it keeps them if the replica had
-/// received everything. Replication is not waited for, so a fail-over may lose the last requests before it. A server
-/// that restarts empty, `FLUSHALL` and eviction lose everything: the counts restart at zero, and processes that saw the
-/// failure are limited to their parts for a window. `SCRIPT FLUSH` loses nothing.
+/// With `appendonly yes` Redis keeps its data on a restart, and with `appendfsync always` also if it is killed or its
+/// machine fails. With `everysec`, the default, it answers before it writes while the disk is busy, and a crash loses what
+/// it has counted in the last two seconds at most. A fail-over keeps what the replica has received: replication is not
+/// waited for, so it may lose the last requests before it. A server that restarts empty, `FLUSHALL` and eviction lose
+/// everything: the counts restart at zero, and processes that saw the failure are limited to their parts for a window.
+/// `SCRIPT FLUSH` loses nothing.
 ///
 /// A call that timed out, or whose connection broke, may still be counted by Redis; that errs on the strict side.
 ///

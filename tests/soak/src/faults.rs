@@ -219,14 +219,14 @@ impl World {
                 let node = &self.pair(pair)[KILLED];
                 node.signal("-KILL");
                 watch.is_killed(node.name);
-                node.wait();
+                node.wait().await;
                 sleep(lasts).await;
                 node.restart();
             }
             Fault::RestartNode(pair) => {
                 let node = &self.pair(pair)[KILLED];
                 node.signal("-TERM");
-                block_in_place(|| node.wait());
+                node.wait().await;
                 node.restart();
             }
             Fault::FreezeNode(pair, node) => {

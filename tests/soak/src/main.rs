@@ -165,7 +165,7 @@ async fn soak(watch: &Arc<Watch>, time: Duration) {
     }
     for node in nodes(&world) {
         node.signal("-TERM");
-        if !node.wait() {
+        if !node.wait().await {
             watch.violation("resources", format_args!("{} does not stop cleanly", node.name));
         }
     }

@@ -6,6 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 /// A node, on the same port whenever it runs. Killed when dropped.
 pub(crate) struct Process {
@@ -58,9 +61,15 @@ impl Process {
         assert!(sent.is_ok_and(|status| status.success()), "kill {signal} {}", self.name);
     }
 
-    /// Waits for its end. Whether it was a clean one.
-    pub(crate) fn wait(&self) -> bool {
-        self.child().wait().is_ok_and(|status| status.success())
+    /// Waits for its end. Whether it was a clean one. Its connections to the servers are forwarded meanwhile.
+    pub(crate) async fn wait(&self) -> bool {
+        loop {
+            let status = self.child().try_wait();
+            match status {
+                Ok(None) => sleep(Duration::from_millis(10)).await,
+                status => return status.is_ok_and(|status| status.is_some_and(|status| status.success())),
+            }
+        }
     }
 
     /// `None` while it does not run.
