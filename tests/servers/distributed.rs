@@ -156,7 +156,7 @@ async fn no_answer_is_wrong_while_the_engines_are_killed_frozen_and_flushed() {
         let all =
             [(&a, good, 200), (&b, good, 200), (&a, unknown, 401), (&b, unknown, 401), (&b, revoked, 401)];
         while !all.iter().all(|(server, key, right)| status(server, key) == *right) {
-            assert!(began.elapsed() < Duration::from_secs(5), "not back 5 s after {after}");
+            assert!(began.elapsed() < Duration::from_secs(10), "not back 10 s after {after}");
         }
     };
     recovers("the start");
