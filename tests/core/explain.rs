@@ -9,11 +9,12 @@ use http::{Method, Request, Response};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_keys::address::{ClientAddressSource, PeerAddress};
 use tower_api_keys::credential::{Companions, HeaderKey};
-use tower_api_keys::key::{ImportedHash, KeyId, KeyState, NextSecret, Peppers};
+use tower_api_keys::identity::{OrganizationRule, Session};
+use tower_api_keys::key::{ImportedHash, KeyId, KeyState, NextSecret, Peppers, SecretString};
 use tower_api_keys::manage::ManageError;
 use tower_api_keys::middleware::{Step, Trace};
 use tower_api_keys::rejection::{Check, Rejection};
-use tower_api_keys::{Access, ApiKeys, MemoryStore, Principal, Quota, RateLimit};
+use tower_api_keys::{Access, ApiKeys, ApiKeysBuilder, MemoryStore, Principal, Quota, RateLimit};
 
 use crate::faults::{Combination, Fault, Layers, World};
 use crate::support::*;
@@ -78,6 +79,24 @@ async fn without_the_secret_it_says_the_same_as_with_it() {
     let world = World::new(Combination(0), Answers::AtOnce, None).await;
     let unknown = world.explain_key(&id_of(OTHER_KEY)).await;
     assert!(matches!(unknown, Err(ManageError::NotFound)), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn without_the_secret_the_key_is_in_the_first_place_for_keys() {
+    let empty = async || ApiKeys::builder(store([record(KEY, |_| {})]).await, format());
+    let no_sessions = |keys: ApiKeysBuilder| {
+        keys.sessions(|_: &SecretString| None::<Session>).organization(OrganizationRule::context())
+    };
+    for (keys, scheme) in [
+        (empty().await.bearer().header("x-api-key"), "Bearer"),
+        (empty().await.header("x-api-key").bearer(), "ApiKey"),
+        (no_sessions(empty().await.bearer()), "Bearer"),
+        (no_sessions(empty().await.bearer().header("x-api-key")), "ApiKey"),
+    ] {
+        let keys = keys.without_route_table().build().unwrap();
+        let trace = keys.explain_key(&id_of(KEY), &Request::new(()).into_parts().0).await.unwrap();
+        assert_eq!(trace.principal().map(Principal::scheme), Some(scheme));
+    }
 }
 
 #[tokio::test]

@@ -58,7 +58,8 @@ impl Checks {
         }
     }
 
-    /// Goes on as if the request had the secret of this key, in the first place where a key can be.
+    /// Goes on as if the request had the secret of this key, in the first place where only keys can be; if there is none, in the
+    /// first one.
     #[cold]
     pub(in crate::middleware) fn authenticate_as(
         self: &Arc<Self>,
@@ -66,7 +67,8 @@ impl Checks {
         facts: &mut Facts,
         request: RequestView<'_>,
     ) -> Flow {
-        let first = self.credentials.extractors.iter().find(|one| !one.extractor.finds_sessions());
+        let all = &self.credentials.extractors;
+        let first = all.iter().find(|one| !one.extractor.finds_sessions()).or(all.first());
         self.extracted(Proof::Record(record), first.map_or("", |one| one.scheme), facts, request)
     }
 
