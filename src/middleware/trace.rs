@@ -103,8 +103,9 @@ impl<F> ApiKeys<F> {
         self.checks().explain(request, None).await
     }
 
-    /// The same for a request as if it came with the secret in use of this key, which nobody has to know. A credential that it
-    /// carries is not looked at; a [companion](crate::credential::Companions) is.
+    /// The same for a request as if it came with the secret in use of this key, which nobody has to know: in the first place where
+    /// only keys can be, or in the first one, if sessions can be in each. A credential that it carries is not looked at; a
+    /// [companion](crate::credential::Companions) is.
     ///
     /// ```
     /// use http::Request;

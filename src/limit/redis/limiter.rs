@@ -107,8 +107,8 @@ use crate::limit::{Decision, MemoryRateLimiter, Permit, Quota, Subject};
 /// | [`Open`](super::OnFailure::Open) | all requests |
 ///
 /// With `appendonly yes` Redis keeps its data on a restart, and with `appendfsync always` also if it is killed or its
-/// machine fails. With `everysec`, the default, it answers before it writes while the disk is busy, and a crash loses what
-/// it has counted in the last two seconds at most. A fail-over keeps what the replica has received: replication is not
+/// machine fails. With `everysec`, the default, it answers before it writes while the disk is busy, and a crash may lose
+/// what it has counted in the last seconds. A fail-over keeps what the replica has received: replication is not
 /// waited for, so it may lose the last requests before it. A server that restarts empty, `FLUSHALL` and eviction lose
 /// everything: the counts restart at zero, and processes that saw the failure are limited to their parts for a window.
 /// `SCRIPT FLUSH` loses nothing.

@@ -105,7 +105,7 @@ impl Caller {
         Answer { status, body, began }
     }
 
-    /// Calls a gRPC method. Its status is told by that of HTTP which says the same.
+    /// Calls a gRPC method. The status of the answer is that of HTTP with the same meaning.
     async fn call(&self, asked: &'static str, key: &str) -> Answer {
         let mut request = tonic::Request::new(HealthCheckRequest::default());
         request.metadata_mut().insert("x-api-key", key.parse().expect("a key is visible ASCII"));
